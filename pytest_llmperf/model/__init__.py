@@ -1,0 +1,62 @@
+"""Frozen values that the rooms hand to each other; imports nothing of ours but `errors`."""
+
+from pytest_llmperf.model.baseline import (
+    SCHEMA,
+    Baseline,
+    Boundary,
+    Reference,
+    Stored,
+    StoredSession,
+    Threshold,
+)
+from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
+from pytest_llmperf.model.scenario import (
+    BASELINE_VS_CHIMERA,
+    CHIMERA_HETERO,
+    CHIMERA_HOMO,
+    CONVERSATION,
+    Agent,
+    GenerationOptions,
+    Scenario,
+    Workload,
+)
+from pytest_llmperf.model.settings import BACKENDS, Script, Settings
+from pytest_llmperf.model.timing import AgentRun, Measurement, RequestTiming, Round
+from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
+from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
+
+__all__ = [
+    "BACKENDS",
+    "BASELINE_VS_CHIMERA",
+    "CHIMERA_HETERO",
+    "CHIMERA_HOMO",
+    "CONVERSATION",
+    "IDENTITY",
+    "KEYS",
+    "NOTED",
+    "SCHEMA",
+    "Agent",
+    "AgentRun",
+    "Baseline",
+    "Bound",
+    "Boundary",
+    "Gate",
+    "GenerationOptions",
+    "Instance",
+    "Manifest",
+    "Measurement",
+    "Outcome",
+    "Reference",
+    "RequestTiming",
+    "Round",
+    "Scenario",
+    "Script",
+    "Settings",
+    "Stored",
+    "StoredSession",
+    "Threshold",
+    "Topology",
+    "TopologyKind",
+    "Verdict",
+    "Workload",
+]

@@ -1,0 +1,136 @@
+"""What a baseline file holds: thresholds, reference results, stored measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pytest_llmperf.model.scenario import Workload
+from pytest_llmperf.model.verdict import Bound
+
+SCHEMA = 1
+"""Version of the TOML layout that this release reads and writes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """A limit that the baseline sets.
+
+    Attributes:
+        metric: name in the catalogue, or of a figure that we do not measure yet (e.g. `vram_gib`).
+        level: `validation` (gates use it), `warning`, `critical`, or another word of the source.
+        bound: `min` or `max`.
+        value: in `unit`.
+        unit: e.g. `%`, `ratio`, `ms`, `tok/s`, `x`, `GiB`.
+        source: report and section.
+        topology, scenario: where it applies; empty = everywhere. The most specific match wins.
+        note: what a reader must know.
+    """
+
+    metric: str
+    level: str
+    bound: Bound
+    value: float
+    unit: str
+    source: str
+    topology: str = ""
+    scenario: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A result that the report states, to compare with and to cite; it never gates.
+
+    Attributes:
+        report: e.g. `TR114_v2`.
+        metric: short name, e.g. `efficiency_pct`.
+        statistic: `mean`, `best`, `worst`, `sd`, `cv`, `rate`, `count`, `delta`, `ratio`, `value`, ...
+        value: in `unit`.
+        unit: as in Threshold.
+        source: section of the seed.
+        context: configuration, scenario, language, model ... in words.
+        text: the figure as the report prints it, where a number alone would lose something (`~95 %`, `<2 %`).
+    """
+
+    report: str
+    metric: str
+    statistic: str
+    value: float
+    unit: str
+    source: str
+    context: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """A condition under which the baseline is valid, or a change that voids it.
+
+    Attributes:
+        text: in the source's words, shortened.
+        source: section of the seed.
+        keys: manifest keys that show it.
+    """
+
+    text: str
+    source: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """One saved session of one measurement.
+
+    Attributes:
+        saved_at: ISO 8601 with the zone.
+        manifest: facts by key.
+        rounds: values of each metric, one a round, by metric name.
+    """
+
+    saved_at: str
+    manifest: Mapping[str, str]
+    rounds: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """The saved sessions of one measurement of one test.
+
+    Attributes:
+        test: node id.
+        scenario, topology: names, which must match to compare.
+        workload: fingerprint of the scenario as it ran (prompts and options); must match to compare.
+        session: one or more, oldest first.
+    """
+
+    test: str
+    scenario: str
+    topology: str
+    workload: str
+    session: tuple[StoredSession, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """One TOML file.
+
+    Attributes:
+        schema: layout version.
+        name: the file's stem.
+        description: what it is.
+        workload: laid over every scenario, or None.
+        manifest: identity that the machine-bound thresholds are valid for; empty = not known.
+        threshold, reference, valid_under, invalidated_by, stored: the tables, in the file's order.
+    """
+
+    schema: int
+    name: str
+    description: str = ""
+    workload: Workload | None = None
+    manifest: Mapping[str, str] = field(default_factory=dict)
+    threshold: tuple[Threshold, ...] = ()
+    reference: tuple[Reference, ...] = ()
+    valid_under: tuple[Boundary, ...] = ()
+    invalidated_by: tuple[Boundary, ...] = ()
+    stored: tuple[Stored, ...] = ()

@@ -1,0 +1,51 @@
+"""What a number depends on: stored with every measurement, compared before any comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Facts by key, all text; a fact that could not be found out is absent, never empty.
+
+    Attributes:
+        facts: e.g. `gpu`, `gpu_driver`, `cpu`, `model_digest`; the keys are those of `KEYS`.
+    """
+
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+IDENTITY = (
+    "backend",
+    "gpu",
+    "gpu_driver",
+    "cuda",
+    "cpu",
+    "cpu_count",
+    "memory_gib",
+    "os",
+    "engine",
+    "engine_version",
+    "model",
+    "model_digest",
+    "quantization",
+)
+"""Keys that must be equal before machine-bound metrics (tok/s, ms) are compared."""
+
+NOTED = (
+    "os_build",
+    "cpu_governor",
+    "model_size_bytes",
+    "server_settings",
+    "runtime",
+    "timing_source",
+    "python",
+    "plugin_version",
+    "git_commit",
+    "git_dirty",
+)
+"""Keys that are stored and shown where they differ, and void nothing."""
+
+KEYS = IDENTITY + NOTED

@@ -1,0 +1,187 @@
+"""What agents do: generation options, agents, scenarios and the three scenarios of the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """Options of one request, by Ollama's names; None leaves the server's default in force.
+
+    Attributes:
+        num_ctx: context window, tokens.
+        num_predict: most tokens to generate.
+        seed: of the sampler.
+        temperature: of the sampler; 0 is greedy.
+        top_k: candidates kept.
+        top_p: probability mass kept.
+        stop: texts that end the answer.
+        num_thread: CPU threads of the engine.
+        num_gpu: layers on the GPU.
+    """
+
+    num_ctx: int | None = None
+    num_predict: int | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] | None = None
+    num_thread: int | None = None
+    num_gpu: int | None = None
+
+    def as_request(self) -> dict[str, object]:
+        """The `options` object of a request: only what is set."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One sequential client: it sends its prompts one after the other.
+
+    One prompt is a single inference (`/api/generate`); several are a conversation (`/api/chat`), each turn
+    carrying the turns and answers before it.
+
+    Attributes:
+        name: unique within the scenario.
+        prompts: one or more user turns.
+        options: sent with every request.
+    """
+
+    name: str
+    prompts: tuple[str, ...]
+    options: GenerationOptions = GenerationOptions()
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("an agent needs a name")
+        if isinstance(self.prompts, str) or not self.prompts:
+            raise ValueError(f"agent {self.name!r} needs a tuple of one or more prompts, got {self.prompts!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Generation options that a baseline lays over a scenario's, so that a small machine can run it.
+
+    Attributes:
+        reason: why; shown wherever the scaled scenario is.
+        num_ctx, num_predict, temperature, num_gpu: replace the agents' own where not None.
+    """
+
+    reason: str
+    num_ctx: int | None = None
+    num_predict: int | None = None
+    temperature: float | None = None
+    num_gpu: int | None = None
+
+    def overrides(self) -> dict[str, object]:
+        """The options that it replaces, by name."""
+        values = asdict(self)
+        values.pop("reason")
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What N agents do together.
+
+    Attributes:
+        name: unique; results and baselines are stored under it.
+        agents: one or more, with distinct names.
+        source: where its parameters come from.
+        scaled_by: what a baseline's workload changed, in words; empty when nothing.
+    """
+
+    name: str
+    agents: tuple[Agent, ...]
+    source: str = ""
+    scaled_by: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.agents:
+            raise ValueError(f"scenario {self.name!r} needs at least one agent")
+        names = [agent.name for agent in self.agents]
+        if len(set(names)) != len(names):
+            raise ValueError(f"scenario {self.name!r} has two agents of one name: {names}")
+
+    def scaled(self, workload: Workload | None) -> Scenario:
+        """This scenario with the workload's options laid over each agent's, and saying so."""
+        if workload is None or not workload.overrides():
+            return self
+        overrides = workload.overrides()
+        agents = tuple(
+            replace(agent, options=replace(agent.options, **overrides))  # type: ignore[arg-type]
+            for agent in self.agents
+        )
+        words = ", ".join(f"{key}={value}" for key, value in overrides.items())
+        return replace(self, agents=agents, scaled_by=f"{words} ({workload.reason})")
+
+
+_COLLECT = (
+    "You are the data collector of a team that benchmarks language models. Read the log below and describe, in "
+    "flowing prose and in as much detail as you can, what was measured on each machine, in which order, what the "
+    "numbers were and what looked unusual. Log: run 1, dual servers, both agents busy, 102 tokens per second; "
+    "run 2, one server, the second agent waited; run 3, dual servers again, steady. Now write the long report:"
+)
+_INSIGHT = (
+    "You are the analyst of a team that benchmarks language models. Explain at length, in flowing prose and with "
+    "several examples, why two agents that share one server wait for each other, why two servers help, what can "
+    "still go wrong on one graphics card, and how a careful engineer would measure it day after day without being "
+    "fooled by noise, by warm caches or by a mean that hides a bad tail. Now write the long explanation:"
+)
+
+
+def _options(
+    *, num_gpu: int | None = None, num_ctx: int | None = None, temperature: float | None = None
+) -> GenerationOptions:
+    return GenerationOptions(num_gpu=num_gpu, num_ctx=num_ctx, temperature=temperature, num_predict=128, seed=42)
+
+
+BASELINE_VS_CHIMERA = Scenario(
+    name="baseline_vs_chimera",
+    agents=(
+        Agent(name="collector", prompts=(_COLLECT,), options=_options()),
+        Agent(name="insight", prompts=(_INSIGHT,), options=_options(num_gpu=80, num_ctx=2048, temperature=1.0)),
+    ),
+    source="seed 3.5; collector with Ollama's defaults, insight as 8.5 multi-agent and TR110 test 202",
+)
+"""One agent with the server's defaults, one with tuned ("Chimera") options."""
+
+CHIMERA_HETERO = Scenario(
+    name="chimera_hetero",
+    agents=(
+        Agent(name="collector", prompts=(_COLLECT,), options=_options(num_gpu=120, num_ctx=512, temperature=0.8)),
+        Agent(name="insight", prompts=(_INSIGHT,), options=_options(num_gpu=140, num_ctx=1024, temperature=0.8)),
+    ),
+    source="seed 3.5; layers and contexts of TR114_v2 test011, temperature of 8.5",
+)
+"""Both agents tuned, with different values."""
+
+CHIMERA_HOMO = Scenario(
+    name="chimera_homo",
+    agents=(
+        Agent(name="collector", prompts=(_COLLECT,), options=_options(num_gpu=80, num_ctx=2048, temperature=1.0)),
+        Agent(name="insight", prompts=(_COLLECT,), options=_options(num_gpu=80, num_ctx=2048, temperature=1.0)),
+    ),
+    source="seed 3.5, 8.5 multi-agent; TR110 test 108",
+)
+"""Both agents tuned alike and doing the same work: the peak of parallel efficiency."""
+
+CONVERSATION = Scenario(
+    name="conversation",
+    agents=tuple(
+        Agent(
+            name=name,
+            prompts=(
+                "Describe in a few sentences how a web server answers a request.",
+                "Now explain what changes when two requests arrive at once.",
+                "Summarise both answers in one paragraph.",
+            ),
+            options=_options(num_gpu=80, num_ctx=2048, temperature=0.8),
+        )
+        for name in ("collector", "insight")
+    ),
+    source="seed 3.5 scenario 2, shortened to three turns; options of 8.5 multi-agent",
+)
+"""Two agents, each holding a short conversation of three turns."""

@@ -1,0 +1,81 @@
+"""What a session was asked to do: options, ini values and defaults, resolved once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+BACKENDS = ("auto", "attach", "ollama", "embedded", "simulated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """How the scripted engine of the simulated backend behaves.
+
+    Attributes:
+        ttft_ms: time to the first token besides prefill.
+        prefill_tok_s: prompt tokens a second.
+        decode_tok_s: generated tokens a second and slot.
+        jitter_pct: standard deviation of each duration, percent of it.
+        seed: of the jitter.
+        load_ms: time to load the model.
+    """
+
+    ttft_ms: float = 40.0
+    prefill_tok_s: float = 4000.0
+    decode_tok_s: float = 102.85  # TR108: gemma3:latest, one agent
+    jitter_pct: float = 0.5
+    seed: int = 108
+    load_ms: float = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Options of a session. Each has an option `--llmperf-...` and an ini twin `llmperf_...`.
+
+    Attributes:
+        backend: one of BACKENDS.
+        urls: base addresses for `attach`.
+        model: name on the servers; empty = the backend's choice.
+        gguf: a GGUF file for `embedded` (or to import into `ollama`); empty = the packaged model.
+        ports: ports for the instances that we start; empty = the system chooses.
+        threads: CPU threads an instance; 0 = cores divided by instances.
+        ollama_bin: path of the binary; empty = PATH.
+        min_rounds, max_rounds: bounds of the number of rounds.
+        warmups: discarded requests an instance.
+        timeout_s: most seconds for one request.
+        start_timeout_s: most seconds for an instance to answer and load.
+        baseline: name or path; empty = by backend.
+        baselines_dir: folder of the user's baselines.
+        save: name to save under; empty = do not.
+        compare: name to gate against; empty = do not.
+        limits: limits by marker name, from the command line or ini.
+        on_inconclusive: `fail` or `warn`.
+        on_mismatch: `fail`, `warn` or `skip`.
+        json: file to write; empty = none.
+        force_topology: run every test on this topology kind; empty = as its fixture says.
+        script: of the simulated backend.
+    """
+
+    backend: str = "auto"
+    urls: tuple[str, ...] = ()
+    model: str = ""
+    gguf: str = ""
+    ports: tuple[int, ...] = ()
+    threads: int = 0
+    ollama_bin: str = ""
+    min_rounds: int = 5
+    max_rounds: int = 20
+    warmups: int = 1
+    timeout_s: float = 300.0
+    start_timeout_s: float = 120.0
+    baseline: str = ""
+    baselines_dir: str = "baselines"
+    save: str = ""
+    compare: str = ""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    on_inconclusive: str = "fail"
+    on_mismatch: str = "fail"
+    json: str = ""
+    force_topology: str = ""
+    script: Script = Script()

@@ -1,0 +1,109 @@
+"""What was timed: requests, agent runs, rounds, and the measurement that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_llmperf.model.manifest import Manifest
+from pytest_llmperf.model.scenario import Scenario
+from pytest_llmperf.model.topology import Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTiming:
+    """One request. Client times are of one monotonic clock; server durations are the server's own.
+
+    Attributes:
+        sent_ns: the moment the request's last byte was sent.
+        done_ns: arrival of the line that says `done`.
+        arrivals_ns: arrival of each content chunk (not one to one with tokens).
+        eval_count: tokens generated, as the server counts.
+        prompt_eval_count: prompt tokens, cached ones included.
+        total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: server's; 0 if absent.
+        done_reason: `stop` or `length`.
+        text: what was generated.
+    """
+
+    sent_ns: int
+    done_ns: int
+    arrivals_ns: tuple[int, ...]
+    eval_count: int
+    prompt_eval_count: int = 0
+    total_duration_ns: int = 0
+    load_duration_ns: int = 0
+    prompt_eval_duration_ns: int = 0
+    eval_duration_ns: int = 0
+    done_reason: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRun:
+    """One agent's work in one part of a round, alone or together with the others.
+
+    Attributes:
+        agent: its name.
+        instance: name of the instance that served it.
+        start_ns: the moment the barrier opened (t0).
+        requests: in the order sent.
+    """
+
+    agent: str
+    instance: str
+    start_ns: int
+    requests: tuple[RequestTiming, ...]
+
+    @property
+    def duration_ns(self) -> int:
+        """From the barrier to the end of its last request: C_i together, S_i alone."""
+        return self.requests[-1].done_ns - self.start_ns
+
+    @property
+    def eval_count(self) -> int:
+        """Tokens generated over all its requests: n_i."""
+        return sum(request.eval_count for request in self.requests)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One timed run of a scenario: each agent alone, and all together.
+
+    Attributes:
+        index: 0-based.
+        order: the parts in the order they ran: agent names and `together`.
+        solo: one run an agent, in the scenario's order.
+        together: one run an agent, in the scenario's order, of one start_ns.
+    """
+
+    index: int
+    order: tuple[str, ...]
+    solo: tuple[AgentRun, ...]
+    together: tuple[AgentRun, ...]
+
+    @property
+    def work_mismatch(self) -> bool:
+        """Whether some agent generated another number of tokens together than alone."""
+        return any(a.eval_count != b.eval_count for a, b in zip(self.solo, self.together, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Rounds of one scenario on one topology: all that is handed to judgement.
+
+    Attributes:
+        scenario: as it ran (scaled, where a baseline scaled it).
+        topology: as it ran.
+        rounds: one or more, warm-up excluded.
+        manifest: what must match to compare.
+        warmups: requests sent to each instance and discarded.
+        started_at: ISO 8601 with the zone.
+        notes: observations for the reader, e.g. a scaled workload.
+    """
+
+    scenario: Scenario
+    topology: Topology
+    rounds: tuple[Round, ...]
+    manifest: Manifest = field(default_factory=Manifest)
+    warmups: int = 0
+    started_at: str = ""
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,77 @@
+"""Gates and their outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What a gate came to."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"  # too few or too noisy rounds to say
+    NOT_COMPARABLE = "not comparable"  # the limit is of another machine
+    INVALID = "invalid"  # the measurement itself failed
+
+
+class Bound(StrEnum):
+    """Which side of the limit is good."""
+
+    MIN = "min"  # the value must not be below the limit
+    MAX = "max"  # the value must not be above the limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A limit on one metric of one measurement, resolved: it knows its limit and where that came from.
+
+    Attributes:
+        marker: the marker that asked for it, e.g. `efficiency`; `compare` for one that `--llmperf-compare` adds.
+        metric: name in the catalogue, e.g. `efficiency_pct`.
+        bound: which side is good.
+        limit: in the metric's unit. For a regression gate: the stored baseline's centre.
+        source: where the limit came from, in words, e.g. `baseline decision_card, E.1 #6`.
+        delta: regression gates: the smallest change for the worse that matters (pp for percentages of ratio
+            class, else percent of the limit). None for limit gates.
+        reference: regression gates: the stored rounds' values, one tuple a session.
+        not_comparable: why it cannot be judged here (keys that differ), or empty.
+        demanded: a marker asked for it (False: added by `--llmperf-compare`).
+    """
+
+    marker: str
+    metric: str
+    bound: Bound
+    limit: float
+    source: str
+    delta: float | None = None
+    reference: tuple[tuple[float, ...], ...] = ()
+    not_comparable: str = ""
+    demanded: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The outcome of one gate, with the evidence.
+
+    Attributes:
+        gate: what was asked.
+        outcome: see Outcome.
+        value: the metric's centre over rounds (its aggregate), or None when it could not be computed.
+        low, high: interval of that centre at `confidence_pct`; None where undefined.
+        confidence_pct: e.g. 95.0.
+        rounds: how many were used.
+        grade: `exploratory`, `directional` or `publishable`.
+        reason: one clause: why this outcome.
+    """
+
+    gate: Gate
+    outcome: Outcome
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence_pct: float
+    rounds: int
+    grade: str
+    reason: str = ""
