@@ -1,0 +1,52 @@
+# make perf   set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
+# make test   set everything up and check the project itself: ruff, mypy, tests with branch coverage
+# make bench  what having the plugin installed costs a pytest run that does not use it
+# Needs Python 3.11 or newer and make; everything else goes into .venv.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+ARGS ?=
+
+.PHONY: perf test lint bench clean
+
+perf: .venv/perf
+	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
+	@$(BIN)/python -m pytest perf_suites -m multiagent $(ARGS)
+
+test: lint
+	@echo "== running the tests (some minutes: real servers, a real engine)"
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
+
+lint: .venv/dev
+	@echo "== ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@echo "== mypy"
+	@$(BIN)/mypy
+
+bench: .venv/dev
+	@echo "== what the plugin costs a pytest run that does not use it (some minutes)"
+	@$(BIN)/python benchmarks/unused_cost.py
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }
+	@echo "== creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+
+.venv/perf: .venv/bin/python pyproject.toml constraints.txt
+	@echo "== installing the plugin and the embedded engine (about 400 MB, some 30 seconds on a fast line)"
+	@$(PIP) --editable '.[embedded]'
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml constraints.txt
+	@echo "== installing the plugin, the embedded engine and the development tools (about 600 MB)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ .venv/perf
+
+clean:
+	rm -rf .venv .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,3 @@
+"""For our own tests only: they run pytest inside pytest."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,90 @@
+"""Performance regression tests for several LLM agents at once.
+
+The names below are the public API; they are imported when first used, so that pytest starts as fast as without us.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_llmperf.errors import (
+        BaselineError,
+        LlmperfError,
+        MeasurementError,
+        MissingExtraError,
+        ModelMissingError,
+        ServerError,
+        UsageError,
+    )
+    from pytest_llmperf.judge.record import Record
+    from pytest_llmperf.model import (
+        BASELINE_VS_CHIMERA,
+        CHIMERA_HETERO,
+        CHIMERA_HOMO,
+        CONVERSATION,
+        Agent,
+        GenerationOptions,
+        Scenario,
+        Settings,
+        TopologyKind,
+    )
+    from pytest_llmperf.session import Session
+
+_HOMES = {
+    "pytest_llmperf.model": (
+        "BASELINE_VS_CHIMERA",
+        "CHIMERA_HETERO",
+        "CHIMERA_HOMO",
+        "CONVERSATION",
+        "Agent",
+        "GenerationOptions",
+        "Scenario",
+        "Settings",
+        "TopologyKind",
+    ),
+    "pytest_llmperf.errors": (
+        "BaselineError",
+        "LlmperfError",
+        "MeasurementError",
+        "MissingExtraError",
+        "ModelMissingError",
+        "ServerError",
+        "UsageError",
+    ),
+    "pytest_llmperf.judge.record": ("Record",),
+    "pytest_llmperf.session": ("Session",),
+}
+
+__all__ = [
+    "BASELINE_VS_CHIMERA",
+    "CHIMERA_HETERO",
+    "CHIMERA_HOMO",
+    "CONVERSATION",
+    "Agent",
+    "BaselineError",
+    "GenerationOptions",
+    "LlmperfError",
+    "MeasurementError",
+    "MissingExtraError",
+    "ModelMissingError",
+    "Record",
+    "Scenario",
+    "ServerError",
+    "Session",
+    "Settings",
+    "TopologyKind",
+    "UsageError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,67 @@
+"""The plugin's face to pytest: options, markers, fixtures, and two parts that wake up only when a test uses us.
+
+Imports nothing but the standard library and pytest, so that a project that has us installed and does not use us
+pays nothing; the heavy rooms are imported by the first test that measures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmperf.plugin import collection, options
+from pytest_llmperf.plugin.fixtures import (
+    dual_ollama,
+    llmperf,
+    llmperf_baseline,
+    llmperf_manifest,
+    ollama_fleet,
+    ollama_warmup,
+    run_agents,
+    single_ollama,
+    single_parallel_ollama,
+)
+from pytest_llmperf.plugin.results import Results
+
+if TYPE_CHECKING:
+    from pytest_llmperf.plugin.running import Running
+
+__all__ = [
+    "dual_ollama",
+    "llmperf",
+    "llmperf_baseline",
+    "llmperf_manifest",
+    "ollama_fleet",
+    "ollama_warmup",
+    "run_agents",
+    "single_ollama",
+    "single_parallel_ollama",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declares `--llmperf-...` and the ini twins."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the markers, checks given options early, and collects results where reports arrive."""
+    for line in collection.MARKERS:
+        config.addinivalue_line("markers", line)
+    if options.given(config):
+        options.resolve(config)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(config), "llmperf-results")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Finds the tests that use us; validates all their markers before any server starts."""
+    collection.prepare(config, items)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """The header lines: which backend, where, what model, why, which baseline."""
+    running: Running | None = config.pluginmanager.get_plugin("llmperf-running")
+    return [] if running is None else running.header()

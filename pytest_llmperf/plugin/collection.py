@@ -1,0 +1,94 @@
+"""Which tests use us, and whether what their markers say makes sense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.plugin import options
+
+GATES = {
+    "efficiency": "efficiency(min_pct=None): parallel (balance) efficiency of the agents together, percent",
+    "scaling": "scaling(min_pct=None): scaling efficiency, what running together really bought, percent",
+    "contention": "contention(max_rate=None, detector='ttft'): share of rounds in which agents hindered each other",
+    "throughput": "throughput(min_tok_s=None, of='agent'): tokens a second of the slowest agent, or of='system'",
+    "ttft": "ttft(max_ms=None, max_ratio=None): worst time to first token of a round, ms or times that alone",
+    "speedup": "speedup(min_x=None): sum of the agents' times over the round's wall time",
+    "consistency": "consistency(max_cv_pct=None, metric='decode_tok_s'): coefficient of variation over rounds",
+    "regression": "regression(metrics=..., delta=None): not worse than the baseline of --llmperf-compare by delta",
+}
+_SELECTIONS = {
+    "multiagent": "several agents at once (TR110, TR114)",
+    "topology": "one instance, one with slots, two instances (TR113 against TR114)",
+}
+MARKERS = tuple(f"{line} [llmperf gate; without a value: the baseline's limit]" for line in GATES.values()) + tuple(
+    f"{name}: {what} [llmperf selection]" for name, what in _SELECTIONS.items()
+)
+
+FIXTURES = frozenset(
+    {
+        "dual_ollama",
+        "single_ollama",
+        "single_parallel_ollama",
+        "ollama_fleet",
+        "ollama_warmup",
+        "run_agents",
+        "llmperf",
+        "llmperf_baseline",
+        "llmperf_manifest",
+    }
+)
+
+SPECS = pytest.StashKey[tuple[Any, ...]]()
+
+
+def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Validates every marker of every test that uses us, and wakes up the part that runs them.
+
+    Raises:
+        pytest.UsageError: lists every fault (in an xdist worker, each such test fails with that list instead).
+    """
+    users = [item for item in items if _uses_us(item)]
+    if not users:
+        return
+    settings = options.resolve(config)
+    faults: list[str] = []
+    for item in users:
+        item.stash[SPECS] = _specs(item, faults)
+        item.add_marker(pytest.mark.xdist_group("llmperf"))
+    from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
+
+    running = Running(config, settings)
+    if not faults and not config.option.collectonly:
+        try:
+            running.check()
+        except LlmperfError as error:
+            faults.append(str(error))
+    if faults and not hasattr(config, "workerinput"):
+        raise pytest.UsageError("pytest-llmperf: nothing was started, because of:\n  " + "\n  ".join(faults))
+    running.faults = tuple(faults)
+    config.pluginmanager.register(running, "llmperf-running")
+
+
+def _uses_us(item: pytest.Item) -> bool:
+    """Whether the test asks for one of our fixtures or carries one of our gates."""
+    if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        return True
+    return any(mark.name in GATES for mark in item.iter_markers())
+
+
+def _specs(item: pytest.Item, faults: list[str]) -> tuple[Any, ...]:
+    """The test's gates as values; the closest marker of a name wins. Faults are added to the list."""
+    from pytest_llmperf.judge.markers import MARKERS as SPECIFICATIONS  # noqa: PLC0415
+
+    specs = {}
+    for mark in item.iter_markers():
+        if mark.name in GATES and mark.name not in specs:
+            try:
+                specs[mark.name] = SPECIFICATIONS[mark.name](*mark.args, **mark.kwargs)
+            except (TypeError, ValueError) as error:
+                faults.append(f"{item.nodeid}: marker {mark.name}: {error}")
+                specs[mark.name] = None
+    return tuple(spec for spec in specs.values() if spec is not None)

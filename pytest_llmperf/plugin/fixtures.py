@@ -1,0 +1,127 @@
+"""The fixtures: thin handles; servers start when the first scenario runs on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llmperf.judge.record import Record
+    from pytest_llmperf.model import Baseline, Scenario, Topology
+    from pytest_llmperf.plugin.running import Running
+    from pytest_llmperf.session import Session
+
+
+class Deployment:
+    """A topology to run agents on; its servers start when they are first needed.
+
+    Attributes:
+        kind: `dual`, `single`, `single_parallel` or `fleet`.
+    """
+
+    def __init__(self, session: Session, kind: str) -> None:
+        self._session = session
+        self.kind = kind
+
+    def open(self, agents: int = 2) -> Topology:
+        """The running servers (started, if need be, in place of another topology's), for that many agents.
+
+        Raises:
+            ServerError: they could not be found, started or loaded.
+        """
+        from pytest_llmperf.model import TopologyKind  # noqa: PLC0415
+
+        return self._session.open(TopologyKind(self.kind), agents)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Base addresses of the running instances; starts them if need be."""
+        return tuple(instance.url for instance in self.open().instances)
+
+
+class RunAgents(Protocol):
+    """Runs a scenario and judges it by the test's gates."""
+
+    def __call__(self, scenario: Scenario, *, on: Deployment) -> Record:
+        """Warm-up, rounds, verdicts; a failing gate fails the test after its body."""
+
+
+class WarmUp(Protocol):
+    """Sends requests that are not timed."""
+
+    def __call__(self, scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
+        """Loads the model and sends each agent's first request `times` times."""
+
+
+def _running(config: pytest.Config) -> Running:
+    running: Running | None = config.pluginmanager.get_plugin("llmperf-running")
+    if running is None:
+        raise pytest.UsageError("pytest-llmperf: ask for its fixtures as arguments of the test or of its fixtures")
+    return running
+
+
+@pytest.fixture(scope="session")
+def llmperf(pytestconfig: pytest.Config) -> Session:
+    """The session's recorder: settings, backend, baseline, `open` and `measure`."""
+    return _running(pytestconfig).session
+
+
+@pytest.fixture
+def dual_ollama(llmperf: Session) -> Deployment:
+    """Two instances, one an agent."""
+    return Deployment(llmperf, "dual")
+
+
+@pytest.fixture
+def single_ollama(llmperf: Session) -> Deployment:
+    """One instance with one slot, shared by all agents."""
+    return Deployment(llmperf, "single")
+
+
+@pytest.fixture
+def single_parallel_ollama(llmperf: Session) -> Deployment:
+    """One instance with a slot for each agent."""
+    return Deployment(llmperf, "single_parallel")
+
+
+@pytest.fixture
+def ollama_fleet(llmperf: Session) -> Deployment:
+    """As many instances as the scenario has agents."""
+    return Deployment(llmperf, "fleet")
+
+
+@pytest.fixture
+def ollama_warmup(llmperf: Session) -> WarmUp:
+    """`ollama_warmup(scenario, on=..., times=3)`: requests beyond the usual warm-up, not timed."""
+
+    def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
+        llmperf.warm_up(scenario, on.open(len(scenario.agents)), times)
+
+    return warm_up
+
+
+@pytest.fixture
+def llmperf_baseline(llmperf: Session) -> Baseline:
+    """The baseline in force."""
+    return llmperf.baseline
+
+
+@pytest.fixture
+def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
+    """Facts of the running deployment, by key; starts `dual` where nothing runs yet."""
+    return llmperf.facts()
+
+
+@pytest.fixture
+def run_agents(request: pytest.FixtureRequest, llmperf: Session) -> RunAgents:
+    """`run_agents(scenario, on=...)`: warm-up, rounds, verdicts by the test's gate markers."""
+    running = _running(request.config)
+    benchmark: Any = running.benchmark_fixture(request)
+
+    def run(scenario: Scenario, *, on: Deployment) -> Record:
+        return running.measure(request.node, scenario, on, benchmark)
+
+    return run

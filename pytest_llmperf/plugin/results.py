@@ -1,0 +1,71 @@
+"""Collects every test's records where reports arrive (under xdist, in the controller), shows and writes them once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmperf.plugin import options
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.record import Record
+
+
+class Results:
+    """Hooks that gather, show and write.
+
+    Args:
+        config: pytest's.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._records: list[Record] = []
+        self._passed: set[str] = set()
+        self._messages: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Takes the records off a test's report."""
+        data = getattr(report, "llmperf", None)
+        if data is None:
+            return
+        import cattrs  # noqa: PLC0415 - only where a test used us
+
+        from pytest_llmperf.judge.record import Record  # noqa: PLC0415
+
+        records = cattrs.structure(data, list[Record])
+        self._records += records
+        if report.passed:
+            self._passed |= {record.test for record in records}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Writes the JSON file and the saved baseline; a failure to write fails the session."""
+        if not self._records and not options.given(self._config):
+            return
+        from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
+        from pytest_llmperf.report.files import save_baseline, write_json  # noqa: PLC0415
+
+        settings = options.resolve(self._config)
+        for write in (write_json, save_baseline):
+            try:
+                message = write(self._records, settings, self._config.rootpath, frozenset(self._passed))
+            except LlmperfError as error:
+                message = f"{type(error).__name__}: {error}"
+                if session.exitstatus == pytest.ExitCode.OK:
+                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            if message:
+                self._messages.append(message)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table of scenarios, then what was written."""
+        if not self._records and not self._messages:
+            return
+        from pytest_llmperf.report.table import table  # noqa: PLC0415
+
+        terminalreporter.section("llmperf")
+        for line, markup in table(self._records):
+            terminalreporter.write_line(line, **markup)
+        for message in self._messages:
+            terminalreporter.write_line(message)

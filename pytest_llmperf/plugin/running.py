@@ -1,0 +1,185 @@
+"""Runs the tests that use us: measures, lets gates decide the test's outcome, and cleans up."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import cattrs
+import pytest
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Outcome, Settings, TopologyKind
+from pytest_llmperf.plugin.collection import SPECS
+from pytest_llmperf.report.figures import figures
+from pytest_llmperf.report.live import Live
+from pytest_llmperf.report.text import explain, one_line
+from pytest_llmperf.session import Session
+
+if TYPE_CHECKING:
+    from pytest_llmperf.model import Scenario, Verdict
+    from pytest_llmperf.plugin.fixtures import Deployment
+
+RECORDS = pytest.StashKey[list[Record]]()
+
+
+class GateWarning(pytest.PytestWarning):
+    """A gate that was not decided, where the settings say that this only warns."""
+
+
+class Running:
+    """Hooks for the tests that use us; registered only where there are some.
+
+    Args:
+        config: pytest's.
+        settings: resolved.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.faults: tuple[str, ...] = ()
+        self._config = config
+        self.session = Session(settings, root=config.rootpath, watcher=Live(*_terminal(config)))
+        worker = hasattr(config, "workerinput")
+        # Only `--dist loadgroup` keeps our tests on one worker; elsewhere the machine is handed on after each test.
+        self._hand_on = worker and getattr(config.option, "dist", "no") != "loadgroup"
+
+    def check(self) -> None:
+        """Chooses the backend and loads the baselines, so that what cannot work fails before anything starts.
+
+        Raises:
+            LlmperfError: no backend, or a baseline is missing or torn.
+        """
+        _ = self.session.backend, self.session.baseline, self.session.stored
+
+    def header(self) -> list[str]:
+        """Which backend, where, what model, why; which baseline."""
+        if self._config.option.collectonly:
+            return []
+        backend, baseline = self.session.backend, self.session.baseline
+        lines = [f"llmperf: {backend.kind}: {backend.where} ({backend.reason}); baseline {baseline.name}"]
+        if backend.kind == "simulated":
+            lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
+        return lines
+
+    def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
+        """pytest-benchmark's fixture, where the test asks for it or its JSON is wanted; else None."""
+        if not self._config.pluginmanager.has_plugin("benchmark"):
+            return None
+        wanted = any(
+            getattr(self._config.option, name, None)
+            for name in ("benchmark_json", "benchmark_save", "benchmark_autosave")
+        )
+        return request.getfixturevalue("benchmark") if wanted or "benchmark" in request.fixturenames else None
+
+    def measure(self, item: pytest.Item, scenario: Scenario, on: Deployment, benchmark: Any) -> Record:
+        """Measures, records, and reports what went wrong in a screenful instead of a traceback."""
+
+        def work() -> Record:
+            return self.session.measure(scenario, TopologyKind(on.kind), test=item.nodeid, specs=item.stash[SPECS])
+
+        records = item.stash.setdefault(RECORDS, [])
+        try:
+            # pytest-benchmark allows one timed call a test: the first measurement is its entry.
+            record: Record = work() if benchmark is None or records else benchmark.pedantic(work, rounds=1)
+        except LlmperfError as error:
+            pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+        records.append(record)
+        if benchmark is not None:
+            benchmark.extra_info.update(figures(record))
+        return record
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """In an xdist worker, wrong markers fail every test of ours with the whole list."""
+        if self.faults and SPECS in item.stash:
+            pytest.fail(
+                "pytest-llmperf: nothing was started, because of:\n  " + "\n  ".join(self.faults), pytrace=False
+            )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """After the body: a failing gate fails this test."""
+        result = yield
+        if SPECS in item.stash:
+            self._decide(item)
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Hands the records to whoever collects reports (under xdist, the controller), and to JUnit."""
+        if call.when == "call":
+            for record in item.stash.get(RECORDS, ()):
+                prefix = f"llmperf.{record.measurement.scenario.name}.{record.measurement.topology.kind}"
+                item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
+        report = yield
+        if call.when == "call" and RECORDS in item.stash:
+            report.llmperf = cattrs.unstructure(item.stash[RECORDS])  # type: ignore[attr-defined]
+        return report
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Lets another xdist worker measure."""
+        if self._hand_on and SPECS in item.stash:
+            self.session.close()
+
+    def pytest_sessionfinish(self) -> None:
+        """Stops what we started, leaves the rest as it was found."""
+        self.session.close()
+
+    def pytest_unconfigure(self) -> None:
+        """The same, where a session ended without finishing."""
+        self.session.close()
+
+    def _decide(self, item: pytest.Item) -> None:
+        """Turns verdicts into the test's outcome.
+
+        Raises:
+            pytest.fail.Exception: a gate failed, could not be decided, or had nothing to judge.
+            pytest.skip.Exception: a limit is of another machine, and the settings say to skip.
+        """
+        records = item.stash.get(RECORDS, [])
+        if item.stash[SPECS] and not records:
+            names = ", ".join(type(spec).__name__.lower() for spec in item.stash[SPECS])
+            pytest.fail(
+                f"gate {names}: the test recorded no run, so there is nothing to judge\n"
+                "  next: call run_agents(scenario, on=...) in the test, or drop the marker",
+                pytrace=False,
+            )
+        settings = self.session.settings
+        failures, skips = [], []
+        for record in records:
+            for verdict in record.verdicts:
+                policy = _policy(verdict, settings)
+                if policy == "fail":
+                    failures.append(explain(record, verdict))
+                elif policy == "warn":
+                    warnings.warn_explicit(GateWarning(one_line(record, verdict)), None, str(item.path), 0)
+                elif policy == "skip":
+                    skips.append(one_line(record, verdict))
+        if failures:
+            pytest.fail("\n".join(failures), pytrace=False)
+        if skips:
+            pytest.skip("; ".join(skips))
+
+
+def _policy(verdict: Verdict, settings: Settings) -> str:
+    """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`."""
+    if verdict.outcome is Outcome.PASS:
+        return "pass"
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return settings.on_inconclusive
+    if verdict.outcome is Outcome.NOT_COMPARABLE:
+        # What --llmperf-compare adds by itself is shown and warns; what a marker demands follows the setting.
+        return settings.on_mismatch if verdict.gate.demanded else "warn"
+    return "fail"
+
+
+def _terminal(config: pytest.Config) -> tuple[Any, Any]:
+    """The terminal's writer where a live line makes sense (else None), and the capture manager."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or hasattr(config, "workerinput") or config.get_verbosity() < 0 or not reporter.isatty:
+        return None, capture
+    return reporter, capture

@@ -1,0 +1,35 @@
+"""The figures of a record, flat: for JUnit properties, pytest-benchmark's extra_info and the JSON file."""
+
+from __future__ import annotations
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.metrics import CATALOGUE
+from pytest_llmperf.judge.record import Record
+
+
+def value_of(record: Record, metric: str) -> float | None:
+    """The metric's centre over the rounds (mean or median, as the catalogue says); None where it is undefined."""
+    try:
+        summary = record.summary(metric)
+    except MeasurementError:
+        return None
+    return summary.median if CATALOGUE[metric].aggregate == "median" else summary.mean
+
+
+def figures(record: Record) -> dict[str, float | int | str | bool]:
+    """Name to value: every metric of the catalogue that is defined here, rounds, topology, verdicts by gate."""
+    measurement = record.measurement
+    flat: dict[str, float | int | str | bool] = {
+        "backend": measurement.topology.backend,
+        "simulated": measurement.topology.simulated,
+        "scenario": measurement.scenario.name,
+        "topology": str(measurement.topology.kind),
+        "rounds": len(measurement.rounds),
+    }
+    for metric in CATALOGUE:
+        value = value_of(record, metric)
+        if value is not None:
+            flat[metric] = round(value, 4)
+    for verdict in record.verdicts:
+        flat[f"verdict.{verdict.gate.marker}.{verdict.gate.metric}"] = str(verdict.outcome)
+    return flat

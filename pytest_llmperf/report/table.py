@@ -1,0 +1,99 @@
+"""The summary table: a line a measurement, then what its verdicts say where they are not all green."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Outcome
+from pytest_llmperf.report.figures import value_of
+from pytest_llmperf.report.text import effect_of, one_line
+
+Markup = dict[str, bool]
+Line = tuple[str, Markup]
+
+_COLUMNS = (
+    ("balance %", "efficiency_pct", "{:.1f}"),
+    ("scaling %", "scaling_efficiency_pct", "{:.1f}"),
+    ("contended", "contention_rate_ttft", "{:.0%}"),
+    ("TTFT ms", "ttft_ms", "{:.0f}"),
+    ("system tok/s", "system_tok_s", "{:.1f}"),
+)
+_WORST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Lines with pytest's terminal markup."""
+    if not records:
+        return [("no measurement was recorded", {})]
+    header = ["scenario", "topology", "rounds", *(title for title, _, _ in _COLUMNS), "verdict"]
+    rows = [_row(record) for record in records]
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines: list[Line] = [(_joined(header, widths), {"bold": True})]
+    lines += [(_joined(row, widths), _colour(record)) for row, record in zip(rows, records, strict=True)]
+    if simulated := [record for record in records if record.measurement.topology.simulated]:
+        count = "all" if len(simulated) == len(records) else f"{len(simulated)} of {len(records)}"
+        lines.append(
+            (f"SIMULATED: {count} of these lines come from a scripted server, not from a real engine", {"yellow": True})
+        )
+    for record in records:
+        lines += [(f"note: {note}", {}) for note in _notes(record)]
+        lines += [
+            (
+                one_line(record, verdict),
+                {"yellow": verdict.outcome is not Outcome.FAIL, "red": verdict.outcome is Outcome.FAIL},
+            )
+            for verdict in record.verdicts
+            if verdict.outcome is not Outcome.PASS
+        ]
+    return lines
+
+
+def _row(record: Record) -> list[str]:
+    measurement = record.measurement
+    cells = [measurement.scenario.name, str(measurement.topology.kind), str(len(measurement.rounds))]
+    for _, metric, layout in _COLUMNS:
+        value = value_of(record, metric)
+        cells.append("-" if value is None else layout.format(value))
+    return [*cells, _verdict(record)]
+
+
+def _verdict(record: Record) -> str:
+    """The worst outcome, or that there was no gate."""
+    outcomes = {verdict.outcome for verdict in record.verdicts}
+    return next((str(outcome) for outcome in _WORST if outcome in outcomes), "no gate")
+
+
+def _colour(record: Record) -> Markup:
+    verdict = _verdict(record)
+    return {
+        "green": verdict == "pass",
+        "red": verdict in ("fail", "invalid"),
+        "yellow": verdict in ("inconclusive", "not comparable"),
+    }
+
+
+def _joined(cells: Iterable[str], widths: Sequence[int]) -> str:
+    """Text to the left, figures to the right."""
+    padded = [
+        cell.ljust(width) if column < 2 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _notes(record: Record) -> list[str]:
+    """What the reader must know about this line."""
+    measurement = record.measurement
+    name = f"{measurement.scenario.name} on {measurement.topology.kind}"
+    notes = []
+    if measurement.scenario.scaled_by:
+        notes.append(f"{measurement.scenario.name} ran with {measurement.scenario.scaled_by}")
+    if effect := effect_of(record):
+        notes.append(f"{name}: {effect}")
+    mismatched = sum(one.work_mismatch for one in measurement.rounds)
+    if mismatched:
+        notes.append(
+            f"{name}: in {mismatched} of {len(measurement.rounds)} rounds an agent generated another number of tokens together than alone; scaling is computed from token rates there"
+        )
+    return [*notes, *measurement.notes]

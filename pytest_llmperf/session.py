@@ -1,0 +1,278 @@
+"""Composes the rooms: opens servers, asks for a round, asks whether it is decided, again or reports.
+
+Knows nothing of pytest; a script can use it as well as the plugin does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.gates import judge
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.resolve import Key, compare_gates, resolve
+from pytest_llmperf.measure.rounds import RUNTIME, Rounds
+from pytest_llmperf.measure.wire import TIMING_SOURCE
+from pytest_llmperf.model import (
+    Baseline,
+    Gate,
+    Measurement,
+    Outcome,
+    Scenario,
+    Settings,
+    Topology,
+    TopologyKind,
+    Verdict,
+)
+from pytest_llmperf.servers.backends import Backend, Opened, choose
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.facts import manifest
+
+
+class Watcher(Protocol):
+    """Is told what happens, for a live display."""
+
+    def say(self, text: str) -> None:
+        """Something that takes time has begun."""
+
+    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+        """A round has ended; the measurement holds all rounds so far."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Shows nothing."""
+
+    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+        """Shows nothing."""
+
+
+class Session:
+    """One run of the harness.
+
+    At most one topology is open at a time, since idle servers of another would hold memory and cores. While servers
+    are open, the session holds a lock of this machine: two sessions (xdist workers, CI jobs) never time at once.
+
+    Args:
+        settings: what was asked for.
+        root: folder that relative paths of the settings start from.
+        watcher: is told what happens.
+    """
+
+    def __init__(self, settings: Settings, *, root: Path, watcher: Watcher | None = None) -> None:
+        self.settings = settings
+        self.root = root
+        self.watcher: Watcher = watcher or Silent()
+        self._opened: Opened | None = None
+        self._opened_for: tuple[TopologyKind, int] | None = None
+        self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{getpass.getuser()}.lock")
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The backend in force; chosen once, nothing started.
+
+        Raises:
+            ServerError: none can be had; says what to install or start.
+        """
+        return choose(self.settings)
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """The baseline in force.
+
+        Raises:
+            BaselineError: it is missing or torn.
+        """
+        name = self.settings.baseline or ("embedded" if self.backend.kind == "embedded" else "decision_card")
+        return baselines.load_named(name, self.baseline_dirs)
+
+    @cached_property
+    def stored(self) -> Baseline | None:
+        """The baseline of `--llmperf-compare`, if given.
+
+        Raises:
+            BaselineError: it is missing or torn.
+        """
+        name = self.settings.compare
+        return baselines.load_named(name, self.baseline_dirs) if name else None
+
+    @property
+    def baseline_dirs(self) -> tuple[Path, ...]:
+        """Where baselines are looked for, the user's own first."""
+        return (self.root / self.settings.baselines_dir, baselines.builtin_dir())
+
+    def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
+        """Running servers for that many agents; reused while the same topology is asked for.
+
+        Raises:
+            ServerError: they could not be found, started or loaded.
+        """
+        if self.settings.force_topology:
+            kind = TopologyKind(self.settings.force_topology)
+        wanted = (kind, agents)
+        if self._opened is not None and self._opened_for == wanted:
+            self._opened.alive()
+            return self._opened.topology
+        self.close()
+        self._acquire()
+        try:
+            self.watcher.say(f"starting {kind} ({self.backend.kind})")
+            self._opened, self._opened_for = self.backend.open(kind, agents), wanted
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._opened.topology
+
+    def close(self) -> None:
+        """Leaves the servers as they were found, and frees the machine for other sessions."""
+        opened, self._opened, self._opened_for = self._opened, None, None
+        try:
+            if opened is not None:
+                opened.close()
+        finally:
+            self._lock.release()
+
+    def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
+        """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
+        scenario = scenario.scaled(self.baseline.workload)
+        self._load(scenario, topology)
+        _run(lambda: self._rounds(scenario, topology).warm_up(times))
+
+    def measure(
+        self,
+        scenario: Scenario,
+        kind: TopologyKind,
+        *,
+        test: str,
+        specs: Sequence[Any] = (),
+        settings: Settings | None = None,
+    ) -> Record:
+        """Warms up, runs rounds until every gate is decided (or the maximum is reached), and judges.
+
+        Args:
+            scenario: what to run; scaled by the baseline in force.
+            kind: topology to run it on.
+            test: the name under which it is recorded.
+            specs: gate specifications (`judge.markers`).
+            settings: in place of the session's own.
+
+        Raises:
+            ServerError: the servers could not be had, or one of them died.
+            MeasurementError: a timed request failed.
+            UsageError: a gate has no limit, or the scenario does not fit the topology.
+        """
+        settings = settings or self.settings
+        scenario = scenario.scaled(self.baseline.workload)
+        topology = self.open(kind, len(scenario.agents))
+        measurement = Measurement(
+            scenario=scenario,
+            topology=topology,
+            rounds=(),
+            manifest=manifest(topology, runtime=RUNTIME, timing_source=TIMING_SOURCE),
+            warmups=settings.warmups,
+            started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        )
+        gates = self._gates(specs, measurement, test)
+        try:
+            rounds = self._rounds(scenario, topology)
+        except ValueError as error:
+            raise UsageError(f"{test}: {error}", next_step="use a topology with an instance an agent") from error
+        self._load(scenario, topology)
+        self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
+        self._timed(lambda: rounds.warm_up(settings.warmups))
+        verdicts: tuple[Verdict, ...] = ()
+        looks = settings.max_rounds - settings.min_rounds + 1
+        for index in range(settings.max_rounds):
+            done = self._timed(lambda index=index: rounds.run(index))
+            measurement = replace(measurement, rounds=(*measurement.rounds, done))
+            if index + 1 >= settings.min_rounds:
+                verdicts = tuple(judge(gate, measurement, looks=looks) for gate in gates)
+            self.watcher.round_done(measurement, verdicts)
+            if index + 1 >= settings.min_rounds and not any(v.outcome is Outcome.INCONCLUSIVE for v in verdicts):
+                break
+        return Record(test=test, measurement=measurement, verdicts=verdicts)
+
+    def _gates(self, specs: Sequence[Any], measurement: Measurement, test: str) -> tuple[Gate, ...]:
+        """The gates with their limits, before anything is timed."""
+        key = Key(
+            test=test,
+            scenario=measurement.scenario.name,
+            topology=str(measurement.topology.kind),
+            workload=baselines.fingerprint(measurement.scenario),
+        )
+        facts = measurement.manifest.facts
+        gates = tuple(
+            gate
+            for spec in specs
+            for gate in resolve(
+                spec, settings=self.settings, baseline=self.baseline, stored=self.stored, key=key, facts=facts
+            )
+        )
+        if self.stored is not None and not any(gate.delta is not None for gate in gates):
+            gates += compare_gates(self.stored, key=key, facts=facts)
+        return gates
+
+    def _rounds(self, scenario: Scenario, topology: Topology) -> Rounds:
+        return Rounds(scenario, topology, timeout_s=self.settings.timeout_s)
+
+    def _load(self, scenario: Scenario, topology: Topology) -> None:
+        """Loads the model on each instance with its agent's options, one after the other."""
+        for index, agent in enumerate(scenario.agents):
+            instance = topology.instance_of(index)
+            self.watcher.say(f"loading {topology.model} on instance {instance.name}")
+            with Control(instance.url) as control:
+                control.preload(topology.model, agent.options.as_request(), keep_alive=-1)
+
+    def _timed(self, work: Callable[[], Any]) -> Any:
+        """Runs a timed part; where it failed, a dead server is the better explanation."""
+        try:
+            return _run(work)
+        except MeasurementError:
+            if self._opened is not None:
+                self._opened.alive()
+            raise
+
+    def _acquire(self) -> None:
+        """Takes the machine's lock, and says so where that means waiting."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            self.watcher.say("waiting for another measurement on this machine to end")
+            self._lock.acquire()
+
+
+def _run(work: Callable[[], Any]) -> Any:
+    """Runs a coroutine to its end, in a thread of its own where an event loop already runs in this one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    outcome: list[Any] = []
+
+    def target() -> None:
+        try:
+            outcome.extend((True, asyncio.run(work())))
+        except BaseException as error:  # handed to the caller's thread
+            outcome.extend((False, error))
+
+    thread = threading.Thread(target=target, name="llmperf-rounds")
+    thread.start()
+    thread.join()
+    succeeded, value = outcome
+    if succeeded:
+        return value
+    raise value

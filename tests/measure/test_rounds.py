@@ -1,0 +1,165 @@
+"""Rounds with a scripted network: barrier, order, prefixes, conversations, failures."""
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure.rounds import STAND_IN_ANSWER, TOGETHER, Rounds, order_of
+from pytest_llmperf.measure.wire import Clock, Exchange, Request
+from pytest_llmperf.model import (
+    CHIMERA_HETERO,
+    CHIMERA_HOMO,
+    CONVERSATION,
+    Agent,
+    Instance,
+    Round,
+    Scenario,
+    Topology,
+    TopologyKind,
+)
+
+DUAL = Topology(
+    kind=TopologyKind.DUAL,
+    instances=(Instance(name="a", url="http://a:1"), Instance(name="b", url="http://b:2")),
+    model="m",
+    backend="simulated",
+)
+SINGLE = replace(DUAL, kind=TopologyKind.SINGLE, instances=DUAL.instances[:1])
+
+
+class Network:
+    """Answers every request after a few turns of the event loop, and remembers what was sent."""
+
+    def __init__(self, *, fail_on: str = "") -> None:
+        self.log: list[tuple[str, str, dict[str, Any]]] = []
+        self.running: Counter[str] = Counter()
+        self.most_at_once = 0
+        self._fail_on = fail_on
+
+    async def __call__(self, request: Request, *, timeout_s: float, clock: Clock) -> Exchange:
+        head, _, body = request.payload.partition(b"\r\n\r\n")
+        self.log.append((request.host, head.split()[1].decode(), json.loads(body)))
+        if request.host == self._fail_on:
+            raise MeasurementError(f"{request.label}: down")
+        self.running[request.host] += 1
+        self.most_at_once = max(self.most_at_once, self.running.total())
+        sent_ns = clock()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        answer = b'{"response":"x","message":{"content":"x"},"done":true,"eval_count":5}\n'
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
+        self.running[request.host] -= 1
+        return Exchange(sent_ns=sent_ns, pieces=((clock(), head + answer),), label=request.label)
+
+
+def rounds_of(scenario: Scenario, topology: Topology, network: Network) -> Rounds:
+    return Rounds(scenario, topology, timeout_s=1, clock=itertools.count(1).__next__, send=network)
+
+
+def one_round(scenario: Scenario, topology: Topology, network: Network, index: int = 0) -> Round:
+    return asyncio.run(rounds_of(scenario, topology, network).run(index))
+
+
+@given(st.integers(min_value=1, max_value=5))
+def test_every_part_stands_everywhere_equally_often(agents: int) -> None:
+    """Over N + 1 rounds each part has been first, second, ..., last once: drift cancels."""
+    names = [f"agent{index}" for index in range(agents)]
+    orders = [order_of(index, names) for index in range(agents + 1)]
+    for position in range(agents + 1):
+        assert {order[position] for order in orders} == {*names, TOGETHER}
+
+
+def test_a_round_is_each_alone_and_all_together() -> None:
+    """Two agents: two solo runs and one with both, in the scenario's order whatever order they ran in."""
+    network = Network()
+    for index in range(3):
+        result = one_round(CHIMERA_HOMO, DUAL, network, index)
+        assert [run.agent for run in result.solo] == ["collector", "insight"]
+        assert [run.agent for run in result.together] == ["collector", "insight"]
+        assert [run.instance for run in result.together] == ["a", "b"]
+        assert result.order == order_of(index, ["collector", "insight"])
+        assert not result.work_mismatch
+    assert len(network.log) == 3 * 4
+    assert network.most_at_once == 2
+
+
+def test_together_means_one_barrier() -> None:
+    """All agents of a part share the moment the barrier opened, and none sends before it."""
+    result = one_round(CHIMERA_HOMO, DUAL, Network())
+    assert len({run.start_ns for run in result.together}) == 1
+    assert all(run.requests[0].sent_ns > run.start_ns for run in (*result.together, *result.solo))
+    assert all(run.duration_ns == run.requests[-1].done_ns - run.start_ns for run in result.together)
+
+
+def test_a_shared_topology_sends_all_to_one_instance() -> None:
+    """On `single` both agents talk to instance a."""
+    network = Network()
+    result = one_round(CHIMERA_HOMO, SINGLE, network)
+    assert {host for host, _, _ in network.log} == {"a"}
+    assert [run.instance for run in result.together] == ["a", "a"]
+
+
+def test_too_few_instances_are_refused() -> None:
+    """Three agents do not fit on two instances of their own."""
+    three = replace(CHIMERA_HOMO, agents=(*CHIMERA_HOMO.agents, Agent(name="third", prompts=("p",))))
+    with pytest.raises(ValueError, match="agent 3 needs its own"):
+        rounds_of(three, DUAL, Network())
+
+
+def test_every_request_has_a_prefix_of_its_own() -> None:
+    """Warm-up, solo and together: no prompt begins as another does."""
+    network = Network()
+
+    async def session() -> None:
+        rounds = rounds_of(CHIMERA_HOMO, DUAL, network)
+        await rounds.warm_up(2)
+        for index in range(4):
+            await rounds.run(index)
+
+    asyncio.run(session())
+    prompts = [body["prompt"] for _, _, body in network.log]
+    assert len(prompts) == 2 * 2 + 4 * 4
+    assert len({tuple(prompt.split()[:8]) for prompt in prompts}) == len(prompts)
+    assert len({len(prompt.split()) for prompt in prompts}) == 1
+
+
+def test_requests_carry_the_agents_options_and_keep_the_model_loaded() -> None:
+    """Only what is set is sent; the model is never unloaded between rounds."""
+    network = Network()
+    one_round(CHIMERA_HETERO, DUAL, network)
+    sent = {(host, json.dumps(body["options"], sort_keys=True)) for host, _, body in network.log}
+    assert sent == {
+        ("a", '{"num_ctx": 512, "num_gpu": 120, "num_predict": 128, "seed": 42, "temperature": 0.8}'),
+        ("b", '{"num_ctx": 1024, "num_gpu": 140, "num_predict": 128, "seed": 42, "temperature": 0.8}'),
+    }
+    assert {(body["model"], body["stream"], body["keep_alive"]) for _, _, body in network.log} == {("m", True, -1)}
+
+
+def test_a_conversation_is_a_chat_with_a_fixed_history() -> None:
+    """Each turn carries the turns before it and a fixed stand-in for the answers, so that every run does the same."""
+    network = Network()
+    result = one_round(CONVERSATION, DUAL, network)
+    assert [len(run.requests) for run in result.together] == [3, 3]
+    assert result.together[0].eval_count == 15
+    chats = [body["messages"] for host, path, body in network.log if host == "a" and path == "/api/chat"]
+    assert [len(messages) for messages in chats] == [1, 3, 5] * 2
+    last = chats[2]
+    assert [message["role"] for message in last] == ["user", "assistant", "user", "assistant", "user"]
+    assert {message["content"] for message in last if message["role"] == "assistant"} == {STAND_IN_ANSWER}
+    assert last[-1]["content"] == CONVERSATION.agents[0].prompts[2]
+    assert last[0]["content"].endswith(CONVERSATION.agents[0].prompts[0])
+    assert len({messages[0]["content"] for messages in chats}) == 6
+
+
+def test_a_failing_agent_ends_the_round() -> None:
+    """One dead instance: the other agent is cancelled and the error is the dead one's."""
+    with pytest.raises(MeasurementError, match=r"instance b .*down"):
+        one_round(CHIMERA_HOMO, DUAL, Network(fail_on="b"), index=2)

@@ -1,0 +1,84 @@
+"""The architecture, pinned: which room may import which, and what importing the plugin costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pytest_llmperf
+
+PACKAGE = Path(pytest_llmperf.__file__).parent
+MAY_IMPORT = {
+    "errors": set(),
+    "model": {"errors"},
+    "servers": {"errors", "model"},
+    "measure": {"errors", "model"},
+    "judge": {"errors", "model"},
+    "report": {"errors", "model", "judge"},
+    "session": {"errors", "model", "servers", "measure", "judge"},
+    "plugin": {"errors", "model", "judge", "report", "session"},
+}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    parts = [name.split(".") for name in names if name.startswith("pytest_llmperf.")]
+    return {part[1] for part in parts if part[1] in MAY_IMPORT}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    """A room imports itself and the rooms below it, nothing else; the two wings never see each other."""
+    room = room_of(path)
+    assert imported_rooms(path) <= MAY_IMPORT[room] | {room}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_below_the_plugin_knows_pytest(path: Path) -> None:
+    """Only the plugin's room imports pytest; a script can use all others."""
+    text = path.read_text(encoding="utf-8")
+    if room_of(path) != "plugin":
+        assert "import pytest\n" not in text
+        assert "from _pytest" not in text
+
+
+def test_the_plugin_module_is_light() -> None:
+    """Importing it brings neither httpx nor numpy nor any heavy room, and nothing outside pytest and the library."""
+    code = (
+        "import pytest, sys; before = set(sys.modules); import pytest_llmperf.plugin; "
+        "print('\\n'.join(sorted(set(sys.modules) - before)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    ours = {name for name in printed if name.startswith("pytest_llmperf")}
+    assert ours == {
+        "pytest_llmperf",
+        "pytest_llmperf.errors",
+        "pytest_llmperf.plugin",
+        "pytest_llmperf.plugin.collection",
+        "pytest_llmperf.plugin.fixtures",
+        "pytest_llmperf.plugin.options",
+        "pytest_llmperf.plugin.results",
+    }
+    foreign = {name.split(".")[0] for name in printed} - {"pytest_llmperf"} - set(sys.stdlib_module_names)
+    assert foreign == set()
+
+
+def test_the_public_names_exist() -> None:
+    """Everything that the package promises can be imported from it, and an unknown name is an AttributeError."""
+    for name in pytest_llmperf.__all__:
+        assert getattr(pytest_llmperf, name) is not None
+    assert dir(pytest_llmperf) == pytest_llmperf.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = pytest_llmperf.nonsense
