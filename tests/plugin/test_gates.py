@@ -1,0 +1,205 @@
+"""The main job against the scripted server: verdicts decide the test item, its report, the exit code."""
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.plugin.conftest import GATED
+
+
+def test_two_instances_pass(simulated, pytester: pytest.Pytester) -> None:
+    """Exit code 0, the header says what ran, the table shows both efficiencies and that it is simulated."""
+    pytester.makepyfile(GATED.format(fixture="dual_ollama"))
+    result = simulated()
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "llmperf: simulated: *baseline decision_card*",
+            "llmperf: SIMULATED: *",
+            "scenario *topology *rounds *balance % *scaling % *contended *TTFT ms *system tok/s *verdict",
+            "chimera_homo  dual * pass",
+            "SIMULATED: all of these lines come from a scripted server*",
+        ]
+    )
+
+
+def test_one_instance_fails_the_item(simulated, pytester: pytest.Pytester) -> None:
+    """Both agents on one instance: exit code 1, red in JUnit, a text with gate, value, interval, limit, source."""
+    pytester.makepyfile(GATED.format(fixture="single_ollama"))
+    result = simulated("--junitxml=junit.xml")
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "gate efficiency: 7?.? % (* % interval * to *) is below the minimum 90.0 % (marker*)*",
+            "  SIMULATED, scenario chimera_homo, topology single, *rounds (publishable); balance efficiency*",
+            "  seen: requests wait for a slot*",
+            "  next: give each agent an instance of its own: the fixture dual_ollama",
+            "gate contention: *",
+        ]
+    )
+    case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
+    assert case is not None
+    assert "gate efficiency" in case.find("failure").get("message", "")
+    properties = {entry.get("name"): entry.get("value") for entry in case.iter("property")}
+    assert 70 < float(properties["llmperf.chimera_homo.single.efficiency_pct"]) < 80
+    assert 45 < float(properties["llmperf.chimera_homo.single.scaling_efficiency_pct"]) < 55
+    assert properties["llmperf.chimera_homo.single.verdict.efficiency.efficiency_pct"] == "fail"
+
+
+def test_a_forced_topology_shows_what_would_happen(simulated, pytester: pytest.Pytester) -> None:
+    """`--llmperf-topology=single` sends the agents of `dual_ollama` to one instance."""
+    pytester.makepyfile(GATED.format(fixture="dual_ollama"))
+    simulated("--llmperf-topology=single").assert_outcomes(failed=1)
+
+
+def test_strict_xfail_works(simulated, pytester: pytest.Pytester) -> None:
+    """A known regression can be marked: the gate's failure is the test's."""
+    pytester.makepyfile(GATED.format(fixture="single_ollama").replace("@pytest.mark.multiagent", "@pytest.mark.xfail(strict=True)"))
+    simulated().assert_outcomes(xfailed=1)
+
+
+def test_a_failure_in_the_body_wins(simulated, pytester: pytest.Pytester) -> None:
+    """The test's own assertion is what is reported."""
+    pytester.makepyfile(GATED.format(fixture="single_ollama") + "        assert False, 'mine'\n")
+    result = simulated()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*AssertionError: mine*"])
+    assert "gate efficiency:" not in result.stdout.str().split("llmperf ===")[0]
+
+
+def test_limits_from_the_command_line(simulated, pytester: pytest.Pytester) -> None:
+    """`--llmperf-limit` serves a marker without a value, and is named as the source."""
+    pytester.makepyfile(GATED.format(fixture="dual_ollama").replace("(min_pct=90)", ""))
+    result = simulated("--llmperf-limit=efficiency=100")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["gate efficiency*100.0 % (*--llmperf-limit*"])
+
+
+def test_a_limit_of_another_machine_is_not_comparable(simulated, pytester: pytest.Pytester) -> None:
+    """The decision card's tok/s are of its machine: by default the test fails and names the keys; or it warns or skips."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_llmperf import CHIMERA_HOMO
+
+        @pytest.mark.throughput
+        def test_pair(dual_ollama, run_agents):
+            run_agents(CHIMERA_HOMO, on=dual_ollama)
+        """
+    )
+    failed = simulated()
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(["gate throughput is not comparable here*decision_card*", "*next: save a baseline*"])
+    warned = simulated("--llmperf-on-mismatch=warn", "-W", "default")
+    warned.assert_outcomes(passed=1, warnings=1)
+    warned.stdout.fnmatch_lines(["*GateWarning: gate throughput is not comparable here*", "*not comparable*"])
+    simulated("--llmperf-on-mismatch=skip").assert_outcomes(skipped=1)
+
+
+def test_an_undecided_gate_fails_or_warns(simulated, pytester: pytest.Pytester) -> None:
+    """One round is no evidence: undecided, and the setting says what that means."""
+    pytester.makepyfile(GATED.format(fixture="dual_ollama"))
+    few = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
+    failed = simulated(*few)
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(["gate efficiency is undecided*", "*next: allow more rounds*"])
+    warned = simulated(*few, "--llmperf-on-inconclusive=warn", "-W", "default")
+    assert warned.ret == pytest.ExitCode.OK
+    warned.stdout.fnmatch_lines(["*is undecided*", "*inconclusive*"])
+
+
+def test_json_holds_every_raw_timing(simulated, pytester: pytest.Pytester) -> None:
+    """Rounds, requests, arrivals, server durations, verdicts, manifest, settings."""
+    pytester.makepyfile(GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-json=out/run.json")
+    result.stdout.fnmatch_lines(["wrote *run.json"])
+    document = json.loads((pytester.path / "out" / "run.json").read_text())
+    (record,) = document["records"]
+    rounds = record["measurement"]["rounds"]
+    assert len(rounds) >= 5
+    assert record["measurement"]["topology"]["backend"] == "simulated"
+    for one in rounds:
+        for run in (*one["solo"], *one["together"]):
+            (request,) = run["requests"]
+            assert request["eval_count"] == 128
+            assert request["sent_ns"] < request["arrivals_ns"][0] < request["done_ns"]
+            assert request["eval_duration_ns"] > 0
+    assert {verdict["outcome"] for verdict in record["verdicts"]} == {"pass"}
+    assert record["passed"] is True
+    assert record["figures"]["simulated"] is True
+    assert record["measurement"]["manifest"]["facts"]["timing_source"]
+    assert not list((pytester.path / "out").glob("*.tmp"))
+
+
+def test_a_json_that_cannot_be_written_fails_the_run(simulated, pytester: pytest.Pytester) -> None:
+    """Green tests, exit code 1, one line that says why."""
+    pytester.makepyfile(GATED.format(fixture="dual_ollama"))
+    pytester.path.joinpath("file").write_text("")
+    result = simulated("--llmperf-json=file/run.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["LlmperfError: cannot write *run.json*"])
+
+
+def test_without_a_gate_figures_are_shown_and_nothing_is_judged(simulated, pytester: pytest.Pytester) -> None:
+    """A test may only measure, and use the figures itself."""
+    pytester.makepyfile(
+        """
+        from pytest_llmperf import CONVERSATION
+
+        def test_talk(dual_ollama, ollama_warmup, run_agents, llmperf_baseline, llmperf_manifest):
+            ollama_warmup(CONVERSATION, on=dual_ollama, times=1)
+            record = run_agents(CONVERSATION, on=dual_ollama)
+            assert record.summary("efficiency_pct").mean > 80
+            assert len(record.measurement.rounds[0].together[0].requests) == 3
+            assert llmperf_baseline.name == "decision_card"
+            assert llmperf_manifest["backend"] == "simulated"
+            assert len(dual_ollama.urls) == 2
+        """
+    )
+    result = simulated()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["conversation  dual *no gate"])
+
+
+def test_async_tests_can_run_agents(simulated, pytester: pytest.Pytester) -> None:
+    """Inside a running event loop the rounds take a thread of their own."""
+    pytester.makepyfile(
+        """
+        import asyncio
+        from pytest_llmperf import CHIMERA_HOMO
+
+        def test_pair(dual_ollama, run_agents):
+            async def body():
+                return run_agents(CHIMERA_HOMO, on=dual_ollama)
+            assert len(asyncio.run(body()).measurement.rounds) == 5
+        """
+    )
+    simulated().assert_outcomes(passed=1)
+
+
+def test_three_agents_on_a_fleet(simulated, pytester: pytest.Pytester) -> None:
+    """An instance an agent; `dual` refuses a third agent with the next step."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_llmperf import Agent, GenerationOptions, Scenario
+
+        THREE = Scenario(name="three", agents=tuple(
+            Agent(name=name, prompts=("tell me more",), options=GenerationOptions(num_predict=20)) for name in "xyz"
+        ))
+
+        @pytest.mark.scaling(min_pct=60)
+        def test_fleet(ollama_fleet, run_agents):
+            record = run_agents(THREE, on=ollama_fleet)
+            assert [run.instance for run in record.measurement.rounds[0].together] == ["a", "b", "c"]
+
+        def test_dual(dual_ollama, run_agents):
+            run_agents(THREE, on=dual_ollama)
+        """
+    )
+    result = simulated()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["UsageError: *agent 3 needs its own*", "  next: use a topology with an instance an agent"])

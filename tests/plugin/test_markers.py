@@ -1,0 +1,131 @@
+"""Markers: validated at collection, all faults in one usage error, before any server starts."""
+
+import pytest
+
+FAULTS = """
+    import pytest
+
+    @pytest.mark.efficiency(min_pct=120)
+    def test_range(run_agents): pass
+
+    @pytest.mark.contention(rate=0.01)
+    def test_keyword(run_agents): pass
+
+    @pytest.mark.throughput(min_tok_s="fast")
+    def test_type(run_agents): pass
+
+    @pytest.mark.scaling(1, 2, 3)
+    def test_count(run_agents): pass
+"""
+
+
+def test_every_fault_is_listed_at_once(simulated, pytester: pytest.Pytester) -> None:
+    """Four wrong markers: one usage error with four lines that name test, marker and keyword; nothing ran."""
+    pytester.makepyfile(FAULTS)
+    result = simulated()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*nothing was started*",
+            "*::test_range: marker efficiency: *min_pct*100*",
+            "*::test_keyword: marker contention: *rate*max_rate*",
+            "*::test_type: marker throughput: *min_tok_s*",
+            "*::test_count: marker scaling: *",
+        ]
+    )
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.Pytester) -> None:
+    """Workers cannot end the run; each test of ours errors with the list, other tests run."""
+    pytester.makepyfile(FAULTS + "\n    def test_other(): pass\n")
+    result = simulated("-n", "2")
+    result.assert_outcomes(errors=4, passed=1)
+    result.stdout.fnmatch_lines(["*::test_keyword: marker contention: *"])
+
+
+def test_deselected_tests_are_not_judged(simulated, pytester: pytest.Pytester) -> None:
+    """A wrong marker on a test that does not run stops nobody."""
+    pytester.makepyfile(FAULTS + "\n    def test_other(): pass\n")
+    assert simulated("-k", "test_other").ret == pytest.ExitCode.OK
+
+
+def test_a_gate_without_a_run_fails_its_test(simulated, pytester: pytest.Pytester) -> None:
+    """A gate that judged nothing is an error that says what to do, with or without the fixture."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.efficiency(min_pct=90)
+        def test_forgot(run_agents):
+            pass
+
+        @pytest.mark.contention(max_rate=0.01)
+        def test_no_fixture():
+            pass
+        """
+    )
+    result = simulated()
+    result.assert_outcomes(failed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["gate efficiency: the test recorded no run*", "*next: call run_agents*"])
+
+
+def test_the_closest_marker_wins(simulated, pytester: pytest.Pytester) -> None:
+    """A test's own limit replaces its module's."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_llmperf import CHIMERA_HOMO
+
+        pytestmark = pytest.mark.efficiency(min_pct=100)
+
+        @pytest.mark.efficiency(min_pct=50)
+        def test_pair(dual_ollama, run_agents):
+            record = run_agents(CHIMERA_HOMO, on=dual_ollama)
+            assert [verdict.gate.limit for verdict in record.verdicts] == [50]
+        """
+    )
+    simulated().assert_outcomes(passed=1)
+
+
+def test_an_unknown_baseline_is_a_usage_error(simulated, pytester: pytest.Pytester) -> None:
+    """Named before anything starts, with the names that exist."""
+    pytester.makepyfile("def test_it(run_agents): pass")
+    result = simulated("--llmperf-baseline=golden")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*golden*decision_card*"])
+
+
+def test_a_torn_baseline_is_a_usage_error(simulated, pytester: pytest.Pytester) -> None:
+    """A file that is no TOML is named, with its line."""
+    pytester.makepyfile("def test_it(run_agents): pass")
+    pytester.path.joinpath("torn.toml").write_text('schema = 1\n[[threshold]]\nmetric = "effi')
+    result = simulated("--llmperf-baseline=torn.toml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*torn.toml*"])
+
+
+def test_a_missing_limit_names_marker_and_baseline(simulated, pytester: pytest.Pytester) -> None:
+    """A marker without a value, and a baseline without a limit for it."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_llmperf import CHIMERA_HOMO
+
+        @pytest.mark.scaling
+        def test_pair(dual_ollama, run_agents):
+            run_agents(CHIMERA_HOMO, on=dual_ollama)
+        """
+    )
+    result = simulated()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*scaling*decision_card*", "*next:*"])
+
+
+def test_collect_only_starts_and_asks_nothing(pytester: pytest.Pytester) -> None:
+    """Listing tests needs no server, not even a backend that can be had."""
+    pytester.makepyfile("def test_it(run_agents): pass")
+    result = pytester.runpytest("--collect-only", "-q", "--llmperf-backend=attach", "--llmperf-urls=http://127.0.0.1:9")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*::test_it"])

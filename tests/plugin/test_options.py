@@ -1,0 +1,97 @@
+"""Options: command line, ini twin, default; every misuse in one clear usage error."""
+
+import pytest
+from pytest_llmperf.plugin.options import OPTIONS, resolve
+
+USES_US = """
+    def test_it(run_agents):
+        pass
+"""
+
+MISUSES = {
+    "--llmperf-backend=gpu": "wanted one of auto, attach, ollama, embedded, simulated",
+    "--llmperf-rounds=0": "wanted 1 to 1000",
+    "--llmperf-rounds=many": "invalid literal for int()",
+    "--llmperf-warmups=-1": "wanted 0 or more",
+    "--llmperf-timeout=0": "wanted more than 0 seconds",
+    "--llmperf-ports=80,99999": "wanted ports from 1 to 65535",
+    "--llmperf-urls=ftp://h": "wanted http:// or https:// addresses",
+    "--llmperf-limit=efficiency": "wanted NAME=VALUE",
+    "--llmperf-limit=elegance=3": "no gate elegance",
+    "--llmperf-limit=efficiency=120": "min_pct",
+    "--llmperf-on-mismatch=shrug": "wanted one of fail, warn, skip",
+    "--llmperf-on-inconclusive=skip": "wanted one of fail, warn",
+    "--llmperf-topology=ring": "wanted one of dual, single, single_parallel",
+    "--llmperf-script=speed=3": "unknown speed; known: ttft_ms",
+    "--llmperf-max-rounds=2": "fewer than --llmperf-rounds 5",
+}
+
+
+@pytest.mark.parametrize(("option", "words"), MISUSES.items(), ids=MISUSES.keys())
+def test_a_wrong_value_is_a_usage_error(pytester: pytest.Pytester, option: str, words: str) -> None:
+    """Exit code 4, the option named, what would have been right; whether or not a test uses us."""
+    result = pytester.runpytest(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{option.split('=')[0]}*"])
+    assert words in result.stderr.str()
+
+
+def test_all_faults_come_at_once(pytester: pytest.Pytester) -> None:
+    """Two wrong options, one error."""
+    result = pytester.runpytest("--llmperf-rounds=0", "--llmperf-backend=gpu")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*wrong options:*", "*--llmperf-backend*", "*--llmperf-rounds*"])
+
+
+def test_a_wrong_ini_value_names_the_file(pytester: pytest.Pytester) -> None:
+    """The ini twin is checked as the option is, where a test uses us."""
+    pytester.makeini("[pytest]\nllmperf_rounds = none\n")
+    pytester.makepyfile(USES_US)
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*llmperf_rounds in *tox.ini*none*"])
+
+
+def test_precedence_is_command_line_then_ini_then_default(pytester: pytest.Pytester) -> None:
+    """One value from each place."""
+    pytester.makeini("[pytest]\nllmperf_rounds = 7\nllmperf_warmups = 3\n")
+    settings = resolve(pytester.parseconfigure("--llmperf-rounds=9"))
+    assert (settings.min_rounds, settings.warmups, settings.max_rounds) == (9, 3, 20)
+
+
+def test_values_are_parsed(pytester: pytest.Pytester) -> None:
+    """Lists, pairs and the script become values."""
+    settings = resolve(
+        pytester.parseconfigure(
+            "--llmperf-urls=localhost:1/,https://h:2",
+            "--llmperf-ports=11434,11435",
+            "--llmperf-limit=efficiency=95,contention=0.01",
+            "--llmperf-script=ttft_ms=5,seed=3",
+        )
+    )
+    assert settings.urls == ("http://localhost:1", "https://h:2")
+    assert settings.ports == (11434, 11435)
+    assert settings.limits == {"efficiency": 95.0, "contention": 0.01}
+    assert (settings.script.ttft_ms, settings.script.seed) == (5.0, 3)
+
+
+def test_more_rounds_than_the_default_maximum_raise_the_maximum(pytester: pytest.Pytester) -> None:
+    """`--llmperf-rounds 30` alone means thirty rounds."""
+    settings = resolve(pytester.parseconfigure("--llmperf-rounds=30"))
+    assert (settings.min_rounds, settings.max_rounds) == (30, 30)
+
+
+def test_help_shows_every_option_and_ini_twin(pytester: pytest.Pytester) -> None:
+    """`pytest --help` reads well: a group of its own, each option with its default."""
+    text = pytester.runpytest("--help").stdout.str()
+    assert "performance of several LLM agents at once" in text
+    for option in OPTIONS:
+        assert f"--llmperf-{option.name}" in text
+        assert option.ini in text
+
+
+def test_markers_are_listed(pytester: pytest.Pytester) -> None:
+    """`pytest --markers` explains every gate."""
+    pytester.runpytest("--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.efficiency(min_pct=None):*", "@pytest.mark.regression(*", "@pytest.mark.multiagent:*"]
+    )
