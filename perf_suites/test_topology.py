@@ -8,7 +8,7 @@ pytestmark = pytest.mark.topology
 
 
 def test_one_instance_serves_agents_one_after_the_other(single_ollama, dual_ollama, run_agents):
-    """Two equal agents served in turn read 75 % balance and 50 % scaling, and one always waits; on two, neither does."""
+    """Two equal agents served in turn read 75 % balance and 50 % scaling, one always waits; on two, neither does."""
     single = run_agents(CHIMERA_HOMO, on=single_ollama)
     dual = run_agents(CHIMERA_HOMO, on=dual_ollama)
     assert single.summary("efficiency_pct").mean == pytest.approx(75, abs=7)
@@ -20,7 +20,7 @@ def test_one_instance_serves_agents_one_after_the_other(single_ollama, dual_olla
 
 
 def test_slots_end_the_waiting(single_ollama, single_parallel_ollama, run_agents):
-    """With a slot each nobody waits and balance is high; whether it buys anything, only scaling efficiency tells."""
+    """With a slot each nobody waits and balance is high; only scaling efficiency tells whether it buys anything."""
     single = run_agents(CHIMERA_HOMO, on=single_ollama)
     slots = run_agents(CHIMERA_HOMO, on=single_parallel_ollama)
     assert slots.summary("queue_ms").median < single.summary("queue_ms").median

@@ -9,10 +9,10 @@ import asyncio
 import getpass
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,13 +21,15 @@ from filelock import FileLock, Timeout
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.gates import judge
+from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.resolve import Key, compare_gates, resolve
+from pytest_llmperf.judge.resolve import compare_gates, resolve
 from pytest_llmperf.measure.rounds import RUNTIME, Rounds
 from pytest_llmperf.measure.wire import TIMING_SOURCE
 from pytest_llmperf.model import (
     Baseline,
     Gate,
+    Manifest,
     Measurement,
     Outcome,
     Scenario,
@@ -110,6 +112,15 @@ class Session:
         name = self.settings.compare
         return baselines.load_named(name, self.baseline_dirs) if name else None
 
+    def facts(self) -> Mapping[str, str]:
+        """The manifest's facts of the running deployment; starts `dual` where nothing runs yet.
+
+        Raises:
+            ServerError: it could not be started.
+        """
+        topology = self._opened.topology if self._opened is not None else self.open(TopologyKind.DUAL)
+        return self._manifest(topology).facts
+
     @property
     def baseline_dirs(self) -> tuple[Path, ...]:
         """Where baselines are looked for, the user's own first."""
@@ -152,37 +163,28 @@ class Session:
         self._load(scenario, topology)
         _run(lambda: self._rounds(scenario, topology).warm_up(times))
 
-    def measure(
-        self,
-        scenario: Scenario,
-        kind: TopologyKind,
-        *,
-        test: str,
-        specs: Sequence[Any] = (),
-        settings: Settings | None = None,
-    ) -> Record:
+    def measure(self, scenario: Scenario, kind: TopologyKind, *, test: str, specs: Sequence[Marker] = ()) -> Record:
         """Warms up, runs rounds until every gate is decided (or the maximum is reached), and judges.
 
         Args:
             scenario: what to run; scaled by the baseline in force.
             kind: topology to run it on.
             test: the name under which it is recorded.
-            specs: gate specifications (`judge.markers`).
-            settings: in place of the session's own.
+            specs: gate markers (`judge.markers`).
 
         Raises:
             ServerError: the servers could not be had, or one of them died.
             MeasurementError: a timed request failed.
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
-        settings = settings or self.settings
+        settings = self.settings
         scenario = scenario.scaled(self.baseline.workload)
         topology = self.open(kind, len(scenario.agents))
         measurement = Measurement(
             scenario=scenario,
             topology=topology,
             rounds=(),
-            manifest=manifest(topology, runtime=RUNTIME, timing_source=TIMING_SOURCE),
+            manifest=self._manifest(topology),
             warmups=settings.warmups,
             started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         )
@@ -197,7 +199,7 @@ class Session:
         verdicts: tuple[Verdict, ...] = ()
         looks = settings.max_rounds - settings.min_rounds + 1
         for index in range(settings.max_rounds):
-            done = self._timed(lambda index=index: rounds.run(index))
+            done = self._timed(partial(rounds.run, index))
             measurement = replace(measurement, rounds=(*measurement.rounds, done))
             if index + 1 >= settings.min_rounds:
                 verdicts = tuple(judge(gate, measurement, looks=looks) for gate in gates)
@@ -206,14 +208,9 @@ class Session:
                 break
         return Record(test=test, measurement=measurement, verdicts=verdicts)
 
-    def _gates(self, specs: Sequence[Any], measurement: Measurement, test: str) -> tuple[Gate, ...]:
+    def _gates(self, specs: Sequence[Marker], measurement: Measurement, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
-        key = Key(
-            test=test,
-            scenario=measurement.scenario.name,
-            topology=str(measurement.topology.kind),
-            workload=baselines.fingerprint(measurement.scenario),
-        )
+        key = baselines.key_of(test, measurement)
         facts = measurement.manifest.facts
         gates = tuple(
             gate
@@ -223,8 +220,11 @@ class Session:
             )
         )
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
-            gates += compare_gates(self.stored, key=key, facts=facts)
+            gates += compare_gates(self.stored, key=key, facts=facts, settings=self.settings)
         return gates
+
+    def _manifest(self, topology: Topology) -> Manifest:
+        return manifest(topology, runtime=RUNTIME, timing_source=TIMING_SOURCE)
 
     def _rounds(self, scenario: Scenario, topology: Topology) -> Rounds:
         return Rounds(scenario, topology, timeout_s=self.settings.timeout_s)

@@ -79,6 +79,6 @@ def test_the_public_names_exist() -> None:
     """Everything that the package promises can be imported from it, and an unknown name is an AttributeError."""
     for name in pytest_llmperf.__all__:
         assert getattr(pytest_llmperf, name) is not None
-    assert dir(pytest_llmperf) == pytest_llmperf.__all__
+    assert sorted(dir(pytest_llmperf)) == sorted(pytest_llmperf.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = pytest_llmperf.nonsense

@@ -118,17 +118,16 @@ class Scenario:
         return replace(self, agents=agents, scaled_by=f"{words} ({workload.reason})")
 
 
+# Both end in mid-sentence, so that no model stops before it has begun, and both ask for more than num_predict tokens.
 _COLLECT = (
-    "You are the data collector of a team that benchmarks language models. Read the log below and describe, in "
-    "flowing prose and in as much detail as you can, what was measured on each machine, in which order, what the "
-    "numbers were and what looked unusual. Log: run 1, dual servers, both agents busy, 102 tokens per second; "
-    "run 2, one server, the second agent waited; run 3, dual servers again, steady. Now write the long report:"
+    "You collect data for a team that measures how several agents share one server. Describe at length what was "
+    "measured, in which order, and what looked unusual. The report begins: On the first day we started two agents on "
+    "one server, and the second agent had to wait, because the"
 )
 _INSIGHT = (
-    "You are the analyst of a team that benchmarks language models. Explain at length, in flowing prose and with "
-    "several examples, why two agents that share one server wait for each other, why two servers help, what can "
-    "still go wrong on one graphics card, and how a careful engineer would measure it day after day without being "
-    "fooled by noise, by warm caches or by a mean that hides a bad tail. Now write the long explanation:"
+    "You explain measurements to engineers. Explain at length, with several examples, why agents that share a server "
+    "wait for each other, and how to measure it without being fooled by noise. The explanation begins: Think of a "
+    "small shop with a single till, where every customer who comes in has to"
 )
 
 

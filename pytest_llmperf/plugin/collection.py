@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.plugin import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmperf.judge.markers import Marker
 
 GATES = {
     "efficiency": "efficiency(min_pct=None): parallel (balance) efficiency of the agents together, percent",
@@ -41,7 +46,7 @@ FIXTURES = frozenset(
     }
 )
 
-SPECS = pytest.StashKey[tuple[Any, ...]]()
+SPECS = pytest.StashKey["Sequence[Marker]"]()
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -57,7 +62,8 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     faults: list[str] = []
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
-        item.add_marker(pytest.mark.xdist_group("llmperf"))
+        if config.pluginmanager.has_plugin("xdist"):  # one worker for all, under --dist loadgroup
+            item.add_marker(pytest.mark.xdist_group("llmperf"))
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
 
     running = Running(config, settings)
@@ -79,16 +85,16 @@ def _uses_us(item: pytest.Item) -> bool:
     return any(mark.name in GATES for mark in item.iter_markers())
 
 
-def _specs(item: pytest.Item, faults: list[str]) -> tuple[Any, ...]:
+def _specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
     """The test's gates as values; the closest marker of a name wins. Faults are added to the list."""
-    from pytest_llmperf.judge.markers import MARKERS as SPECIFICATIONS  # noqa: PLC0415
+    from pytest_llmperf.judge.markers import build  # noqa: PLC0415 - only where a test uses us
 
-    specs = {}
+    specs: dict[str, Marker | None] = {}
     for mark in item.iter_markers():
         if mark.name in GATES and mark.name not in specs:
             try:
-                specs[mark.name] = SPECIFICATIONS[mark.name](*mark.args, **mark.kwargs)
+                specs[mark.name] = build(mark.name, mark.args, mark.kwargs)
             except (TypeError, ValueError) as error:
-                faults.append(f"{item.nodeid}: marker {mark.name}: {error}")
+                faults.append(f"{item.nodeid}: marker {error}")
                 specs[mark.name] = None
     return tuple(spec for spec in specs.values() if spec is not None)

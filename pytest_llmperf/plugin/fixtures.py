@@ -116,7 +116,7 @@ def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
 
 
 @pytest.fixture
-def run_agents(request: pytest.FixtureRequest, llmperf: Session) -> RunAgents:
+def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     """`run_agents(scenario, on=...)`: warm-up, rounds, verdicts by the test's gate markers."""
     running = _running(request.config)
     benchmark: Any = running.benchmark_fixture(request)

@@ -65,13 +65,13 @@ def _pairs(raw: str) -> dict[str, float]:
 
 
 def _limits(raw: str) -> dict[str, float]:
-    from pytest_llmperf.judge.markers import LIMITED  # noqa: PLC0415 - only where a limit is given
+    from pytest_llmperf.judge.markers import MARKERS, build  # noqa: PLC0415 - only where a limit is given
 
     limits = _pairs(raw)
-    if unknown := sorted(set(limits) - set(LIMITED)):
-        raise ValueError(f"no gate {', '.join(unknown)}; gates with one limit: {', '.join(LIMITED)}")
+    if unknown := sorted(set(limits) - set(MARKERS)):
+        raise ValueError(f"no gate {', '.join(unknown)}; gates: {', '.join(MARKERS)}")
     for name, value in limits.items():
-        LIMITED[name](value)
+        build(name, kwargs={MARKERS[name].LIMIT: value})
     return limits
 
 

@@ -64,6 +64,7 @@ class Results:
             return
         from pytest_llmperf.report.table import table  # noqa: PLC0415
 
+        terminalreporter.ensure_newline()
         terminalreporter.section("llmperf")
         for line, markup in table(self._records):
             terminalreporter.write_line(line, **markup)

@@ -80,11 +80,14 @@ class Running:
             return self.session.measure(scenario, TopologyKind(on.kind), test=item.nodeid, specs=item.stash[SPECS])
 
         records = item.stash.setdefault(RECORDS, [])
+        failure = ""
         try:
             # pytest-benchmark allows one timed call a test: the first measurement is its entry.
             record: Record = work() if benchmark is None or records else benchmark.pedantic(work, rounds=1)
         except LlmperfError as error:
-            pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+            failure = f"{type(error).__name__}: {error}"
+        if failure:  # outside of the handler, so that pytest shows no chain of exceptions
+            pytest.fail(failure, pytrace=False)
         records.append(record)
         if benchmark is not None:
             benchmark.extra_info.update(figures(record))
@@ -141,7 +144,7 @@ class Running:
         """
         records = item.stash.get(RECORDS, [])
         if item.stash[SPECS] and not records:
-            names = ", ".join(type(spec).__name__.lower() for spec in item.stash[SPECS])
+            names = ", ".join(spec.NAME for spec in item.stash[SPECS])
             pytest.fail(
                 f"gate {names}: the test recorded no run, so there is nothing to judge\n"
                 "  next: call run_agents(scenario, on=...) in the test, or drop the marker",

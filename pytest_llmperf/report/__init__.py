@@ -1,0 +1,1 @@
+"""Results in words, tables and files; reads measurements and verdicts, decides nothing."""

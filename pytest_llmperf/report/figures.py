@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.metrics import CATALOGUE
+from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS
 from pytest_llmperf.judge.record import Record
+
+SHOWN = (*CONTINUOUS, "contention_rate_ttft", "contention_rate_throughput")
+"""The metrics that every report shows."""
 
 
 def value_of(record: Record, metric: str) -> float | None:
@@ -17,7 +20,7 @@ def value_of(record: Record, metric: str) -> float | None:
 
 
 def figures(record: Record) -> dict[str, float | int | str | bool]:
-    """Name to value: every metric of the catalogue that is defined here, rounds, topology, verdicts by gate."""
+    """Name to value: every metric that is defined here, rounds, topology, verdicts by gate."""
     measurement = record.measurement
     flat: dict[str, float | int | str | bool] = {
         "backend": measurement.topology.backend,
@@ -26,7 +29,7 @@ def figures(record: Record) -> dict[str, float | int | str | bool]:
         "topology": str(measurement.topology.kind),
         "rounds": len(measurement.rounds),
     }
-    for metric in CATALOGUE:
+    for metric in SHOWN:
         value = value_of(record, metric)
         if value is not None:
             flat[metric] = round(value, 4)

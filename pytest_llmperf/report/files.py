@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 import cattrs
 
-from pytest_llmperf.errors import LlmperfError, MeasurementError
+from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.metrics import CATALOGUE
+from pytest_llmperf.judge.metrics import all_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report.figures import figures
@@ -47,7 +48,8 @@ def write_json(records: Sequence[Record], settings: Settings, root: Path, passed
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise LlmperfError(
             f"cannot write {path}: {error}", next_step="free some space or give another --llmperf-json"
         ) from error
@@ -81,14 +83,9 @@ def _key(record: Record) -> Any:
 
 
 def _stored(record: Record) -> StoredSession:
-    rounds = {}
-    for metric in CATALOGUE:
-        try:
-            rounds[metric] = record.series(metric)
-        except MeasurementError:
-            continue  # undefined for these rounds, so there is nothing to store
+    measurement = record.measurement
     return StoredSession(
-        saved_at=record.measurement.started_at, manifest=record.measurement.manifest.facts, rounds=rounds
+        saved_at=measurement.started_at, manifest=measurement.manifest.facts, rounds=all_series(measurement)
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.metrics import all_series
 from pytest_llmperf.model import Measurement, Verdict
+
+_SHOWN = {"balance": "efficiency_pct", "scaling": "scaling_efficiency_pct"}
 
 
 class Live:
@@ -34,10 +36,10 @@ class Live:
         """Shows the round just ended, and the verdicts so far."""
         if self._reporter is None:
             return
-        efficiency_pct = series(measurement, "efficiency_pct")[-1]
-        scaling_pct = series(measurement, "scaling_efficiency_pct")[-1]
+        values = all_series(measurement)
+        figures = [f"{word} {values[name][-1]:.1f} %" for word, name in _SHOWN.items() if name in values]
         so_far = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
         self.say(
             f"{measurement.scenario.name} on {measurement.topology.kind}: round {len(measurement.rounds)}: "
-            f"balance {efficiency_pct:.1f} %, scaling {scaling_pct:.1f} %{'; ' + so_far if so_far else ''}"
+            f"{', '.join(figures)}{'; ' + so_far if so_far else ''}"
         )

@@ -94,6 +94,7 @@ def _notes(record: Record) -> list[str]:
     mismatched = sum(one.work_mismatch for one in measurement.rounds)
     if mismatched:
         notes.append(
-            f"{name}: in {mismatched} of {len(measurement.rounds)} rounds an agent generated another number of tokens together than alone; scaling is computed from token rates there"
+            f"{name}: in {mismatched} of {len(measurement.rounds)} rounds an agent generated another number of tokens "
+            "together than alone; scaling is computed from token rates there"
         )
     return [*notes, *measurement.notes]

@@ -58,7 +58,7 @@ def explain(record: Record, verdict: Verdict) -> str:
         head = f"gate {gate.marker} {_VERBS[verdict.outcome]}: {_interval(verdict)} against {limit_words(verdict)}"
     real = "SIMULATED, " if topology.simulated else ""
     lines = [
-        head + _because(verdict),
+        head if verdict.outcome is Outcome.FAIL else head + _because(verdict),
         f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} {topology.model}, "
         f"{verdict.rounds} rounds ({verdict.grade}); {_both_efficiencies(record)}",
     ]

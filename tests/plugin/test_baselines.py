@@ -7,10 +7,10 @@ import pytest
 from tests.plugin.conftest import GATED
 
 PLAIN = """
-    from pytest_llmperf import CHIMERA_HOMO
+    from pair import PAIR
 
     def test_pair(dual_ollama, run_agents):
-        run_agents(CHIMERA_HOMO, on=dual_ollama)
+        run_agents(PAIR, on=dual_ollama)
 """
 
 
@@ -28,7 +28,7 @@ def test_save_then_compare(simulated, pytester: pytest.Pytester) -> None:
         assert stored["session"][-1]["manifest"]["backend"] == "simulated"
     compared = simulated("--llmperf-compare=mine", "--llmperf-on-inconclusive=warn", "-W", "default")
     assert compared.ret == pytest.ExitCode.OK
-    compared.stdout.fnmatch_lines(["chimera_homo  dual *"])
+    compared.stdout.fnmatch_lines(["pair *dual *"])
 
 
 def test_a_regression_fails(simulated, pytester: pytest.Pytester) -> None:
@@ -72,5 +72,5 @@ def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester
     file.write_text("\n".join('cpu = "another"' if line.startswith("cpu = ") else line for line in text.splitlines()))
     result = simulated("--llmperf-compare=mine", "--llmperf-on-inconclusive=warn", "-W", "default")
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["*system_tok_s*not comparable*", "*cpu: *another*"] if False else ["*not comparable*cpu*"])
+    result.stdout.fnmatch_lines(["*not comparable*cpu*"])
     assert not any("efficiency_pct" in line and "not comparable" in line for line in result.stdout.lines)

@@ -13,7 +13,7 @@ def test_figures_stand_in_its_json(simulated, pytester: pytest.Pytester) -> None
     result = simulated("--benchmark-json=bench.json", "-W", "default")
     result.assert_outcomes(passed=1)
     (entry,) = json.loads((pytester.path / "bench.json").read_text())["benchmarks"]
-    assert entry["extra_info"]["scenario"] == "chimera_homo"
+    assert entry["extra_info"]["scenario"] == "pair"
     assert entry["extra_info"]["efficiency_pct"] > 90
     assert entry["extra_info"]["simulated"] is True
 
@@ -24,8 +24,10 @@ def test_the_fixture_beside_ours(simulated, pytester: pytest.Pytester) -> None:
     simulated("-W", "default").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("options", [(), ("-p", "no:benchmark"), ("--benchmark-disable",)], ids=["idle", "absent", "disabled"])
+@pytest.mark.parametrize(
+    "options", [(), ("-p", "no:benchmark"), ("--benchmark-disable",)], ids=["idle", "absent", "disabled"]
+)
 def test_nothing_breaks(simulated, pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
     """Installed and idle, absent, or disabled."""
     pytester.makepyfile(GATED.format(fixture="dual_ollama"))
-    simulated(*options).assert_outcomes(passed=1)
+    simulated(*options, own_process=True).assert_outcomes(passed=1)

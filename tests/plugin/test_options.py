@@ -1,6 +1,7 @@
 """Options: command line, ini twin, default; every misuse in one clear usage error."""
 
 import pytest
+
 from pytest_llmperf.plugin.options import OPTIONS, resolve
 
 USES_US = """
@@ -32,7 +33,7 @@ def test_a_wrong_value_is_a_usage_error(pytester: pytest.Pytester, option: str, 
     """Exit code 4, the option named, what would have been right; whether or not a test uses us."""
     result = pytester.runpytest(option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"*{option.split('=')[0]}*"])
+    result.stderr.fnmatch_lines([f"*{option.split('=', maxsplit=1)[0]}*"])
     assert words in result.stderr.str()
 
 

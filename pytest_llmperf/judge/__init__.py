@@ -1,0 +1,1 @@
+"""The wing that judges: metrics, statistics, baselines, gates. It imports nothing here, for the sake of collection."""

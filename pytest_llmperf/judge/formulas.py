@@ -1,0 +1,287 @@
+"""The formulas of the metrics: integer nanoseconds and counts in, one figure out, nothing else.
+
+Client times and server durations never meet in one formula. Nothing divides by zero: an undefined figure is None
+where the definition says so (a rate from one token), else a MeasurementError that says what is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmperf.model import AgentRun, RequestTiming
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+S_PER_HOUR = 3600
+
+# --- per request -----------------------------------------------------------------------------------------------------
+
+
+def ttft_ms(request: RequestTiming) -> float:
+    """Time to the first content chunk, on the client's clock, ms.
+
+    Args:
+        request: with at least one arrival.
+
+    Raises:
+        MeasurementError: no content chunk arrived, or it arrived before the request was sent.
+
+    Source: seed A.6.
+    """
+    if not request.arrivals_ns:
+        raise MeasurementError("TTFT is undefined: the request got no content chunk")
+    waited_ns = request.arrivals_ns[0] - request.sent_ns
+    if waited_ns < 0:
+        raise MeasurementError(
+            f"TTFT is undefined: the first chunk arrived {-waited_ns} ns before the request was sent"
+        )
+    return waited_ns / NS_PER_MS
+
+
+def server_ttft_ms(request: RequestTiming) -> float:
+    """Load and prefill as the server reports them, ms. Source: seed 3.2."""
+    return (request.load_duration_ns + request.prompt_eval_duration_ns) / NS_PER_MS
+
+
+def queue_ms(request: RequestTiming) -> float:
+    """What the server's total holds besides load, prefill and decode, ms, floored at 0: waiting for a slot."""
+    known_ns = request.load_duration_ns + request.prompt_eval_duration_ns + request.eval_duration_ns
+    return max(0, request.total_duration_ns - known_ns) / NS_PER_MS
+
+
+def decode_tok_s(request: RequestTiming) -> float | None:
+    """Decode rate as the server reports it, tok/s; None from fewer than 2 tokens or no duration.
+
+    Source: seed 3.2, A.5. With one token the server's duration is about 1 us and no rate at all.
+    """
+    if request.eval_count < 2 or request.eval_duration_ns <= 0:
+        return None
+    return request.eval_count * NS_PER_S / request.eval_duration_ns
+
+
+def client_decode_tok_s(request: RequestTiming) -> float | None:
+    """Decode rate from arrivals, `(n - 1) / (last - first)`, tok/s; None from fewer than 2 tokens or one moment."""
+    span_ns = _span_ns(request)
+    if request.eval_count < 2 or span_ns <= 0:
+        return None
+    return (request.eval_count - 1) * NS_PER_S / span_ns
+
+
+def itl_ms(request: RequestTiming) -> tuple[float, ...]:
+    """Gaps between the arrivals of content chunks, ms; one fewer than there are chunks."""
+    arrivals_ns = request.arrivals_ns
+    return tuple((after - before) / NS_PER_MS for before, after in pairwise(arrivals_ns))
+
+
+def tpot_ms(request: RequestTiming) -> float | None:
+    """Mean time per token after the first, `(last - first) / (n - 1)`, ms; None from fewer than 2 tokens."""
+    if request.eval_count < 2 or len(request.arrivals_ns) < 2:
+        return None
+    return _span_ns(request) / (request.eval_count - 1) / NS_PER_MS
+
+
+def _span_ns(request: RequestTiming) -> int:
+    """From the first chunk to the last."""
+    return request.arrivals_ns[-1] - request.arrivals_ns[0] if request.arrivals_ns else 0
+
+
+def agent_decode_tok_s(run: AgentRun) -> float | None:
+    """Decode rate of an agent: all its tokens over all its decode time, tok/s.
+
+    Requests that have no rate of their own (fewer than 2 tokens) are left out of both sums; None when none is left.
+    """
+    rated = [request for request in run.requests if decode_tok_s(request) is not None]
+    if not rated:
+        return None
+    return sum(request.eval_count for request in rated) * NS_PER_S / sum(request.eval_duration_ns for request in rated)
+
+
+# --- per round -------------------------------------------------------------------------------------------------------
+
+
+def speedup(durations_ns: Sequence[int]) -> float:
+    """`sum(C_i) / W`, x.
+
+    Args:
+        durations_ns: C_i of each agent of the together part, > 0.
+
+    Raises:
+        MeasurementError: no duration, or one that is not positive.
+    """
+    _check_durations("the together part", durations_ns)
+    return sum(durations_ns) / max(durations_ns)
+
+
+def efficiency_pct(durations_ns: Sequence[int]) -> float:
+    """The decision card's parallel efficiency, `sum(C_i) / (N * W) * 100`, in (0, 100]: a balance index.
+
+    Two equal agents served strictly one after the other read 75, because only times of the concurrent run count.
+
+    Args:
+        durations_ns: C_i of each agent of the together part, > 0.
+
+    Raises:
+        MeasurementError: no duration, or one that is not positive.
+
+    Source: seed A.1 (its reciprocal, see METRICS), A.2, decision card.
+    """
+    _check_durations("the together part", durations_ns)
+    return 100 * sum(durations_ns) / (len(durations_ns) * max(durations_ns))
+
+
+def scaling_speedup(solo_ns: Sequence[int], durations_ns: Sequence[int]) -> float:
+    """`sum(S_i) / W`, x: what running together bought, for the same work.
+
+    Args:
+        solo_ns: S_i of each agent alone, > 0.
+        durations_ns: C_i of each agent together, > 0.
+
+    Raises:
+        MeasurementError: a duration is missing or not positive.
+    """
+    _check_durations("the solo part", solo_ns)
+    _check_durations("the together part", durations_ns)
+    return sum(solo_ns) / max(durations_ns)
+
+
+def scaling_efficiency_pct(solo_ns: Sequence[int], durations_ns: Sequence[int]) -> float:
+    """`sum(S_i) / (N * W) * 100`, %: as `scaling_speedup`, over the number of agents."""
+    return 100 * scaling_speedup(solo_ns, durations_ns) / len(durations_ns)
+
+
+def scaling_by_tokens_pct(
+    solo_ns: Sequence[int], solo_tokens: Sequence[int], durations_ns: Sequence[int], tokens: Sequence[int]
+) -> float:
+    """Scaling efficiency from token rates, `(sum(n_i) / W) / sum(n_i_solo / S_i) * 100`, %.
+
+    For rounds whose work differs between alone and together, where durations cannot be compared.
+
+    Args:
+        solo_ns: S_i of each agent alone.
+        solo_tokens: n_i of each agent alone.
+        durations_ns: C_i of each agent together.
+        tokens: n_i of each agent together.
+
+    Raises:
+        MeasurementError: a duration is missing or not positive, or the solo runs generated nothing.
+    """
+    _check_durations("the solo part", solo_ns)
+    solo_tok_s = math.fsum(n * NS_PER_S / ns for n, ns in zip(solo_tokens, solo_ns, strict=True))
+    if solo_tok_s <= 0:
+        raise MeasurementError("scaling is undefined: the solo runs generated no token")
+    return 100 * system_tok_s(tokens, durations_ns) / solo_tok_s
+
+
+def slowdown(solo_ns: int, solo_tokens: int, duration_ns: int, tokens: int) -> float:
+    """`C_i / S_i` of one agent, x; per token where it generated another number of tokens together than alone.
+
+    Raises:
+        MeasurementError: a duration is not positive, or the work differs and one side generated nothing.
+    """
+    _check_durations("the solo part", (solo_ns,))
+    _check_durations("the together part", (duration_ns,))
+    if tokens == solo_tokens:
+        return duration_ns / solo_ns
+    if tokens <= 0 or solo_tokens <= 0:
+        raise MeasurementError(f"slowdown is undefined: {solo_tokens} tokens alone, {tokens} together")
+    return (duration_ns * solo_tokens) / (solo_ns * tokens)
+
+
+def system_tok_s(tokens: Sequence[int], durations_ns: Sequence[int]) -> float:
+    """`sum(n_i) / W`, tok/s, on the client's wall clock.
+
+    Raises:
+        MeasurementError: no duration, or one that is not positive.
+    """
+    _check_durations("the together part", durations_ns)
+    return sum(tokens) * NS_PER_S / max(durations_ns)
+
+
+def ratio(value: float, base: float, what: str) -> float:
+    """`value / base`.
+
+    Raises:
+        MeasurementError: the base is not positive; `what` says of what.
+    """
+    if base <= 0:
+        raise MeasurementError(f"{what} is undefined: its solo baseline is {base:g}")
+    return value / base
+
+
+def _check_durations(part: str, durations_ns: Sequence[int]) -> None:
+    """Durations exist and are positive, or a MeasurementError."""
+    if not durations_ns:
+        raise MeasurementError(f"{part} has no agent: nothing to compute from")
+    if min(durations_ns) <= 0:
+        raise MeasurementError(f"{part} has a duration of {min(durations_ns)} ns, wanted more than 0")
+
+
+# --- derived ---------------------------------------------------------------------------------------------------------
+
+
+def cost_per_1m_usd(*, tok_s: float, usd_per_hour: float) -> float:
+    """Cost of a million tokens, USD. Source: seed A.7 (114.54 tok/s at $0.50/h gives 1.21).
+
+    Raises:
+        MeasurementError: the rate is not positive.
+    """
+    _check_positive("cost_per_1m_usd", tok_s=tok_s)
+    return 1e6 / tok_s / S_PER_HOUR * usd_per_hour
+
+
+def memory_efficiency(*, tok_s: float, vram_gib: float) -> float:
+    """Decode rate per memory, tok/s/GiB. Source: seed A.8 (102.85 / 3.3 = 31.2).
+
+    Raises:
+        MeasurementError: the memory is not positive.
+    """
+    _check_positive("memory_efficiency", vram_gib=vram_gib)
+    return tok_s / vram_gib
+
+
+def break_even_months(*, migration_cost_usd: float, monthly_savings_usd: float) -> float:
+    """Months until savings have paid a migration; infinite when nothing is saved. Source: seed A.9, G.3."""
+    return migration_cost_usd / monthly_savings_usd if monthly_savings_usd > 0 else math.inf
+
+
+def requests_per_hour(*, ttft_ms: float, tokens: int, tok_s: float) -> float:
+    """Sequential requests an hour, `3600 / (ttft + tokens / tok_s)`. Source: seed G.1 (724.6 and 556.4).
+
+    Raises:
+        MeasurementError: the rate is not positive, or a request would take no time.
+    """
+    _check_positive("requests_per_hour", tok_s=tok_s)
+    seconds = ttft_ms / 1000 + tokens / tok_s
+    _check_positive("requests_per_hour", seconds=seconds)
+    return S_PER_HOUR / seconds
+
+
+def effective_tok_s(*, agents: int, tok_s: float, efficiency_pct: float) -> float:
+    """Tokens a second of N agents together, `N * tok_s * efficiency`. Source: seed G.2 (225.1 and 190.3)."""
+    return agents * tok_s * efficiency_pct / 100
+
+
+def tco_usd(*, years: float, monthly_cost_usd: float, one_time_usd: float) -> float:
+    """Total cost of ownership, USD: once, and every month of the years. Its price inputs have no default.
+
+    Raises:
+        MeasurementError: the years are not positive.
+
+    Source: seed 7.3.
+    """
+    _check_positive("tco_usd", years=years)
+    return one_time_usd + monthly_cost_usd * 12 * years
+
+
+def _check_positive(figure: str, **inputs: float) -> None:
+    """Inputs are finite and above 0, or a MeasurementError that names figure and input."""
+    for name, value in inputs.items():
+        if not (math.isfinite(value) and value > 0):
+            raise MeasurementError(f"{figure} is undefined: {name} is {value:g}, wanted more than 0")

@@ -1,0 +1,246 @@
+"""The gate markers' vocabulary: a marker's keywords are the fields of its class.
+
+Imported when tests are collected, also in projects that never use us: standard library only, at any depth.
+
+Every limit left out (None) is taken from the command line or ini, else from the baseline in force (see `resolve`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+DETECTORS = ("ttft", "throughput")
+"""What may decide that a round is contended."""
+
+GATED_METRICS = (
+    "efficiency_pct",
+    "scaling_efficiency_pct",
+    "speedup",
+    "scaling_speedup",
+    "system_tok_s",
+    "decode_tok_s",
+    "ttft_ms",
+    "ttft_ratio",
+    "slowdown",
+    "queue_ms",
+)
+"""What `consistency` and `regression` may name: the continuous metrics of the catalogue (a test compares the two)."""
+
+
+class Marker:
+    """What all gate markers share.
+
+    Attributes:
+        NAME: of the marker.
+        LIMIT: the keyword that a bare limit (command line, ini) stands for.
+    """
+
+    __slots__ = ()
+    NAME: ClassVar[str]
+    LIMIT: ClassVar[str]
+    RANGES: ClassVar[Mapping[str, str]]
+
+    @classmethod
+    def usage(cls) -> str:
+        """The valid keywords and their ranges, for messages."""
+        return f"{cls.NAME} takes " + "; ".join(f"{keyword}: {text}" for keyword, text in cls.RANGES.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Efficiency(Marker):
+    """At least this parallel efficiency (balance), percent."""
+
+    NAME: ClassVar[str] = "efficiency"
+    LIMIT: ClassVar[str] = "min_pct"
+    RANGES: ClassVar[Mapping[str, str]] = {"min_pct": "a number in (0, 100]"}
+    min_pct: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "min_pct", most=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling(Marker):
+    """At least this scaling efficiency, percent."""
+
+    NAME: ClassVar[str] = "scaling"
+    LIMIT: ClassVar[str] = "min_pct"
+    RANGES: ClassVar[Mapping[str, str]] = {"min_pct": "a number in (0, 100]"}
+    min_pct: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "min_pct", most=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contention(Marker):
+    """At most this share of contended rounds, by this detector."""
+
+    NAME: ClassVar[str] = "contention"
+    LIMIT: ClassVar[str] = "max_rate"
+    RANGES: ClassVar[Mapping[str, str]] = {
+        "max_rate": "a number in [0, 1]",
+        "detector": " or ".join(map(repr, DETECTORS)),
+    }
+    max_rate: float | None = None
+    detector: str = "ttft"
+
+    def __post_init__(self) -> None:
+        _check_number(self, "max_rate", most=1, zero=True)
+        _check_choice(self, "detector", DETECTORS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput(Marker):
+    """At least this rate, tok/s: decoding of the slowest agent, or of the system over the wall clock."""
+
+    NAME: ClassVar[str] = "throughput"
+    LIMIT: ClassVar[str] = "min_tok_s"
+    RANGES: ClassVar[Mapping[str, str]] = {"min_tok_s": "a number above 0", "of": "'agent' or 'system'"}
+    min_tok_s: float | None = None
+    of: str = "agent"
+
+    def __post_init__(self) -> None:
+        _check_number(self, "min_tok_s")
+        _check_choice(self, "of", ("agent", "system"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ttft(Marker):
+    """At most this TTFT of the worst request, ms, or this many times the solo baseline's; both make two gates."""
+
+    NAME: ClassVar[str] = "ttft"
+    LIMIT: ClassVar[str] = "max_ms"
+    RANGES: ClassVar[Mapping[str, str]] = {"max_ms": "a number above 0", "max_ratio": "a number above 0"}
+    max_ms: float | None = None
+    max_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "max_ms")
+        _check_number(self, "max_ratio")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speedup(Marker):
+    """At least this speedup, x."""
+
+    NAME: ClassVar[str] = "speedup"
+    LIMIT: ClassVar[str] = "min_x"
+    RANGES: ClassVar[Mapping[str, str]] = {"min_x": "a number above 0"}
+    min_x: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "min_x")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consistency(Marker):
+    """At most this coefficient of variation of a metric over rounds, percent."""
+
+    NAME: ClassVar[str] = "consistency"
+    LIMIT: ClassVar[str] = "max_cv_pct"
+    RANGES: ClassVar[Mapping[str, str]] = {
+        "max_cv_pct": "a number in (0, 100]",
+        "metric": f"one of {', '.join(GATED_METRICS)}",
+    }
+    max_cv_pct: float | None = None
+    metric: str = "decode_tok_s"
+
+    def __post_init__(self) -> None:
+        _check_number(self, "max_cv_pct", most=100)
+        _check_choice(self, "metric", GATED_METRICS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regression(Marker):
+    """No change for the worse of `delta` or more against the stored baseline, in each of the metrics.
+
+    `delta` is in percentage points for percentages, else in percent of the baseline.
+    """
+
+    NAME: ClassVar[str] = "regression"
+    LIMIT: ClassVar[str] = "delta"
+    RANGES: ClassVar[Mapping[str, str]] = {
+        "metrics": f"a tuple of one or more of {', '.join(GATED_METRICS)}",
+        "delta": "a number above 0",
+    }
+    metrics: tuple[str, ...] = ("efficiency_pct", "scaling_efficiency_pct", "system_tok_s", "ttft_ms")
+    delta: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.metrics, str) or not isinstance(self.metrics, Sequence):
+            raise _fault(TypeError, self, "metrics", self.metrics)
+        if not all(isinstance(metric, str) for metric in self.metrics):
+            raise _fault(TypeError, self, "metrics", self.metrics)
+        unknown = [metric for metric in self.metrics if metric not in GATED_METRICS]
+        if not self.metrics or unknown or len(set(self.metrics)) != len(self.metrics):
+            raise _fault(ValueError, self, "metrics", self.metrics)
+        # A list is natural to write in a marker; the value stays frozen.
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        _check_number(self, "delta")
+
+
+MARKERS: Mapping[str, type[Marker]] = {
+    kind.NAME: kind for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Regression)
+}
+"""Every gate marker by name."""
+
+
+def build(name: str, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None) -> Marker:
+    """A marker as it was written on a test, validated.
+
+    Args:
+        name: of the marker; a key of MARKERS.
+        args: positional arguments as written; none is allowed.
+        kwargs: keywords as written.
+
+    Raises:
+        ValueError: no such marker, or a value out of range.
+        TypeError: positional arguments, an unknown keyword, or a value of the wrong type.
+            Each text lists the valid keywords and their ranges.
+    """
+    if name not in MARKERS:
+        raise ValueError(f"unknown gate marker {name!r}, wanted one of {', '.join(MARKERS)}")
+    kind, kwargs = MARKERS[name], dict(kwargs or {})
+    if args:
+        raise TypeError(f"{name} takes keywords only, got {', '.join(map(repr, args))}; {kind.usage()}")
+    for keyword in kwargs:
+        if keyword not in kind.RANGES:
+            raise TypeError(f"{name} has no keyword {keyword!r}; {kind.usage()}")
+    return kind(**kwargs)
+
+
+def written(marker: Marker) -> str:
+    """The marker as one would write it, with what differs from the defaults, e.g. `efficiency(min_pct=95)`."""
+    default = type(marker)()
+    names = [field.name for field in fields(marker)]  # type: ignore[arg-type]
+    given = [f"{name}={value!r}" for name in names if (value := getattr(marker, name)) != getattr(default, name)]
+    return f"{marker.NAME}({', '.join(given)})"
+
+
+def _check_number(marker: Marker, keyword: str, *, most: float = math.inf, zero: bool = False) -> None:
+    """None, or a finite number above 0 (or at least 0) and at most `most`."""
+    value = getattr(marker, keyword)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _fault(TypeError, marker, keyword, value)
+    if not math.isfinite(value) or value > most or value < 0 or (value == 0 and not zero):
+        raise _fault(ValueError, marker, keyword, value)
+
+
+def _check_choice(marker: Marker, keyword: str, choices: Sequence[str]) -> None:
+    """One of the choices."""
+    value = getattr(marker, keyword)
+    if not isinstance(value, str):
+        raise _fault(TypeError, marker, keyword, value)
+    if value not in choices:
+        raise _fault(ValueError, marker, keyword, value)
+
+
+def _fault(kind: type[Exception], marker: Marker, keyword: str, value: object) -> Exception:
+    """The error for a bad value: marker, keyword, what was given and what is valid."""
+    return kind(f"{marker.NAME}: {keyword} is {value!r}, wanted {marker.RANGES[keyword]}; {marker.usage()}")

@@ -1,0 +1,267 @@
+"""The values of metrics over the rounds of a measurement: `series` gives what gates judge, one value a round.
+
+What a metric is (unit, good side, class, aggregate, source, definition) is in `catalogue`, offered here too; the
+formulas themselves are in `formulas`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge import formulas
+from pytest_llmperf.judge.catalogue import (
+    CATALOGUE,
+    CONTINUOUS,
+    RATE_DROP_PCT,
+    TTFT_RATIO_LIMIT,
+    Aggregate,
+    Metric,
+    MetricClass,
+    metric_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pytest_llmperf.model import AgentRun, Measurement, Round
+
+__all__ = [
+    "CATALOGUE",
+    "CONTINUOUS",
+    "RATE_DROP_PCT",
+    "TTFT_RATIO_LIMIT",
+    "Aggregate",
+    "Metric",
+    "MetricClass",
+    "all_series",
+    "metric_of",
+    "scaling_efficiency_pct",
+    "series",
+    "slowdowns",
+    "ttft_ratios",
+]
+
+
+def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
+    """The values of a metric that gates judge, one a round, in the order of the rounds.
+
+    A round never drops out: where the value of one round is undefined (a rate from one token, no solo run, the
+    balance of one agent), the whole series is an error, because rounds that fail to report are not a random sample.
+
+    Args:
+        measurement: one or more rounds.
+        metric: a name of CONTINUOUS, a contention metric (values 0.0 or 1.0), or `<continuous>_cv_pct` (the values
+            of that metric).
+
+    Returns:
+        One float a round, in the metric's unit.
+
+    Raises:
+        UsageError: no such metric, or one that has no value per round.
+        MeasurementError: a value is undefined; the text names round and agent.
+    """
+    found = metric_of(metric)
+    name = metric.removesuffix("_cv_pct") if found.aggregate is Aggregate.CV else metric
+    if name not in _SERIES:
+        raise UsageError(f"metric {metric!r} has no value per round", next_step=f"use one of {', '.join(_SERIES)}")
+    if not measurement.rounds:
+        raise MeasurementError(f"measurement of scenario {measurement.scenario.name!r} has no round")
+    return _SERIES[name](measurement)
+
+
+def all_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
+    """Every metric of the rounds that is defined, by name: what reports show and baselines store.
+
+    Metrics that are undefined for this measurement (see `series`) are absent.
+    """
+    found = {}
+    for name in (*CONTINUOUS, "contended_ttft", "contended_throughput"):
+        try:
+            found[name] = series(measurement, name)
+        except MeasurementError:
+            continue
+    return found
+
+
+def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """TTFT together over the solo median of the same agent and step, over all rounds.
+
+    Returns:
+        By round, agent and step (request), x.
+
+    Raises:
+        MeasurementError: a round has no solo run, steps differ between runs, or a TTFT is undefined.
+    """
+    rounds = [_paired(round_) for round_ in measurement.rounds]
+    together = [[_ttfts_ms(round_.index, run) for run in round_.together] for round_ in rounds]
+    bases = []
+    for agent in range(len(rounds[0].solo)):
+        solo = [_ttfts_ms(round_.index, round_.solo[agent]) for round_ in rounds]
+        steps = {len(ttfts) for ttfts in (*solo, *(runs[agent] for runs in together))}
+        if len(steps) != 1:
+            name = rounds[0].solo[agent].agent
+            raise MeasurementError(f"agent {name!r} sent {sorted(steps)} requests in different runs, wanted one number")
+        bases.append([statistics.median(step) for step in zip(*solo, strict=True)])
+    return tuple(
+        tuple(
+            tuple(formulas.ratio(ttft, base, "ttft_ratio") for ttft, base in zip(ttfts, bases[agent], strict=True))
+            for agent, ttfts in enumerate(runs)
+        )
+        for runs in together
+    )
+
+
+def slowdowns(round_: Round) -> tuple[float, ...]:
+    """`C_i / S_i` of each agent of a round, x; per token where the work differs."""
+    _paired(round_)
+    return tuple(
+        formulas.slowdown(alone.duration_ns, alone.eval_count, both.duration_ns, both.eval_count)
+        for alone, both in zip(round_.solo, round_.together, strict=True)
+    )
+
+
+def scaling_efficiency_pct(round_: Round) -> float:
+    """`sum(S_i) / (N * W) * 100` of a round, or its token-rate form where the work differs."""
+    _paired(round_)
+    solo_ns, together_ns = _durations_ns(round_.solo), _durations_ns(round_.together)
+    if not round_.work_mismatch:
+        return formulas.scaling_efficiency_pct(solo_ns, together_ns)
+    return formulas.scaling_by_tokens_pct(solo_ns, _tokens(round_.solo), together_ns, _tokens(round_.together))
+
+
+# --- one value a round -----------------------------------------------------------------------------------------------
+
+
+def _each(value: Callable[[Round], float]) -> Callable[[Measurement], tuple[float, ...]]:
+    """A series from a function of one round; errors name the round."""
+
+    def over(measurement: Measurement) -> tuple[float, ...]:
+        values = []
+        for round_ in measurement.rounds:
+            try:
+                values.append(value(round_))
+            except MeasurementError as error:
+                raise _located(error, f"round {round_.index}") from error
+        return tuple(values)
+
+    return over
+
+
+def _balanced(round_: Round) -> tuple[int, ...]:
+    """C_i of a round of at least two agents: the balance of one agent is 100 % whatever happens."""
+    durations_ns = _durations_ns(_together(round_))
+    if len(durations_ns) < 2:
+        raise MeasurementError("efficiency and speedup need at least 2 agents: with one they cannot fail")
+    return durations_ns
+
+
+def _system_tok_s(round_: Round) -> float:
+    runs = _together(round_)
+    return formulas.system_tok_s(_tokens(runs), _durations_ns(runs))
+
+
+def _slowest_decode_tok_s(round_: Round) -> float:
+    return min(_decode_tok_s(run) for run in _together(round_))
+
+
+def _worst_ttft_ms(round_: Round) -> float:
+    return max(formulas.ttft_ms(request) for run in _together(round_) for request in run.requests)
+
+
+def _worst_queue_ms(round_: Round) -> float:
+    return max(formulas.queue_ms(request) for run in _together(round_) for request in run.requests)
+
+
+def _worst_ttft_ratios(measurement: Measurement) -> tuple[float, ...]:
+    return tuple(max(max(steps) for steps in agents) for agents in ttft_ratios(measurement))
+
+
+def _contended_ttft(measurement: Measurement) -> tuple[float, ...]:
+    return tuple(float(worst > TTFT_RATIO_LIMIT) for worst in _worst_ttft_ratios(measurement))
+
+
+def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
+    rounds = [_paired(round_) for round_ in measurement.rounds]
+    bases = [
+        statistics.median(_decode_tok_s(run) for run in runs) for runs in zip(*(r.solo for r in rounds), strict=True)
+    ]
+    kept = 1 - RATE_DROP_PCT / 100
+    return tuple(
+        float(any(_decode_tok_s(run) < kept * base for run, base in zip(round_.together, bases, strict=True)))
+        for round_ in rounds
+    )
+
+
+_SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
+    "efficiency_pct": _each(lambda round_: formulas.efficiency_pct(_balanced(round_))),
+    "scaling_efficiency_pct": _each(scaling_efficiency_pct),
+    "speedup": _each(lambda round_: formulas.speedup(_balanced(round_))),
+    "scaling_speedup": _each(lambda round_: scaling_efficiency_pct(round_) / 100 * len(round_.together)),
+    "system_tok_s": _each(_system_tok_s),
+    "decode_tok_s": _each(_slowest_decode_tok_s),
+    "ttft_ms": _each(_worst_ttft_ms),
+    "ttft_ratio": _worst_ttft_ratios,
+    "slowdown": _each(lambda round_: max(slowdowns(round_))),
+    "queue_ms": _each(_worst_queue_ms),
+    "contended_ttft": _contended_ttft,
+    "contended_throughput": _contended_throughput,
+    "contention_rate_ttft": _contended_ttft,
+    "contention_rate_throughput": _contended_throughput,
+}
+
+
+# --- what a round must hold ------------------------------------------------------------------------------------------
+
+
+def _together(round_: Round) -> tuple[AgentRun, ...]:
+    """The together part, proven complete and started by one barrier."""
+    if not round_.together or not all(run.requests for run in round_.together):
+        raise MeasurementError(f"round {round_.index} has an empty together part")
+    if len({run.start_ns for run in round_.together}) != 1:
+        raise MeasurementError(f"round {round_.index}: the agents did not start at one moment")
+    return round_.together
+
+
+def _paired(round_: Round) -> Round:
+    """A round whose solo part holds the same agents in the same order."""
+    alone, both = [run.agent for run in round_.solo], [run.agent for run in _together(round_)]
+    if alone != both or not all(run.requests for run in round_.solo):
+        raise MeasurementError(
+            f"round {round_.index} has solo runs of {alone}, wanted {both}: contention and scaling are defined only "
+            "against a solo baseline of the same session"
+        )
+    return round_
+
+
+def _decode_tok_s(run: AgentRun) -> float:
+    """The agent's decode rate, which must exist."""
+    rate = formulas.agent_decode_tok_s(run)
+    if rate is None:
+        raise MeasurementError(
+            f"agent {run.agent!r}: decode_tok_s is undefined, no request generated 2 tokens or more",
+            next_step="raise num_predict, or let the prompt ask for a longer answer",
+        )
+    return rate
+
+
+def _ttfts_ms(index: int, run: AgentRun) -> tuple[float, ...]:
+    """TTFT of each request of a run; errors name the round and the agent."""
+    try:
+        return tuple(formulas.ttft_ms(request) for request in run.requests)
+    except MeasurementError as error:
+        raise _located(error, f"round {index}, agent {run.agent!r}") from error
+
+
+def _located(error: MeasurementError, where: str) -> MeasurementError:
+    """The same error, saying where."""
+    return MeasurementError(f"{where}: {error.args[0]}", next_step=error.next_step, received=error.received)
+
+
+def _durations_ns(runs: Iterable[AgentRun]) -> tuple[int, ...]:
+    return tuple(run.duration_ns for run in runs)
+
+
+def _tokens(runs: Iterable[AgentRun]) -> tuple[int, ...]:
+    return tuple(run.eval_count for run in runs)

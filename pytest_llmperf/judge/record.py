@@ -1,0 +1,37 @@
+"""One measurement of one test and what became of its gates: what is reported, sent between processes and saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.stats import Summary, summarise
+from pytest_llmperf.model import Measurement, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The outcome of one `run_agents` call.
+
+    Attributes:
+        test: node id, or a script's own name for it.
+        measurement: the rounds.
+        verdicts: one a gate.
+    """
+
+    test: str
+    measurement: Measurement
+    verdicts: tuple[Verdict, ...] = ()
+
+    def series(self, metric: str) -> tuple[float, ...]:
+        """One value a round, in the metric's unit; names are those of `judge.metrics.CATALOGUE`.
+
+        Raises:
+            UsageError: no metric of that name.
+            MeasurementError: the metric is not defined for these rounds.
+        """
+        return series(self.measurement, metric)
+
+    def summary(self, metric: str) -> Summary:
+        """Mean, median, standard deviation and the rest over the rounds; raises as `series` does."""
+        return summarise(self.series(metric))

@@ -1,0 +1,1 @@
+"""Instances and their life: attached, Ollama, embedded or simulated; and the API application with its engines."""

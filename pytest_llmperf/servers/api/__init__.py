@@ -1,0 +1,1 @@
+"""The parts of the Ollama API application: parsing, scheduling, answering."""

@@ -1,0 +1,184 @@
+"""Reads the bodies of `/api/generate` and `/api/chat` into frozen requests; refuses what is not supported, clearly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_llmperf.servers.api.options import RequestError, parse_keep_alive, parse_options
+from pytest_llmperf.servers.engine import Job, LoadOptions, Message, ModelCard, Sampling
+
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One request for text, of either endpoint.
+
+    Attributes:
+        model: as the client wrote it.
+        job: what to generate; None asks only to load (or, with `keep_alive_s` 0, to unload).
+        load: options of the loaded model.
+        keep_alive_s: seconds to keep it loaded afterwards; None = as before.
+        stream: whether to answer piece by piece.
+        chat: which of the two answers to give.
+    """
+
+    model: str
+    job: Job | None
+    load: LoadOptions
+    keep_alive_s: float | None
+    stream: bool
+    chat: bool
+
+
+def parse_body(body: bytes) -> dict[str, object]:
+    """The JSON object of a body.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if not body:
+        raise RequestError("missing request body")
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"invalid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise RequestError(f"json: cannot unmarshal {type(value).__name__} into a request, want an object")
+    return value
+
+
+def model_of(body: Mapping[str, object]) -> str:
+    """The `model` (or the older `name`) of a body.
+
+    Raises:
+        RequestError: missing or no text.
+    """
+    name = body.get("model") or body.get("name")
+    if not name:
+        raise RequestError("model is required")
+    if not isinstance(name, str):
+        raise RequestError(f"json: cannot unmarshal {type(name).__name__} into field model of type string")
+    return name
+
+
+def canonical(name: str) -> str:
+    """The name with its tag, as Ollama compares names: lower case, `latest` where there is none."""
+    name = name.lower()
+    for prefix in ("registry.ollama.ai/", "library/"):
+        name = name.removeprefix(prefix)
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def parse_generate(body: Mapping[str, object], card: ModelCard) -> GenerationRequest:
+    """A request of `/api/generate`.
+
+    The prompt goes to the model as it stands with `raw`, or when the model brings no chat template (Ollama's
+    template for such a model is the bare prompt); otherwise it becomes the one user message of a chat.
+
+    Raises:
+        RequestError: a field is of the wrong type, or asks for what this server does not do.
+    """
+    _refuse_unsupported(body, card.name, extra=("template", "suffix", "context"))
+    prompt = _text(body, "prompt")
+    system = _text(body, "system")
+    raw = _flag(body, "raw", default=False)
+    if system and raw:
+        raise RequestError("raw mode does not support template, system, or context")
+    if system and not card.template:
+        raise RequestError(f'"{card.name}" has no template to put a system message in; use /api/chat')
+    load, sampling = _options(body)
+    job: Job | None = None
+    if prompt and (raw or not card.template):
+        job = Job(prompt=prompt, sampling=sampling)
+    elif prompt:
+        messages = (Message(role="system", content=system),) if system else ()
+        job = Job(messages=(*messages, Message(role="user", content=prompt)), sampling=sampling)
+    return _request(body, job, load, chat=False)
+
+
+def parse_chat(body: Mapping[str, object], card: ModelCard) -> GenerationRequest:
+    """A request of `/api/chat`.
+
+    Raises:
+        RequestError: a field is of the wrong type, or asks for what this server does not do.
+    """
+    _refuse_unsupported(body, card.name)
+    given = body.get("messages") or []
+    if not isinstance(given, list):
+        raise RequestError("json: cannot unmarshal into field messages of type array")
+    load, sampling = _options(body)
+    messages = tuple(_message(item, index, card.name) for index, item in enumerate(given))
+    return _request(body, Job(messages=messages, sampling=sampling) if messages else None, load, chat=True)
+
+
+def _request(body: Mapping[str, object], job: Job | None, load: LoadOptions, *, chat: bool) -> GenerationRequest:
+    """The parts that both endpoints share."""
+    return GenerationRequest(
+        model=model_of(body),
+        job=job,
+        load=load,
+        keep_alive_s=parse_keep_alive(body.get("keep_alive")),
+        stream=_flag(body, "stream", default=True),
+        chat=chat,
+    )
+
+
+def _message(item: object, index: int, model: str) -> Message:
+    """One message of a chat."""
+    if not isinstance(item, dict):
+        raise RequestError(f"messages[{index}]: want an object with role and content")
+    role, content = item.get("role"), item.get("content", "")
+    if item.get("images"):
+        raise RequestError(f'"{model}" does not support images')
+    if item.get("tool_calls") or role == "tool":
+        raise RequestError(f'"{model}" does not support tools')
+    if role not in _ROLES:
+        raise RequestError(f"messages[{index}]: invalid role {role!r}, want one of {', '.join(_ROLES)}")
+    if not isinstance(content, str):
+        raise RequestError(f"messages[{index}]: content must be a text")
+    return Message(role=str(role), content=content)
+
+
+def _refuse_unsupported(body: Mapping[str, object], model: str, *, extra: tuple[str, ...] = ()) -> None:
+    """Fields that would change the answer and that this server cannot honour are errors, never ignored."""
+    for name in ("tools", "images"):
+        if body.get(name):
+            raise RequestError(f'"{model}" does not support {name}')
+    for name in ("format", "logprobs", "top_logprobs", *extra):
+        if body.get(name):
+            raise RequestError(f"{name} is not supported by this server; leave it out")
+    think = body.get("think")
+    if think is not None and not isinstance(think, bool | str):
+        raise RequestError("think must be a boolean or a level")
+    if think:
+        raise RequestError(f'"{model}" does not support thinking')
+
+
+def _options(body: Mapping[str, object]) -> tuple[LoadOptions, Sampling]:
+    given = body.get("options")
+    if given is None:
+        return parse_options({})
+    if not isinstance(given, dict):
+        raise RequestError(f"json: cannot unmarshal {type(given).__name__} into field options of type object")
+    return parse_options(given)
+
+
+def _text(body: Mapping[str, object], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RequestError(f"json: cannot unmarshal {type(value).__name__} into field {name} of type string")
+    return value
+
+
+def _flag(body: Mapping[str, object], name: str, *, default: bool) -> bool:
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise RequestError(f"json: cannot unmarshal {type(value).__name__} into field {name} of type bool")
+    return value

@@ -1,0 +1,193 @@
+"""The ASGI application that speaks Ollama's HTTP API over one engine."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from pytest_llmperf.servers.api.answer import Clock, GenerationResponse, now
+from pytest_llmperf.servers.api.options import RequestError
+from pytest_llmperf.servers.api.requests import (
+    GenerationRequest,
+    canonical,
+    model_of,
+    parse_body,
+    parse_chat,
+    parse_generate,
+)
+from pytest_llmperf.servers.api.scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE, Scheduler
+from pytest_llmperf.servers.engine import Engine, ModelCard
+
+_log = logging.getLogger(__name__)
+
+_FOREVER_S = 292 * 365.25 * 86400  # what Go's longest duration makes of "forever"
+
+Parse = Callable[[dict[str, object], ModelCard], GenerationRequest]
+
+
+def create_app(
+    engine: Engine,
+    *,
+    max_queue: int = DEFAULT_MAX_QUEUE,
+    keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
+    clock: Clock = time.monotonic_ns,
+) -> Starlette:
+    """The application over an engine that is not loaded yet; the first request loads it.
+
+    Args:
+        engine: one model.
+        max_queue: most requests that may wait for a load; more are answered 503.
+        keep_alive_s: seconds an unused model stays loaded; may be infinite.
+        clock: monotonic nanoseconds, for all durations.
+
+    Returns:
+        The application; its `state.scheduler` tells who uses the model.
+    """
+    scheduler = Scheduler(engine, max_queue=max_queue, keep_alive_s=keep_alive_s)
+    api = _Api(engine, scheduler, clock)
+    app = Starlette(
+        routes=[
+            Route("/", api.root, methods=["GET", "HEAD"]),
+            Route("/api/version", api.version, methods=["GET", "HEAD"]),
+            Route("/api/tags", api.tags, methods=["GET", "HEAD"]),
+            Route("/api/ps", api.ps, methods=["GET"]),
+            Route("/api/show", api.show, methods=["POST"]),
+            Route("/api/generate", api.generate, methods=["POST"]),
+            Route("/api/chat", api.chat, methods=["POST"]),
+        ],
+        exception_handlers={
+            RequestError: _request_error,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _server_error,
+        },
+    )
+    app.state.scheduler = scheduler
+    return app
+
+
+class _Api:
+    """The endpoints."""
+
+    def __init__(self, engine: Engine, scheduler: Scheduler, clock: Clock) -> None:
+        self._engine = engine
+        self._scheduler = scheduler
+        self._clock = clock
+
+    async def root(self, _: Request) -> Response:
+        return PlainTextResponse("Ollama is running")
+
+    async def version(self, _: Request) -> Response:
+        return JSONResponse({"version": self._engine.version})
+
+    async def tags(self, _: Request) -> Response:
+        card = self._engine.card
+        return JSONResponse({"models": [{**_entry(card), "modified_at": card.modified_at}]})
+
+    async def ps(self, _: Request) -> Response:
+        loaded = self._scheduler.loaded
+        if loaded is None:
+            return JSONResponse({"models": []})
+        forever = math.isinf(loaded.expires_at_s)
+        return JSONResponse(
+            {
+                "models": [
+                    {
+                        **_entry(self._engine.card),
+                        "size_vram": 0,  # both engines run on the CPU
+                        "expires_at": now(time.time() + _FOREVER_S if forever else loaded.expires_at_s),
+                        "context_length": loaded.num_ctx,
+                    }
+                ]
+            }
+        )
+
+    async def show(self, request: Request) -> Response:
+        body = parse_body(await request.body())
+        self._check_model(body)
+        card = self._engine.card
+        return JSONResponse(
+            {
+                "modelfile": f"# served by pytest-llmperf {self._engine.version}\nFROM {card.name}\n",
+                "parameters": "",
+                "template": card.template,
+                "details": _details(card),
+                "model_info": {
+                    "general.architecture": card.family,
+                    f"{card.family}.context_length": card.context_length,
+                    **card.info,
+                },
+                "capabilities": ["completion"],
+                "modified_at": card.modified_at,
+            }
+        )
+
+    async def generate(self, request: Request) -> ASGIApp:
+        return await self._text(request, parse_generate)
+
+    async def chat(self, request: Request) -> ASGIApp:
+        return await self._text(request, parse_chat)
+
+    async def _text(self, request: Request, parse: Parse) -> ASGIApp:
+        started_ns = self._clock()
+        body = parse_body(await request.body())
+        self._check_model(body)
+        wanted = parse(body, self._engine.card)
+        return GenerationResponse(wanted, self._scheduler, started_ns=started_ns, clock=self._clock)
+
+    def _check_model(self, body: dict[str, object]) -> None:
+        name = model_of(body)
+        if canonical(name) != canonical(self._engine.card.name):
+            raise RequestError(f"model '{name}' not found", status=404)
+
+
+def _details(card: ModelCard) -> dict[str, object]:
+    return {
+        "parent_model": "",
+        "format": card.format,
+        "family": card.family,
+        "families": [card.family],
+        "parameter_size": card.parameter_size,
+        "quantization_level": card.quantization,
+    }
+
+
+def _entry(card: ModelCard) -> dict[str, object]:
+    return {
+        "name": card.name,
+        "model": card.name,
+        "size": card.size_bytes,
+        "digest": card.digest,
+        "details": _details(card),
+    }
+
+
+async def _request_error(_: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, RequestError) else 500
+    return JSONResponse({"error": str(error)}, status_code=status)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in the words of Ollama's router."""
+    assert isinstance(error, HTTPException)
+    words = {404: "404 page not found", 405: "405 method not allowed"}
+    return PlainTextResponse(words.get(error.status_code, error.detail), error.status_code, error.headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """Nobody is there to read it."""
+    return Response(status_code=499)
+
+
+async def _server_error(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": f"internal error: {type(error).__name__}: {error}"}, status_code=500)

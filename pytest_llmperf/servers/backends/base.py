@@ -1,0 +1,144 @@
+"""What every backend is, and what an opened topology is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Protocol
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.model import Instance, Topology, TopologyKind
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.process import ServerProcess
+
+Check = Callable[[], None]
+"""Raises ServerError when an instance is not alive."""
+
+
+class Opened:
+    """A topology in use.
+
+    Attributes:
+        topology: its running instances.
+    """
+
+    def __init__(self, topology: Topology, *, stack: ExitStack, checks: tuple[Check, ...]) -> None:
+        self.topology = topology
+        self._stack = stack
+        self._checks = checks
+
+    def alive(self) -> None:
+        """Checks every instance.
+
+        Raises:
+            ServerError: one is dead; with the end of its log where it is ours.
+        """
+        for check in self._checks:
+            check()
+
+    def close(self) -> None:
+        """Ends what was started, leaves what was found as it was found; idempotent.
+
+        Raises:
+            ServerError: something cannot be ended or put back; everything else is still tried.
+        """
+        self._stack.close()
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Backend(Protocol):
+    """A source of topologies.
+
+    Attributes:
+        kind: `attach`, `ollama`, `embedded` or `simulated`.
+        reason: why it was chosen, in words.
+        where: where its instances are or will be, in words.
+    """
+
+    kind: str
+    reason: str
+    where: str
+
+    def open(self, kind: TopologyKind, agents: int) -> Opened:
+        """Instances for so many agents.
+
+        Raises:
+            ServerError: an instance cannot be found, started or loaded.
+            UsageError: the topology is impossible with this backend's settings.
+        """
+        ...
+
+
+def instances_of(kind: TopologyKind, agents: int) -> tuple[int, int]:
+    """Instances, and slots of each, that a topology of so many agents has.
+
+    Raises:
+        UsageError: no agents, or `dual` with more than two.
+    """
+    if agents < 1:
+        raise UsageError(f"topology {kind}: wants one agent or more, got {agents}")
+    if kind is TopologyKind.SINGLE:
+        return 1, 1
+    if kind is TopologyKind.SINGLE_PARALLEL:
+        return 1, agents
+    if kind is TopologyKind.DUAL:
+        if agents > 2:
+            raise UsageError(
+                f"topology dual has two instances, the scenario has {agents} agents", next_step="use fleet"
+            )
+        return 2, 1
+    return agents, 1
+
+
+def instance_name(index: int) -> str:
+    """`a`, `b`, ... `z`, `a1`, ..."""
+    letter = chr(ord("a") + index % 26)
+    return letter if index < 26 else f"{letter}{index // 26}"
+
+
+def threads_each(wanted: int, instances: int) -> int:
+    """CPU threads an instance: as set, else the cores that we may use, divided."""
+    if wanted:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // instances)
+
+
+def check_process(process: ServerProcess) -> None:
+    """The Check of a server that we started."""
+    if not process.alive:
+        raise process.died("while it was in use")
+
+
+def check_url(name: str, url: str) -> None:
+    """The Check of a server that we found."""
+    with Control(url, label=f"instance {name}") as control:
+        control.version()
+
+
+def describe(name: str, url: str, *, slots: int) -> Instance:
+    """The instance at an address, with the version that it says. Raises ServerError."""
+    with Control(url, label=f"instance {name}") as control:
+        return Instance(name=name, url=url, version=control.version(), slots=slots)
+
+
+def port_of(ports: tuple[int, ...], index: int, count: int) -> int:
+    """The port set for an instance; 0 when none is set.
+
+    Raises:
+        UsageError: ports are set, but not enough, or one twice.
+    """
+    if not ports:
+        return 0
+    if len(ports) < count or len(set(ports[:count])) < count:
+        raise UsageError(
+            f"llmperf_ports has {', '.join(map(str, ports))}; {count} different ports are needed",
+            next_step="give one for each instance, or none",
+        )
+    return ports[index]

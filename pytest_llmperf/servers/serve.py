@@ -1,0 +1,121 @@
+"""`python -m pytest_llmperf.servers.serve`: one instance of our own API server, in this process, on loopback.
+
+It announces `{"port": ...}` or `{"error": ...}` as one JSON line on a file descriptor that its parent gave it, or
+prints the address when there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import socket
+import sys
+from dataclasses import fields
+
+import uvicorn
+
+from pytest_llmperf.model import Script
+from pytest_llmperf.servers.api.scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE
+from pytest_llmperf.servers.app import create_app
+from pytest_llmperf.servers.engine import Engine
+
+_BACKLOG = 2048
+_IDLE_CONNECTION_S = 3600  # an idle connection that the server closes would look like a failed request
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves until a signal ends it."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        listener = _listen(options.port)
+    except OSError as error:
+        _announce(options.announce_fd, {"error": f"port {options.port}: {error.strerror}"})
+        sys.exit(1)
+    app = create_app(_engine(options), max_queue=options.max_queue, keep_alive_s=options.keep_alive_s)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            timeout_keep_alive=_IDLE_CONNECTION_S,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    _announce(options.announce_fd, {"port": listener.getsockname()[1]})
+    server.run(sockets=[listener])
+    # an engine thread may still compute; there is nothing of ours to unwind, and waiting for it would hold the port
+    logging.shutdown()
+    os._exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pytest_llmperf.servers.serve", description=__doc__)
+    parser.add_argument("--engine", choices=("llama", "scripted"), required=True)
+    parser.add_argument("--gguf", default="", help="GGUF file of the llama engine; default: the packaged model")
+    parser.add_argument("--name", default="", help="name to serve the file under")
+    parser.add_argument("--slots", type=int, default=1, help="generations at once")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the llama engine; 0: all cores")
+    parser.add_argument("--port", type=int, default=0, help="0: the system chooses")
+    parser.add_argument("--announce-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--max-queue", type=int, default=DEFAULT_MAX_QUEUE, help="requests that may wait for a load")
+    parser.add_argument(
+        "--keep-alive-s", type=float, default=DEFAULT_KEEP_ALIVE_S, help="seconds; negative or inf: forever"
+    )
+    parser.add_argument("--script", default="{}", help="JSON of the scripted engine's script")
+    return parser
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    if options.keep_alive_s < 0:
+        options.keep_alive_s = math.inf
+    if options.engine == "scripted":
+        from pytest_llmperf.servers.engine_scripted import ScriptedEngine  # noqa: PLC0415 - each engine needs its own extra
+
+        return ScriptedEngine(_script_from_json(options.script), slots=options.slots)
+    from pytest_llmperf.servers.engine_llama import LlamaEngine  # noqa: PLC0415 - as above
+    from pytest_llmperf.servers.models import model_file  # noqa: PLC0415 - as above
+
+    file = model_file(options.gguf, options.name)
+    threads = options.threads or os.cpu_count() or 1
+    return LlamaEngine(file.path, file.card, slots=options.slots, threads=threads)
+
+
+def _script_from_json(text: str) -> Script:
+    """Exits when the JSON has a key that a script does not have."""
+    values = json.loads(text)
+    known = {field.name for field in fields(Script)}
+    if unknown := set(values) - known:
+        sys.exit(f"--script: unknown {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+    return Script(**values)
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(_BACKLOG)  # from here on clients wait instead of being refused
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _announce(descriptor: int, message: dict[str, object]) -> None:
+    if descriptor < 0:
+        print(f"http://127.0.0.1:{message['port']}" if "port" in message else message["error"], flush=True)
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
+        pipe.write(json.dumps(message) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The API at the level of bytes: what clients depend on without saying so."""
+
+import json
+import socket
+import threading
+
+import pytest
+
+from tests.contract.conftest import OPTIONS, PATIENCE_S
+
+
+def start(http, body):
+    """Sends a generate request on a connection of its own; returns it with the answer unread."""
+    data = json.dumps(body).encode()
+    head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection = socket.create_connection((http.base_url.host, http.base_url.port), timeout=PATIENCE_S)
+    connection.sendall(head.encode() + data)
+    return connection
+
+
+def read_all(connection):
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def last_part(answer):
+    """The part with `done` of an answer as it came over the wire."""
+    (line,) = [line for line in answer.splitlines() if b'"done":true' in line]
+    return json.loads(line)
+
+
+def test_health_and_version(http):
+    """What scripts and health checks ask."""
+    assert http.get("/").text == "Ollama is running"
+    assert http.head("/").status_code == 200
+    assert isinstance(http.get("/api/version").json()["version"], str)
+
+
+def test_nothing_simulated_looks_real(http, served):
+    """A simulated server says so in its version and in its model's name; a real one never does."""
+    simulated = served.kind == "simulated"
+    assert ("simulated" in http.get("/api/version").json()["version"]) is simulated
+    assert ("simulated" in http.get("/api/tags").text) is simulated
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"not json"])
+def test_bad_json_is_400(http, content):
+    """With an error text in JSON."""
+    response = http.post("/api/generate", content=content)
+    assert response.status_code == 400
+    assert response.json()["error"]
+
+
+def test_a_wrong_method_is_405(http):
+    """GET where POST is needed."""
+    assert http.get("/api/generate").status_code == 405
+
+
+def test_stream_framing(http, model_name):
+    """Lines of JSON, each with model, moment and done; durations are integers."""
+    response = http.post("/api/generate", json={"model": model_name, "prompt": "The sea", "options": OPTIONS})
+    assert response.headers["content-type"].startswith("application/x-ndjson")
+    parts = [json.loads(line) for line in response.text.splitlines()]
+    assert all({"model", "created_at", "done", "response"} <= set(part) for part in parts)
+    durations = {key: value for key, value in parts[-1].items() if key.endswith(("_duration", "_count"))}
+    assert len(durations) == 6
+    assert all(isinstance(value, int) for value in durations.values())
+
+
+def test_chunks_arrive_while_the_answer_is_made(http, model_name):
+    """The first piece is there before the last is made: the stream is not held back."""
+    body = {"model": model_name, "prompt": "The sea", "options": {**OPTIONS, "num_predict": 32}}
+    connection = start(http, body)
+    first = connection.recv(65536)
+    rest = read_all(connection)
+    assert b'"done":true' not in first
+    assert last_part(rest)["eval_count"] <= 32
+
+
+def test_a_prompt_that_does_not_fit_is_refused(http, model_name, served):
+    """Ours answer 400 with the two sizes; a real Ollama may cut the prompt instead."""
+    body = {"model": model_name, "prompt": "many words " * 600, "raw": True, "stream": False, "options": OPTIONS}
+    response = http.post("/api/generate", json=body)
+    if served.kind == "live":
+        assert response.status_code in (200, 400)
+    else:
+        assert response.status_code == 400
+        assert "exceeds the available context size (512 tokens)" in response.json()["error"]
+
+
+def test_one_slot_serves_in_order(http, model_name):
+    """Requests finish in the order in which they came, and all but the first waited, as total_duration shows."""
+    finished, answers = [], {}
+    http.post("/api/generate", json={"model": model_name, "options": {"num_ctx": 512}})  # loaded with these options
+
+    def reader(number, connection):
+        answers[number] = read_all(connection)
+        finished.append(number)
+
+    threads = []
+    for number in range(3):
+        prompt = f"{number} The sea"
+        options = {**OPTIONS, "num_predict": 24}
+        connection = start(http, {"model": model_name, "prompt": prompt, "raw": True, "options": options})
+        http.get("/api/ps")  # the one before has been accepted when this is answered
+        thread = threading.Thread(target=reader, args=(number, connection))
+        thread.start()
+        threads.append(thread)
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert finished == [0, 1, 2]
+
+    def waited_ns(number):
+        part = last_part(answers[number])
+        return part["total_duration"] - sum(
+            part.get(key, 0) for key in ("load_duration", "prompt_eval_duration", "eval_duration")
+        )
+
+    assert waited_ns(0) < waited_ns(1) < waited_ns(2)
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_a_client_that_leaves_frees_the_slot(http, model_name, phase):
+    """The next request is served long before the abandoned one could have ended."""
+    options = {**OPTIONS, "num_ctx": 4096, "num_predict": 3000}
+    http.post("/api/generate", json={"model": model_name, "options": {"num_ctx": 4096}})
+    prompt = f"{phase} leaves " + ("The sea is wide. " * 400 if phase == "prefill" else "")
+    connection = start(http, {"model": model_name, "prompt": prompt, "raw": True, "options": options})
+    if phase == "decode":
+        connection.recv(65536)
+    else:
+        http.get("/api/ps")
+    connection.close()
+    options["num_predict"] = 2
+    body = {"model": model_name, "prompt": "Next", "raw": True, "stream": False, "options": options}
+    part = http.post("/api/generate", json=body).json()
+    assert part["done"]
+    # the abandoned request's 3000 tokens would have taken 3000 of these steps
+    step_ns = part["eval_duration"] / part["eval_count"]
+    assert part["total_duration"] - part["prompt_eval_duration"] < 1000 * max(step_ns, 1e6)

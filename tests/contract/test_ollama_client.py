@@ -1,0 +1,162 @@
+"""The `ollama` package from PyPI, unchanged, against the server."""
+
+from collections.abc import Iterator
+
+import ollama
+import pytest
+
+from tests.contract.conftest import OPTIONS, PATIENCE_S
+
+
+@pytest.fixture
+def client(server_url) -> Iterator[ollama.Client]:
+    client = ollama.Client(host=server_url, timeout=PATIENCE_S, trust_env=False)
+    yield client
+    client._client.close()
+
+
+def test_generate(client, model_name):
+    """One answer with text, reason and all figures."""
+    answer = client.generate(model_name, "The capital of France is", options=OPTIONS)
+    assert answer.done
+    assert answer.response
+    assert answer.done_reason == "length"
+    assert answer.eval_count == 8
+    assert answer.prompt_eval_count >= 5
+    assert answer.total_duration >= answer.load_duration + answer.prompt_eval_duration + answer.eval_duration > 0
+
+
+def test_generate_streamed(client, model_name):
+    """The pieces make up the text; only the last is done and carries the figures."""
+    *pieces, last = client.generate(model_name, "The capital of France is", options=OPTIONS, stream=True)
+    assert len(pieces) > 1
+    assert not any(piece.done for piece in pieces)
+    assert last.done
+    assert last.eval_count == 8
+    assert "".join(piece.response for piece in pieces)
+
+
+def test_chat(client, model_name):
+    """An answer of the assistant to a conversation."""
+    messages = [
+        {"role": "system", "content": "You answer in one word."},
+        {"role": "user", "content": "Name a colour."},
+        {"role": "assistant", "content": "Blue."},
+        {"role": "user", "content": "Another one."},
+    ]
+    answer = client.chat(model_name, messages, options=OPTIONS)
+    assert answer.message.role == "assistant"
+    assert answer.message.content
+    assert answer.done
+
+
+def test_chat_streamed(client, model_name):
+    """The pieces of the assistant's message, then the figures."""
+    *pieces, last = client.chat(
+        model_name, [{"role": "user", "content": "Count to ten."}], options=OPTIONS, stream=True
+    )
+    assert all(piece.message.role == "assistant" for piece in pieces)
+    assert "".join(piece.message.content for piece in pieces)
+    assert last.done_reason in ("length", "stop")
+    assert last.eval_count > 0
+
+
+def test_a_longer_conversation_has_a_longer_prompt(client, model_name):
+    """All turns reach the model, cached or not: the count covers the whole prompt."""
+    turns = [{"role": "user", "content": "Tell me about the sea."}]
+    short = client.chat(model_name, turns, options=OPTIONS)
+    turns += [{"role": "assistant", "content": short.message.content}, {"role": "user", "content": "Go on, please."}]
+    assert client.chat(model_name, turns, options=OPTIONS).prompt_eval_count > short.prompt_eval_count
+
+
+def test_list_and_show(client, model_name):
+    """The model is listed with its size and details, and can be shown."""
+    (entry,) = [entry for entry in client.list().models if entry.model == model_name]
+    assert entry.digest
+    assert entry.details.family
+    shown = client.show(model_name)
+    assert shown.details.quantization_level == entry.details.quantization_level
+    assert "completion" in shown.capabilities
+    assert shown.modelinfo
+
+
+def test_ps_preload_and_unload(client, model_name, http):
+    """Loaded by an empty prompt, listed while loaded, gone after keep_alive 0."""
+    assert client.generate(model_name, "", options={"num_ctx": 512}, keep_alive="10m").done_reason == "load"
+    (entry,) = client.ps().models
+    assert entry.model == model_name
+    assert entry.context_length == 512
+    assert entry.expires_at
+    assert client.generate(model_name, "", keep_alive=0).done_reason == "unload"
+    for _ in range(10_000):
+        if not client.ps().models:
+            return
+    raise AssertionError("the model is still loaded")
+
+
+def test_an_unknown_model(client):
+    """404 and Ollama's text, which the client shows."""
+    for call in (client.generate, client.show):
+        with pytest.raises(ollama.ResponseError, match="model 'no-such-model' not found") as caught:
+            call("no-such-model")
+        assert caught.value.status_code == 404
+
+
+def test_a_wrong_option(client, model_name):
+    """400 that names the option."""
+    with pytest.raises(ollama.ResponseError, match="num_ctx") as caught:
+        client.generate(model_name, "x", options={"num_ctx": "large"})
+    assert caught.value.status_code in (400, 500)
+
+
+def test_an_unknown_option_is_ignored(client, model_name):
+    """As Ollama does, with a warning in its log."""
+    assert client.generate(model_name, "The sea", options={**OPTIONS, "no_such_option": 1}).done
+
+
+def test_stop_texts_end_the_answer(client, model_name):
+    """The text before the stop, without it, and the reason `stop`."""
+    greedy = {**OPTIONS, "temperature": 0.0, "num_predict": 24}
+    whole = client.generate(model_name, "One two three four", raw=True, options=greedy).response
+    stop = whole.split()[4]
+    cut = client.generate(model_name, "One two three four", raw=True, options={**greedy, "stop": [stop]})
+    assert cut.response == whole[: whole.index(stop)]
+    assert cut.done_reason == "stop"
+
+
+def test_a_seed_decides_the_text(client, model_name):
+    """The same seed gives the same text, at a temperature where others give another."""
+
+    def text(seed):
+        options = {**OPTIONS, "seed": seed, "temperature": 1.0, "num_predict": 12}
+        return client.generate(model_name, "Once upon a time", raw=True, options=options).response
+
+    assert text(1) == text(1)
+    assert len({text(1), text(2), text(3)}) > 1
+
+
+def test_num_predict_limits_the_answer(client, model_name):
+    """No more tokens than asked for."""
+    for limit in (1, 3):
+        assert client.generate(model_name, "The sea", options={**OPTIONS, "num_predict": limit}).eval_count == limit
+
+
+def test_other_options_load_the_model_again(client, model_name):
+    """Another context window is in force after it was asked for, and loading it took time that is reported."""
+    client.generate(model_name, "The sea", options=OPTIONS)
+    warm = client.generate(model_name, "The sea", options=OPTIONS)
+    reloaded = client.generate(model_name, "The sea", options={**OPTIONS, "num_ctx": 1024})
+    assert client.ps().models[0].context_length == 1024
+    assert reloaded.load_duration > warm.load_duration
+
+
+def test_keep_alive_decides_when_the_model_leaves(client, model_name):
+    """Minutes, seconds and forever, as `expires_at` says; the bare text -1 is an error."""
+
+    def expiry(keep_alive):
+        client.generate(model_name, "", options={"num_ctx": 512}, keep_alive=keep_alive)
+        return client.ps().models[0].expires_at
+
+    assert expiry("1m") < expiry(600) < expiry("2h") < expiry(-1)
+    with pytest.raises(ollama.ResponseError, match="duration"):
+        client.generate(model_name, "", keep_alive="-1")

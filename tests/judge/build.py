@@ -1,0 +1,76 @@
+"""Values for the tests: requests, runs, rounds and measurements from a few plain figures."""
+
+from collections.abc import Mapping, Sequence
+
+from pytest_llmperf.model import (
+    Agent,
+    AgentRun,
+    Bound,
+    Gate,
+    Instance,
+    Manifest,
+    Measurement,
+    RequestTiming,
+    Round,
+    Scenario,
+    Topology,
+    TopologyKind,
+)
+
+MS = 1_000_000
+
+
+def request(
+    *, sent_ms: float = 0, ttft_ms: float = 10, total_ms: float = 100, tokens: int = 10, decode_ms: float = 50, **server
+) -> RequestTiming:
+    """A request with two chunks: the first `ttft_ms` after it was sent, the last when it ends, after `total_ms`."""
+    sent_ns, done_ns = int(sent_ms * MS), int((sent_ms + total_ms) * MS)
+    return RequestTiming(
+        sent_ns=sent_ns,
+        done_ns=done_ns,
+        arrivals_ns=(sent_ns + int(ttft_ms * MS), done_ns),
+        eval_count=tokens,
+        eval_duration_ns=int(decode_ms * MS),
+        **server,
+    )
+
+
+def run(agent: str = "x", *requests: RequestTiming, start_ms: float = 0) -> AgentRun:
+    """An agent's run; one plain request unless given."""
+    return AgentRun(agent=agent, instance="a", start_ns=int(start_ms * MS), requests=requests or (request(),))
+
+
+def round_of(
+    solo_ms: Sequence[float], together_ms: Sequence[float], *, index: int = 0, solo: Mapping | None = None, **together
+) -> Round:
+    """A round of agents `x`, `y`, ... with these durations; other keywords go to the requests of each part."""
+    names = "xyzuvw"
+    return Round(
+        index=index,
+        order=("together",),
+        solo=tuple(run(name, request(total_ms=ms, **(solo or {}))) for name, ms in zip(names, solo_ms, strict=False)),
+        together=tuple(
+            run(name, request(total_ms=ms, **together)) for name, ms in zip(names, together_ms, strict=False)
+        ),
+    )
+
+
+def measurement_of(*rounds: Round, scenario: str = "pair", facts: Mapping[str, str] | None = None) -> Measurement:
+    """A measurement of these rounds on two simulated instances."""
+    names = [one.agent for one in rounds[0].together] if rounds and rounds[0].together else ["x", "y"]
+    return Measurement(
+        scenario=Scenario(name=scenario, agents=tuple(Agent(name=name, prompts=("go",)) for name in names)),
+        topology=Topology(
+            kind=TopologyKind.DUAL,
+            instances=tuple(Instance(name=name, url=f"http://127.0.0.1/{name}") for name in "ab"),
+            model="m",
+            backend="simulated",
+        ),
+        rounds=rounds,
+        manifest=Manifest(facts=facts or {}),
+    )
+
+
+def gate(metric: str = "efficiency_pct", limit: float = 95.0, bound: Bound = Bound.MIN, **others) -> Gate:
+    """A gate as the resolver makes it."""
+    return Gate(**{"marker": "test", "metric": metric, "bound": bound, "limit": limit, "source": "here", **others})

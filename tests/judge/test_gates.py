@@ -1,0 +1,289 @@
+"""Every outcome of every kind of gate."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge.catalogue import Aggregate
+from pytest_llmperf.judge.gates import decide, judge
+from pytest_llmperf.judge.regression import drop_of, reference_centre
+from pytest_llmperf.model import Bound, Outcome
+from tests.judge.build import gate, measurement_of, round_of
+
+GOOD = (98.0, 98.5, 98.2, 98.4, 98.1)
+REGRESSION = {"metric": "efficiency_pct", "limit": 98.2, "delta": 5.0, "reference": (GOOD,)}
+CONTENTION = gate("contention_rate_ttft", 0.01, Bound.MAX)
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "text"),
+    [
+        (GOOD, Outcome.PASS, "keeps the minimum 95 %"),
+        ((90.0, 90.5, 90.2, 90.4, 90.1), Outcome.FAIL, "is below the minimum 95 %"),
+        ((93.0, 98.0, 95.0, 97.0, 94.0), Outcome.INCONCLUSIVE, "rounds would be needed"),
+        ((94.0, 96.0, 95.0), Outcome.INCONCLUSIVE, "too near the limit"),
+    ],
+)
+def test_a_minimum(values: tuple[float, ...], outcome: Outcome, text: str) -> None:
+    """The whole interval above, below, or the limit within."""
+    verdict = decide(gate(), values, looks=16)
+    assert verdict.outcome is outcome
+    assert text in verdict.reason
+    assert verdict.low <= verdict.value <= verdict.high <= 100
+    assert (verdict.confidence_pct, verdict.rounds) == (95.0, len(values))
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [(100.0, Outcome.PASS), (30.0, Outcome.FAIL), (43.0, Outcome.INCONCLUSIVE)]
+)
+def test_a_maximum(limit: float, outcome: Outcome) -> None:
+    """Mirrored, on the median of the worst TTFT."""
+    verdict = decide(gate("ttft_ms", limit, Bound.MAX), (40.0, 41.0, 42.0, 44.0, 45.0), looks=16)
+    assert verdict.outcome is outcome
+    assert verdict.value == 42
+
+
+@given(st.lists(st.floats(1, 100), min_size=3, max_size=20), st.floats(1, 100), st.integers(1, 20))
+def test_a_minimum_and_its_mirror_agree(values: list[float], limit: float, looks: int) -> None:
+    """What passes as a minimum of the metric fails or passes as a maximum exactly where the interval says so."""
+    low = decide(gate("system_tok_s", limit), values, looks=looks)
+    high = decide(gate("system_tok_s", limit, Bound.MAX), values, looks=looks)
+    assert (low.outcome is Outcome.PASS) == (low.low >= limit)
+    assert (low.outcome is Outcome.FAIL) == (low.high < limit)
+    assert (high.outcome is Outcome.PASS) == (high.high <= limit)
+    assert (high.outcome is Outcome.FAIL) == (high.low > limit)
+
+
+@pytest.mark.parametrize("metric", ["efficiency_pct", "contention_rate_ttft", "efficiency_pct_cv_pct"])
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_fewer_than_three_rounds_decide_nothing(metric: str, rounds: int) -> None:
+    """However good they look, and however bad."""
+    for limit in (0.0, 99.0):
+        for bound in Bound:
+            verdict = decide(gate(metric, limit, bound), (1.0,) * rounds, looks=1)
+            assert verdict.outcome is Outcome.INCONCLUSIVE
+            assert "at least 3" in verdict.reason
+            assert verdict.grade == "exploratory"
+
+
+def test_contention_passes_by_the_seeds_criterion() -> None:
+    """0 of 5 at 1 %: E.1 #7 asks for no more, and the reason says what that excludes."""
+    verdict = decide(CONTENTION, (0.0,) * 5, looks=1)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.reason == "0 of 5 rounds contended; rates above 45 % are excluded (one-sided)"
+    assert (verdict.value, verdict.low) == (0, 0)
+
+
+def test_contention_fails_only_beyond_doubt() -> None:
+    """1 of 5 may be luck at 1 %; 5 of 5 is not."""
+    once = decide(CONTENTION, (1.0, 0, 0, 0, 0), looks=16)
+    assert once.outcome is Outcome.INCONCLUSIVE
+    assert "1 of 5 rounds contended, the maximum is 1 %; about" in once.reason
+    always = decide(CONTENTION, (1.0,) * 5, looks=16)
+    assert always.outcome is Outcome.FAIL
+    assert "beyond doubt" in always.reason
+
+
+def test_contention_counts_allowed_rounds_exactly() -> None:
+    """29 of 100 at 0.29 passes although 0.29 * 100 is 28.99... in floats; all of all at 1.0 passes."""
+    values = (1.0,) * 29 + (0.0,) * 71
+    assert decide(replace(CONTENTION, limit=0.29), values, looks=1).outcome is Outcome.PASS
+    assert decide(replace(CONTENTION, limit=0.28), values, looks=1).outcome is Outcome.INCONCLUSIVE
+    assert decide(replace(CONTENTION, limit=1.0), (1.0,) * 3, looks=1).outcome is Outcome.PASS
+
+
+def test_a_rate_of_something_else_is_invalid() -> None:
+    """A contention gate counts 0 and 1, nothing between."""
+    assert decide(CONTENTION, (0.5,) * 5, looks=1).outcome is Outcome.INVALID
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        ((100.0, 100.1, 99.9, 100.0, 100.1), Outcome.PASS),
+        ((100.0, 5.0, 200.0, 40.0, 90.0, 1.0, 150.0, 3.0), Outcome.FAIL),
+        ((100.0, 104.0, 96.0, 103.0, 97.0), Outcome.INCONCLUSIVE),
+    ],
+)
+def test_consistency(values: tuple[float, ...], outcome: Outcome) -> None:
+    """The CV of decode rates against 5 % (A.4); an end of its interval that is infinite is left out."""
+    verdict = decide(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), values, looks=16)
+    assert verdict.outcome is outcome
+    assert verdict.high is None or math.isfinite(verdict.high)
+
+
+def test_consistency_of_one_round_or_of_nothing() -> None:
+    """One round has no CV; rates of 0 have none either, which is invalid."""
+    assert decide(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), (3.0,), looks=1).value is None
+    assert decide(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), (0.0,) * 5, looks=1).outcome is Outcome.INVALID
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        (GOOD * 2, Outcome.PASS),
+        (tuple(value + 3 for value in GOOD), Outcome.PASS),
+        (tuple(value - 20 for value in GOOD), Outcome.FAIL),
+        (tuple(value - 4 for value in GOOD), Outcome.INCONCLUSIVE),
+        (tuple(value - 6 * (i % 2) for i, value in enumerate(GOOD)), Outcome.INCONCLUSIVE),
+    ],
+)
+def test_regression_in_points(values: tuple[float, ...], outcome: Outcome) -> None:
+    """Nothing lost, gained, a lot lost, perhaps lost, too noisy to say."""
+    verdict = decide(gate(**REGRESSION), values, looks=16)
+    assert verdict.outcome is outcome
+    assert "5 pp matter" in verdict.reason
+    assert "save 3 more" in verdict.reason
+
+
+def test_regression_in_percent_of_what_less_is_better() -> None:
+    """TTFT from 100 to 200 ms is 100 % worse; to 50 ms it is better and passes."""
+    stored = (100.0, 101.0, 99.0, 100.0, 100.0)
+    slower = gate("ttft_ms", 100.0, Bound.MAX, delta=20.0, reference=(stored,))
+    verdict = decide(slower, tuple(2 * value for value in stored), looks=16)
+    assert verdict.outcome is Outcome.FAIL
+    assert "worse by 100.0 %" in verdict.reason
+    assert decide(slower, tuple(value / 2 for value in stored), looks=16).outcome is Outcome.PASS
+
+
+def test_a_significant_drop_below_delta_does_not_fail() -> None:
+    """A drop of 4 points that is sure and a delta of 5: it is there, but it does not matter enough."""
+    tight = tuple((98.2, 98.3, 98.1) for _ in range(6))
+    verdict = decide(gate(**{**REGRESSION, "reference": tight}), (94.2, 94.3, 94.1, 94.2), looks=1)
+    assert verdict.outcome is Outcome.PASS
+    assert (
+        decide(gate(**{**REGRESSION, "reference": tight, "delta": 3.9}), (94.2,) * 5, looks=1).outcome is Outcome.FAIL
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "text"),
+    [
+        ({"reference": ((98.0,),)}, Outcome.INCONCLUSIVE, "one round each"),
+        ({"reference": ()}, Outcome.INVALID, "no session"),
+        ({"reference": ((98.0, math.nan),)}, Outcome.INVALID, "nan"),
+        ({"reference": (GOOD, ())}, Outcome.INVALID, "no round"),
+        ({"metric": "system_tok_s", "limit": 0.0}, Outcome.INVALID, "centre is 0"),
+    ],
+)
+def test_a_reference_that_cannot_serve(changes: dict, outcome: Outcome, text: str) -> None:
+    """Never a pass: inconclusive where rounds are missing, invalid where values are broken."""
+    verdict = decide(gate(**{**REGRESSION, **changes}), GOOD, looks=1)
+    assert verdict.outcome is outcome
+    assert text in verdict.reason
+
+
+def test_a_rate_has_no_regression_gate() -> None:
+    """Percent of no contention mean nothing: the contention marker judges rates."""
+    with pytest.raises(UsageError, match="no regression gate"):
+        decide(gate("contention_rate_ttft", 0.0, Bound.MAX, delta=1.0, reference=((0.0,) * 5,)), (0.0,) * 5, looks=1)
+
+
+def test_sessions_charge_their_spread() -> None:
+    """One session: an assumed spread; four: the one they show, which may be larger or smaller."""
+
+    def drop(*sessions):
+        return drop_of(
+            aggregate=Aggregate.MEAN,
+            bound=Bound.MIN,
+            in_points=True,
+            base=reference_centre(Aggregate.MEAN, sessions),
+            sessions=sessions,
+            values=GOOD,
+            looks=1,
+        )
+
+    def width(*sessions):
+        return drop(*sessions).high - drop(*sessions).low
+
+    shifted = [tuple(value + shift for value in GOOD) for shift in (0, 5, -5, 4)]
+    assert "save 3 more" in drop(GOOD).spread
+    assert "4 stored sessions charged" in drop(*shifted).spread
+    assert width(*[GOOD] * 4) < width(GOOD) < width(*shifted[:2]) < width(*shifted[:3])
+    assert width(*shifted) > width(GOOD)
+    assert width(GOOD, (98.0,)) > 0  # a session of one round adds no spread of its own
+
+
+def test_regression_seldom_errs() -> None:
+    """1.2 points between sessions, up to 20 looks, a fixed seed: no false fail above 5 %, a drop of 15 found always."""
+    rng = random.Random(114)
+
+    def outcome(drop_pp: float) -> Outcome:
+        stored = [98 + rng.gauss(0, 1.2) + rng.gauss(0, 1.2) for _ in range(5)]
+        shift = rng.gauss(0, 1.2) - drop_pp
+        values = [98 + shift + rng.gauss(0, 1.2) for _ in range(20)]
+        asked = gate(limit=sum(stored) / 5, delta=5.0, reference=(tuple(stored),))
+        for n in range(5, 21):
+            verdict = decide(asked, values[:n], looks=16)
+            if verdict.outcome is not Outcome.INCONCLUSIVE:
+                break
+        return verdict.outcome
+
+    assert sum(outcome(0) is Outcome.FAIL for _ in range(200)) <= 10
+    assert sum(outcome(5) is Outcome.PASS for _ in range(200)) <= 10
+    assert {outcome(15) for _ in range(20)} == {Outcome.FAIL}
+
+
+def test_a_gate_of_another_machine_is_not_comparable() -> None:
+    """The value is shown, the keys are the reason; but a broken measurement is invalid first."""
+    foreign = gate(not_comparable="gpu: baseline X, here Y")
+    verdict = decide(foreign, GOOD, looks=1)
+    assert (verdict.outcome, verdict.reason) == (Outcome.NOT_COMPARABLE, "gpu: baseline X, here Y")
+    assert verdict.value == pytest.approx(98.24)
+    assert decide(foreign, (98.0,), looks=1).outcome is Outcome.NOT_COMPARABLE
+    assert decide(foreign, (98.0, math.nan), looks=1).outcome is Outcome.INVALID
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_never_passes(bad: float) -> None:
+    """In a value: invalid. In a limit or a delta: refused."""
+    verdict = decide(gate(), (*GOOD, bad), looks=1)
+    assert verdict.outcome is Outcome.INVALID
+    assert (verdict.value, verdict.low, verdict.high) == (None, None, None)
+    assert "6 of 6" in verdict.reason
+    with pytest.raises(UsageError, match="its limit is"):
+        decide(gate(limit=bad), GOOD, looks=1)
+    with pytest.raises(UsageError, match="its delta is"):
+        decide(gate(**{**REGRESSION, "delta": bad}), GOOD, looks=1)
+
+
+def test_no_values_are_invalid() -> None:
+    """Nothing measured is nothing judged."""
+    assert decide(gate(), (), looks=1).outcome is Outcome.INVALID
+
+
+def test_a_look_is_needed() -> None:
+    """Zero looks would be no confidence at all."""
+    with pytest.raises(ValueError, match="looks is 0"):
+        decide(gate(), GOOD, looks=0)
+
+
+def test_judge_takes_the_metric_from_the_rounds() -> None:
+    """Balanced rounds pass; rounds in a queue fail; a round without a value is invalid and says which."""
+    even = [round_of((100, 100), (100, 101 + i % 2), index=i) for i in range(5)]
+    verdict = judge(gate(), measurement_of(*even), looks=16)
+    assert (verdict.outcome, verdict.grade) == (Outcome.PASS, "publishable")
+    queued = [round_of((100, 100), (100, 200 + i % 2), index=i) for i in range(5)]
+    assert judge(gate(), measurement_of(*queued), looks=16).outcome is Outcome.FAIL
+    torn = replace(even[2], together=())
+    broken = judge(gate(), measurement_of(*even, torn), looks=16)
+    assert (broken.outcome, broken.rounds) == (Outcome.INVALID, 6)
+    assert "round 2 has an empty together part" in broken.reason
+    with pytest.raises(UsageError, match="unknown metric"):
+        judge(gate("nonsense"), measurement_of(*even), looks=1)
+    with pytest.raises(UsageError, match="its limit is nan"):
+        judge(gate(limit=math.nan), measurement_of(torn), looks=1)
+
+
+def test_a_drop_needs_sessions_and_two_rounds() -> None:
+    """What cannot be known is None, what is missing an error."""
+    with pytest.raises(MeasurementError, match="no session"):
+        reference_centre(Aggregate.MEAN, ())
+    common = {"aggregate": Aggregate.MEDIAN, "bound": Bound.MIN, "in_points": True, "base": 98.0, "looks": 1}
+    assert drop_of(**common, sessions=(GOOD,), values=(98.0,)) is None
+    assert drop_of(**common, sessions=((98.0,),), values=GOOD) is None

@@ -1,0 +1,167 @@
+"""The catalogue, and one value a round."""
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge import metrics
+from pytest_llmperf.judge.markers import DETECTORS, GATED_METRICS
+from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS, Aggregate, MetricClass, series
+from pytest_llmperf.model import Bound
+from tests.judge.build import measurement_of, request, round_of, run
+
+EVEN = round_of((100, 100), (100, 100))
+
+
+def test_the_catalogue_and_the_markers_name_the_same_metrics() -> None:
+    """The markers' lists are copies (they may import nothing), held equal here."""
+    assert GATED_METRICS == CONTINUOUS
+    for detector in DETECTORS:
+        assert f"contention_rate_{detector}" in CATALOGUE
+
+
+def test_every_metric_is_a_card() -> None:
+    """Name, unit, source and definition are there; the class follows METRICS."""
+    machine = {name for name, metric in CATALOGUE.items() if metric.kind is MetricClass.MACHINE}
+    assert {"system_tok_s", "decode_tok_s", "ttft_ms", "queue_ms", "cost_per_1m_usd"} <= machine
+    ratio = {"efficiency_pct", "scaling_efficiency_pct", "speedup", "ttft_ratio", "slowdown", "contention_rate_ttft"}
+    assert not machine & (ratio | {"decode_tok_s_cv_pct"})
+    for name, metric in CATALOGUE.items():
+        assert metric.name == name
+        assert metric.unit
+        assert metric.source
+        assert metric.definition
+        assert (metric.good is Bound.MIN) == (
+            not name.endswith("cv_pct") and any(word in name for word in ("efficiency", "speedup", "tok_s", "per_hour"))
+        )
+
+
+def test_series_by_hand() -> None:
+    """Two rounds, every metric computed on paper."""
+    first = round_of((100, 100), (100, 200), ttft_ms=30, total_duration_ns=80_000_000)
+    second = round_of((100, 100), (160, 160), index=1, ttft_ms=12, decode_ms=100)
+    expected = {
+        "efficiency_pct": (75, 100),
+        "scaling_efficiency_pct": (50, 62.5),
+        "speedup": (1.5, 2),
+        "scaling_speedup": (1, 1.25),
+        "system_tok_s": (100, 125),
+        "decode_tok_s": (200, 100),
+        "ttft_ms": (30, 12),
+        "ttft_ratio": (3, 1.2),
+        "slowdown": (2, 1.6),
+        "queue_ms": (30, 0),
+        "contended_ttft": (0, 0),
+        "contended_throughput": (0, 1),
+        "contention_rate_throughput": (0, 1),
+        "decode_tok_s_cv_pct": (200, 100),
+    }
+    both = measurement_of(first, second)
+    assert {name: series(both, name) for name in expected} == {n: pytest.approx(v) for n, v in expected.items()}
+    assert set(metrics.all_series(both)) == {*CONTINUOUS, "contended_ttft", "contended_throughput"}
+
+
+def test_contention_by_ttft_starts_above_three_times() -> None:
+    """Exactly 3.0 times the solo median is no contention, a little more is; the median is over all rounds."""
+    rounds = [round_of((100,), (100,), ttft_ms=ttft, index=i) for i, ttft in enumerate((30, 30.001, 10))]
+    assert series(measurement_of(*rounds), "contended_ttft") == (0, 1, 0)
+    slow_once = round_of((100,), (100,), ttft_ms=30, solo={"ttft_ms": 50})
+    assert series(measurement_of(slow_once, *rounds), "ttft_ratio")[0] == 3
+
+
+def test_contention_by_rate_starts_below_95_percent() -> None:
+    """5 % below the solo median of all rounds is no contention, a little more is; one slow agent is enough."""
+    rounds = [round_of((100,), (100,), tokens=1000, decode_ms=ms, solo={"tokens": 1000}) for ms in (52.6, 52.7)]
+    assert series(measurement_of(*rounds), "contended_throughput") == (0, 1)
+    uneven = replace(EVEN, together=(EVEN.together[0], run("y", request(decode_ms=60))))
+    assert series(measurement_of(uneven), "contended_throughput") == (1,)
+
+
+def test_steps_have_their_own_baseline() -> None:
+    """A conversation's second turn is compared with the second turn alone."""
+
+    def talk(first_ms: float, second_ms: float):
+        return run("x", request(ttft_ms=first_ms), request(ttft_ms=second_ms))
+
+    one = replace(EVEN, solo=(talk(10, 40),), together=(talk(20, 40),))
+    assert metrics.ttft_ratios(measurement_of(one)) == (((2, 1),),)
+    torn = replace(EVEN, solo=(talk(10, 40),), together=(run("x"),))
+    with pytest.raises(MeasurementError, match="agent 'x' sent"):
+        metrics.ttft_ratios(measurement_of(torn))
+
+
+def test_mismatched_work_is_scaled_by_tokens() -> None:
+    """Twice the tokens together in twice the time is no loss at all."""
+    one = round_of((100, 100), (200, 200), tokens=20, solo={"tokens": 10})
+    assert one.work_mismatch
+    assert metrics.scaling_efficiency_pct(one) == pytest.approx(100)
+    assert series(measurement_of(one), "scaling_speedup") == (pytest.approx(2),)
+    assert metrics.slowdowns(one) == (1, 1)
+
+
+def test_the_balance_of_one_agent_is_refused() -> None:
+    """It would be 100 % whatever happens: a gate that cannot fail."""
+    alone = measurement_of(round_of((100,), (200,)))
+    for name in ("efficiency_pct", "speedup"):
+        with pytest.raises(MeasurementError, match="round 0: efficiency and speedup need at least 2 agents"):
+            series(alone, name)
+    assert series(alone, "scaling_efficiency_pct") == (50,)
+    assert "efficiency_pct" not in metrics.all_series(alone)
+
+
+def test_without_solo_runs_contention_is_an_error() -> None:
+    """Undefined is not `no contention`; balance needs no solo run."""
+    no_solo = measurement_of(replace(EVEN, solo=()))
+    for name in ("contended_ttft", "contended_throughput", "scaling_efficiency_pct", "slowdown", "ttft_ratio"):
+        with pytest.raises(MeasurementError, match="solo baseline of the same session"):
+            series(no_solo, name)
+    assert series(no_solo, "efficiency_pct") == (100,)
+
+
+@pytest.mark.parametrize(
+    ("broken", "text"),
+    [
+        (replace(EVEN, together=()), "empty together part"),
+        (replace(EVEN, together=(replace(EVEN.together[0], requests=()),)), "empty together part"),
+        (replace(EVEN, together=(run("x"), run("y", start_ms=1))), "did not start at one moment"),
+    ],
+)
+def test_a_round_that_is_not_whole_is_an_error(broken, text: str) -> None:
+    """Missing parts or two barriers cannot be computed around."""
+    with pytest.raises(MeasurementError, match=f"round 0.*{text}"):
+        series(measurement_of(EVEN, broken), "efficiency_pct")
+
+
+def test_undefined_values_name_round_and_agent() -> None:
+    """The rounds before and after do not hide the one without a value."""
+    silent = round_of((100, 100), (100, 100), index=1, tokens=1, solo={"tokens": 1})
+    with pytest.raises(MeasurementError, match="round 1: agent 'x': decode_tok_s is undefined") as caught:
+        series(measurement_of(EVEN, silent, EVEN), "decode_tok_s")
+    assert "num_predict" in caught.value.next_step
+    mute = replace(EVEN, index=2, together=(run("x", replace(request(), arrivals_ns=())), run("y")))
+    for name in ("ttft_ms", "ttft_ratio"):
+        with pytest.raises(MeasurementError, match=r"round 2.*no content chunk"):
+            series(measurement_of(EVEN, mute), name)
+
+
+def test_series_refuses_what_has_no_value_a_round() -> None:
+    """Unknown names, per-request and derived metrics, and measurements without rounds."""
+    one = measurement_of(EVEN)
+    with pytest.raises(UsageError, match="unknown metric 'nonsense'") as caught:
+        series(one, "nonsense")
+    assert "efficiency_pct" in caught.value.next_step
+    for name in ("itl_ms", "tco_usd"):
+        with pytest.raises(UsageError, match="no value per round"):
+            series(one, name)
+    with pytest.raises(MeasurementError, match="no round"):
+        series(replace(one, rounds=()), "efficiency_pct")
+
+
+def test_aggregates_follow_metrics() -> None:
+    """Mean for rates and efficiency, median for TTFT, rate for contention."""
+    assert CATALOGUE["efficiency_pct"].aggregate is Aggregate.MEAN
+    assert CATALOGUE["decode_tok_s"].aggregate is Aggregate.MEAN
+    assert CATALOGUE["ttft_ms"].aggregate is Aggregate.MEDIAN
+    assert CATALOGUE["contention_rate_ttft"].aggregate is Aggregate.RATE
+    assert CATALOGUE["ttft_ms_cv_pct"].aggregate is Aggregate.CV

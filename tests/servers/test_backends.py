@@ -1,0 +1,437 @@
+import json
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError, UsageError
+from pytest_llmperf.model import Script, Settings, TopologyKind
+from pytest_llmperf.servers.backends import attach, base, choose, ollama, own
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.process import free_port, port_in_use, start_own
+from tests.servers.conftest import HandEngine, serving
+from tests.servers.test_models import gguf
+
+QUICK = Script(ttft_ms=1, load_ms=0)
+SIMULATED = Settings(backend="simulated", script=QUICK)
+MODEL = "simulated:scripted"
+
+FAKE_OLLAMA = """#!{python}
+import json, os, sys
+if sys.argv[1:] != ["serve"]:
+    sys.exit("only serve")
+with open(os.path.join(os.environ["HOME"], "seen.json"), "w") as file:
+    json.dump(dict(os.environ), file)
+if os.environ.get("FAKE_DIES"):
+    sys.exit("Error: the fake dies as told")
+from pytest_llmperf.servers.serve import main
+port = os.environ["OLLAMA_HOST"].rpartition(":")[2]
+main(["--engine", "scripted", "--port", port, "--slots", os.environ["OLLAMA_NUM_PARALLEL"]])
+"""
+
+
+@pytest.fixture
+def fake_ollama(tmp_path) -> str:
+    """A stand-in for the `ollama` binary, which serves the scripted engine and notes its environment."""
+    path = tmp_path / "ollama"
+    path.write_text(FAKE_OLLAMA.format(python=sys.executable))
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def no_servers(monkeypatch):
+    """As on a machine where nothing runs on the usual ports."""
+    monkeypatch.setattr("pytest_llmperf.servers.backends.choosing.USUAL_URLS", (f"http://127.0.0.1:{free_port()}",) * 2)
+
+
+@pytest.fixture
+def two_servers():
+    """Two running simulated servers, started by somebody else."""
+    with ExitStack() as stack:
+        urls = []
+        for label in "ab":
+            process, port = start_own(
+                ["--engine", "scripted", "--script", json.dumps({"load_ms": 0})], label=label, timeout_s=20
+            )
+            stack.callback(process.stop)
+            urls.append(f"http://127.0.0.1:{port}")
+        yield tuple(urls)
+
+
+# which one
+
+
+@pytest.mark.parametrize("kind", ["embedded", "simulated"])
+def test_the_backend_that_is_asked_for(kind):
+    """Named in the settings, taken, and the reason says so."""
+    backend = choose(Settings(backend=kind))
+    assert backend.kind == kind
+    assert f"llmperf_backend = {kind}" in backend.reason
+    assert backend.where
+
+
+def test_an_unknown_backend_lists_the_known_ones():
+    """A slip of the pen is a usage error."""
+    with pytest.raises(UsageError, match="'vllm' is not one of auto, attach"):
+        choose(Settings(backend="vllm"))
+
+
+def test_auto_takes_given_addresses_first():
+    """Addresses win over everything else, and nothing is asked of them yet."""
+    backend = choose(Settings(urls=("http://h1:11434", "http://h2:11434")))
+    assert (backend.kind, backend.where) == ("attach", "http://h1:11434, http://h2:11434")
+
+
+def test_auto_takes_two_running_servers(two_servers, monkeypatch):
+    """Both usual addresses answer: attach."""
+    monkeypatch.setattr("pytest_llmperf.servers.backends.choosing.USUAL_URLS", two_servers)
+    assert choose(Settings()).kind == "attach"
+
+
+def test_auto_does_not_take_one_server_of_two(two_servers, monkeypatch):
+    """One alone is no dual set-up: the next in order is taken."""
+    half = (two_servers[0], f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("pytest_llmperf.servers.backends.choosing.USUAL_URLS", half)
+    assert choose(Settings(ollama_bin="no-such-ollama")).kind == "embedded"
+
+
+def test_auto_takes_ollama_then_embedded(no_servers, fake_ollama):
+    """A binary is taken if there is one, else the embedded engine; both say why."""
+    found = choose(Settings(ollama_bin=fake_ollama))
+    assert found.kind == "ollama"
+    assert fake_ollama in found.reason
+    assert choose(Settings(ollama_bin="no-such-ollama")).kind == "embedded"
+
+
+def test_nothing_at_all_says_what_to_install(no_servers, monkeypatch):
+    """No server, no binary, no engine: the command that helps."""
+    monkeypatch.setattr(own.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError) as caught:
+        choose(Settings(ollama_bin="no-such-ollama"))
+    assert caught.value.next_step == "pip install 'pytest-llmperf[embedded]'"
+
+
+@pytest.mark.parametrize("kind", ["embedded", "simulated"])
+def test_a_missing_extra_is_told_before_anything_starts(kind, monkeypatch):
+    """When it is chosen, with the extra's name."""
+    monkeypatch.setattr(own.importlib.util, "find_spec", lambda name: None if name == "uvicorn" else name)
+    with pytest.raises(MissingExtraError, match="needs uvicorn") as caught:
+        choose(Settings(backend=kind))
+    assert f"pytest-llmperf[{kind}]" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [(Settings(backend="attach"), "no servers at"), (Settings(backend="ollama", ollama_bin="no-such"), "no binary")],
+)
+def test_a_backend_that_is_not_there(no_servers, settings, words):
+    """Asked for by name and not to be had: an error with the next step, never another backend."""
+    with pytest.raises(ServerError, match=words) as caught:
+        choose(settings)
+    assert caught.value.next_step
+
+
+# own processes
+
+
+@pytest.mark.parametrize(
+    ("kind", "agents", "instances", "slots"),
+    [
+        (TopologyKind.SINGLE, 2, 1, 1),
+        (TopologyKind.SINGLE_PARALLEL, 3, 1, 3),
+        (TopologyKind.DUAL, 2, 2, 1),
+        (TopologyKind.FLEET, 3, 3, 1),
+    ],
+)
+def test_topologies(kind, agents, instances, slots):
+    """So many instances with so many slots, each answering at its own address, and all gone after closing."""
+    with choose(SIMULATED).open(kind, agents) as opened:
+        topology = opened.topology
+        opened.alive()
+        assert [instance.name for instance in topology.instances] == list("abc"[:instances])
+        assert [instance.slots for instance in topology.instances] == [slots] * instances
+        urls = {instance.url for instance in topology.instances}
+        assert len(urls) == instances
+        assert topology.simulated
+        assert topology.model == MODEL
+        for url in urls:
+            with Control(url) as control:
+                assert control.show(MODEL)["model_info"]["llmperf.slots"] == slots
+    opened.close()
+    for url in urls:
+        with Control(url) as control:
+            assert not control.answers()
+
+
+def test_ports_of_the_settings_are_used():
+    """In the order of the instances."""
+    ports = (free_port(), free_port())
+    with choose(Settings(backend="simulated", ports=ports)).open(TopologyKind.DUAL, 2) as opened:
+        assert [instance.url for instance in opened.topology.instances] == [f"http://127.0.0.1:{p}" for p in ports]
+
+
+def test_a_start_that_fails_half_way_leaves_nothing():
+    """The second port is in use: the first instance is ended again."""
+    first = free_port()
+    with serving(HandEngine()) as client:
+        settings = Settings(backend="simulated", ports=(first, client.base_url.port))
+        with pytest.raises(ServerError, match=f"instance b .*port {client.base_url.port}"):
+            choose(settings).open(TopologyKind.DUAL, 2)
+    assert not port_in_use(first)
+
+
+@pytest.mark.parametrize("ports", [(1234,), (1234, 1234)])
+def test_too_few_ports(ports):
+    """As many different ports as instances, or none."""
+    with pytest.raises(UsageError, match="2 different ports"):
+        choose(Settings(backend="simulated", ports=ports)).open(TopologyKind.DUAL, 2)
+
+
+def test_dual_has_room_for_two():
+    """More agents need a fleet."""
+    with pytest.raises(UsageError, match="3 agents"):
+        choose(SIMULATED).open(TopologyKind.DUAL, 3)
+    with pytest.raises(UsageError, match="one agent or more"):
+        choose(SIMULATED).open(TopologyKind.FLEET, 0)
+
+
+def test_a_dead_instance_is_named():
+    """`alive` says which one died, with the end of its log."""
+    with choose(SIMULATED).open(TopologyKind.DUAL, 2) as opened:
+        dead = opened.topology.instances[1]
+        _kill_server_at(dead.url)
+        for _ in range(2000):
+            try:
+                opened.alive()
+            except ServerError as error:
+                assert "instance b (simulated) died" in str(error)  # noqa: PT017 - polled until it is noticed
+                assert "Started server process" in str(error)  # noqa: PT017
+                return
+        raise AssertionError("the death of instance b was never noticed")
+
+
+def _kill_server_at(url):
+    import psutil
+
+    port = int(url.rpartition(":")[2])
+    for connection in psutil.net_connections("tcp4"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            psutil.Process(connection.pid).kill()
+            return
+    raise AssertionError(f"nobody listens at {url}")
+
+
+def test_cores_are_divided_among_instances():
+    """At least one thread each, or as many as were asked for."""
+    cores = len(os.sched_getaffinity(0))
+    assert base.threads_each(0, 1) == cores
+    assert base.threads_each(0, 1000) == 1
+    assert base.threads_each(3, 1000) == 3
+
+
+def test_names_of_instances_never_repeat():
+    """Also beyond the alphabet."""
+    assert len({base.instance_name(index) for index in range(100)}) == 100
+
+
+def test_embedded_with_the_user_s_file_passes_it_on(tmp_path, monkeypatch):
+    """The file, its name and the threads reach the instance's command line."""
+    path = tmp_path / "toy.gguf"
+    path.write_bytes(gguf())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    commands = []
+
+    def start(arguments, **_):
+        commands.append(arguments)
+        raise ServerError("seen")
+
+    monkeypatch.setattr(own, "start_own", start)
+    with pytest.raises(ServerError, match="seen"):
+        choose(Settings(backend="embedded", gguf=str(path), model="toy:1", threads=3)).open(TopologyKind.SINGLE, 2)
+    (command,) = commands
+    assert command[command.index("--gguf") + 1] == str(path)
+    assert command[command.index("--name") + 1] == "toy:1"
+    assert command[command.index("--threads") + 1] == "3"
+
+
+# attach
+
+
+def test_attach_leaves_servers_as_they_were_found(two_servers):
+    """The model that was loaded stays, the one that we loaded goes, the servers live on."""
+    with Control(two_servers[0]) as control:
+        control.preload(MODEL)
+    with choose(Settings(urls=two_servers)).open(TopologyKind.DUAL, 2) as opened:
+        opened.alive()
+        for instance in opened.topology.instances:
+            with Control(instance.url) as control:
+                control.preload(opened.topology.model)
+    with Control(two_servers[0]) as first, Control(two_servers[1]) as second:
+        assert first.is_loaded(MODEL)
+        assert not second.is_loaded(MODEL)
+        assert second.answers()
+
+
+def test_attached_simulations_are_called_simulated(two_servers):
+    """However a simulated server was reached, its results say what it is."""
+    with choose(Settings(urls=two_servers)).open(TopologyKind.DUAL, 2) as opened:
+        assert opened.topology.simulated
+
+
+def test_attach_takes_the_only_common_model():
+    """Without a name: the one that all have; several or none is an error that lists them."""
+    with serving(HandEngine()) as one, serving(HandEngine()) as other:
+        urls = (str(one.base_url), str(other.base_url))
+        with choose(Settings(urls=urls)).open(TopologyKind.DUAL, 2) as opened:
+            assert opened.topology.model == "hand:driven"
+            assert opened.topology.backend == "attach"
+
+
+def test_attach_without_a_common_model(two_servers):
+    """The error lists what each has."""
+    with serving(HandEngine()) as client:
+        urls = (two_servers[0], str(client.base_url))
+        with pytest.raises(ModelMissingError, match=r"no model in common: .*simulated:scripted; .*hand:driven"):
+            choose(Settings(urls=urls)).open(TopologyKind.DUAL, 2)
+
+
+def test_attach_with_a_model_that_is_not_there(two_servers):
+    """The error names the server and what it has."""
+    with pytest.raises(ModelMissingError, match="'llama9'; it has simulated:scripted"):
+        choose(Settings(urls=two_servers, model="llama9")).open(TopologyKind.DUAL, 2)
+
+
+@pytest.mark.parametrize(
+    ("urls", "words"),
+    [
+        (("http://h1:11434",), "needs 2 servers"),
+        (("http://h1:11434", "http://h1:11434/"), "different addresses"),
+        (("http://localhost:11434", "http://127.0.0.1:11434"), "different addresses"),
+        (("h1:11434", "http://h2"), "is no address"),
+        (("http://h1:99999", "http://h2"), "is no address"),
+    ],
+)
+def test_dual_needs_two_different_addresses(urls, words):
+    """The same server twice is no dual set-up, however it is written."""
+    with pytest.raises(UsageError, match=words):
+        choose(Settings(urls=urls)).open(TopologyKind.DUAL, 2)
+
+
+def test_attach_to_nobody_names_the_instance():
+    """A given address where nothing answers."""
+    with pytest.raises(ServerError, match=r"instance a .*nothing answers"):
+        choose(Settings(urls=(f"http://127.0.0.1:{free_port()}",))).open(TopologyKind.SINGLE, 2)
+
+
+def test_attach_survives_a_server_that_is_gone_at_the_end(two_servers):
+    """Nothing can be unloaded there, and nothing needs to be."""
+    with choose(Settings(urls=two_servers)).open(TopologyKind.DUAL, 2) as opened:
+        _kill_server_at(two_servers[1])
+        with pytest.raises(ServerError, match="instance b"):
+            opened.alive()
+    assert attach.USUAL_URLS == ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
+
+
+# ollama
+
+
+def test_ollama_instances_are_started_loaded_and_ended(fake_ollama, tmp_path):
+    """Each with its own port and the model loaded; nothing is left, the homes included."""
+    settings = Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL)
+    with choose(settings).open(TopologyKind.DUAL, 2) as opened:
+        opened.alive()
+        urls = [instance.url for instance in opened.topology.instances]
+        assert len(set(urls)) == 2
+        for url in urls:
+            with Control(url) as control:
+                assert control.is_loaded(MODEL)
+    for url in urls:
+        with Control(url) as control:
+            assert not control.answers()
+
+
+def test_the_environment_of_an_instance(monkeypatch, tmp_path):
+    """Own home and port, the user's models, and nothing that leaks into the server or its runner."""
+    for name, value in {
+        "LLAMA_ARG_THREADS": "1",
+        "OLLAMA_HOST": "0.0.0.0",
+        "OLLAMA_NUM_PARALLEL": "9",
+        "OLLAMA_SCHED_SPREAD": "1",
+        "OLLAMA_FLASH_ATTENTION": "1",
+        "HOME": "/home/somebody",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
+    env = ollama.environment(tmp_path, 4321, 2)
+    assert not [name for name in env if name.startswith("LLAMA_ARG_")]
+    ours = {name: value for name, value in env.items() if name.startswith("OLLAMA_")}
+    assert ours == {
+        "OLLAMA_HOST": "127.0.0.1:4321",
+        "OLLAMA_MODELS": str(Path("/home/somebody/.ollama/models")),
+        "OLLAMA_NOPRUNE": "1",
+        "OLLAMA_NUM_PARALLEL": "2",
+        "OLLAMA_KEEP_ALIVE": "-1",
+        "OLLAMA_NO_CLOUD": "1",
+        "OLLAMA_FLASH_ATTENTION": "1",
+    }
+    assert env["HOME"] == str(tmp_path)
+    monkeypatch.setenv("OLLAMA_MODELS", "/big/models")
+    assert ollama.environment(tmp_path, 4321, 2)["OLLAMA_MODELS"] == "/big/models"
+
+
+def test_an_ollama_that_dies_shows_its_log(fake_ollama, monkeypatch):
+    """Its own words are in the error."""
+    monkeypatch.setenv("FAKE_DIES", "1")
+    with pytest.raises(ServerError, match="the fake dies as told"):
+        choose(Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL)).open(TopologyKind.SINGLE, 2)
+
+
+def test_an_ollama_without_the_model_says_so(fake_ollama):
+    """The default model is missing: which there are, and the command that gets it."""
+    with pytest.raises(ModelMissingError, match="gemma3:latest") as caught:
+        choose(Settings(backend="ollama", ollama_bin=fake_ollama)).open(TopologyKind.SINGLE, 2)
+    assert "ollama pull gemma3:latest" in caught.value.next_step
+
+
+def test_an_ollama_port_in_use(fake_ollama):
+    """Named before anything starts."""
+    with serving(HandEngine()) as client:
+        port = client.base_url.port
+        settings = Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL, ports=(port,))
+        with pytest.raises(ServerError, match=f"port {port}: address already in use"):
+            choose(settings).open(TopologyKind.SINGLE, 2)
+
+
+def test_importing_a_file_needs_no_network(tmp_path, monkeypatch):
+    """The file goes up as a blob under its digest, and the model is made of it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "toy.gguf"
+    path.write_bytes(gguf())
+    seen = []
+
+    def handle(request):
+        seen.append((request.url.path, request.read()))
+        return httpx.Response(201 if "blobs" in request.url.path else 200, json={"status": "success"})
+
+    with Control("http://h1:1", transport=httpx.MockTransport(handle)) as control:
+        ollama.import_gguf(control, path, "toy:1")
+    (blob_path, blob), (create_path, create) = seen
+    assert blob == gguf()
+    digest = blob_path.removeprefix("/api/blobs/")
+    assert digest.startswith("sha256:")
+    assert create_path == "/api/create"
+    assert json.loads(create) == {"model": "toy:1", "files": {"toy.gguf": digest}, "stream": False}
+
+
+def test_a_refused_import_is_an_error(tmp_path, monkeypatch):
+    """With the server's words."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "toy.gguf"
+    path.write_bytes(gguf())
+    refuse = httpx.MockTransport(lambda _: httpx.Response(400, json={"error": "digest mismatch"}))
+    with Control("http://h1:1", transport=refuse) as control, pytest.raises(ServerError, match="digest mismatch"):
+        ollama.import_gguf(control, path, "toy:1")

@@ -1,0 +1,132 @@
+import json
+
+import httpx
+import pytest
+
+from pytest_llmperf.errors import ModelMissingError, ServerError
+from pytest_llmperf.servers.control import Control, same_model
+from pytest_llmperf.servers.process import free_port
+from tests.servers.conftest import HandEngine, serving
+
+TAGS = {"models": [{"name": "gemma3:latest", "digest": "abc", "size": 5, "details": {"family": "gemma3"}}]}
+
+
+def control_of(answers, **more):
+    """A Control of a server that gives these answers by path, and the requests that it got."""
+    asked = []
+
+    def handle(request):
+        asked.append(request)
+        answer = answers[request.url.path]
+        answer = answer.pop(0) if isinstance(answer, list) else answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+    return Control("http://h1:1/", label="instance a", transport=httpx.MockTransport(handle), **more), asked
+
+
+def test_against_the_real_application():
+    """Version, lists, show, preload and unload of a running instance."""
+    engine = HandEngine()
+    with serving(engine) as client, Control(str(client.base_url)) as control:
+        assert control.version() == "0.0.0-hand"
+        assert control.answers()
+        assert control.find("hand:driven").digest == control.digest("HAND:driven") == "d" * 64
+        assert control.ps() == ()
+        control.preload("hand:driven", {"num_ctx": 512}, keep_alive=-1)
+        assert control.is_loaded("hand:driven")
+        assert control.ps()[0].context_length == 512
+        assert control.show("hand:driven")["details"]["family"] == "hand"
+        control.unload("hand:driven")
+        assert not control.is_loaded("hand:driven")
+        with pytest.raises(ModelMissingError, match="does not have model 'x'; it has hand:driven"):
+            control.preload("x")
+
+
+def test_nothing_there():
+    """A refused connection names the address and the command that checks it."""
+    url = f"http://127.0.0.1:{free_port()}"
+    with Control(url, label="instance b") as control:
+        assert not control.answers()
+        with pytest.raises(ServerError, match=rf"instance b \({url}\): nothing answers") as caught:
+            control.version()
+    assert caught.value.next_step.endswith(f"curl {url}/api/version")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>hello</html>"),
+        httpx.Response(200, json=["no", "object"]),
+        httpx.Response(200, json={"name": "something else"}),
+    ],
+)
+def test_something_that_is_no_ollama(answer):
+    """An answer of another kind of server says so."""
+    control, _ = control_of({"/api/version": answer})
+    with control, pytest.raises(ServerError, match=r"Ollama|no JSON"):
+        control.version()
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("torn"), httpx.ConnectTimeout("slow")]
+)
+def test_transport_failures_are_server_errors(error):
+    """No exception of the HTTP library reaches the user."""
+    control, _ = control_of({"/api/version": error})
+    with control, pytest.raises(ServerError, match="instance a") as caught:
+        control.version()
+    assert caught.value.next_step
+
+
+def test_an_error_status_carries_the_server_s_words():
+    """With status and path."""
+    control, _ = control_of({"/api/generate": httpx.Response(500, json={"error": "out of memory"})})
+    with control, pytest.raises(ServerError, match="POST /api/generate answered 500: out of memory"):
+        control.preload("gemma3")
+
+
+def test_a_missing_model_names_those_that_there_are():
+    """404 with a model becomes the error that lists the others and says how to get it."""
+    missing = httpx.Response(404, json={"error": "model 'x' not found"})
+    control, _ = control_of({"/api/show": missing, "/api/tags": TAGS})
+    with control, pytest.raises(ModelMissingError, match="it has gemma3:latest") as caught:
+        control.show("x")
+    assert "ollama pull x" in caught.value.next_step
+
+
+def test_unload_waits_until_the_model_is_gone():
+    """It polls, since the unload happens after the answer."""
+    waits = []
+    control, asked = control_of(
+        {"/api/generate": {"done": True}, "/api/ps": [TAGS, TAGS, {"models": []}]}, sleep=waits.append
+    )
+    with control:
+        control.unload("gemma3")
+    assert json.loads(asked[0].content) == {"model": "gemma3", "keep_alive": 0, "stream": False}
+    assert len(waits) == 2
+
+
+def test_a_model_that_does_not_leave_is_an_error():
+    """After the stated time."""
+    control, _ = control_of({"/api/generate": {"done": True}, "/api/ps": TAGS}, sleep=lambda _: None)
+    with control, pytest.raises(ServerError, match="still loaded"):
+        control.unload("gemma3", timeout_s=0.01)
+
+
+def test_proxies_of_the_environment_are_not_used(monkeypatch):
+    """An instance is asked directly, whatever the environment says."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    with serving(HandEngine()) as client, Control(str(client.base_url)) as control:
+        assert control.answers()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("gemma3", "gemma3:latest", True), ("Gemma3:1B", "gemma3:1b", True), ("gemma3", "gemma3:1b", False)],
+)
+def test_same_model(one, other, same):
+    """Names are equal as Ollama sees them."""
+    assert same_model(one, other) is same
