@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import cattrs
 
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.stats import Summary, summarise
@@ -35,3 +40,17 @@ class Record:
     def summary(self, metric: str) -> Summary:
         """Mean, median, standard deviation and the rest over the rounds; raises as `series` does."""
         return summarise(self.series(metric))
+
+
+_CONVERTER = cattrs.Converter()
+_CONVERTER.register_unstructure_hook(StrEnum, lambda member: member.value)
+
+
+def as_plain(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Records as dicts, lists, texts and numbers only: for JSON, and for pytest-xdist's channel."""
+    return [_CONVERTER.unstructure(record) for record in records]
+
+
+def from_plain(data: Sequence[dict[str, Any]]) -> list[Record]:
+    """What `as_plain` gave, as records again."""
+    return [_CONVERTER.structure(one, Record) for one in data]

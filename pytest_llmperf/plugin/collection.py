@@ -46,7 +46,7 @@ FIXTURES = frozenset(
     }
 )
 
-SPECS = pytest.StashKey["Sequence[Marker]"]()
+SPECS: pytest.StashKey[Sequence[Marker]] = pytest.StashKey()
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:

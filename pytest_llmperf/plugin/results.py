@@ -30,11 +30,9 @@ class Results:
         data = getattr(report, "llmperf", None)
         if data is None:
             return
-        import cattrs  # noqa: PLC0415 - only where a test used us
+        from pytest_llmperf.judge.record import from_plain  # noqa: PLC0415 - only where a test used us
 
-        from pytest_llmperf.judge.record import Record  # noqa: PLC0415
-
-        records = cattrs.structure(data, list[Record])
+        records = from_plain(data)
         self._records += records
         if report.passed:
             self._passed |= {record.test for record in records}

@@ -6,11 +6,10 @@ import warnings
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-import cattrs
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Outcome, Settings, TopologyKind
 from pytest_llmperf.plugin.collection import SPECS
 from pytest_llmperf.report.figures import figures
@@ -118,8 +117,9 @@ class Running:
                 prefix = f"llmperf.{record.measurement.scenario.name}.{record.measurement.topology.kind}"
                 item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
         report = yield
-        if call.when == "call" and RECORDS in item.stash:
-            report.llmperf = cattrs.unstructure(item.stash[RECORDS])  # type: ignore[attr-defined]
+        records = item.stash.get(RECORDS, [])
+        if call.when == "call" and records:
+            report.llmperf = as_plain(records)  # type: ignore[attr-defined]
         return report
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:

@@ -6,17 +6,16 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cattrs
-
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.metrics import all_series
-from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report.figures import figures
 
@@ -39,7 +38,7 @@ def write_json(records: Sequence[Record], settings: Settings, root: Path, passed
         "schema": JSON_SCHEMA,
         "plugin_version": version("pytest-llmperf"),
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        "settings": cattrs.unstructure(settings),
+        "settings": asdict(settings),
         "records": [_as_json(record, passed) for record in records],
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -90,5 +89,4 @@ def _stored(record: Record) -> StoredSession:
 
 
 def _as_json(record: Record, passed: frozenset[str]) -> dict[str, Any]:
-    raw: dict[str, Any] = cattrs.unstructure(record)
-    return {**raw, "passed": record.test in passed, "figures": figures(record)}
+    return {**as_plain([record])[0], "passed": record.test in passed, "figures": figures(record)}

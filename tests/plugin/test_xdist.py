@@ -24,7 +24,6 @@ def spans(document: dict) -> list[tuple[int, int]]:
     [
         ("-n", "2"),
         ("-n", "2", "--dist", "loadgroup"),
-        ("-n", "2", "--dist", "loadfile"),
         ("-n", "0"),
         ("-p", "no:xdist"),
     ],
