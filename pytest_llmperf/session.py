@@ -52,6 +52,9 @@ class Watcher(Protocol):
     def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
         """A round has ended; the measurement holds all rounds so far."""
 
+    def done(self) -> None:
+        """Nothing goes on any more."""
+
 
 class Silent:
     """A watcher that shows nothing."""
@@ -60,6 +63,9 @@ class Silent:
         """Shows nothing."""
 
     def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+        """Shows nothing."""
+
+    def done(self) -> None:
         """Shows nothing."""
 
 
@@ -73,12 +79,16 @@ class Session:
         settings: what was asked for.
         root: folder that relative paths of the settings start from.
         watcher: is told what happens.
+        notes: for the reader of every measurement.
     """
 
-    def __init__(self, settings: Settings, *, root: Path, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, root: Path, watcher: Watcher | None = None, notes: tuple[str, ...] = ()
+    ) -> None:
         self.settings = settings
         self.root = root
         self.watcher: Watcher = watcher or Silent()
+        self._notes = notes
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{getpass.getuser()}.lock")
@@ -160,8 +170,12 @@ class Session:
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
         scenario = scenario.scaled(self.baseline.workload)
-        self._load(scenario, topology)
-        _run(lambda: self._rounds(scenario, topology).warm_up(times))
+        rounds = self._rounds(scenario, topology)
+        try:
+            self._load(scenario, topology)
+            self._timed(partial(rounds.warm_up, times))
+        finally:
+            self.watcher.done()
 
     def measure(self, scenario: Scenario, kind: TopologyKind, *, test: str, specs: Sequence[Marker] = ()) -> Record:
         """Warms up, runs rounds until every gate is decided (or the maximum is reached), and judges.
@@ -177,36 +191,43 @@ class Session:
             MeasurementError: a timed request failed.
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
-        settings = self.settings
         scenario = scenario.scaled(self.baseline.workload)
-        topology = self.open(kind, len(scenario.agents))
-        measurement = Measurement(
-            scenario=scenario,
-            topology=topology,
-            rounds=(),
-            manifest=self._manifest(topology),
-            warmups=settings.warmups,
-            started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        )
-        gates = self._gates(specs, measurement, test)
         try:
+            topology = self.open(kind, len(scenario.agents))
+            measurement = Measurement(
+                scenario=scenario,
+                topology=topology,
+                rounds=(),
+                manifest=self._manifest(topology),
+                warmups=self.settings.warmups,
+                started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+                notes=self._notes,
+            )
+            gates = self._gates(specs, measurement, test)
             rounds = self._rounds(scenario, topology)
-        except ValueError as error:
-            raise UsageError(f"{test}: {error}", next_step="use a topology with an instance an agent") from error
-        self._load(scenario, topology)
-        self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
-        self._timed(lambda: rounds.warm_up(settings.warmups))
-        verdicts: tuple[Verdict, ...] = ()
-        looks = settings.max_rounds - settings.min_rounds + 1
-        for index in range(settings.max_rounds):
-            done = self._timed(partial(rounds.run, index))
-            measurement = replace(measurement, rounds=(*measurement.rounds, done))
-            if index + 1 >= settings.min_rounds:
-                verdicts = tuple(judge(gate, measurement, looks=looks) for gate in gates)
-            self.watcher.round_done(measurement, verdicts)
-            if index + 1 >= settings.min_rounds and not any(v.outcome is Outcome.INCONCLUSIVE for v in verdicts):
-                break
+            self._load(scenario, topology)
+            self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
+            self._timed(partial(rounds.warm_up, self.settings.warmups))
+            measurement, verdicts = self._until_decided(rounds, measurement, gates)
+        finally:
+            self.watcher.done()
         return Record(test=test, measurement=measurement, verdicts=verdicts)
+
+    def _until_decided(
+        self, rounds: Rounds, measurement: Measurement, gates: Sequence[Gate]
+    ) -> tuple[Measurement, tuple[Verdict, ...]]:
+        """Rounds up to the minimum, then until every gate is decided or the maximum is reached."""
+        least, most = self.settings.min_rounds, self.settings.max_rounds
+        verdicts: tuple[Verdict, ...] = ()
+        for index in range(most):
+            one = self._timed(partial(rounds.run, index))
+            measurement = replace(measurement, rounds=(*measurement.rounds, one))
+            if index + 1 >= least:
+                verdicts = tuple(judge(gate, measurement, looks=most - least + 1) for gate in gates)
+            self.watcher.round_done(measurement, verdicts)
+            if index + 1 >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
+                break
+        return measurement, verdicts
 
     def _gates(self, specs: Sequence[Marker], measurement: Measurement, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
@@ -227,7 +248,10 @@ class Session:
         return manifest(topology, runtime=RUNTIME, timing_source=TIMING_SOURCE)
 
     def _rounds(self, scenario: Scenario, topology: Topology) -> Rounds:
-        return Rounds(scenario, topology, timeout_s=self.settings.timeout_s)
+        try:
+            return Rounds(scenario, topology, timeout_s=self.settings.timeout_s)
+        except ValueError as error:
+            raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 
     def _load(self, scenario: Scenario, topology: Topology) -> None:
         """Loads the model on each instance with its agent's options, one after the other."""

@@ -39,10 +39,11 @@ class Running:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.faults: tuple[str, ...] = ()
         self._config = config
-        self.session = Session(settings, root=config.rootpath, watcher=Live(*_terminal(config)))
-        worker = hasattr(config, "workerinput")
+        workers = getattr(config, "workerinput", {}).get("workercount", 1)
+        notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
+        self.session = Session(settings, root=config.rootpath, watcher=Live(*_terminal(config)), notes=notes)
         # Only `--dist loadgroup` keeps our tests on one worker; elsewhere the machine is handed on after each test.
-        self._hand_on = worker and getattr(config.option, "dist", "no") != "loadgroup"
+        self._hand_on = workers > 1 and getattr(config.option, "dist", "no") != "loadgroup"
 
     def check(self) -> None:
         """Chooses the backend and loads the baselines, so that what cannot work fails before anything starts.
@@ -57,7 +58,10 @@ class Running:
         if self._config.option.collectonly:
             return []
         backend, baseline = self.session.backend, self.session.baseline
-        lines = [f"llmperf: {backend.kind}: {backend.where} ({backend.reason}); baseline {baseline.name}"]
+        lines = [
+            f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})",
+            f"llmperf: baseline {baseline.name}",
+        ]
         if backend.kind == "simulated":
             lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
         return lines

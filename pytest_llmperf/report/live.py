@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from pytest_llmperf.judge.metrics import all_series
@@ -23,14 +23,27 @@ class Live:
     def __init__(self, reporter: Any, capture: Any) -> None:
         self._reporter = reporter
         self._capture = capture
+        self._prefix: str | None = None
 
     def say(self, text: str) -> None:
-        """Replaces the line."""
+        """Shows it behind what pytest has written of the test, in place of what was shown there before."""
         if self._reporter is None:
             return
-        quiet = self._capture.global_and_fixture_disabled() if self._capture is not None else nullcontext()
-        with quiet:
-            self._reporter.rewrite(f"  llmperf: {text}", erase=True)
+        writer = self._reporter._tw
+        if self._prefix is None:
+            self._prefix = writer._current_line
+        with self._uncaptured():
+            self._reporter.rewrite(f"{self._prefix} {text}"[: writer.fullwidth - 1], erase=True)
+
+    def done(self) -> None:
+        """Clears it; pytest goes on where it stood."""
+        if self._prefix is None:
+            return
+        with self._uncaptured():
+            self._reporter.rewrite(self._prefix, erase=True)
+            self._reporter.rewrite(self._prefix)
+        self._reporter._tw._current_line = self._prefix  # what pytest counts its columns by
+        self._prefix = None
 
     def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
         """Shows the round just ended, and the verdicts so far."""
@@ -43,3 +56,10 @@ class Live:
             f"{measurement.scenario.name} on {measurement.topology.kind}: round {len(measurement.rounds)}: "
             f"{', '.join(figures)}{'; ' + so_far if so_far else ''}"
         )
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """Pytest's capturing is off inside."""
+        if self._capture is None:
+            return nullcontext()
+        manager: AbstractContextManager[None] = self._capture.global_and_fixture_disabled()
+        return manager

@@ -36,6 +36,7 @@ def table(records: Sequence[Record]) -> list[Line]:
         lines.append(
             (f"SIMULATED: {count} of these lines come from a scripted server, not from a real engine", {"yellow": True})
         )
+    lines += [(note, {}) for note in _scaled(records)]
     for record in records:
         lines += [(f"note: {note}", {}) for note in _notes(record)]
         lines += [
@@ -82,19 +83,27 @@ def _joined(cells: Iterable[str], widths: Sequence[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
+def _scaled(records: Sequence[Record]) -> list[str]:
+    """Which scenarios a baseline's workload scaled, and how; each way once."""
+    ways: dict[str, list[str]] = {}
+    for record in records:
+        scenario = record.measurement.scenario
+        if scenario.scaled_by:
+            ways.setdefault(scenario.scaled_by, []).append(scenario.name)
+    return [f"note: scaled to {way}: {', '.join(dict.fromkeys(names))}" for way, names in ways.items()]
+
+
 def _notes(record: Record) -> list[str]:
     """What the reader must know about this line."""
     measurement = record.measurement
     name = f"{measurement.scenario.name} on {measurement.topology.kind}"
     notes = []
-    if measurement.scenario.scaled_by:
-        notes.append(f"{measurement.scenario.name} ran with {measurement.scenario.scaled_by}")
     if effect := effect_of(record):
         notes.append(f"{name}: {effect}")
     mismatched = sum(one.work_mismatch for one in measurement.rounds)
     if mismatched:
         notes.append(
-            f"{name}: in {mismatched} of {len(measurement.rounds)} rounds an agent generated another number of tokens "
-            "together than alone; scaling is computed from token rates there"
+            f"{name}: work differed in {mismatched} of {len(measurement.rounds)} rounds (another number of tokens "
+            "together than alone); scaling is computed from token rates there"
         )
-    return [*notes, *measurement.notes]
+    return [*notes, *(f"{name}: {note}" for note in measurement.notes)]

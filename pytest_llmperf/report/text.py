@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Bound, Outcome, Verdict
@@ -74,7 +76,7 @@ def effect_of(record: Record) -> str:
     slowdown, queue_ms = value_of(record, "slowdown"), value_of(record, "queue_ms")
     if balance is None or scaling is None or slowdown is None or scaling >= 90:
         return ""
-    wall_ms = 1000 * min(max(run.duration_ns for run in one.together) / 1e9 for one in record.measurement.rounds)
+    wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in record.measurement.rounds)
     if queue_ms is not None and queue_ms > 0.25 * wall_ms:
         return (
             f"requests wait for a slot (queue time {queue_ms:.0f} ms of a round's {wall_ms:.0f} ms): "
@@ -82,7 +84,9 @@ def effect_of(record: Record) -> str:
         )
     if balance - scaling > 10:
         return f"the agents are slower together than alone (up to {slowdown:.2f} x): they share a device, or its cores"
-    return f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x"
+    if balance < 90:
+        return f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x"
+    return ""
 
 
 def _interval(verdict: Verdict) -> str:

@@ -16,7 +16,8 @@ def test_two_instances_pass(simulated, pytester: pytest.Pytester) -> None:
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         [
-            "llmperf: simulated: *baseline decision_card*",
+            "llmperf: simulated, model simulated:scripted, *",
+            "llmperf: baseline decision_card",
             "llmperf: SIMULATED: *",
             "scenario *topology *rounds *balance % *scaling % *contended *TTFT ms *system tok/s *verdict",
             "pair *dual * pass",

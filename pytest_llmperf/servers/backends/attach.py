@@ -29,6 +29,7 @@ class AttachBackend:
     def __init__(self, urls: tuple[str, ...], settings: Settings, reason: str) -> None:
         self.reason = reason
         self.where = ", ".join(urls)
+        self.model = settings.model or "the only one that they share"
         self._urls = tuple(url.rstrip("/") for url in urls)
         self._settings = settings
 

@@ -59,11 +59,13 @@ class Backend(Protocol):
         kind: `attach`, `ollama`, `embedded` or `simulated`.
         reason: why it was chosen, in words.
         where: where its instances are or will be, in words.
+        model: what they serve, in words.
     """
 
     kind: str
     reason: str
     where: str
+    model: str
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Instances for so many agents.

@@ -53,7 +53,7 @@ class OllamaBackend:
         self.where = f"{binary} serve, own processes on 127.0.0.1"
         self._binary = binary
         self._settings = settings
-        self._model = settings.model or DEFAULT_MODEL
+        self.model = settings.model or DEFAULT_MODEL
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Starts the instances and loads the model into one after the other; see Backend."""
@@ -71,7 +71,7 @@ class OllamaBackend:
                 self._load(name, url)
                 started.append(describe(name, url, slots=slots))
             topology = Topology(
-                kind=kind, instances=tuple(started), model=self._model, backend=self.kind, reason=self.reason
+                kind=kind, instances=tuple(started), model=self.model, backend=self.kind, reason=self.reason
             )
             return Opened(topology, stack=stack.pop_all(), checks=tuple(checks))
 
@@ -101,12 +101,12 @@ class OllamaBackend:
     def _load(self, name: str, url: str) -> None:
         with Control(url, label=f"instance {name}", timeout_s=self._settings.start_timeout_s) as control:
             try:
-                control.find(self._model)
+                control.find(self.model)
             except ModelMissingError:
                 if not self._settings.gguf:
                     raise
-                import_gguf(control, Path(self._settings.gguf).expanduser(), self._model)
-            control.preload(self._model, keep_alive=-1)
+                import_gguf(control, Path(self._settings.gguf).expanduser(), self.model)
+            control.preload(self.model, keep_alive=-1)
 
 
 def environment(home: Path, port: int, slots: int) -> dict[str, str]:

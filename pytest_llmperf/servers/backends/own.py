@@ -52,6 +52,7 @@ class OwnBackend:
         self.kind = kind
         self.reason = reason
         self.where = "own processes on 127.0.0.1"
+        self.model = MODEL_NAME if kind == "simulated" else settings.model or settings.gguf or models.PACKAGED_NAME
         self._settings = settings
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
