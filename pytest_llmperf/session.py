@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.errors import MeasurementError, ServerError, UsageError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.markers import Marker
@@ -121,6 +121,16 @@ class Session:
         """
         name = self.settings.compare
         return baselines.load_named(name, self.baseline_dirs) if name else None
+
+    def check_save(self) -> None:
+        """Whether `--llmperf-save` will be able to add to the file of that name; a measurement is too dear to lose.
+
+        Raises:
+            BaselineError: the file is there and cannot be read.
+        """
+        path = self.root / self.settings.baselines_dir / f"{self.settings.save}.toml"
+        if self.settings.save and path.exists():
+            baselines.load(path)
 
     def facts(self) -> Mapping[str, str]:
         """The manifest's facts of the running deployment; starts `dual` where nothing runs yet.
@@ -258,8 +268,13 @@ class Session:
         for index, agent in enumerate(scenario.agents):
             instance = topology.instance_of(index)
             self.watcher.say(f"loading {topology.model} on instance {instance.name}")
-            with Control(instance.url) as control:
-                control.preload(topology.model, agent.options.as_request(), keep_alive=-1)
+            try:
+                with Control(instance.url, label=f"instance {instance.name}") as control:
+                    control.preload(topology.model, agent.options.as_request(), keep_alive=-1)
+            except ServerError:
+                if self._opened is not None:
+                    self._opened.alive()  # a dead server is the better explanation
+                raise
 
     def _timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +53,13 @@ def _urls(raw: str) -> tuple[str, ...]:
     if bad := [url for url in urls if not url.startswith(("http://", "https://"))]:
         raise ValueError(f"wanted http:// or https:// addresses, got {', '.join(bad)}")
     return urls
+
+
+def _stem(raw: str) -> str:
+    name = raw.strip()
+    if not re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9._-]*)?", name) or name.endswith(".toml"):
+        raise ValueError("wanted a name of letters, digits, '_', '-' and '.', without .toml")
+    return name
 
 
 def _pairs(raw: str) -> dict[str, float]:
@@ -142,7 +150,7 @@ OPTIONS = (
         "(default: `embedded` for the embedded backend, else `decision_card`)",
     ),
     Option("baselines_dir", "baselines-dir", "DIR", _text, "folder of your baselines (default: baselines)"),
-    Option("save", "save", "NAME", _text, "save the rounds of passing tests as a session of baseline NAME"),
+    Option("save", "save", "NAME", _stem, "save the rounds of passing tests as a session of baseline NAME"),
     Option("compare", "compare", "NAME", _text, "gate every measured test against the stored baseline NAME"),
     Option(
         "limits",

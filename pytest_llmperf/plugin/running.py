@@ -52,6 +52,7 @@ class Running:
             LlmperfError: no backend, or a baseline is missing or torn.
         """
         _ = self.session.backend, self.session.baseline, self.session.stored
+        self.session.check_save()
 
     def header(self) -> list[str]:
         """Which backend, where, what model, why; which baseline."""

@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from pytest_llmperf.servers.api.answer import Clock, GenerationResponse, now
+from pytest_llmperf.servers.api.hosts import LocalHostsOnly
 from pytest_llmperf.servers.api.options import RequestError
 from pytest_llmperf.servers.api.requests import (
     GenerationRequest,
@@ -64,6 +66,7 @@ def create_app(
             Route("/api/generate", api.generate, methods=["POST"]),
             Route("/api/chat", api.chat, methods=["POST"]),
         ],
+        middleware=[Middleware(LocalHostsOnly)],
         exception_handlers={
             RequestError: _request_error,
             HTTPException: _http_error,

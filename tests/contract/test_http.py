@@ -12,9 +12,10 @@ from tests.contract.conftest import OPTIONS, PATIENCE_S
 def start(http, body):
     """Sends a generate request on a connection of its own; returns it with the answer unread."""
     data = json.dumps(body).encode()
-    head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
-    connection = socket.create_connection((http.base_url.host, http.base_url.port), timeout=PATIENCE_S)
-    connection.sendall(head.encode() + data)
+    host, port = http.base_url.host, http.base_url.port
+    head = f"POST /api/generate HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n"
+    connection = socket.create_connection((host, port), timeout=PATIENCE_S)
+    connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     return connection
 
 
@@ -41,6 +42,21 @@ def test_nothing_simulated_looks_real(http, served):
     simulated = served.kind == "simulated"
     assert ("simulated" in http.get("/api/version").json()["version"]) is simulated
     assert ("simulated" in http.get("/api/tags").text) is simulated
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:80", "192.168.1.2:80", "box.local", "a.localhost:1"]
+)
+def test_names_of_this_machine_are_served(http, host):
+    """A request under any local name or address is answered."""
+    assert http.get("/api/version", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["x", "evil.example:80", "8.8.8.8", "localhost.example"])
+def test_foreign_names_are_refused(http, host):
+    """403 and nothing in the body, before anything is looked at: a web page's own name must not reach the server."""
+    response = http.get("/api/version", headers={"Host": host})
+    assert (response.status_code, response.content) == (403, b"")
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"not json"])
@@ -127,7 +143,7 @@ def test_a_client_that_leaves_frees_the_slot(http, model_name, phase):
     prompt = f"{phase} leaves " + ("The sea is wide. " * 400 if phase == "prefill" else "")
     connection = start(http, {"model": model_name, "prompt": prompt, "raw": True, "options": options})
     if phase == "decode":
-        connection.recv(65536)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
     else:
         http.get("/api/ps")
     connection.close()

@@ -1,8 +1,33 @@
-"""A pytest inside pytest, with the scripted server."""
+"""A pytest inside pytest, with the scripted server, and what must be left of it afterwards: nothing."""
 
+import contextlib
+import getpass
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# pytester forgets the modules that an inner run has imported; these load once, and httpx keeps its transport's classes.
+import httpcore  # noqa: F401
+import psutil
 import pytest
+from filelock import FileLock, Timeout
+
+import pytest_llmperf.plugin.running  # noqa: F401
+
+PATIENCE_S = 60.0
+"""How long anything is waited for that must happen, however busy the machine is."""
+
+CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+"""The user's cache folder: pytester sets another HOME, and the packaged model would be assembled anew there."""
+
+# Plugins of others that each inner run would import anew, which takes longer than most of our tests.
+WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:langsmith_plugin", "-p", "no:anyio")
 
 FAST = (
+    *WITHOUT,
     "--llmperf-backend=simulated",
     "--llmperf-script=decode_tok_s=800,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     "-p",
@@ -40,3 +65,79 @@ def simulated(pytester: pytest.Pytester):
         return start(*FAST, *options)
 
     return run
+
+
+class Aftermath:
+    """Knows everything that an inner run has started or left, by a mark in its environment and a folder of its own.
+
+    Args:
+        mark: stands in the environment of every process that descends from the test.
+        temp: where the inner runs put temporary files and the machine's lock.
+        root: the inner project.
+    """
+
+    def __init__(self, mark: str, temp: Path, root: Path) -> None:
+        self._mark = mark
+        self._temp = temp
+        self._root = root
+
+    def processes(self, words: str = "") -> list[psutil.Process]:
+        """Living processes of the inner runs whose command line contains these words."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                ours = self._mark in process.environ().values() and process.status() != psutil.STATUS_ZOMBIE
+                if ours and process.pid != os.getpid() and words in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def servers(self) -> list[psutil.Process]:
+        """The instances among them, without their keepers."""
+        return [process for process in self.processes("pytest_llmperf.servers.serve") if not _is_keeper(process)]
+
+    def locked(self) -> bool:
+        """Whether some session holds the machine's lock."""
+        lock = FileLock(self._temp / f"pytest-llmperf-{getpass.getuser()}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def assert_nothing_left(self) -> None:
+        """No process (a killed session's servers get time to notice), no lock held, no log, no half-written file."""
+        until(lambda: not self.processes(), lambda: f"still running: {self.processes()}")
+        assert not self.locked()
+        assert sorted(path.name for path in self._temp.iterdir() if path.suffix != ".lock") == []
+        assert list(self._root.rglob("*.tmp")) == []
+
+
+def _is_keeper(process: psutil.Process) -> bool:
+    try:
+        return any(word.endswith("keeper.py") for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def until(condition: Callable[[], object], what: Callable[[], str]) -> None:
+    """Polls until the condition holds; fails with these words when it never does."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, what()
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def aftermath(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aftermath]:
+    """What the inner runs started and left; fails the test where something is left at its end."""
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv("LLMPERF_TEST_MARK", mark)
+    monkeypatch.setenv("TMPDIR", str(temp))
+    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    found = Aftermath(mark, temp, pytester.path)
+    yield found
+    found.assert_nothing_left()

@@ -162,7 +162,7 @@ def start(client, prompt, **more):
     """Sends a request on a raw socket and does not read."""
     url = client.base_url
     body = json.dumps({**GENERATE, "prompt": prompt, **more}).encode()
-    head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     connection = socket.create_connection((url.host, url.port), timeout=20)
     connection.sendall(head.encode() + body)
     return connection

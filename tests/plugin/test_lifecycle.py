@@ -1,0 +1,419 @@
+"""However a run ends, the machine is left as it was found: no process, no port, no lock, no file, a clean terminal."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import textwrap
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.plugin.conftest import FAST, PAIR, PATIENCE_S, WITHOUT, Aftermath, until
+
+ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
+ENDLESS = "--llmperf-rounds=1000"
+EMBEDDED = (*WITHOUT, "-p", "no:cacheprovider", "--llmperf-backend=embedded")
+
+# What the session says and how many rounds it has done, one line each, for the test to follow from outside.
+FOLLOWED = """
+import signal
+import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell would ignore it
+
+class Followed:
+    def __init__(self, watcher):
+        self.watcher = watcher
+
+    def note(self, text):
+        with open("phases", "a") as file:
+            print(text, file=file)
+
+    def say(self, text):
+        self.note(text)
+        self.watcher.say(text)
+
+    def round_done(self, measurement, verdicts):
+        self.note(f"rounds done: {len(measurement.rounds)}")
+        self.watcher.round_done(measurement, verdicts)
+
+    def done(self):
+        self.watcher.done()
+
+@pytest.fixture(autouse=True, scope="session")
+def followed(llmperf):
+    llmperf.watcher = Followed(llmperf.watcher)
+"""
+
+# Little work, for the embedded engine.
+SHORT = """
+    from pair import PAIR
+    from dataclasses import replace
+    from pytest_llmperf import GenerationOptions, Scenario
+
+    LITTLE = GenerationOptions(num_predict=4, num_ctx=256, seed=1)
+    SHORT = Scenario(name="short", agents=tuple(replace(agent, options=LITTLE) for agent in PAIR.agents))
+"""
+
+TEST = """
+    from pair import PAIR
+
+    def test_pair(dual_ollama, run_agents):
+        run_agents(PAIR, on=dual_ollama)
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, aftermath: Aftermath) -> Path:
+    """An inner project with one test on two instances."""
+    pytester.makepyfile(pair=PAIR, short=SHORT, test_it=TEST)
+    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers\n")
+    return pytester.path
+
+
+class Inner:
+    """An inner pytest in a process group of its own, followed from outside.
+
+    Args:
+        folder: the inner project.
+        options: of the inner pytest.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        (folder / "conftest.py").write_text(FOLLOWED)
+        self._phases = folder / "phases"
+        self._output = folder / "output"
+        with self._output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *options],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def output(self) -> str:
+        """What it has printed."""
+        return self._output.read_text("utf-8", "replace")
+
+    def wait_for(self, phase: str) -> None:
+        """Until it has said this."""
+        until(lambda: self.has_said(phase) or self.process.poll() is not None, lambda: f"never {phase}")
+        assert self.process.poll() is None, self.output()
+
+    def has_said(self, phase: str) -> bool:
+        """Whether it has."""
+        return self._phases.exists() and phase in self._phases.read_text()
+
+    def signal(self, number: int) -> None:
+        """To its whole process group, as a terminal does."""
+        os.killpg(self.process.pid, number)
+
+    def ends(self) -> int:
+        """Its exit code."""
+        return self.process.wait(PATIENCE_S)
+
+    def __enter__(self) -> "Inner":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+
+# signals
+
+PHASES = {
+    "start": ("starting dual", ()),
+    "load": ("loading simulated:scripted on instance a", ("--llmperf-script=load_ms=30000",)),
+    "warm-up": ("warming up", ("--llmperf-script=ttft_ms=30000,load_ms=1",)),
+    "rounds": ("rounds done: 1", (ENDLESS,)),
+}
+
+
+@pytest.mark.parametrize(("phase", "options"), PHASES.values(), ids=PHASES)
+def test_ctrl_c(project: Path, aftermath: Aftermath, phase: str, options: tuple[str, ...]) -> None:
+    """In every phase: exit code 2, pytest's usual message, nothing left."""
+    with Inner(project, *FAST, *options) as inner:
+        inner.wait_for(phase)
+        until(aftermath.servers, lambda: "no server was ever started")
+        assert aftermath.locked()
+        inner.signal(signal.SIGINT)
+        assert inner.ends() == pytest.ExitCode.INTERRUPTED, inner.output()
+    assert "!!! KeyboardInterrupt !!!" in inner.output()
+    aftermath.assert_nothing_left()
+
+
+def test_ctrl_c_of_an_impatient_user(project: Path, aftermath: Aftermath) -> None:
+    """Again and again while it cleans up: whatever is cut short, nothing is left."""
+    with Inner(project, *FAST, ENDLESS) as inner:
+        inner.wait_for("rounds done: 1")
+        assert len(aftermath.servers()) == 2
+        while inner.process.poll() is None:
+            inner.signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                inner.process.wait(0.05)
+    aftermath.assert_nothing_left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_pytest_that_is_killed(project: Path, aftermath: Aftermath, number: int) -> None:
+    """In the middle of rounds, without a chance to clean up: the servers notice and end, the lock is free."""
+    with Inner(project, *FAST, ENDLESS, "--llmperf-json=run.json", "--llmperf-save=mine") as inner:
+        inner.wait_for("rounds done: 1")
+        assert len(aftermath.servers()) == 2
+        assert aftermath.locked()
+        inner.signal(number)
+        assert inner.ends() == -number
+    aftermath.assert_nothing_left()
+    assert not list(project.glob("*.json")) + list(project.glob("baselines/*"))
+
+
+def test_a_pytest_that_is_killed_with_the_embedded_engine(project: Path, aftermath: Aftermath) -> None:
+    """As with the scripted one, though its threads compute in native code."""
+    (project / "test_it.py").write_text(textwrap.dedent(TEST).replace("pair import PAIR", "short import SHORT as PAIR"))
+    with Inner(project, *EMBEDDED, ENDLESS) as inner:
+        inner.wait_for("rounds done: 1")
+        assert len(aftermath.servers()) == 2
+        inner.signal(signal.SIGKILL)
+        assert inner.ends() == -signal.SIGKILL
+    aftermath.assert_nothing_left()
+
+
+# within one process
+
+
+@pytest.mark.parametrize(
+    ("options", "backend"), [(FAST, "simulated"), (EMBEDDED, "embedded")], ids=["simulated", "embedded"]
+)
+def test_a_run_leaves_its_process_as_it_was(
+    project: Path, pytester: pytest.Pytester, options: tuple[str, ...], backend: str
+) -> None:
+    """No thread, no child, no connection, no open file more than before, though there were some in between."""
+    pytester.makepyfile(
+        test_it="""
+        import psutil
+        from short import SHORT
+
+        def test_pair(dual_ollama, run_agents):
+            run_agents(SHORT, on=dual_ollama)
+            assert len(psutil.Process().children()) == 2
+        """
+    )
+    me = psutil.Process()
+
+    def state() -> tuple[object, ...]:
+        connections = sorted(str(one) for one in me.net_connections())
+        return (
+            set(threading.enumerate()),
+            me.children(recursive=True),
+            connections,
+            sorted(me.open_files()),
+            me.num_fds(),
+        )
+
+    before = state()
+    pytester.runpytest_inprocess(*options, *ONE_ROUND).assert_outcomes(passed=1)
+    assert state() == before
+
+
+ENDS = {
+    "-x": ("assert False", ("-x",), pytest.ExitCode.TESTS_FAILED, "*stopping after 1 failures*"),
+    "maxfail": ("assert False", ("--maxfail=1",), pytest.ExitCode.TESTS_FAILED, "*stopping after 1 failures*"),
+    "exit": ("pytest.exit('enough', returncode=7)", (), 7, "*Exit: enough*"),
+    "interrupt": ("raise KeyboardInterrupt", (), pytest.ExitCode.INTERRUPTED, "*KeyboardInterrupt*"),
+    "sys.exit": ("raise SystemExit(3)", (), pytest.ExitCode.TESTS_FAILED, "*SystemExit: 3*"),
+}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(("statement", "options", "code", "line"), ENDS.values(), ids=ENDS)
+def test_a_session_that_is_cut_short(
+    pytester: pytest.Pytester, statement: str, options: tuple[str, ...], code: int, line: str
+) -> None:
+    """However the session ends while servers run, they are ended."""
+    pytester.makepyfile(
+        test_it=f"""
+        import psutil, pytest
+
+        def test_opens(dual_ollama):
+            assert len(dual_ollama.urls) == 2
+            assert len(psutil.Process().children()) == 2
+            {statement}
+
+        def test_after():
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess(*FAST, *options, no_reraise_ctrlc=True)
+    assert result.ret == code
+    result.stdout.fnmatch_lines([line])
+    assert not psutil.Process().children(recursive=True)
+
+
+@pytest.mark.parametrize("when", ["setup", "teardown"])
+def test_a_fixture_that_fails(project: Path, pytester: pytest.Pytester, when: str) -> None:
+    """A fixture of the user's fails while servers run: an error of the test, and they are ended."""
+    pytester.makepyfile(
+        test_it=f"""
+        import psutil, pytest
+
+        @pytest.fixture
+        def mine(dual_ollama):
+            assert len(dual_ollama.urls) == 2
+            assert len(psutil.Process().children()) == 2
+            {"raise RuntimeError('mine')" if when == "setup" else "yield"}
+            raise RuntimeError('mine')
+
+        def test_it(mine):
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess(*FAST)
+    result.assert_outcomes(errors=1, passed=0 if when == "setup" else 1)
+    result.stdout.fnmatch_lines(["*RuntimeError: mine"])
+    assert not psutil.Process().children(recursive=True)
+
+
+# what is printed
+
+PRINTED = {
+    "-q": (".* [[]100%]", "*= llmperf =*", "pair *dual *no gate"),
+    "-v": ("test_it.py::test_pair PASSED *[[]100%]", "*= llmperf =*", "pair *dual *no gate"),
+    "-s": ("test_it.py .", "*= llmperf =*", "pair *dual *no gate"),
+    "--setup-show": (
+        "SETUP    S llmperf*",
+        "        SETUP    F dual_ollama (fixtures used: llmperf)",
+        "        SETUP    F run_agents",
+        "        test_it.py::test_pair (fixtures used: *).",
+        "        TEARDOWN F dual_ollama",
+        "TEARDOWN S llmperf",
+        "*= llmperf =*",
+    ),
+}
+
+
+@pytest.mark.parametrize("option", PRINTED)
+def test_what_is_printed_into_a_file(project: Path, pytester: pytest.Pytester, option: str) -> None:
+    """No live line, no control characters, and pytest's own lines unbroken."""
+    result = pytester.runpytest_inprocess(*FAST, *ONE_ROUND, option)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(PRINTED[option])
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", result.stdout.str())
+    assert "llmperf: starting" not in result.stdout.str()
+    assert not result.stderr.lines
+
+
+ROWS, COLUMNS = 50, 100
+LIVE = "  llmperf: "
+IN_A_TERMINAL = """
+import os, sys
+os.setsid()  # then the first terminal that is opened becomes the controlling one, whose Ctrl-C reaches us
+terminal = os.open(sys.argv[1], os.O_RDWR)
+for number in range(3):
+    os.dup2(terminal, number)
+os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])
+"""
+
+
+class Terminal:
+    """A terminal of 100 columns that an inner pytest runs in.
+
+    Args:
+        folder: the inner project.
+        options: of the inner pytest.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        (folder / "conftest.py").write_text(FOLLOWED)
+        self._master, self._slave = pty.openpty()
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self.modes = termios.tcgetattr(self._slave)
+        self.seen = b""
+        command = [sys.executable, "-c", IN_A_TERMINAL, os.ttyname(self._slave), *options]
+        environment = {**os.environ, "TERM": "xterm", "PY_COLORS": "1"}
+        self._process = subprocess.Popen(command, cwd=folder, env=environment)
+
+    def run(self, *, ctrl_c_at: str = "") -> int:
+        """Reads what is shown until the end, pressing Ctrl-C once this has been; returns the exit code."""
+        reader = threading.Thread(target=self._read)
+        reader.start()
+        try:
+            if ctrl_c_at:
+                until(lambda: ctrl_c_at.encode() in self.seen, lambda: f"never {ctrl_c_at}: {self.seen!r}")
+                os.write(self._master, b"\x03")
+            return self._process.wait(PATIENCE_S)
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+            self._process.wait(PATIENCE_S)
+            self.modes_after = termios.tcgetattr(self._slave)
+            os.close(self._slave)
+            reader.join(PATIENCE_S)
+            os.close(self._master)
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+            while data := os.read(self._master, 65536):
+                self.seen += data
+
+    def screen(self) -> list[str]:
+        """The lines as they stand at the end, as a terminal would draw them."""
+        rows, row, column = [""], 0, 0
+        for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.seen.decode()):
+            if piece == "\r":
+                column = 0
+            elif piece == "\n":
+                row += 1
+                rows += [""] * (row + 1 - len(rows))
+            elif piece == "\x1b[K":
+                rows[row] = rows[row][:column]
+            elif piece.startswith("\x1b"):
+                assert piece.endswith("m"), f"a control sequence that is neither colour nor erasing: {piece!r}"
+            else:
+                line = rows[row].ljust(column)
+                rows[row] = line[:column] + piece + line[column + len(piece) :]
+                column += len(piece)
+                wraps = column > COLUMNS and rows[row].startswith(LIVE)
+                assert not wraps, f"a live line that cannot be replaced: {rows[row]!r}"
+        return [line.rstrip() for line in rows]
+
+    def assert_clean(self) -> None:
+        """Colours off, cursor at the start of an empty line, modes as before, nothing of the live line left."""
+        text = self.seen.decode()
+        colours = re.findall(r"\x1b\[[0-9;]*m", text)
+        assert colours[-1] == "\x1b[0m"
+        assert text.endswith("\n")
+        assert self.modes_after == self.modes
+        assert [line for line in self.screen() if line.startswith(LIVE)] == []
+
+
+def test_a_live_line_on_a_terminal(project: Path, aftermath: Aftermath) -> None:
+    """It tells what goes on and how far, never wraps, and is gone at the end; pytest's own line stands as ever."""
+    terminal = Terminal(project, *FAST)
+    assert terminal.run() == pytest.ExitCode.OK, terminal.seen
+    for words in ("starting dual (simulated)", "loading simulated:scripted on instance b", "warming up", "round 5: "):
+        assert words.encode() in terminal.seen
+    terminal.assert_clean()
+    assert sum(line.startswith("pair ") for line in terminal.screen()) == 1
+    assert any(re.fullmatch(r"test_it\.py \. +\[100%\]", line) for line in terminal.screen()), terminal.screen()
+
+
+def test_ctrl_c_on_a_terminal(project: Path, aftermath: Aftermath) -> None:
+    """A key pressed in the middle of rounds: the terminal is clean, the servers are gone."""
+    terminal = Terminal(project, *FAST, ENDLESS)
+    assert terminal.run(ctrl_c_at="round 2: ") == pytest.ExitCode.INTERRUPTED, terminal.seen
+    terminal.assert_clean()
+    assert any("!!! KeyboardInterrupt !!!" in line for line in terminal.screen())
+    aftermath.assert_nothing_left()
