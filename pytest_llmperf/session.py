@@ -110,7 +110,7 @@ class Session:
             BaselineError: it is missing or torn.
         """
         name = self.settings.baseline or ("embedded" if self.backend.kind == "embedded" else "decision_card")
-        return baselines.load_named(name, self.baseline_dirs)
+        return baselines.load_named(name, (self.root / self.settings.baselines_dir,))
 
     @cached_property
     def stored(self) -> Baseline | None:
@@ -120,7 +120,7 @@ class Session:
             BaselineError: it is missing or torn.
         """
         name = self.settings.compare
-        return baselines.load_named(name, self.baseline_dirs) if name else None
+        return baselines.load_named(name, (self.root / self.settings.baselines_dir,)) if name else None
 
     def check_save(self) -> None:
         """Whether `--llmperf-save` will be able to add to the file of that name; a measurement is too dear to lose.
@@ -140,11 +140,6 @@ class Session:
         """
         topology = self._opened.topology if self._opened is not None else self.open(TopologyKind.DUAL)
         return self._manifest(topology).facts
-
-    @property
-    def baseline_dirs(self) -> tuple[Path, ...]:
-        """Where baselines are looked for, the user's own first."""
-        return (self.root / self.settings.baselines_dir, baselines.builtin_dir())
 
     def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
         """Running servers for that many agents; reused while the same topology is asked for.

@@ -78,6 +78,12 @@ def create_app(
     return app
 
 
+class _Json(JSONResponse):
+    """With the header that Ollama's router writes."""
+
+    media_type = "application/json; charset=utf-8"
+
+
 class _Api:
     """The endpoints."""
 
@@ -90,18 +96,18 @@ class _Api:
         return PlainTextResponse("Ollama is running")
 
     async def version(self, _: Request) -> Response:
-        return JSONResponse({"version": self._engine.version})
+        return _Json({"version": self._engine.version})
 
     async def tags(self, _: Request) -> Response:
         card = self._engine.card
-        return JSONResponse({"models": [{**_entry(card), "modified_at": card.modified_at}]})
+        return _Json({"models": [{**_entry(card), "modified_at": card.modified_at}]})
 
     async def ps(self, _: Request) -> Response:
         loaded = self._scheduler.loaded
         if loaded is None:
-            return JSONResponse({"models": []})
+            return _Json({"models": []})
         forever = math.isinf(loaded.expires_at_s)
-        return JSONResponse(
+        return _Json(
             {
                 "models": [
                     {
@@ -118,7 +124,7 @@ class _Api:
         body = parse_body(await request.body())
         self._check_model(body)
         card = self._engine.card
-        return JSONResponse(
+        return _Json(
             {
                 "modelfile": f"# served by pytest-llmperf {self._engine.version}\nFROM {card.name}\n",
                 "parameters": "",
@@ -176,7 +182,7 @@ def _entry(card: ModelCard) -> dict[str, object]:
 
 async def _request_error(_: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, RequestError) else 500
-    return JSONResponse({"error": str(error)}, status_code=status)
+    return _Json({"error": str(error)}, status_code=status)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -193,4 +199,4 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _server_error(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"error": f"internal error: {type(error).__name__}: {error}"}, status_code=500)
+    return _Json({"error": f"internal error: {type(error).__name__}: {error}"}, status_code=500)

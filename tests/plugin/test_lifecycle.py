@@ -21,7 +21,7 @@ from tests.plugin.conftest import FAST, PAIR, PATIENCE_S, WITHOUT, Aftermath, un
 
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
 ENDLESS = "--llmperf-rounds=1000"
-EMBEDDED = (*WITHOUT, "-p", "no:cacheprovider", "--llmperf-backend=embedded")
+EMBEDDED = (*WITHOUT, "-p", "no:cacheprovider", "--llmperf-backend=embedded", "--llmperf-warmups=0")
 
 # What the session says and how many rounds it has done, one line each, for the test to follow from outside.
 FOLLOWED = """
@@ -296,7 +296,7 @@ PRINTED = {
         "SETUP    S llmperf*",
         "        SETUP    F dual_ollama (fixtures used: llmperf)",
         "        SETUP    F run_agents",
-        "        test_it.py::test_pair (fixtures used: *).",
+        "        test_it.py::test_pair (fixtures used: *)*.",
         "        TEARDOWN F dual_ollama",
         "TEARDOWN S llmperf",
         "*= llmperf =*",

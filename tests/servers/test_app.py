@@ -121,14 +121,14 @@ def test_an_unknown_model(client):
         assert response.json() == {"error": "model 'llama9' not found"}
 
 
-def test_wrong_requests_are_400(client):
-    """Each with an error text; nothing is loaded for them."""
+def test_wrong_requests_are_refused(client):
+    """400, and 500 for a wrong option, each with an error text; nothing is loaded for them."""
     for content in (b"", b"{", b"[]", b'{"model": 3}', b"{}"):
         response = client.post("/api/generate", content=content)
         assert response.status_code == 400
         assert response.json()["error"]
     wrong = client.post("/api/generate", json={**GENERATE, "options": {"num_ctx": "big"}})
-    assert wrong.json() == {"error": 'option "num_ctx" must be of type integer'}
+    assert (wrong.status_code, wrong.json()) == (500, {"error": 'option "num_ctx" must be of type integer'})
     assert client.get("/api/ps").json() == {"models": []}
 
 

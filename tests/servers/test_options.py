@@ -47,10 +47,10 @@ def test_unknown_options_are_logged_only(caplog):
     ],
 )
 def test_wrong_types_are_refused_by_name(name, value, kind):
-    """A wrong type names the option and the type it wants."""
+    """A wrong type names the option and the type it wants, with the status that Ollama gives it."""
     with pytest.raises(RequestError, match=rf'option "{name}" must be of .*{kind}') as caught:
         parse_options({name: value})
-    assert caught.value.status == 400
+    assert caught.value.status == 500
 
 
 @pytest.mark.parametrize("name", ["num_batch", "num_thread"])

@@ -56,7 +56,7 @@ class GenerationResponse:
     async def _answer(self, send: Send) -> None:
         writer = _Writer(send, stream=self._request.stream)
         try:
-            if self._request.stream:
+            if self._request.stream and self._request.job is not None:  # loading has one answer, never a stream
                 async with aclosing(self._parts()) as parts:  # closed at once, also when cancelled
                     async for part in parts:
                         await writer.line(part)

@@ -30,30 +30,35 @@ class RequestError(Exception):
         self.status = status
 
 
+def _wrong_type(name: str, wanted: str) -> RequestError:
+    # Ollama reads the options only when it schedules the request, and gives every fault of that stage this status
+    return RequestError(f'option "{name}" must be of {wanted}', status=500)
+
+
 def _integer(name: str, value: object) -> int:
     # Ollama reads every JSON number as a float and cuts its fraction off
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise RequestError(f'option "{name}" must be of type integer')
+        raise _wrong_type(name, "type integer")
     return int(value)
 
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RequestError(f'option "{name}" must be of type float32')
+        raise _wrong_type(name, "type float32")
     return float(value)
 
 
 def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise RequestError(f'option "{name}" must be of type boolean')
+        raise _wrong_type(name, "type boolean")
     return value
 
 
 def _texts(name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise RequestError(f'option "{name}" must be of type array')
+        raise _wrong_type(name, "type array")
     if not all(isinstance(item, str) for item in value):
-        raise RequestError(f'option "{name}" must be of an array of strings')
+        raise _wrong_type(name, "an array of strings")
     return tuple(value)
 
 
