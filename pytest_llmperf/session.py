@@ -37,6 +37,7 @@ from pytest_llmperf.model import (
     Topology,
     TopologyKind,
     Verdict,
+    Workload,
 )
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.control import Control
@@ -151,7 +152,7 @@ class Session:
             kind = TopologyKind(self.settings.force_topology)
         wanted = (kind, agents)
         if self._opened is not None and self._opened_for == wanted:
-            self._opened.alive()
+            self._check_alive(self._opened)
             return self._opened.topology
         self.close()
         self._acquire()
@@ -174,7 +175,7 @@ class Session:
 
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
-        scenario = scenario.scaled(self.baseline.workload)
+        scenario = self._scaled(scenario)
         rounds = self._rounds(scenario, topology)
         try:
             self._load(scenario, topology)
@@ -196,7 +197,7 @@ class Session:
             MeasurementError: a timed request failed.
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
-        scenario = scenario.scaled(self.baseline.workload)
+        scenario = self._scaled(scenario)
         try:
             topology = self.open(kind, len(scenario.agents))
             measurement = Measurement(
@@ -249,6 +250,16 @@ class Session:
             gates += compare_gates(self.stored, key=key, facts=facts, settings=self.settings)
         return gates
 
+    def _scaled(self, scenario: Scenario) -> Scenario:
+        """The scenario as the baseline in force scales it, with the threads asked for.
+
+        Servers that are not our own take their number of threads from each request only.
+        """
+        scenario = scenario.scaled(self.baseline.workload)
+        if self.settings.threads and self.backend.kind in ("attach", "ollama"):
+            scenario = scenario.scaled(Workload(reason="--llmperf-threads", num_thread=self.settings.threads))
+        return scenario
+
     def _manifest(self, topology: Topology) -> Manifest:
         return manifest(topology, runtime=RUNTIME, timing_source=TIMING_SOURCE)
 
@@ -277,7 +288,15 @@ class Session:
             return _run(work)
         except MeasurementError:
             if self._opened is not None:
-                self._opened.alive()
+                self._check_alive(self._opened)
+            raise
+
+    def _check_alive(self, opened: Opened) -> None:
+        """Raises ServerError where an instance is dead; the next test then starts the topology afresh."""
+        try:
+            opened.alive()
+        except ServerError:
+            self.close()
             raise
 
     def _acquire(self) -> None:

@@ -66,7 +66,7 @@ class Workload:
 
     Attributes:
         reason: why; shown wherever the scaled scenario is.
-        num_ctx, num_predict, temperature, num_gpu: replace the agents' own where not None.
+        num_ctx, num_predict, temperature, num_gpu, num_thread: replace the agents' own where not None.
     """
 
     reason: str
@@ -74,6 +74,7 @@ class Workload:
     num_predict: int | None = None
     temperature: float | None = None
     num_gpu: int | None = None
+    num_thread: int | None = None
 
     def overrides(self) -> dict[str, object]:
         """The options that it replaces, by name."""
@@ -115,7 +116,8 @@ class Scenario:
             for agent in self.agents
         )
         words = ", ".join(f"{key}={value}" for key, value in overrides.items())
-        return replace(self, agents=agents, scaled_by=f"{words} ({workload.reason})")
+        scaled_by = "; ".join(part for part in (self.scaled_by, f"{words} ({workload.reason})") if part)
+        return replace(self, agents=agents, scaled_by=scaled_by)
 
 
 # Both end in mid-sentence, so that no model stops before it has begun, and both ask for more than num_predict tokens.

@@ -33,7 +33,9 @@ class Live:
         if self._prefix is None:
             self._prefix = writer._current_line
         with self._uncaptured():
-            self._reporter.rewrite(f"{self._prefix} {text}"[: writer.fullwidth - 1], erase=True)
+            line = f"{self._prefix} {text}"[: writer.fullwidth - 4]  # room for the ^C that a terminal echoes
+            self._reporter.rewrite(line, erase=True)
+            self._reporter.rewrite(line)
 
     def done(self) -> None:
         """Clears it; pytest goes on where it stood."""

@@ -27,6 +27,7 @@ class ModelEntry:
         size_vram_bytes: of what lies on the GPU; None when the server does not say (a model not loaded).
         family, parameter_size, quantization: the server's `details`; empty when absent.
         context_length: tokens a slot, of a loaded model; 0 when absent.
+        expires_at: when a loaded model will leave, RFC 3339; empty when absent.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelEntry:
     parameter_size: str = ""
     quantization: str = ""
     context_length: int = 0
+    expires_at: str = ""
 
 
 class Control:
@@ -136,9 +138,13 @@ class Control:
                 return entry
         raise self._missing(model)
 
+    def loaded(self, model: str) -> ModelEntry | None:
+        """The model's entry among `ps`; None when it is not loaded now. Raises ServerError."""
+        return next((entry for entry in self.ps() if same_model(entry.name, model)), None)
+
     def is_loaded(self, model: str) -> bool:
-        """Whether the model is loaded now."""
-        return any(same_model(entry.name, model) for entry in self.ps())
+        """Whether the model is loaded now. Raises ServerError."""
+        return self.loaded(model) is not None
 
     def preload(
         self, model: str, options: Mapping[str, object] | None = None, *, keep_alive: float | str | None = None
@@ -247,6 +253,7 @@ def _entries(body: Mapping[str, Any]) -> tuple[ModelEntry, ...]:
                 parameter_size=str(details.get("parameter_size") or ""),
                 quantization=str(details.get("quantization_level") or ""),
                 context_length=int(item.get("context_length") or 0),
+                expires_at=str(item.get("expires_at") or ""),
             )
         )
     return tuple(entries)

@@ -19,8 +19,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Arguments: parent's pid, seconds of grace, log file, descriptors to pass on (comma separated), the command."""
-    parent, grace_s, log, passed, command = int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:5], sys.argv[5:]
+    """Arguments: parent's pid, seconds of grace, log file, folder, descriptors (comma separated), the command.
+
+    Log and folder are removed where the parent can no longer do so; the folder may be empty text. The descriptors are
+    passed on to the command.
+    """
+    parent, grace_s, log, folder, passed, command = int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:6], sys.argv[6:]
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -35,10 +39,16 @@ def main() -> None:
     )
     for descriptor in descriptors:
         os.close(descriptor)
-    if _parent_let_go(child, parent, wake_read):  # then nobody is left to read or remove the log
+    abandoned = _parent_let_go(child, parent, wake_read)  # then nobody is left to read or remove what we wrote
+    if abandoned:
         with contextlib.suppress(OSError):
             os.unlink(log)  # noqa: PTH108 - pathlib would double the start-up time
-    _end_group(child, grace_s)
+    _end_child(child, grace_s)
+    if abandoned and folder:
+        import shutil  # noqa: PLC0415 - it costs start-up time, and only this rare end needs it
+
+        shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _parent_let_go(child: "subprocess.Popen[bytes]", parent: int, wake_read: int) -> bool:
@@ -63,14 +73,13 @@ def _die_with_keeper() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _end_group(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    """Asks the whole group to end, and after the grace makes it; this process is of the group and goes with it."""
-    group = os.getpgrp()
-    os.killpg(group, signal.SIGTERM)  # the keeper itself only wakes up
+def _end_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
+    """Asks the whole group to end, and after the grace ends the child; what else is left goes with this process."""
+    os.killpg(os.getpgrp(), signal.SIGTERM)  # the keeper itself only wakes up
     deadline_s = time.monotonic() + grace_s
     while child.poll() is None and time.monotonic() < deadline_s:
         time.sleep(0.01)
-    os.killpg(group, signal.SIGKILL)
+    child.kill()
 
 
 if __name__ == "__main__":

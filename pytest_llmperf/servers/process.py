@@ -42,8 +42,17 @@ class ServerProcess:
         env: Mapping[str, str] | None = None,
         pass_fds: tuple[int, ...] = (),
         grace_s: float = GRACE_S,
+        folder: Path | None = None,
     ) -> None:
         """Starts it.
+
+        Args:
+            command: what to run.
+            label: for messages.
+            env: its environment; None = ours.
+            pass_fds: descriptors that it inherits.
+            grace_s: seconds between asking it to end and ending it.
+            folder: an own folder of it, which goes with it should we be killed; else the caller removes it.
 
         Raises:
             ServerError: not on this system, or the command cannot be run.
@@ -58,7 +67,7 @@ class ServerProcess:
         handle, name = tempfile.mkstemp(prefix="llmperf-", suffix=".log")
         self.log_path = Path(name)
         # -S -E: the keeper needs nothing but the standard library, and starts faster without
-        keeper = [sys.executable, "-S", "-E", str(_KEEPER), str(os.getpid()), str(grace_s), name]
+        keeper = [sys.executable, "-S", "-E", str(_KEEPER), str(os.getpid()), str(grace_s), name, str(folder or "")]
         try:
             self._keeper = subprocess.Popen(
                 [*keeper, ",".join(map(str, pass_fds)), *command],

@@ -17,6 +17,7 @@ from dataclasses import fields
 
 import uvicorn
 
+from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Script
 from pytest_llmperf.servers.api.scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE
 from pytest_llmperf.servers.app import create_app
@@ -35,7 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _announce(options.announce_fd, {"error": f"port {options.port}: {error.strerror}"})
         sys.exit(1)
-    app = create_app(_engine(options), max_queue=options.max_queue, keep_alive_s=options.keep_alive_s)
+    try:
+        engine = _engine(options)
+    except (ImportError, LlmperfError) as error:  # one line of log, which becomes our parent's message
+        sys.exit(f"engine {options.engine} cannot be had: {error}")
+    app = create_app(engine, max_queue=options.max_queue, keep_alive_s=options.keep_alive_s)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -37,7 +37,9 @@ def test_a_regression_fails(simulated, pytester: pytest.Pytester) -> None:
     simulated("--llmperf-save=mine").assert_outcomes(passed=1)
     # What a broken deployment does: the fixture still says dual, both agents reach slow servers.
     result = simulated(
-        "--llmperf-compare=mine", "--llmperf-script=decode_tok_s=200,ttft_ms=30,load_ms=1,jitter_pct=0.2"
+        "--llmperf-compare=mine",
+        "--llmperf-max-rounds=6",
+        "--llmperf-script=decode_tok_s=200,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["gate compare: *tok/s* is worse than the stored *"])

@@ -72,6 +72,20 @@ def test_a_missing_extra(inner, monkeypatch: pytest.MonkeyPatch, backend: str, h
     assert_clear(result, USAGE, f"*{hidden}*", f"*next: pip install '{next_step}'")
 
 
+def test_an_extra_that_is_broken(inner, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is there and cannot be imported: the instance dies, its reason is the message's."""
+    shim = pytester.mkdir("shim")
+    shim.joinpath("xllamacpp.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(shim))  # of the servers; this process has looked for its modules already
+    result = inner("--llmperf-backend=embedded")
+    assert_clear(
+        result,
+        FAILED,
+        "ServerError: instance a (embedded) died while it started*",
+        "*engine llama*libgomp.so.1: cannot*",
+    )
+
+
 def test_auto_finds_nothing_at_all(inner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without servers, Ollama and extra, the three things looked for are named."""
     for hidden in EXTRA_PACKAGES:
@@ -306,6 +320,30 @@ def test_an_instance_that_is_killed_between_rounds(inner, pytester: pytest.Pytes
     assert_clear(result, FAILED, "*Error:*instance b*")
 
 
+def test_after_a_death_the_next_test_starts_afresh(inner, pytester: pytest.Pytester) -> None:
+    """A dead instance fails the test that met it, not those that follow."""
+    pytester.makepyfile(
+        test_it="""
+        import psutil
+        from pair import PAIR
+
+        def test_dies(dual_ollama, run_agents, llmperf):
+            port = int(dual_ollama.urls[1].rpartition(":")[2])
+            for process in psutil.Process().children(recursive=True):
+                if any(one.laddr.port == port for one in process.net_connections()):
+                    process.kill()
+                    psutil.wait_procs([process], timeout=60)
+            run_agents(PAIR, on=dual_ollama)
+
+        def test_lives(dual_ollama, run_agents):
+            run_agents(PAIR, on=dual_ollama)
+        """
+    )
+    result = inner("--llmperf-backend=simulated", "--llmperf-script=ttft_ms=1,load_ms=1,decode_tok_s=2000")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["ServerError: instance b *"])
+
+
 # baselines
 
 FAULTS = {
@@ -358,7 +396,10 @@ def test_saving_where_a_file_stands(inner, pytester: pytest.Pytester) -> None:
     """The folder cannot be made: exit code 1 although the test passed, and the file is untouched."""
     pytester.path.joinpath("baselines").write_text("not a folder")
     result = inner(
-        "--llmperf-backend=simulated", "--llmperf-script=ttft_ms=1,load_ms=1", "--llmperf-save=mine", *ONE_ROUND
+        "--llmperf-backend=simulated",
+        "--llmperf-script=ttft_ms=1,load_ms=1,decode_tok_s=2000",
+        "--llmperf-save=mine",
+        *ONE_ROUND,
     )
     result.assert_outcomes(passed=1)
     assert_clear(result, FAILED, "BaselineError: baseline *mine.toml could not be saved*")

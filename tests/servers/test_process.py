@@ -176,6 +176,30 @@ def test_no_death_of_the_parent_leaves_a_server(number):
     assert not os.path.exists(log)  # noqa: PTH110 - a str from another process
 
 
+HOLDER = """
+import json, sys, time
+from pathlib import Path
+from pytest_llmperf.servers.process import ServerProcess
+process = ServerProcess([sys.executable, "-c", "import time; time.sleep(600)"], label="x", folder=Path(sys.argv[1]))
+print(json.dumps(process.pid), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_parent_leaves_no_folder_of_the_server(tmp_path):
+    """What the parent can no longer remove, a key in the server's home for one, its keeper removes."""
+    folder = tmp_path / "home"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "key").write_text("secret")
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE) as parent:
+        pid = json.loads(parent.stdout.readline())
+        assert folder.exists()
+        parent.kill()
+    gone(pid)
+    assert not folder.exists()
+    assert tmp_path.exists()
+
+
 def test_a_forked_child_of_the_parent_does_not_keep_the_server():
     """A forked process holds the pipe open; the keeper notices all the same that its parent is gone."""
     parent, pid, port, _ = start_parent(more="if os.fork() == 0: time.sleep(600)")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import ModelMissingError, ServerError, UsageError
 from pytest_llmperf.model import Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends.base import Opened, check_url, describe, instance_name, instances_of
-from pytest_llmperf.servers.control import Control, same_model
+from pytest_llmperf.servers.control import Control, ModelEntry, same_model
 
 USUAL_URLS = ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
 """Where two instances run on a machine set up as the report says."""
+
+_EVER_S = 10 * 365 * 86400.0  # Ollama gives "for ever" as some 292 years
 
 
 class AttachBackend:
@@ -36,7 +40,8 @@ class AttachBackend:
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Takes as many of the servers as the topology has; see Backend.
 
-        Closing unloads the model from the servers that had not loaded it before.
+        Closing unloads the model from the servers that had not loaded it before; where it was loaded, it gets back
+        its context and the time that it had left.
         """
         count, _ = instances_of(kind, agents)
         urls = self._distinct(kind, count)
@@ -45,8 +50,11 @@ class AttachBackend:
         with ExitStack() as stack:
             for instance in instances:
                 with Control(instance.url) as control:
-                    if not control.is_loaded(model):
-                        stack.callback(_unload, instance.url, model)
+                    found = control.loaded(model)
+                if found is None:
+                    stack.callback(_unload, instance.url, model)
+                else:
+                    stack.callback(_put_back, instance.url, model, found, _seconds_left(found))
             simulated = any(instance.version.endswith("-simulated") for instance in instances)
             topology = Topology(
                 kind=kind,
@@ -102,10 +110,35 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def _unload(url: str, model: str) -> None:
-    with Control(url) as control:
-        try:
-            if control.is_loaded(model):
-                control.unload(model)
-        except ServerError:
-            if control.answers():
-                raise  # a server that is gone needs nothing unloaded
+    with Control(url) as control, _unless_gone(control):
+        if control.is_loaded(model):
+            control.unload(model)
+
+
+def _put_back(url: str, model: str, found: ModelEntry, left_s: float | None) -> None:
+    """Our requests kept the model for ever, and with contexts of their own; one more load makes up for both."""
+    with Control(url) as control, _unless_gone(control):
+        if control.is_loaded(model):
+            options = {"num_ctx": found.context_length} if found.context_length else None
+            control.preload(model, options, keep_alive=left_s)
+
+
+@contextmanager
+def _unless_gone(control: Control) -> Iterator[None]:
+    """A server that is gone needs nothing put back."""
+    try:
+        yield
+    except ServerError:
+        if control.answers():
+            raise
+
+
+def _seconds_left(entry: ModelEntry) -> float | None:
+    """Until the model would have left; -1 is for ever, None the server's own habit (where it does not say)."""
+    try:
+        left_s = (datetime.fromisoformat(entry.expires_at) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):  # not said, or without a zone
+        return None
+    if left_s <= 0:
+        return None
+    return left_s if left_s < _EVER_S else -1

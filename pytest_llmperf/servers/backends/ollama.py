@@ -91,7 +91,8 @@ class OllamaBackend:
         for attempt in range(_ATTEMPTS):
             chosen = port or free_port()
             url = f"http://127.0.0.1:{chosen}"
-            process = ServerProcess([self._binary, "serve"], label=label, env=self._environment(home, chosen, slots))
+            env = self._environment(home, chosen, slots)
+            process = ServerProcess([self._binary, "serve"], label=label, env=env, folder=home)
             try:
                 with Control(url, label=label) as control:
                     wait_until(control.answers, process, timeout_s=self._settings.start_timeout_s)
@@ -162,7 +163,7 @@ def import_gguf(control: Control, path: Path, model: str) -> None:
     if _is_made_of(control, model, digest):
         return
     blob = f"/api/blobs/sha256:{digest}"
-    # a server that has the blob answers without reading it, and cuts the connection under the upload
+    # a server that has the blob answers an upload without reading it: asking first saves sending gigabytes
     if control.send("HEAD", blob).is_error:
         with path.open("rb") as file:
             _checked(control, f"{path} refused", control.send("POST", blob, content=file, timeout=_IMPORT))
