@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve
-from pytest_llmperf.measure.rounds import RUNTIME, Rounds
+from pytest_llmperf.measure.rounds import RUNTIME, Rounds, keep_alive_s
 from pytest_llmperf.measure.wire import TIMING_SOURCE
 from pytest_llmperf.model import (
     Baseline,
@@ -92,7 +93,8 @@ class Session:
         self._notes = notes
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
-        self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{getpass.getuser()}.lock")
+        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
     @cached_property
     def backend(self) -> Backend:
@@ -200,6 +202,8 @@ class Session:
         scenario = self._scaled(scenario)
         try:
             topology = self.open(kind, len(scenario.agents))
+            rounds = self._rounds(scenario, topology)
+            self._load(scenario, topology)  # before the manifest, which says where the model sits
             measurement = Measurement(
                 scenario=scenario,
                 topology=topology,
@@ -210,8 +214,6 @@ class Session:
                 notes=self._notes,
             )
             gates = self._gates(specs, measurement, test)
-            rounds = self._rounds(scenario, topology)
-            self._load(scenario, topology)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
             self._timed(partial(rounds.warm_up, self.settings.warmups))
             measurement, verdicts = self._until_decided(rounds, measurement, gates)
@@ -229,7 +231,9 @@ class Session:
             one = self._timed(partial(rounds.run, index))
             measurement = replace(measurement, rounds=(*measurement.rounds, one))
             if index + 1 >= least:
-                verdicts = tuple(judge(gate, measurement, looks=most - least + 1) for gate in gates)
+                verdicts = tuple(
+                    judge(gate, measurement, looks=most - least + 1, last=index + 1 == most) for gate in gates
+                )
             self.watcher.round_done(measurement, verdicts)
             if index + 1 >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
                 break
@@ -276,7 +280,9 @@ class Session:
             self.watcher.say(f"loading {topology.model} on instance {instance.name}")
             try:
                 with Control(instance.url, label=f"instance {instance.name}") as control:
-                    control.preload(topology.model, agent.options.as_request(), keep_alive=-1)
+                    control.preload(
+                        topology.model, agent.options.as_request(), keep_alive=keep_alive_s(self.settings.timeout_s)
+                    )
             except ServerError:
                 if self._opened is not None:
                     self._opened.alive()  # a dead server is the better explanation

@@ -18,7 +18,8 @@ FAST = (
     "--llmperf-backend=simulated",
     "--llmperf-script=decode_tok_s=800,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     "--llmperf-baseline=embedded",
-    "--llmperf-on-inconclusive=warn",
+    "-W",
+    "default",
     "-p",
     "no:cacheprovider",
 )

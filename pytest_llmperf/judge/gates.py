@@ -3,7 +3,8 @@
 - A limit gate passes when the whole interval is on the good side of its limit, fails when the whole of it is on the
   bad side, and is inconclusive between.
 - A contention gate passes when no more rounds were contended than `limit * rounds` allow (the seed's own criterion,
-  E.1 #7: with 5 rounds and 1 % that means none), and fails when the rate is above the limit beyond doubt.
+  E.1 #7: with 5 rounds and 1 % that means none), where some were only at the last look, and fails when the rate is
+  above the limit beyond doubt.
 - A regression gate passes when a drop of `delta` is excluded, and fails when there is beyond doubt a drop and its
   estimate is `delta` or more (which includes that the whole interval is).
 """
@@ -37,13 +38,14 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Gate, Measurement
 
 
-def judge(gate: Gate, measurement: Measurement, *, looks: int) -> Verdict:
+def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True) -> Verdict:
     """Judge one gate by the rounds so far.
 
     Args:
         gate: resolved.
         measurement: one or more rounds.
         looks: how often the session may look at this gate, e.g. `max_rounds - min_rounds + 1`.
+        last: whether no further look follows.
 
     Returns:
         A verdict; `invalid` where the metric of some round is undefined.
@@ -59,10 +61,10 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int) -> Verdict:
         values = series(measurement, gate.metric)
     except MeasurementError as error:
         return _invalid(gate, len(measurement.rounds), error)
-    return decide(gate, values, looks=looks)
+    return decide(gate, values, looks=looks, last=last)
 
 
-def decide(gate: Gate, values: Sequence[float], *, looks: int) -> Verdict:
+def decide(gate: Gate, values: Sequence[float], *, looks: int, last: bool = True) -> Verdict:
     """Judge one gate by the values of its metric, one a round; what `judge` does once it has them.
 
     Raises:
@@ -73,7 +75,7 @@ def decide(gate: Gate, values: Sequence[float], *, looks: int) -> Verdict:
     alpha_of_look(looks)
     try:
         check_finite(values)
-        outcome, reason, value, found = _decide(gate, metric, values, looks)
+        outcome, reason, value, found = _decide(gate, metric, values, looks, last)
     except MeasurementError as error:
         return _invalid(gate, len(values), error)
     return Verdict(
@@ -90,7 +92,7 @@ def decide(gate: Gate, values: Sequence[float], *, looks: int) -> Verdict:
 
 
 def _decide(
-    gate: Gate, metric: Metric, values: Sequence[float], looks: int
+    gate: Gate, metric: Metric, values: Sequence[float], looks: int, last: bool
 ) -> tuple[Outcome, str, float | None, Interval | None]:
     """Outcome, reason, centre and interval; MeasurementError where something is undefined."""
     short = len(values) < MIN_ROUNDS
@@ -112,7 +114,7 @@ def _decide(
     if gate.delta is not None:
         return (*drop, value, found)
     if metric.aggregate is Aggregate.RATE:
-        return (*_rate(gate, values, looks), value, found)
+        return (*_rate(gate, values, looks, last), value, found)
     return (*_limit(gate, metric, values, found, looks), value, found)
 
 
@@ -137,10 +139,16 @@ def _limit(gate: Gate, metric: Metric, values: Sequence[float], found: Interval,
     return Outcome.INCONCLUSIVE, f"{text} holds {limit}; {_needed(needed)}"
 
 
-def _rate(gate: Gate, values: Sequence[float], looks: int) -> tuple[Outcome, str]:
+def _rate(gate: Gate, values: Sequence[float], looks: int, last: bool) -> tuple[Outcome, str]:
     """Contended rounds against the share that the limit allows."""
     count, n, alpha = round(sum(values)), len(values), alpha_of_look(looks)
     text = f"{count} of {_rounds(n)} contended"
+    if 0 < count <= _allowed(gate.limit, n) and not last:
+        # A pass at the first moment when the count allows it would be a pass by luck.
+        return (
+            Outcome.INCONCLUSIVE,
+            f"{text}, as many as the maximum {100 * gate.limit:g} % allows; more rounds will tell",
+        )
     if count <= _allowed(gate.limit, n):
         excluded_pct = 100 * beta_quantile(1 - alpha, count + 1, n - count) if count < n else 100.0
         return Outcome.PASS, f"{text}; rates above {excluded_pct:.0f} % are excluded (one-sided)"

@@ -152,7 +152,9 @@ def other_machine(stated: Mapping[str, str], here: Mapping[str, str]) -> str:
 def _unlike(session: StoredSession, facts: Mapping[str, str], *, machine: bool) -> str:
     """Why a stored session cannot be compared with here, or nothing."""
     if machine:
-        return other_machine(session.manifest, facts)
+        # Both are whole manifests: what only one of them knows (a GPU that was added) differs as well.
+        unknown = {key: "not known" for key in IDENTITY if key in facts and key not in session.manifest}
+        return other_machine({**session.manifest, **unknown}, facts) if session.manifest else other_machine({}, facts)
     stated, here = session.manifest.get("backend"), facts.get("backend")
     if stated != here and "simulated" in (stated, here):
         return f"backend: baseline {stated or 'not known'}, here {here or 'not known'}"

@@ -39,6 +39,14 @@ def order_of(index: int, agents: Sequence[str]) -> tuple[str, ...]:
     return tuple(parts[shift:] + parts[:shift])
 
 
+def keep_alive_s(timeout_s: float) -> int:
+    """How long a server keeps the model after a request, seconds: beyond any request, yet not forever.
+
+    Each request renews it; a server that is not ours gets its memory back even where we are killed.
+    """
+    return round(timeout_s) + 600
+
+
 class Rounds:
     """Runs warm-ups and rounds of one scenario on one topology.
 
@@ -127,7 +135,8 @@ class Rounds:
     def _requests(self, agent: Agent, instance: Instance) -> tuple[Request, ...]:
         """The agent's requests as bytes, each with a prefix of its own."""
         label = f"agent {agent.name}, instance {instance.name} ({instance.url})"
-        common = {"model": self._model, "options": agent.options.as_request(), "stream": True, "keep_alive": -1}
+        common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
+        common["keep_alive"] = keep_alive_s(self._timeout_s)
         bodies: list[tuple[str, dict[str, object]]]
         if len(agent.prompts) == 1:
             bodies = [("/api/generate", {"prompt": next(self._prefixes) + agent.prompts[0]})]

@@ -62,8 +62,6 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     faults: list[str] = []
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
-        if config.pluginmanager.has_plugin("xdist"):  # one worker for all, under --dist loadgroup
-            item.add_marker(pytest.mark.xdist_group("llmperf"))
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
 
     running = Running(config, settings)
@@ -90,11 +88,17 @@ def _specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
     from pytest_llmperf.judge.markers import build  # noqa: PLC0415 - only where a test uses us
 
     specs: dict[str, Marker | None] = {}
-    for mark in item.iter_markers():
-        if mark.name in GATES and mark.name not in specs:
-            try:
-                specs[mark.name] = build(mark.name, mark.args, mark.kwargs)
-            except (TypeError, ValueError) as error:
-                faults.append(f"{item.nodeid}: marker {error}")
-                specs[mark.name] = None
+    holders: dict[str, object] = {}
+    for node, mark in item.iter_markers_with_node():
+        if mark.name not in GATES:
+            continue
+        try:
+            spec = build(mark.name, mark.args, mark.kwargs)
+        except (TypeError, ValueError) as error:
+            faults.append(f"{item.nodeid}: marker {error}")
+            spec = None
+        if holders.get(mark.name) is node:
+            faults.append(f"{item.nodeid}: marker {mark.name} stands twice at {node.name}: write one, or two tests")
+        holders.setdefault(mark.name, node)
+        specs.setdefault(mark.name, spec)
     return tuple(spec for spec in specs.values() if spec is not None)

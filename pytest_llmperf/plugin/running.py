@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,8 +43,7 @@ class Running:
         workers = getattr(config, "workerinput", {}).get("workercount", 1)
         notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
         self.session = Session(settings, root=config.rootpath, watcher=Live(*_terminal(config)), notes=notes)
-        # Only `--dist loadgroup` keeps our tests on one worker; elsewhere the machine is handed on after each test.
-        self._hand_on = workers > 1 and getattr(config.option, "dist", "no") != "loadgroup"
+        self._hand_on = workers > 1  # the machine is handed on after each test
 
     def check(self) -> None:
         """Chooses the backend and loads the baselines, so that what cannot work fails before anything starts.
@@ -94,7 +94,8 @@ class Running:
             pytest.fail(failure, pytrace=False)
         records.append(record)
         if benchmark is not None:
-            benchmark.extra_info.update(figures(record))
+            measurement = record.measurement
+            benchmark.extra_info[f"{measurement.scenario.name}.{measurement.topology.kind}"] = figures(record)
         return record
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -132,13 +133,19 @@ class Running:
         if self._hand_on and SPECS in item.stash:
             self.session.close()
 
-    def pytest_sessionfinish(self) -> None:
-        """Stops what we started, leaves the rest as it was found."""
-        self.session.close()
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Stops what we started; where that fails, results are reported all the same."""
+        try:
+            self.session.close()
+        except LlmperfError as error:
+            warnings.warn(GateWarning(f"{type(error).__name__}: {error}"), stacklevel=1)
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
         """The same, where a session ended without finishing."""
-        self.session.close()
+        with suppress(LlmperfError):
+            self.session.close()
 
     def _decide(self, item: pytest.Item) -> None:
         """Turns verdicts into the test's outcome.
@@ -159,7 +166,7 @@ class Running:
         failures, skips = [], []
         for record in records:
             for verdict in record.verdicts:
-                policy = _policy(verdict, settings)
+                policy = _policy(verdict, record.verdicts, settings)
                 if policy == "fail":
                     failures.append(explain(record, verdict))
                 elif policy == "warn":
@@ -172,16 +179,20 @@ class Running:
             pytest.skip("; ".join(skips))
 
 
-def _policy(verdict: Verdict, settings: Settings) -> str:
-    """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`."""
+def _policy(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) -> str:
+    """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`.
+
+    The settings rule over what a marker demands. What `--llmperf-compare` adds by itself only warns where it cannot be
+    decided, as long as it could decide something; a comparison that compares nothing follows the settings.
+    """
     if verdict.outcome is Outcome.PASS:
         return "pass"
-    if verdict.outcome is Outcome.INCONCLUSIVE:
-        return settings.on_inconclusive
-    if verdict.outcome is Outcome.NOT_COMPARABLE:
-        # What --llmperf-compare adds by itself is shown and warns; what a marker demands follows the setting.
-        return settings.on_mismatch if verdict.gate.demanded else "warn"
-    return "fail"
+    if verdict.outcome not in (Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE):
+        return "fail"
+    added = [one.outcome for one in verdicts if not one.gate.demanded]
+    if not verdict.gate.demanded and (Outcome.PASS in added or Outcome.FAIL in added):
+        return "warn"
+    return settings.on_inconclusive if verdict.outcome is Outcome.INCONCLUSIVE else settings.on_mismatch
 
 
 def _terminal(config: pytest.Config) -> tuple[Any, Any]:

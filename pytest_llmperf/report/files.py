@@ -33,6 +33,8 @@ def write_json(records: Sequence[Record], settings: Settings, root: Path, passed
     """
     if not settings.json:
         return ""
+    if not records:
+        return f"{settings.json} was not written: nothing was measured"
     path = root / settings.json
     document = {
         "schema": JSON_SCHEMA,

@@ -110,7 +110,9 @@ def _both_efficiencies(record: Record) -> str:
 def _next_step(record: Record, verdict: Verdict) -> str:
     """What to type, by the nature of the verdict."""
     if verdict.outcome is Outcome.NOT_COMPARABLE:
-        return "save a baseline on this machine: --llmperf-save NAME, then --llmperf-baseline or --llmperf-compare NAME"
+        return (
+            "give the marker a value of this machine, or --llmperf-limit, or save a baseline here: --llmperf-save NAME"
+        )
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return "allow more rounds (--llmperf-max-rounds), or quiet the machine"
     measurement = record.measurement

@@ -132,7 +132,7 @@ def test_every_request_has_a_prefix_of_its_own() -> None:
 
 
 def test_requests_carry_the_agents_options_and_keep_the_model_loaded() -> None:
-    """Only what is set is sent; the model is never unloaded between rounds."""
+    """Only what is set is sent; the model outlives any request, but not us for long."""
     network = Network()
     one_round(CHIMERA_HETERO, DUAL, network)
     sent = {(host, json.dumps(body["options"], sort_keys=True)) for host, _, body in network.log}
@@ -140,7 +140,7 @@ def test_requests_carry_the_agents_options_and_keep_the_model_loaded() -> None:
         ("a", '{"num_ctx": 512, "num_gpu": 120, "num_predict": 128, "seed": 42, "temperature": 0.8}'),
         ("b", '{"num_ctx": 1024, "num_gpu": 140, "num_predict": 128, "seed": 42, "temperature": 0.8}'),
     }
-    assert {(body["model"], body["stream"], body["keep_alive"]) for _, _, body in network.log} == {("m", True, -1)}
+    assert {(body["model"], body["stream"], body["keep_alive"]) for _, _, body in network.log} == {("m", True, 601)}
 
 
 def test_a_conversation_is_a_chat_with_a_fixed_history() -> None:

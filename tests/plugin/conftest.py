@@ -1,7 +1,6 @@
 """A pytest inside pytest, with the scripted server, and what must be left of it afterwards: nothing."""
 
 import contextlib
-import getpass
 import os
 import tempfile
 import time
@@ -97,7 +96,7 @@ class Aftermath:
 
     def locked(self) -> bool:
         """Whether some session holds the machine's lock."""
-        lock = FileLock(self._temp / f"pytest-llmperf-{getpass.getuser()}.lock")
+        lock = FileLock(self._temp / f"pytest-llmperf-{os.getuid()}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -95,7 +95,9 @@ def test_a_limit_of_another_machine_is_not_comparable(simulated, pytester: pytes
     )
     failed = simulated()
     failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(["gate throughput is not comparable here*decision_card*", "*next: save a baseline*"])
+    failed.stdout.fnmatch_lines(
+        ["gate throughput is not comparable here*decision_card*", "*next: give the marker a value of this machine*"]
+    )
     warned = simulated("--llmperf-on-mismatch=warn", "-W", "default")
     warned.assert_outcomes(passed=1, warnings=1)
     warned.stdout.fnmatch_lines(["*GateWarning: gate throughput is not comparable here*", "*not comparable*"])

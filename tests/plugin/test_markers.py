@@ -44,6 +44,30 @@ def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.
     result.stdout.fnmatch_lines(["*::test_keyword: marker contention has no keyword*"])
 
 
+def test_a_gate_that_stands_twice_is_a_fault(simulated, pytester: pytest.Pytester) -> None:
+    """Of two markers of a name on one test, one would go unheeded; the farther ones are validated too."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.scaling(min_pct=400)
+
+        @pytest.mark.scaling(min_pct=50)
+        @pytest.mark.throughput(min_tok_s=1)
+        @pytest.mark.throughput(min_tok_s=99, of="system")
+        def test_twice(run_agents): pass
+        """
+    )
+    result = simulated()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines_random(
+        [
+            "*::test_twice: marker throughput stands twice at test_twice*",
+            "*::test_twice: marker scaling: min_pct is 400*",
+        ]
+    )
+
+
 def test_deselected_tests_are_not_judged(simulated, pytester: pytest.Pytester) -> None:
     """A wrong marker on a test that does not run stops nobody."""
     pytester.makepyfile(FAULTS + "\n    def test_other(): pass\n")
