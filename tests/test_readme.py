@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 FAST = (
     "--llmperf-backend=simulated",
-    "--llmperf-script=decode_tok_s=800,ttft_ms=30,load_ms=1,jitter_pct=0.2",
+    "--llmperf-script=decode_tok_s=800,ttft_ms=2,load_ms=1,jitter_pct=0.2",
     "--llmperf-baseline=embedded",
     "-W",
     "default",
