@@ -163,18 +163,20 @@ class Running:
                 pytrace=False,
             )
         settings = self.session.settings
-        failures, skips = [], []
+        failures, undecided, skips = [], [], []
         for record in records:
             for verdict in record.verdicts:
                 policy = _policy(verdict, record.verdicts, settings)
                 if policy == "fail":
                     failures.append(explain(record, verdict))
                 elif policy == "warn":
-                    warnings.warn_explicit(GateWarning(one_line(record, verdict)), None, str(item.path), 0)
+                    undecided.append(one_line(record, verdict))
                 elif policy == "skip":
                     skips.append(one_line(record, verdict))
-        if failures:
+        if failures:  # first: where warnings are errors, a warning must not take a failure's place
             pytest.fail("\n".join(failures), pytrace=False)
+        for line in undecided:
+            warnings.warn_explicit(GateWarning(line), None, str(item.path), 0)
         if skips:
             pytest.skip("; ".join(skips))
 
