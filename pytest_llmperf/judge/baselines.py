@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.changing import with_replaced, with_sessions
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 _HEADER = "# Written by pytest-llmperf; comments are not kept when a session is added.\n"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class Change(NamedTuple):
+    """A file that was changed: its path, what it held before, what it holds now."""
+
+    path: Path
+    before: Baseline
+    after: Baseline
 
 
 def load(path: Path) -> Baseline:
@@ -123,10 +131,13 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
     return path
 
 
-def update(name: str, directory: Path, saved: Sequence[Saved]) -> Path:
+def update(name: str, directory: Path, saved: Sequence[Saved]) -> Change:
     """Put a session in place of all that `NAME.toml` has stored of the same tests, scenarios and topologies.
 
     For use after an accepted change: what was measured before it is no standard any more.
+
+    Returns:
+        What the file held before and holds now.
 
     Raises:
         UsageError: a name that is no file name, or nothing to save.
@@ -134,8 +145,7 @@ def update(name: str, directory: Path, saved: Sequence[Saved]) -> Path:
     """
     path = path_of(name, directory)
     _check_something(saved, name)
-    edit(path, lambda baseline: with_replaced(baseline, saved))
-    return path
+    return edit(path, lambda baseline: with_replaced(baseline, saved))
 
 
 def path_of(name: str, directory: Path) -> Path:
@@ -152,7 +162,7 @@ def path_of(name: str, directory: Path) -> Path:
     return (directory / f"{name}.toml").resolve()
 
 
-def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | None = None) -> None:
+def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | None = None) -> Change:
     """Change a baseline file, whole or not at all; it is written in the newest layout.
 
     Args:
@@ -160,26 +170,33 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
         change: from the old value to the new one.
         new: what to start from where there is no file; None: there must be one.
 
+    Returns:
+        What the file held before and holds now.
+
     Raises:
         BaselineError: the file cannot be read, holds comments that would be lost, or cannot be written; or what
             `change` raises, or made something that could not be read back.
     """
+    done: list[Change] = []
 
     def text() -> str:
-        changed = as_text(change(new if new is not None and not path.exists() else _editable(path)))
-        _parse(changed, path)
+        before = new if new is not None and not path.exists() else _editable(path)
+        changed = as_text(change(before))
+        done.append(Change(path=path, before=before, after=_parse(changed, path)))
         return _HEADER + changed
 
     rewrite(path, text)
+    return done[0]
 
 
-def check_editable(path: Path) -> None:
+def check_editable(path: Path, *, must_exist: bool) -> None:
     """Whether a file can be changed, or made: before a measurement, which is too dear to lose.
 
     Raises:
-        BaselineError: it cannot be read, holds comments that would be lost, or its folder may not be written.
+        BaselineError: it cannot be read, holds comments that would be lost, its folder may not be written, or it does
+            not exist and must.
     """
-    if path.exists():
+    if must_exist or path.exists():
         _editable(path)
     folder = next(one for one in (path.parent, *path.parent.parents) if one.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
@@ -197,7 +214,10 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
-        raise BaselineError(f"baseline file {path} does not exist", next_step="check the path") from error
+        raise BaselineError(
+            f"baseline file {path} does not exist",
+            next_step=f"check name and folder, or save one: pytest --llmperf-save {path.stem}",
+        ) from error
     except OSError as error:
         raise BaselineError(f"baseline file {path} cannot be read: {error}", next_step="check the path") from error
     except UnicodeDecodeError as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
-from pytest_llmperf.judge.stored import Key
+from pytest_llmperf.judge.stored import Key, nearest
 from pytest_llmperf.model import Stored, StoredSession
 
 if TYPE_CHECKING:
@@ -69,11 +68,6 @@ def without(baseline: Baseline, test: str) -> Baseline:
     if len(kept) == len(baseline.stored):
         raise _no_test(baseline, test)
     return replace(baseline, stored=kept)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The name that is most like it, when one is; else nothing."""
-    return next(iter(difflib.get_close_matches(name, sorted(set(names)), n=1, cutoff=0.6)), "")
 
 
 def _moved(name: str, old: str, new: str) -> str | None:

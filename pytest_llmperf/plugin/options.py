@@ -153,6 +153,14 @@ OPTIONS = (
     Option("save", "save", "NAME", _stem, "save the rounds of passing tests as a session of baseline NAME"),
     Option("compare", "compare", "NAME", _text, "gate every measured test against the stored baseline NAME"),
     Option(
+        "update",
+        "update",
+        "NAME",
+        _stem,
+        "after an accepted change: put this run's rounds of passing tests in place of the sessions that baseline NAME "
+        "has of them; regression gates are not judged",
+    ),
+    Option(
         "limits",
         "limit",
         "GATE=VALUE",
@@ -164,7 +172,22 @@ OPTIONS = (
         "on-inconclusive",
         "fail|warn",
         _one_of("fail", "warn"),
-        "what an undecided gate does to its test (default fail)",
+        "what an undecided limit gate does to its test (default fail)",
+    ),
+    Option(
+        "on_inconclusive_regression",
+        "on-inconclusive-regression",
+        "young|fail|warn",
+        _one_of("young", "fail", "warn"),
+        "what an undecided regression gate does to its test (default young: warn while its baseline has fewer "
+        "sessions than --llmperf-min-sessions, fail after)",
+    ),
+    Option(
+        "min_sessions",
+        "min-sessions",
+        "N",
+        _rounds,
+        "how many stored sessions a baseline needs before an undecided regression gate fails (default 4)",
     ),
     Option(
         "on_mismatch",
@@ -231,6 +254,11 @@ def resolve(config: pytest.Config) -> Settings:
         except (ValueError, TypeError) as error:
             faults.append(f"{where}: {raw!r}: {error}")
     settings = Settings(**values)
+    if settings.update and (settings.save or settings.compare):
+        faults.append(
+            "--llmperf-update accepts what this run measures: it goes neither with --llmperf-compare, which judges it, "
+            "nor with --llmperf-save, which adds it"
+        )
     if settings.max_rounds < settings.min_rounds:
         if "max_rounds" in values:
             faults.append(

@@ -60,11 +60,15 @@ class Results:
         """The table of scenarios, then what was written."""
         if not self._records and not self._messages:
             return
+        from pytest_llmperf.judge.policy import in_words  # noqa: PLC0415
         from pytest_llmperf.report.table import table  # noqa: PLC0415
 
         terminalreporter.ensure_newline()
         terminalreporter.section("llmperf")
         for line, markup in table(self._records):
             terminalreporter.write_line(line, **markup)
+        if self._records:
+            for line in in_words(options.resolve(self._config)):
+                terminalreporter.write_line(line)
         for message in self._messages:
             terminalreporter.write_line(message)

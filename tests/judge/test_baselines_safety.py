@@ -20,6 +20,7 @@ START = """
 import os, random, signal, sys, time
 from pathlib import Path
 from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.changing import trimmed
 from pytest_llmperf.judge.stored import Key
 from pytest_llmperf.model import StoredSession
 
@@ -59,7 +60,7 @@ for turn in range(int(sys.argv[2])):
     counts["new file" if len(held) > len(known) + len(said) else "old file"] += 1
     known = held
     if len(known) > 60:
-        baselines.edit(path, lambda baseline: baselines.trimmed(baseline, 1))
+        baselines.edit(path, lambda baseline: trimmed(baseline, 1))
         known = known[-1:]
 save("last")
 assert not list(folder.glob(".*.tmp"))
