@@ -167,6 +167,11 @@ def other_machine(stated: Mapping[str, str], here: Mapping[str, str]) -> str:
     return "; ".join(differences(stated, here))
 
 
+def is_like(session: StoredSession, facts: Mapping[str, str], metric: str) -> bool:
+    """Whether a stored session's figures of a metric may be compared with those from where these facts hold."""
+    return not _unlike(session, facts, machine=metric_of(metric).kind is MetricClass.MACHINE)
+
+
 def _unlike(session: StoredSession, facts: Mapping[str, str], *, machine: bool) -> str:
     """Why a stored session cannot be compared with here, or nothing."""
     if machine:

@@ -10,6 +10,7 @@ from pytest_llmperf.plugin import options
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.record import Record
+    from pytest_llmperf.plugin.stale import Collected
 
 
 class Results:
@@ -17,13 +18,15 @@ class Results:
 
     Args:
         config: pytest's.
+        collected: knows which tests there are.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, collected: Collected) -> None:
         self._config = config
         self._records: list[Record] = []
         self._passed: set[str] = set()
         self._messages: list[str] = []
+        self._collected = collected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Takes the records off a test's report."""
@@ -39,7 +42,7 @@ class Results:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the JSON file and the saved baseline; a failure to write fails the session."""
+        """Writes the JSON file and the saved baseline; a failure to write, or a stale entry, fails the session."""
         if not self._records and not options.given(self._config):
             return
         from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
@@ -51,10 +54,14 @@ class Results:
                 message = write(self._records, settings, self._config.rootpath, frozenset(self._passed))
             except LlmperfError as error:
                 message = f"{type(error).__name__}: {error}"
-                if session.exitstatus == pytest.ExitCode.OK:
-                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                _fail(session)
             if message:
                 self._messages.append(message)
+        stale, counts = self._collected.stale(settings)
+        if stale:
+            self._messages.append(stale if counts else f"{stale}\n  (a part of the tests ran: only a full run fails)")
+        if stale and counts:
+            _fail(session)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of scenarios, then what was written."""
@@ -72,3 +79,9 @@ class Results:
                 terminalreporter.write_line(line)
         for message in self._messages:
             terminalreporter.write_line(message)
+
+
+def _fail(session: pytest.Session) -> None:
+    """A session that would end well ends as failed."""
+    if session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
