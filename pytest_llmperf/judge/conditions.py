@@ -14,6 +14,8 @@ from pytest_llmperf.judge.stored import Key, entry_of
 from pytest_llmperf.model import IDENTITY, KEYS, Baseline, Boundary, Gate
 
 UNKNOWN = "not known"
+_READABLE, _AROUND = 100, 20
+"""Characters of a pair of facts that are shown whole, and of the context of what differs in longer ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,8 @@ class Difference:
     voids: str = ""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.old} -> {self.new}"
+        old, new = _shortened(self.old, self.new)
+        return f"{self.key}: {old} -> {new}"
 
 
 def differences_for(
@@ -92,3 +95,24 @@ def differences_of(
             Difference(baseline=baseline, key=key, old=old, new=new, machine_bound=key in IDENTITY, voids=voids)
         )
     return tuple(found)
+
+
+def _shortened(old: str, new: str) -> tuple[str, str]:
+    """Two long texts without most of what they begin and end with alike (settings of servers, digests)."""
+    if len(old) + len(new) <= _READABLE:
+        return old, new
+    start = _alike(old, new)
+    end = _alike(old[start:][::-1], new[start:][::-1])
+    cut = max(start - _AROUND, 0)
+
+    def shown(text: str) -> str:
+        stop = min(len(text) - end + _AROUND, len(text))
+        return f"{'...' if cut else ''}{text[cut:stop]}{'...' if stop < len(text) else ''}"
+
+    return shown(old), shown(new)
+
+
+def _alike(old: str, new: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = zip(old, new, strict=False)
+    return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new)))

@@ -25,7 +25,7 @@ class Results:
         self._config = config
         self._records: list[Record] = []
         self._passed: set[str] = set()
-        self._messages: list[str] = []
+        self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
         self._collected = collected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -50,16 +50,19 @@ class Results:
 
         settings = options.resolve(self._config)
         for write in (write_json, save_baseline):
+            failed = False
             try:
                 message = write(self._records, settings, self._config.rootpath, frozenset(self._passed))
             except LlmperfError as error:
                 message = f"{type(error).__name__}: {error}"
+                failed = True
                 _fail(session)
             if message:
-                self._messages.append(message)
+                self._messages.append((message, failed))
         stale, counts = self._collected.stale(settings)
         if stale:
-            self._messages.append(stale if counts else f"{stale}\n  (a part of the tests ran: only a full run fails)")
+            words = stale if counts else f"{stale}\n  (a part of the tests was asked for: only a full run fails)"
+            self._messages.append((words, counts))
         if stale and counts:
             _fail(session)
 
@@ -77,8 +80,8 @@ class Results:
         if self._records:
             for line in in_words(options.resolve(self._config)):
                 terminalreporter.write_line(line)
-        for message in self._messages:
-            terminalreporter.write_line(message)
+        for message, failed in self._messages:
+            terminalreporter.write_line(message, red=failed)
 
 
 def _fail(session: pytest.Session) -> None:

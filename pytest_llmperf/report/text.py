@@ -73,7 +73,7 @@ def explain(record: Record, verdict: Verdict, run: Sequence[Record] = ()) -> str
         f"{verdict.rounds} rounds ({verdict.grade}); {_both_efficiencies(record)}",
     ]
     if (evidence := evidence_of(record, run)).lacks:
-        lines.append(f"  evidence: {evidence}")
+        lines.append(f"  evidence so far: {evidence}")
     if effect := effect_of(record):
         lines.append(f"  seen: {effect}")
     lines.append(f"  next: {_next_step(record, verdict)}")
