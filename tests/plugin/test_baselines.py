@@ -178,7 +178,7 @@ def test_differing_manifests_are_named_old_against_new(simulated, pytester: pyte
     result.stdout.fnmatch_lines(
         [
             "note: baseline decision_card: another machine, so that tok/s and ms are not compared: gpu: NVIDIA *",
-            "note: baseline decision_card: void here by its own conditions; *: gpu: NVIDIA * -> not known (GPU changed: *",
+            "note: baseline decision_card: void here by its own conditions; *: gpu: NVIDIA * (GPU changed: *",
             "note: baseline mine: another machine, so that tok/s and ms are not compared: cpu: another -> *",
             "note: baseline mine: noted: python: CPython 2.7 -> *",
         ]
