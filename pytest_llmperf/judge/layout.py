@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import cattrs
@@ -199,14 +200,15 @@ def _number(value: Any) -> float:
 def _numbers(value: Any) -> tuple[float, ...]:
     """Finite numbers: a list, or a text of them; by the thousand, so the good case takes no loop of ours."""
     if isinstance(value, str):
-        words = value.split()
-        try:
-            value = list(map(float, words))
-        except ValueError:
-            value = words
+        value = value.split()
+        with suppress(ValueError):
+            numbers = tuple(map(float, value))
+            if all(map(math.isfinite, numbers)):
+                return numbers
+            value = list(numbers)
     elif not isinstance(value, list):
         raise TypeError(f"got {value!r}, wanted a list of numbers, or a text of them")
-    if set(map(type, value)) <= {int, float} and all(map(math.isfinite, value)):
+    elif set(map(type, value)) <= {int, float} and all(map(math.isfinite, value)):
         return tuple(map(float, value))
     return tuple(_each_item(_CONVERTER, _Numbers, float, enumerate(value)).values())
 
