@@ -4,12 +4,12 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.cli import main
 from pytest_llmperf.judge import baselines
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,8 @@ def test_shell_blocks_work_in_order(suites: pytest.Pytester) -> None:
             assert name == "pytest-llmperf"
             assert extra in extras
         elif words[0] == "pytest-llmperf":
-            assert main(words[1:]) == 0
+            program = Path(sys.executable).parent / words[0]
+            subprocess.run([program, *words[1:]], cwd=suites.path, check=True, capture_output=True)
         else:
             assert words[0] == "pytest"
             result = suites.runpytest_inprocess(*words[1:], *FAST)
