@@ -233,6 +233,12 @@ def given(config: pytest.Config) -> bool:
     return any(getattr(config.option, f"llmperf_{option.field}", None) is not None for option in OPTIONS)
 
 
+def names_stored(config: pytest.Config) -> bool:
+    """Whether a stored baseline is named, on the command line or in the ini file."""
+    names = ("compare", "save", "update")
+    return any(getattr(config.option, f"llmperf_{name}", None) or config.getini(f"llmperf_{name}") for name in names)
+
+
 def resolve(config: pytest.Config) -> Settings:
     """Command line, then ini, then default, into one frozen value.
 

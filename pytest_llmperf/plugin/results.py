@@ -43,8 +43,13 @@ class Results:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes the JSON file and the saved baseline; a failure to write, or a stale entry, fails the session."""
-        if not self._records and not options.given(self._config):
-            return
+        if self._records or options.given(self._config):
+            self._write(session)
+        if self._records or options.names_stored(self._config):
+            self._find_stale(session)
+
+    def _write(self, session: pytest.Session) -> None:
+        """The files that were asked for."""
         from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
         from pytest_llmperf.report.files import save_baseline, write_json  # noqa: PLC0415
 
@@ -54,17 +59,22 @@ class Results:
             try:
                 message = write(self._records, settings, self._config.rootpath, frozenset(self._passed))
             except LlmperfError as error:
-                message = f"{type(error).__name__}: {error}"
-                failed = True
-                _fail(session)
-            if message:
-                self._messages.append((message, failed))
-        stale, counts = self._collected.stale(settings)
-        if stale:
-            words = stale if counts else f"{stale}\n  (a part of the tests was asked for: only a full run fails)"
-            self._messages.append((words, counts))
-        if stale and counts:
-            _fail(session)
+                message, failed = f"{type(error).__name__}: {error}", True
+            self._tell(session, message, failed=failed)
+
+    def _find_stale(self, session: pytest.Session) -> None:
+        """Entries of tests that are gone; after the save, so that what it added counts."""
+        stale, full = self._collected.stale(options.resolve(self._config))
+        if stale and not full:
+            stale += "\n  (a part of the tests was asked for: only a full run fails)"
+        self._tell(session, stale, failed=bool(stale) and full)
+
+    def _tell(self, session: pytest.Session, message: str, *, failed: bool) -> None:
+        """Keeps a message for the summary; a failure makes a session that would end well end as failed."""
+        if message:
+            self._messages.append((message, failed))
+        if failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of scenarios, then what was written."""
@@ -82,9 +92,3 @@ class Results:
                 terminalreporter.write_line(line)
         for message, failed in self._messages:
             terminalreporter.write_line(message, red=failed)
-
-
-def _fail(session: pytest.Session) -> None:
-    """A session that would end well ends as failed."""
-    if session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED

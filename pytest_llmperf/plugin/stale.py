@@ -35,7 +35,7 @@ class Collected:
         self._failed = False
         option = config.option
         self._unseen = any(getattr(option, name, None) for name in _UNSEEN)
-        self._selected = bool(option.keyword or option.markexpr)
+        self._selected = any(getattr(option, name, None) for name in ("keyword", "markexpr"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -61,6 +61,14 @@ def test_so_does_a_run_that_saves(run, option: str) -> None:
     result.stdout.fnmatch_lines(["baseline main holds 1 test that is no longer there:"])
 
 
+def test_so_does_a_baseline_named_in_the_ini_file(run, pytester: pytest.Pytester) -> None:
+    """Even where no test that is left uses us; nothing else is said then."""
+    pytester.makeini("[pytest]\nllmperf_compare = main\n")
+    result = run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["baseline main holds 1 test that is no longer there:"])
+
+
 @pytest.mark.parametrize("options", [["perf"], ["--rootdir=.", "perf/test_team.py"], ["-x"], ["-n2"]])
 def test_paths_that_hold_the_entry_are_full(run, options: list[str]) -> None:
     """Asked for the folder or file that the test would be in, it is missed; under xdist as well."""
