@@ -5,11 +5,9 @@ Knows nothing of pytest; a script can use it as well as the plugin does.
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,8 +23,9 @@ from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve
-from pytest_llmperf.measure.rounds import RUNTIME, Rounds, keep_alive_s
-from pytest_llmperf.measure.wire import TIMING_SOURCE
+from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
+from pytest_llmperf.measure.runtimes import Runtime, runtime_of
+from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
     Baseline,
     Gate,
@@ -93,6 +92,7 @@ class Session:
         self._notes = notes
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
+        self._runtimes: dict[str, Runtime] = {}
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
@@ -170,6 +170,8 @@ class Session:
         """Leaves the servers as they were found, and frees the machine for other sessions."""
         opened, self._opened, self._opened_for = self._opened, None, None
         try:
+            for runtime in self._runtimes.values():
+                runtime.close()
             if opened is not None:
                 opened.close()
         finally:
@@ -265,11 +267,19 @@ class Session:
         return scenario
 
     def _manifest(self, topology: Topology) -> Manifest:
-        return manifest(topology, runtime=RUNTIME, timing_source=TIMING_SOURCE)
+        sources = {expected_source(instance.url) for instance in topology.instances}
+        return manifest(topology, runtime=self.settings.runtime, timing_source=", ".join(sorted(sources)))
+
+    def _runtime(self) -> Runtime:
+        """The runtime in force; one a session, since some keep processes."""
+        name = self.settings.runtime
+        if name not in self._runtimes:
+            self._runtimes[name] = runtime_of(name)
+        return self._runtimes[name]
 
     def _rounds(self, scenario: Scenario, topology: Topology) -> Rounds:
         try:
-            return Rounds(scenario, topology, timeout_s=self.settings.timeout_s)
+            return Rounds(scenario, topology, runtime=self._runtime(), timeout_s=self.settings.timeout_s)
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 
@@ -291,7 +301,7 @@ class Session:
     def _timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""
         try:
-            return _run(work)
+            return work()
         except MeasurementError:
             if self._opened is not None:
                 self._check_alive(self._opened)
@@ -312,26 +322,3 @@ class Session:
         except Timeout:
             self.watcher.say("waiting for another measurement on this machine to end")
             self._lock.acquire()
-
-
-def _run(work: Callable[[], Any]) -> Any:
-    """Runs a coroutine to its end, in a thread of its own where an event loop already runs in this one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work())
-    outcome: list[Any] = []
-
-    def target() -> None:
-        try:
-            outcome.extend((True, asyncio.run(work())))
-        except BaseException as error:  # handed to the caller's thread
-            outcome.extend((False, error))
-
-    thread = threading.Thread(target=target, name="llmperf-rounds")
-    thread.start()
-    thread.join()
-    succeeded, value = outcome
-    if succeeded:
-        return value
-    raise value

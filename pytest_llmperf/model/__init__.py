@@ -20,7 +20,7 @@ from pytest_llmperf.model.scenario import (
     Scenario,
     Workload,
 )
-from pytest_llmperf.model.settings import BACKENDS, Script, Settings
+from pytest_llmperf.model.settings import BACKENDS, RUNTIMES, Script, Settings
 from pytest_llmperf.model.timing import AgentRun, Measurement, RequestTiming, Round
 from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
@@ -34,6 +34,7 @@ __all__ = [
     "IDENTITY",
     "KEYS",
     "NOTED",
+    "RUNTIMES",
     "SCHEMA",
     "Agent",
     "AgentRun",

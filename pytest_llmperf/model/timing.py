@@ -17,6 +17,9 @@ class RequestTiming:
         sent_ns: the moment the request's last byte was sent.
         done_ns: arrival of the line that says `done`.
         arrivals_ns: arrival of each content chunk (not one to one with tokens).
+        merged: how many of these chunks were read together with later ones: they share the arrival of the last one read
+            with them, and came no later than that.
+        first_merged: whether the first is one of them, so that TTFT is an upper bound.
         eval_count: tokens generated, as the server counts.
         prompt_eval_count: prompt tokens, cached ones included.
         total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: server's; 0 if absent.
@@ -28,6 +31,8 @@ class RequestTiming:
     done_ns: int
     arrivals_ns: tuple[int, ...]
     eval_count: int
+    merged: int = 0
+    first_merged: bool = False
     prompt_eval_count: int = 0
     total_duration_ns: int = 0
     load_duration_ns: int = 0
@@ -46,12 +51,17 @@ class AgentRun:
         instance: name of the instance that served it.
         start_ns: the moment the barrier opened (t0).
         requests: in the order sent.
+        client_ns: time in which the client had to act, not the server: from the barrier to the first send, and from the
+            end of each answer to the next send.
+        lag_ns: the 90th percentile of how long bytes had lain there when the client read them; 0 where unknown.
     """
 
     agent: str
     instance: str
     start_ns: int
     requests: tuple[RequestTiming, ...]
+    client_ns: int = 0
+    lag_ns: int = 0
 
     @property
     def duration_ns(self) -> int:
@@ -73,12 +83,16 @@ class Round:
         order: the parts in the order they ran: agent names and `together`.
         solo: one run an agent, in the scenario's order.
         together: one run an agent, in the scenario's order, of one start_ns.
+        timing_source: `kernel` where every arrival is the kernel's receive time, else `read`.
+        client_cpu_ns: CPU time that the client took for the together part.
     """
 
     index: int
     order: tuple[str, ...]
     solo: tuple[AgentRun, ...]
     together: tuple[AgentRun, ...]
+    timing_source: str = ""
+    client_cpu_ns: int = 0
 
     @property
     def work_mismatch(self) -> bool:

@@ -136,6 +136,14 @@ OPTIONS = (
     Option("ports", "ports", "PORT,PORT", _ports, "ports of the instances that we start (default: free ones)"),
     Option("threads", "threads", "N", _count, "CPU threads an instance (default 0: cores divided by instances)"),
     Option("ollama_bin", "ollama-bin", "FILE", _text, "the ollama binary (default: found on PATH)"),
+    Option(
+        "runtime",
+        "runtime",
+        "NAME",
+        _one_of("threads", "asyncio", "uvloop", "processes"),
+        "how the agents' clients run at once: threads (default: least CPU a token, see docs/stopwatch.md), asyncio, "
+        "uvloop, processes (an interpreter an agent)",
+    ),
     Option("min_rounds", "rounds", "N", _rounds, "fewest rounds a measurement (default 5)"),
     Option("max_rounds", "max-rounds", "N", _rounds, "most rounds, while gates are undecided (default 20)"),
     Option("warmups", "warmups", "N", _count, "discarded requests an agent before the first round (default 1)"),
