@@ -1,0 +1,141 @@
+"""What the client itself does to a measurement: its runtime, its calibration, and a client that cannot keep up."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pytest_llmperf.servers.process import start_own
+
+from .conftest import FAST, GATED, PAIR
+
+SCRIPT = json.dumps({"decode_tok_s": 400, "ttft_ms": 30, "load_ms": 1})
+
+
+def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
+    """Runtime, source of the arrival times, cost and calibration stand below the table, in JUnit and in the JSON."""
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-json=run.json", "--junitxml=junit.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.re_match_lines(
+        [
+            r"client: threads, arrivals by (the kernel's clock|the time of the read); cost at most \d+\.\d\d pp of "
+            r"efficiency and \d\.\d{3} of a core",
+            r"  calibrated at 2 x \d+ tok/s: \d+ us CPU a token, arrivals \d+\.\d\d ms late \(p99\), "
+            r"bias [+-]\d+\.\d\d pp",
+        ]
+    )
+    record = json.loads((pytester.path / "run.json").read_text())["records"][0]
+    assert record["measurement"]["calibration"]["agents"] == 2
+    assert record["measurement"]["calibration"]["tok_s"] == pytest.approx(800, rel=0.2)
+    assert record["figures"]["client_cost_pp"] >= 0
+    assert record["measurement"]["manifest"]["facts"]["runtime"] == "threads"
+    assert "client_cpu_cores" in (pytester.path / "junit.xml").read_text()
+
+
+def test_the_calibration_can_be_left_out(pytester, simulated) -> None:
+    """The rounds' own cost is shown all the same."""
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-calibrate=off")
+    result.stdout.fnmatch_lines(["client: threads,*"])
+    result.stdout.no_fnmatch_line("*calibrated*")
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop", "processes"])
+def test_the_runtime_is_chosen_by_option(pytester, simulated, aftermath, name) -> None:
+    """And whatever it started is gone afterwards."""
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated(f"--llmperf-runtime={name}", "--llmperf-calibrate=off", own_process=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"client: {name},*"])
+    aftermath.assert_nothing_left()
+
+
+def test_the_runtime_is_chosen_by_marker(pytester, simulated) -> None:
+    """The marker goes before the option, for its test only; `-m runtime` selects it; a bare one only selects."""
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+        from pair import PAIR
+
+        @pytest.mark.runtime("asyncio")
+        def test_one(dual_ollama, run_agents):
+            assert run_agents(PAIR, on=dual_ollama).measurement.manifest.facts["runtime"] == "asyncio"
+
+        @pytest.mark.runtime(name="threads")
+        def test_two(dual_ollama, run_agents):
+            assert run_agents(PAIR, on=dual_ollama).measurement.manifest.facts["runtime"] == "threads"
+
+        @pytest.mark.runtime
+        def test_three(dual_ollama, run_agents):
+            assert run_agents(PAIR, on=dual_ollama).measurement.manifest.facts["runtime"] == "uvloop"
+
+        def test_four(dual_ollama, run_agents):
+            assert False
+        """
+    )
+    result = simulated("--llmperf-runtime=uvloop", "--llmperf-calibrate=off", "-m", "runtime")
+    result.assert_outcomes(passed=3, deselected=1)
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("runtime('rust')", "marker runtime('rust'): wanted one of threads, asyncio, uvloop, processes"),
+        ("runtime(kind='threads')", "marker runtime(kind='threads'): wanted one of *"),
+        ("runtime('threads', 'asyncio')", "marker runtime('threads', 'asyncio'): wanted one of *"),
+    ],
+)
+def test_a_wrong_runtime_is_found_at_collection(pytester, simulated, marker, words) -> None:
+    """Before any server starts."""
+    pytester.makepyfile(
+        test_it=f"import pytest\n\n@pytest.mark.{marker}\ndef test_it(dual_ollama, run_agents):\n    pass\n"
+    )
+    result = simulated()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*test_it.py::test_it: {words.replace('[', '[[]')}"])
+
+
+def test_a_missing_runtime_is_an_error(pytester, simulated, monkeypatch) -> None:
+    """With what to install."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-runtime=uvloop")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["MissingExtraError: the runtime uvloop needs uvloop*", "*next: pip install uvloop"])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to pin processes to a core: Linux")
+def test_a_starved_client_is_invalid_and_never_a_verdict_on_the_servers(pytester, aftermath) -> None:
+    """Busy processes pinned to the client's core: the gate, which the servers would keep, is `invalid`, not failed."""
+    core = min(os.sched_getaffinity(0))
+    pytester.makepyfile(pair=PAIR, test_it=GATED.format(fixture="dual_ollama"))
+    with contextlib.ExitStack() as stack:
+        urls = []
+        for name in "ab":
+            process, port = start_own(["--engine", "scripted", "--script", SCRIPT], label=name, timeout_s=60)
+            stack.callback(process.stop)
+            urls.append(f"http://127.0.0.1:{port}")
+        for _ in range(2):
+            hog = subprocess.Popen(
+                [sys.executable, "-S", "-c", f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
+            )
+            stack.callback(hog.wait)
+            stack.callback(hog.kill)
+        pytester.makeconftest(
+            f"import os\ndef pytest_runtest_call():\n    os.nice(19)\n    os.sched_setaffinity(0, {{{core}}})\n"
+        )
+        options = [option for option in FAST if not option.startswith("--llmperf")]
+        result = pytester.runpytest_subprocess(*options, f"--llmperf-urls={','.join(urls)}", "--llmperf-calibrate=off")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "gate efficiency could not be judged: *the client was saturated in 3 of * rounds; in the last one *",
+            "  next: leave the client a core of its own*",
+            "*dual*invalid",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*is below the minimum*")
