@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
 
 import pytest
@@ -108,34 +107,66 @@ def test_a_missing_runtime_is_an_error(pytester, simulated, monkeypatch) -> None
     result.stdout.fnmatch_lines(["MissingExtraError: the runtime uvloop needs uvloop*", "*next: pip install uvloop"])
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to pin processes to a core: Linux")
-def test_a_starved_client_is_invalid_and_never_a_verdict_on_the_servers(pytester, aftermath) -> None:
-    """Busy processes pinned to the client's core: the gate, which the servers would keep, is `invalid`, not failed."""
-    core = min(os.sched_getaffinity(0))
-    pytester.makepyfile(pair=PAIR, test_it=GATED.format(fixture="dual_ollama"))
-    with contextlib.ExitStack() as stack:
-        urls = []
-        for name in "ab":
-            process, port = start_own(["--engine", "scripted", "--script", SCRIPT], label=name, timeout_s=60)
-            stack.callback(process.stop)
-            urls.append(f"http://127.0.0.1:{port}")
-        for _ in range(2):
-            hog = subprocess.Popen(
-                [sys.executable, "-S", "-c", f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
-            )
-            stack.callback(hog.wait)
-            stack.callback(hog.kill)
-        pytester.makeconftest(
-            f"import os\ndef pytest_runtest_call():\n    os.nice(19)\n    os.sched_setaffinity(0, {{{core}}})\n"
-        )
-        options = [option for option in FAST if not option.startswith("--llmperf")]
-        result = pytester.runpytest_subprocess(*options, f"--llmperf-urls={','.join(urls)}", "--llmperf-calibrate=off")
+STARVED = """
+    import os, subprocess, sys, threading
+    import pytest
+    from pair import PAIR
+
+    @pytest.mark.efficiency(min_pct=90)
+    def test_pair(dual_ollama, run_agents):
+        dual_ollama.open()
+        {begin}
+        try:
+            run_agents(PAIR, on=dual_ollama)
+        finally:
+            {end}
+"""
+
+
+@pytest.fixture
+def starved(pytester, aftermath):
+    """`starved(begin, end)`: a gated test between these lines, against two servers that we did not start."""
+    pytester.makepyfile(pair=PAIR)
+
+    def run(begin: str, end: str) -> pytest.RunResult:
+        pytester.makepyfile(test_it=STARVED.format(begin=begin, end=end))
+        with contextlib.ExitStack() as stack:
+            urls = []
+            for name in "ab":
+                process, port = start_own(["--engine", "scripted", "--script", SCRIPT], label=name, timeout_s=60)
+                stack.callback(process.stop)
+                urls.append(f"http://127.0.0.1:{port}")
+            options = [option for option in FAST if not option.startswith("--llmperf")]
+            options += [f"--llmperf-urls={','.join(urls)}", "--llmperf-calibrate=off", "--llmperf-rounds=2"]
+            return pytester.runpytest_subprocess(*options)
+
+    return run
+
+
+def assert_invalid(result: pytest.RunResult) -> None:
+    """The gate, which the servers would keep, is `invalid`: no verdict on them."""
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "gate efficiency could not be judged: *the client was saturated in 3 of * rounds; in the last one *",
+            "gate efficiency could not be judged: *the client was saturated in 2 of * rounds; in the last one *",
             "  next: leave the client a core of its own*",
             "*dual*invalid",
         ]
     )
     result.stdout.no_fnmatch_line("*is below the minimum*")
+
+
+def test_a_client_without_its_interpreter_is_invalid(starved) -> None:
+    """A thread of the test's own that hogs the interpreter: the client reads late, and says so."""
+    begin = "busy = [1]; sys.setswitchinterval(0.1); "
+    begin += "threading.Thread(target=lambda: any(False for _ in iter(busy.copy, []))).start()"
+    assert_invalid(starved(begin, "busy.clear()"))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to pin processes to a core: Linux")
+def test_a_client_without_a_core_is_invalid(starved) -> None:
+    """Busy processes of another priority, pinned to the client's core."""
+    core = min(os.sched_getaffinity(0))
+    hog = f"[sys.executable, '-S', '-c', 'import os; os.sched_setaffinity(0, {{{core}}}); any(False for _ in iter(int, 1))']"
+    begin = f"hogs = [subprocess.Popen({hog}) for _ in range(2)]; os.nice(19); os.sched_setaffinity(0, {{{core}}})"
+    assert_invalid(starved(begin, "[(hog.kill(), hog.wait()) for hog in hogs]"))
