@@ -5,16 +5,15 @@ Knows nothing of pytest; a script can use it as well as the plugin does.
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
@@ -26,14 +25,19 @@ from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
-from pytest_llmperf.measure.rounds import RUNTIME, Rounds, keep_alive_s
-from pytest_llmperf.measure.wire import TIMING_SOURCE
+from pytest_llmperf.judge.validity import invalid, most_discarded, saturated
+from pytest_llmperf.measure.calibrate import calibrate
+from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
+from pytest_llmperf.measure.runtimes import Runtime, runtime_of
+from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
     Baseline,
+    Calibration,
     Gate,
     Manifest,
     Measurement,
     Outcome,
+    RequestTiming,
     Scenario,
     Settings,
     Topology,
@@ -44,6 +48,9 @@ from pytest_llmperf.model import (
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.facts import manifest
+
+USUAL_TOK_S = 100.0
+"""Rate to calibrate at where no warm-up tells one: that of the report's models."""
 
 
 class Watcher(Protocol):
@@ -94,6 +101,8 @@ class Session:
         self._notes = notes
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
+        self._runtimes: dict[str, Runtime] = {}
+        self._calibrations: dict[tuple[str, int], Calibration | None] = {}
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
@@ -144,7 +153,7 @@ class Session:
             ServerError: it could not be started.
         """
         topology = self._opened.topology if self._opened is not None else self.open(TopologyKind.DUAL)
-        return self._manifest(topology).facts
+        return self._manifest(topology, self.settings.runtime).facts
 
     def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
         """Running servers for that many agents; reused while the same topology is asked for.
@@ -172,6 +181,8 @@ class Session:
         """Leaves the servers as they were found, and frees the machine for other sessions."""
         opened, self._opened, self._opened_for = self._opened, None, None
         try:
+            for runtime in self._runtimes.values():
+                runtime.close()
             if opened is not None:
                 opened.close()
         finally:
@@ -180,14 +191,16 @@ class Session:
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
         scenario = self._scaled(scenario)
-        rounds = self._rounds(scenario, topology)
+        rounds = self._rounds(scenario, topology, self._runtime(""))
         try:
             self._load(scenario, topology)
             self._timed(partial(rounds.warm_up, times))
         finally:
             self.watcher.done()
 
-    def measure(self, scenario: Scenario, kind: TopologyKind, *, test: str, specs: Sequence[Marker] = ()) -> Record:
+    def measure(
+        self, scenario: Scenario, kind: TopologyKind, *, test: str, specs: Sequence[Marker] = (), runtime: str = ""
+    ) -> Record:
         """Warms up, runs rounds until every gate is decided (or the maximum is reached), and judges.
 
         Args:
@@ -195,22 +208,25 @@ class Session:
             kind: topology to run it on.
             test: the name under which it is recorded.
             specs: gate markers (`judge.markers`).
+            runtime: one of RUNTIMES, in place of that of the settings.
 
         Raises:
             ServerError: the servers could not be had, or one of them died.
+            MissingExtraError: the runtime is not installed.
             MeasurementError: a timed request failed.
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
         scenario = self._scaled(scenario)
         try:
+            clients = self._runtime(runtime)
             topology = self.open(kind, len(scenario.agents))
-            rounds = self._rounds(scenario, topology)
+            rounds = self._rounds(scenario, topology, clients)
             self._load(scenario, topology)  # before the manifest, which says where the model sits
             measurement = Measurement(
                 scenario=scenario,
                 topology=topology,
                 rounds=(),
-                manifest=self._manifest(topology),
+                manifest=self._manifest(topology, clients.name),
                 warmups=self.settings.warmups,
                 started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
                 notes=self._notes,
@@ -219,7 +235,9 @@ class Session:
             measurement = replace(measurement, notes=(*measurement.notes, *note))
             gates = self._gates(specs, measurement, test)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
-            self._timed(partial(rounds.warm_up, self.settings.warmups))
+            warm = self._timed(partial(rounds.warm_up, self.settings.warmups))
+            calibration = self._calibration(clients, warm, len(scenario.agents))
+            measurement = replace(measurement, calibration=calibration)
             measurement, verdicts = self._until_decided(rounds, measurement, gates)
         finally:
             self.watcher.done()
@@ -231,20 +249,37 @@ class Session:
     def _until_decided(
         self, rounds: Rounds, measurement: Measurement, gates: Sequence[Gate]
     ) -> tuple[Measurement, tuple[Verdict, ...]]:
-        """Rounds up to the minimum, then until every gate is decided or the maximum is reached."""
+        """Rounds up to the minimum, then until every gate is decided or the maximum is reached.
+
+        Rounds in which the client was saturated do not count; too many of them, and no gate is judged.
+        """
         least, most = self.settings.min_rounds, self.settings.max_rounds
         verdicts: tuple[Verdict, ...] = ()
-        for index in range(most):
-            one = self._timed(partial(rounds.run, index))
+        while len(measurement.rounds) < most:
+            one = self._timed(partial(rounds.run, len(measurement.rounds) + len(measurement.discarded)))
+            if reason := saturated(one):
+                self.watcher.say(f"a round does not count: {reason}")
+                measurement = replace(measurement, discarded=(*measurement.discarded, one))
+                if len(measurement.discarded) > most_discarded(least):
+                    return measurement, tuple(invalid(gate, measurement) for gate in gates)
+                continue
             measurement = replace(measurement, rounds=(*measurement.rounds, one))
-            if index + 1 >= least:
-                verdicts = tuple(
-                    judge(gate, measurement, looks=most - least + 1, last=index + 1 == most) for gate in gates
-                )
+            count = len(measurement.rounds)
+            if count >= least:
+                verdicts = tuple(judge(gate, measurement, looks=most - least + 1, last=count == most) for gate in gates)
             self.watcher.round_done(measurement, verdicts)
-            if index + 1 >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
+            if count >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
                 break
         return measurement, verdicts
+
+    def _calibration(self, runtime: Runtime, warm: Sequence[RequestTiming], agents: int) -> Calibration | None:
+        """What the harness costs at the rate of the warm-up's answers; measured once a session and runtime."""
+        key = (runtime.name, agents)
+        if self.settings.calibrate and key not in self._calibrations:
+            self.watcher.say("measuring what the harness itself costs")
+            rates = [one.eval_count * 1e9 / one.eval_duration_ns for one in warm if one.eval_duration_ns]
+            self._calibrations[key] = calibrate(runtime, agents=agents, tok_s=median(rates) if rates else USUAL_TOK_S)
+        return self._calibrations.get(key)
 
     def _gates(self, specs: Sequence[Marker], measurement: Measurement, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
@@ -271,12 +306,20 @@ class Session:
             scenario = scenario.scaled(Workload(reason="--llmperf-threads", num_thread=self.settings.threads))
         return scenario
 
-    def _manifest(self, topology: Topology) -> Manifest:
-        return manifest(topology, runtime=RUNTIME, timing_source=TIMING_SOURCE)
+    def _manifest(self, topology: Topology, runtime: str) -> Manifest:
+        sources = {expected_source(instance.url) for instance in topology.instances}
+        return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)))
 
-    def _rounds(self, scenario: Scenario, topology: Topology) -> Rounds:
+    def _runtime(self, name: str) -> Runtime:
+        """The runtime of that name, else that of the settings; one a session, since some keep processes."""
+        name = name or self.settings.runtime
+        if name not in self._runtimes:
+            self._runtimes[name] = runtime_of(name)
+        return self._runtimes[name]
+
+    def _rounds(self, scenario: Scenario, topology: Topology, runtime: Runtime) -> Rounds:
         try:
-            return Rounds(scenario, topology, timeout_s=self.settings.timeout_s)
+            return Rounds(scenario, topology, runtime=runtime, timeout_s=self.settings.timeout_s)
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 
@@ -298,7 +341,7 @@ class Session:
     def _timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""
         try:
-            return _run(work)
+            return work()
         except MeasurementError:
             if self._opened is not None:
                 self._check_alive(self._opened)
@@ -319,26 +362,3 @@ class Session:
         except Timeout:
             self.watcher.say("waiting for another measurement on this machine to end")
             self._lock.acquire()
-
-
-def _run(work: Callable[[], Any]) -> Any:
-    """Runs a coroutine to its end, in a thread of its own where an event loop already runs in this one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work())
-    outcome: list[Any] = []
-
-    def target() -> None:
-        try:
-            outcome.extend((True, asyncio.run(work())))
-        except BaseException as error:  # handed to the caller's thread
-            outcome.extend((False, error))
-
-    thread = threading.Thread(target=target, name="llmperf-rounds")
-    thread.start()
-    thread.join()
-    succeeded, value = outcome
-    if succeeded:
-        return value
-    raise value

@@ -1,9 +1,14 @@
-"""From raw bytes to a RequestTiming, after the clock has stopped: HTTP framing by h11, then lines of JSON."""
+"""From raw bytes to a RequestTiming, after the clock has stopped: HTTP framing by h11, then lines of JSON.
+
+A line has arrived when its last byte has. Lines whose last bytes were read at once have one arrival between them, which
+is exact for the last of them and late for the others; these are counted.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import h11
@@ -19,25 +24,27 @@ _COUNTS = ("eval_count", "prompt_eval_count")
 def decode(exchange: Exchange) -> RequestTiming:
     """Reads one streamed answer of `/api/generate` or `/api/chat`.
 
-    A line has arrived when its last byte has.
-
     Raises:
         MeasurementError: not HTTP, a status other than 200, a line that is no JSON object, an `error` line,
             or an end without `done`; `received` holds the bytes.
     """
-    arrivals: list[int] = []
+    pieces: list[int] = []
     texts: list[str] = []
-    for arrival_ns, line in _lines(exchange):
+    for piece, line in _lines(exchange):
         chunk = _parsed(exchange, line)
         text = _text(chunk)
         if text:
-            arrivals.append(arrival_ns)
+            pieces.append(piece)
             texts.append(text)
         if chunk.get("done"):
+            arrivals_ns = [exchange.pieces[one].arrival_ns for one in pieces]
+            waited = [one == following for one, following in pairwise([*pieces, -1 if text else piece])]
             return RequestTiming(
                 sent_ns=exchange.sent_ns,
-                done_ns=arrival_ns,
-                arrivals_ns=tuple(arrivals),
+                done_ns=exchange.pieces[piece].arrival_ns,
+                arrivals_ns=tuple(arrivals_ns),
+                merged=sum(waited),
+                first_merged=bool(waited) and waited[0],
                 done_reason=str(chunk.get("done_reason", "")),
                 text="".join(texts),
                 **{name: _whole(exchange, chunk, name) for name in _COUNTS},
@@ -45,22 +52,21 @@ def decode(exchange: Exchange) -> RequestTiming:
             )
     raise _failure(
         exchange,
-        f"the stream ended after {len(arrivals)} chunks without `done`",
+        f"the stream ended after {len(texts)} chunks without `done`",
         "look at the server's log: it died, or it cut off a model that repeats itself",
     )
 
 
 def _lines(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
-    """The answer's lines, each with the arrival of its last byte."""
+    """The answer's lines, each with the index of the piece that held its last byte."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="POST", target="/", headers=[("Host", "x"), ("Connection", "close")]))
     connection.send(h11.EndOfMessage())
     buffer, status = bytearray(), 200
-    last_ns = exchange.sent_ns
+    last = len(exchange.pieces) - 1
     try:
-        for arrival_ns, data in (*exchange.pieces, (0, b"")):
+        for index, data in enumerate([*(piece.data for piece in exchange.pieces), b""]):
             connection.receive_data(data)
-            last_ns = arrival_ns or last_ns
             while True:
                 event = connection.next_event()
                 if isinstance(event, h11.Response):
@@ -68,7 +74,7 @@ def _lines(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
                 elif isinstance(event, h11.Data):
                     buffer += event.data
                     while status == 200 and (end := buffer.find(b"\n")) >= 0:
-                        yield last_ns, bytes(buffer[:end])
+                        yield min(index, last), bytes(buffer[:end])
                         del buffer[: end + 1]
                 elif event in (h11.NEED_DATA, h11.PAUSED) or isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
                     break
@@ -77,7 +83,7 @@ def _lines(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
     if status != 200:
         raise _refusal(exchange, status, bytes(buffer))
     if buffer.strip():
-        yield last_ns, bytes(buffer)
+        yield last, bytes(buffer)
 
 
 def _parsed(exchange: Exchange, line: bytes) -> dict[str, Any]:
@@ -123,5 +129,5 @@ def _refusal(exchange: Exchange, status: int, body: bytes) -> MeasurementError:
 
 
 def _failure(exchange: Exchange, what: str, next_step: str) -> MeasurementError:
-    received = b"".join(data for _, data in exchange.pieces)
+    received = b"".join(piece.data for piece in exchange.pieces)
     return MeasurementError(f"{exchange.label}: {what}", next_step=next_step, received=received)

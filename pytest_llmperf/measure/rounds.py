@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import Awaitable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
-from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure.arrival import KERNEL, READ
 from pytest_llmperf.measure.decode import decode
 from pytest_llmperf.measure.prefix import prefixes
-from pytest_llmperf.measure.wire import Clock, Exchange, Request, exchange, prepare
-from pytest_llmperf.model import Agent, AgentRun, Instance, Round, Scenario, Topology
+from pytest_llmperf.measure.runtimes import Part, Runtime
+from pytest_llmperf.measure.wire import Exchange, Request, prepare
+from pytest_llmperf.model import Agent, AgentRun, Instance, RequestTiming, Round, Scenario, Topology
 
 TOGETHER = "together"
-RUNTIME = "asyncio"
 
 STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everything said so far in mind."
 """What a conversation's history holds for the model's answers: fixed, so that every run does the same work."""
-
-
-class Send(Protocol):
-    """Performs one request; `measure.wire.exchange` in production."""
-
-    def __call__(self, request: Request, *, timeout_s: float, clock: Clock) -> Awaitable[Exchange]:
-        """Sends it and awaits the end of the answer."""
 
 
 def order_of(index: int, agents: Sequence[str]) -> tuple[str, ...]:
@@ -53,84 +43,72 @@ class Rounds:
     Args:
         scenario: what to do.
         topology: where; needs an instance for every agent, unless it is shared.
+        runtime: runs the clients.
         timeout_s: most seconds for one request.
-        clock: monotonic nanoseconds.
-        send: performs one request.
 
     Raises:
         ValueError: the topology lacks an instance for some agent.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        topology: Topology,
-        *,
-        timeout_s: float,
-        clock: Clock = time.monotonic_ns,
-        send: Send = exchange,
-    ) -> None:
+    def __init__(self, scenario: Scenario, topology: Topology, *, runtime: Runtime, timeout_s: float) -> None:
         self._scenario = scenario
         self._model = topology.model
         self._placement = tuple(topology.instance_of(index) for index in range(len(scenario.agents)))
+        self._runtime = runtime
         self._timeout_s = timeout_s
-        self._clock = clock
-        self._send = send
         self._prefixes: Iterator[str] = prefixes()
 
-    async def warm_up(self, times: int) -> None:
-        """Sends every agent's first request `times` times to its instance, one at a time, and discards the answers."""
-        for _ in range(times):
-            for agent, instance in zip(self._scenario.agents, self._placement, strict=True):
-                request = self._requests(agent, instance)[0]
-                decode(await self._send(request, timeout_s=self._timeout_s, clock=self._clock))
+    def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
+        """Sends every agent's first request `times` times to its instance, one at a time; no results, but answers."""
+        requests = [self._requests(*one)[:1] for _ in range(times) for one in self._placed()]
+        return tuple(decode(self._part((one,)).exchanges[0][0]) for one in requests)
 
-    async def run(self, index: int) -> Round:
+    def run(self, index: int) -> Round:
         """One round: each agent alone and all together, in `order_of(index)`.
 
         Raises:
-            MeasurementError: a request failed; the others of its part were cancelled.
+            MeasurementError: a request failed; the others of its part were given up.
         """
-        agents = self._scenario.agents
-        by_name = {agent.name: position for position, agent in enumerate(agents)}
-        order = order_of(index, tuple(by_name))
-        solo: dict[int, AgentRun] = {}
-        together: tuple[AgentRun, ...] = ()
-        for part in order:
-            if part == TOGETHER:
-                together = await self._part(tuple(range(len(agents))))
-            else:
-                solo[by_name[part]] = (await self._part((by_name[part],)))[0]
+        placed = self._placed()
+        everyone = tuple(range(len(placed)))
+        members_of = {agent.name: (position,) for position, (agent, _) in enumerate(placed)} | {TOGETHER: everyone}
+        order = order_of(index, tuple(agent.name for agent, _ in placed))
+        parts = {name: self._part([self._requests(*placed[member]) for member in members_of[name]]) for name in order}
+        runs = {name: self._runs(members_of[name], part) for name, part in parts.items()}
+        sources = {one.source for part in parts.values() for client in part.exchanges for one in client}
         return Round(
-            index=index, order=order, solo=tuple(solo[position] for position in range(len(agents))), together=together
+            index=index,
+            order=order,
+            solo=tuple(runs[agent.name][0] for agent, _ in placed),
+            together=runs[TOGETHER],
+            timing_source=KERNEL if sources == {KERNEL} else READ,
+            client_cpu_ns=parts[TOGETHER].cpu_ns,
         )
 
-    async def _part(self, members: tuple[int, ...]) -> tuple[AgentRun, ...]:
-        """Runs the agents of these positions from one barrier on; decodes when all have finished."""
-        prepared = [self._requests(self._scenario.agents[member], self._placement[member]) for member in members]
-        barrier = asyncio.Event()
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._client(requests, barrier)) for requests in prepared]
-                await asyncio.sleep(0)  # every client now waits at the barrier
-                start_ns = self._clock()
-                barrier.set()
-        except* MeasurementError as failures:
-            raise failures.exceptions[0] from None
-        return tuple(
-            AgentRun(
-                agent=self._scenario.agents[member].name,
-                instance=self._placement[member].name,
-                start_ns=start_ns,
-                requests=tuple(decode(done) for done in task.result()),
+    def _placed(self) -> tuple[tuple[Agent, Instance], ...]:
+        """Each agent with its instance."""
+        return tuple(zip(self._scenario.agents, self._placement, strict=True))
+
+    def _part(self, clients: Sequence[Sequence[Request]]) -> Part:
+        return self._runtime.run(clients, timeout_s=self._timeout_s)
+
+    def _runs(self, members: tuple[int, ...], part: Part) -> tuple[AgentRun, ...]:
+        """What each agent of a part did, decoded."""
+        runs = []
+        for member, exchanges in zip(members, part.exchanges, strict=True):
+            requests = tuple(decode(one) for one in exchanges)
+            agent, instance = self._placed()[member]
+            runs.append(
+                AgentRun(
+                    agent=agent.name,
+                    instance=instance.name,
+                    start_ns=part.start_ns,
+                    requests=requests,
+                    client_ns=_client_ns(part.start_ns, requests),
+                    lag_ns=_lag_ns(exchanges),
+                )
             )
-            for member, task in zip(members, tasks, strict=True)
-        )
-
-    async def _client(self, requests: Sequence[Request], barrier: asyncio.Event) -> list[Exchange]:
-        """One agent: waits at the barrier, then sends its requests one after the other."""
-        await barrier.wait()
-        return [await self._send(request, timeout_s=self._timeout_s, clock=self._clock) for request in requests]
+        return tuple(runs)
 
     def _requests(self, agent: Agent, instance: Instance) -> tuple[Request, ...]:
         """The agent's requests as bytes, each with a prefix of its own."""
@@ -156,3 +134,15 @@ class Rounds:
             messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": STAND_IN_ANSWER}]
         messages[0]["content"] = next(self._prefixes) + messages[0]["content"]
         return messages[:-1]
+
+
+def _client_ns(start_ns: int, requests: Sequence[RequestTiming]) -> int:
+    """Time in which it was the client's turn to act."""
+    free_ns = (start_ns, *(request.done_ns for request in requests[:-1]))
+    return sum(max(0, request.sent_ns - free) for request, free in zip(requests, free_ns, strict=True))
+
+
+def _lag_ns(exchanges: Sequence[Exchange]) -> int:
+    """The 90th percentile of the time from arrival to read: what a busy client shows; 0 from read times alone."""
+    lags = sorted(piece.read_ns - piece.arrival_ns for one in exchanges for piece in one.pieces)
+    return lags[int(0.9 * (len(lags) - 1))] if lags else 0

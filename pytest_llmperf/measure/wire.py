@@ -1,27 +1,45 @@
 """The timed path: one HTTP request on a fresh connection, raw bytes with their arrival times, nothing parsed.
 
 The request asks the server to close the connection after its answer, so that the end of the answer is the end of
-the connection and no framing has to be understood while the clock runs.
+the connection and no framing has to be understood while the clock runs. How a connection waits for its socket (an event
+loop, a thread, a process of its own) is the business of `runtimes`.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import MeasurementError
-
-TIMING_SOURCE = "read"
-"""How arrivals are stamped: when the event loop read the bytes."""
+from pytest_llmperf.measure.arrival import (
+    ANCILLARY_BYTES,
+    KERNEL,
+    READ,
+    Clock,
+    Piece,
+    Raw,
+    ask_for_kernel_time,
+    settle,
+)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_READ_BYTES = 65536
+"""Most memory that an answer may take, its bookkeeping included."""
 
-Clock = Callable[[], int]
+PIECE_BYTES = 512
+"""What the bookkeeping of one read takes, about: a stream of single bytes must not fill the memory either."""
+
+_READ_BYTES = 16384
+Receive = Callable[[int, int], tuple[bytes, Any, int, Any]]
+"""`socket.recvmsg` or what stands for it."""
+
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +65,15 @@ class Exchange:
     """What happened on the wire.
 
     Attributes:
-        sent_ns: the moment the request's last byte was handed to the system.
-        pieces: (arrival_ns, bytes) as read, in order.
+        sent_ns: the moment the request's last bytes were handed to the system.
+        pieces: as they arrived.
+        source: `kernel` or `read`, see `arrival`.
         label: of the request.
     """
 
     sent_ns: int
-    pieces: tuple[tuple[int, bytes], ...]
+    pieces: tuple[Piece, ...]
+    source: str
     label: str
 
 
@@ -79,45 +99,175 @@ def prepare(url: str, path: str, body: bytes, *, label: str) -> Request:
     return Request(host=parts.hostname, port=port, tls=tls, payload=head.encode("ascii") + body, label=label)
 
 
-async def exchange(request: Request, *, timeout_s: float, clock: Clock = time.monotonic_ns) -> Exchange:
-    """Sends one request and collects the answer until the server closes the connection.
+class Connection:
+    """One request on its own connection: `open`, `send` until True, `receive` until True, `exchange`.
 
-    Raises:
-        MeasurementError: refused, reset, longer than `timeout_s` seconds, or over MAX_ANSWER_BYTES;
-            `received` holds what had arrived.
+    Works on a blocking and on a non-blocking socket: `send` and `receive` do what can be done now, and return whether
+    that was all.
+
+    Attributes:
+        request: what is sent.
+        sock: the connected socket, for who waits on it; None before `open`.
     """
-    pieces: list[tuple[int, bytes]] = []
-    size = 0
-    writer: asyncio.StreamWriter | None = None
 
-    def failure(what: str, next_step: str) -> MeasurementError:
-        received = b"".join(data for _, data in pieces)
-        return MeasurementError(
-            f"{request.label}: {what} after {len(received)} bytes", next_step=next_step, received=received
+    __slots__ = (
+        "_blocking",
+        "_clock",
+        "_deadline_ns",
+        "_raw",
+        "_recvmsg",
+        "_room",
+        "_send",
+        "_sent_ns",
+        "_timeout_s",
+        "_unsent",
+        "request",
+        "sock",
+    )
+
+    def __init__(self, request: Request, *, timeout_s: float, clock: Clock = time.monotonic_ns) -> None:
+        self.request = request
+        self.sock: socket.socket | None = None
+        self._blocking = False
+        self._send: Callable[[memoryview], int]
+        self._recvmsg: Receive
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._deadline_ns = 0
+        self._unsent = memoryview(request.payload)
+        self._sent_ns = 0
+        self._raw: list[tuple[int, Any, bytes]] = []
+        self._room = MAX_ANSWER_BYTES
+
+    def open(self, *, blocking: bool) -> None:
+        """Connects, and shakes hands where TLS is asked for; waits at most `timeout_s` seconds.
+
+        Raises:
+            MeasurementError: refused, unknown host, untrusted certificate, or no answer in time.
+        """
+        request = self.request
+        try:
+            sock = socket.create_connection((request.host, request.port), timeout=self._timeout_s)
+        except OSError as error:
+            raise self.failure(error) from error
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if request.tls:
+                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=request.host)
+                self._recvmsg = _read_tls(sock)
+            else:
+                ask_for_kernel_time(sock)
+                self._recvmsg = sock.recvmsg
+            if not blocking:
+                sock.setblocking(False)
+            elif not request.tls:  # the system's own timeout: Python's would cost a poll for every read
+                sock.settimeout(None)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._timeout_s))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_s))
+        except OSError as error:
+            sock.close()
+            raise self.failure(error) from error
+        self.sock, self._send, self._blocking = sock, sock.send, blocking
+
+    def send(self) -> bool:
+        """Hands over what is left of the request; False where the socket's buffer is full.
+
+        The moment noted is that before the last hand-over: a request is never said to have left later than it did.
+
+        Raises:
+            MeasurementError: reset, or no progress in time.
+        """
+        if not self._deadline_ns:
+            self._deadline_ns = self._clock() + round(self._timeout_s * 1e9)
+        while self._unsent:
+            sent_ns = self._clock()
+            try:
+                sent = self._send(self._unsent)
+            except _NOT_NOW as error:
+                if self._blocking:
+                    raise self.failure(TimeoutError()) from error
+                return False
+            except OSError as error:
+                raise self.failure(error) from error
+            self._sent_ns = sent_ns
+            self._unsent = self._unsent[sent:]
+        return True
+
+    def receive(self) -> bool:
+        """Takes what has arrived; True at the end of the answer.
+
+        Raises:
+            MeasurementError: reset, longer than `timeout_s` seconds, or over MAX_ANSWER_BYTES; `received` holds what
+                had arrived.
+        """
+        while True:
+            try:
+                data, ancillary, _, _ = self._recvmsg(_READ_BYTES, ANCILLARY_BYTES)
+            except _NOT_NOW as error:
+                if self._blocking:
+                    raise self.failure(TimeoutError()) from error
+                return False
+            except OSError as error:
+                raise self.failure(error) from error
+            read_ns = self._clock()
+            self._raw.append((read_ns, ancillary, data))
+            if not data:
+                return True
+            self._room -= len(data) + PIECE_BYTES
+            if self._room < 0:
+                raise self._failed("the answer does not end", "set num_predict on the agent's options")
+            if read_ns > self._deadline_ns:
+                raise self.failure(TimeoutError())
+            if not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+                return False
+
+    def exchange(self, before_ns: int, after_ns: int) -> Exchange:
+        """What happened, once `receive` said True; see `arrival.settle` for the offsets."""
+        pieces, source = settle([Raw(*one) for one in self._raw], before_ns, after_ns)
+        return Exchange(sent_ns=self._sent_ns, pieces=pieces, source=source, label=self.request.label)
+
+    def abort(self) -> None:
+        """Ends the connection, also one that a thread waits on; for the runtime, when another one has failed."""
+        if self.sock is not None:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Gives the socket back; idempotent."""
+        if self.sock is not None:
+            self.sock.close()
+
+    def failure(self, error: OSError) -> MeasurementError:
+        """The error for the end of this connection, with the bytes that had arrived."""
+        if isinstance(error, TimeoutError):
+            return self._failed(
+                f"no complete answer within {self._timeout_s:g} s",
+                "look at the server's log, or raise --llmperf-timeout",
+            )
+        scheme = "https" if self.request.tls else "http"
+        return self._failed(
+            f"the connection failed ({error})",
+            f"is the server alive? curl {scheme}://{self.request.host}:{self.request.port}/api/version",
         )
 
-    try:
-        async with asyncio.timeout(timeout_s):
-            context = ssl.create_default_context() if request.tls else None
-            reader, writer = await asyncio.open_connection(request.host, request.port, ssl=context)
-            writer.write(request.payload)
-            await writer.drain()
-            sent_ns = clock()
-            while data := await reader.read(_READ_BYTES):
-                pieces.append((clock(), data))
-                size += len(data)
-                if size > MAX_ANSWER_BYTES:
-                    raise failure("the answer does not end", "set num_predict on the agent's options")
-    except TimeoutError:
-        raise failure(
-            f"no complete answer within {timeout_s:g} s", "look at the server's log, or raise --llmperf-timeout"
-        ) from None
-    except OSError as error:
-        raise failure(
-            f"the connection failed ({error})",
-            f"is the server alive? curl http://{request.host}:{request.port}/api/version",
-        ) from error
-    finally:
-        if writer is not None:
-            writer.close()
-    return Exchange(sent_ns=sent_ns, pieces=tuple(pieces), label=request.label)
+    def _failed(self, what: str, next_step: str) -> MeasurementError:
+        received = b"".join(one[2] for one in self._raw)
+        return MeasurementError(
+            f"{self.request.label}: {what} after {len(received)} bytes", next_step=next_step, received=received
+        )
+
+
+def _read_tls(sock: ssl.SSLSocket) -> Receive:
+    """`recvmsg` of a TLS socket: the bytes are decrypted, so there is no arrival time of theirs."""
+    return lambda size, _: (sock.recv(size), (), 0, None)
+
+
+def _timeval(seconds: float) -> bytes:
+    """A `struct timeval`."""
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+
+
+def expected_source(url: str) -> str:
+    """The source of arrival times that an address will have here: KERNEL, or READ over TLS and on other systems."""
+    with socket.socket() as probe:
+        return KERNEL if not url.startswith("https:") and ask_for_kernel_time(probe) else READ

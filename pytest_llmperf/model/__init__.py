@@ -9,6 +9,7 @@ from pytest_llmperf.model.baseline import (
     StoredSession,
     Threshold,
 )
+from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
 from pytest_llmperf.model.scenario import (
     BASELINE_VS_CHIMERA,
@@ -20,7 +21,7 @@ from pytest_llmperf.model.scenario import (
     Scenario,
     Workload,
 )
-from pytest_llmperf.model.settings import BACKENDS, Script, Settings
+from pytest_llmperf.model.settings import BACKENDS, RUNTIMES, Script, Settings
 from pytest_llmperf.model.timing import AgentRun, Measurement, RequestTiming, Round
 from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
@@ -34,12 +35,14 @@ __all__ = [
     "IDENTITY",
     "KEYS",
     "NOTED",
+    "RUNTIMES",
     "SCHEMA",
     "Agent",
     "AgentRun",
     "Baseline",
     "Bound",
     "Boundary",
+    "Calibration",
     "Gate",
     "GenerationOptions",
     "Instance",

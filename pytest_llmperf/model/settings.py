@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BACKENDS = ("auto", "attach", "ollama", "embedded", "simulated")
+RUNTIMES = ("threads", "asyncio", "uvloop", "processes")
+"""How clients run at once; the first is the default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class Settings:
         ports: ports for the instances that we start; empty = the system chooses.
         threads: CPU threads an instance; 0 = cores divided by instances.
         ollama_bin: path of the binary; empty = PATH.
+        runtime: one of RUNTIMES.
+        calibrate: whether the harness measures its own cost before the first round.
         min_rounds, max_rounds: bounds of the number of rounds.
         warmups: discarded requests an instance.
         timeout_s: most seconds for one request.
@@ -68,6 +72,8 @@ class Settings:
     ports: tuple[int, ...] = ()
     threads: int = 0
     ollama_bin: str = ""
+    runtime: str = RUNTIMES[0]
+    calibrate: bool = True
     min_rounds: int = 5
     max_rounds: int = 20
     warmups: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.manifest import Manifest
 from pytest_llmperf.model.scenario import Scenario
 from pytest_llmperf.model.topology import Topology
@@ -17,6 +18,9 @@ class RequestTiming:
         sent_ns: the moment the request's last byte was sent.
         done_ns: arrival of the line that says `done`.
         arrivals_ns: arrival of each content chunk (not one to one with tokens).
+        merged: how many of these chunks were read together with later ones: they share the arrival of the last one read
+            with them, and came no later than that.
+        first_merged: whether the first is one of them, so that TTFT is an upper bound.
         eval_count: tokens generated, as the server counts.
         prompt_eval_count: prompt tokens, cached ones included.
         total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: server's; 0 if absent.
@@ -28,6 +32,8 @@ class RequestTiming:
     done_ns: int
     arrivals_ns: tuple[int, ...]
     eval_count: int
+    merged: int = 0
+    first_merged: bool = False
     prompt_eval_count: int = 0
     total_duration_ns: int = 0
     load_duration_ns: int = 0
@@ -46,12 +52,17 @@ class AgentRun:
         instance: name of the instance that served it.
         start_ns: the moment the barrier opened (t0).
         requests: in the order sent.
+        client_ns: time in which the client had to act, not the server: from the barrier to the first send, and from the
+            end of each answer to the next send.
+        lag_ns: the 90th percentile of how long bytes had lain there when the client read them; 0 where unknown.
     """
 
     agent: str
     instance: str
     start_ns: int
     requests: tuple[RequestTiming, ...]
+    client_ns: int = 0
+    lag_ns: int = 0
 
     @property
     def duration_ns(self) -> int:
@@ -73,12 +84,16 @@ class Round:
         order: the parts in the order they ran: agent names and `together`.
         solo: one run an agent, in the scenario's order.
         together: one run an agent, in the scenario's order, of one start_ns.
+        timing_source: `kernel` where every arrival is the kernel's receive time, else `read`.
+        client_cpu_ns: CPU time that the client took for the together part.
     """
 
     index: int
     order: tuple[str, ...]
     solo: tuple[AgentRun, ...]
     together: tuple[AgentRun, ...]
+    timing_source: str = ""
+    client_cpu_ns: int = 0
 
     @property
     def work_mismatch(self) -> bool:
@@ -93,11 +108,13 @@ class Measurement:
     Attributes:
         scenario: as it ran (scaled, where a baseline scaled it).
         topology: as it ran.
-        rounds: one or more, warm-up excluded.
+        rounds: those that are judged, warm-up excluded.
         manifest: what must match to compare.
         warmups: requests sent to each instance and discarded.
         started_at: ISO 8601 with the zone.
         notes: observations for the reader, e.g. a scaled workload.
+        discarded: rounds in which the client was saturated: kept, never judged.
+        calibration: what the harness itself costs at this load; None where it was not measured.
     """
 
     scenario: Scenario
@@ -107,3 +124,5 @@ class Measurement:
     warmups: int = 0
     started_at: str = ""
     notes: tuple[str, ...] = ()
+    discarded: tuple[Round, ...] = ()
+    calibration: Calibration | None = None

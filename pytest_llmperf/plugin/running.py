@@ -13,7 +13,7 @@ from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, TopologyKind
-from pytest_llmperf.plugin.collection import SPECS
+from pytest_llmperf.plugin.collection import RUNTIME, SPECS
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
 from pytest_llmperf.report.text import explain, one_line
@@ -85,7 +85,13 @@ class Running:
         """Measures, records, and reports what went wrong in a screenful instead of a traceback."""
 
         def work() -> Record:
-            return self.session.measure(scenario, TopologyKind(on.kind), test=item.nodeid, specs=item.stash[SPECS])
+            return self.session.measure(
+                scenario,
+                TopologyKind(on.kind),
+                test=item.nodeid,
+                specs=item.stash[SPECS],
+                runtime=item.stash[RUNTIME],
+            )
 
         records = item.stash.setdefault(RECORDS, [])
         failure = ""

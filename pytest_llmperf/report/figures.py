@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.validity import client_cost_pp, client_cpu_share
+from pytest_llmperf.model import Measurement
 
 SHOWN = (*CONTINUOUS, "contention_rate_ttft", "contention_rate_throughput")
 """The metrics that every report shows."""
@@ -41,6 +44,12 @@ def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int
         "decision_grade": not evidence.lacks,
         "lacks": "; ".join(evidence.lacks),
     }
+    if measurement.rounds:
+        flat["timing_source"] = source_of(measurement)
+        flat["client_cost_pp"] = round(fmean(client_cost_pp(one) for one in measurement.rounds), 4)
+        flat["client_cpu_cores"] = round(fmean(client_cpu_share(one) for one in measurement.rounds), 4)
+    if measurement.discarded:
+        flat["discarded_rounds"] = len(measurement.discarded)
     for metric in SHOWN:
         value = value_of(record, metric)
         if value is not None:
@@ -48,3 +57,8 @@ def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int
     for verdict in record.verdicts:
         flat[f"verdict.{verdict.gate.marker}.{verdict.gate.metric}"] = str(verdict.outcome)
     return flat
+
+
+def source_of(measurement: Measurement) -> str:
+    """How the arrivals of its rounds were stamped: `kernel`, `read`, or both."""
+    return ", ".join(sorted({one.timing_source for one in measurement.rounds if one.timing_source}))

@@ -123,14 +123,13 @@ def _next_step(record: Record, verdict: Verdict) -> str:
         return (
             "give the marker a value of this machine, or --llmperf-limit, or save a baseline here: --llmperf-save NAME"
         )
-    if verdict.outcome is Outcome.INCONCLUSIVE and verdict.gate.delta is not None:
-        return (
-            "allow more rounds (--llmperf-max-rounds), or quiet the machine, and add sessions of accepted runs: "
-            f"--llmperf-save {verdict.gate.baseline or 'NAME'}"
-        )
     if verdict.outcome is Outcome.INCONCLUSIVE:
-        return "allow more rounds (--llmperf-max-rounds), or quiet the machine"
+        stored = verdict.gate.delta is not None and verdict.gate.baseline
+        more = f"; add sessions of accepted runs: --llmperf-save {stored}" if stored else ""
+        return f"allow more rounds (--llmperf-max-rounds), or quiet the machine{more}"
     measurement = record.measurement
+    if verdict.outcome is Outcome.INVALID and measurement.discarded:
+        return "leave the client a core of its own (what else runs here?), or try --llmperf-runtime=processes"
     if measurement.topology.kind.shared:
         return "give each agent an instance of its own: the fixture dual_ollama"
     if verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft"):

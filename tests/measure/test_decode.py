@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.decode import decode
 from pytest_llmperf.measure.wire import Exchange
 
@@ -30,9 +31,9 @@ def chunked(*lines: bytes) -> list[bytes]:
 
 def as_exchange(pieces: list[bytes], *, step_ns: int = 10) -> Exchange:
     """Pieces arriving `step_ns` apart after a request sent at 1000 ns."""
-    return Exchange(
-        sent_ns=1000, pieces=tuple((1000 + step_ns * (i + 1), piece) for i, piece in enumerate(pieces)), label="agent a"
-    )
+    moments = [1000 + step_ns * (index + 1) for index in range(len(pieces))]
+    held = tuple(Piece(moment, moment, piece) for moment, piece in zip(moments, pieces, strict=True))
+    return Exchange(sent_ns=1000, pieces=held, source="read", label="agent a")
 
 
 def line(**values: object) -> bytes:

@@ -1,9 +1,7 @@
 """Rounds with a scripted network: barrier, order, prefixes, conversations, failures."""
 
-import asyncio
 import itertools
 import json
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.rounds import STAND_IN_ANSWER, TOGETHER, Rounds, order_of
-from pytest_llmperf.measure.wire import Clock, Exchange, Request
+from pytest_llmperf.measure.runtimes import Clients, Part
+from pytest_llmperf.measure.wire import Exchange, Request
 from pytest_llmperf.model import (
     CHIMERA_HETERO,
     CHIMERA_HOMO,
@@ -36,36 +36,46 @@ SINGLE = replace(DUAL, kind=TopologyKind.SINGLE, instances=DUAL.instances[:1])
 
 
 class Network:
-    """Answers every request after a few turns of the event loop, and remembers what was sent."""
+    """A runtime that answers every request at once, by a clock that ticks once for each thing that happens."""
 
-    def __init__(self, *, fail_on: str = "") -> None:
+    name = "scripted"
+
+    def __init__(self, *, fail_on: str = "", gap: int = 0) -> None:
         self.log: list[tuple[str, str, dict[str, Any]]] = []
-        self.running: Counter[str] = Counter()
         self.most_at_once = 0
         self._fail_on = fail_on
+        self._clock = itertools.count(1)
+        self._gap = gap
 
-    async def __call__(self, request: Request, *, timeout_s: float, clock: Clock) -> Exchange:
+    def run(self, clients: Clients, *, timeout_s: float) -> Part:
+        self.most_at_once = max(self.most_at_once, len(clients))
+        start_ns = next(self._clock)
+        exchanges = tuple(tuple(self._exchange(request) for request in requests) for requests in clients)
+        return Part(start_ns=start_ns, exchanges=exchanges, cpu_ns=7)
+
+    def close(self) -> None:
+        pass
+
+    def _exchange(self, request: Request) -> Exchange:
         head, _, body = request.payload.partition(b"\r\n\r\n")
         self.log.append((request.host, head.split()[1].decode(), json.loads(body)))
         if request.host == self._fail_on:
             raise MeasurementError(f"{request.label}: down")
-        self.running[request.host] += 1
-        self.most_at_once = max(self.most_at_once, self.running.total())
-        sent_ns = clock()
-        for _ in range(3):
-            await asyncio.sleep(0)
+        for _ in range(self._gap):
+            next(self._clock)
+        sent_ns, arrival_ns = next(self._clock), next(self._clock)
         answer = b'{"response":"x","message":{"content":"x"},"done":true,"eval_count":5}\n'
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
-        self.running[request.host] -= 1
-        return Exchange(sent_ns=sent_ns, pieces=((clock(), head + answer),), label=request.label)
+        piece = Piece(arrival_ns, arrival_ns + 3, head + answer)
+        return Exchange(sent_ns=sent_ns, pieces=(piece,), source="kernel", label=request.label)
 
 
 def rounds_of(scenario: Scenario, topology: Topology, network: Network) -> Rounds:
-    return Rounds(scenario, topology, timeout_s=1, clock=itertools.count(1).__next__, send=network)
+    return Rounds(scenario, topology, runtime=network, timeout_s=1)
 
 
 def one_round(scenario: Scenario, topology: Topology, network: Network, index: int = 0) -> Round:
-    return asyncio.run(rounds_of(scenario, topology, network).run(index))
+    return rounds_of(scenario, topology, network).run(index)
 
 
 @given(st.integers(min_value=1, max_value=5))
@@ -118,13 +128,10 @@ def test_every_request_has_a_prefix_of_its_own() -> None:
     """Warm-up, solo and together: no prompt begins as another does."""
     network = Network()
 
-    async def session() -> None:
-        rounds = rounds_of(CHIMERA_HOMO, DUAL, network)
-        await rounds.warm_up(2)
-        for index in range(4):
-            await rounds.run(index)
-
-    asyncio.run(session())
+    rounds = rounds_of(CHIMERA_HOMO, DUAL, network)
+    assert len(rounds.warm_up(2)) == 4
+    for index in range(4):
+        rounds.run(index)
     prompts = [body["prompt"] for _, _, body in network.log]
     assert len(prompts) == 2 * 2 + 4 * 4
     assert len({tuple(prompt.split()[:8]) for prompt in prompts}) == len(prompts)
@@ -160,6 +167,17 @@ def test_a_conversation_is_a_chat_with_a_fixed_history() -> None:
 
 
 def test_a_failing_agent_ends_the_round() -> None:
-    """One dead instance: the other agent is cancelled and the error is the dead one's."""
+    """One dead instance: the error is the dead one's."""
     with pytest.raises(MeasurementError, match=r"instance b .*down"):
         one_round(CHIMERA_HOMO, DUAL, Network(fail_on="b"), index=2)
+
+
+def test_a_round_records_what_the_client_cost() -> None:
+    """Time in which the client had to act, its lag, its CPU time and the source of its arrival times."""
+    result = one_round(CONVERSATION, DUAL, Network(gap=10))
+    solo = result.solo[0]
+    sent = [request.sent_ns for request in solo.requests]
+    done = [request.done_ns for request in solo.requests]
+    assert solo.client_ns == (sent[0] - solo.start_ns) + (sent[1] - done[0]) + (sent[2] - done[1]) == 33
+    assert solo.lag_ns == 3
+    assert (result.timing_source, result.client_cpu_ns) == ("kernel", 7)

@@ -1,37 +1,18 @@
-"""The timed path against a real socket server that follows a script."""
+"""The timed path: what a request looks like, and how a connection takes its answer."""
 
-import asyncio
-import itertools
 import socket
-from collections.abc import Awaitable, Callable
+import ssl
+import subprocess
+import threading
+from pathlib import Path
 
 import pytest
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure import wire
-from pytest_llmperf.measure.wire import Exchange, exchange, prepare
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def run(handler: Handler, *, timeout_s: float = 30, clock: Callable[[], int] | None = None) -> Exchange:
-    """One exchange with a server that does `handler` for its one connection."""
-
-    async def main() -> Exchange:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                await handler(reader, writer)
-            finally:
-                writer.close()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            request = prepare(f"http://127.0.0.1:{port}", "/api/generate", b"{}", label="agent a")
-            ticks = itertools.count(1).__next__
-            return await exchange(request, timeout_s=timeout_s, clock=clock or ticks)
-
-    return asyncio.run(main())
+from pytest_llmperf.measure.arrival import READ
+from pytest_llmperf.measure.runtimes.threads import ThreadsRuntime
+from pytest_llmperf.measure.wire import Connection, expected_source, prepare
 
 
 def test_the_request_is_what_a_server_expects() -> None:
@@ -58,69 +39,167 @@ def test_no_http_address_is_refused() -> None:
         prepare("ftp://h", "/x", b"", label="x")
 
 
-def test_pieces_are_stamped_as_they_are_read() -> None:
-    """The send is stamped first, then each read, in order; the connection's end is the answer's end."""
+class Line:
+    """Stands for a socket: what a script says happens at each call."""
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
-        writer.write(b"one")
-        await writer.drain()
+    def __init__(self, *answers: object) -> None:
+        self._answers = list(answers)
+        self.sent: list[bytes] = []
 
-    result = run(handler)
-    assert result.sent_ns == 1
-    assert [stamp for stamp, _ in result.pieces] == list(range(2, 2 + len(result.pieces)))
-    assert b"".join(data for _, data in result.pieces) == b"one"
+    def send(self, data: memoryview) -> int:
+        step = self._answers.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        assert isinstance(step, int)
+        self.sent.append(bytes(data[:step]))
+        return step
 
-
-def test_a_stall_is_an_error_that_keeps_what_came() -> None:
-    """A server that stops in mid-answer runs into the limit of time."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
-        writer.write(b"half")
-        await writer.drain()
-        await reader.read()  # until the client gives up
-
-    with pytest.raises(MeasurementError, match=r"no complete answer within 0\.3 s after 4 bytes") as caught:
-        run(handler, timeout_s=0.3)
-    assert caught.value.received == b"half"
+    def receive(self, size: int, room: int) -> tuple[bytes, list[object], int, None]:
+        step = self._answers.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        assert isinstance(step, bytes)
+        return step, [], 0, None
 
 
-def test_a_reset_is_an_error_that_names_the_server() -> None:
+def connection_on(
+    line: Line, *, timeout_s: float = 1, blocking: bool = False, ticks: list[int] | None = None
+) -> Connection:
+    """A connection whose socket is scripted, by a clock that gives these moments."""
+    clock = iter(ticks) if ticks else iter(range(1, 1000))
+    connection = Connection(prepare("http://h", "/x", b"", label="agent a"), timeout_s=timeout_s, clock=clock.__next__)
+    connection._send, connection._recvmsg, connection._blocking = line.send, line.receive, blocking
+    return connection
+
+
+def use(connection: Connection, reads: int = 1) -> None:
+    """Sends, and takes so many reads."""
+    connection.send()
+    for _ in range(reads):
+        connection.receive()
+
+
+def test_the_send_is_stamped_before_the_last_bytes_are_handed_over() -> None:
+    """A full buffer means: not yet; what was sent before it is not sent again."""
+    line = Line(10, BlockingIOError(), 1000)
+    connection = connection_on(line, ticks=[0, 100, 200, 300])
+    assert not connection.send()
+    assert connection.send()
+    assert connection.exchange(0, 0).sent_ns == 300
+    assert b"".join(line.sent) == connection.request.payload
+
+
+def test_reads_are_stamped_after_them() -> None:
+    """Nothing yet, then bytes, then the end; without the kernel's time the read counts."""
+    connection = connection_on(Line(1000, BlockingIOError(), b"one", b""), ticks=[0, 1, 50, 60])
+    connection.send()
+    assert not connection.receive()
+    assert not connection.receive()
+    assert connection.receive()
+    exchange = connection.exchange(0, 0)
+    assert exchange.pieces == ((50, 50, b"one"),)
+    assert exchange.source == READ
+
+
+def test_a_trickle_beyond_the_time_is_an_error() -> None:
+    """Each read in time, the answer as a whole not."""
+    connection = connection_on(Line(1000, b"a", b"b"), timeout_s=1, ticks=[0, 0, 10, 1_000_000_001])
+    connection.send()
+    assert not connection.receive()
+    with pytest.raises(MeasurementError, match=r"no complete answer within 1 s after 2 bytes") as caught:
+        connection.receive()
+    assert caught.value.received == b"ab"
+
+
+@pytest.mark.parametrize("step", ["send", "receive"])
+def test_a_blocking_socket_that_gives_up_is_an_error(step: str) -> None:
+    """The system's own timeout ends a blocking call with nothing done."""
+    line = Line(BlockingIOError()) if step == "send" else Line(1000, BlockingIOError())
+    connection = connection_on(line, blocking=True)
+    with pytest.raises(MeasurementError, match="no complete answer"):
+        use(connection)
+
+
+@pytest.mark.parametrize("step", ["send", "receive"])
+def test_a_reset_is_an_error_that_names_the_server(step: str) -> None:
     """A connection that the server resets is named, with the command that looks at it."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        writer.transport.abort()
-
-    with pytest.raises(MeasurementError, match=r"the connection failed .*(?s:.)*curl http://127.0.0.1:"):
-        run(handler)
+    line = Line(ConnectionResetError("reset")) if step == "send" else Line(1000, ConnectionResetError("reset"))
+    connection = connection_on(line)
+    with pytest.raises(MeasurementError, match=r"the connection failed .*(?s:.)*curl http://h:80"):
+        use(connection)
 
 
-def test_a_refused_connection_is_an_error() -> None:
-    """A port on which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    request = prepare(f"http://127.0.0.1:{port}", "/x", b"", label="agent a")
-    with pytest.raises(MeasurementError, match="agent a: the connection failed"):
-        asyncio.run(exchange(request, timeout_s=5))
-
-
-def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer beyond the limit of memory ends in an error."""
+@pytest.mark.parametrize("size", [1, 4096])
+def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """An answer beyond the limit of memory is an error, in large pieces as in single bytes."""
     monkeypatch.setattr(wire, "MAX_ANSWER_BYTES", 10_000)
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
-        while not writer.is_closing():
-            writer.write(b"x" * 4096)
-            try:
-                await writer.drain()
-            except ConnectionError:
-                return
-
+    connection = connection_on(Line(1000, *[b"x" * size] * 30))
     with pytest.raises(MeasurementError, match="does not end"):
-        run(handler)
+        use(connection, reads=30)
+
+
+def test_an_unused_connection_can_be_given_up() -> None:
+    """Also before it was opened."""
+    connection = Connection(prepare("http://h", "/x", b"", label="x"), timeout_s=1)
+    connection.abort()
+    connection.close()
+
+
+def test_the_source_is_known_before_anything_is_timed() -> None:
+    """TLS hides when bytes arrived; otherwise the system decides."""
+    assert expected_source("https://h") == READ
+    with socket.socket() as probe:
+        assert (expected_source("http://h") == "kernel") == wire.ask_for_kernel_time(probe)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost and its key, made by openssl."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+def serve_tls(certificate: tuple[Path, Path], answer: bytes) -> tuple[int, threading.Thread]:
+    """One TLS connection with one answer."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener:
+            sock, _ = listener.accept()
+            try:
+                with context.wrap_socket(sock, server_side=True) as tls:
+                    tls.recv(4096)
+                    tls.sendall(answer)
+            except OSError:
+                pass  # a client that does not trust us
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return listener.getsockname()[1], thread
+
+
+def test_tls_is_spoken_and_timed_by_reads(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer arrives whole, also beyond one TLS record, and its times are those of the reads."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    answer = b"x" * 50_000
+    port, thread = serve_tls(certificate, answer)
+    request = prepare(f"https://localhost:{port}", "/x", b"{}", label="a")
+    (exchange,) = ThreadsRuntime().run([[request]], timeout_s=30).exchanges[0]
+    thread.join()
+    assert b"".join(piece.data for piece in exchange.pieces) == answer
+    assert exchange.source == READ
+
+
+def test_an_untrusted_certificate_is_an_error(certificate: tuple[Path, Path]) -> None:
+    """The message says what is wrong with it."""
+    port, thread = serve_tls(certificate, b"")
+    request = prepare(f"https://localhost:{port}", "/x", b"{}", label="agent a")
+    with pytest.raises(MeasurementError, match=r"agent a: the connection failed .*certificate"):
+        ThreadsRuntime().run([[request]], timeout_s=30)
+    thread.join()

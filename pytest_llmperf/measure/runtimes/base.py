@@ -1,0 +1,128 @@
+"""What every runtime is: it performs one part of a round, all clients from one barrier on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_llmperf.measure.arrival import Clock, wall_offset_ns
+from pytest_llmperf.measure.wire import Connection, Exchange, Request
+
+Clients = Sequence[Sequence[Request]]
+"""The requests of each client; a client sends its own one after the other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of a round, as it happened on the wire.
+
+    Attributes:
+        start_ns: the moment the barrier opened.
+        exchanges: of each client, in the order sent.
+        cpu_ns: CPU time of the processes that did it, while they did it.
+    """
+
+    start_ns: int
+    exchanges: tuple[tuple[Exchange, ...], ...]
+    cpu_ns: int
+
+
+class Runtime(Protocol):
+    """A way to run several clients at once.
+
+    Attributes:
+        name: as in `--llmperf-runtime`.
+    """
+
+    name: str
+
+    def run(self, clients: Clients, *, timeout_s: float) -> Part:
+        """Opens the first connection of each client, then the barrier, and returns when all have their answers.
+
+        Raises:
+            MeasurementError: a request failed; the others were given up.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends what the runtime keeps between parts; idempotent."""
+        ...
+
+
+_SPIN_NS = 300_000  # a sleep may end late by about so much
+
+
+class Start:
+    """The first connections of a part, open and not yet used; then the barrier; at last, what came of it.
+
+    The caller's own thread sends the first request of every client, one right after the other: no client has to be
+    woken first, so that all start within microseconds.
+
+    Args:
+        clients: see Clients.
+        timeout_s: most seconds for one request.
+        blocking: of the sockets.
+        clock: monotonic nanoseconds.
+    """
+
+    def __init__(self, clients: Clients, *, timeout_s: float, blocking: bool, clock: Clock = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._before_ns = wall_offset_ns()
+        self.connections: list[list[Connection]] = []
+        try:
+            for requests in clients:
+                self.connections.append([Connection(one, timeout_s=timeout_s, clock=clock) for one in requests])
+                self.connections[-1][0].open(blocking=blocking)
+        except BaseException:
+            self.close()
+            raise
+        self._cpu_ns = 0
+        self.start_ns = 0
+
+    def barrier(self, at_ns: int = 0) -> None:
+        """The clock starts, now or at a moment of the monotonic clock, and every client's first request leaves."""
+        while (rest_ns := at_ns - self._clock()) > 0:
+            if rest_ns > _SPIN_NS:
+                time.sleep((rest_ns - _SPIN_NS) / 1e9)
+        self._cpu_ns = time.process_time_ns()
+        self.start_ns = at_ns or self._clock()
+        for first, *_ in self.connections:
+            first.send()
+
+    def finish(self, client: int, *, given_up: Callable[[], bool] = lambda: False) -> None:
+        """One client's whole work on blocking sockets; returns early where `given_up` says so."""
+        for position, connection in enumerate(self.connections[client]):
+            if position:
+                connection.open(blocking=True)
+            if given_up():
+                return
+            connection.send()
+            while not connection.receive():
+                pass
+            connection.close()
+
+    def part(self) -> Part:
+        """What came of it, once every client has its answers."""
+        cpu_ns, after_ns = time.process_time_ns() - self._cpu_ns, wall_offset_ns()
+        return Part(
+            start_ns=self.start_ns,
+            exchanges=tuple(
+                tuple(connection.exchange(self._before_ns, after_ns) for connection in client)
+                for client in self.connections
+            ),
+            cpu_ns=cpu_ns,
+        )
+
+    def abort(self) -> None:
+        """Gives up every connection; who waits on one is woken."""
+        for client in self.connections:
+            for connection in client:
+                connection.abort()
+
+    def close(self) -> None:
+        """Gives every socket back."""
+        for client in self.connections:
+            for connection in client:
+                connection.close()

@@ -1,0 +1,35 @@
+"""A runtime by its name."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pytest_llmperf.errors import MissingExtraError
+from pytest_llmperf.measure.runtimes.base import Runtime
+
+
+def runtime_of(name: str) -> Runtime:
+    """The runtime of that name, one of `model.RUNTIMES`.
+
+    Raises:
+        MissingExtraError: `uvloop` is not installed.
+    """
+    if name == "threads":
+        from pytest_llmperf.measure.runtimes.threads import ThreadsRuntime  # noqa: PLC0415 - only the one in use
+
+        return ThreadsRuntime()
+    if name == "processes":
+        from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime  # noqa: PLC0415 - as above
+
+        return ProcessesRuntime()
+    from pytest_llmperf.measure.runtimes.loop import LoopRuntime  # noqa: PLC0415 - as above
+
+    if name == "asyncio":
+        return LoopRuntime(name, asyncio.new_event_loop)
+    try:
+        import uvloop  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise MissingExtraError(
+            "the runtime uvloop needs uvloop, which this Python does not have", next_step="pip install uvloop"
+        ) from error
+    return LoopRuntime("uvloop", uvloop.new_event_loop)

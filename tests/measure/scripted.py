@@ -1,0 +1,50 @@
+"""A real socket server that follows a script, for tests of the timed path."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pytest_llmperf.measure.wire import Request, prepare
+
+Handler = Callable[[socket.socket], None]
+
+
+@contextmanager
+def serving(handler: Handler) -> Iterator[str]:
+    """Does `handler` for each connection, in a thread of its own, once its request has come; the address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def one(sock: socket.socket) -> None:
+        with sock:
+            received = b""
+            try:
+                while not received.endswith(b"{}"):
+                    received += sock.recv(4096) or b"{}"
+                handler(sock)
+            except OSError:
+                pass
+
+    def accept() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=one, args=(sock,)))
+            threads[-1].start()
+
+    threads.append(threading.Thread(target=accept))
+    threads[0].start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in threads:
+            thread.join()
+
+
+def request_to(url: str, label: str = "agent a") -> Request:
+    return prepare(url, "/api/generate", b"{}", label=label)
