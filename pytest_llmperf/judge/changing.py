@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
@@ -116,7 +118,15 @@ def _joined(entries: Iterable[Stored], *, ordered: bool = True) -> tuple[Stored,
         if key in joined:
             sessions = (*joined[key].session, *entry.session)
             entry = replace(  # noqa: PLW2901 - the joined one takes its place
-                entry, session=tuple(sorted(sessions, key=lambda one: one.saved_at)) if ordered else sessions
+                entry, session=tuple(sorted(sessions, key=_time_s)) if ordered else sessions
             )
         joined[key] = entry
     return tuple(joined.values())
+
+
+def _time_s(session: StoredSession) -> float:
+    """When a session was measured, whatever zone it is written in; what is no time comes first."""
+    try:
+        return datetime.fromisoformat(session.saved_at).timestamp()
+    except (ValueError, OverflowError):
+        return -math.inf

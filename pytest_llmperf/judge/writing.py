@@ -40,7 +40,7 @@ def rewrite(path: Path, change: Callable[[], str]) -> None:
         _make_folder(path.parent)
         with _locked(path):
             _replace(path, change())
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter from a file system that knows no locks
         raise BaselineError(
             f"baseline {path} could not be saved: {error}; what was there before is unchanged",
             next_step="make room or check the permissions of the folder, then save again",
