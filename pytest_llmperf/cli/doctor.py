@@ -115,4 +115,4 @@ def _limits(baseline: Baseline) -> str:
 
 
 def _one_line(error: LlmperfError) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).replace("\n  next:", "; next:").split())
