@@ -73,6 +73,7 @@ def _block(one: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
         for verdict in one.verdicts
         if verdict.outcome is not Outcome.PASS
     ]
+    lines += [f"  {metric}: {candidate.name} holds no comparable rounds of it" for metric in one.lacking]
     differing = differences_of(standard.name, one.old.session[-1].manifest, one.new.session[-1].manifest, whole=True)
     if differing:
         lines.append(f"  newest sessions differ in {'; '.join(map(str, differing))}")

@@ -12,7 +12,7 @@ from pytest_llmperf.judge.stored import Key, is_like
 from pytest_llmperf.model import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pytest_llmperf.model import Baseline, Stored, StoredSession, Verdict
 
@@ -25,13 +25,15 @@ class Compared:
         key: of the measurement.
         old: what the standard holds.
         new: what is judged by it.
-        verdicts: one a metric.
+        verdicts: one a metric that both hold.
+        lacking: metrics of the standard that the candidate has no comparable rounds of.
     """
 
     key: Key
     old: Stored
     new: Stored
     verdicts: tuple[Verdict, ...]
+    lacking: tuple[str, ...] = ()
 
 
 def compare_stored(
@@ -60,7 +62,7 @@ def compare_stored(
     """
     theirs = {_key(entry): entry for entry in candidate.stored}
     return tuple(
-        Compared(key=key, old=old, new=theirs[key], verdicts=tuple(_verdicts(standard, theirs[key], settings, metrics)))
+        _compared(standard, key, old, theirs[key], settings=settings, metrics=metrics)
         for old in standard.stored
         if (key := _key(old)) in theirs
     )
@@ -76,15 +78,19 @@ def _key(entry: Stored) -> Key:
     return Key(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload)
 
 
-def _verdicts(
-    standard: Baseline, new: Stored, settings: Settings | None, metrics: tuple[str, ...]
-) -> Iterator[Verdict]:
-    """One verdict a metric that both hold."""
+def _compared(
+    standard: Baseline, key: Key, old: Stored, new: Stored, *, settings: Settings | None, metrics: tuple[str, ...]
+) -> Compared:
+    """One measurement, judged."""
     facts = new.session[-1].manifest
-    for gate in compare_gates(standard, key=_key(new), facts=facts, settings=settings, metrics=metrics):
+    verdicts, lacking = [], []
+    for gate in compare_gates(standard, key=key, facts=facts, settings=settings, metrics=metrics):
         values = _rounds([one for one in new.session if is_like(one, facts, gate.metric)], gate.metric)
         if values:
-            yield decide(gate, values, looks=1)
+            verdicts.append(decide(gate, values, looks=1))
+        else:
+            lacking.append(gate.metric)
+    return Compared(key=key, old=old, new=new, verdicts=tuple(verdicts), lacking=tuple(lacking))
 
 
 def _rounds(sessions: Sequence[StoredSession], metric: str) -> tuple[float, ...]:

@@ -124,6 +124,18 @@ def test_compare_what_cannot_be_compared(folder: Path, capsys: pytest.CaptureFix
     assert "1 pass, 1 not comparable of 2 metrics" in capsys.readouterr().out
 
 
+def test_compare_names_metrics_that_only_one_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A metric that the candidate lacks is no silent pass, and alone nothing that could be compared."""
+    old = session(95)
+    saved(folder, "old", old)
+    saved(folder, "new", replace(old, rounds={"efficiency_pct": old.rounds["efficiency_pct"]}))
+    assert main(["compare", "old", "new"]) == 0
+    assert "system_tok_s: new holds no comparable rounds of it" in capsys.readouterr().out
+    assert main(["compare", "old", "new", "--metric", "system_tok_s"]) == 2
+    assert main(["compare", "new", "old", "--metric", "system_tok_s"]) == 2
+    assert "baseline new holds none of system_tok_s" in capsys.readouterr().err
+
+
 def test_compare_of_an_undecided_metric_follows_the_policy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Undecided: no failure while the standard is young, one after; as pytest does it."""
     for number in range(4):
