@@ -11,7 +11,8 @@ def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) ->
     """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`.
 
     The settings rule over what a marker demands. What `--llmperf-compare` adds by itself only warns where it is of
-    another machine, as long as it could decide something; a comparison that compares nothing follows the settings.
+    another machine, as long as it compares something (which, undecided, has a policy of its own); a comparison that
+    compares nothing follows the settings.
 
     Args:
         verdict: to act on.
@@ -25,7 +26,7 @@ def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) ->
     if verdict.outcome is not Outcome.NOT_COMPARABLE:
         return "fail"
     added = {one.outcome for one in verdicts if not one.gate.demanded}
-    if not verdict.gate.demanded and not added.isdisjoint((Outcome.PASS, Outcome.FAIL)):
+    if not verdict.gate.demanded and not added.isdisjoint((Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)):
         return "warn"
     return settings.on_mismatch
 

@@ -63,14 +63,18 @@ def test_an_inconclusive_regression_gate_warns_while_its_baseline_is_young(*, de
 
 
 def test_another_machine_follows_its_own_setting() -> None:
-    """What --llmperf-compare adds by itself only warns, as long as it could decide something."""
+    """What --llmperf-compare adds by itself only warns, as long as it compares something."""
     away, added = (verdict(Outcome.NOT_COMPARABLE, sessions=4, demanded=demanded) for demanded in (True, False))
-    decided = verdict(Outcome.PASS, sessions=4, demanded=False)
+    decided, undecided = (
+        verdict(outcome, sessions=4, demanded=False) for outcome in (Outcome.PASS, Outcome.INCONCLUSIVE)
+    )
     for setting in ("fail", "warn", "skip"):
         assert act(away, on_mismatch=setting) == setting
         assert act(away, decided, on_mismatch=setting) == setting
         assert act(added, on_mismatch=setting) == setting
         assert act(added, decided, on_mismatch=setting) == "warn"
+        assert act(added, undecided, on_mismatch=setting) == "warn"
+        assert act(added, verdict(Outcome.INVALID, demanded=False), on_mismatch=setting) == setting
         assert act(added, verdict(Outcome.PASS), on_mismatch=setting) == setting
 
 
