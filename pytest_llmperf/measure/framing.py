@@ -72,10 +72,10 @@ def unframe(exchange: Exchange) -> Body:
         connection.receive_data(b"")
         _take(connection, data)
         cut = False
-    except (h11.RemoteProtocolError, ValueError) as error:  # ValueError: lengths of thousands of digits, old h11
+    except h11.RemoteProtocolError as error:
         ends.append(len(data))
         near = fed - len(connection.trailing_data[0])
-        fault = f"the answer is torn or no HTTP, near byte {near} of {fed} ({shown(str(error))})"
+        fault = f"the answer is torn or no HTTP, near byte {near} ({shown(str(error))})"
     if head is None:
         raise failure(exchange, fault or f"no final HTTP response in {fed} bytes", "look at the server's log")
     if head.status_code != 200:

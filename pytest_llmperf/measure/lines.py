@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
 _IGNORED = (b"event", b"id", b"retry", b"")  # fields that say nothing to us; a comment is a field without a name
 
 
@@ -39,12 +41,13 @@ def json_lines(data: bytes, *, whole: bool) -> Iterator[Line]:
         data: the body.
         whole: whether it is whole, so that a last line without a line end counts.
     """
-    start = 0
-    parts = data.split(b"\n")
-    for number, part in enumerate(parts, 1):
-        last = number == len(parts)
-        end = start + len(part) + (not last)
-        if part.strip() and (whole or not last):
+    number = start = 0
+    while start < len(data):
+        number += 1
+        found = data.find(b"\n", start)
+        stop, end = (found, found + 1) if found >= 0 else (len(data), len(data))
+        part = data[start:stop]
+        if part.strip() and (whole or found >= 0):
             yield Line(number, start, end, part)
         start = end
 
@@ -64,25 +67,22 @@ def events(data: bytes, *, whole: bool) -> Iterator[Line]:
         LineError: a line is none of the standard's fields.
     """
     held: list[bytes] = []
-    end = first = at = 0
-    for number, raw in enumerate(data.splitlines(keepends=True), 1):
-        start, end = end, end + len(raw)
-        line = raw.rstrip(b"\r\n")
+    first = at = 0
+    for number, found in enumerate(_LINE.finditer(data), 1):
+        start, line, ended = found.start(), found[1], bool(found[2])
         if number == 1:
             line = line.removeprefix(_BOM)
-        if not line:
+        if not line and ended:
             if any(held):
-                yield Line(first, at, end, b"\n".join(held))
+                yield Line(first, at, found.end(), b"\n".join(held))
             held = []
-            continue
-        if not whole and end == len(data) and raw[-1:] not in b"\r\n":
-            return
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            if not held:
-                first, at = number, start
-            held.append(value.removeprefix(b" "))
-        elif name not in _IGNORED:
-            raise LineError(number, start, f"no line of an event stream: {line[:80]!r}")
+        elif ended or whole:
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                if not held:
+                    first, at = number, start
+                held.append(value.removeprefix(b" "))
+            elif name not in _IGNORED:
+                raise LineError(number, start, f"no line of an event stream: {line[:80]!r}")
     if whole and any(held):
-        yield Line(first, at, end, b"\n".join(held))
+        yield Line(first, at, len(data), b"\n".join(held))

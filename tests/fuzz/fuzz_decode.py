@@ -14,9 +14,11 @@ import importlib.util
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from pytest_llmperf.errors import MeasurementError
@@ -145,26 +147,31 @@ def run(
 
 
 def run_atheris(total_bytes: int) -> None:
-    """Bytes from libFuzzer; leaves the process itself, as atheris does."""
+    """Bytes from libFuzzer, which starts from valid answers; leaves the process itself, as atheris does."""
     import atheris
 
+    kinds = ("application/x-ndjson", "text/event-stream", "application/json", "")
+    corpus = tempfile.TemporaryDirectory(prefix="llmperf-fuzz-")
+    for index in range(300):
+        made = streams.body(Random(index))
+        (Path(corpus.name) / str(index)).write_bytes(bytes([kinds.index(made.kind), index % 256]) + made.data)
     results: Counter[str] = Counter()
     done_bytes = 0
 
     def one(data: bytes) -> None:
         nonlocal done_bytes
-        rng = Random(data[:4])
-        kind = ("application/x-ndjson", "text/event-stream", "application/json", "")[rng.randrange(4)]
-        raw = data[4:] if rng.random() < 0.3 else streams.framed(rng, kind, data[4:])[0]
+        rng = Random(data[:2])  # the first byte says how, the second how it is cut, the others are the body
+        raw = streams.framed(rng, kinds[data[0] % 4], data[2:])[0] if data and data[0] < 128 else data[2:]
         result, _ = check(streams.pieces_of(rng, raw))
         results[result] += 1
         done_bytes += len(raw)
         if done_bytes >= total_bytes:
-            print(f"{sum(results.values())} streams, {done_bytes} bytes: {dict(results)}; 0 faults", flush=True)
+            print(f"{results.total()} streams, {done_bytes} bytes: {dict(results)}; 0 faults", flush=True)
+            corpus.cleanup()
             os._exit(0)
 
     atheris.instrument_all()
-    atheris.Setup([sys.argv[0], "-max_len=2000", "-timeout=30", "-seed=1"], one)
+    atheris.Setup([sys.argv[0], "-max_len=4000", "-len_control=0", "-timeout=30", "-seed=1", corpus.name], one)
     atheris.Fuzz()
 
 
