@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -12,13 +13,19 @@ from tests.fuzz.reference import Answer, answer_of, owners_of, whole_text
 
 WORDS = (" tok", "a", "é", "😀", "\u2028", "\n", '"', "\\", "\x7f", "data: x\n\n", "[DONE]", " ", "\ud83d", "\ude00")
 SPICE = (
-    *(b"NaN", b"-Infinity", b"1e999", b"-1", b"true", b"null", b"9" * 5000, b"9" * 30, b"[" * 3000, b'{"a":' * 2000),
+    *(b"NaN", b"-Infinity", b"1e999", b"-1", b"true", b"null", b"9" * 5000, b"9" * 30, b"[" * 1500, b'{"a":' * 1500),
     *(b"\r", b"\n", b"\r\n", b"\n\n", b"data:", b"data: [DONE]\n\n", b": ping\n\n", b"\xef\xbb\xbf", b"\xed\xa0\x80"),
     *(b"\xff", b"\x00", b"0\r\n\r\n", b"5;x=y\r\n", b"ffffffffffffffff\r\n", b"-5\r\n", b'"\\ud800"', b'"error":"x",'),
     *(b'"done":true,', b'"eval_count":7,', b'{"done":true}\n', b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\n"),
     *(b"Content-Encoding: gzip\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"X: y\r\n z\r\n"),
     *(b'"usage":{"completion_tokens":9},', b'"tool_calls":[{}],', b"event: error\n", b'{"error":{"message":"e"}}\n'),
 )
+ODD_VALUES = (
+    *(b"true", b"false", b"null", b"NaN", b"Infinity", b"1e999", b"3.0", b"-1", b"7", b"9" * 30, b"9" * 5000, b"-0"),
+    *(b'"x"', b'""', b'"\\udc00"', b'"\xff"', b'"\xed\xa0\x80"', b"{}", b'{"a":1}', b"[]", b'["x"]', b"[{}]"),
+    *(b"[" * 1500 + b"]" * 1500, b'{"a":' * 1500 + b"1" + b"}" * 1500, b'1,"done":true', b'1,"eval_count":8'),
+)
+_TOKEN = re.compile(rb'(-?[0-9]+|true|false|null|"[^"\\]*"|\{\}|\[\])(?!\s*:)')
 
 
 @dataclass
@@ -78,12 +85,12 @@ def truth_of(one: Body, places: list[int], pieces: list[bytes]) -> Answer:
 
 
 def damaged(rng: Random, data: bytes) -> bytes:
-    """One to four random changes."""
+    """One to four random changes, mostly one."""
     changed = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.choice((1, 1, 2, 4))):
         start = rng.randrange(len(changed) + 1)
         stop = min(len(changed), start + rng.choice((0, 1, 1, 2, 10, 100)))
-        way = rng.randrange(6)
+        way = rng.randrange(8)
         if way == 0 and stop > start:
             changed[start] ^= 1 << rng.randrange(8)
         elif way == 1:
@@ -94,6 +101,12 @@ def damaged(rng: Random, data: bytes) -> bytes:
             changed[start:start] = changed[start:stop] * rng.randint(1, 3)
         elif way == 4:
             changed[start:stop] = rng.randbytes(stop - start)
+        elif way == 5:
+            tokens = [found.span() for found in _TOKEN.finditer(changed)]
+            first, last = rng.choice(tokens if rng.random() < 0.5 else tokens[-6:]) if tokens else (start, stop)
+            changed[first:last] = rng.choice(ODD_VALUES)
+        elif way == 6:
+            changed += rng.choice((rng.choice(SPICE), changed[start:stop], changed[changed.rfind(b"\n", 0, -3) + 1 :]))
         elif rng.random() < 0.3:
             del changed[start:]
     return bytes(changed)
