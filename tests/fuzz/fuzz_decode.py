@@ -99,12 +99,13 @@ def check(
 def stream_of(seed: int, index: int) -> tuple[str, list[bytes], Answer | None]:
     """The stream of this number: what was done to it, its pieces, and the truth where it is whole."""
     rng = Random(f"{seed}:{index}")
-    way = rng.choice(("valid", "valid", "body", "body", "raw", "raw", "both", "noise"))
+    way = rng.choice(("valid", "valid", "body", "body", "value", "value", "raw", "raw", "both", "noise"))
     if way == "noise":
         prefix = rng.choice((b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nContent-Type: text/"))
         return way, streams.pieces_of(rng, prefix + rng.randbytes(rng.randrange(3000))), None
     made = streams.body(rng)
-    data = streams.damaged(rng, made.data) if way in ("body", "both") else made.data
+    damage = {"body": streams.damaged, "both": streams.damaged, "value": streams.swapped}.get(way)
+    data = damage(rng, made.data) if damage else made.data
     raw, places = streams.framed(rng, made.kind, data)
     if way in ("raw", "both"):
         raw = streams.damaged(rng, raw)
