@@ -1,7 +1,7 @@
 # make perf   set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
 # make test   set everything up and check the project itself: ruff, mypy, tests with branch coverage
 # make fuzz   ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
-# make bench  what having the plugin installed costs a pytest run that does not use it
+# make bench  what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -36,8 +36,10 @@ fuzz: .venv/dev
 	@$(BIN)/python -m tests.fuzz.fuzz_decode --bytes $(BYTES) $(ARGS)
 
 bench: .venv/dev
-	@echo "== what the plugin costs a pytest run that does not use it (some minutes)"
-	@$(BIN)/python benchmarks/unused_cost.py
+	@echo "== what the stopwatch costs and how exact it is (some minutes)"
+	@$(BIN)/python -m benchmarks.stopwatch $(ARGS); code=$$?; \
+	echo "== what the plugin costs a pytest run that does not use it (some minutes)"; \
+	$(BIN)/python benchmarks/unused_cost.py && exit $$code
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }

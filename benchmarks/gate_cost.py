@@ -1,6 +1,6 @@
 """What a gate costs besides its rounds, where the servers run already: time and memory of a whole pytest run.
 
-    python benchmarks/gate_cost.py
+    python -m benchmarks.gate_cost
 
 Two scripted servers are started first; then `pytest` with one gated test attaches to them. The fixed cost is the wall
 time of that process minus the time from the first request of the first round to the end of the last one: pytest's own
@@ -16,14 +16,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks import peers
+from benchmarks.rows import Row, show
 from pytest_llmperf.servers.process import start_own
-
-try:
-    from benchmarks import peers
-    from benchmarks.rows import Row, show
-except ImportError:  # run as a script
-    import peers  # type: ignore[no-redef]
-    from rows import Row, show  # type: ignore[no-redef]
 
 TEST = """
 import pytest

@@ -1,7 +1,7 @@
 """The load testers that we are compared with where they are installed: `aiperf` and `guidellm`, found on PATH.
 
-Each streams 16 answers at once from a paced server with a TTFT of 50 ms. They are asked for nothing else, so that what is
-left of their wall time is their fixed cost.
+Each streams 16 answers at once from a paced server with a TTFT of 50 ms. They are asked for nothing else, so that what
+is left of their wall time is their fixed cost.
 """
 
 from __future__ import annotations
@@ -15,12 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.rows import Row
 from pytest_llmperf.measure.calibrate import paced_server
-
-try:
-    from benchmarks.rows import Row
-except ImportError:  # run as a script
-    from rows import Row  # type: ignore[no-redef]
 
 AGENTS, TOK_S, TOKENS, TTFT_MS = 16, 115, 115, 50.0
 

@@ -1,9 +1,9 @@
 """How little the stopwatch disturbs, and how exact it is: a row a figure; exit code 1 where one falls short.
 
-    python benchmarks/stopwatch.py [--repetitions 5] [--only cpu|arrival|efficiency|tap|gate]
+    python -m benchmarks.stopwatch [--repetitions 5] [--only cpu|arrival|efficiency|tap|gate]
 
-Everything is timed against a paced server that writes down when each chunk really left (`measure/paced.py`). Clients that
-are compared run in turn in the same process against the same server; figures are medians over the repetitions.
+Everything is timed against a paced server that writes down when each chunk really left (`measure/paced.py`). Clients
+that are compared run in turn in the same process against the same server. Figures are medians over the repetitions.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_llmperf.measure.calibrate import arrivals_of, paced_server, truths
+from benchmarks import clients, gate_cost, tap_cost
+from benchmarks.rows import Row, show
+from pytest_llmperf.measure.calibrate import Truth, arrivals_of, paced_server, truths
 from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
 from pytest_llmperf.measure.runtimes.loop import LoopRuntime
 from pytest_llmperf.measure.wire import prepare
 from pytest_llmperf.model import RUNTIMES
 
-try:
-    from benchmarks import clients, gate_cost, tap_cost
-    from benchmarks.rows import Row, show
-except ImportError:  # run as a script
-    import clients  # type: ignore[no-redef]
-    import gate_cost  # type: ignore[no-redef]
-    import tap_cost  # type: ignore[no-redef]
-    from rows import Row, show  # type: ignore[no-redef]
-
 TTFT_MS = 50.0
+
+CPU_LOADS = ((2, 115, 230), (2, 1000, 2000))
+EFFICIENCY_LOADS = ((2, 115, 230, 99.95), (2, 1000, 2000, 99.95), (16, 1000, 1000, 99.8))
+BLOCKED_LOAD, MANY_LOAD = (16, 115, 115, 0.2), (64, 250, 250, 0.5)
+"""Agents, tok/s of each, tokens of each; then the limit of the figure: efficiency in percent, error in ms."""
 
 
 def main() -> int:
@@ -63,7 +61,7 @@ def play(runtime: Runtime, url: str, agents: int) -> Part:
 def cpu_rows(repetitions: int) -> list[Row]:
     """CPU time of one token, ours against theirs, in the same run."""
     rows = []
-    for agents, tok_s, tokens in ((2, 115, 230), (2, 1000, 2000)):
+    for agents, tok_s, tokens in CPU_LOADS:
         runtimes = {name: runtime_of(name) for name in RUNTIMES}
         sides: dict[str, Callable[[str, int], int]] = {
             **{name: lambda url, n, one=one: play(one, url, n).cpu_ns for name, one in runtimes.items()},
@@ -108,24 +106,23 @@ class Errors(NamedTuple):
     merged: float
 
 
-def errors_of(parts: Sequence[tuple[Part, dict]]) -> Errors:
-    """The errors of all tokens of some parts, each with its truth."""
+def errors_of(part: Part, truth: Mapping[int, Truth]) -> Errors:
+    """The errors of all tokens of a part."""
     kernel, read, ttft, merged = [], [], [], 0
-    for part, truth in parts:
-        for (exchange,) in part.exchanges:
-            arrivals, together, number = arrivals_of(exchange)
-            known = truth[number]
-            reads = [piece.read_ns for piece in exchange.pieces for _ in range(piece.data.count(b'"done": '))]
-            kernel += [(at - sent) / 1e6 for at, sent in zip(arrivals, known.sent_ns, strict=True)]
-            read += [(at - sent) / 1e6 for at, sent in zip(reads, known.sent_ns, strict=True)]
-            ttft.append((arrivals[0] - exchange.sent_ns - (known.sent_ns[0] - known.arrived_ns)) / 1e6)
-            merged += together
+    for (exchange,) in part.exchanges:
+        arrivals, together, number = arrivals_of(exchange)
+        known = truth[number]
+        reads = [piece.read_ns for piece in exchange.pieces for _ in range(piece.data.count(b'"done": '))]
+        kernel += [(at - sent) / 1e6 for at, sent in zip(arrivals, known.sent_ns, strict=True)]
+        read += [(at - sent) / 1e6 for at, sent in zip(reads, known.sent_ns, strict=True)]
+        ttft.append((arrivals[0] - exchange.sent_ns - (known.sent_ns[0] - known.arrived_ns)) / 1e6)
+        merged += together
     return Errors(sorted(kernel), sorted(read), sorted(ttft), merged / len(kernel))
 
 
-def p99(ordered: Sequence[float]) -> float:
-    """The 99th percentile of sorted values."""
-    return ordered[int(0.99 * (len(ordered) - 1))]
+def p99(errors: Iterable[Sequence[float]]) -> float:
+    """The median, over the repetitions, of the 99th percentile of their sorted values."""
+    return statistics.median(ordered[int(0.99 * (len(ordered) - 1))] for ordered in errors)
 
 
 def blocked_loop() -> asyncio.AbstractEventLoop:
@@ -143,23 +140,27 @@ def blocked_loop() -> asyncio.AbstractEventLoop:
 def arrival_rows(repetitions: int) -> list[Row]:
     """Errors against the truth, with the client's event loop blocked on purpose, and at many streams."""
     rows = []
-    loads: list[tuple[str, Runtime, int, float, int, float]] = [
-        ("16 x 115 tok/s, loop blocked 5 ms at random", LoopRuntime("asyncio", blocked_loop), 16, 115, 115, 0.2),
-        ("64 x 250 tok/s", runtime_of(RUNTIMES[0]), 64, 250, 250, 0.5),
-    ]
-    for load, runtime, agents, tok_s, tokens, most in loads:
+    blocked, many = LoopRuntime("asyncio", blocked_loop), runtime_of(RUNTIMES[0])
+    for runtime, (agents, tok_s, tokens, most), more in (
+        (blocked, BLOCKED_LOAD, ", loop blocked"),
+        (many, MANY_LOAD, ""),
+    ):
+        load = f"{agents} x {tok_s} tok/s{more}"
         with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:
             play(runtime, url, agents)
             truths(url)
-            parts = [(play(runtime, url, agents), dict(truths(url))) for _ in range(repetitions)]
-        found = errors_of(parts)
-        beside = f"{runtime.name}; read times alone: p99 {p99(found.read):.3f} ms, worst {found.read[-1]:.3f} ms"
+            # the argument on the left is evaluated first: it plays, then the server is asked
+            found = [errors_of(play(runtime, url, agents), truths(url)) for _ in range(repetitions)]
+        reads = [one.read for one in found]
+        beside = (
+            f"{runtime.name}; by the time of the read: p99 {p99(reads):.3f} ms, worst {max(map(max, reads)):.3f} ms"
+        )
         rows += [
-            Row(f"arrival error, {load}, p99", p99(found.kernel), "ms", most=most, beside=beside),
-            Row(f"TTFT error, {load}, p99", p99(found.ttft), "ms", most=most),
-            Row(f"earliest arrival against the truth, {load}", found.kernel[0], "ms", least=0),
-            Row(f"earliest TTFT against the truth, {load}", found.ttft[0], "ms", least=0),
-            Row(f"tokens read together with later ones, {load}", 100 * found.merged, "%"),
+            Row(f"arrival error p99, {load}", p99(one.kernel for one in found), "ms", most=most, beside=beside),
+            Row(f"TTFT error p99, {load}", p99(one.ttft for one in found), "ms", most=most),
+            Row(f"earliest arrival, {load}", min(one.kernel[0] for one in found), "ms", least=0),
+            Row(f"earliest TTFT, {load}", min(one.ttft[0] for one in found), "ms", least=0),
+            Row(f"read with later ones, {load}", 100 * statistics.median(one.merged for one in found), "%"),
         ]
     return rows
 
@@ -167,7 +168,7 @@ def arrival_rows(repetitions: int) -> list[Row]:
 def efficiency_rows(repetitions: int) -> list[Row]:
     """What the harness reads where the truth is 100 %."""
     rows = []
-    for agents, tok_s, tokens, least in ((2, 115, 230, 99.95), (2, 1000, 2000, 99.95), (16, 1000, 1000, 99.8)):
+    for agents, tok_s, tokens, least in EFFICIENCY_LOADS:
         runtime = runtime_of(RUNTIMES[0])
         read, true = [], []
         with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:
