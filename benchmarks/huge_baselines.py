@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.rows import Row, show
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.catalogue import CONTINUOUS
 from pytest_llmperf.model import KEYS, SCHEMA, Baseline, Stored, StoredSession
@@ -58,28 +59,26 @@ def best_s(work: Callable[[], object], times: int) -> float:
     return min(found)
 
 
-def main() -> int:
-    """Measures each shape."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=5, help="loads a shape, the best counts (default: %(default)s)")
-    times = parser.parse_args().times
-    too_slow = 0
-    print("tests  sessions  rounds    MB  load s  bare tomllib s  limit s")
-    for tests, sessions, rounds, limit_s in SHAPES:
+def rows(times: int, shapes: Sequence[tuple[int, int, int, float | None]] = SHAPES) -> list[Row]:
+    """A row a shape."""
+    found = []
+    for tests, sessions, rounds, most_s in shapes:
         with tempfile.TemporaryDirectory() as folder:
             path, baseline = Path(folder) / "huge.toml", baseline_of(tests, sessions, rounds)
             baselines.edit(path, lambda _, made=baseline: made, new=baseline)
             load_s = best_s(lambda file=path: baselines.load(file), times)
             bare_s = best_s(lambda file=path: tomllib.loads(file.read_text("utf-8")), times)
-            size = path.stat().st_size / 1e6
-        slow = limit_s is not None and load_s > limit_s
-        too_slow += slow
-        limit = "-" if limit_s is None else f"{limit_s:g}"
-        print(
-            f"{tests:5}  {sessions:8}  {rounds:6}  {size:4.1f}  {load_s:6.2f}  {bare_s:14.2f}  {limit:>7}"
-            f"{'  TOO SLOW' if slow else ''}"
-        )
-    return 1 if too_slow else 0
+            beside = f"{path.stat().st_size / 1e6:.1f} MB, of which tomllib {bare_s:.2f} s"
+        figure = f"load {tests} tests of {sessions} sessions of {rounds} rounds"
+        found.append(Row(figure, load_s, "s", most=most_s, beside=beside))
+    return found
+
+
+def main() -> int:
+    """Prints a row a shape."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5, help="loads a shape, the best counts (default: %(default)s)")
+    return show(rows(parser.parse_args().times))
 
 
 if __name__ == "__main__":

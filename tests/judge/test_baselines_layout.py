@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import huge_baselines
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.catalogue import CONTINUOUS
@@ -154,3 +155,10 @@ def test_100_000_rounds_are_read_faster_than_toml_reads_their_numbers(tmp_path: 
         return time.perf_counter() - start
 
     assert min(seconds(lambda: baselines.load(path)) for _ in range(3)) < seconds(lambda: tomllib.loads(listed))
+
+
+def test_the_benchmark_of_huge_files_runs() -> None:
+    """On a small shape: a row with its limit; whether that holds is for a quiet machine to say (`make proofs`)."""
+    (row,) = huge_baselines.rows(1, shapes=((2, 2, 5, 60.0),))
+    assert row.holds
+    assert row.figure == "load 2 tests of 2 sessions of 5 rounds"
