@@ -90,6 +90,8 @@ class Session:
         self.settings = settings
         self.root = root
         self.watcher: Watcher = watcher or Silent()
+        self.gates = 1
+        """Gates of the whole run, which share the error of `fail`; the plugin counts them when tests are collected."""
         self._notes = notes
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
@@ -226,13 +228,15 @@ class Session:
     ) -> tuple[Measurement, tuple[Verdict, ...]]:
         """Rounds up to the minimum, then until every gate is decided or the maximum is reached."""
         least, most = self.settings.min_rounds, self.settings.max_rounds
+        looks = most - least + 1
         verdicts: tuple[Verdict, ...] = ()
         for index in range(most):
             one = self._timed(partial(rounds.run, index))
             measurement = replace(measurement, rounds=(*measurement.rounds, one))
             if index + 1 >= least:
                 verdicts = tuple(
-                    judge(gate, measurement, looks=most - least + 1, last=index + 1 == most) for gate in gates
+                    judge(gate, measurement, looks=looks, last=index + 1 == most, gates=max(self.gates, len(gates)))
+                    for gate in gates
                 )
             self.watcher.round_done(measurement, verdicts)
             if index + 1 >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
