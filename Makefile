@@ -1,6 +1,7 @@
-# make perf   set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
-# make test   set everything up and check the project itself: ruff, mypy, tests with branch coverage
-# make bench  what having the plugin installed costs a pytest run that does not use it
+# make perf      set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
+# make test      set everything up and check the project itself: ruff, mypy, tests with branch coverage
+# make verdicts  how often verdicts are wrong, simulated, against limits (some minutes on two cores)
+# make bench     what having the plugin installed costs a pytest run that does not use it
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -9,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 ARGS ?=
 
-.PHONY: perf test lint bench clean
+.PHONY: perf test lint bench verdicts clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -32,6 +33,10 @@ lint: .venv/dev
 bench: .venv/dev
 	@echo "== what the plugin costs a pytest run that does not use it (some minutes)"
 	@$(BIN)/python benchmarks/unused_cost.py
+
+verdicts: .venv/dev
+	@echo "== how often verdicts are wrong, by simulation (some minutes)"
+	@$(BIN)/python benchmarks/verdicts.py $(ARGS)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }
