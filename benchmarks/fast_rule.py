@@ -16,46 +16,87 @@ from pytest_llmperf.judge.doubt import MOST_SKEW
 from pytest_llmperf.judge.quantiles import beta_quantile, chi2_nodes, t_quantile
 
 PASS, FAIL, OPEN = 1, 2, 0
-_Z = np.linspace(-12, 12, 48_001)
-_TAIL = np.array([math.erfc(z / math.sqrt(2)) / 2 for z in _Z])
+_FAR, _FINE = 12, 2000
+_TAIL = np.array([math.erfc((index / _FINE - _FAR) / math.sqrt(2)) / 2 for index in range(2 * _FAR * _FINE + 2)])
+_STEPS = np.diff(_TAIL)
 
 
 def normal_tail(z):
-    """`quantiles.normal_tail`, by interpolation: off by less than 1e-8 of a probability."""
-    return np.interp(z, _Z, _TAIL)
+    """`quantiles.normal_tail`, interpolated: off by less than 1e-7 of a probability."""
+    place = (np.clip(z, -_FAR, _FAR) + _FAR) * _FINE
+    index = place.astype(np.intp)
+    return _TAIL[index] + (place - index) * _STEPS[index]
 
 
 class Doubts:
-    """`doubt.Doubt`, one a row: variances of shape (runs, nodes), weights (nodes,), third cumulants (runs,)."""
+    """`doubt.Doubt`, one a row: the variance at a node x is `max(between / x - within, 0) + fixed + free / x`.
 
-    def __init__(self, variances, weights, third) -> None:
-        self.variances, self.weights, self.third = variances, weights, third
+    Args:
+        nodes: of `quantiles.chi2_nodes`.
+        third: cumulants, shape (runs,); so are the parts of the variances.
+        between, within, fixed, free: of the variances; 0 where there is no such part.
+    """
+
+    def __init__(self, nodes, third, *, between=0.0, within=0.0, fixed=0.0, free=0.0) -> None:
+        self.x, self.weights = np.array(nodes).T
+        self.parts = [np.broadcast_to(part, third.shape) for part in (third, between, within, fixed, free)]
+
+    def of(self, rows) -> Doubts:
+        """Those of some rows."""
+        other = object.__new__(Doubts)
+        other.x, other.weights, other.parts = self.x, self.weights, [part[rows] for part in self.parts]
+        return other
+
+    def variances(self, x):
+        """Shape (runs, nodes), or (runs,) at one node."""
+        _, between, within, fixed, free = (part if np.isscalar(x) else part[:, None] for part in self.parts)
+        return np.maximum(between / x - within, 0.0) + fixed + free / x
+
+    def median(self):
+        """A variance that at least half of the weight is not below."""
+        return self.variances(float(self.x[np.searchsorted(np.cumsum(self.weights), 0.5)]))
 
     def worse(self, distance):
         """`Doubt.worse`."""
-        return self._tail(distance, self.third)
+        return self._tail(distance, self.parts[0])
 
     def better(self, distance):
         """`Doubt.better`."""
-        return self._tail(distance, -self.third)
+        return self._tail(distance, -self.parts[0])
 
     def _tail(self, distance, third):
-        z = distance[:, None] / np.sqrt(self.variances)
-        skew = np.minimum(third[:, None] / self.variances**1.5, MOST_SKEW)
-        long = skew > 1e-4
-        safe = np.where(long, skew, 1.0)
-        bent = 6 / safe * (np.cbrt(np.maximum(safe / 2 * z + 1, 0.0)) - 1) + safe / 6
-        return normal_tail(np.where(long, bent, z)) @ self.weights
+        variances = self.variances(self.x)
+        deviations = np.sqrt(variances)
+        z = distance[:, None] / deviations
+        (bent,) = np.nonzero(third > 0)
+        if len(bent):
+            skew = np.minimum(third[bent, None] / (variances[bent] * deviations[bent]), MOST_SKEW)
+            safe = np.maximum(skew, 1e-4)
+            root = np.cbrt(np.maximum(safe / 2 * z[bent] + 1, 0.0))
+            z[bent] = np.where(skew > 1e-4, 6 / safe * (root - 1) + safe / 6, z[bent])
+        return normal_tail(z) @ self.weights
 
 
 def look(doubts: Doubts, shift, *, delta: float, beyond: float, floor: float, errors: tuple[float, float], last: bool):
-    """`drop.outcome_of` for every row; delta, beyond and floor are on the scale, errors those of fail and pass."""
-    no_change, as_good = doubts.worse(shift), doubts.better(delta - shift)
+    """`drop.outcome_of` for every row; delta, beyond and floor are on the scale, errors those of fail and pass.
+
+    A tail is at least half of the normal's at the median variance: rows which that leaves open need no more work.
+    """
+    reach = np.sqrt(doubts.median())
+    can_fail = shift > -t_quantile(2 * errors[0], math.inf) * reach
+    can_pass = delta - shift > -t_quantile(2 * levels.NEAR, math.inf) * reach
+    (rows,) = np.nonzero(can_fail | can_pass | (shift >= floor))
+    found = np.full(len(shift), OPEN)
+    if not len(rows):
+        return found
+    near, moved = doubts.of(rows), shift[rows]
+    no_change, as_good = near.worse(moved), near.better(delta - moved)
     fail = (no_change <= errors[0]) & (no_change <= as_good)
-    fail |= (shift >= floor) & (last | (no_change <= levels.ALPHA))
-    sure = doubts.better(beyond - shift) <= errors[1]
+    fail |= (moved >= floor) & (last | (no_change <= levels.ALPHA))
+    sure = near.better(beyond - moved) <= errors[1]
     passed = (as_good <= levels.NEAR) & sure & (as_good < no_change) & ~fail
-    return np.where(fail, FAIL, np.where(passed, PASS, OPEN))
+    found[rows] = np.where(fail, FAIL, np.where(passed, PASS, OPEN))
+    return found
 
 
 class StoredRule:
@@ -69,58 +110,75 @@ class StoredRule:
 
     def __init__(self, sessions, *, median: bool = False, assumed: float = regression.ASSUMED_SPREAD_PP) -> None:
         self.sessions, self.median, self.assumed = sessions, median, assumed
+        self._known: dict[int, tuple] = {}
+
+    def stored(self, length: int) -> tuple:
+        """Of the first so many rounds of each session: centres' mean and variance, squares within, third cumulants."""
+        if length not in self._known:
+            old = self.sessions[:, :, :length]
+            count = old.shape[1]
+            centres = (np.median if self.median else np.mean)(old, axis=2)
+            between = centres.var(axis=1, ddof=1) if count > 1 else np.zeros(len(old))
+            squares = old.var(axis=2, ddof=1).sum(axis=1) * (length - 1)
+            thirds = sum(_third(old[:, index]) for index in range(count))
+            residuals = (old - centres[:, :, None]).reshape(len(old), -1) if self.median else None
+            self._known[length] = centres.mean(axis=1), between, squares, thirds, residuals
+        return self._known[length]
 
     def doubts(self, rows, values):
         """`regression.stored_of` and `Stored.doubt`, and the shift."""
-        n = values.shape[1]
-        old = self.sessions[rows][:, :, :n]
-        count, length = old.shape[1:]
-        centre = np.median if self.median else np.mean
-        centres, new = centre(old, axis=2), centre(values, axis=1)
-        between = centres.var(axis=1, ddof=1) if count > 1 else np.zeros(len(new))
-        freedom = count * (length - 1) + n - 1
-        squares = old.var(axis=2, ddof=1) * (length - 1)
+        n, count = values.shape[1], self.sessions.shape[1]
+        length = min(n, self.sessions.shape[2])
+        middle, between, squares, thirds, residuals = (
+            part if part is None else part[rows] for part in self.stored(length)
+        )
+        below = count * (length - 1)
+        freedom = below + n - 1
         own = values.var(axis=1, ddof=1)
         excess = 0.0
         if self.median:
-            variance, third = self._median_moments(old, values)
+            variance, third = self._median_moments(residuals, values)
+            new = np.median(values, axis=1)
         else:
-            one = (squares.sum(axis=1) + own * (n - 1)) / freedom
-            thirds = [_third(old[:, index]) for index in range(count)] + [_third(values)]
-            cumulant = np.mean(thirds, axis=0)
+            one = (squares + own * (n - 1)) / freedom
+            cumulant = (thirds + _third(values)) / (count + 1)
             variance, third = (lambda k: one / k), (lambda k: cumulant / k**2)
-            stored = squares.sum(axis=1) / (count * (length - 1))
-            excess = np.where(own > _ratio(n - 1, count * (length - 1)) * stored, own - one, 0.0)
+            excess = np.where(own > _ratio(n - 1, below) * squares / below, own - one, 0.0)
+            new = values.mean(axis=1)
         within = variance(length)
         noise = variance(n) + within / count + excess / n
-        both = 1 + 1 / count
-        few = count < regression.SESSIONS_FOR_SPREAD
-        nodes = chi2_nodes(freedom if few else count - 1)
-        x, weights = np.array(nodes).T
-        if few:
-            noise = noise * charges(values)
-            between = np.maximum(self.assumed**2, between)
-            variances = both * between[:, None] + noise[:, None] * freedom / x
+        both, lopsided = 1 + 1 / count, third(n) - third(length) / count**2
+        if count < regression.SESSIONS_FOR_SPREAD:
+            fixed = both * np.maximum(self.assumed**2, between)
+            doubts = Doubts(chi2_nodes(freedom), lopsided, fixed=fixed, free=noise * charges(values) * freedom)
         else:
-            variances = both * np.maximum(between[:, None] * (count - 1) / x - within[:, None], 0.0) + noise[:, None]
-        return Doubts(variances, weights, third(n) - third(length) / count**2), new - centres.mean(axis=1)
+            doubts = Doubts(
+                chi2_nodes(count - 1),
+                lopsided,
+                between=both * between * (count - 1),
+                within=both * within,
+                fixed=noise,
+            )
+        return doubts, new - middle
 
-    def _median_moments(self, old, values):
+    def _median_moments(self, residuals, values):
         """`scatter.median_scatter` and its moments."""
-        parts = [
-            old - np.median(old, axis=2, keepdims=True),
-            (values - np.median(values, axis=1, keepdims=True))[:, None],
-        ]
-        pooled = np.sort(np.concatenate([part.reshape(len(values), -1) for part in parts], axis=1), axis=1)
+        own = values - np.median(values, axis=1, keepdims=True)
+        pooled = np.sort(np.concatenate([residuals, own], axis=1), axis=1)
         if pooled.shape[1] > scatter.MOST_RESIDUALS:
             step = pooled.shape[1] / scatter.MOST_RESIDUALS
             pooled = pooled[:, [int((index + 0.5) * step) for index in range(scatter.MOST_RESIDUALS)]]
 
-        def moment(k, power):
-            weights = np.array(scatter.median_weights(pooled.shape[1], k))
-            return ((pooled - (pooled @ weights)[:, None]) ** power) @ weights
+        squares = pooled * pooled
+        cubes = squares * pooled
 
-        return (lambda k: moment(k, 2)), (lambda k: moment(k, 3))
+        @lru_cache
+        def moments(k):
+            weights = np.array(scatter.median_weights(pooled.shape[1], k))
+            first, second, third = pooled @ weights, squares @ weights, cubes @ weights
+            return second - first**2, third - 3 * first * second + 2 * first**3
+
+        return (lambda k: moments(k)[0]), (lambda k: moments(k)[1])
 
 
 class PairedRule:
@@ -129,9 +187,8 @@ class PairedRule:
     def doubts(self, rows, values):  # noqa: ARG002 - the same call as that of StoredRule
         """`paired_drop`'s doubt, and the shift."""
         n = values.shape[1]
-        x, weights = np.array(chi2_nodes(n - 1)).T
-        typical = charges(values) * values.var(axis=1, ddof=1) / n
-        return Doubts(typical[:, None] * (n - 1) / x, weights, np.zeros(len(values))), values.mean(axis=1)
+        squares = charges(values) * values.var(axis=1, ddof=1) * (n - 1)
+        return Doubts(chi2_nodes(n - 1), np.zeros(len(values)), free=squares / n), values.mean(axis=1)
 
 
 def run(rule, values, *, delta: float, beyond: float, floor: float, first: int = 5, gates: int = 1):
