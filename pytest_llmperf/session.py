@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import MeasurementError, ServerError, UsageError
 from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.gates import judge
+from pytest_llmperf.judge.gates import judge, rounds_may_decide
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve
@@ -32,7 +32,6 @@ from pytest_llmperf.model import (
     Gate,
     Manifest,
     Measurement,
-    Outcome,
     Scenario,
     Settings,
     Topology,
@@ -239,7 +238,7 @@ class Session:
                     for gate in gates
                 )
             self.watcher.round_done(measurement, verdicts)
-            if index + 1 >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
+            if index + 1 >= least and not any(map(rounds_may_decide, verdicts)):
                 break
         return measurement, verdicts
 

@@ -59,13 +59,13 @@ def _centre(distance: float, sd: float) -> float:
 
 
 def _solve(rising: Callable[[float], float], p: float, start: float) -> float:
-    """Where a rising function of a distance reaches p, by bisection to nine digits; infinite where it does not."""
+    """Where a rising function of a distance reaches p, by bisection to seven digits; infinite where it does not."""
     low, high = 0.0, max(start, 1e-6)
     while rising(high) < p:
         low, high = high, 2 * high
         if high > 1e9:
             return math.inf
-    while high - low > 1e-9 * high:
+    while high - low > 1e-7 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < p else (low, middle)
     return high

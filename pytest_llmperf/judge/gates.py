@@ -31,7 +31,7 @@ from pytest_llmperf.judge.intervals import (
 from pytest_llmperf.judge.levels import check_counts
 from pytest_llmperf.judge.metrics import Aggregate, Metric, metric_of, series
 from pytest_llmperf.judge.quantiles import beta_quantile
-from pytest_llmperf.judge.regression import drop_of
+from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, drop_of
 from pytest_llmperf.judge.sequence import autocorrelation, outliers
 from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade
 from pytest_llmperf.judge.strength import strength
@@ -85,6 +85,15 @@ def decide(gate: Gate, values: Sequence[float], *, looks: int, last: bool = True
         return _decide(gate, metric, values, looking)
     except MeasurementError as error:
         return _invalid(gate, len(values), error)
+
+
+def rounds_may_decide(verdict: Verdict) -> bool:
+    """Whether more rounds could decide a gate; not where too few stored sessions leave so much open that none would.
+
+    Stopping there costs no error: the verdict stays inconclusive.
+    """
+    few = 0 < len(verdict.gate.reference) < SESSIONS_FOR_SPREAD and verdict.rounds >= MIN_ROUNDS
+    return verdict.outcome is Outcome.INCONCLUSIVE and not (few and verdict.rounds_needed is None)
 
 
 def _decide(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking) -> Verdict:

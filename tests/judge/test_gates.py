@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.gates import decide, judge
+from pytest_llmperf.judge.gates import decide, judge, rounds_may_decide
 from pytest_llmperf.model import Bound, Outcome
 from tests.judge.build import gate, measurement_of, round_of
 
@@ -199,6 +199,18 @@ def test_verdicts_say_what_their_evidence_was_worth() -> None:
     assert undecided.sessions_needed > 4
     assert f"{undecided.sessions_needed} stored sessions" in undecided.reason
     assert undecided.power_pct < 50
+
+
+def test_rounds_are_not_wasted_on_a_young_baseline() -> None:
+    """One stored session and no great change: no number of rounds decides; nor is that asked of what is decided."""
+    young = {**REGRESSION, "delta": 2.0}
+    undecided = decide(gate(**young), tuple(value - 0.5 for value in GOOD), looks=16)
+    assert (undecided.outcome, undecided.rounds_needed, undecided.sessions_needed) == (Outcome.INCONCLUSIVE, None, 4)
+    assert not rounds_may_decide(undecided)
+    assert rounds_may_decide(decide(gate(**young), tuple(value - 4.4 for value in GOOD), looks=16, last=False))
+    assert not rounds_may_decide(decide(gate(**young), tuple(value - 9 for value in GOOD), looks=16))
+    assert rounds_may_decide(decide(gate(**young), GOOD[:2], looks=16))
+    assert rounds_may_decide(decide(gate(), (93.0, 98.0, 95.0, 97.0, 94.0), looks=16))
 
 
 def test_limit_gates_say_what_their_evidence_was_worth() -> None:
