@@ -83,8 +83,9 @@ def look(doubts: Doubts, shift, *, delta: float, beyond: float, floor: float, er
     A tail is at least half of the normal's at the median variance: rows which that leaves open need no more work.
     """
     reach = np.sqrt(doubts.median())
+    near_error = levels.NEAR if last else levels.NEAR / 2
     can_fail = shift > -t_quantile(2 * errors[0], math.inf) * reach
-    can_pass = delta - shift > -t_quantile(2 * levels.NEAR, math.inf) * reach
+    can_pass = delta - shift > -t_quantile(2 * near_error, math.inf) * reach
     (rows,) = np.nonzero(can_fail | can_pass | (shift >= floor))
     found = np.full(len(shift), OPEN)
     if not len(rows):
@@ -94,7 +95,7 @@ def look(doubts: Doubts, shift, *, delta: float, beyond: float, floor: float, er
     fail = (no_change <= errors[0]) & (no_change <= as_good)
     fail |= (moved >= floor) & (last | (no_change <= levels.ALPHA))
     sure = near.better(beyond - moved) <= errors[1]
-    passed = (as_good <= levels.NEAR) & sure & (as_good < no_change) & ~fail
+    passed = (as_good <= near_error) & sure & (as_good < no_change) & ~fail
     found[rows] = np.where(fail, FAIL, np.where(passed, PASS, OPEN))
     return found
 
@@ -169,16 +170,19 @@ class StoredRule:
             step = pooled.shape[1] / scatter.MOST_RESIDUALS
             pooled = pooled[:, [int((index + 0.5) * step) for index in range(scatter.MOST_RESIDUALS)]]
 
-        squares = pooled * pooled
-        cubes = squares * pooled
+        far = scatter.FAR * np.median(np.abs(pooled), axis=1, keepdims=True)
+        tamed = np.clip(pooled, -far, far)
 
-        @lru_cache
-        def moments(k):
+        def variance(k):
             weights = np.array(scatter.median_weights(pooled.shape[1], k))
-            first, second, third = pooled @ weights, squares @ weights, cubes @ weights
-            return second - first**2, third - 3 * first * second + 2 * first**3
+            return (tamed * tamed) @ weights - (tamed @ weights) ** 2
 
-        return (lambda k: moments(k)[0]), (lambda k: moments(k)[1])
+        def third(k):
+            weights = np.array(scatter.median_weights(pooled.shape[1], k))
+            first, second = pooled @ weights, (pooled * pooled) @ weights
+            return (pooled * pooled * pooled) @ weights - 3 * first * second + 2 * first**3
+
+        return variance, third
 
 
 class PairedRule:

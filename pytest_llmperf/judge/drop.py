@@ -1,8 +1,8 @@
 """A change for the worse, judged: `fail`, `pass` or neither, with what the evidence was worth.
 
 - `fail`: no change at all would do as much by chance, with the error of this look at most.
-- `pass`: a change of delta would look as good by chance with an error of NEAR at most, and one of BEYOND deltas with
-  the error of this look at most.
+- `pass`: a change of delta would look as good by chance with NEAR at most (half of it before the last look), and one of
+  BEYOND deltas with the error of this look at most.
 - Both hold where many rounds know a small change well: then the less probable of no change and delta gives way.
 - The hard floor: a change of FLOOR_DELTAS fails at the last look in any case, and before with ALPHA, not its share.
 
@@ -41,6 +41,11 @@ class Looking:
         """What a `pass` may err by beyond delta; not shared by the gates, for a miss of one is no miss of all."""
         return error_of_look(self.looks, last=self.last)
 
+    @property
+    def near_error(self) -> float:
+        """What a `pass` may err by at delta."""
+        return NEAR if self.last else NEAR / 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
@@ -50,7 +55,7 @@ class Drop:
         outcome: pass, fail or inconclusive.
         estimate: in `unit`.
         low: in `unit`; above 0 where no change is excluded.
-        high: in `unit`; below delta where delta is excluded with NEAR.
+        high: in `unit`; below delta where delta is excluded.
         unit: `pp`, or `%` of the baseline's centre.
         error_of_fail: how probably no change at all looks as bad.
         error_of_pass: how probably a change of delta looks as good.
@@ -82,7 +87,7 @@ def outcome_of(doubt: Doubt, shift: float, scale: Scale, delta: float, looking: 
         return Outcome.FAIL, False
     if scale.change(shift) >= FLOOR_DELTAS * delta and (looking.last or no_change <= ALPHA):
         return Outcome.FAIL, True
-    if as_good <= NEAR and doubt.better(beyond - shift) <= looking.pass_error and as_good < no_change:
+    if as_good <= looking.near_error and doubt.better(beyond - shift) <= looking.pass_error and as_good < no_change:
         return Outcome.PASS, False
     return Outcome.INCONCLUSIVE, False
 
@@ -124,7 +129,7 @@ def judge_drop(
         outcome=outcome,
         estimate=scale.change(shift),
         low=scale.change(shift - margin),
-        high=scale.change(shift + doubt.better_quantile(NEAR)),
+        high=scale.change(shift + doubt.better_quantile(looking.near_error)),
         unit=scale.unit,
         error_of_fail=doubt.worse(shift),
         error_of_pass=doubt.better(scale.shift(delta) - shift),

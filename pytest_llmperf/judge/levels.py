@@ -18,7 +18,7 @@ ALPHA = 0.01
 """Most false alarms of a whole run, and most passes of a change of BEYOND times delta; all looks together."""
 
 NEAR = 0.02
-"""Most passes that one look may make of a change of exactly delta."""
+"""Most passes that the last look may make of a change of exactly delta; an earlier one half as many."""
 
 BEYOND = 1.5
 """A change of so many deltas passes at most with ALPHA."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MOST_RESIDUALS = 200
 """More than these are thinned to so many quantiles."""
 
+FAR = 4.5
+"""Residuals count in the variance of a median as at most so many median distances (three standard deviations)."""
+
 
 class Scatter(Protocol):
     """Of the centre of n rounds."""
@@ -57,6 +60,9 @@ class MeanScatter:
 class MedianScatter:
     """Of a median, by the order statistics of what was seen (Maritz and Jarrett 1978): no shape is assumed.
 
+    What the variance is for is how much less it is of more rounds. Few residuals far out would make that much of luck:
+    they are drawn in for it. The third cumulant is that of all as they are.
+
     Attributes:
         residuals: distances of rounds from their session's median, sorted.
     """
@@ -65,16 +71,19 @@ class MedianScatter:
 
     def variance(self, n: int) -> float:
         """Of the median of n draws from the residuals."""
-        return self._moment(n, 2)
+        far = FAR * statistics.median(map(abs, self.residuals))
+        return _moment([min(max(value, -far), far) for value in self.residuals], n, 2)
 
     def third(self, n: int) -> float:
         """Of the median of n draws from the residuals."""
-        return self._moment(n, 3)
+        return _moment(self.residuals, n, 3)
 
-    def _moment(self, n: int, power: int) -> float:
-        weights = median_weights(len(self.residuals), n)
-        middle = math.fsum(w * x for w, x in zip(weights, self.residuals, strict=True))
-        return math.fsum(w * (x - middle) ** power for w, x in zip(weights, self.residuals, strict=True))
+
+def _moment(values: Sequence[float], n: int, power: int) -> float:
+    """A central moment of the median of n draws from sorted values."""
+    weights = median_weights(len(values), n)
+    middle = math.fsum(w * x for w, x in zip(weights, values, strict=True))
+    return math.fsum(w * (x - middle) ** power for w, x in zip(weights, values, strict=True))
 
 
 @lru_cache(maxsize=1024)
