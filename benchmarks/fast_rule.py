@@ -144,7 +144,7 @@ class StoredRule:
             one = (squares + own * (n - 1)) / freedom
             cumulant = (thirds + _third(values)) / (count + 1)
             variance, third = (lambda k: one / k), (lambda k: cumulant / k**2)
-            excess = np.where(own > _ratio(n - 1, below) * squares / below, own - one, 0.0)
+            excess = np.where(own > _ratio(n - 1, below) * squares / below, regression.few_rounds(n) * own - one, 0.0)
             new = values.mean(axis=1)
         within = variance(length)
         noise = variance(n) + within / count + excess / n

@@ -107,7 +107,7 @@ def test_a_quick_run_prints_the_table_and_the_figures(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "Welch, one-sided .01" in printed
     assert printed.count(" holds") >= 80
-    assert "skewed        20 sessions, tau 1.2" in printed
+    assert "skewed         20 sessions, tau 1.2" in printed
     assert "every figure holds" in printed
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge.bounded import Interval
-from pytest_llmperf.judge.drop import Looking
+from pytest_llmperf.judge.drop import Drop, Looking
 from pytest_llmperf.judge.intervals import (
     CONFIDENCE_PCT,
     alpha_of_look,
@@ -30,8 +30,9 @@ from pytest_llmperf.judge.intervals import (
 )
 from pytest_llmperf.judge.levels import check_counts
 from pytest_llmperf.judge.metrics import Aggregate, Metric, metric_of, series
+from pytest_llmperf.judge.paired import paired_drop
 from pytest_llmperf.judge.quantiles import beta_quantile
-from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, drop_of
+from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, StoredDrop, drop_of
 from pytest_llmperf.judge.sequence import autocorrelation, outliers
 from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade
 from pytest_llmperf.judge.strength import strength
@@ -71,8 +72,19 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
     return decide(gate, values, looks=looks, last=last, gates=gates)
 
 
-def decide(gate: Gate, values: Sequence[float], *, looks: int, last: bool = True, gates: int = 1) -> Verdict:
+def decide(
+    gate: Gate,
+    values: Sequence[float],
+    *,
+    looks: int,
+    last: bool = True,
+    gates: int = 1,
+    incumbent: Sequence[float] | None = None,
+) -> Verdict:
     """Judge one gate by the values of its metric, one a round; what `judge` does once it has them.
+
+    With the rounds of an `incumbent` that took turns with these, a regression gate judges by the differences of pairs
+    (see `judge.paired`) and looks at no stored session.
 
     Raises:
         UsageError: an unknown metric, or a limit or delta that is no finite number.
@@ -82,7 +94,7 @@ def decide(gate: Gate, values: Sequence[float], *, looks: int, last: bool = True
     check_counts(looks, gates)
     try:
         check_finite(values)
-        return _decide(gate, metric, values, looking)
+        return _decide(gate, metric, values, looking, incumbent)
     except MeasurementError as error:
         return _invalid(gate, len(values), error)
 
@@ -96,7 +108,9 @@ def rounds_may_decide(verdict: Verdict) -> bool:
     return verdict.outcome is Outcome.INCONCLUSIVE and not (few and verdict.rounds_needed is None)
 
 
-def _decide(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking) -> Verdict:
+def _decide(
+    gate: Gate, metric: Metric, values: Sequence[float], looking: Looking, incumbent: Sequence[float] | None
+) -> Verdict:
     """The verdict; MeasurementError where something is undefined."""
     if metric.aggregate is Aggregate.RATE and set(values) - {0.0, 1.0}:
         raise MeasurementError(f"a rate counts rounds by 0 and 1, got values {sorted(set(values))}")
@@ -108,7 +122,7 @@ def _decide(gate: Gate, metric: Metric, values: Sequence[float], looking: Lookin
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
     if gate.delta is not None:
         # Also where the gate is decided already, so that a broken reference is never hidden.
-        judged = _regression(gate, metric, values, looking)
+        judged = _regression(gate, metric, values, looking, delta=gate.delta, incumbent=incumbent)
     if gate.not_comparable:
         judged = _Judged(outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
     elif len(values) < MIN_ROUNDS or found is None:
@@ -201,10 +215,29 @@ def _rate(gate: Gate, values: Sequence[float], looking: Looking) -> _Judged:
     return _Judged(outcome=Outcome.INCONCLUSIVE, reason=reason, rounds_needed=needed)
 
 
-def _regression(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking) -> _Judged:
-    """Drop against delta."""
+def _regression(
+    gate: Gate,
+    metric: Metric,
+    values: Sequence[float],
+    looking: Looking,
+    *,
+    delta: float,
+    incumbent: Sequence[float] | None,
+) -> _Judged:
+    """Drop against delta, from stored sessions or from an incumbent that took turns."""
     if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         raise UsageError(f"gate {gate.marker}: {metric.name} has no regression gate, it has a limit gate")
+    if incumbent is not None:
+        paired = paired_drop(
+            bound=gate.bound,
+            in_points=metric.in_points,
+            delta=delta,
+            incumbent=incumbent,
+            candidate=values,
+            looking=looking,
+        )
+        # One pair says nothing, and says so as too few rounds.
+        return _Judged(outcome=Outcome.INCONCLUSIVE, reason="") if paired is None else _of_drop(paired, delta)
     if not gate.reference:
         raise MeasurementError("the stored baseline has no session")
     found = drop_of(
@@ -212,7 +245,7 @@ def _regression(gate: Gate, metric: Metric, values: Sequence[float], looking: Lo
         bound=gate.bound,
         in_points=metric.in_points,
         base=gate.limit,
-        delta=metric.delta if gate.delta is None else gate.delta,
+        delta=delta,
         sessions=gate.reference,
         values=values,
         looking=looking,
@@ -220,15 +253,20 @@ def _regression(gate: Gate, metric: Metric, values: Sequence[float], looking: Lo
     if found is None:
         few = "the stored sessions have one round each: save one of at least 3 rounds"
         return _Judged(outcome=Outcome.INCONCLUSIVE, reason=few)
+    return _of_drop(found.drop, delta, found)
+
+
+def _of_drop(drop: Drop, delta: float, stored: StoredDrop | None = None) -> _Judged:
+    """A drop as what a verdict holds."""
     return _Judged(
-        outcome=found.drop.outcome,
-        reason=drop_words(found.drop, metric.delta if gate.delta is None else gate.delta, found),
-        error_of_fail=found.drop.error_of_fail,
-        error_of_pass=found.drop.error_of_pass,
-        effect_size=None if found.drop.effect_size is None else -found.drop.effect_size,
-        power_pct=found.drop.power_pct,
-        rounds_needed=found.drop.rounds_needed,
-        sessions_needed=found.sessions_needed,
+        outcome=drop.outcome,
+        reason=drop_words(drop, delta, stored),
+        error_of_fail=drop.error_of_fail,
+        error_of_pass=drop.error_of_pass,
+        effect_size=None if drop.effect_size is None else -drop.effect_size,
+        power_pct=drop.power_pct,
+        rounds_needed=drop.rounds_needed,
+        sessions_needed=stored.sessions_needed if stored else None,
     )
 
 

@@ -26,7 +26,7 @@ from pytest_llmperf.judge.catalogue import Aggregate
 from pytest_llmperf.judge.doubt import Doubt
 from pytest_llmperf.judge.drop import Drop, Looking, judge_drop, outcome_of
 from pytest_llmperf.judge.intervals import first_rounds
-from pytest_llmperf.judge.quantiles import beta_cdf, chi2_nodes
+from pytest_llmperf.judge.quantiles import beta_cdf, chi2_nodes, t_quantile
 from pytest_llmperf.judge.scales import scale_of
 from pytest_llmperf.judge.scatter import MeanScatter, Scatter, freedom_of, mean_scatter, median_scatter
 from pytest_llmperf.judge.sequence import charge
@@ -48,7 +48,7 @@ SESSIONS_FOR_SPREAD = 4
 MOST_SESSIONS = 200
 """Where the search for the number of sessions that would decide gives up."""
 
-NOISIER = 0.01
+NOISIER = 0.1
 """New rounds whose variance is above that of the stored ones with less probability than this are charged their own."""
 
 
@@ -201,12 +201,10 @@ def stored_of(
     aggregate: Aggregate, sessions: Sequence[Sequence[float]], values: Sequence[float], *, assumed: float
 ) -> Stored | None:
     """What is known from stored sessions and new rounds, all on the scale of badness; None: no spread."""
-    few = len(sessions) < SESSIONS_FOR_SPREAD
-    if len(values) < 2 or (few and freedom_of(sessions) < 1):
-        return None
     every = [*sessions, values]
     scatter: Scatter | None = (mean_scatter if aggregate is Aggregate.MEAN else median_scatter)(every)
-    if scatter is None:
+    few = len(sessions) < SESSIONS_FOR_SPREAD
+    if scatter is None or len(values) < 2 or (few and freedom_of(sessions) < 1):
         return None
     centres = [centre(aggregate, stored) for stored in sessions]
     return Stored(
@@ -228,7 +226,12 @@ def _excess(scatter: Scatter, sessions: Sequence[Sequence[float]], values: Seque
     above, below = len(values) - 1, freedom_of(sessions)
     # P(F > new / stored), by the beta function; 0 / 0 cannot be, for new is the larger.
     tail = beta_cdf(below / 2, above / 2, below * stored.one / (below * stored.one + above * new.one))
-    return new.one - scatter.one if tail < NOISIER else 0.0
+    return few_rounds(len(values)) * new.one - scatter.one if tail < NOISIER else 0.0
+
+
+def few_rounds(n: int) -> float:
+    """By how much a variance known from n rounds only counts for more, to make a normal's tail at 0.5 % Student's."""
+    return (t_quantile(0.995, n - 1) / t_quantile(0.995, math.inf)) ** 2
 
 
 def _sessions(count: int) -> str:

@@ -45,8 +45,8 @@ class Scale:
         """What a distance on this scale is in `unit`; the inverse of `shift`."""
         if not self.logs:
             return shift
-        # exp overflows above 709; no report has room for such a change anyway.
-        return 100 * math.expm1(min(shift, 700)) if self.bound is Bound.MAX else -100 * math.expm1(min(-shift, 700))
+        # More than e^20 times as much is no figure for a report, and exp overflows soon.
+        return 100 * math.expm1(min(shift, 20)) if self.bound is Bound.MAX else -100 * math.expm1(min(-shift, 20))
 
 
 def scale_of(*, bound: Bound, in_points: bool, base: float, delta: float, values: Sequence[float]) -> Scale:

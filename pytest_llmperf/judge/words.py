@@ -27,7 +27,9 @@ def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None) -> st
     ways = [f"about {drop.rounds_needed} rounds"] if drop.rounds_needed else []
     ways += [f"{sessions} stored sessions"] if sessions else []
     if ways:
-        return f"{text}; {' or '.join(ways)} would {'tell' if drop.rounds_needed else 'do more than rounds'}"
+        return f"{text}; {' or '.join(ways)} would tell{'' if drop.rounds_needed else ' more'}"
+    if stored is None:
+        return f"{text}; more than {MOST_ROUNDS} rounds would be needed"
     return f"{text}; neither rounds nor sessions would tell: the spread between sessions asks for a larger delta"
 
 

@@ -28,6 +28,7 @@ def test_far_from_the_ceiling_it_is_students() -> None:
     one, other = bounded_interval(values, 0.05, 100.0), mean_interval(values, 0.05)
     assert (one.low, one.high) == (pytest.approx(other.low, rel=2e-3), pytest.approx(other.high, rel=2e-3))
     assert bounded_interval((98.0,) * 5, 0.05, 100.0).low == 98
+    assert math.isinf(bounded_interval((-1e8, 100.0), 0.05, 100.0).low)
 
 
 def test_it_keeps_its_word_where_students_t_does_not() -> None:

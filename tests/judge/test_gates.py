@@ -92,6 +92,9 @@ def test_contention_counts_allowed_rounds_exactly() -> None:
     assert decide(replace(CONTENTION, limit=0.29), values, looks=1).outcome is Outcome.PASS
     assert decide(replace(CONTENTION, limit=0.28), values, looks=1).outcome is Outcome.INCONCLUSIVE
     assert decide(replace(CONTENTION, limit=1.0), (1.0,) * 3, looks=1).outcome is Outcome.PASS
+    early = decide(replace(CONTENTION, limit=0.29), values, looks=16, last=False)
+    assert early.outcome is Outcome.INCONCLUSIVE
+    assert "more rounds will tell" in early.reason
 
 
 def test_a_rate_of_something_else_is_invalid() -> None:
@@ -211,6 +214,27 @@ def test_rounds_are_not_wasted_on_a_young_baseline() -> None:
     assert not rounds_may_decide(decide(gate(**young), tuple(value - 9 for value in GOOD), looks=16))
     assert rounds_may_decide(decide(gate(**young), GOOD[:2], looks=16))
     assert rounds_may_decide(decide(gate(), (93.0, 98.0, 95.0, 97.0, 94.0), looks=16))
+
+
+def test_an_incumbent_that_took_turns() -> None:
+    """Pairs are judged by their differences, without stored sessions; unequal numbers are invalid, one pair too few."""
+    asked = gate(limit=0.0, delta=2.0)
+    incumbent = (98.0, 95.0, 99.0, 92.0, 97.0)
+    worse = tuple(old - loss for old, loss in zip(incumbent, (2.9, 3.2, 3.0, 3.1, 2.8), strict=True))
+    failed = decide(asked, worse, looks=16, incumbent=incumbent)
+    assert failed.outcome is Outcome.FAIL
+    assert "worse by 3.0 pp" in failed.reason
+    assert failed.sessions_needed is None
+    alike = tuple(value + 0.1 * (-1) ** index for index, value in enumerate(incumbent))
+    same = decide(asked, alike, looks=16, incumbent=incumbent)
+    assert same.outcome is Outcome.PASS
+    noisy = decide(asked, (92.0, 99.0, 93.0, 98.0, 96.0), looks=16, incumbent=incumbent)
+    assert noisy.outcome is Outcome.INCONCLUSIVE
+    assert f"about {noisy.rounds_needed} rounds would tell" in noisy.reason
+    wild = decide(asked, (400.0, -300.0, 300.0, -200.0, 290.0), looks=16, incumbent=incumbent)
+    assert "more than 1000 rounds would be needed" in wild.reason
+    assert decide(asked, worse, looks=16, incumbent=incumbent[:4]).outcome is Outcome.INVALID
+    assert "at least 3" in decide(asked, worse[:1], looks=16, incumbent=incumbent[:1]).reason
 
 
 def test_limit_gates_say_what_their_evidence_was_worth() -> None:
