@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_llmperf.judge.doubt import Doubt
 from pytest_llmperf.judge.intervals import first_rounds
@@ -60,7 +60,7 @@ class Drop:
         error_of_fail: how probably no change at all looks as bad.
         error_of_pass: how probably a change of delta looks as good.
         effect_size: the estimate in standard deviations of a round; None where rounds do not scatter.
-        power_pct: how probably a change of delta would have failed at this look.
+        power_pct: how probably a change of delta would have failed with so many rounds, were this the last look.
         rounds_needed: that would decide, were estimate and spread to stay; None: no number would.
         floored: whether the hard floor decided.
     """
@@ -115,20 +115,19 @@ def judge_drop(
     """
     doubt = doubt_at(rounds)
     outcome, floored = outcome_of(doubt, shift, scale, delta, looking)
-    needed = None
+    needed, final = None, replace(looking, last=True)
     if outcome is Outcome.INCONCLUSIVE:
-        final = Looking(looks=looking.looks, last=True, gates=looking.gates)
 
         def decided(n: int) -> bool:
             return outcome_of(doubt_at(n), shift, scale, delta, final)[0] is not Outcome.INCONCLUSIVE
 
         needed = first_rounds(decided, rounds + 1)
-    margin = doubt.worse_quantile(looking.fail_error)
-    power = normal_tail((margin - scale.shift(delta)) / math.sqrt(doubt.typical)) if doubt.typical > 0 else 1.0
+    short = doubt.worse_quantile(final.fail_error) - scale.shift(delta)
+    power = normal_tail(short / math.sqrt(doubt.typical)) if doubt.typical > 0 else 1.0
     return Drop(
         outcome=outcome,
         estimate=scale.change(shift),
-        low=scale.change(shift - margin),
+        low=scale.change(shift - doubt.worse_quantile(looking.fail_error)),
         high=scale.change(shift + doubt.better_quantile(looking.near_error)),
         unit=scale.unit,
         error_of_fail=doubt.worse(shift),

@@ -70,7 +70,7 @@ class Verdict:
         effect_size: distance from the limit, or from the stored centre, in standard deviations of a round; negative on
             the bad side. None where rounds do not scatter or the metric is no mean or median.
         power_pct: how probably a true value worse than the limit (or the stored centre) by delta, the metric's default
-            for a limit gate, would have failed at this look.
+            for a limit gate, would have failed with so many rounds, were this the last look.
         rounds_needed: inconclusive ones: that would decide, were centre and spread to stay; None: too many.
         sessions_needed: stored sessions in all that would decide; None: not a matter of sessions.
         autocorrelation: of neighbouring rounds; None from few rounds, or of equal ones.
