@@ -101,6 +101,15 @@ def test_the_twin_runs_whole_sessions_as_the_package_does() -> None:
             assert (CODES[verdict.outcome], n) == (outcomes[index], rounds[index])
 
 
+def test_healthy_runs_seldom_fail_and_broken_ones_never_pass() -> None:
+    """2,000 runs against eight sessions that differ by 0.6 points, fixed seed: what `make verdicts` shows at length."""
+    cells = [verdicts.Cell("stored", "skewed", 8, 0.6, drop) for drop in (0.0, 3.0, 5.0)]
+    healthy, beyond, broken = (verdicts.simulate((cell, 2000))[1] for cell in cells)
+    assert healthy.failed <= 1
+    assert beyond.passed <= 1
+    assert broken.failed >= 95
+
+
 def test_a_quick_run_prints_the_table_and_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
     """Every rule, every condition, every figure with its limit; few runs are forgiven what chance may do."""
     assert verdicts.main(["--quick", "--runs", "40", "--processes", "1"]) == 0
