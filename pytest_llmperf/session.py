@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import MeasurementError, ServerError, UsageError
 from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.gates import judge, rounds_may_decide
+from pytest_llmperf.judge.gates import judge, kept, rounds_may_decide
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve
@@ -233,10 +233,11 @@ class Session:
             one = self._timed(partial(rounds.run, index))
             measurement = replace(measurement, rounds=(*measurement.rounds, one))
             if index + 1 >= least:
-                verdicts = tuple(
+                found = tuple(
                     judge(gate, measurement, looks=looks, last=index + 1 == most, gates=max(self.gates, len(gates)))
                     for gate in gates
                 )
+                verdicts = tuple(map(kept, verdicts, found)) if verdicts else found
             self.watcher.round_done(measurement, verdicts)
             if index + 1 >= least and not any(map(rounds_may_decide, verdicts)):
                 break

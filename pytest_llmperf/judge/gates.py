@@ -99,6 +99,16 @@ def decide(
         return _invalid(gate, len(values), error)
 
 
+def kept(before: Verdict, now: Verdict) -> Verdict:
+    """The verdict of a gate after another look, which other gates of the test have asked for.
+
+    A regression gate keeps its first decision, for its errors are those of stopping there; only a measurement that has
+    become invalid undoes it. A limit gate takes the later look: its interval holds over all looks at once.
+    """
+    decided = before.gate.delta is not None and before.outcome in (Outcome.PASS, Outcome.FAIL)
+    return before if decided and now.outcome is not Outcome.INVALID else now
+
+
 def rounds_may_decide(verdict: Verdict) -> bool:
     """Whether more rounds could decide a gate; not where too few stored sessions leave so much open that none would.
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.gates import decide, judge, rounds_may_decide
+from pytest_llmperf.judge.gates import decide, judge, kept, rounds_may_decide
 from pytest_llmperf.model import Bound, Outcome
 from tests.judge.build import gate, measurement_of, round_of
 
@@ -202,6 +202,23 @@ def test_verdicts_say_what_their_evidence_was_worth() -> None:
     assert undecided.sessions_needed > 4
     assert f"{undecided.sessions_needed} stored sessions" in undecided.reason
     assert undecided.power_pct < 50
+
+
+def test_a_regression_gate_keeps_its_first_decision() -> None:
+    """However later looks turn out that another gate asks for; a limit gate takes them, and invalid is invalid."""
+    tight = tuple(tuple(value + shift for value in GOOD) for shift in (0, 0.1, -0.1, 0.05, -0.05))
+    asked = gate(**{**REGRESSION, "delta": 2.0, "reference": tight})
+    passed, failed = (decide(asked, tuple(value - loss for value in GOOD), looks=16, last=False) for loss in (0, 5))
+    torn = decide(asked, (*GOOD, math.nan), looks=16)
+    undecided = decide(asked, (90.0, 106.0, 91.0, 105.0, 98.0), looks=16, last=False)
+    assert [one.outcome for one in (passed, failed, undecided)] == [Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE]
+    assert kept(passed, failed) is passed
+    assert kept(failed, passed) is failed
+    assert kept(failed, undecided) is failed
+    assert kept(undecided, failed) is failed
+    assert kept(passed, torn) is torn
+    high, low = (decide(gate(limit=limit), GOOD, looks=16) for limit in (90.0, 99.9))
+    assert kept(high, low) is low
 
 
 def test_rounds_are_not_wasted_on_a_young_baseline() -> None:
