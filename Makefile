@@ -1,8 +1,9 @@
-# make perf   set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
-# make test   set everything up and check the project itself: ruff, mypy, tests with branch coverage
-# make fuzz   ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
-# make proofs 500 savers of a baseline killed at random moments, and how fast baselines of 100,000 rounds load (a minute)
-# make bench  what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
+# make perf     set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
+# make test     set everything up and check the project itself: ruff, mypy, tests with branch coverage
+# make fuzz     ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
+# make proofs   500 savers of a baseline killed at random moments, and how fast baselines of 100,000 rounds load (a minute)
+# make verdicts how often verdicts are wrong, simulated, against limits (some minutes on two cores)
+# make bench    what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 ARGS ?=
 BYTES ?= 10_000_000
 
-.PHONY: perf test lint fuzz proofs bench clean
+.PHONY: perf test lint fuzz proofs verdicts bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -47,6 +48,10 @@ bench: .venv/dev
 	@$(BIN)/python -m benchmarks.stopwatch $(ARGS); code=$$?; \
 	echo "== what the plugin costs a pytest run that does not use it (some minutes)"; \
 	$(BIN)/python benchmarks/unused_cost.py && exit $$code
+
+verdicts: .venv/dev
+	@echo "== how often verdicts are wrong, by simulation (some minutes)"
+	@$(BIN)/python benchmarks/verdicts.py $(ARGS)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }

@@ -1,1 +1,1 @@
-"""What the harness costs, measured beside others."""
+"""The harness measured by itself: what it costs, and how often its verdicts are wrong."""

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pytest_llmperf.errors import MeasurementError, ServerError, UsageError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.conditions import differences_for
-from pytest_llmperf.judge.gates import judge
+from pytest_llmperf.judge.gates import judge, kept, rounds_may_decide
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
@@ -36,7 +36,6 @@ from pytest_llmperf.model import (
     Gate,
     Manifest,
     Measurement,
-    Outcome,
     RequestTiming,
     Scenario,
     Settings,
@@ -98,6 +97,8 @@ class Session:
         self.settings = settings
         self.root = root
         self.watcher: Watcher = watcher or Silent()
+        self.gates = 1
+        """Gates of the whole run, which share the error of `fail`; the plugin counts them when tests are collected."""
         self._notes = notes
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
@@ -254,6 +255,7 @@ class Session:
         Rounds in which the client was saturated do not count; too many of them, and no gate is judged.
         """
         least, most = self.settings.min_rounds, self.settings.max_rounds
+        looks = most - least + 1
         verdicts: tuple[Verdict, ...] = ()
         while len(measurement.rounds) < most:
             one = self._timed(partial(rounds.run, len(measurement.rounds) + len(measurement.discarded)))
@@ -266,9 +268,11 @@ class Session:
             measurement = replace(measurement, rounds=(*measurement.rounds, one))
             count = len(measurement.rounds)
             if count >= least:
-                verdicts = tuple(judge(gate, measurement, looks=most - least + 1, last=count == most) for gate in gates)
+                last, run_gates = count == most, max(self.gates, len(gates))
+                found = tuple(judge(gate, measurement, looks=looks, last=last, gates=run_gates) for gate in gates)
+                verdicts = tuple(map(kept, verdicts, found)) if verdicts else found
             self.watcher.round_done(measurement, verdicts)
-            if count >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
+            if count >= least and not any(map(rounds_may_decide, verdicts)):
                 break
         return measurement, verdicts
 

@@ -14,7 +14,7 @@ from pytest_llmperf.model import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llmperf.model import Baseline, Stored, StoredSession, Verdict
+    from pytest_llmperf.model import Baseline, Gate, Stored, StoredSession, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +61,15 @@ def compare_stored(
         BaselineError: the standard holds none of the metrics of a measurement.
     """
     theirs = {_key(entry): entry for entry in candidate.stored}
-    return tuple(
-        _compared(standard, key, old, theirs[key], settings=settings, metrics=metrics)
-        for old in standard.stored
-        if (key := _key(old)) in theirs
-    )
+    both = [(key, old) for old in standard.stored if (key := _key(old)) in theirs]
+    gates = {
+        key: compare_gates(
+            standard, key=key, facts=theirs[key].session[-1].manifest, settings=settings, metrics=metrics
+        )
+        for key, _ in both
+    }
+    count = sum(map(len, gates.values()))  # they share the error of a fail
+    return tuple(_compared(key, old, theirs[key], gates[key], count) for key, old in both)
 
 
 def only_in(one: Baseline, other: Baseline) -> tuple[Key, ...]:
@@ -78,16 +82,14 @@ def _key(entry: Stored) -> Key:
     return Key(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload)
 
 
-def _compared(
-    standard: Baseline, key: Key, old: Stored, new: Stored, *, settings: Settings | None, metrics: tuple[str, ...]
-) -> Compared:
-    """One measurement, judged."""
+def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: int) -> Compared:
+    """One measurement, judged by its gates, of so many in all."""
     facts = new.session[-1].manifest
     verdicts, lacking = [], []
-    for gate in compare_gates(standard, key=key, facts=facts, settings=settings, metrics=metrics):
+    for gate in gates:
         values = _rounds([one for one in new.session if is_like(one, facts, gate.metric)], gate.metric)
         if values:
-            verdicts.append(decide(gate, values, looks=1))
+            verdicts.append(decide(gate, values, looks=1, gates=count))
         else:
             lacking.append(gate.metric)
     return Compared(key=key, old=old, new=new, verdicts=tuple(verdicts), lacking=tuple(lacking))

@@ -19,6 +19,16 @@ RATE_DROP_PCT = 5.0
 """... and by the `throughput` detector when some agent's decode rate fell by more than this (A.3)."""
 
 
+DEFAULT_DELTA_PP = 2.0
+"""Smallest change that matters where nobody says otherwise: of percentages of ratio class, in points ..."""
+
+DEFAULT_DELTA_PCT = 20.0
+"""... and of every other metric, percent of the baseline."""
+
+_DELTAS = {"scaling_efficiency_pct": 5.0}
+"""Solo runs of another moment add their own noise: its rounds scatter three times as much as those of balance."""
+
+
 class MetricClass(StrEnum):
     """What a metric may be compared with."""
 
@@ -63,6 +73,11 @@ class Metric:
     def in_points(self) -> bool:
         """Whether changes are stated in percentage points (else in percent of the reference)."""
         return self.kind is MetricClass.RATIO and self.unit == "%"
+
+    @property
+    def delta(self) -> float:
+        """The smallest change for the worse that matters by default, in points or percent."""
+        return _DELTAS.get(self.name, DEFAULT_DELTA_PP if self.in_points else DEFAULT_DELTA_PCT)
 
 
 def _metric(name: str, unit: str, how: tuple[Bound, Aggregate], source: str, definition: str) -> Metric:

@@ -5,31 +5,38 @@
 - A contention gate passes when no more rounds were contended than `limit * rounds` allow (the seed's own criterion,
   E.1 #7: with 5 rounds and 1 % that means none), where some were only at the last look, and fails when the rate is
   above the limit beyond doubt.
-- A regression gate passes when a drop of `delta` is excluded, and fails when there is beyond doubt a drop and its
-  estimate is `delta` or more (which includes that the whole interval is).
+- A regression gate fails when no drop at all is excluded, and passes when a drop of `delta` is (see `judge.drop`);
+  between none and delta either answer is right.
+
+What a verdict is worth stands beside it: error, effect size, power, what would be needed (see `docs/verdicts.md`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge.bounded import Interval
+from pytest_llmperf.judge.drop import Drop, Looking
 from pytest_llmperf.judge.intervals import (
     CONFIDENCE_PCT,
-    MOST_ROUNDS,
-    Interval,
     alpha_of_look,
     first_rounds,
     interval,
     rate_interval,
     rounds_to_decide,
 )
+from pytest_llmperf.judge.levels import check_counts
 from pytest_llmperf.judge.metrics import Aggregate, Metric, metric_of, series
+from pytest_llmperf.judge.paired import paired_drop
 from pytest_llmperf.judge.quantiles import beta_quantile
-from pytest_llmperf.judge.regression import drop_of
+from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, StoredDrop, drop_of
+from pytest_llmperf.judge.sequence import autocorrelation, outliers
 from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade
+from pytest_llmperf.judge.strength import strength
+from pytest_llmperf.judge.words import drop_words, figure_words, needed_words, rounds_words
 from pytest_llmperf.model import Bound, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -38,7 +45,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Gate, Measurement
 
 
-def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True) -> Verdict:
+def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True, gates: int = 1) -> Verdict:
     """Judge one gate by the rounds so far.
 
     Args:
@@ -46,13 +53,14 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         measurement: one or more rounds.
         looks: how often the session may look at this gate, e.g. `max_rounds - min_rounds + 1`.
         last: whether no further look follows.
+        gates: of the run, which share the error of `fail`.
 
     Returns:
         A verdict; `invalid` where the metric of some round is undefined.
 
     Raises:
         UsageError: an unknown metric, or a limit or delta that is no finite number.
-        ValueError: fewer than one look.
+        ValueError: fewer than one look or gate.
 
     Source: METRICS; seed E.1 #6 and #7, decision card.
     """
@@ -61,130 +69,215 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         values = series(measurement, gate.metric)
     except MeasurementError as error:
         return _invalid(gate, len(measurement.rounds), error)
-    return decide(gate, values, looks=looks, last=last)
+    return decide(gate, values, looks=looks, last=last, gates=gates)
 
 
-def decide(gate: Gate, values: Sequence[float], *, looks: int, last: bool = True) -> Verdict:
+def decide(
+    gate: Gate,
+    values: Sequence[float],
+    *,
+    looks: int,
+    last: bool = True,
+    gates: int = 1,
+    incumbent: Sequence[float] | None = None,
+) -> Verdict:
     """Judge one gate by the values of its metric, one a round; what `judge` does once it has them.
+
+    With the rounds of an `incumbent` that took turns with these, a regression gate judges by the differences of pairs
+    (see `judge.paired`) and looks at no stored session.
 
     Raises:
         UsageError: an unknown metric, or a limit or delta that is no finite number.
-        ValueError: fewer than one look.
+        ValueError: fewer than one look or gate.
     """
-    metric = _check_gate(gate)
-    alpha_of_look(looks)
+    metric, looking = _check_gate(gate), Looking(looks=looks, last=last, gates=gates)
+    check_counts(looks, gates)
     try:
         check_finite(values)
-        outcome, reason, value, found = _decide(gate, metric, values, looks, last)
+        return _decide(gate, metric, values, looking, incumbent)
     except MeasurementError as error:
         return _invalid(gate, len(values), error)
+
+
+def kept(before: Verdict, now: Verdict) -> Verdict:
+    """The verdict of a gate after another look, which other gates of the test have asked for.
+
+    A regression gate keeps its first decision, for its errors are those of stopping there; only a measurement that has
+    become invalid undoes it. A limit gate takes the later look: its interval holds over all looks at once.
+    """
+    decided = before.gate.delta is not None and before.outcome in (Outcome.PASS, Outcome.FAIL)
+    return before if decided and now.outcome is not Outcome.INVALID else now
+
+
+def rounds_may_decide(verdict: Verdict) -> bool:
+    """Whether more rounds could decide a gate; not where too few stored sessions leave so much open that none would.
+
+    Stopping there costs no error: the verdict stays inconclusive.
+    """
+    few = 0 < len(verdict.gate.reference) < SESSIONS_FOR_SPREAD and verdict.rounds >= MIN_ROUNDS
+    return verdict.outcome is Outcome.INCONCLUSIVE and not (few and verdict.rounds_needed is None)
+
+
+def _decide(
+    gate: Gate, metric: Metric, values: Sequence[float], looking: Looking, incumbent: Sequence[float] | None
+) -> Verdict:
+    """The verdict; MeasurementError where something is undefined."""
+    if metric.aggregate is Aggregate.RATE and set(values) - {0.0, 1.0}:
+        raise MeasurementError(f"a rate counts rounds by 0 and 1, got values {sorted(set(values))}")
+    if metric.aggregate is Aggregate.CV and len(values) < 2:
+        value, found = None, None
+    else:
+        value = centre(metric.aggregate, values)
+        found = _interval(metric, values, looking.looks)
+    judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
+    if gate.delta is not None:
+        # Also where the gate is decided already, so that a broken reference is never hidden.
+        judged = _regression(gate, metric, values, looking, delta=gate.delta, incumbent=incumbent)
+    if gate.not_comparable:
+        judged = _Judged(outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
+    elif len(values) < MIN_ROUNDS or found is None:
+        reason = f"{rounds_words(len(values))}, a verdict needs at least {MIN_ROUNDS}"
+        judged = replace(judged, outcome=Outcome.INCONCLUSIVE, reason=reason)
+    elif gate.delta is None and metric.aggregate is Aggregate.RATE:
+        judged = _rate(gate, values, looking)
+    elif gate.delta is None:
+        judged = _limit(gate, metric, values, looking, found)
     return Verdict(
         gate=gate,
-        outcome=outcome,
         value=value,
         low=_finite(found.low if found else None),
         high=_finite(found.high if found else None),
         confidence_pct=CONFIDENCE_PCT,
         rounds=len(values),
         grade=grade(len(values)),
-        reason=reason,
+        gates=looking.gates,
+        autocorrelation=None if metric.aggregate is Aggregate.RATE else autocorrelation(values),
+        outliers=() if metric.aggregate is Aggregate.RATE else outliers(values),
+        outcome=judged.outcome,
+        reason=judged.reason,
+        error_of_fail=judged.error_of_fail,
+        error_of_pass=judged.error_of_pass,
+        effect_size=_finite(judged.effect_size),
+        power_pct=judged.power_pct,
+        rounds_needed=judged.rounds_needed,
+        sessions_needed=judged.sessions_needed,
     )
 
 
-def _decide(
-    gate: Gate, metric: Metric, values: Sequence[float], looks: int, last: bool
-) -> tuple[Outcome, str, float | None, Interval | None]:
-    """Outcome, reason, centre and interval; MeasurementError where something is undefined."""
-    short = len(values) < MIN_ROUNDS
-    if metric.aggregate is Aggregate.RATE and set(values) - {0.0, 1.0}:
-        raise MeasurementError(f"a rate counts rounds by 0 and 1, got values {sorted(set(values))}")
-    if metric.aggregate is Aggregate.CV and len(values) < 2:
-        value, found = None, None
-    else:
-        value, found = centre(metric.aggregate, values), interval(metric.aggregate, values, looks=looks)
-        found = found and _within_definition(found, metric)
-    if gate.delta is not None:
-        # Also where the gate is decided already, so that a broken reference is never hidden.
-        drop = _regression(gate, metric, values, looks)
-    if gate.not_comparable:
-        return Outcome.NOT_COMPARABLE, gate.not_comparable, value, found
-    if short or found is None:
-        reason = f"{_rounds(len(values))}, a verdict needs at least {MIN_ROUNDS}"
-        return Outcome.INCONCLUSIVE, reason, value, found
-    if gate.delta is not None:
-        return (*drop, value, found)
-    if metric.aggregate is Aggregate.RATE:
-        return (*_rate(gate, values, looks, last), value, found)
-    return (*_limit(gate, metric, values, found, looks), value, found)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What a kind of gate came to; the fields are those of the verdict."""
+
+    outcome: Outcome
+    reason: str
+    error_of_fail: float | None = None
+    error_of_pass: float | None = None
+    effect_size: float | None = None
+    power_pct: float | None = None
+    rounds_needed: int | None = None
+    sessions_needed: int | None = None
 
 
-def _within_definition(found: Interval, metric: Metric) -> Interval:
-    """The interval without the values that the metric's definition excludes: below 0, balance above 100 %."""
+def _interval(metric: Metric, values: Sequence[float], looks: int, gates: int = 1) -> Interval | None:
+    """The interval of the metric's centre, without what the definition excludes: below 0, balance above 100 %."""
+    found = interval(metric.aggregate, values, looks=looks, gates=gates, ceiling=metric.ceiling)
+    if found is None:
+        return None
     ceiling = math.inf if metric.ceiling is None else metric.ceiling
     return replace(found, low=max(found.low, 0.0), high=min(found.high, ceiling))
 
 
-def _limit(gate: Gate, metric: Metric, values: Sequence[float], found: Interval, looks: int) -> tuple[Outcome, str]:
-    """Interval against limit."""
-    side, unit = ("minimum" if gate.bound is Bound.MIN else "maximum"), metric.unit
-    text = f"the interval {_figure(found.low)} to {_figure(found.high)} {unit} ({found.method})"
-    limit = f"the {side} {_figure(gate.limit)} {unit}"
-    good = found.low >= gate.limit if gate.bound is Bound.MIN else found.high <= gate.limit
-    bad = found.high < gate.limit if gate.bound is Bound.MIN else found.low > gate.limit
-    if good:
-        return Outcome.PASS, f"{text} keeps {limit}"
-    if bad:
-        return Outcome.FAIL, f"{text} is {'below' if gate.bound is Bound.MIN else 'above'} {limit}"
-    needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=looks)
-    return Outcome.INCONCLUSIVE, f"{text} holds {limit}; {_needed(needed)}"
+def _limit(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking, found: Interval) -> _Judged:
+    """Interval against limit; with several gates, `fail` asks for a wider one."""
+    side, unit, least = ("minimum" if gate.bound is Bound.MIN else "maximum"), metric.unit, gate.bound is Bound.MIN
+    text = f"the interval {figure_words(found.low)} to {figure_words(found.high)} {unit} ({found.method})"
+    limit = f"the {side} {figure_words(gate.limit)} {unit}"
+    shared = found if looking.gates == 1 else _interval(metric, values, looking.looks, looking.gates) or found
+    effect, power = strength(metric, values, gate, shared)
+    judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="", effect_size=effect, power_pct=power)
+    if found.low >= gate.limit if least else found.high <= gate.limit:
+        return replace(judged, outcome=Outcome.PASS, reason=f"{text} keeps {limit}")
+    if shared.high < gate.limit if least else shared.low > gate.limit:
+        return replace(judged, outcome=Outcome.FAIL, reason=f"{text} is {'below' if least else 'above'} {limit}")
+    needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=looking.looks, gates=looking.gates)
+    beyond = found.high < gate.limit if least else found.low > gate.limit
+    against = f"is beyond {limit}, but not for one of {looking.gates} gates" if beyond else f"holds {limit}"
+    return replace(judged, reason=f"{text} {against}; {needed_words(needed)}", rounds_needed=needed)
 
 
-def _rate(gate: Gate, values: Sequence[float], looks: int, last: bool) -> tuple[Outcome, str]:
+def _rate(gate: Gate, values: Sequence[float], looking: Looking) -> _Judged:
     """Contended rounds against the share that the limit allows."""
-    count, n, alpha = round(sum(values)), len(values), alpha_of_look(looks)
-    text = f"{count} of {_rounds(n)} contended"
-    if 0 < count <= _allowed(gate.limit, n) and not last:
+    count, n, alpha = round(sum(values)), len(values), alpha_of_look(looking.looks)
+    shared = alpha_of_look(looking.looks, looking.gates)
+    text, most = f"{count} of {rounds_words(n)} contended", f"the maximum {100 * gate.limit:g} %"
+    if 0 < count <= _allowed(gate.limit, n) and not looking.last:
         # A pass at the first moment when the count allows it would be a pass by luck.
-        return (
-            Outcome.INCONCLUSIVE,
-            f"{text}, as many as the maximum {100 * gate.limit:g} % allows; more rounds will tell",
-        )
+        return _Judged(outcome=Outcome.INCONCLUSIVE, reason=f"{text}, as many as {most} allows; more rounds will tell")
     if count <= _allowed(gate.limit, n):
         excluded_pct = 100 * beta_quantile(1 - alpha, count + 1, n - count) if count < n else 100.0
-        return Outcome.PASS, f"{text}; rates above {excluded_pct:.0f} % are excluded (one-sided)"
-    if rate_interval(count, n, alpha).low > gate.limit:
-        return Outcome.FAIL, f"{text}; beyond doubt more than the maximum {100 * gate.limit:g} %"
-    needed = first_rounds(lambda rounds: rate_interval(count * rounds // n, rounds, alpha).low > gate.limit, n + 1)
-    return Outcome.INCONCLUSIVE, f"{text}, the maximum is {100 * gate.limit:g} %; {_needed(needed)}"
+        return _Judged(
+            outcome=Outcome.PASS, reason=f"{text}; rates above {excluded_pct:.0f} % are excluded (one-sided)"
+        )
+    if rate_interval(count, n, shared).low > gate.limit:
+        return _Judged(outcome=Outcome.FAIL, reason=f"{text}; beyond doubt more than {most}")
+    needed = first_rounds(lambda rounds: rate_interval(count * rounds // n, rounds, shared).low > gate.limit, n + 1)
+    reason = f"{text}, the maximum is {100 * gate.limit:g} %; {needed_words(needed)}"
+    return _Judged(outcome=Outcome.INCONCLUSIVE, reason=reason, rounds_needed=needed)
 
 
-def _regression(gate: Gate, metric: Metric, values: Sequence[float], looks: int) -> tuple[Outcome, str]:
-    """Drop against delta."""
+def _regression(
+    gate: Gate,
+    metric: Metric,
+    values: Sequence[float],
+    looking: Looking,
+    *,
+    delta: float,
+    incumbent: Sequence[float] | None,
+) -> _Judged:
+    """Drop against delta, from stored sessions or from an incumbent that took turns."""
     if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         raise UsageError(f"gate {gate.marker}: {metric.name} has no regression gate, it has a limit gate")
+    if incumbent is not None:
+        paired = paired_drop(
+            bound=gate.bound,
+            in_points=metric.in_points,
+            delta=delta,
+            incumbent=incumbent,
+            candidate=values,
+            looking=looking,
+        )
+        # One pair says nothing, and says so as too few rounds.
+        return _Judged(outcome=Outcome.INCONCLUSIVE, reason="") if paired is None else _of_drop(paired, delta)
     if not gate.reference:
         raise MeasurementError("the stored baseline has no session")
-    drop = drop_of(
+    found = drop_of(
         aggregate=metric.aggregate,
         bound=gate.bound,
         in_points=metric.in_points,
         base=gate.limit,
+        delta=delta,
         sessions=gate.reference,
         values=values,
-        looks=looks,
+        looking=looking,
     )
-    if drop is None:
-        return Outcome.INCONCLUSIVE, "the stored sessions have one round each: save one of at least 3 rounds"
-    delta = gate.delta if gate.delta is not None else math.nan
-    text = (
-        f"worse by {drop.estimate:.1f} {drop.unit} (interval {drop.low:.1f} to {drop.high:.1f}; {drop.spread}), "
-        f"{delta:g} {drop.unit} matter"
+    if found is None:
+        few = "the stored sessions have one round each: save one of at least 3 rounds"
+        return _Judged(outcome=Outcome.INCONCLUSIVE, reason=few)
+    return _of_drop(found.drop, delta, found)
+
+
+def _of_drop(drop: Drop, delta: float, stored: StoredDrop | None = None) -> _Judged:
+    """A drop as what a verdict holds."""
+    return _Judged(
+        outcome=drop.outcome,
+        reason=drop_words(drop, delta, stored),
+        error_of_fail=drop.error_of_fail,
+        error_of_pass=drop.error_of_pass,
+        effect_size=None if drop.effect_size is None else -drop.effect_size,
+        power_pct=drop.power_pct,
+        rounds_needed=drop.rounds_needed,
+        sessions_needed=stored.sessions_needed if stored else None,
     )
-    if drop.high < delta:
-        return Outcome.PASS, text
-    if drop.low > 0 and drop.estimate >= delta:
-        return Outcome.FAIL, text
-    return Outcome.INCONCLUSIVE, f"{text}; more rounds, or more stored sessions, would tell"
 
 
 def _allowed(limit: float, rounds: int) -> int:
@@ -217,23 +310,6 @@ def _invalid(gate: Gate, rounds: int, error: MeasurementError) -> Verdict:
     )
 
 
-def _needed(rounds: int | None) -> str:
-    """The estimate of what would decide, in words."""
-    if rounds is None:
-        return f"more than {MOST_ROUNDS} rounds would be needed: the value is too near the limit"
-    return f"about {rounds} rounds would be needed"
-
-
 def _finite(end: float | None) -> float | None:
     """An end of an interval; None where there is no end, which no report could write down."""
     return end if end is not None and math.isfinite(end) else None
-
-
-def _rounds(n: int) -> str:
-    """`1 round`, `5 rounds`."""
-    return f"{n} round{'' if n == 1 else 's'}"
-
-
-def _figure(value: float) -> str:
-    """A figure for a sentence."""
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -1,19 +1,24 @@
 """Intervals that hold over every look of a session.
 
 A session looks at its gates after each round from the least number to the most. The 5 % of error that a 95 %
-interval may make is shared equally over these looks (Bonferroni), so that looking often cannot turn luck into a
-verdict. Rounds are taken as independent; the mean's interval takes them as normal.
+interval may make is shared over these looks, so that looking often cannot turn luck into a verdict: equally, and since
+looks at growing data are alike, each gets more than an equal part (`make verdicts` shows that the whole holds).
+
+Neighbouring rounds that are alike widen an interval (`judge.sequence`). A metric with a ceiling (efficiency) has a tail
+on one side only; there Student's t passes too easily, and the interval is widened to that of cube roots.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_llmperf.judge.bounded import Interval, bounded_interval
 from pytest_llmperf.judge.catalogue import Aggregate
+from pytest_llmperf.judge.levels import check_counts
 from pytest_llmperf.judge.quantiles import beta_quantile, binomial_tail, chi2_quantile, t_quantile
+from pytest_llmperf.judge.sequence import charge
 from pytest_llmperf.judge.stats import centre, check_finite, mean, sample_sd
 
 if TYPE_CHECKING:
@@ -29,35 +34,25 @@ MEDIAN_FACTOR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal values."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """Where the centre of the rounds lies.
-
-    Attributes:
-        low, high: in the metric's unit; may be infinite.
-        method: how it was computed, in words.
-    """
-
-    low: float
-    high: float
-    method: str
-
-
-def alpha_of_look(looks: int) -> float:
+def alpha_of_look(looks: int, gates: int = 1) -> float:
     """The two-sided error that one look may make.
 
+    The power of `looks` is what Student's t needs for 5 to 20 rounds, for 3 to 40, and for anything between; far out in
+    the tail, where several gates share the error, it needs all of it.
+
     Raises:
-        ValueError: fewer than one look.
+        ValueError: fewer than one look or gate.
     """
-    if looks < 1:
-        raise ValueError(f"looks is {looks}, wanted at least 1")
-    return (1 - CONFIDENCE_PCT / 100) / looks
+    check_counts(looks, gates)
+    return (1 - CONFIDENCE_PCT / 100) / gates / math.pow(looks, 0.7 if gates == 1 else 1.0)
 
 
-def interval(aggregate: Aggregate, values: Sequence[float], *, looks: int) -> Interval | None:
+def interval(
+    aggregate: Aggregate, values: Sequence[float], *, looks: int, gates: int = 1, ceiling: float | None = None
+) -> Interval | None:
     """The interval of the centre, at CONFIDENCE_PCT over all looks together.
 
-    - mean: Student's t.
+    - mean: Student's t; with a ceiling that no value exceeds, the hull of that and `bounded_interval`.
     - median: order statistics, where so many rounds can reach the confidence (10 for 16 looks); below that the
       hull of [min, max] and Student's t on logarithms (a median of positive values spread evenly on a log scale),
       and `method` says which confidence [min, max] has by itself.
@@ -69,24 +64,48 @@ def interval(aggregate: Aggregate, values: Sequence[float], *, looks: int) -> In
         aggregate: what the centre is.
         values: one a round, finite; 0 or 1 for a rate.
         looks: how often the session looks, 1 or more.
+        gates: that share the error, 1 or more.
+        ceiling: the largest value of a mean that the metric's definition allows.
 
     Returns:
-        None from fewer than 2 rounds (a rate needs 1).
+        None from fewer than 2 rounds (a rate needs 1). Of all but a rate, widened where neighbouring rounds are alike.
 
     Raises:
         MeasurementError: no value, or one that is not finite.
     """
     check_finite(values)
-    alpha = alpha_of_look(looks)
+    alpha = alpha_of_look(looks, gates)
     if aggregate is Aggregate.RATE:
         return rate_interval(round(sum(values)), len(values), alpha)
     if len(values) < 2:
         return None
     if aggregate is Aggregate.MEAN:
-        return mean_interval(values, alpha)
-    if aggregate is Aggregate.MEDIAN:
-        return median_interval(values, alpha)
-    return cv_interval(values, alpha)
+        found = mean_interval(values, alpha)
+        if ceiling is not None and max(values) <= ceiling:
+            found = _hull(found, bounded_interval(values, alpha, ceiling))
+    elif aggregate is Aggregate.MEDIAN:
+        found = median_interval(values, alpha)
+    else:
+        found = cv_interval(values, alpha)
+    return _widened(found, centre(aggregate, values), math.sqrt(charge(values)))
+
+
+def _hull(one: Interval, other: Interval) -> Interval:
+    """From the lower of the low ends to the higher of the high ones."""
+    return Interval(
+        low=min(one.low, other.low), high=max(one.high, other.high), method=f"{one.method} and {other.method}"
+    )
+
+
+def _widened(found: Interval, middle: float, factor: float) -> Interval:
+    """Each side so many times as far from the middle."""
+    if factor == 1:
+        return found
+    return Interval(
+        low=middle - factor * (middle - found.low),
+        high=middle + factor * (found.high - middle),
+        method=f"{found.method}; {factor:.1f} times as wide, for neighbouring rounds are alike",
+    )
 
 
 def mean_interval(values: Sequence[float], alpha: float) -> Interval:
@@ -142,13 +161,15 @@ def t_half_width(sd: float, n: int, alpha: float) -> float:
     return t_quantile(1 - alpha / 2, n - 1) * sd / math.sqrt(n)
 
 
-def rounds_to_decide(aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int) -> int | None:
+def rounds_to_decide(
+    aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int, gates: int = 1
+) -> int | None:
     """About how many rounds would put the limit outside the interval, were centre and spread to stay.
 
     Returns:
         The number, or None when it is above MOST_ROUNDS (the centre sits on the limit).
     """
-    alpha, n, sd, middle = alpha_of_look(looks), len(values), sample_sd(values), mean(values)
+    alpha, n, sd, middle = alpha_of_look(looks, gates), len(values), sample_sd(values), mean(values)
     if aggregate is Aggregate.CV:
         cv_pct = centre(aggregate, values)
 
@@ -160,7 +181,7 @@ def rounds_to_decide(aggregate: Aggregate, values: Sequence[float], limit: float
     else:
         median = aggregate is Aggregate.MEDIAN
         gap = abs((statistics.median(values) if median else middle) - limit)
-        wider = MEDIAN_FACTOR if median else 1.0
+        wider = math.sqrt(charge(values)) * (MEDIAN_FACTOR if median else 1.0)
 
         def decided(rounds: int) -> bool:
             return wider * t_half_width(sd, rounds, alpha) < gap
@@ -168,11 +189,11 @@ def rounds_to_decide(aggregate: Aggregate, values: Sequence[float], limit: float
     return first_rounds(decided, n + 1)
 
 
-def first_rounds(decided: Callable[[int], bool], start: int) -> int | None:
-    """The least number of rounds from `start` to MOST_ROUNDS that decides, or None; once decided, always decided."""
-    if start > MOST_ROUNDS or not decided(MOST_ROUNDS):
+def first_rounds(decided: Callable[[int], bool], start: int, most: int = MOST_ROUNDS) -> int | None:
+    """The least number from `start` to `most` that decides, or None; once decided, always decided."""
+    if start > most or not decided(most):
         return None
-    low, high = start, MOST_ROUNDS
+    low, high = start, most
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if decided(middle) else (middle + 1, high)

@@ -213,6 +213,21 @@ def build(name: str, args: Sequence[object] = (), kwargs: Mapping[str, object] |
     return kind(**kwargs)
 
 
+def count_gates(specs: Sequence[Marker], *, compare: bool) -> int:
+    """How many gates the markers of one test make, for one measurement.
+
+    Args:
+        specs: the markers.
+        compare: whether `--llmperf-compare` adds its own where no `regression` marker stands.
+    """
+    regressions = [spec for spec in specs if isinstance(spec, Regression)]
+    if compare and not regressions:
+        regressions = [Regression()]
+    both = [spec for spec in specs if isinstance(spec, Ttft) and None not in (spec.max_ms, spec.max_ratio)]
+    others = sum(not isinstance(spec, Regression) for spec in specs)
+    return others + len(both) + sum(len(spec.metrics) for spec in regressions)
+
+
 def written(marker: Marker) -> str:
     """The marker as one would write it, with what differs from the defaults, e.g. `efficiency(min_pct=95)`."""
     default = type(marker)()

@@ -1,4 +1,4 @@
-"""Quantiles of Student's t, chi-square and beta, and the binomial tail: all that our intervals need.
+"""Quantiles and tails of the normal, Student's t, chi-square and beta, and the binomial tail: all that we need.
 
 The regularised incomplete beta and gamma functions by their series and continued fractions (DLMF 8.11.4, 8.9.2,
 8.17.22), inverted by bisection down to neighbouring floats. The tests compare them with printed tables.
@@ -54,6 +54,32 @@ def chi2_quantile(p: float, df: float) -> float:
 def beta_quantile(p: float, a: float, b: float) -> float:
     """The p quantile of the beta distribution, in [0, 1]; p may be 0 or 1."""
     return _invert(lambda x: beta_cdf(a, b, x), p, 0.0, 1.0)
+
+
+def normal_tail(z: float) -> float:
+    """P(Z > z) of the standard normal."""
+    return math.erfc(z / math.sqrt(2)) / 2
+
+
+@lru_cache(maxsize=1024)
+def chi2_nodes(df: int) -> tuple[tuple[float, float], ...]:
+    """Chi-square as values with weights, for averages of smooth functions over it: 48 at most, even in the logarithm.
+
+    `sum(w * normal_tail(t * sqrt(x / df)))` is Student's tail at t, within two percent of it down to 1e-4 (tested).
+
+    Raises:
+        ValueError: df is not above 0.
+    """
+    if not df > 0:
+        raise ValueError(f"chi2_nodes: df is {df!r}, wanted above 0")
+    wide = math.sqrt(2 / df)
+    # Small numbers of degrees of freedom have a long tail towards 0, where Student's t has its own.
+    low, high = math.log(df) - 9 * wide - (14 / df if df < 6 else 0), math.log(df) + 6.5 * wide
+    logs = [low + (high - low) * index / 47 for index in range(48)]
+    densities = [math.exp(df / 2 * (x - math.log(df)) - (math.exp(x) - df) / 2) for x in logs]
+    total = math.fsum(densities)
+    pairs = ((math.exp(x), density / total) for x, density in zip(logs, densities, strict=True))
+    return tuple(pair for pair in pairs if pair[1] > 1e-10)
 
 
 def binomial_tail(k: int, n: int) -> float:

@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
     from pytest_llmperf.model import Baseline, Stored, StoredSession
 
-DEFAULT_DELTA_PP = 5.0
-"""Smallest change that matters where nobody says otherwise: of percentages of ratio class, in points ..."""
-
-DEFAULT_DELTA_PCT = 20.0
-"""... and of every other metric, percent of the baseline. Both lie above the assumed spread between sessions."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
@@ -69,7 +63,7 @@ def regression_gate(
     Args:
         metric: a continuous metric.
         marker: that asks for it.
-        delta: smallest change that matters; None: DEFAULT_DELTA_PP or DEFAULT_DELTA_PCT.
+        delta: smallest change that matters; None: the metric's own.
         stored: the baseline with the sessions.
         here: the measurement that will be compared.
         demanded: whether a marker asks for it.
@@ -107,7 +101,7 @@ def regression_gate(
         bound=found.good,
         limit=centre,
         source=f"baseline {stored.name}, {count}, the newest of {sessions[-1].saved_at}",
-        delta=delta if delta is not None else DEFAULT_DELTA_PP if found.in_points else DEFAULT_DELTA_PCT,
+        delta=found.delta if delta is None else delta,
         reference=reference,
         not_comparable=why,
         demanded=demanded,

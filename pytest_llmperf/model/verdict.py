@@ -66,6 +66,17 @@ class Verdict:
         rounds: how many were used.
         grade: `exploratory`, `directional` or `publishable`.
         reason: one clause: why this outcome.
+        gates: of the run, which share the error of `fail`.
+        error_of_fail: how probably a value that is as it should be looks as bad as this one; None: no such figure.
+        error_of_pass: regression gates: how probably a change of delta looks as good as this one.
+        effect_size: distance from the limit, or from the stored centre, in standard deviations of a round; negative on
+            the bad side. None where rounds do not scatter or the metric is no mean or median.
+        power_pct: how probably a true value worse than the limit (or the stored centre) by delta, the metric's default
+            for a limit gate, would have failed with so many rounds, were this the last look.
+        rounds_needed: inconclusive ones: that would decide, were centre and spread to stay; None: too many.
+        sessions_needed: stored sessions in all that would decide; None: not a matter of sessions.
+        autocorrelation: of neighbouring rounds; None from few rounds, or of equal ones.
+        outliers: numbers (from 1) of the rounds that stand out; all of them count.
     """
 
     gate: Gate
@@ -77,3 +88,12 @@ class Verdict:
     rounds: int
     grade: str
     reason: str = ""
+    gates: int = 1
+    error_of_fail: float | None = None
+    error_of_pass: float | None = None
+    effect_size: float | None = None
+    power_pct: float | None = None
+    rounds_needed: int | None = None
+    sessions_needed: int | None = None
+    autocorrelation: float | None = None
+    outliers: tuple[int, ...] = ()

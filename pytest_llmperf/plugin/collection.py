@@ -70,6 +70,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
 
     running = Running(config, settings)
+    running.session.gates = _count_gates([item.stash[SPECS] for item in users], compare=bool(settings.compare))
     if not faults and not config.option.collectonly:
         try:
             running.check()
@@ -79,6 +80,13 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         raise pytest.UsageError("pytest-llmperf: nothing was started, because of:\n  " + "\n  ".join(faults))
     running.faults = tuple(faults)
     config.pluginmanager.register(running, "llmperf-running")
+
+
+def _count_gates(tests: Sequence[Sequence[Marker]], *, compare: bool) -> int:
+    """How many gates the run will judge, at least 1; known before any server starts, alike in every xdist worker."""
+    from pytest_llmperf.judge.markers import count_gates  # noqa: PLC0415 - only where a test uses us
+
+    return max(1, sum(count_gates(specs, compare=compare) for specs in tests))
 
 
 def _uses_us(item: pytest.Item) -> bool:

@@ -35,7 +35,7 @@ def limit_words(verdict: Verdict) -> str:
     gate = verdict.gate
     if gate.delta is not None:
         unit = "pp" if CATALOGUE[gate.metric].unit == "%" else "%"
-        return f"the stored {amount(gate.limit, gate.metric)} by {gate.delta:g} {unit} or more ({gate.source})"
+        return f"the stored {amount(gate.limit, gate.metric)} ({gate.delta:g} {unit} matter; {gate.source})"
     side = "minimum" if gate.bound is Bound.MIN else "maximum"
     return f"the {side} {amount(gate.limit, gate.metric)} ({gate.source})"
 
@@ -68,7 +68,7 @@ def explain(record: Record, verdict: Verdict, run: Sequence[Record] = ()) -> str
         head = f"gate {gate.marker} {_VERBS[verdict.outcome]}: {_interval(verdict)} against {limit_words(verdict)}"
     real = "SIMULATED, " if topology.simulated else ""
     lines = [
-        head if verdict.outcome is Outcome.FAIL else head + _because(verdict),
+        head if verdict.outcome is Outcome.FAIL and gate.delta is None else head + _because(verdict),
         f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} {topology.model}, "
         f"{verdict.rounds} rounds ({verdict.grade}); {_both_efficiencies(record)}",
     ]

@@ -88,7 +88,7 @@ def test_what_is_missing_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -
 
 def test_compare_passes_what_is_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 0, a table with both figures, the change and the verdict."""
-    saved(folder, "old", session(95))
+    saved(folder, "old", *(session(95, at=f"2026-01-0{day}") for day in range(1, 9)))
     saved(folder, "new", session(95.2))
     assert main(["compare", "old", "new"]) == 0
     text = capsys.readouterr().out
@@ -120,7 +120,7 @@ def test_compare_what_cannot_be_compared(folder: Path, capsys: pytest.CaptureFix
     assert "cpu: i9 -> i7" in capsys.readouterr().out
     assert main(["compare", "old", "scripted"]) == 2
     assert "nothing that may be compared" in capsys.readouterr().out
-    assert main(["compare", "old", "away"]) == 0
+    assert main(["compare", "old", "away", "--delta", "12"]) == 0
     assert "1 pass, 1 not comparable of 2 metrics" in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from pytest_llmperf.judge import markers
-from pytest_llmperf.judge.markers import MARKERS, build, written
+from pytest_llmperf.judge.markers import MARKERS, build, count_gates, written
 
 PERCENT = [("efficiency", "min_pct"), ("scaling", "min_pct"), ("consistency", "max_cv_pct")]
 OPEN = [
@@ -117,6 +117,18 @@ def test_a_list_of_metrics_becomes_a_tuple() -> None:
     assert written(marker) == "regression(metrics=('ttft_ms',), delta=3)"
     with pytest.raises(FrozenInstanceError):
         marker.delta = 4
+
+
+def test_gates_are_counted_by_what_markers_ask_for() -> None:
+    """Two of a TTFT with both limits, one a metric of a regression; `--llmperf-compare` adds where none is marked."""
+    assert count_gates((), compare=False) == 0
+    assert count_gates((), compare=True) == len(build("regression").metrics) == 4
+    plain = (build("efficiency"), build("contention"), build("ttft"))
+    assert count_gates(plain, compare=False) == 3
+    assert count_gates(plain, compare=True) == 7
+    both = build("ttft", kwargs={"max_ms": 9, "max_ratio": 2})
+    regression = build("regression", kwargs={"metrics": ("ttft_ms", "speedup")})
+    assert count_gates((both, regression), compare=True) == 4
 
 
 def test_the_module_needs_only_the_standard_library() -> None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.errors import BaselineError, UsageError
+from pytest_llmperf.judge.catalogue import DEFAULT_DELTA_PCT, DEFAULT_DELTA_PP
 from pytest_llmperf.judge.markers import MARKERS, Regression, build
 from pytest_llmperf.judge.resolve import Key, compare_gates, differences, resolve
-from pytest_llmperf.judge.stored import DEFAULT_DELTA_PCT, DEFAULT_DELTA_PP, Here, regression_gate
+from pytest_llmperf.judge.stored import Here, regression_gate
 from pytest_llmperf.model import Baseline, Bound, Settings, Stored, StoredSession, Threshold
 
 KEY = Key(test="t.py::test_x", scenario="pair", topology="dual", workload="abc")
@@ -223,7 +224,8 @@ def test_regression_takes_the_stored_rounds() -> None:
     assert found["ttft_ms"].limit == 92.5
     assert found["ttft_ms"].bound is Bound.MAX
     assert found["ttft_ms"].reference == ((90.0, 91.0, 98.0), (94.0, 94.0, 94.0))
-    assert found["efficiency_pct"].delta == DEFAULT_DELTA_PP
+    assert found["efficiency_pct"].delta == DEFAULT_DELTA_PP == 2
+    assert found["scaling_efficiency_pct"].delta == 5
     assert found["ttft_ms"].delta == DEFAULT_DELTA_PCT
     assert found["ttft_ms"].source == "baseline mine, 2 sessions, the newest of 2026-02-02T00:00:00+00:00"
     (own,) = gates("regression", stored=stored, metrics=("ttft_ms",), delta=3, limits={"regression": 4})

@@ -169,6 +169,6 @@ def test_a_client_without_a_core_is_invalid(starved) -> None:
     core = min(os.sched_getaffinity(0))
     loop = "any(False for _ in iter(int, 1))"
     hog = f"[sys.executable, '-S', '-c', 'import os; os.sched_setaffinity(0, {{{core}}}); {loop}']"
-    begin = f"hogs = [subprocess.Popen({hog}) for _ in range(1)]; os.sched_setaffinity(0, {{{core}}}); "
+    begin = f"hogs = [subprocess.Popen({hog}) for _ in range(2)]; os.sched_setaffinity(0, {{{core}}}); "
     begin += "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"  # a low priority alone is served too well
     assert_invalid(starved(begin, "[(hog.kill(), hog.wait()) for hog in hogs]"))

@@ -30,13 +30,17 @@ def spans(document: dict) -> list[tuple[int, int]]:
     ids=" ".join,
 )
 def test_measurements_never_overlap(simulated, pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
-    """However tests are spread, one measurement ends before the next begins, and all are reported and saved once."""
+    """However tests are spread, one measurement ends before the next begins, and all are reported and saved once.
+
+    All gates of the run share the error of a fail, wherever they are judged.
+    """
     pytester.makepyfile(**TWO_FILES)
     result = simulated(*options, "--llmperf-json=run.json", "--llmperf-save=mine", own_process=True)
     result.assert_outcomes(passed=2)
     document = json.loads((pytester.path / "run.json").read_text())
     (_, first_end), (second_begin, _) = spans(document)
     assert first_end < second_begin
+    assert {verdict["gates"] for record in document["records"] for verdict in record["verdicts"]} == {4}
     with (pytester.path / "baselines" / "mine.toml").open("rb") as file:
         stored = tomllib.load(file)["stored"]
     assert len(stored) == 2

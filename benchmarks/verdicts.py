@@ -1,0 +1,333 @@
+"""How often verdicts are wrong: simulated CI runs under the usual rules and ours; prints table, figures and limits.
+
+    python benchmarks/verdicts.py [--runs 20000] [--quick] [--processes 2]     (`make verdicts`)
+
+Each cell is `pass / fail / inconclusive` in percent and the mean number of rounds. Rounds scatter with 1.21 points,
+sessions with tau; delta is 2 points; stored sessions have 5 rounds, new ones 5 to 20. Seeds are fixed. Exits 1 where a
+figure falls short of its limit. `--quick` takes 400 runs a cell, and forgives what chance may do to so few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+import zlib
+from dataclasses import dataclass, field
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import fast_rule, peer_rules
+from pytest_llmperf.judge.levels import BEYOND, FLOOR_DELTAS
+
+SD, MEAN, DELTA, STORED, MOST = 1.21, 98.7, 2.0, 5, 20
+DROPS = (0.0, 1.0, 2.0, 3.0, 5.0)
+TTFT_DROPS = (0.0, 10.0, 20.0, 30.0, 50.0)
+TTFT_DELTA = 20.0
+SPREADS, TTFT_SPREADS = (0.0, 0.6, 1.2), (0.0, 0.05, 0.10)
+SESSIONS = (4, 8, 20)
+NOISES = {
+    "normal": "independent normal rounds",
+    "AR(1) .6": "neighbouring rounds of a session alike",
+    "skewed": "100 minus a gamma of mean 1.3 and the same sd",
+}
+FEW = (0.0, 3.0, 5.0)
+BEYOND_IT = {
+    "Student 3": "rounds with the tails of Student's t with 3 degrees of freedom",
+    "AR(1) -.5": "neighbouring rounds of a session unlike",
+    "twice as noisy": "new rounds with twice the standard deviation of the stored ones",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One simulated situation under one rule.
+
+    Attributes:
+        rule: `stored`, `paired`, `family`, `limit` or a name of peer_rules.RULES.
+        noise: key of NOISES, `TTFT`, ...
+        sessions: stored; of a family of gates, see `family`.
+        tau: spread between sessions.
+        drop: true, in points or percent.
+    """
+
+    rule: str
+    noise: str
+    sessions: int
+    tau: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Percentages of outcomes, and mean rounds."""
+
+    passed: float
+    failed: float
+    open: float
+    rounds: float
+
+    def __str__(self) -> str:
+        return f"{self.passed:5.1f} /{self.failed:6.2f} /{self.open:5.1f} {self.rounds:5.1f}"
+
+
+@dataclass
+class Table:
+    """Results by cell, and figures against limits.
+
+    Attributes:
+        results: of the cells that were simulated.
+        runs: a cell.
+        forgiving: standard errors that a figure may be off.
+        short: names of the figures that fell short.
+    """
+
+    results: dict[Cell, Result]
+    runs: int
+    forgiving: float = 0.0
+    short: list[str] = field(default_factory=list)
+
+    def figure(self, name: str, value: float, limit: float, *, most: bool, unit: str = "%") -> None:
+        """Prints a figure with its limit and whether it holds."""
+        share = min(max(limit / 100, 0.001), 0.999)
+        slack = self.forgiving * (100 * math.sqrt(share * (1 - share) / self.runs) if unit == "%" else 0.5)
+        holds = value <= limit + slack if most else value >= limit - slack
+        print(
+            f"  {name:<88} {value:7.2f} {unit:<6} {'at most' if most else 'at least'} {limit:g}"
+            f"  {'holds' if holds else 'FALLS SHORT'}"
+        )
+        if not holds:
+            self.short.append(name)
+
+    def worst(self, cells, what) -> tuple[float, Cell]:
+        """The largest of a figure over cells, and where."""
+        return max(((what(self.results[cell]), cell) for cell in cells), key=lambda pair: pair[0])
+
+
+def noise_of(rng, kind: str, runs: int, rounds: int):
+    """Badness of rounds around its mean, shape (runs, rounds): positive is worse."""
+    if kind == "skewed":
+        return rng.gamma((1.3 / SD) ** 2, SD**2 / 1.3, (runs, rounds)) - 1.3
+    if kind == "TTFT":
+        # Logarithms: 8 % of noise, and one round in ten is delayed by a factor with Pareto's tail (index 1.4).
+        late = rng.random((runs, rounds)) < 0.1
+        return 0.08 * rng.standard_normal((runs, rounds)) + late * rng.exponential(0.7, (runs, rounds))
+    if kind == "Student 3":
+        return SD * rng.standard_t(3, (runs, rounds)) / math.sqrt(3)
+    values = rng.standard_normal((runs, rounds))
+    if kind.startswith("AR(1)"):
+        memory = 0.6 if kind == "AR(1) .6" else -0.5
+        for index in range(1, rounds):
+            values[:, index] = memory * values[:, index - 1] + math.sqrt(1 - memory**2) * values[:, index]
+    return SD * values
+
+
+def simulate(task: tuple[Cell, int]) -> tuple[Cell, Result]:
+    """One cell; the seed depends on the cell only."""
+    cell, runs = task
+    rng = np.random.default_rng(zlib.crc32(repr(cell).encode()))
+    outcomes, rounds = [], []
+    for start in range(0, runs, 5000):
+        some = _simulate(cell, rng, min(5000, runs - start))
+        outcomes.append(some[0])
+        rounds.append(some[1])
+    found, taken = np.concatenate(outcomes), np.concatenate(rounds)
+    share = [100 * float((found == code).mean()) for code in (fast_rule.PASS, fast_rule.FAIL, fast_rule.OPEN)]
+    return cell, Result(share[0], share[1], share[2], float(taken.mean()))
+
+
+def _simulate(cell: Cell, rng, runs: int):
+    """Outcomes and rounds of some runs."""
+    if cell.rule in peer_rules.RULES:
+        base = MEAN - noise_of(rng, cell.noise, runs, MOST) - cell.tau * rng.standard_normal((runs, 1))
+        new = MEAN - noise_of(rng, cell.noise, runs, MOST) - cell.tau * rng.standard_normal((runs, 1)) - cell.drop
+        return peer_rules.RULES[cell.rule](rng, base, new)
+    if cell.rule == "limit":
+        return fast_rule.run_limit(*_limit_rounds(rng, cell, runs))
+    if cell.rule.startswith("family"):
+        # A run fails when one of its 20 gates does; it takes as long as its longest.
+        parts = [_one_gate(cell, rng, runs, gates=20) for _ in range(20)]
+        failed = np.any([part[0] == fast_rule.FAIL for part in parts], axis=0)
+        undecided = np.any([part[0] == fast_rule.OPEN for part in parts], axis=0)
+        outcomes = np.where(failed, fast_rule.FAIL, np.where(undecided, fast_rule.OPEN, fast_rule.PASS))
+        return outcomes, np.max([part[1] for part in parts], axis=0)
+    return _one_gate(cell, rng, runs)
+
+
+def _one_gate(cell: Cell, rng, runs: int, gates: int = 1):
+    """Outcomes and rounds of a regression gate, stored or paired."""
+    logs = cell.noise == "TTFT"
+    on_scale = (lambda percent: math.log1p(percent / 100)) if logs else float
+    delta = TTFT_DELTA if logs else DELTA
+    shifts = {
+        "delta": on_scale(delta),
+        "beyond": on_scale(BEYOND * delta),
+        "floor": on_scale(FLOOR_DELTAS * delta),
+        "gates": gates,
+    }
+    drop = on_scale(cell.drop)
+    if "paired" in cell.rule:
+        return fast_rule.run(fast_rule.PairedRule(), _differences(rng, cell.noise, runs) + drop, **shifts)
+    sessions = noise_of(rng, cell.noise, runs * cell.sessions, STORED).reshape(runs, cell.sessions, STORED)
+    sessions = sessions + cell.tau * rng.standard_normal((runs, cell.sessions, 1))
+    noise = noise_of(rng, cell.noise, runs, MOST) * (2 if cell.noise == "twice as noisy" else 1)
+    values = noise + cell.tau * rng.standard_normal((runs, 1)) + drop
+    return fast_rule.run(fast_rule.StoredRule(sessions, median=logs), values, **shifts)
+
+
+def _differences(rng, kind: str, runs: int):
+    """Candidate less incumbent, pair by pair; what moves the session moves both."""
+    if kind == "AR(1) .6":
+        # One machine, one noise: the two take turns, and at going first.
+        both = noise_of(rng, kind, runs, 2 * MOST).reshape(runs, MOST, 2)
+        return (both[:, :, 1] - both[:, :, 0]) * np.where(np.arange(MOST) % 2, -1, 1)
+    own = "AR(1) .6" if kind == "AR(1) .6 each" else kind
+    return noise_of(rng, own, runs, MOST) - noise_of(rng, own, runs, MOST)
+
+
+def _limit_rounds(rng, cell: Cell, runs: int):
+    """Rounds whose true mean is the limit less the drop, the limit, and the ceiling."""
+    if cell.noise == "skewed":
+        return MEAN - cell.drop - noise_of(rng, "skewed", runs, MOST) * (1.3 + cell.drop) / 1.3, MEAN, 100.0
+    if cell.noise == "bounded":
+        mean = 5 + cell.drop
+        return 100 - rng.gamma((mean / 3) ** 2, 9 / mean, (runs, MOST)), 95.0, 100.0
+    return 90.0 - cell.drop - noise_of(rng, cell.noise, runs, MOST), 90.0, 100.0
+
+
+def cells() -> list[Cell]:
+    """Everything that is simulated."""
+    peers = [Cell(rule, "normal", 1, 0.0, drop) for rule in peer_rules.RULES for drop in DROPS]
+    peers += [Cell(rule, "normal", 1, tau, 0.0) for rule in peer_rules.RULES for tau in SPREADS[1:]]
+    peers += [Cell(rule, "AR(1) .6", 1, 0.0, 0.0) for rule in peer_rules.RULES]
+    stored = [Cell("stored", n, k, tau, d) for n in NOISES for k in SESSIONS for tau in SPREADS for d in DROPS]
+    stored += [Cell("stored", "TTFT", k, tau, d) for k in SESSIONS for tau in TTFT_SPREADS for d in TTFT_DROPS]
+    few = [Cell("stored", "normal", k, tau, d) for k in (1, 2, 3) for tau in SPREADS for d in FEW]
+    paired = [Cell("paired", noise, 1, 0.0, d) for noise in (*NOISES, "AR(1) .6 each") for d in DROPS]
+    paired += [Cell("paired", "TTFT", 1, 0.0, d) for d in TTFT_DROPS]
+    beyond = [
+        Cell("stored", noise, k, tau, d) for noise in BEYOND_IT for k in (8, 20) for tau in SPREADS[:2] for d in FEW
+    ]
+    return peers + stored + few + beyond + paired + FAMILIES + LIMITS
+
+
+FAMILIES = [
+    Cell("family", "normal", 20, 0.0, 0.0),
+    Cell("family", "normal", 20, 0.6, 0.0),
+    Cell("family", "normal", 4, 1.2, 0.0),
+    Cell("family", "skewed", 20, 0.0, 0.0),
+    Cell("family paired", "normal", 1, 0.0, 0.0),
+]
+LIMITS = [Cell("limit", noise, 1, 0.0, d) for noise in ("normal", "bounded", "skewed", "AR(1) .6") for d in (0.0, 2.0)]
+
+
+def print_rows(table: Table, rule: str, noise: str, groups, drops) -> None:
+    """One line a group (sessions, tau), one column a drop."""
+    for sessions, tau in groups:
+        found = (table.results[Cell(rule, noise, sessions, tau, drop)] for drop in drops)
+        print(f"  {noise:<14} {sessions:>2} sessions, tau {tau:<4g} | " + " | ".join(map(str, found)))
+
+
+def report(table: Table) -> None:
+    """The whole table, then the figures with their limits."""
+    head = "pass / fail / inconclusive, mean rounds, for true drops of "
+    grid = [(k, tau) for k in SESSIONS for tau in SPREADS]
+    print(f"Usual rules: {head}{', '.join(f'{d:g}' for d in DROPS)} pp; then none with tau 0.6, 1.2, and AR(1) .6")
+    for rule in peer_rules.RULES:
+        keys = [Cell(rule, "normal", 1, 0.0, drop) for drop in DROPS]
+        keys += [Cell(rule, "normal", 1, tau, 0.0) for tau in SPREADS[1:]] + [Cell(rule, "AR(1) .6", 1, 0.0, 0.0)]
+        print(f"  {rule:<33} | " + " | ".join(str(table.results[key]) for key in keys))
+    print(f"\nOurs, against stored sessions: {head}{', '.join(f'{d:g}' for d in DROPS)} pp")
+    for noise in NOISES:
+        print_rows(table, "stored", noise, grid, DROPS)
+    print(f"\nThe same, heavy-tailed TTFT by medians, delta 20 %: {head}{', '.join(f'{d:g}' for d in TTFT_DROPS)} %")
+    print_rows(table, "stored", "TTFT", [(k, tau) for k in SESSIONS for tau in TTFT_SPREADS], TTFT_DROPS)
+    print("\nOurs, few sessions, a spread of 1.2 pp assumed: drops of 0, 3, 5 pp")
+    print_rows(table, "stored", "normal", [(k, tau) for k in (1, 2, 3) for tau in SPREADS], FEW)
+    print("\nOurs, beyond what it promises: drops of 0, 3, 5 pp")
+    for noise, what in BEYOND_IT.items():
+        print(f"  {noise}: {what}")
+        print_rows(table, "stored", noise, [(k, tau) for k in (8, 20) for tau in SPREADS[:2]], FEW)
+    print(f"\nOurs, interleaved pairs: {head}{', '.join(f'{d:g}' for d in DROPS)} pp (TTFT: ten times as many %)")
+    for noise in (*NOISES, "AR(1) .6 each"):
+        print_rows(table, "paired", noise, [(1, 0.0)], DROPS)
+    print_rows(table, "paired", "TTFT", [(1, 0.0)], TTFT_DROPS)
+    print("\nOurs, 20 gates in one healthy run: every one passes / one fails / else, rounds of the longest")
+    for cell in FAMILIES:
+        print(
+            f"  {cell.rule:<13} {cell.noise:<7} {cell.sessions:>2} sessions, tau {cell.tau:<4g} | {table.results[cell]}"
+        )
+    print("\nOurs, limit gates, true value on the limit, and 2 pp below it")
+    for noise in ("normal", "bounded", "skewed", "AR(1) .6"):
+        print_rows(table, "limit", noise, [(1, 0.0)], (0.0, 2.0))
+    figures(table)
+
+
+def figures(table: Table) -> None:
+    """Each figure with its limit."""
+    print("\nFigures and limits")
+    results = table.results
+
+    def stored(sessions: int, tau: float, drop: float, noise: str = "normal") -> Result:
+        return results[Cell("stored", noise, sessions, tau, drop)]
+
+    for noise in (*NOISES, "TTFT"):
+        delta = TTFT_DELTA if noise == "TTFT" else DELTA
+        for sessions in SESSIONS:
+            for tau in TTFT_SPREADS if noise == "TTFT" else SPREADS:
+                where = f"{noise}, {sessions} sessions, tau {tau:g}"
+                table.figure(f"1. false alarms: {where}", stored(sessions, tau, 0.0, noise).failed, 1, most=True)
+                beyond = stored(sessions, tau, BEYOND * delta, noise).passed
+                table.figure(f"5. passes at 1.5 delta: {where}", beyond, 1, most=True)
+    table.figure("2. 20 sessions, tau 0: 2 pp drops that fail", stored(20, 0.0, 2.0).failed, 95, most=False)
+    table.figure("2. 20 sessions, tau 0: 3 pp drops that fail", stored(20, 0.0, 3.0).failed, 99.5, most=False)
+    table.figure("2. 20 sessions, tau 0: healthy runs that pass", stored(20, 0.0, 0.0).passed, 95, most=False)
+    rounds = stored(20, 0.0, 0.0).rounds
+    table.figure("2. 20 sessions, tau 0: mean rounds of healthy runs", rounds, 6.5, most=True, unit="rounds")
+    table.figure("2. 20 sessions, tau 0.6: 3 pp drops that fail", stored(20, 0.6, 3.0).failed, 90, most=False)
+    table.figure("2. 4 sessions, tau 0: 5 pp drops that fail", stored(4, 0.0, 5.0).failed, 90, most=False)
+    for noise in NOISES:
+        none, two, three = (results[Cell("paired", noise, 1, 0.0, d)] for d in (0.0, 2.0, 3.0))
+        table.figure(f"3. pairs, {noise}: false alarms", none.failed, 1, most=True)
+        table.figure(f"3. pairs, {noise}: 2 pp drops that fail", two.failed, 95, most=False)
+        table.figure(f"3. pairs, {noise}: healthy runs that pass", none.passed, 95, most=False)
+        table.figure(f"3. pairs, {noise}: mean pairs of healthy runs", none.rounds, 12, most=True, unit="pairs")
+        table.figure(f"3. pairs, {noise}: mean pairs of 2 pp drops", two.rounds, 12, most=True, unit="pairs")
+        table.figure(f"5. pairs, {noise}: passes at 1.5 delta", three.passed, 1, most=True)
+    for cell in FAMILIES:
+        where = f"{cell.rule}, {cell.noise}, {cell.sessions} sessions, tau {cell.tau:g}"
+        table.figure(f"4. 20 gates: healthy runs that fail: {where}", results[cell].failed, 1, most=True)
+    for noise in ("normal", "bounded", "skewed"):
+        found = results[Cell("limit", noise, 1, 0.0, 0.0)]
+        table.figure(f"limit gates, {noise}: fail with the true value on the limit", found.failed, 2.5, most=True)
+        table.figure(f"limit gates, {noise}: pass with the true value on the limit", found.passed, 2.5, most=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Simulates, prints, and says whether every figure holds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args(arguments)
+    runs, started = min(given.runs, 400) if given.quick else given.runs, time.monotonic()
+    tasks = [(cell, runs) for cell in cells()]
+    if given.processes > 1:
+        with Pool(given.processes) as pool:
+            results = dict(pool.imap_unordered(simulate, tasks))
+    else:
+        results = dict(map(simulate, tasks))
+    table = Table(results=results, runs=runs, forgiving=4.0 if given.quick else 0.0)
+    report(table)
+    print(f"\n{len(results)} cells of {runs} runs in {time.monotonic() - started:.0f} s; ", end="")
+    print("every figure holds" if not table.short else f"{len(table.short)} FALL SHORT: {'; '.join(table.short)}")
+    return 1 if table.short else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,50 @@
+"""Reasons of verdicts: what the evidence says, and what would say more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.intervals import MOST_ROUNDS
+from pytest_llmperf.model import Outcome
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.drop import Drop
+    from pytest_llmperf.judge.regression import StoredDrop
+
+
+def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None) -> str:
+    """A drop, its interval, what was charged, and what would be needed where it is not decided."""
+    charged = f"; {stored.spread}" if stored else ""
+    text = (
+        f"worse by {drop.estimate:.1f} {drop.unit} (interval {drop.low:.1f} to {drop.high:.1f}{charged}), "
+        f"{delta:g} {drop.unit} matter"
+    )
+    if drop.floored:
+        return f"{text}; so large a drop fails in any case"
+    if drop.outcome is not Outcome.INCONCLUSIVE:
+        return text
+    sessions = stored.sessions_needed if stored else None
+    ways = [f"about {drop.rounds_needed} rounds"] if drop.rounds_needed else []
+    ways += [f"{sessions} stored sessions"] if sessions else []
+    if ways:
+        return f"{text}; {' or '.join(ways)} would tell{'' if drop.rounds_needed else ' more'}"
+    if stored is None:
+        return f"{text}; more than {MOST_ROUNDS} rounds would be needed"
+    return f"{text}; neither rounds nor sessions would tell: the spread between sessions asks for a larger delta"
+
+
+def needed_words(rounds: int | None) -> str:
+    """The estimate of what would decide a limit gate."""
+    if rounds is None:
+        return f"more than {MOST_ROUNDS} rounds would be needed: the value is too near the limit"
+    return f"about {rounds} rounds would be needed"
+
+
+def rounds_words(n: int) -> str:
+    """`1 round`, `5 rounds`."""
+    return f"{n} round{'' if n == 1 else 's'}"
+
+
+def figure_words(value: float) -> str:
+    """A figure for a sentence."""
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
