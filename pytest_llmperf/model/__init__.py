@@ -16,9 +16,13 @@ from pytest_llmperf.model.scenario import (
     CHIMERA_HOMO,
     CONVERSATION,
     Agent,
+    AsyncAgent,
+    Command,
+    ExternalAgent,
     GenerationOptions,
     Scenario,
     Workload,
+    scenario_of,
 )
 from pytest_llmperf.model.settings import BACKENDS, RUNTIMES, Script, Settings
 from pytest_llmperf.model.timing import AgentRun, Measurement, RequestTiming, Round
@@ -38,9 +42,12 @@ __all__ = [
     "SCHEMA",
     "Agent",
     "AgentRun",
+    "AsyncAgent",
     "Baseline",
     "Bound",
     "Boundary",
+    "Command",
+    "ExternalAgent",
     "Gate",
     "GenerationOptions",
     "Instance",
@@ -60,4 +67,5 @@ __all__ = [
     "TopologyKind",
     "Verdict",
     "Workload",
+    "scenario_of",
 ]
