@@ -23,8 +23,10 @@ from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve
+from pytest_llmperf.measure.external import NOTE
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
+from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
     Baseline,
@@ -93,6 +95,7 @@ class Session:
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self._runtimes: dict[str, Runtime] = {}
+        self._tap = Tap()  # starts its process when an external agent needs it
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
@@ -142,7 +145,7 @@ class Session:
             ServerError: it could not be started.
         """
         topology = self._opened.topology if self._opened is not None else self.open(TopologyKind.DUAL)
-        return self._manifest(topology).facts
+        return self._manifest(topology, self.settings.runtime).facts
 
     def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
         """Running servers for that many agents; reused while the same topology is asked for.
@@ -172,6 +175,7 @@ class Session:
         try:
             for runtime in self._runtimes.values():
                 runtime.close()
+            self._tap.close()
             if opened is not None:
                 opened.close()
         finally:
@@ -210,10 +214,10 @@ class Session:
                 scenario=scenario,
                 topology=topology,
                 rounds=(),
-                manifest=self._manifest(topology),
+                manifest=self._manifest(topology, "tap" if scenario.external else self.settings.runtime),
                 warmups=self.settings.warmups,
                 started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-                notes=self._notes,
+                notes=self._notes + ((NOTE,) if scenario.external else ()),
             )
             gates = self._gates(specs, measurement, test)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
@@ -266,9 +270,9 @@ class Session:
             scenario = scenario.scaled(Workload(reason="--llmperf-threads", num_thread=self.settings.threads))
         return scenario
 
-    def _manifest(self, topology: Topology) -> Manifest:
+    def _manifest(self, topology: Topology, runtime: str) -> Manifest:
         sources = {expected_source(instance.url) for instance in topology.instances}
-        return manifest(topology, runtime=self.settings.runtime, timing_source=", ".join(sorted(sources)))
+        return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)))
 
     def _runtime(self) -> Runtime:
         """The runtime in force; one a session, since some keep processes."""
@@ -279,7 +283,7 @@ class Session:
 
     def _rounds(self, scenario: Scenario, topology: Topology) -> Rounds:
         try:
-            return Rounds(scenario, topology, runtime=self._runtime(), timeout_s=self.settings.timeout_s)
+            return Rounds(scenario, topology, runtime=self._runtime(), timeout_s=self.settings.timeout_s, tap=self._tap)
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 
