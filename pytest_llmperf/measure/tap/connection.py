@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmperf.measure.arrival import ANCILLARY_BYTES, Ancillary, Clock, ask_for_kernel_time
 from pytest_llmperf.measure.tap.carried import Carried, Flow, Passed
 
-READ_BYTES = 65536
+READ_BYTES = 16384
 
 HELD_BYTES = 8 * 1024 * 1024
 """Most that is taken from an agent before the barrier opens; what is beyond stays in its socket."""
@@ -69,6 +69,7 @@ class Connection:
         clock: monotonic nanoseconds.
 
     Attributes:
+        tally: of its agent.
         alive: False once both sockets are closed.
     """
 
@@ -78,7 +79,7 @@ class Connection:
         self._client = client
         self._server: socket.socket | None = None
         self._selector = selector
-        self._tally = tally
+        self.tally = tally
         self._clock = clock
         self._up, self._down = _Way(), _Way()
         self._up.source = self._down.sink = client
@@ -139,7 +140,7 @@ class Connection:
             way.ended_ns = read_ns
         self._hand_on(way)
         if data:
-            self._tally.add(len(data))
+            self.tally.add(len(data))
 
     def _hand_on(self, way: _Way) -> None:
         """Sends what waits, as far as the other side takes it; then the end, if it has come."""
@@ -176,7 +177,7 @@ class Connection:
         """Whether to read more of a direction."""
         if not self.alive or way.source is None or way.ended_ns:
             return False
-        return not way.waiting or (self._held and way is self._up and self._tally.noted < HELD_BYTES)
+        return not way.waiting or (self._held and way is self._up and self.tally.noted < HELD_BYTES)
 
     def _watch(self) -> None:
         """Has the selector watch for what can be done next, and nothing else."""

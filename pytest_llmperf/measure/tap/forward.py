@@ -78,8 +78,8 @@ class Forwarder:
     def serve(self) -> None:
         """Until the parent is gone or closes the channel."""
         try:
-            while os.getppid() == self._parent:
-                self._step(self._wait_s())
+            while self._step(self._wait_s()) or os.getppid() == self._parent:
+                pass
         except (EOFError, OSError):
             pass
         finally:
@@ -94,20 +94,27 @@ class Forwarder:
             return max(0.0, (self._release_ns - self._clock()) / 1e9)
         return _LOOK_S
 
-    def _step(self, wait_s: float) -> None:
-        """Does what can be done now, after waiting at most so long for it."""
-        for key, events in self._selector.select(wait_s):
+    def _step(self, wait_s: float) -> bool:
+        """Does what can be done now, after waiting at most so long for it; whether there was anything."""
+        ready = self._selector.select(wait_s)
+        for key, events in ready:
             if isinstance(key.data, Connection):
                 key.data.ready(key.fileobj, events)  # type: ignore[arg-type]
+                if key.data.tally.noted > self._limit:
+                    self._give_up(key.data.tally)
             elif isinstance(key.data, Agent):
                 self._accept(key.data)
             else:
                 self._obey(*self._channel.recv())
         if not self._start_ns:
             self._barrier()
+        return bool(ready)
+
+    def _give_up(self, tally: Tally) -> None:
+        """What passes for one agent fills the memory: it is told, and gets no further."""
+        tally.noted = 0
         for index, agent in enumerate(self._agents):
-            if agent.tally.noted > self._limit:
-                agent.tally.noted = 0
+            if agent.tally is tally:
                 self._channel.send(("full", index))
                 for connection in agent.connections:
                     connection.abort()

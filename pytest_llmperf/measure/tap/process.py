@@ -22,9 +22,13 @@ class Tap:
     """One process that forwards for all agents of a part; it starts with the first part and is kept for the next ones.
 
     It ends with `close`, and by itself when this process is gone.
+
+    Args:
+        realtime: see `prompt.be_prompt`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, realtime: bool = True) -> None:
+        self._realtime = realtime
         self._labels: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Any = None
@@ -93,7 +97,7 @@ class Tap:
         self._channel, theirs = Pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest_llmperf.measure.tap", str(theirs.fileno())],
+                [sys.executable, "-m", "pytest_llmperf.measure.tap", str(theirs.fileno()), str(self._realtime)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # a Ctrl-C in the terminal is ours to act on

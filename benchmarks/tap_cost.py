@@ -1,0 +1,162 @@
+"""What the wire tap adds to a chunk: two agents at a stated pace, in turn directly and behind the tap.
+
+    python benchmarks/tap_cost.py [--tok-s 115] [--tokens 460] [--pairs 5] [--limit-ms 0.15] [--ordinary]
+
+A server of known truth (`measure/paced.py`) answers two clients at once; the arrival of each chunk at a client is the
+kernel's. A chunk's delay is its arrival minus the moment the server sent it. What the tap adds is counted twice: as the
+difference between the delays behind the tap and those without it, and, chunk by chunk, as arrival at the client minus
+arrival at the tap. Exits 1 where either of the two exceeds the limit at the 99th percentile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from pytest_llmperf.measure import paced
+from pytest_llmperf.measure.arrival import KERNEL
+from pytest_llmperf.measure.decode import decode
+from pytest_llmperf.measure.runtimes import runtime_of
+from pytest_llmperf.measure.tap.framing import spoken
+from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.wire import Exchange, prepare
+
+AGENTS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapCost:
+    """The figures, in ms; each a pair of the median and the 99th percentile.
+
+    Attributes:
+        direct: delay of a chunk to a client.
+        tapped: delay of a chunk to a client behind the tap.
+        passage: from a chunk's arrival at the tap to its arrival at the client, the same chunks.
+        cpu_us: CPU time of the tap for a chunk, microseconds.
+        chunks: how many on each side.
+        exact: whether all arrivals were the kernel's.
+    """
+
+    direct: tuple[float, float]
+    tapped: tuple[float, float]
+    passage: tuple[float, float]
+    cpu_us: float
+    chunks: int
+    exact: bool
+
+    @property
+    def added_ms(self) -> tuple[float, float]:
+        """Delay behind the tap minus delay without it, at the median and at the 99th percentile."""
+        return self.tapped[0] - self.direct[0], self.tapped[1] - self.direct[1]
+
+
+@contextlib.contextmanager
+def pacing(tok_s: float, tokens: int, *, ttft_ms: float = 50.0) -> Iterator[str]:
+    """A paced server; its address."""
+    command = [sys.executable, str(Path(paced.__file__)), str(ttft_ms), str(tok_s), str(tokens)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.stdin.close()
+
+
+def tap_cost(*, tok_s: float = 115.0, tokens: int = 460, pairs: int = 5, realtime: bool = True) -> TapCost:
+    """Measures; takes about `2 * (pairs + 1) * tokens / tok_s` seconds.
+
+    Args:
+        tok_s: pace of each of the two agents.
+        tokens: chunks of each answer.
+        pairs: how often both sides are measured.
+        realtime: whether the tap may use the real-time class, where it is allowed to.
+    """
+    direct: list[int] = []
+    tapped: list[int] = []
+    passage: list[int] = []
+    cpu_ns, sources = 0, set[str]()
+    tap, runtime = Tap(realtime=realtime), runtime_of("threads")
+    with contextlib.closing(tap), pacing(tok_s, tokens) as url, httpx.Client(base_url=url, trust_env=False) as control:
+        for pair in range(pairs + 1):  # the first is a warm-up
+            for sides in ("direct", "tapped") if pair % 2 else ("tapped", "direct"):
+                urls = [url] * AGENTS if sides == "direct" else list(tap.open([url] * AGENTS, ["a"] * AGENTS))
+                requests = [[prepare(one, "/api/generate", b"{}", label="a")] for one in urls]
+                exchanges = [client[0] for client in runtime.run(requests, timeout_s=120).exchanges]
+                taken = tap.take() if sides == "tapped" else None
+                truth = {one["number"]: one["sent_ns"] for one in control.get("/truth").json()}
+                if not pair:
+                    continue
+                sources |= {one.source for one in exchanges}
+                for exchange in exchanges:
+                    sent_ns = truth[_number(exchange)]
+                    into = direct if sides == "direct" else tapped
+                    into += [a - b for a, b in zip(decode(exchange).arrivals_ns, sent_ns, strict=False)]
+                if taken is not None:
+                    cpu_ns += taken.cpu_ns
+                    at_tap = {
+                        _number(one.exchange): decode(one.exchange).arrivals_ns
+                        for agent in taken.agents
+                        for carried in agent
+                        for one in spoken(carried, taken, label="a")
+                    }
+                    for exchange in exchanges:
+                        there = decode(exchange).arrivals_ns
+                        passage += [a - b for a, b in zip(there, at_tap[_number(exchange)], strict=True)]
+    return TapCost(
+        direct=_figures_ms(direct),
+        tapped=_figures_ms(tapped),
+        passage=_figures_ms(passage),
+        cpu_us=cpu_ns / len(tapped) / 1e3,
+        chunks=len(tapped),
+        exact=sources == {KERNEL},
+    )
+
+
+def _number(exchange: Exchange) -> int:
+    """The paced server's number of an answer."""
+    body = b"".join(piece.data for piece in exchange.pieces)
+    last = next(line for line in body.splitlines() if b'"done": true' in line)
+    number: int = json.loads(last)["context"][0]
+    return number
+
+
+def _figures_ms(values_ns: list[int]) -> tuple[float, float]:
+    return statistics.median(values_ns) / 1e6, statistics.quantiles(values_ns, n=100)[98] / 1e6
+
+
+def main() -> int:
+    """Measures and prints a row a figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tok-s", type=float, default=115.0)
+    parser.add_argument("--tokens", type=int, default=460)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--limit-ms", type=float, default=0.15)
+    parser.add_argument("--ordinary", action="store_true", help="without the real-time class, as where it is forbidden")
+    arguments = parser.parse_args()
+    cost = tap_cost(
+        tok_s=arguments.tok_s, tokens=arguments.tokens, pairs=arguments.pairs, realtime=not arguments.ordinary
+    )
+    print(f"{AGENTS} agents at {arguments.tok_s:g} tok/s, {cost.chunks} chunks a side, ms   p50      p99")
+    for name, (middle, high) in {
+        "delay of a chunk, direct": cost.direct,
+        "delay of a chunk, behind the tap": cost.tapped,
+        "the tap adds (difference)": cost.added_ms,
+        "the tap adds (the same chunks)": cost.passage,
+    }.items():
+        print(f"{name:<52} {middle:8.3f} {high:8.3f}")
+    holds = max(cost.added_ms[1], cost.passage[1]) <= arguments.limit_ms and cost.exact
+    print(f"CPU of the tap for a chunk: {cost.cpu_us:.0f} us; arrivals are {'' if cost.exact else 'NOT '}the kernel's")
+    print(f"limit {arguments.limit_ms:g} ms at p99: {'holds' if holds else 'EXCEEDED'}")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
