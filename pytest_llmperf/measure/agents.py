@@ -232,7 +232,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     thread = threading.Thread(target=target, name="llmperf-agents")
     thread.start()
     try:
-        ended.exception()
+        _wait_for(ended)
     except BaseException:  # a Ctrl-C: the thread must not outlive it
         loop, task = begun.result()
         if task is not None:
@@ -242,3 +242,15 @@ def _run(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     finally:
         thread.join()
     return ended.result()
+
+
+def _wait_for(ended: Future[Any]) -> None:
+    """Until it is done; a Ctrl-C, which a running event loop turns into a cancellation of its task, ends it, too."""
+    outer = asyncio.current_task()
+    while True:
+        try:
+            ended.exception(timeout=_LOOK_S)
+            return
+        except TimeoutError:
+            if outer is not None and outer.cancelling():
+                raise asyncio.CancelledError from None
