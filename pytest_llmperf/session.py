@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
@@ -23,17 +24,22 @@ from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve
+from pytest_llmperf.judge.validity import invalid, most_discarded, saturated
+from pytest_llmperf.measure.calibrate import calibrate
 from pytest_llmperf.measure.external import NOTE
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
 from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.tap.runtime import TapRuntime
 from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
     Baseline,
+    Calibration,
     Gate,
     Manifest,
     Measurement,
     Outcome,
+    RequestTiming,
     Scenario,
     Settings,
     Topology,
@@ -44,6 +50,9 @@ from pytest_llmperf.model import (
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.facts import manifest
+
+USUAL_TOK_S = 100.0
+"""Rate to calibrate at where no warm-up tells one: that of the report's models."""
 
 
 class Watcher(Protocol):
@@ -96,6 +105,7 @@ class Session:
         self._opened_for: tuple[TopologyKind, int] | None = None
         self._runtimes: dict[str, Runtime] = {}
         self._tap = Tap()  # starts its process when an external agent needs it
+        self._calibrations: dict[tuple[str, int], Calibration | None] = {}
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
@@ -184,14 +194,16 @@ class Session:
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
         scenario = self._scaled(scenario)
-        rounds = self._rounds(scenario, topology)
+        rounds = self._rounds(scenario, topology, self._runtime(""))
         try:
             self._load(scenario, topology)
             self._timed(partial(rounds.warm_up, times))
         finally:
             self.watcher.done()
 
-    def measure(self, scenario: Scenario, kind: TopologyKind, *, test: str, specs: Sequence[Marker] = ()) -> Record:
+    def measure(
+        self, scenario: Scenario, kind: TopologyKind, *, test: str, specs: Sequence[Marker] = (), runtime: str = ""
+    ) -> Record:
         """Warms up, runs rounds until every gate is decided (or the maximum is reached), and judges.
 
         Args:
@@ -199,29 +211,35 @@ class Session:
             kind: topology to run it on.
             test: the name under which it is recorded.
             specs: gate markers (`judge.markers`).
+            runtime: one of RUNTIMES, in place of that of the settings.
 
         Raises:
             ServerError: the servers could not be had, or one of them died.
+            MissingExtraError: the runtime is not installed.
             MeasurementError: a timed request failed.
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
         scenario = self._scaled(scenario)
         try:
+            clients = self._runtime(runtime)
             topology = self.open(kind, len(scenario.agents))
-            rounds = self._rounds(scenario, topology)
+            rounds = self._rounds(scenario, topology, clients)
             self._load(scenario, topology)  # before the manifest, which says where the model sits
             measurement = Measurement(
                 scenario=scenario,
                 topology=topology,
                 rounds=(),
-                manifest=self._manifest(topology, "tap" if scenario.external else self.settings.runtime),
+                manifest=self._manifest(topology, "tap" if scenario.external else clients.name),
                 warmups=self.settings.warmups,
                 started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
                 notes=self._notes + ((NOTE,) if scenario.external else ()),
             )
             gates = self._gates(specs, measurement, test)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
-            self._timed(partial(rounds.warm_up, self.settings.warmups))
+            warm = self._timed(partial(rounds.warm_up, self.settings.warmups))
+            calibrated = TapRuntime(self._tap) if scenario.external else clients
+            calibration = self._calibration(calibrated, warm, len(scenario.agents))
+            measurement = replace(measurement, calibration=calibration)
             measurement, verdicts = self._until_decided(rounds, measurement, gates)
         finally:
             self.watcher.done()
@@ -230,20 +248,37 @@ class Session:
     def _until_decided(
         self, rounds: Rounds, measurement: Measurement, gates: Sequence[Gate]
     ) -> tuple[Measurement, tuple[Verdict, ...]]:
-        """Rounds up to the minimum, then until every gate is decided or the maximum is reached."""
+        """Rounds up to the minimum, then until every gate is decided or the maximum is reached.
+
+        Rounds in which the client was saturated do not count; too many of them, and no gate is judged.
+        """
         least, most = self.settings.min_rounds, self.settings.max_rounds
         verdicts: tuple[Verdict, ...] = ()
-        for index in range(most):
-            one = self._timed(partial(rounds.run, index))
+        while len(measurement.rounds) < most:
+            one = self._timed(partial(rounds.run, len(measurement.rounds) + len(measurement.discarded)))
+            if reason := saturated(one):
+                self.watcher.say(f"a round does not count: {reason}")
+                measurement = replace(measurement, discarded=(*measurement.discarded, one))
+                if len(measurement.discarded) > most_discarded(least):
+                    return measurement, tuple(invalid(gate, measurement) for gate in gates)
+                continue
             measurement = replace(measurement, rounds=(*measurement.rounds, one))
-            if index + 1 >= least:
-                verdicts = tuple(
-                    judge(gate, measurement, looks=most - least + 1, last=index + 1 == most) for gate in gates
-                )
+            count = len(measurement.rounds)
+            if count >= least:
+                verdicts = tuple(judge(gate, measurement, looks=most - least + 1, last=count == most) for gate in gates)
             self.watcher.round_done(measurement, verdicts)
-            if index + 1 >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
+            if count >= least and not any(verdict.outcome is Outcome.INCONCLUSIVE for verdict in verdicts):
                 break
         return measurement, verdicts
+
+    def _calibration(self, runtime: Runtime, warm: Sequence[RequestTiming], agents: int) -> Calibration | None:
+        """What the harness costs at the rate of the warm-up's answers; measured once a session and runtime."""
+        key = (runtime.name, agents)
+        if self.settings.calibrate and key not in self._calibrations:
+            self.watcher.say("measuring what the harness itself costs")
+            rates = [one.eval_count * 1e9 / one.eval_duration_ns for one in warm if one.eval_duration_ns]
+            self._calibrations[key] = calibrate(runtime, agents=agents, tok_s=median(rates) if rates else USUAL_TOK_S)
+        return self._calibrations.get(key)
 
     def _gates(self, specs: Sequence[Marker], measurement: Measurement, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
@@ -274,16 +309,16 @@ class Session:
         sources = {expected_source(instance.url) for instance in topology.instances}
         return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)))
 
-    def _runtime(self) -> Runtime:
-        """The runtime in force; one a session, since some keep processes."""
-        name = self.settings.runtime
+    def _runtime(self, name: str) -> Runtime:
+        """The runtime of that name, else that of the settings; one a session, since some keep processes."""
+        name = name or self.settings.runtime
         if name not in self._runtimes:
             self._runtimes[name] = runtime_of(name)
         return self._runtimes[name]
 
-    def _rounds(self, scenario: Scenario, topology: Topology) -> Rounds:
+    def _rounds(self, scenario: Scenario, topology: Topology, runtime: Runtime) -> Rounds:
         try:
-            return Rounds(scenario, topology, runtime=self._runtime(), timeout_s=self.settings.timeout_s, tap=self._tap)
+            return Rounds(scenario, topology, runtime=runtime, timeout_s=self.settings.timeout_s, tap=self._tap)
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 

@@ -2,9 +2,9 @@
 
 Run as a plain script, so that it starts at once: `python paced.py TTFT_MS TOK_S TOKENS`. It prints its port, serves
 loopback until its standard input ends, and speaks just enough of Ollama's and OpenAI's streams for a client to be
-timed. `GET /truth` gives, and forgets, what was written down: for each answered request its number, its arrival and the
-moments just before each of its chunks was handed to the system, all in nanoseconds of the monotonic clock. An answer's
-last line tells its number (Ollama's `context`).
+timed; a request may ask for another number of tokens (`num_predict`). `GET /truth` gives, and forgets, what was written
+down: for each answered request its number, its arrival and the moments just before each of its chunks was handed to the
+system, all in nanoseconds of the monotonic clock. An answer's last line tells its number (Ollama's `context`).
 """
 
 import contextlib
@@ -130,7 +130,7 @@ class _Paced:
         if path in ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions"):
             self._answered += 1
             client.number, client.sent_ns = self._answered, []
-            client.chunks = _answer_of(path, body, client.number, self._tokens)
+            client.chunks = _answer_of(path, body, client.number, _wanted(body) or self._tokens)
             self._plan(client)
             return
         if path == "/truth":
@@ -186,8 +186,21 @@ def _arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
     for _, kind, data in ancillary:
         if kind == _SO_TIMESTAMPNS:
             seconds, rest = struct.unpack("@ll", data[: struct.calcsize("@ll")])
-            return int(min(now_ns, seconds * 1_000_000_000 + rest - (time.time_ns() - time.monotonic_ns())))
+            return int(min(now_ns, seconds * 1_000_000_000 + rest - _wall_offset_ns()))
     return now_ns
+
+
+def _wall_offset_ns() -> int:
+    """Wall clock minus monotonic clock, by the quickest of some samples: we may be interrupted between the two."""
+    samples = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(8)]
+    before_ns, wall_ns, after_ns = min(samples, key=lambda one: one[2] - one[0])
+    return wall_ns - (before_ns + after_ns) // 2
+
+
+def _wanted(body: dict[str, object]) -> int:
+    """The tokens that a request asks for; 0 where it leaves that to the server."""
+    options = body.get("options")
+    return int(options.get("num_predict", 0)) if isinstance(options, dict) else 0
 
 
 def main() -> None:

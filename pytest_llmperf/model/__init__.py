@@ -9,6 +9,7 @@ from pytest_llmperf.model.baseline import (
     StoredSession,
     Threshold,
 )
+from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
 from pytest_llmperf.model.scenario import (
     BASELINE_VS_CHIMERA,
@@ -46,6 +47,7 @@ __all__ = [
     "Baseline",
     "Bound",
     "Boundary",
+    "Calibration",
     "Command",
     "ExternalAgent",
     "Gate",

@@ -44,6 +44,7 @@ class Settings:
         threads: CPU threads an instance; 0 = cores divided by instances.
         ollama_bin: path of the binary; empty = PATH.
         runtime: one of RUNTIMES.
+        calibrate: whether the harness measures its own cost before the first round.
         min_rounds, max_rounds: bounds of the number of rounds.
         warmups: discarded requests an instance.
         timeout_s: most seconds for one request.
@@ -68,6 +69,7 @@ class Settings:
     threads: int = 0
     ollama_bin: str = ""
     runtime: str = RUNTIMES[0]
+    calibrate: bool = True
     min_rounds: int = 5
     max_rounds: int = 20
     warmups: int = 1

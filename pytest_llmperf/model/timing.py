@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.manifest import Manifest
 from pytest_llmperf.model.scenario import Scenario
 from pytest_llmperf.model.topology import Topology
@@ -109,11 +110,13 @@ class Measurement:
     Attributes:
         scenario: as it ran (scaled, where a baseline scaled it).
         topology: as it ran.
-        rounds: one or more, warm-up excluded.
+        rounds: those that are judged, warm-up excluded.
         manifest: what must match to compare.
         warmups: requests sent to each instance and discarded.
         started_at: ISO 8601 with the zone.
         notes: observations for the reader, e.g. a scaled workload.
+        discarded: rounds in which the client was saturated: kept, never judged.
+        calibration: what the harness itself costs at this load; None where it was not measured.
     """
 
     scenario: Scenario
@@ -123,3 +126,5 @@ class Measurement:
     warmups: int = 0
     started_at: str = ""
     notes: tuple[str, ...] = ()
+    discarded: tuple[Round, ...] = ()
+    calibration: Calibration | None = None

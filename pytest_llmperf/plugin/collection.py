@@ -28,8 +28,11 @@ _SELECTIONS = {
     "multiagent": "several agents at once (TR110, TR114)",
     "topology": "one instance, one with slots, two instances (TR113 against TR114)",
 }
-MARKERS = tuple(f"{line} [llmperf gate; without a value: the baseline's limit]" for line in GATES.values()) + tuple(
-    f"{name}: {what} [llmperf selection]" for name, what in _SELECTIONS.items()
+_RUNTIME = "runtime"
+MARKERS = (
+    *(f"{line} [llmperf gate; without a value: the baseline's limit]" for line in GATES.values()),
+    *(f"{name}: {what} [llmperf selection]" for name, what in _SELECTIONS.items()),
+    f"{_RUNTIME}(name=None): the clients' runtime for this test, before --llmperf-runtime (TR115) [llmperf]",
 )
 
 FIXTURES = frozenset(
@@ -47,6 +50,7 @@ FIXTURES = frozenset(
 )
 
 SPECS: pytest.StashKey[Sequence[Marker]] = pytest.StashKey()
+RUNTIME: pytest.StashKey[str] = pytest.StashKey()
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -62,6 +66,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     faults: list[str] = []
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
+        item.stash[RUNTIME] = _runtime(item, faults)
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
 
     running = Running(config, settings)
@@ -102,3 +107,18 @@ def _specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
         holders.setdefault(mark.name, node)
         specs.setdefault(mark.name, spec)
     return tuple(spec for spec in specs.values() if spec is not None)
+
+
+def _runtime(item: pytest.Item, faults: list[str]) -> str:
+    """The runtime that the test's closest marker names; empty where none does."""
+    from pytest_llmperf.model import RUNTIMES  # noqa: PLC0415 - only where a test uses us
+
+    mark = item.get_closest_marker(_RUNTIME)
+    if mark is None or not (mark.args or mark.kwargs):
+        return ""  # a bare marker only selects
+    names = [*mark.args, *mark.kwargs.values()]
+    if len(names) != 1 or set(mark.kwargs) - {"name"} or names[0] not in RUNTIMES:
+        given = ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])
+        faults.append(f"{item.nodeid}: marker {_RUNTIME}({given}): wanted one of {', '.join(RUNTIMES)}")
+        return ""
+    return str(names[0])

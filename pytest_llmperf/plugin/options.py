@@ -103,6 +103,10 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _switch(raw: str) -> bool:
+    return _one_of("on", "off")(raw) == "on"
+
+
 class Option(NamedTuple):
     """One row: `field` of Settings, name on the command line, placeholder, parser, help."""
 
@@ -143,6 +147,13 @@ OPTIONS = (
         _one_of("threads", "asyncio", "uvloop", "processes"),
         "how the agents' clients run at once: threads (default: least CPU a token, see docs/stopwatch.md), asyncio, "
         "uvloop, processes (an interpreter an agent)",
+    ),
+    Option(
+        "calibrate",
+        "calibrate",
+        "on|off",
+        _switch,
+        "measure what the harness itself costs, once a session, against a paced server (default on: half a second)",
     ),
     Option("min_rounds", "rounds", "N", _rounds, "fewest rounds a measurement (default 5)"),
     Option("max_rounds", "max-rounds", "N", _rounds, "most rounds, while gates are undecided (default 20)"),

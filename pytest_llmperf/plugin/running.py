@@ -12,7 +12,7 @@ import pytest
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Outcome, Settings, TopologyKind
-from pytest_llmperf.plugin.collection import SPECS
+from pytest_llmperf.plugin.collection import RUNTIME, SPECS
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
 from pytest_llmperf.report.text import explain, one_line
@@ -81,7 +81,13 @@ class Running:
         """Measures, records, and reports what went wrong in a screenful instead of a traceback."""
 
         def work() -> Record:
-            return self.session.measure(scenario, TopologyKind(on.kind), test=item.nodeid, specs=item.stash[SPECS])
+            return self.session.measure(
+                scenario,
+                TopologyKind(on.kind),
+                test=item.nodeid,
+                specs=item.stash[SPECS],
+                runtime=item.stash[RUNTIME],
+            )
 
         records = item.stash.setdefault(RECORDS, [])
         failure = ""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.validity import client_cost_pp, client_cpu_share
+from pytest_llmperf.model import Measurement
 
 SHOWN = (*CONTINUOUS, "contention_rate_ttft", "contention_rate_throughput")
 """The metrics that every report shows."""
@@ -29,6 +33,12 @@ def figures(record: Record) -> dict[str, float | int | str | bool]:
         "topology": str(measurement.topology.kind),
         "rounds": len(measurement.rounds),
     }
+    if measurement.rounds:
+        flat["timing_source"] = source_of(measurement)
+        flat["client_cost_pp"] = round(fmean(client_cost_pp(one) for one in measurement.rounds), 4)
+        flat["client_cpu_cores"] = round(fmean(client_cpu_share(one) for one in measurement.rounds), 4)
+    if measurement.discarded:
+        flat["discarded_rounds"] = len(measurement.discarded)
     for metric in SHOWN:
         value = value_of(record, metric)
         if value is not None:
@@ -36,3 +46,8 @@ def figures(record: Record) -> dict[str, float | int | str | bool]:
     for verdict in record.verdicts:
         flat[f"verdict.{verdict.gate.marker}.{verdict.gate.metric}"] = str(verdict.outcome)
     return flat
+
+
+def source_of(measurement: Measurement) -> str:
+    """How the arrivals of its rounds were stamped: `kernel`, `read`, or both."""
+    return ", ".join(sorted({one.timing_source for one in measurement.rounds if one.timing_source}))

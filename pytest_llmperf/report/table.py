@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.validity import merged_firsts, saturated
 from pytest_llmperf.model import Outcome
+from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.text import effect_of, one_line
 
@@ -47,7 +49,7 @@ def table(records: Sequence[Record]) -> list[Line]:
             for verdict in record.verdicts
             if verdict.outcome is not Outcome.PASS
         ]
-    return lines
+    return [*lines, *((line, {}) for line in client_lines(records))]
 
 
 def _row(record: Record) -> list[str]:
@@ -105,5 +107,17 @@ def _notes(record: Record) -> list[str]:
         notes.append(
             f"{name}: work differed in {mismatched} of {len(measurement.rounds)} rounds (another number of tokens "
             "together than alone); scaling is computed from token rates there"
+        )
+    if measurement.discarded:
+        ran = len(measurement.rounds) + len(measurement.discarded)
+        notes.append(
+            f"{name}: {len(measurement.discarded)} of {ran} rounds do not count, since the client was saturated: "
+            f"{saturated(measurement.discarded[-1])}"
+        )
+    late, requests = merged_firsts(measurement)
+    if late:
+        notes.append(
+            f"{name}: TTFT of {late} of {requests} requests is an upper bound: the first chunk was read together with "
+            "later ones"
         )
     return [*notes, *(f"{name}: {note}" for note in measurement.notes)]

@@ -116,6 +116,8 @@ def _next_step(record: Record, verdict: Verdict) -> str:
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return "allow more rounds (--llmperf-max-rounds), or quiet the machine"
     measurement = record.measurement
+    if verdict.outcome is Outcome.INVALID and measurement.discarded:
+        return "leave the client a core of its own (what else runs here?), or try --llmperf-runtime=processes"
     if measurement.topology.kind.shared:
         return "give each agent an instance of its own: the fixture dual_ollama"
     if verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft"):

@@ -15,8 +15,11 @@ import psutil
 import pytest
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.measure.calibrate import calibrate
 from pytest_llmperf.measure.tap import prompt
 from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.tap.runtime import TapRuntime
+from tests.measure.scripted import request_to, serving
 
 PATIENCE_S = 30.0
 
@@ -199,7 +202,9 @@ def test_a_dead_tap_is_an_error_and_the_next_part_starts_anew(tap: Tap, listener
 
 PARENT = """
 import subprocess, sys, time
+from pytest_llmperf.measure.calibrate import calibrate
 from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.tap.runtime import TapRuntime
 tap = Tap()
 tap.open([sys.argv[1]], ["agent a"])
 child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -251,3 +256,26 @@ def test_promptness_is_asked_of_nobody_else(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "sched_setscheduler", forbidden, raising=False)
     monkeypatch.setattr(platform, "machine", lambda: "unknown")
     assert prompt.be_prompt() == "ordinary"
+
+
+def test_our_own_clients_run_behind_it_as_a_runtime(tap: Tap) -> None:
+    """The same answers in the same order as by any runtime, with the moments at the tap."""
+    runtime = TapRuntime(tap)
+    with serving(lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")) as url:
+        part = runtime.run([[request_to(url, f"{name}{turn}") for turn in range(2)] for name in "ab"], timeout_s=30)
+    runtime.close()
+    assert [len(client) for client in part.exchanges] == [2, 2]
+    for client in part.exchanges:
+        moments = [part.start_ns]
+        for one in client:
+            assert b"".join(piece.data for piece in one.pieces) == b"HTTP/1.1 200 OK\r\n\r\nhello"
+            moments += [one.sent_ns, one.pieces[0].arrival_ns]
+        assert moments == sorted(moments)
+
+
+def test_the_tap_can_be_calibrated(tap: Tap) -> None:
+    """Against a server whose truth is known: no chunk arrives before it was sent, and two equal agents stay equal."""
+    found = calibrate(TapRuntime(tap), agents=2, tok_s=115)
+    assert found.runtime == "tap"
+    assert found.arrival_p50_ms >= 0
+    assert found.cpu_us_per_token > 0

@@ -1,0 +1,157 @@
+"""The harness times a server whose truth is known, and so measures itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure.arrival import KERNEL, READ
+from pytest_llmperf.measure.runtimes import Part, Runtime
+from pytest_llmperf.measure.wire import Exchange, Request, prepare
+from pytest_llmperf.model import Calibration
+
+SECONDS = 0.3
+"""About how long the calibration times, besides TTFT_MS."""
+
+TTFT_MS = 20.0
+SLOWEST_TOK_S, FASTEST_TOK_S = 30.0, 2000.0
+"""Rates beyond these are calibrated at them: a slow server must not cost seconds, no server is faster."""
+
+_NUMBER = re.compile(rb'"context": ?\[(\d+)\]')
+
+
+class Truth(NamedTuple):
+    """What the paced server wrote down of one answer, ns of the monotonic clock.
+
+    Attributes:
+        arrived_ns: of the request.
+        sent_ns: the moment just before each chunk was handed to the system; the last chunk carries no token.
+    """
+
+    arrived_ns: int
+    sent_ns: tuple[int, ...]
+
+
+@contextmanager
+def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
+    """The address of a server that answers every request at this pace.
+
+    Raises:
+        MeasurementError: it could not be started.
+    """
+    script = Path(__file__).with_name("paced.py")
+    command = [sys.executable, "-S", "-E", str(script), str(ttft_ms), str(tok_s), str(tokens)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = process.stdout.readline().strip()
+            if not port:
+                raise MeasurementError("the paced server of the calibration did not start")
+            yield f"http://127.0.0.1:{int(port)}"
+        finally:
+            process.stdin.close()  # its order to end
+            process.kill()
+
+
+def truths(url: str) -> Mapping[int, Truth]:
+    """What the server wrote down since it was last asked, by the number of the answer."""
+    with httpx.Client(trust_env=False) as client:
+        return {
+            one["number"]: Truth(one["arrived_ns"], tuple(one["sent_ns"])) for one in client.get(f"{url}/truth").json()
+        }
+
+
+def arrivals_of(exchange: Exchange) -> tuple[tuple[int, ...], int, int]:
+    """When each chunk of a paced answer arrived, how many were read together with later ones, and its number.
+
+    Raises:
+        MeasurementError: no answer of the paced server.
+    """
+    arrivals: list[int] = []
+    merged = 0
+    for piece in exchange.pieces:
+        chunks = piece.data.count(b'"done": ')  # a chunk leaves in one piece, and is never cut on the way
+        arrivals += [piece.arrival_ns] * chunks
+        merged += max(0, chunks - 1)
+    number = _NUMBER.search(exchange.pieces[-1].data) if exchange.pieces else None
+    if number is None:
+        raise MeasurementError(f"{exchange.label}: no whole answer of the paced server")
+    return tuple(arrivals), merged, int(number[1])
+
+
+def calibrate(runtime: Runtime, *, agents: int, tok_s: float) -> Calibration:
+    """Times so many clients at about this rate for a fraction of a second.
+
+    Args:
+        runtime: to calibrate.
+        agents: clients at once.
+        tok_s: tokens a second of each.
+
+    Raises:
+        MeasurementError: the paced server could not be started or timed.
+    """
+    tok_s = min(max(tok_s, SLOWEST_TOK_S), FASTEST_TOK_S)
+    tokens = max(8, round(tok_s * SECONDS))
+    with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:
+        runtime.run(_clients(url, agents, 2), timeout_s=30)  # a first time is no measure of anything
+        truths(url)
+        part = runtime.run(_clients(url, agents, tokens), timeout_s=30)
+        return compare(part, truths(url), runtime=runtime.name, tok_s=tok_s, tokens=tokens)
+
+
+def _clients(url: str, agents: int, tokens: int) -> list[list[Request]]:
+    """One request each."""
+    body = json.dumps({"model": "paced", "options": {"num_predict": tokens}}).encode()
+    return [[prepare(url, "/api/generate", body, label=f"calibration client {index}")] for index in range(agents)]
+
+
+def compare(part: Part, truth: Mapping[int, Truth], *, runtime: str, tok_s: float, tokens: int) -> Calibration:
+    """What the clients saw of a part, against what the server wrote down.
+
+    Args:
+        part: one request of each client.
+        truth: by the number of the answer.
+        runtime: that ran it.
+        tok_s: the pace.
+        tokens: of each answer.
+    """
+    errors_ms, ttfts_ms, merged = [], [], 0
+    seen_ns, true_ns = [], []
+    for (exchange,) in part.exchanges:
+        arrivals, together, number = arrivals_of(exchange)
+        known = truth[number]
+        errors_ms += [(a - s) / 1e6 for a, s in zip(arrivals, known.sent_ns, strict=True)]
+        ttfts_ms.append((arrivals[0] - exchange.sent_ns - (known.sent_ns[0] - known.arrived_ns)) / 1e6)
+        merged += together
+        seen_ns.append(arrivals[-1] - part.start_ns)
+        true_ns.append(known.sent_ns[-1] - known.arrived_ns)
+    errors_ms.sort()
+    sources = {exchange.source for (exchange,) in part.exchanges}
+    return Calibration(
+        runtime=runtime,
+        timing_source=KERNEL if sources == {KERNEL} else READ,
+        agents=len(part.exchanges),
+        tok_s=tok_s,
+        tokens=tokens,
+        cpu_us_per_token=part.cpu_ns / 1e3 / tokens / len(part.exchanges),
+        arrival_p50_ms=errors_ms[len(errors_ms) // 2],
+        arrival_p99_ms=errors_ms[int(0.99 * (len(errors_ms) - 1))],
+        ttft_ms=max(ttfts_ms, key=abs),
+        bias_pp=_balance_pct(seen_ns) - _balance_pct(true_ns),
+        merged_pct=100 * merged / len(errors_ms),
+    )
+
+
+def _balance_pct(durations_ns: Sequence[int]) -> float:
+    """`sum(C_i) / (N * W) * 100`."""
+    return 100 * sum(durations_ns) / (len(durations_ns) * max(durations_ns))

@@ -1,0 +1,172 @@
+"""What the client itself does to a measurement: its runtime, its calibration, and a client that cannot keep up."""
+
+import contextlib
+import json
+import os
+import sys
+
+import pytest
+
+from pytest_llmperf.servers.process import start_own
+
+from .conftest import FAST, GATED, PAIR
+
+SCRIPT = json.dumps({"decode_tok_s": 400, "ttft_ms": 30, "load_ms": 1})
+
+
+def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
+    """Runtime, source of the arrival times, cost and calibration stand below the table, in JUnit and in the JSON."""
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-json=run.json", "--junitxml=junit.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.re_match_lines(
+        [
+            r"client: threads, arrivals by (the kernel's clock|the time of the read); cost at most \d+\.\d\d pp of "
+            r"efficiency and \d\.\d{3} of a core",
+            r"  calibrated at 2 x \d+ tok/s: \d+ us CPU a token, arrivals \d+\.\d\d ms late \(p99\), "
+            r"bias [+-]\d+\.\d\d pp",
+        ]
+    )
+    record = json.loads((pytester.path / "run.json").read_text())["records"][0]
+    assert record["measurement"]["calibration"]["agents"] == 2
+    assert record["measurement"]["calibration"]["tok_s"] == pytest.approx(800, rel=0.2)
+    assert record["figures"]["client_cost_pp"] >= 0
+    assert record["measurement"]["manifest"]["facts"]["runtime"] == "threads"
+    assert "client_cpu_cores" in (pytester.path / "junit.xml").read_text()
+
+
+def test_the_calibration_can_be_left_out(pytester, simulated) -> None:
+    """The rounds' own cost is shown all the same."""
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-calibrate=off")
+    result.stdout.fnmatch_lines(["client: threads,*"])
+    result.stdout.no_fnmatch_line("*calibrated*")
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop", "processes"])
+def test_the_runtime_is_chosen_by_option(pytester, simulated, aftermath, name) -> None:
+    """And whatever it started is gone afterwards."""
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated(f"--llmperf-runtime={name}", "--llmperf-calibrate=off", own_process=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"client: {name},*"])
+    aftermath.assert_nothing_left()
+
+
+def test_the_runtime_is_chosen_by_marker(pytester, simulated) -> None:
+    """The marker goes before the option, for its test only; `-m runtime` selects it; a bare one only selects."""
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+        from pair import PAIR
+
+        @pytest.mark.runtime("asyncio")
+        def test_one(dual_ollama, run_agents):
+            assert run_agents(PAIR, on=dual_ollama).measurement.manifest.facts["runtime"] == "asyncio"
+
+        @pytest.mark.runtime(name="threads")
+        def test_two(dual_ollama, run_agents):
+            assert run_agents(PAIR, on=dual_ollama).measurement.manifest.facts["runtime"] == "threads"
+
+        @pytest.mark.runtime
+        def test_three(dual_ollama, run_agents):
+            assert run_agents(PAIR, on=dual_ollama).measurement.manifest.facts["runtime"] == "uvloop"
+
+        def test_four(dual_ollama, run_agents):
+            assert False
+        """
+    )
+    result = simulated("--llmperf-runtime=uvloop", "--llmperf-calibrate=off", "-m", "runtime")
+    result.assert_outcomes(passed=3, deselected=1)
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("runtime('rust')", "marker runtime('rust'): wanted one of threads, asyncio, uvloop, processes"),
+        ("runtime(kind='threads')", "marker runtime(kind='threads'): wanted one of *"),
+        ("runtime('threads', 'asyncio')", "marker runtime('threads', 'asyncio'): wanted one of *"),
+    ],
+)
+def test_a_wrong_runtime_is_found_at_collection(pytester, simulated, marker, words) -> None:
+    """Before any server starts."""
+    pytester.makepyfile(
+        test_it=f"import pytest\n\n@pytest.mark.{marker}\ndef test_it(dual_ollama, run_agents):\n    pass\n"
+    )
+    result = simulated()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*test_it.py::test_it: {words.replace('[', '[[]')}"])
+
+
+def test_a_missing_runtime_is_an_error(pytester, simulated, monkeypatch) -> None:
+    """With what to install."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-runtime=uvloop")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["MissingExtraError: the runtime uvloop needs uvloop*", "*next: pip install uvloop"])
+
+
+STARVED = """
+    import os, subprocess, sys, threading
+    import pytest
+    from pair import PAIR
+
+    @pytest.mark.efficiency(min_pct=90)
+    def test_pair(dual_ollama, run_agents):
+        dual_ollama.open()
+        {begin}
+        try:
+            run_agents(PAIR, on=dual_ollama)
+        finally:
+            {end}
+"""
+
+
+@pytest.fixture
+def starved(pytester, aftermath):
+    """`starved(begin, end)`: a gated test between these lines, against two servers that we did not start."""
+    pytester.makepyfile(pair=PAIR)
+
+    def run(begin: str, end: str) -> pytest.RunResult:
+        pytester.makepyfile(test_it=STARVED.format(begin=begin, end=end))
+        with contextlib.ExitStack() as stack:
+            urls = []
+            for name in "ab":
+                process, port = start_own(["--engine", "scripted", "--script", SCRIPT], label=name, timeout_s=60)
+                stack.callback(process.stop)
+                urls.append(f"http://127.0.0.1:{port}")
+            options = [option for option in FAST if not option.startswith("--llmperf")]
+            options += [f"--llmperf-urls={','.join(urls)}", "--llmperf-calibrate=off", "--llmperf-rounds=2"]
+            return pytester.runpytest_subprocess(*options)
+
+    return run
+
+
+def assert_invalid(result: pytest.RunResult) -> None:
+    """The gate, which the servers would keep, is `invalid`: no verdict on them."""
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "gate efficiency could not be judged: *the client was saturated in 2 of * rounds; in the last one *",
+            "  next: leave the client a core of its own*",
+            "*dual*invalid",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*is below the minimum*")
+
+
+def test_a_client_without_its_interpreter_is_invalid(starved) -> None:
+    """A thread of the test's own that hogs the interpreter: the client reads late, and says so."""
+    begin = "busy = [1]; sys.setswitchinterval(0.1); "
+    begin += "threading.Thread(target=lambda: any(False for _ in iter(busy.copy, []))).start()"
+    assert_invalid(starved(begin, "busy.clear()"))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to pin processes to a core: Linux")
+def test_a_client_without_a_core_is_invalid(starved) -> None:
+    """Busy processes of another priority, pinned to the client's core."""
+    core = min(os.sched_getaffinity(0))
+    hog = f"[sys.executable, '-S', '-c', 'import os; os.sched_setaffinity(0, {{{core}}}); any(False for _ in iter(int, 1))']"
+    begin = f"hogs = [subprocess.Popen({hog}) for _ in range(2)]; os.nice(19); os.sched_setaffinity(0, {{{core}}})"
+    assert_invalid(starved(begin, "[(hog.kill(), hog.wait()) for hog in hogs]"))
