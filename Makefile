@@ -1,6 +1,7 @@
 # make perf   set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
 # make test   set everything up and check the project itself: ruff, mypy, tests with branch coverage
-# make bench  what having the plugin installed costs a pytest run that does not use it
+# make fuzz   ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
+# make bench  what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -8,8 +9,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 ARGS ?=
+BYTES ?= 10_000_000
 
-.PHONY: perf test lint bench clean
+.PHONY: perf test lint fuzz bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -29,9 +31,15 @@ lint: .venv/dev
 	@echo "== mypy"
 	@$(BIN)/mypy
 
+fuzz: .venv/dev
+	@echo "== $(BYTES) bytes through the decoder (half a minute)"
+	@$(BIN)/python -m tests.fuzz.fuzz_decode --bytes $(BYTES) $(ARGS)
+
 bench: .venv/dev
-	@echo "== what the plugin costs a pytest run that does not use it (some minutes)"
-	@$(BIN)/python benchmarks/unused_cost.py
+	@echo "== what the stopwatch costs and how exact it is (some minutes)"
+	@$(BIN)/python -m benchmarks.stopwatch $(ARGS); code=$$?; \
+	echo "== what the plugin costs a pytest run that does not use it (some minutes)"; \
+	$(BIN)/python benchmarks/unused_cost.py && exit $$code
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }

@@ -1,6 +1,6 @@
 """What the wire tap adds to a chunk: two agents at a stated pace, in turn directly and behind the tap.
 
-    python benchmarks/tap_cost.py [--tok-s 115] [--tokens 460] [--pairs 5] [--limit-ms 0.15] [--ordinary]
+    python -m benchmarks.tap_cost [--tok-s 115] [--tokens 460] [--pairs 5] [--limit-ms 0.15] [--ordinary]
 
 A server of known truth (`measure/paced.py`) answers two clients at once; the arrival of each chunk at a client is the
 kernel's. A chunk's delay is its arrival minus the moment the server sent it. What the tap adds is counted twice: as the
@@ -12,28 +12,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import httpx
-
-from pytest_llmperf.measure import paced
+from benchmarks.rows import Row
 from pytest_llmperf.measure.arrival import KERNEL
-from pytest_llmperf.measure.decode import decode
+from pytest_llmperf.measure.calibrate import arrivals_of, paced_server, truths
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.measure.tap.framing import spoken
 from pytest_llmperf.measure.tap.process import Tap
-from pytest_llmperf.measure.wire import Exchange, prepare
-
-try:
-    from benchmarks.rows import Row
-except ImportError:  # run as a script
-    from rows import Row  # type: ignore[no-redef]
+from pytest_llmperf.measure.wire import prepare
 
 AGENTS = 2
 LIMIT_MS = 0.15
@@ -65,17 +53,6 @@ class TapCost:
         return self.tapped[0] - self.direct[0], self.tapped[1] - self.direct[1]
 
 
-@contextlib.contextmanager
-def pacing(tok_s: float, tokens: int, *, ttft_ms: float = 50.0) -> Iterator[str]:
-    """A paced server; its address."""
-    command = [sys.executable, str(Path(paced.__file__)), str(ttft_ms), str(tok_s), str(tokens)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        process.stdin.close()
-
-
 def tap_cost(*, tok_s: float = 115.0, tokens: int = 460, pairs: int = 5, realtime: bool = True) -> TapCost:
     """Measures; takes about `2 * (pairs + 1) * tokens / tok_s` seconds.
 
@@ -89,33 +66,29 @@ def tap_cost(*, tok_s: float = 115.0, tokens: int = 460, pairs: int = 5, realtim
     tapped: list[int] = []
     passage: list[int] = []
     cpu_ns, sources = 0, set[str]()
-    tap, runtime = Tap(realtime=realtime), runtime_of("threads")
-    with contextlib.closing(tap), pacing(tok_s, tokens) as url, httpx.Client(base_url=url, trust_env=False) as control:
+    threads, tap = runtime_of("threads"), Tap(realtime=realtime)
+    with contextlib.closing(tap), paced_server(ttft_ms=50, tok_s=tok_s, tokens=tokens) as url:
         for pair in range(pairs + 1):  # the first is a warm-up
             for sides in ("direct", "tapped") if pair % 2 else ("tapped", "direct"):
-                urls = [url] * AGENTS if sides == "direct" else list(tap.open([url] * AGENTS, ["a"] * AGENTS))
-                requests = [[prepare(one, "/api/generate", b"{}", label="a")] for one in urls]
-                exchanges = [client[0] for client in runtime.run(requests, timeout_s=120).exchanges]
+                labels = [f"agent {index}" for index in range(AGENTS)]
+                urls = [url] * AGENTS if sides == "direct" else tap.open([url] * AGENTS, labels)
+                requests = [[prepare(one, "/api/generate", b"{}", label=one)] for one in urls]
+                exchanges = [client[0] for client in threads.run(requests, timeout_s=120).exchanges]
                 taken = tap.take() if sides == "tapped" else None
-                truth = {one["number"]: one["sent_ns"] for one in control.get("/truth").json()}
+                truth = truths(url)
                 if not pair:
                     continue
                 sources |= {one.source for one in exchanges}
-                for exchange in exchanges:
-                    sent_ns = truth[_number(exchange)]
-                    into = direct if sides == "direct" else tapped
-                    into += [a - b for a, b in zip(decode(exchange).arrivals_ns, sent_ns, strict=False)]
+                at_client = {number: arrivals for arrivals, _, number in map(arrivals_of, exchanges)}
+                for number, arrivals in at_client.items():
+                    delays = [a - b for a, b in zip(arrivals, truth[number].sent_ns, strict=True)]
+                    (direct if taken is None else tapped).extend(delays)
                 if taken is not None:
                     cpu_ns += taken.cpu_ns
-                    at_tap = {
-                        _number(one.exchange): decode(one.exchange).arrivals_ns
-                        for agent in taken.agents
-                        for carried in agent
-                        for one in spoken(carried, taken, label="a")
-                    }
-                    for exchange in exchanges:
-                        there = decode(exchange).arrivals_ns
-                        passage += [a - b for a, b in zip(there, at_tap[_number(exchange)], strict=True)]
+                    for carried in (one for agent in taken.agents for one in agent):
+                        (request,) = spoken(carried, taken, label="")
+                        at_tap, _, number = arrivals_of(request.exchange)
+                        passage += [a - b for a, b in zip(at_client[number], at_tap, strict=True)]
     return TapCost(
         direct=_figures_ms(direct),
         tapped=_figures_ms(tapped),
@@ -135,14 +108,6 @@ def rows(repetitions: int) -> list[Row]:
         Row("the tap adds to a chunk, p99", cost.added_ms[1], "ms", most=LIMIT_MS, beside=beside),
         Row("from a chunk's arrival at the tap to the client's, p99", cost.passage[1], "ms", beside=passage),
     ]
-
-
-def _number(exchange: Exchange) -> int:
-    """The paced server's number of an answer."""
-    body = b"".join(piece.data for piece in exchange.pieces)
-    last = next(line for line in body.splitlines() if b'"done": true' in line)
-    number: int = json.loads(last)["context"][0]
-    return number
 
 
 def _figures_ms(values_ns: list[int]) -> tuple[float, float]:

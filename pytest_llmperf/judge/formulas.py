@@ -45,13 +45,23 @@ def ttft_ms(request: RequestTiming) -> float:
     return waited_ns / NS_PER_MS
 
 
-def server_ttft_ms(request: RequestTiming) -> float:
-    """Load and prefill as the server reports them, ms. Source: seed 3.2."""
+def server_ttft_ms(request: RequestTiming) -> float | None:
+    """Load and prefill as the server reports them, ms; None from a server that reports no durations.
+
+    Source: seed 3.2.
+    """
+    if request.total_duration_ns <= 0:
+        return None
     return (request.load_duration_ns + request.prompt_eval_duration_ns) / NS_PER_MS
 
 
-def queue_ms(request: RequestTiming) -> float:
-    """What the server's total holds besides load, prefill and decode, ms, floored at 0: waiting for a slot."""
+def queue_ms(request: RequestTiming) -> float | None:
+    """What the server's total holds besides load, prefill and decode, ms, floored at 0: waiting for a slot.
+
+    None from a server that reports no total: no sign of waiting is not the same as no waiting.
+    """
+    if request.total_duration_ns <= 0:
+        return None
     known_ns = request.load_duration_ns + request.prompt_eval_duration_ns + request.eval_duration_ns
     return max(0, request.total_duration_ns - known_ns) / NS_PER_MS
 
@@ -170,12 +180,11 @@ def scaling_by_tokens_pct(
         tokens: n_i of each agent together.
 
     Raises:
-        MeasurementError: a duration is missing or not positive, or the solo runs generated nothing.
+        MeasurementError: a duration is missing or not positive, or an agent has no tokens, alone or together.
     """
     _check_durations("the solo part", solo_ns)
+    _check_tokens("the solo part", solo_tokens)
     solo_tok_s = math.fsum(n * NS_PER_S / ns for n, ns in zip(solo_tokens, solo_ns, strict=True))
-    if solo_tok_s <= 0:
-        raise MeasurementError("scaling is undefined: the solo runs generated no token")
     return 100 * system_tok_s(tokens, durations_ns) / solo_tok_s
 
 
@@ -198,9 +207,10 @@ def system_tok_s(tokens: Sequence[int], durations_ns: Sequence[int]) -> float:
     """`sum(n_i) / W`, tok/s, on the client's wall clock.
 
     Raises:
-        MeasurementError: no duration, or one that is not positive.
+        MeasurementError: no duration, one that is not positive, or an agent without tokens: the sum would be too small.
     """
     _check_durations("the together part", durations_ns)
+    _check_tokens("the together part", tokens)
     return sum(tokens) * NS_PER_S / max(durations_ns)
 
 
@@ -221,6 +231,12 @@ def _check_durations(part: str, durations_ns: Sequence[int]) -> None:
         raise MeasurementError(f"{part} has no agent: nothing to compute from")
     if min(durations_ns) <= 0:
         raise MeasurementError(f"{part} has a duration of {min(durations_ns)} ns, wanted more than 0")
+
+
+def _check_tokens(part: str, tokens: Sequence[int]) -> None:
+    """Every agent has tokens, or a MeasurementError: 0 is what an answer without a count says."""
+    if any(count <= 0 for count in tokens):
+        raise MeasurementError(f"{part} has an agent without a token count: a rate of tokens is undefined")
 
 
 # --- derived ---------------------------------------------------------------------------------------------------------

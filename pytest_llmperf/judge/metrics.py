@@ -116,10 +116,13 @@ def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...]
 def slowdowns(round_: Round) -> tuple[float, ...]:
     """`C_i / S_i` of each agent of a round, x; per token where the work differs."""
     _paired(round_)
-    return tuple(
-        formulas.slowdown(alone.duration_ns, alone.eval_count, both.duration_ns, both.eval_count)
-        for alone, both in zip(round_.solo, round_.together, strict=True)
-    )
+    return tuple(_slowdown(alone, both) for alone, both in zip(round_.solo, round_.together, strict=True))
+
+
+def _slowdown(alone: AgentRun, both: AgentRun) -> float:
+    """Of one agent; its counts must be known where they differ."""
+    tokens = (0, 0) if alone.eval_count == both.eval_count else _tokens((alone, both))
+    return formulas.slowdown(alone.duration_ns, tokens[0], both.duration_ns, tokens[1])
 
 
 def scaling_efficiency_pct(round_: Round) -> float:
@@ -171,7 +174,15 @@ def _worst_ttft_ms(round_: Round) -> float:
 
 
 def _worst_queue_ms(round_: Round) -> float:
-    return max(formulas.queue_ms(request) for run in _together(round_) for request in run.requests)
+    waits_ms = [formulas.queue_ms(request) for run in _together(round_) for request in run.requests]
+    known_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
+    if len(known_ms) < len(waits_ms):
+        raise MeasurementError(
+            f"queue_ms is undefined: {len(waits_ms) - len(known_ms)} of {len(waits_ms)} answers give no "
+            "`total_duration`, as a /v1 stream never does",
+            next_step="measure it with Ollama's own API",
+        )
+    return max(known_ms)
 
 
 def _worst_ttft_ratios(measurement: Measurement) -> tuple[float, ...]:
@@ -240,8 +251,9 @@ def _decode_tok_s(run: AgentRun) -> float:
     rate = formulas.agent_decode_tok_s(run)
     if rate is None:
         raise MeasurementError(
-            f"agent {run.agent!r}: decode_tok_s is undefined, no request generated 2 tokens or more",
-            next_step="raise num_predict, or let the prompt ask for a longer answer",
+            f"agent {run.agent!r}: decode_tok_s is undefined, no request has 2 tokens or more and the server's decode "
+            "time, which a /v1 stream never gives",
+            next_step="raise num_predict, or use Ollama's own API",
         )
     return rate
 
@@ -264,4 +276,14 @@ def _durations_ns(runs: Iterable[AgentRun]) -> tuple[int, ...]:
 
 
 def _tokens(runs: Iterable[AgentRun]) -> tuple[int, ...]:
+    """n_i of each run; a request without a count would make its sum too small."""
+    runs = tuple(runs)
+    for run in runs:
+        uncounted = sum(request.eval_count <= 0 for request in run.requests)
+        if uncounted:
+            raise MeasurementError(
+                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count, so that a rate "
+                "of tokens is undefined",
+                next_step='a /v1 stream gives it where the request has "stream_options": {"include_usage": true}',
+            )
     return tuple(run.eval_count for run in runs)

@@ -19,10 +19,10 @@ from pytest_llmperf.measure.runtimes import Part, Runtime
 from pytest_llmperf.measure.wire import Exchange, Request, prepare
 from pytest_llmperf.model import Calibration
 
-SECONDS = 0.3
+SECONDS = 0.2
 """About how long the calibration times, besides TTFT_MS."""
 
-TTFT_MS = 20.0
+TTFT_MS = 10.0
 SLOWEST_TOK_S, FASTEST_TOK_S = 30.0, 2000.0
 """Rates beyond these are calibrated at them: a slow server must not cost seconds, no server is faster."""
 
@@ -65,7 +65,7 @@ def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
 
 def truths(url: str) -> Mapping[int, Truth]:
     """What the server wrote down since it was last asked, by the number of the answer."""
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=False) as client:  # loopback, and loading certificates takes 40 ms
         return {
             one["number"]: Truth(one["arrived_ns"], tuple(one["sent_ns"])) for one in client.get(f"{url}/truth").json()
         }

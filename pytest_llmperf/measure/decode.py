@@ -1,133 +1,146 @@
-"""From raw bytes to a RequestTiming, after the clock has stopped: HTTP framing by h11, then lines of JSON.
+"""From raw bytes to a RequestTiming, after the clock has stopped: `framing` takes HTTP off, `parts` reads the JSON.
 
-A line has arrived when its last byte has. Lines whose last bytes were read at once have one arrival between them, which
-is exact for the last of them and late for the others; these are counted.
+Read are streams of lines of JSON (Ollama), event streams (OpenAI-compatible `/v1/chat/completions` and
+`/v1/completions`), and answers of one object of either. Which it is, the content type and the first object tell, not
+the path. What each says of itself:
+
+| answer | tokens (`eval_count`, `prompt_eval_count`) | the server's durations | its end |
+|---|---|---|---|
+| Ollama | in the object with `done` | in the same, ns | `"done": true` |
+| v1 stream | in the `usage` block, wherever it stands; 0 without one | none: 0 | `[DONE]` |
+| v1 object | in its `usage` block; 0 without one | none: 0 | its own |
+
+A count or duration of 0 makes the metrics that need it undefined, see `judge.formulas`. Of members given twice, the
+last counts, as it does for the servers.
+
+A chunk has arrived when its last byte has, the line end (of an event: the blank line) included. Bytes that were read at
+once have one arrival between them, that of the last: content chunks that later bytes of the body were read with are
+counted as merged, also where these are but half a line. An answer that is not streamed is one chunk.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
-import h11
-
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure.framing import Body, failure, unframe
+from pytest_llmperf.measure.lines import Line, LineError, events, json_lines
+from pytest_llmperf.measure.parts import Part, ollama, v1
 from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import RequestTiming
 
-_DURATIONS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
-_COUNTS = ("eval_count", "prompt_eval_count")
+_JSON, _EVENTS = "application/json", "text/event-stream"
+_END = b"[DONE]"
 
 
 def decode(exchange: Exchange) -> RequestTiming:
-    """Reads one streamed answer of `/api/generate` or `/api/chat`.
+    """Reads one answer.
+
+    An answer is complete when it says so: where only the connection ended before the last bytes of framing, nothing is
+    lost.
 
     Raises:
-        MeasurementError: not HTTP, a status other than 200, a line that is no JSON object, an `error` line,
-            or an end without `done`; `received` holds the bytes.
+        MeasurementError: not HTTP, torn, compressed, a status other than 200, a line that cannot be understood, an
+            error that the server reports, an end without `done` or `[DONE]`, or anything after it; the text says where,
+            `received` holds the bytes.
     """
-    pieces: list[int] = []
+    body = unframe(exchange)
     texts: list[str] = []
-    for piece, line in _lines(exchange):
-        chunk = _parsed(exchange, line)
-        text = _text(chunk)
-        if text:
-            pieces.append(piece)
-            texts.append(text)
-        if chunk.get("done"):
-            arrivals_ns = [exchange.pieces[one].arrival_ns for one in pieces]
-            waited = [one == following for one, following in pairwise([*pieces, -1 if text else piece])]
-            return RequestTiming(
-                sent_ns=exchange.sent_ns,
-                done_ns=exchange.pieces[piece].arrival_ns,
-                arrivals_ns=tuple(arrivals_ns),
-                merged=sum(waited),
-                first_merged=bool(waited) and waited[0],
-                done_reason=str(chunk.get("done_reason", "")),
-                text="".join(texts),
-                **{name: _whole(exchange, chunk, name) for name in _COUNTS},
-                **{f"{name}_ns": _whole(exchange, chunk, name) for name in _DURATIONS},
-            )
-    raise _failure(
-        exchange,
-        f"the stream ended after {len(texts)} chunks without `done`",
-        "look at the server's log: it died, or it cut off a model that repeats itself",
+    ends: list[int] = []
+    figures: dict[str, int] = {}
+    reason, done = "", 0
+    try:
+        for line, part in _parts(body):
+            if done:
+                raise LineError(line.number, line.start, f"more after the end of the answer: {line.data[:80]!r}")
+            if part.content:
+                texts.append(part.text)
+                ends.append(line.end)
+            figures.update(part.figures)
+            reason = part.reason or reason
+            done = line.end if part.done else 0
+    except LineError as error:
+        raise failure(exchange, str(error), "look at the server's log; is this Ollama's API or a /v1 one?") from error
+    if body.fault and not (done and body.cut):
+        raise failure(exchange, f"{body.fault}, after {len(ends)} chunks", "look at the server's log")
+    if not done:
+        raise _endless(exchange, body, len(ends))
+    arrivals = [body.arrival(end) for end in ends]
+    return RequestTiming(
+        sent_ns=exchange.sent_ns,
+        done_ns=exchange.pieces[body.arrival(done)[0]].arrival_ns,
+        arrivals_ns=tuple(exchange.pieces[index].arrival_ns for index, _ in arrivals),
+        merged=sum(shared for _, shared in arrivals),
+        first_merged=bool(arrivals) and arrivals[0][1],
+        done_reason=_joined(reason),
+        text=_joined("".join(texts)),
+        **{"eval_count": 0, **figures},
     )
 
 
-def _lines(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
-    """The answer's lines, each with the index of the piece that held its last byte."""
-    connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method="POST", target="/", headers=[("Host", "x"), ("Connection", "close")]))
-    connection.send(h11.EndOfMessage())
-    buffer, status = bytearray(), 200
-    last = len(exchange.pieces) - 1
-    try:
-        for index, data in enumerate([*(piece.data for piece in exchange.pieces), b""]):
-            connection.receive_data(data)
-            while True:
-                event = connection.next_event()
-                if isinstance(event, h11.Response):
-                    status = event.status_code
-                elif isinstance(event, h11.Data):
-                    buffer += event.data
-                    while status == 200 and (end := buffer.find(b"\n")) >= 0:
-                        yield min(index, last), bytes(buffer[:end])
-                        del buffer[: end + 1]
-                elif event in (h11.NEED_DATA, h11.PAUSED) or isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-                    break
-    except h11.RemoteProtocolError as error:
-        raise _failure(exchange, f"the answer is torn or no HTTP ({error})", "look at the server's log") from error
-    if status != 200:
-        raise _refusal(exchange, status, bytes(buffer))
-    if buffer.strip():
-        yield last, bytes(buffer)
+def _parts(body: Body) -> Iterator[tuple[Line, Part]]:
+    """Each line with what it says.
+
+    Raises:
+        LineError: a line cannot be understood, or holds the server's own error.
+    """
+    whole, is_v1 = not body.fault, None
+    lines: Iterator[Line]
+    if body.kind == _EVENTS:
+        lines = events(body.data, whole=whole)
+    elif body.kind == _JSON:
+        lines = iter([Line(1, 0, len(body.data), body.data)] if whole else [])
+    else:
+        lines = json_lines(body.data, whole=whole)
+    for line in lines:
+        try:
+            if body.kind == _EVENTS:
+                part = Part(done=True) if line.data.strip() == _END else v1(_object(line.data))
+            else:
+                chunk = _object(line.data)
+                is_v1 = "choices" in chunk if is_v1 is None else is_v1
+                part = v1(chunk)._replace(done=True) if is_v1 else ollama(chunk)
+        except RecursionError as error:
+            raise LineError(line.number, line.start, "JSON that is nested too deeply") from error
+        except ValueError as error:
+            raise LineError(line.number, line.start, str(error)) from error
+        yield line, part
 
 
-def _parsed(exchange: Exchange, line: bytes) -> dict[str, Any]:
-    """The JSON object of one line."""
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """The JSON object of one line.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
-        chunk = json.loads(line)
-    except ValueError:
-        chunk = None
+        chunk = _DECODER.decode(data.decode())
+    except ValueError as error:
+        raise ValueError(f"no JSON object: {data[:80]!r} ({str(error)[:80]})") from error
     if not isinstance(chunk, dict):
-        raise _failure(exchange, f"a line is no JSON object: {line[:80]!r}", "look at the server's log")
-    if "error" in chunk:
-        raise _failure(exchange, f"the server reported an error in mid-stream: {chunk['error']}", "look at its log")
+        raise ValueError(f"no JSON object: {data[:80]!r}")
     return chunk
 
 
-def _text(chunk: dict[str, Any]) -> str:
-    """What the chunk adds to the answer, thinking included."""
-    part = chunk.get("message", chunk)
-    if not isinstance(part, dict):
-        return ""
-    return f"{part.get('thinking') or ''}{part.get('response') or ''}{part.get('content') or ''}"
+def _joined(text: str) -> str:
+    """Joins the halves of characters that the server cut in two; a half that stays alone becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _whole(exchange: Exchange, chunk: dict[str, Any], name: str) -> int:
-    """A count or a duration in nanoseconds; Ollama omits zeros."""
-    value = chunk.get(name, 0)
-    if not isinstance(value, int) or value < 0:
-        raise _failure(exchange, f"`{name}` is {value!r}, wanted a whole number of 0 or more", "is this Ollama's API?")
-    return value
-
-
-def _refusal(exchange: Exchange, status: int, body: bytes) -> MeasurementError:
-    """The error for a status other than 200."""
-    try:
-        text = str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        text = body[:200].decode("utf-8", "replace") or "no text"
-    next_step = {
-        404: "is the model there? see the instance's /api/tags",
-        503: "the server's queue is full: is another client using it?",
-    }.get(status, "look at the server's log")
-    return _failure(exchange, f"the server answered {status}: {text}", next_step)
-
-
-def _failure(exchange: Exchange, what: str, next_step: str) -> MeasurementError:
-    received = b"".join(piece.data for piece in exchange.pieces)
-    return MeasurementError(f"{exchange.label}: {what}", next_step=next_step, received=received)
+def _endless(exchange: Exchange, body: Body, chunks: int) -> MeasurementError:
+    """The error for an answer that stopped."""
+    end, line = _END.decode() if body.kind == _EVENTS else "`done`", body.data.count(b"\n") + 1
+    return failure(
+        exchange,
+        f"the stream ended after {chunks} chunks without {end} (line {line}, byte {len(body.data)} of the body)",
+        "look at the server's log: it died, or it cut off a model that repeats itself",
+    )

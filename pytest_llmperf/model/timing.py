@@ -16,16 +16,18 @@ class RequestTiming:
 
     Attributes:
         sent_ns: the moment the request's last byte was sent.
-        done_ns: arrival of the line that says `done`; of a cancelled request, the moment its agent left.
-        arrivals_ns: arrival of each content chunk (not one to one with tokens).
-        merged: how many of these chunks were read together with later ones: they share the arrival of the last one read
-            with them, and came no later than that.
+        done_ns: arrival of the line that says `done` (`[DONE]` in a /v1 stream); of a cancelled request, the moment its
+            agent left.
+        arrivals_ns: arrival of each content chunk (not one to one with tokens): text, thinking or a tool call.
+        merged: how many of these chunks were read together with later bytes of the answer: they share the arrival of
+            the last bytes read with them, and came no later than that.
         first_merged: whether the first is one of them, so that TTFT is an upper bound.
-        eval_count: tokens generated, as the server counts.
+        eval_count: tokens generated, as the server counts; 0 if it gives no count.
         prompt_eval_count: prompt tokens, cached ones included.
         total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: server's; 0 if absent.
-        done_reason: `stop` or `length`; `cancelled` where an agent did not wait for the end (then there is no count).
-        text: what was generated.
+        done_reason: `stop`, `length` or another reason of the server's; `cancelled` where an agent did not wait for the
+            end (then there is no count).
+        text: what was generated, thinking included, tool calls not.
     """
 
     sent_ns: int

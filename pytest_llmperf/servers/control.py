@@ -12,7 +12,7 @@ import httpx
 
 from pytest_llmperf.errors import ModelMissingError, ServerError
 
-_POLL_S = 0.05
+_POLL_S = 0.01
 _QUICK_S = 10.0
 
 

@@ -45,8 +45,14 @@ def test_per_request_by_hand() -> None:
 
 
 def test_queue_time_is_never_negative() -> None:
-    """A server whose parts exceed its total (absent total) waited 0."""
-    assert formulas.queue_ms(request(decode_ms=50)) == 0
+    """A server whose parts exceed its total waited 0."""
+    assert formulas.queue_ms(request(decode_ms=50, total_duration_ns=40 * MS)) == 0
+
+
+def test_a_server_without_durations_has_no_server_times() -> None:
+    """Its queue time and TTFT are undefined, not 0 ms: a gate on them must not pass."""
+    assert formulas.queue_ms(request(decode_ms=0)) is None
+    assert formulas.server_ttft_ms(request(decode_ms=0)) is None
 
 
 @pytest.mark.parametrize(("tokens", "decode_ms"), [(1, 0.001), (0, 50), (10, 0)])
@@ -182,8 +188,19 @@ def test_scaling_by_tokens_by_hand() -> None:
     """Alone 10 tokens in 1 s each; together 20 and 10 tokens in 2 s: 15 of 20 tok/s."""
     s = 1000 * MS
     assert formulas.scaling_by_tokens_pct((s, s), (10, 10), (2 * s, 2 * s), (20, 10)) == 75
-    with pytest.raises(MeasurementError, match="generated no token"):
-        formulas.scaling_by_tokens_pct((s, s), (0, 0), (s, s), (1, 1))
+
+
+@pytest.mark.parametrize("tokens", [(0, 0), (0, 9)])
+def test_no_rate_from_tokens_that_nobody_counted(tokens: tuple[int, int]) -> None:
+    """One agent without a count makes the sum of all too small: undefined, not 0 and not less."""
+    s = 1000 * MS
+    for figure in (
+        lambda: formulas.system_tok_s(tokens, (s, s)),
+        lambda: formulas.scaling_by_tokens_pct((s, s), tokens, (s, s), (1, 1)),
+        lambda: formulas.scaling_by_tokens_pct((s, s), (1, 1), (s, s), tokens),
+    ):
+        with pytest.raises(MeasurementError, match="without a token count"):
+            figure()
 
 
 @pytest.mark.parametrize("durations_ns", [(), (0,), (5, -1)])

@@ -40,7 +40,7 @@ def test_every_metric_is_a_card() -> None:
 def test_series_by_hand() -> None:
     """Two rounds, every metric computed on paper."""
     first = round_of((100, 100), (100, 200), ttft_ms=30, total_duration_ns=80_000_000)
-    second = round_of((100, 100), (160, 160), index=1, ttft_ms=12, decode_ms=100)
+    second = round_of((100, 100), (160, 160), index=1, ttft_ms=12, decode_ms=100, total_duration_ns=1)
     expected = {
         "efficiency_pct": (75, 100),
         "scaling_efficiency_pct": (50, 62.5),
@@ -143,6 +143,27 @@ def test_undefined_values_name_round_and_agent() -> None:
     for name in ("ttft_ms", "ttft_ratio"):
         with pytest.raises(MeasurementError, match=r"round 2.*no content chunk"):
             series(measurement_of(EVEN, mute), name)
+
+
+def test_answers_without_figures_of_the_server_have_times_only() -> None:
+    """A /v1 stream gives no durations, without a usage block no count: rates and queue are undefined, times are not."""
+    counted = measurement_of(round_of((100, 100), (100, 200), decode_ms=0, solo={"decode_ms": 0}))
+    assert set(CONTINUOUS) - set(metrics.all_series(counted)) == {"decode_tok_s", "queue_ms"}
+    uncounted = measurement_of(round_of((100, 100), (100, 200), decode_ms=0, tokens=0, solo={"tokens": 0}))
+    assert set(CONTINUOUS) - set(metrics.all_series(uncounted)) == {"decode_tok_s", "queue_ms", "system_tok_s"}
+    for name, text in (("queue_ms", "2 of 2 answers"), ("system_tok_s", "agent 'x'.*no token count")):
+        with pytest.raises(MeasurementError, match=f"round 0: .*{text}") as caught:
+            series(uncounted, name)
+        assert caught.value.next_step
+
+
+def test_a_count_that_one_answer_lacks_is_no_count_of_its_agent() -> None:
+    """The sum over the others would be a wrong figure where work is compared by tokens."""
+    halved = run("x", request(tokens=10), request(tokens=0))
+    one = replace(EVEN, together=(halved, run("y")), solo=(run("x", request(tokens=10), request(tokens=10)), run("y")))
+    for name in ("slowdown", "scaling_efficiency_pct", "system_tok_s"):
+        with pytest.raises(MeasurementError, match="agent 'x': 1 of 2 answers have no token count"):
+            series(measurement_of(one), name)
 
 
 def test_series_refuses_what_has_no_value_a_round() -> None:

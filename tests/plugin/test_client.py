@@ -167,6 +167,7 @@ def test_a_client_without_its_interpreter_is_invalid(starved) -> None:
 def test_a_client_without_a_core_is_invalid(starved) -> None:
     """Busy processes of another priority, pinned to the client's core."""
     core = min(os.sched_getaffinity(0))
-    hog = f"[sys.executable, '-S', '-c', 'import os; os.sched_setaffinity(0, {{{core}}}); any(False for _ in iter(int, 1))']"
+    loop = "any(False for _ in iter(int, 1))"
+    hog = f"[sys.executable, '-S', '-c', 'import os; os.sched_setaffinity(0, {{{core}}}); {loop}']"
     begin = f"hogs = [subprocess.Popen({hog}) for _ in range(2)]; os.nice(19); os.sched_setaffinity(0, {{{core}}})"
     assert_invalid(starved(begin, "[(hog.kill(), hog.wait()) for hog in hogs]"))

@@ -193,13 +193,19 @@ def test_the_embedded_engine_has_no_other_model(inner) -> None:
 CHUNK = b'{"model": "m", "response": "word", "done": false}\n'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"
 BROKEN = {
-    "ends without done": (OK + CHUNK * 3, "the stream ended after 3 chunks without `done`"),
-    "ends in a line": (OK + CHUNK + CHUNK[:20], "a line is no JSON object: *"),
+    "ends without done": (
+        OK + CHUNK * 3,
+        "the stream ended after 3 chunks without `done` (line 4, byte * of the body)",
+    ),
+    "ends in a line": (OK + CHUNK + CHUNK[:20], "no JSON object: *(line 2, byte * of the body)"),
     "ends in a chunk": (
         OK.replace(b"Connection: close", b"Transfer-Encoding: chunked") + b"40\r\n" + CHUNK[:9],
         "the answer is torn or no HTTP*",
     ),
-    "reports an error": (OK + CHUNK + b'{"error": "out of memory"}\n', "*error in mid-stream: out of memory"),
+    "reports an error": (
+        OK + CHUNK + b'{"error": "out of memory"}\n',
+        "*error in mid-stream: out of memory (line 2, byte * of the body)",
+    ),
     "says nothing": (b"", "*"),
     "speaks another language": (b"220 mail ready\r\n", "the answer is torn or no HTTP*"),
     "refuses": (

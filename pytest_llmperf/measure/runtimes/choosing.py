@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.measure.runtimes.base import Runtime
 
@@ -25,7 +23,9 @@ def runtime_of(name: str) -> Runtime:
     from pytest_llmperf.measure.runtimes.loop import LoopRuntime  # noqa: PLC0415 - as above
 
     if name == "asyncio":
-        return LoopRuntime(name, asyncio.new_event_loop)
+        from asyncio import new_event_loop  # noqa: PLC0415 - as above
+
+        return LoopRuntime(name, new_event_loop)
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError as error:

@@ -37,11 +37,11 @@ class ProcessesRuntime:
                 self._workers.append(_Worker())
             workers = self._workers[: len(clients)]
             for worker, requests in zip(workers, clients, strict=True):
-                worker.channel.send((tuple(requests), timeout_s))
+                worker.tell((tuple(requests), timeout_s))
             _answers(workers)
             start_ns = time.monotonic_ns() + LEAD_NS
             for worker in workers:
-                worker.channel.send(start_ns)
+                worker.tell(start_ns)
             parts: Sequence[Part] = _answers(workers)
         except BaseException:
             self.close()  # a worker in the middle of a request can only be ended
@@ -71,6 +71,11 @@ class _Worker:
             start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
         )
         theirs.close()
+
+    def tell(self, order: object) -> None:
+        """Sends it something; one that is dead does not answer later."""
+        with suppress(OSError):
+            self.channel.send(order)
 
     def end(self) -> None:
         """Ends it, whatever it does."""

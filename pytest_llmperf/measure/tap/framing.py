@@ -199,7 +199,7 @@ def _closed(one: Spoken) -> Exchange:
         else:
             body.append(piece._replace(data=bytes(event.data)))
     if status == 200:
-        lines = [] if stream and not given.startswith(kind) else _whole_lines(body)
+        lines = _whole_lines(body) if given.startswith(kind) else []  # an answer of one object has not begun to arrive
         body = [*lines, Piece(one.left_ns, one.left_ns, _SSE_END if stream else _NDJSON_END)]
     head = b"HTTP/1.1 %d Status\r\nContent-Type: %s\r\n\r\n" % (status, kind)
     return replace(one.exchange, pieces=(Piece(one.exchange.sent_ns, one.exchange.sent_ns, head), *body))

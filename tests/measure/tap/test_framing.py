@@ -219,3 +219,43 @@ def test_openai_streams_are_generation_too(path: str) -> None:
     assert first.exchange.sent_ns == 105
     assert [piece.arrival_ns for piece in first.exchange.pieces] == [1000, 1100, 1200, 1300]
     assert bytes_of(second) == PLAIN
+
+
+def event(**values: object) -> bytes:
+    return b"data: " + json.dumps(values).encode() + b"\n\n"
+
+
+SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+WORD = event(object="chat.completion.chunk", choices=[{"index": 0, "delta": {"content": " word"}}])
+USAGE = event(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
+
+
+def test_an_openai_stream_is_timed_as_any() -> None:
+    """Its usage block has the count."""
+    down = flow(
+        [SSE_HEAD, chunk(WORD), chunk(WORD), chunk(USAGE) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"], start_ns=1000
+    )
+    (one,) = heard(flow([request("/v1/chat/completions")], start_ns=100), down)
+    got = timing(one)
+    assert (got.arrivals_ns, got.done_ns, got.eval_count, got.text) == ((1100, 1200), 1300, 2, " word word")
+
+
+@pytest.mark.parametrize(
+    "part", [b"", b"da", b'data: {"choices": [', WORD[:-1]], ids=["none", "2", "19", "all but one"]
+)
+def test_who_leaves_an_openai_stream_has_cancelled(part: bytes) -> None:
+    """Wherever it is cut: whole events count."""
+    down = flow([SSE_HEAD, chunk(WORD), chunk(WORD) + b"ff\r\n" + part], start_ns=1000)
+    (one,) = heard(flow([request("/v1/chat/completions")], start_ns=100, ended_ns=5000), down)
+    got = timing(one)
+    assert (got.done_reason, got.done_ns, got.eval_count) == (CANCELLED, 5000, 0)
+    assert got.arrivals_ns[:2] == (1100, 1200)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/generate"])
+def test_who_leaves_an_answer_of_one_object_has_cancelled(path: str) -> None:
+    """Half an object is no arrival."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    down = flow([head + b'{"choices":\n [{"mes', b"sage"], start_ns=1000)
+    (one,) = heard(flow([request(path)], start_ns=100, ended_ns=5000), down)
+    assert (timing(one).done_reason, timing(one).arrivals_ns) == (CANCELLED, ())

@@ -1,0 +1,87 @@
+"""What a gate costs besides its rounds, where the servers run already: time and memory of a whole pytest run.
+
+    python -m benchmarks.gate_cost
+
+Two scripted servers are started first; then `pytest` with one gated test attaches to them. The fixed cost is the wall
+time of that process minus the time from the first request of the first round to the end of the last one: pytest's own
+start, imports, loading, the warm-up's two short answers, calibration, manifest, verdicts and reports are in it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import peers
+from benchmarks.rows import Row, show
+from pytest_llmperf.servers.process import start_own
+
+TEST = """
+import pytest
+from pytest_llmperf import Agent, GenerationOptions, Scenario
+
+SHORT = GenerationOptions(num_predict=32, seed=1)
+PAIR = Scenario(name="pair", agents=tuple(Agent(name=n, prompts=("tell me",), options=SHORT) for n in "ab"))
+
+@pytest.mark.efficiency(min_pct=80)
+def test_pair(dual_ollama, run_agents):
+    run_agents(PAIR, on=dual_ollama)
+"""
+SCRIPT = {"ttft_ms": 20, "decode_tok_s": 1000, "jitter_pct": 0.2, "load_ms": 1}
+
+
+def timed_s(path: Path) -> float:
+    """From the first request of the first round to the end of the last one."""
+    (record,) = json.loads(path.read_text(encoding="utf-8"))["records"]
+    parts = [run for one in record["measurement"]["rounds"] for run in (*one["solo"], *one["together"])]
+    ends = [request["done_ns"] for one in parts for request in one["requests"]]
+    return (max(ends) - min(one["start_ns"] for one in parts)) / 1e9
+
+
+def rows(repetitions: int) -> list[Row]:
+    """Our gate, a pytest run of nothing, and the peers that are installed."""
+    costs, memory, empty = [], [], []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        (folder / "test_gate.py").write_text(TEST)
+        (folder / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
+        urls = []
+        for name in "ab":
+            arguments = ["--engine", "scripted", "--script", json.dumps(SCRIPT)]
+            process, port = start_own(arguments, label=f"instance {name}", timeout_s=60)
+            stack.callback(process.stop)
+            urls.append(f"http://127.0.0.1:{port}")
+        pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        gate = [
+            *pytest,
+            "-p",
+            "pytest_llmperf.plugin",
+            "test_gate.py",
+            f"--llmperf-urls={','.join(urls)}",
+            "--llmperf-json=run.json",
+        ]
+        # neither the plugins of others nor the wait for another measurement on this machine is a cost of ours
+        apart = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TMPDIR": str(folder)}
+        peers.run(gate, folder, **apart)  # writes the bytecode
+        for _ in range(repetitions):
+            wall_s, peak_mb = peers.run(gate, folder, **apart)
+            costs.append(wall_s - timed_s(folder / "run.json"))
+            memory.append(peak_mb)
+            empty.append(peers.run([*pytest, "test_nothing.py"], folder, **apart)[0])
+    nothing_s = statistics.median(empty)
+    beside = f"the whole process; a pytest run of one empty test without us takes {nothing_s:.2f} s"
+    return [
+        Row("fixed cost of a gate, servers running", statistics.median(costs), "s", most=1.0, beside=beside),
+        Row("fixed cost of a gate beyond that of pytest itself", statistics.median(costs) - nothing_s, "s"),
+        Row("peak memory of a run with a gate", statistics.median(memory), "MB", most=80.0),
+        *peers.rows(),
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(show(rows(5)))

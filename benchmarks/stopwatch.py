@@ -1,0 +1,196 @@
+"""How little the stopwatch disturbs, and how exact it is: a row a figure; exit code 1 where one falls short.
+
+    python -m benchmarks.stopwatch [--repetitions 5] [--only cpu|arrival|efficiency|tap|gate]
+
+Everything is timed against a paced server that writes down when each chunk really left (`measure/paced.py`). Clients
+that are compared run in turn in the same process against the same server. Figures are medians over the repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks import clients, gate_cost, tap_cost
+from benchmarks.rows import Row, show
+from pytest_llmperf.measure.calibrate import Truth, arrivals_of, paced_server, truths
+from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
+from pytest_llmperf.measure.runtimes.loop import LoopRuntime
+from pytest_llmperf.measure.wire import prepare
+from pytest_llmperf.model import RUNTIMES
+
+TTFT_MS = 50.0
+
+CPU_LOADS = ((2, 115, 230), (2, 1000, 2000))
+EFFICIENCY_LOADS = ((2, 115, 230, 99.95), (2, 1000, 2000, 99.95), (16, 1000, 1000, 99.8))
+BLOCKED_LOAD, MANY_LOAD = (16, 115, 115, 0.2), (64, 250, 250, 0.5)
+"""Agents, tok/s of each, tokens of each; then the limit of the figure: efficiency in percent, error in ms."""
+
+
+def main() -> int:
+    """Runs what is asked for and prints the rows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=5, help="of each figure (default 5)")
+    parts: dict[str, Callable[[int], list[Row]]] = {
+        "cpu": cpu_rows,
+        "arrival": arrival_rows,
+        "efficiency": efficiency_rows,
+        "tap": tap_cost.rows,
+        "gate": gate_cost.rows,
+    }
+    parser.add_argument("--only", choices=parts, action="append", help="run these parts only")
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.only or parts:
+        print(f"== measuring: {name}", flush=True)
+        rows += parts[name](arguments.repetitions)
+    return show(rows)
+
+
+def play(runtime: Runtime, url: str, agents: int) -> Part:
+    """One paced answer for each of so many clients."""
+    requests = [[prepare(url, "/api/generate", b'{"model": "paced"}', label=f"client {n}")] for n in range(agents)]
+    return runtime.run(requests, timeout_s=120)
+
+
+def cpu_rows(repetitions: int) -> list[Row]:
+    """CPU time of one token, ours against theirs, in the same run."""
+    rows = []
+    for agents, tok_s, tokens in CPU_LOADS:
+        runtimes = {name: runtime_of(name) for name in RUNTIMES}
+        sides: dict[str, Callable[[str, int], int]] = {
+            **{name: lambda url, n, one=one: play(one, url, n).cpu_ns for name, one in runtimes.items()},
+            "ollama": clients.ollama_client,
+            "httpx": clients.httpx_lines,
+            "aiohttp": clients.aiohttp_bare,
+        }
+        with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:
+            for side in sides.values():
+                side(url, 1)  # imports, connections, first use
+            times: dict[str, list[float]] = {name: [] for name in sides}
+            for _ in range(repetitions):
+                for name, side in sides.items():
+                    times[name].append(side(url, agents) / 1e3 / agents / tokens)
+        for runtime in runtimes.values():
+            runtime.close()
+        us = {name: statistics.median(values) for name, values in times.items()}
+        default = us[RUNTIMES[0]]
+        load = f"{agents} x {tok_s} tok/s"
+        beside = ", ".join(f"{name} {value:.0f} us" for name, value in us.items())
+        rows += [
+            Row(f"CPU a token, {load}: ours over ollama's", default / us["ollama"], "x", most=0.25, beside=beside),
+            Row(f"CPU a token, {load}: ours over bare aiohttp's", default / us["aiohttp"], "x", most=0.6),
+            Row(f"CPU a token, {load}: ours over httpx's", default / us["httpx"], "x"),
+        ]
+    return rows
+
+
+class Errors(NamedTuple):
+    """Arrival minus truth over many tokens, ms; sorted.
+
+    Attributes:
+        kernel: by the kernel's time, as reported.
+        read: by the time of the read, as it would have been without.
+        ttft: of the times to first token.
+        merged: share of tokens that were read together with later ones.
+    """
+
+    kernel: list[float]
+    read: list[float]
+    ttft: list[float]
+    merged: float
+
+
+def errors_of(part: Part, truth: Mapping[int, Truth]) -> Errors:
+    """The errors of all tokens of a part."""
+    kernel, read, ttft, merged = [], [], [], 0
+    for (exchange,) in part.exchanges:
+        arrivals, together, number = arrivals_of(exchange)
+        known = truth[number]
+        reads = [piece.read_ns for piece in exchange.pieces for _ in range(piece.data.count(b'"done": '))]
+        kernel += [(at - sent) / 1e6 for at, sent in zip(arrivals, known.sent_ns, strict=True)]
+        read += [(at - sent) / 1e6 for at, sent in zip(reads, known.sent_ns, strict=True)]
+        ttft.append((arrivals[0] - exchange.sent_ns - (known.sent_ns[0] - known.arrived_ns)) / 1e6)
+        merged += together
+    return Errors(sorted(kernel), sorted(read), sorted(ttft), merged / len(kernel))
+
+
+def p99(errors: Iterable[Sequence[float]]) -> float:
+    """The median, over the repetitions, of the 99th percentile of their sorted values."""
+    return statistics.median(ordered[int(0.99 * (len(ordered) - 1))] for ordered in errors)
+
+
+def blocked_loop() -> asyncio.AbstractEventLoop:
+    """An event loop that stands still for 5 ms, again and again, at random."""
+    loop = asyncio.new_event_loop()
+
+    def block() -> None:
+        time.sleep(0.005)
+        loop.call_later(random.uniform(0.005, 0.03), block)
+
+    loop.call_later(0.02, block)
+    return loop
+
+
+def arrival_rows(repetitions: int) -> list[Row]:
+    """Errors against the truth, with the client's event loop blocked on purpose, and at many streams."""
+    rows = []
+    blocked, many = LoopRuntime("asyncio", blocked_loop), runtime_of(RUNTIMES[0])
+    for runtime, (agents, tok_s, tokens, most), more in (
+        (blocked, BLOCKED_LOAD, ", loop blocked"),
+        (many, MANY_LOAD, ""),
+    ):
+        load = f"{agents} x {tok_s} tok/s{more}"
+        with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:
+            play(runtime, url, agents)
+            truths(url)
+            # the argument on the left is evaluated first: it plays, then the server is asked
+            found = [errors_of(play(runtime, url, agents), truths(url)) for _ in range(repetitions)]
+        reads = [one.read for one in found]
+        beside = (
+            f"{runtime.name}; by the time of the read: p99 {p99(reads):.3f} ms, worst {max(map(max, reads)):.3f} ms"
+        )
+        rows += [
+            Row(f"arrival error p99, {load}", p99(one.kernel for one in found), "ms", most=most, beside=beside),
+            Row(f"TTFT error p99, {load}", p99(one.ttft for one in found), "ms", most=most),
+            Row(f"earliest arrival, {load}", min(one.kernel[0] for one in found), "ms", least=0),
+            Row(f"earliest TTFT, {load}", min(one.ttft[0] for one in found), "ms", least=0),
+            Row(f"read with later ones, {load}", 100 * statistics.median(one.merged for one in found), "%"),
+        ]
+    return rows
+
+
+def efficiency_rows(repetitions: int) -> list[Row]:
+    """What the harness reads where the truth is 100 %."""
+    rows = []
+    for agents, tok_s, tokens, least in EFFICIENCY_LOADS:
+        runtime = runtime_of(RUNTIMES[0])
+        read, true = [], []
+        with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:
+            play(runtime, url, agents)
+            truths(url)
+            for _ in range(repetitions):
+                part, known = play(runtime, url, agents), truths(url)
+                ends = [exchange.pieces[-1].arrival_ns - part.start_ns for (exchange,) in part.exchanges]
+                read.append(100 * sum(ends) / (agents * max(ends)))
+                spans = [one.sent_ns[-1] - one.arrived_ns for one in known.values()]
+                true.append(100 * sum(spans) / (agents * max(spans)))
+        rows.append(
+            Row(
+                f"efficiency of ideal agents, {agents} x {tok_s} tok/s",
+                statistics.median(read),
+                "%",
+                least=least,
+                beside=f"the server's own times: {statistics.median(true):.3f} %; worst read {min(read):.3f} %",
+            )
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
