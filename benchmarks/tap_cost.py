@@ -24,6 +24,7 @@ from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.wire import prepare
 
 AGENTS = 2
+TOK_S, TOKENS = 115.0, 460
 LIMIT_MS = 0.15
 
 
@@ -53,7 +54,7 @@ class TapCost:
         return self.tapped[0] - self.direct[0], self.tapped[1] - self.direct[1]
 
 
-def tap_cost(*, tok_s: float = 115.0, tokens: int = 460, pairs: int = 5, realtime: bool = True) -> TapCost:
+def tap_cost(*, tok_s: float = TOK_S, tokens: int = TOKENS, pairs: int = 5, realtime: bool = True) -> TapCost:
     """Measures; takes about `2 * (pairs + 1) * tokens / tok_s` seconds.
 
     Args:
@@ -101,8 +102,8 @@ def tap_cost(*, tok_s: float = 115.0, tokens: int = 460, pairs: int = 5, realtim
 
 def rows(repetitions: int) -> list[Row]:
     """The figures with their limit, for the project's benchmark."""
-    cost = tap_cost(pairs=repetitions)
-    beside = f"median {cost.added_ms[0]:.3f} ms; {AGENTS} x 115 tok/s, {cost.chunks} chunks"
+    cost = tap_cost(pairs=repetitions, tokens=TOKENS)
+    beside = f"median {cost.added_ms[0]:.3f} ms; {AGENTS} x {TOK_S:g} tok/s, {cost.chunks} chunks"
     passage = f"median {cost.passage[0]:.3f} ms; {cost.cpu_us:.0f} us of CPU a chunk"
     return [
         Row("the tap adds to a chunk, p99", cost.added_ms[1], "ms", most=LIMIT_MS, beside=beside),
@@ -117,8 +118,8 @@ def _figures_ms(values_ns: list[int]) -> tuple[float, float]:
 def main() -> int:
     """Measures and prints a row a figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tok-s", type=float, default=115.0)
-    parser.add_argument("--tokens", type=int, default=460)
+    parser.add_argument("--tok-s", type=float, default=TOK_S)
+    parser.add_argument("--tokens", type=int, default=TOKENS)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--limit-ms", type=float, default=LIMIT_MS)
     parser.add_argument("--ordinary", action="store_true", help="without the real-time class, as where it is forbidden")
