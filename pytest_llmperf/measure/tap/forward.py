@@ -126,8 +126,11 @@ class Forwarder:
     def _accept(self, agent: Agent) -> None:
         try:
             client, _ = agent.listener.accept()
-        except OSError:
+        except BlockingIOError:
             return  # gone again
+        except OSError:
+            time.sleep(_WARM_S)  # no descriptor left: not to be tried without a pause
+            return
         connection = Connection(client, selector=self._selector, tally=agent.tally, clock=self._clock)
         agent.connections.append(connection)
         if self._release_ns:

@@ -16,6 +16,7 @@ from pytest_llmperf.measure.tap.carried import Taken
 from pytest_llmperf.measure.wire import MAX_ANSWER_BYTES, PIECE_BYTES
 
 _CONNECT_S = 10.0
+_END_S = 2.0
 
 
 class Tap:
@@ -89,9 +90,12 @@ class Tap:
         """Ends the process; idempotent."""
         process, self._process = self._process, None
         if process is not None:
-            self._channel.close()
-            process.kill()
-            process.wait()
+            self._channel.close()  # its order to end
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _start(self) -> None:
         self._channel, theirs = Pipe()
