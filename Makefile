@@ -1,6 +1,7 @@
 # make perf   set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
 # make test   set everything up and check the project itself: ruff, mypy, tests with branch coverage
 # make fuzz   ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
+# make proofs 500 savers of a baseline killed at random moments, and how fast baselines of 100,000 rounds load (a minute)
 # make bench  what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 ARGS ?=
 BYTES ?= 10_000_000
 
-.PHONY: perf test lint fuzz bench clean
+.PHONY: perf test lint fuzz proofs bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -34,6 +35,12 @@ lint: .venv/dev
 fuzz: .venv/dev
 	@echo "== $(BYTES) bytes through the decoder (half a minute)"
 	@$(BIN)/python -m tests.fuzz.fuzz_decode --bytes $(BYTES) $(ARGS)
+
+proofs: .venv/dev
+	@echo "== the tests that take long"
+	@$(BIN)/python -m pytest tests -m long -s $(ARGS)
+	@echo "== how long baselines of 100,000 rounds take to load"
+	@$(BIN)/python -m benchmarks.huge_baselines
 
 bench: .venv/dev
 	@echo "== what the stopwatch costs and how exact it is (some minutes)"

@@ -5,8 +5,7 @@
 A server of known truth (`measure/paced.py`) answers two clients at once; the arrival of each chunk at a client is the
 kernel's. A chunk's delay is its arrival minus the moment the server sent it. What the tap adds is counted twice: as the
 difference between the delays behind the tap and those without it, and, chunk by chunk, as arrival at the client minus
-arrival at the tap. Exits 1 where the difference exceeds the
-limit at the 99th percentile.
+arrival at the tap. Exits 1 where the difference exceeds the limit at the 99th percentile.
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import MeasurementError, ServerError, UsageError
 from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.conditions import differences_for
 from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.resolve import compare_gates, resolve
+from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
 from pytest_llmperf.judge.validity import invalid, most_discarded, saturated
 from pytest_llmperf.measure.calibrate import calibrate
 from pytest_llmperf.measure.external import NOTE
@@ -139,14 +140,15 @@ class Session:
         return baselines.load_named(name, (self.root / self.settings.baselines_dir,)) if name else None
 
     def check_save(self) -> None:
-        """Whether `--llmperf-save` will be able to add to the file of that name; a measurement is too dear to lose.
+        """Whether `--llmperf-save` or `--llmperf-update` will be able to write; a measurement is too dear to lose.
 
         Raises:
-            BaselineError: the file is there and cannot be read.
+            BaselineError: the file is there and cannot be added to, its folder cannot be written, or there is none to
+                update.
         """
-        path = self.root / self.settings.baselines_dir / f"{self.settings.save}.toml"
-        if self.settings.save and path.exists():
-            baselines.load(path)
+        name, folder = self.settings.save or self.settings.update, self.root / self.settings.baselines_dir
+        if name:
+            baselines.check_editable(baselines.path_of(name, folder), must_exist=bool(self.settings.update))
 
     def facts(self) -> Mapping[str, str]:
         """The manifest's facts of the running deployment; starts `dual` where nothing runs yet.
@@ -234,6 +236,8 @@ class Session:
                 started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
                 notes=self._notes + ((NOTE,) if scenario.external else ()),
             )
+            specs, note = without_regression(specs, self.settings, self.baseline, self.stored)
+            measurement = replace(measurement, notes=(*measurement.notes, *note))
             gates = self._gates(specs, measurement, test)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
             warm = self._timed(partial(rounds.warm_up, self.settings.warmups))
@@ -243,7 +247,10 @@ class Session:
             measurement, verdicts = self._until_decided(rounds, measurement, gates)
         finally:
             self.watcher.done()
-        return Record(test=test, measurement=measurement, verdicts=verdicts)
+        differences = differences_for(
+            gates, self.baseline, self.stored, baselines.key_of(test, measurement), measurement.manifest.facts
+        )
+        return Record(test=test, measurement=measurement, verdicts=verdicts, differences=differences)
 
     def _until_decided(
         self, rounds: Rounds, measurement: Measurement, gates: Sequence[Gate]

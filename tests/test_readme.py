@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_python_blocks_pass(pytester: pytest.Pytester, code: str) -> None:
 
 
 def test_shell_blocks_work_in_order(suites: pytest.Pytester) -> None:
-    """`make` targets exist, extras exist, and every pytest command runs the suites and ends with 0."""
+    """`make` targets and extras exist, every pytest command runs the suites, and all commands end with 0."""
     extras = metadata("pytest-llmperf").get_all("Provides-Extra") or []
     ran = 0
     for command in (line for text in blocks("sh") for line in text.splitlines()):
@@ -61,13 +62,16 @@ def test_shell_blocks_work_in_order(suites: pytest.Pytester) -> None:
             name, extra = re.fullmatch(r"([\w-]+)\[(\w+)\]", words[2]).groups()
             assert name == "pytest-llmperf"
             assert extra in extras
+        elif words[0] == "pytest-llmperf":
+            program = Path(sys.executable).parent / words[0]
+            subprocess.run([program, *words[1:]], cwd=suites.path, check=True, capture_output=True)
         else:
             assert words[0] == "pytest"
             result = suites.runpytest_inprocess(*words[1:], *FAST)
             result.assert_outcomes(passed=3, deselected=2)
             assert result.ret == pytest.ExitCode.OK
             ran += 1
-    assert ran == 4
+    assert ran == 5
 
 
 def skeleton(line: str) -> str:

@@ -1,8 +1,7 @@
 """Baseline files: found by name, read strictly, written atomically.
 
 A file holds the fields of `model.Baseline` as TOML (its name is its stem). Unknown keys, wrong types, figures that
-are no numbers and other schema versions are errors that name file and key. Sessions are added under a lock, to a
-temporary file beside the old one that then takes its place: whatever happens, the old or the new file is there.
+are no numbers and other schema versions are errors that name file and key. How they are written: `judge.writing`.
 """
 
 from __future__ import annotations
@@ -12,30 +11,32 @@ import json
 import os
 import re
 import tomllib
-import uuid
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import tomli_w
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import BaselineError, UsageError
-from pytest_llmperf.judge.layout import structure, unstructure
+from pytest_llmperf.judge.changing import with_replaced, with_sessions
+from pytest_llmperf.judge.layout import as_text, structure
 from pytest_llmperf.judge.stored import Key
-from pytest_llmperf.model import SCHEMA, Agent, Baseline, Stored
+from pytest_llmperf.judge.writing import rewrite
+from pytest_llmperf.model import SCHEMA, Agent, Baseline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from pytest_llmperf.model import Measurement, Scenario, StoredSession
-
-LOCK_TIMEOUT_S = 60.0
-"""How long a saver waits for others; one save takes milliseconds."""
+    from pytest_llmperf.judge.changing import Saved
+    from pytest_llmperf.model import Measurement, Scenario
 
 _HEADER = "# Written by pytest-llmperf; comments are not kept when a session is added.\n"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class Change(NamedTuple):
+    """A file that was changed: its path, what it held before, what it holds now."""
+
+    path: Path
+    before: Baseline
+    after: Baseline
 
 
 def load(path: Path) -> Baseline:
@@ -111,16 +112,16 @@ def key_of(test: str, measurement: Measurement) -> Key:
     )
 
 
-def save(name: str, directory: Path, sessions: Sequence[tuple[Key, StoredSession]], *, description: str = "") -> Path:
-    """Add sessions to `NAME.toml`, making the file and its folder where there are none.
+def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str = "") -> Path:
+    """Add a session to `NAME.toml`, making the file and its folder where there are none.
 
     Safe against others that save at the same time, and against dying or a full disk at any moment.
 
     Args:
         name: letters, digits, `_`, `-` and `.`, without the suffix.
         directory: the user's folder of baselines.
-        sessions: to add, each under its measurement's key, after those that are stored of it already. Their `rounds`
-            are what `metrics.all_series` gives.
+        saved: sessions, each under its measurement's key, after those that are stored of it already. Their `rounds`
+            are what `metrics.all_series` gives; those of one key are one session.
         description: of a new file.
 
     Returns:
@@ -131,29 +132,86 @@ def save(name: str, directory: Path, sessions: Sequence[tuple[Key, StoredSession
         BaselineError: the existing file cannot be read or holds comments that would be lost; a session that could
             not be read back; another saver that does not finish; a disk that is full or may not be written.
     """
+    path = path_of(name, directory)
+    _check_something(saved, name)
+    new = Baseline(schema=SCHEMA, name=path.stem, description=description)
+    edit(path, lambda baseline: with_sessions(baseline, saved), new=new)
+    return path
+
+
+def update(name: str, directory: Path, saved: Sequence[Saved]) -> Change:
+    """Put a session in place of all that `NAME.toml` has stored of the same tests, scenarios and topologies.
+
+    For use after an accepted change: what was measured before it is no standard any more.
+
+    Returns:
+        What the file held before and holds now.
+
+    Raises:
+        UsageError: a name that is no file name, or nothing to save.
+        BaselineError: as `save`; and there is no such file.
+    """
+    path = path_of(name, directory)
+    _check_something(saved, name)
+    return edit(path, lambda baseline: with_replaced(baseline, saved))
+
+
+def path_of(name: str, directory: Path) -> Path:
+    """Where a baseline of the user lies, links followed.
+
+    Raises:
+        UsageError: a name that is no file name.
+    """
     if not _NAME.fullmatch(name) or name.endswith(".toml"):
         raise UsageError(
             f"{name!r} cannot name a baseline",
             next_step="use letters, digits, '_', '-' and '.', without .toml: --llmperf-save NAME",
         )
-    if not sessions:
-        raise UsageError(f"nothing was measured: there is nothing to save in baseline {name}")
-    path = (directory / f"{name}.toml").resolve()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / f".{name}.lock", timeout=LOCK_TIMEOUT_S):
-            _replace(path, _with_sessions(path, sessions, description))
-    except Timeout as error:
+    return (directory / f"{name}.toml").resolve()
+
+
+def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | None = None) -> Change:
+    """Change a baseline file, whole or not at all; it is written in the newest layout.
+
+    Args:
+        path: of the file.
+        change: from the old value to the new one.
+        new: what to start from where there is no file; None: there must be one.
+
+    Returns:
+        What the file held before and holds now.
+
+    Raises:
+        BaselineError: the file cannot be read, holds comments that would be lost, or cannot be written; or what
+            `change` raises, or made something that could not be read back.
+    """
+    done: list[Change] = []
+
+    def text() -> str:
+        before = new if new is not None and not path.exists() else _editable(path)
+        changed = as_text(change(before))
+        done.append(Change(path=path, before=before, after=_parse(changed, path)))
+        return _HEADER + changed
+
+    rewrite(path, text)
+    return done[0]
+
+
+def check_editable(path: Path, *, must_exist: bool) -> None:
+    """Whether a file can be changed, or made: before a measurement, which is too dear to lose.
+
+    Raises:
+        BaselineError: it cannot be read, holds comments that would be lost, its folder may not be written, or it does
+            not exist and must.
+    """
+    if must_exist or path.exists():
+        _editable(path)
+    folder = next(one for one in (path.parent, *path.parent.parents) if one.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise BaselineError(
-            f"baseline {path} is locked by another process for more than {LOCK_TIMEOUT_S:g} s",
-            next_step="wait for the other run, then save again",
-        ) from error
-    except OSError as error:
-        raise BaselineError(
-            f"baseline {path} could not be saved: {error}; what was there before is unchanged",
-            next_step="make room or check the permissions of the folder, then save again",
-        ) from error
-    return path
+            f"baseline {path} could not be saved: {folder} is no folder that may be written",
+            next_step="check the permissions, or give another --llmperf-baselines-dir",
+        )
 
 
 _RESTORE = "restore the file from version control, or move it away and save anew with --llmperf-save"
@@ -164,7 +222,10 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
-        raise BaselineError(f"baseline file {path} does not exist", next_step="check the path") from error
+        raise BaselineError(
+            f"baseline file {path} does not exist",
+            next_step=f"check name and folder, or save one: pytest --llmperf-save {path.stem}",
+        ) from error
     except OSError as error:
         raise BaselineError(f"baseline file {path} cannot be read: {error}", next_step="check the path") from error
     except UnicodeDecodeError as error:
@@ -183,11 +244,11 @@ def _parse(text: str, path: Path) -> Baseline:
         raise BaselineError(f"baseline file {path} {got}, wanted schema = {SCHEMA}", next_step=_RESTORE)
     if schema > SCHEMA:
         raise BaselineError(
-            f"baseline file {path} has schema {schema}, this release reads {SCHEMA}: written by a newer release",
+            f"baseline file {path} has schema {schema}, this release reads up to {SCHEMA}: written by a newer release",
             next_step="pip install --upgrade pytest-llmperf",
         )
-    if schema < SCHEMA:
-        raise BaselineError(f"baseline file {path} has schema {schema}, wanted {SCHEMA}", next_step=_RESTORE)
+    if schema < 1:
+        raise BaselineError(f"baseline file {path} has schema {schema}, wanted 1 to {SCHEMA}", next_step=_RESTORE)
     faults, baseline = structure(tables, path.stem)
     if baseline is None:
         raise BaselineError(
@@ -197,62 +258,19 @@ def _parse(text: str, path: Path) -> Baseline:
     return baseline
 
 
-def _with_sessions(path: Path, sessions: Sequence[tuple[Key, StoredSession]], description: str) -> str:
-    """The text of the file with sessions added, proven to be readable."""
-    if path.exists():
-        text = _read(path)
-        baseline = _parse(text, path)
-        if any(line.lstrip().startswith("#") for line in text.removeprefix(_HEADER).splitlines()):
-            raise BaselineError(
-                f"baseline {path} is written by hand: adding a session would lose its comments",
-                next_step="save under another name, or take the comments out",
-            )
-    else:
-        baseline = Baseline(schema=SCHEMA, name=path.stem, description=description)
-    stored = {_key(entry): entry for entry in baseline.stored}
-    for key, session in sessions:
-        before = stored[key].session if key in stored else ()
-        stored[key] = Stored(
-            test=key.test,
-            scenario=key.scenario,
-            topology=key.topology,
-            workload=key.workload,
-            session=(*before, session),
+def _editable(path: Path) -> Baseline:
+    """A file's baseline, when nothing is lost by writing it anew."""
+    text = _read(path)
+    baseline = _parse(text, path)
+    if any(line.lstrip().startswith("#") for line in text.removeprefix(_HEADER).splitlines()):
+        raise BaselineError(
+            f"baseline {path} is written by hand: changing it here would lose its comments",
+            next_step="save under another name, or take the comments out",
         )
-    text = _HEADER + tomli_w.dumps(unstructure(replace(baseline, stored=tuple(stored.values()))))
-    _parse(text, path)
-    return text
+    return baseline
 
 
-def _key(entry: Stored) -> Key:
-    """What an entry is stored under."""
-    return Key(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a text in a file's place, whole or not at all; the lock is held."""
-    for stale in path.parent.glob(f".{path.stem}.*.tmp"):
-        # Of a saver that was killed: only the holder of the lock writes such files.
-        stale.unlink(missing_ok=True)
-    temporary = path.parent / f".{path.stem}.{uuid.uuid4().hex}.tmp"
-    try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power cut, where folders can be opened (not on Windows)."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _check_something(saved: Sequence[Saved], name: str) -> None:
+    """A baseline with nothing behind it would be a gate that cannot fail."""
+    if not saved:
+        raise UsageError(f"nothing was measured: there is nothing to save in baseline {name}")

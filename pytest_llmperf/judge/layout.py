@@ -1,13 +1,19 @@
-"""The layout of baseline files: TOML tables to values and back, strictly, by the fields of `model.Baseline`."""
+"""The layout of baseline files: TOML tables to values and back, strictly, by the fields of `model.Baseline`.
+
+Version 1 is those fields as they are, version 2 packs what grows (`judge.packing`). What is not packed is read in
+version 2 as well: files written by hand need not know of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import cattrs
+import tomli_w
 from cattrs.errors import (
     AttributeValidationNote,
     BaseValidationError,
@@ -18,7 +24,8 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn
 
 from pytest_llmperf.judge.catalogue import CATALOGUE, Aggregate
-from pytest_llmperf.model import Baseline, Bound
+from pytest_llmperf.judge.packing import numbers_as_literals, packed, unpacked
+from pytest_llmperf.model import SCHEMA, Baseline, Bound
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Stored, Threshold
@@ -55,6 +62,10 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
     """
     if "name" in tables:
         return ("name: a baseline's name is its file's stem, the key does not belong",), None
+    if tables["schema"] > 1:
+        tables, faults = unpacked(tables)
+        if faults:
+            return faults, None
     try:
         baseline = _CONVERTER.structure({**tables, "name": name}, Baseline)
     except Exception as error:
@@ -66,11 +77,11 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
     return faults, None if faults else baseline
 
 
-def unstructure(baseline: Baseline) -> dict[str, Any]:
-    """A baseline as tables for `tomli_w`: without its name, without what has its default value (None included)."""
-    tables: dict[str, Any] = _CONVERTER.unstructure(baseline)
+def as_text(baseline: Baseline) -> str:
+    """A baseline as the TOML of a file, in the newest layout: without its name and what has its default value."""
+    tables: dict[str, Any] = _CONVERTER.unstructure(dataclasses.replace(baseline, schema=SCHEMA))
     del tables["name"]
-    return tables
+    return numbers_as_literals(tomli_w.dumps(packed(tables)))
 
 
 def _threshold_faults(index: int, threshold: Threshold) -> list[str]:
@@ -109,6 +120,7 @@ def _stored_faults(index: int, stored: Stored) -> list[str]:
 # --- cattrs: strict, because it would else turn numbers into text, text into numbers and text into lists -------------
 
 _Hook = Callable[[Any, Any], Any]
+_Numbers = tuple[float, ...]
 
 
 def _converter() -> cattrs.Converter:
@@ -129,6 +141,8 @@ def _converter() -> cattrs.Converter:
     def mapping_hook(kind: Any) -> _Hook:
         def hook(value: Any, _: Any) -> dict[str, Any]:
             table = _exactly(dict, value, "a table")
+            if get_args(kind)[1] is str and set(map(type, table.values())) <= {str}:
+                return dict(table)  # manifests, by the thousand: the good case takes no loop of ours
             return _each_item(converter, kind, get_args(kind)[1], table.items())
 
         return hook
@@ -144,6 +158,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(lambda kind: _origin(kind) is tuple, list_hook)
     converter.register_structure_hook_factory(lambda kind: _origin(kind) is Mapping, mapping_hook)
     converter.register_structure_hook_factory(dataclasses.is_dataclass, table_hook)
+    converter.register_structure_hook_func(lambda kind: kind == _Numbers, lambda value, _: _numbers(value))
     return converter
 
 
@@ -180,6 +195,22 @@ def _number(value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"got {value}, wanted a finite number")
     return float(value)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Finite numbers: a list, or a text of them; by the thousand, so the good case takes no loop of ours."""
+    if isinstance(value, str):
+        value = value.split()
+        with suppress(ValueError):
+            numbers = tuple(map(float, value))
+            if all(map(math.isfinite, numbers)):
+                return numbers
+            value = list(numbers)
+    elif not isinstance(value, list):
+        raise TypeError(f"got {value!r}, wanted a list of numbers, or a text of them")
+    elif set(map(type, value)) <= {int, float} and all(map(math.isfinite, value)):
+        return tuple(map(float, value))
+    return tuple(_each_item(_CONVERTER, _Numbers, float, enumerate(value)).values())
 
 
 def _bound(value: Any) -> Bound:

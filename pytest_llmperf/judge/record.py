@@ -9,6 +9,7 @@ from typing import Any
 
 import cattrs
 
+from pytest_llmperf.judge.conditions import Difference
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.stats import Summary, summarise
 from pytest_llmperf.model import ExternalAgent, Measurement, Verdict
@@ -22,11 +23,13 @@ class Record:
         test: node id, or a script's own name for it.
         measurement: the rounds.
         verdicts: one a gate.
+        differences: between the manifests of the baselines that its gates took limits from and the one here.
     """
 
     test: str
     measurement: Measurement
     verdicts: tuple[Verdict, ...] = ()
+    differences: tuple[Difference, ...] = ()
 
     def series(self, metric: str) -> tuple[float, ...]:
         """One value a round, in the metric's unit; names are those of `judge.metrics.CATALOGUE`.

@@ -28,11 +28,11 @@ from pytest_llmperf.judge.stored import Here, Key, differences, entry_of, other_
 from pytest_llmperf.model import Gate, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llmperf.model import Baseline, Threshold
 
-__all__ = ["Key", "compare_gates", "differences", "resolve"]
+__all__ = ["Key", "compare_gates", "differences", "resolve", "without_regression"]
 
 _OPTION = "--llmperf-limit"
 _PLAIN = {"efficiency": "efficiency_pct", "scaling": "scaling_efficiency_pct", "speedup": "speedup"}
@@ -128,6 +128,20 @@ def compare_gates(
     )
 
 
+def without_regression(
+    specs: Sequence[Marker], settings: Settings, baseline: Baseline, stored: Baseline | None
+) -> tuple[tuple[Marker, ...], tuple[str, ...]]:
+    """The markers without `regression`, where the run makes the very baseline that it would ask for; and a note.
+
+    That is so with `--llmperf-update`, and with `--llmperf-save` where nothing is given to compare with.
+    """
+    new = settings.update or (settings.save if stored is None and not baseline.stored else "")
+    if not new or not any(isinstance(spec, Regression) for spec in specs):
+        return tuple(specs), ()
+    note = f"the marker regression was not judged: what is measured here is what baseline {new} will hold"
+    return tuple(spec for spec in specs if not isinstance(spec, Regression)), (note,)
+
+
 def _wanted(spec: Marker) -> tuple[_Wanted, ...]:
     """The limits that a marker other than `regression` asks for."""
     if isinstance(spec, Ttft):
@@ -152,7 +166,7 @@ def _of(metric: str, given: float | None, *others: str) -> _Wanted:
 
 def _limit_gate(spec: Marker, wanted: _Wanted, bare: float | None, baseline: Baseline, here: Here) -> Gate:
     """A limit gate by precedence."""
-    metric, not_comparable = wanted.metric, ""
+    metric, not_comparable, of = wanted.metric, "", ""
     if wanted.given is not None:
         limit, source = wanted.given, f"marker {written(spec)}"
     elif bare is not None:
@@ -167,7 +181,7 @@ def _limit_gate(spec: Marker, wanted: _Wanted, bare: float | None, baseline: Bas
                 next_step=f"write @pytest.mark.{spec.NAME}({spec.LIMIT}=...), give {_OPTION} {spec.NAME}=..., "
                 f"or add a [[threshold]] of level {LEVEL} to the baseline",
             )
-        limit, source = threshold.value, f"baseline {baseline.name}, {threshold.source}"
+        limit, source, of = threshold.value, f"baseline {baseline.name}, {threshold.source}", baseline.name
         # Only `ttft` falls back to another metric; the other names stand for the metric that was asked for.
         metric = threshold.metric if threshold.metric == "ttft_ratio" else metric
         if metric_of(metric).kind is MetricClass.MACHINE:
@@ -179,6 +193,7 @@ def _limit_gate(spec: Marker, wanted: _Wanted, bare: float | None, baseline: Bas
         limit=limit,
         source=source,
         not_comparable=not_comparable,
+        baseline=of,
     )
 
 

@@ -6,6 +6,8 @@ Ratios travel between machines, though never between a real engine and a simulat
 
 from __future__ import annotations
 
+import difflib
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from pytest_llmperf.judge.regression import reference_centre
 from pytest_llmperf.model import IDENTITY, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pytest_llmperf.model import Baseline, Stored, StoredSession
 
@@ -109,6 +111,7 @@ def regression_gate(
         reference=reference,
         not_comparable=why,
         demanded=demanded,
+        baseline=stored.name,
     )
 
 
@@ -121,13 +124,28 @@ def entry_of(stored: Baseline, key: Key) -> Stored:
     save = f"save it first: pytest --llmperf-save {stored.name}"
     same_test = [entry for entry in stored.stored if entry.test == key.test]
     for entry in same_test:
-        if (entry.scenario, entry.topology, entry.workload) == (key.scenario, key.topology, key.workload):
+        if (entry.scenario, entry.topology, entry.workload) == _what(key):
             return entry
     held = "nothing of this test"
+    twins = [e.test for e in stored.stored if (e.scenario, e.topology, e.workload) == _what(key)]
+    if not same_test and (old := nearest(key.test, twins)):
+        held = f"the same scenario, topology and workload of test {old}"
+        names = " ".join(map(shlex.quote, (stored.name, old, key.test)))
+        save = f"if the test was renamed: pytest-llmperf rename {names}; else {save}"
     if same_test:
         held = "; ".join(f"scenario {e.scenario}, topology {e.topology}, workload {e.workload}" for e in same_test)
         save = f"if scenario, prompts or options changed on purpose, {save}"
     raise BaselineError(f"baseline {stored.name} has no stored session of {key}; it has {held}", next_step=save)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name that is most like it, when one is; else nothing."""
+    return next(iter(difflib.get_close_matches(name, sorted(set(names)), n=1, cutoff=0.6)), "")
+
+
+def _what(key: Key) -> tuple[str, str, str]:
+    """A key without its test."""
+    return key.scenario, key.topology, key.workload
 
 
 def differences(stated: Mapping[str, str], here: Mapping[str, str]) -> tuple[str, ...]:
@@ -147,6 +165,11 @@ def other_machine(stated: Mapping[str, str], here: Mapping[str, str]) -> str:
     if not any(key in IDENTITY for key in stated):
         return "the baseline states no machine"
     return "; ".join(differences(stated, here))
+
+
+def is_like(session: StoredSession, facts: Mapping[str, str], metric: str) -> bool:
+    """Whether a stored session's figures of a metric may be compared with those from where these facts hold."""
+    return not _unlike(session, facts, machine=metric_of(metric).kind is MetricClass.MACHINE)
 
 
 def _unlike(session: StoredSession, facts: Mapping[str, str], *, machine: bool) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pytest_llmperf.model.scenario import Workload
 from pytest_llmperf.model.verdict import Bound
 
-SCHEMA = 1
-"""Version of the TOML layout that this release reads and writes."""
+SCHEMA = 2
+"""Version of the TOML layout that this release writes; it reads every one from 1 on (see `judge.layout`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,8 @@ class StoredSession:
     """One saved session of one measurement.
 
     Attributes:
-        saved_at: ISO 8601 with the zone.
-        manifest: facts by key.
+        saved_at: ISO 8601 with the zone: when it was measured.
+        manifest: facts by key, the commit (`git_commit`, `git_dirty`) and the plugin's version among them.
         rounds: values of each metric, one a round, by metric name.
     """
 
@@ -116,7 +116,7 @@ class Baseline:
     """One TOML file.
 
     Attributes:
-        schema: layout version.
+        schema: layout version of the file that it was read from.
         name: the file's stem.
         description: what it is.
         workload: laid over every scenario, or None.

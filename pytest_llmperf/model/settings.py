@@ -53,8 +53,12 @@ class Settings:
         baselines_dir: folder of the user's baselines.
         save: name to save under; empty = do not.
         compare: name to gate against; empty = do not.
+        update: name whose sessions of the tests that ran are replaced; empty = do not.
         limits: limits by marker name, from the command line or ini.
-        on_inconclusive: `fail` or `warn`.
+        on_inconclusive: what an undecided limit gate does: `fail` or `warn`.
+        on_inconclusive_regression: what an undecided regression gate does: `fail`, `warn`, or `young`: warn while
+            its baseline has fewer than `min_sessions`, fail after.
+        min_sessions: how many stored sessions make a baseline old enough.
         on_mismatch: `fail`, `warn` or `skip`.
         json: file to write; empty = none.
         force_topology: run every test on this topology kind; empty = as its fixture says.
@@ -79,8 +83,11 @@ class Settings:
     baselines_dir: str = "baselines"
     save: str = ""
     compare: str = ""
+    update: str = ""
     limits: Mapping[str, float] = field(default_factory=dict)
     on_inconclusive: str = "fail"
+    on_inconclusive_regression: str = "young"
+    min_sessions: int = 4
     on_mismatch: str = "fail"
     json: str = ""
     force_topology: str = ""

@@ -38,6 +38,7 @@ class Gate:
         reference: regression gates: the stored rounds' values, one tuple a session.
         not_comparable: why it cannot be judged here (keys that differ), or empty.
         demanded: a marker asked for it (False: added by `--llmperf-compare`).
+        baseline: name of the baseline that the limit is of; empty: somebody typed it.
     """
 
     marker: str
@@ -49,6 +50,7 @@ class Gate:
     reference: tuple[tuple[float, ...], ...] = ()
     not_comparable: str = ""
     demanded: bool = True
+    baseline: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

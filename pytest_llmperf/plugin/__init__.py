@@ -23,6 +23,7 @@ from pytest_llmperf.plugin.fixtures import (
     single_parallel_ollama,
 )
 from pytest_llmperf.plugin.results import Results
+from pytest_llmperf.plugin.stale import Collected
 
 if TYPE_CHECKING:
     from pytest_llmperf.plugin.running import Running
@@ -52,7 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.given(config):
         options.resolve(config)
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Results(config), "llmperf-results")
+        collected = Collected(config)
+        config.pluginmanager.register(collected, "llmperf-collected")
+        config.pluginmanager.register(Results(config, collected), "llmperf-results")
 
 
 @pytest.hookimpl(trylast=True)

@@ -172,6 +172,14 @@ OPTIONS = (
     Option("save", "save", "NAME", _stem, "save the rounds of passing tests as a session of baseline NAME"),
     Option("compare", "compare", "NAME", _text, "gate every measured test against the stored baseline NAME"),
     Option(
+        "update",
+        "update",
+        "NAME",
+        _stem,
+        "after an accepted change: put this run's rounds of passing tests in place of the sessions that baseline NAME "
+        "has of them; regression gates are not judged",
+    ),
+    Option(
         "limits",
         "limit",
         "GATE=VALUE",
@@ -183,7 +191,22 @@ OPTIONS = (
         "on-inconclusive",
         "fail|warn",
         _one_of("fail", "warn"),
-        "what an undecided gate does to its test (default fail)",
+        "what an undecided limit gate does to its test (default fail)",
+    ),
+    Option(
+        "on_inconclusive_regression",
+        "on-inconclusive-regression",
+        "young|fail|warn",
+        _one_of("young", "fail", "warn"),
+        "what an undecided regression gate does to its test (default young: warn while its baseline has fewer "
+        "sessions than --llmperf-min-sessions, fail after)",
+    ),
+    Option(
+        "min_sessions",
+        "min-sessions",
+        "N",
+        _rounds,
+        "how many stored sessions a baseline needs before an undecided regression gate fails (default 4)",
     ),
     Option(
         "on_mismatch",
@@ -229,6 +252,12 @@ def given(config: pytest.Config) -> bool:
     return any(getattr(config.option, f"llmperf_{option.field}", None) is not None for option in OPTIONS)
 
 
+def names_stored(config: pytest.Config) -> bool:
+    """Whether a stored baseline is named, on the command line or in the ini file."""
+    names = ("compare", "save", "update")
+    return any(getattr(config.option, f"llmperf_{name}", None) or config.getini(f"llmperf_{name}") for name in names)
+
+
 def resolve(config: pytest.Config) -> Settings:
     """Command line, then ini, then default, into one frozen value.
 
@@ -250,6 +279,11 @@ def resolve(config: pytest.Config) -> Settings:
         except (ValueError, TypeError) as error:
             faults.append(f"{where}: {raw!r}: {error}")
     settings = Settings(**values)
+    if settings.update and (settings.save or settings.compare):
+        faults.append(
+            "--llmperf-update accepts what this run measures: it goes neither with --llmperf-compare, which judges it, "
+            "nor with --llmperf-save, which adds it"
+        )
     if settings.max_rounds < settings.min_rounds:
         if "max_rounds" in values:
             faults.append(

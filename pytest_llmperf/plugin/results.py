@@ -10,6 +10,7 @@ from pytest_llmperf.plugin import options
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.record import Record
+    from pytest_llmperf.plugin.stale import Collected
 
 
 class Results:
@@ -17,13 +18,15 @@ class Results:
 
     Args:
         config: pytest's.
+        collected: knows which tests there are.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, collected: Collected) -> None:
         self._config = config
         self._records: list[Record] = []
         self._passed: set[str] = set()
-        self._messages: list[str] = []
+        self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
+        self._collected = collected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Takes the records off a test's report."""
@@ -39,32 +42,53 @@ class Results:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the JSON file and the saved baseline; a failure to write fails the session."""
-        if not self._records and not options.given(self._config):
-            return
+        """Writes the JSON file and the saved baseline; a failure to write, or a stale entry, fails the session."""
+        if self._records or options.given(self._config):
+            self._write(session)
+        if self._records or options.names_stored(self._config):
+            self._find_stale(session)
+
+    def _write(self, session: pytest.Session) -> None:
+        """The files that were asked for."""
         from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
         from pytest_llmperf.report.files import save_baseline, write_json  # noqa: PLC0415
 
         settings = options.resolve(self._config)
         for write in (write_json, save_baseline):
+            failed = False
             try:
                 message = write(self._records, settings, self._config.rootpath, frozenset(self._passed))
             except LlmperfError as error:
-                message = f"{type(error).__name__}: {error}"
-                if session.exitstatus == pytest.ExitCode.OK:
-                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            if message:
-                self._messages.append(message)
+                message, failed = f"{type(error).__name__}: {error}", True
+            self._tell(session, message, failed=failed)
+
+    def _find_stale(self, session: pytest.Session) -> None:
+        """Entries of tests that are gone; after the save, so that what it added counts."""
+        stale, full = self._collected.stale(options.resolve(self._config))
+        if stale and not full:
+            stale += "\n  (a part of the tests was asked for: only a full run fails)"
+        self._tell(session, stale, failed=bool(stale) and full)
+
+    def _tell(self, session: pytest.Session, message: str, *, failed: bool) -> None:
+        """Keeps a message for the summary; a failure makes a session that would end well end as failed."""
+        if message:
+            self._messages.append((message, failed))
+        if failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of scenarios, then what was written."""
         if not self._records and not self._messages:
             return
+        from pytest_llmperf.judge.policy import in_words  # noqa: PLC0415
         from pytest_llmperf.report.table import table  # noqa: PLC0415
 
         terminalreporter.ensure_newline()
         terminalreporter.section("llmperf")
         for line, markup in table(self._records):
             terminalreporter.write_line(line, **markup)
-        for message in self._messages:
-            terminalreporter.write_line(message)
+        if self._records:
+            for line in in_words(options.resolve(self._config)):
+                terminalreporter.write_line(line)
+        for message, failed in self._messages:
+            terminalreporter.write_line(message, red=failed)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
-from pytest_llmperf.model import Outcome, Settings, TopologyKind
+from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.plugin.collection import RUNTIME, SPECS
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
@@ -19,7 +20,7 @@ from pytest_llmperf.report.text import explain, one_line
 from pytest_llmperf.session import Session
 
 if TYPE_CHECKING:
-    from pytest_llmperf.model import Scenario, Verdict
+    from pytest_llmperf.model import Scenario
     from pytest_llmperf.plugin.fixtures import Deployment
 
 RECORDS = pytest.StashKey[list[Record]]()
@@ -44,6 +45,7 @@ class Running:
         notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
         self.session = Session(settings, root=config.rootpath, watcher=Live(*_terminal(config)), notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test
+        self._measured: list[Record] = []  # all so far: alternatives to what a test measures
 
     def check(self) -> None:
         """Chooses the backend and loads the baselines, so that what cannot work fails before anything starts.
@@ -63,6 +65,8 @@ class Running:
             f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})",
             f"llmperf: baseline {baseline.name}",
         ]
+        if intent := _intent(self.session.settings):
+            lines.append(f"llmperf: {intent}")
         if backend.kind == "simulated":
             lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
         return lines
@@ -99,9 +103,11 @@ class Running:
         if failure:  # outside of the handler, so that pytest shows no chain of exceptions
             pytest.fail(failure, pytrace=False)
         records.append(record)
+        self._measured.append(record)
         if benchmark is not None:
             measurement = record.measurement
-            benchmark.extra_info[f"{measurement.scenario.name}.{measurement.topology.kind}"] = figures(record)
+            name = f"{measurement.scenario.name}.{measurement.topology.kind}"
+            benchmark.extra_info[name] = figures(record, self._measured)
         return record
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -127,7 +133,9 @@ class Running:
         if call.when == "call":
             for record in item.stash.get(RECORDS, ()):
                 prefix = f"llmperf.{record.measurement.scenario.name}.{record.measurement.topology.kind}"
-                item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
+                item.user_properties += [
+                    (f"{prefix}.{name}", value) for name, value in figures(record, self._measured).items()
+                ]
         report = yield
         records = item.stash.get(RECORDS, [])
         if call.when == "call" and records:
@@ -172,9 +180,9 @@ class Running:
         failures, undecided, skips = [], [], []
         for record in records:
             for verdict in record.verdicts:
-                policy = _policy(verdict, record.verdicts, settings)
+                policy = action(verdict, record.verdicts, settings)
                 if policy == "fail":
-                    failures.append(explain(record, verdict))
+                    failures.append(explain(record, verdict, self._measured))
                 elif policy == "warn":
                     undecided.append(one_line(record, verdict))
                 elif policy == "skip":
@@ -187,20 +195,13 @@ class Running:
             pytest.skip("; ".join(skips))
 
 
-def _policy(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) -> str:
-    """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`.
-
-    The settings rule over what a marker demands. What `--llmperf-compare` adds by itself only warns where it cannot be
-    decided, as long as it could decide something; a comparison that compares nothing follows the settings.
-    """
-    if verdict.outcome is Outcome.PASS:
-        return "pass"
-    if verdict.outcome not in (Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE):
-        return "fail"
-    added = [one.outcome for one in verdicts if not one.gate.demanded]
-    if not verdict.gate.demanded and (Outcome.PASS in added or Outcome.FAIL in added):
-        return "warn"
-    return settings.on_inconclusive if verdict.outcome is Outcome.INCONCLUSIVE else settings.on_mismatch
+def _intent(settings: Settings) -> str:
+    """What becomes of the rounds in a stored baseline, if anything does."""
+    if settings.update:
+        return f"what passes takes the place of its sessions in baseline {settings.update}; regression is not judged"
+    saving = f"what passes becomes a session of baseline {settings.save}" if settings.save else ""
+    comparing = f"compared with baseline {settings.compare}" if settings.compare else ""
+    return "; ".join(filter(None, (comparing, saving)))
 
 
 def _terminal(config: pytest.Config) -> tuple[Any, Any]:

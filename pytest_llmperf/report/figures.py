@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.validity import client_cost_pp, client_cpu_share
@@ -23,8 +25,14 @@ def value_of(record: Record, metric: str) -> float | None:
     return summary.median if CATALOGUE[metric].aggregate == "median" else summary.mean
 
 
-def figures(record: Record) -> dict[str, float | int | str | bool]:
-    """Name to value: every metric that is defined here, rounds, topology, verdicts by gate."""
+def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int | str | bool]:
+    """Name to value: every metric that is defined here, rounds, topology, evidence, verdicts by gate.
+
+    Args:
+        record: whose figures.
+        run: the records of the same run so far, see `evidence_of`.
+    """
+    evidence = evidence_of(record, run)
     measurement = record.measurement
     flat: dict[str, float | int | str | bool] = {
         "backend": measurement.topology.backend,
@@ -32,6 +40,9 @@ def figures(record: Record) -> dict[str, float | int | str | bool]:
         "scenario": measurement.scenario.name,
         "topology": str(measurement.topology.kind),
         "rounds": len(measurement.rounds),
+        "grade": evidence.grade,
+        "decision_grade": not evidence.lacks,
+        "lacks": "; ".join(evidence.lacks),
     }
     if measurement.rounds:
         flat["timing_source"] = source_of(measurement)

@@ -14,10 +14,13 @@ from typing import Any
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import all_series
+from pytest_llmperf.judge.policy import in_words
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report.figures import figures
+from pytest_llmperf.report.stored import changes
 
 JSON_SCHEMA = 1
 
@@ -41,7 +44,8 @@ def write_json(records: Sequence[Record], settings: Settings, root: Path, passed
         "plugin_version": version("pytest-llmperf"),
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "settings": asdict(settings),
-        "records": [_as_json(record, passed) for record in records],
+        "policy": in_words(settings),
+        "records": [_as_json(record, records, passed) for record in records],
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -60,35 +64,44 @@ def write_json(records: Sequence[Record], settings: Settings, root: Path, passed
 def save_baseline(records: Sequence[Record], settings: Settings, root: Path, passed: frozenset[str]) -> str:
     """Adds a session of every passing test's rounds to the baseline `--llmperf-save`.
 
+    In that of `--llmperf-update` it takes the place of those that are there.
+
     Returns:
         What was saved, in words; empty where nothing was asked for.
 
     Raises:
         LlmperfError: the file cannot be written; the old one is intact.
     """
-    if not settings.save:
+    name = settings.save or settings.update
+    if not name:
         return ""
     accepted = [record for record in records if record.test in passed]
     refused = sorted({record.test for record in records} - passed)
     words = f"; not saved, since they did not pass: {', '.join(refused)}" if refused else ""
     if not accepted:
-        return f"saved nothing to baseline {settings.save}: no test passed with a measurement{words}"
-    path = baselines.save(
-        settings.save, root / settings.baselines_dir, [(_key(record), _stored(record)) for record in accepted]
-    )
-    return f"saved {len(accepted)} measurements to {path}{words}"
-
-
-def _key(record: Record) -> Any:
-    return baselines.key_of(record.test, record.measurement)
+        return f"saved nothing to baseline {name}: no test passed with a measurement{words}"
+    saved = [(baselines.key_of(record.test, record.measurement), _stored(record)) for record in accepted]
+    count = f"{len(accepted)} measurement{'' if len(accepted) == 1 else 's'}"
+    directory = root / settings.baselines_dir
+    if settings.update:
+        change = baselines.update(name, directory, saved)
+        return "\n".join((f"updated {count} in {change.path}{words}", *changes(change.before, change.after)))
+    return f"saved {count} to {baselines.save(name, directory, saved)}{words}"
 
 
 def _stored(record: Record) -> StoredSession:
+    """What a baseline keeps of a record; nine digits hold a nanosecond of a second, and are fewer to review."""
     measurement = record.measurement
-    return StoredSession(
-        saved_at=measurement.started_at, manifest=measurement.manifest.facts, rounds=all_series(measurement)
-    )
+    rounds = {
+        name: tuple(float(f"{value:.9g}") for value in values) for name, values in all_series(measurement).items()
+    }
+    return StoredSession(saved_at=measurement.started_at, manifest=measurement.manifest.facts, rounds=rounds)
 
 
-def _as_json(record: Record, passed: frozenset[str]) -> dict[str, Any]:
-    return {**as_plain([record])[0], "passed": record.test in passed, "figures": figures(record)}
+def _as_json(record: Record, records: Sequence[Record], passed: frozenset[str]) -> dict[str, Any]:
+    return {
+        **as_plain([record])[0],
+        "passed": record.test in passed,
+        "evidence": asdict(evidence_of(record, records)),
+        "figures": figures(record, records),
+    }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.stats import grade
 from pytest_llmperf.judge.validity import merged_firsts, saturated
 from pytest_llmperf.model import Outcome
 from pytest_llmperf.report.client import client_lines
@@ -28,7 +30,7 @@ def table(records: Sequence[Record]) -> list[Line]:
     """Lines with pytest's terminal markup."""
     if not records:
         return [("no measurement was recorded", {})]
-    header = ["scenario", "topology", "rounds", *(title for title, _, _ in _COLUMNS), "verdict"]
+    header = ["scenario", "topology", "rounds", "evidence", *(title for title, _, _ in _COLUMNS), "verdict"]
     rows = [_row(record) for record in records]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines: list[Line] = [(_joined(header, widths), {"bold": True})]
@@ -38,7 +40,7 @@ def table(records: Sequence[Record]) -> list[Line]:
         lines.append(
             (f"SIMULATED: {count} of these lines come from a scripted server, not from a real engine", {"yellow": True})
         )
-    lines += [(note, {}) for note in _scaled(records)]
+    lines += [(note, {}) for note in (*_graded(records), *_scaled(records), *_differing(records))]
     for record in records:
         lines += [(f"note: {note}", {}) for note in _notes(record)]
         lines += [
@@ -54,7 +56,12 @@ def table(records: Sequence[Record]) -> list[Line]:
 
 def _row(record: Record) -> list[str]:
     measurement = record.measurement
-    cells = [measurement.scenario.name, str(measurement.topology.kind), str(len(measurement.rounds))]
+    cells = [
+        measurement.scenario.name,
+        str(measurement.topology.kind),
+        str(len(measurement.rounds)),
+        grade(len(measurement.rounds)),
+    ]
     for _, metric, layout in _COLUMNS:
         value = value_of(record, metric)
         cells.append("-" if value is None else layout.format(value))
@@ -83,6 +90,40 @@ def _joined(cells: Iterable[str], widths: Sequence[int]) -> str:
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()
+
+
+def _graded(records: Sequence[Record]) -> list[str]:
+    """What is decision-grade, and what the rest lacks; each lack once."""
+    lacking: dict[str, list[str]] = {}
+    for record in records:
+        measurement = record.measurement
+        name = f"{measurement.scenario.name} on {measurement.topology.kind}"
+        lacking.setdefault(str(evidence_of(record, records)), []).append(name)
+    return [f"evidence: {words}: {', '.join(dict.fromkeys(names))}" for words, names in lacking.items()]
+
+
+def _differing(records: Sequence[Record]) -> list[str]:
+    """What is not as in the baselines that gave limits, old -> new, and what follows; each once."""
+    ways: dict[str, list[str]] = {}
+    for record in records:
+        for baseline in dict.fromkeys(one.baseline for one in record.differences):
+            found = [one for one in record.differences if one.baseline == baseline]
+            void = dict.fromkeys(f"{one} ({one.voids})" for one in found if one.voids)
+            bound = [str(one) for one in found if one.machine_bound]
+            noted = [str(one) for one in found if not one.machine_bound and not one.voids]
+            for facts, words in (
+                (bound, "another machine, so that tok/s and ms are not compared"),
+                (list(void), "void here by its own conditions; its limits for ratios are judged all the same"),
+                (noted, "noted"),
+            ):
+                if facts:
+                    line = f"note: baseline {baseline}: {words}: {'; '.join(facts)}"
+                    ways.setdefault(line, []).append(record.measurement.scenario.name)
+    everywhere = {record.measurement.scenario.name for record in records}
+    return [
+        line if set(names) == everywhere else f"{line} (for {', '.join(dict.fromkeys(names))})"
+        for line, names in ways.items()
+    ]
 
 
 def _scaled(records: Sequence[Record]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
+from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Bound, Outcome, Verdict
@@ -47,8 +49,14 @@ def one_line(record: Record, verdict: Verdict) -> str:
     )
 
 
-def explain(record: Record, verdict: Verdict) -> str:
-    """A failing verdict in a few lines, the last of which says what to type next."""
+def explain(record: Record, verdict: Verdict, run: Sequence[Record] = ()) -> str:
+    """A failing verdict in a few lines, the last of which says what to type next.
+
+    Args:
+        record: the measurement.
+        verdict: one of its verdicts.
+        run: the records of the same run so far, see `evidence_of`.
+    """
     gate, measurement = verdict.gate, record.measurement
     topology = measurement.topology
     if verdict.outcome is Outcome.FAIL:
@@ -64,6 +72,8 @@ def explain(record: Record, verdict: Verdict) -> str:
         f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} {topology.model}, "
         f"{verdict.rounds} rounds ({verdict.grade}); {_both_efficiencies(record)}",
     ]
+    if (evidence := evidence_of(record, run)).lacks:
+        lines.append(f"  evidence so far: {evidence}")
     if effect := effect_of(record):
         lines.append(f"  seen: {effect}")
     lines.append(f"  next: {_next_step(record, verdict)}")
@@ -114,7 +124,9 @@ def _next_step(record: Record, verdict: Verdict) -> str:
             "give the marker a value of this machine, or --llmperf-limit, or save a baseline here: --llmperf-save NAME"
         )
     if verdict.outcome is Outcome.INCONCLUSIVE:
-        return "allow more rounds (--llmperf-max-rounds), or quiet the machine"
+        stored = verdict.gate.delta is not None and verdict.gate.baseline
+        more = f"; add sessions of accepted runs: --llmperf-save {stored}" if stored else ""
+        return f"allow more rounds (--llmperf-max-rounds), or quiet the machine{more}"
     measurement = record.measurement
     if verdict.outcome is Outcome.INVALID and measurement.discarded:
         return "leave the client a core of its own (what else runs here?), or try --llmperf-runtime=processes"

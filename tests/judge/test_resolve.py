@@ -239,7 +239,11 @@ def test_regression_without_compare_uses_the_baseline_in_force() -> None:
 @pytest.mark.parametrize(
     ("changes", "held"),
     [
-        ({"test": "t.py::other"}, "nothing of this test"),
+        (
+            {"test": "t.py::other"},
+            "if the test was renamed: pytest-llmperf rename mine t.py::other t.py::test_x; else save",
+        ),
+        ({"test": "quite_another.py::name"}, "nothing of this test"),
         ({"scenario": "other"}, "scenario other, topology dual, workload abc"),
         ({"topology": "single"}, "scenario pair, topology single, workload abc"),
         ({"workload": "old"}, "scenario pair, topology dual, workload old"),

@@ -1,6 +1,9 @@
 """Stored baselines through the plugin: save, compare, other machines, refused saves."""
 
+import json
+import re
 import tomllib
+from xml.etree import ElementTree
 
 import pytest
 
@@ -20,12 +23,13 @@ def test_save_then_compare(simulated, pytester: pytest.Pytester) -> None:
     for sessions in (1, 2):
         result = simulated("--llmperf-save=mine")
         result.assert_outcomes(passed=1)
-        result.stdout.fnmatch_lines(["saved 1 measurements to *mine.toml*"])
+        result.stdout.fnmatch_lines(["saved 1 measurement to *mine.toml*"])
         with (pytester.path / "baselines" / "mine.toml").open("rb") as file:
-            (stored,) = tomllib.load(file)["stored"]
+            tables = tomllib.load(file)
+        (stored,) = tables["stored"]
         assert len(stored["session"]) == sessions
-        assert len(stored["session"][-1]["rounds"]["efficiency_pct"]) == 5
-        assert stored["session"][-1]["manifest"]["backend"] == "simulated"
+        assert len(stored["session"][-1]["rounds"]["efficiency_pct"].split()) == 5
+        assert tables["machine"][stored["session"][-1]["machine"]]["backend"] == "simulated"
     compared = simulated("--llmperf-compare=mine", "--llmperf-on-inconclusive=warn", "-W", "default")
     assert compared.ret == pytest.ExitCode.OK
     compared.stdout.fnmatch_lines(["pair *dual *"])
@@ -76,3 +80,108 @@ def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*not comparable*cpu*"])
     assert not any("efficiency_pct" in line and "not comparable" in line for line in result.stdout.lines)
+
+
+REGRESSION = """
+    import pytest
+    from pair import PAIR
+
+    @pytest.mark.regression
+    def test_pair(dual_ollama, run_agents):
+        run_agents(PAIR, on=dual_ollama)
+"""
+SLOWER = "--llmperf-script=decode_tok_s=400,ttft_ms=30,load_ms=1,jitter_pct=0.2"
+
+
+def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pytester) -> None:
+    """Slower on purpose: compare fails, update puts this run in the old sessions' place and says what changed."""
+    pytester.makepyfile(REGRESSION)
+    first = simulated("--llmperf-save=mine")
+    first.assert_outcomes(passed=1)
+    first.stdout.fnmatch_lines(["note: *regression was not judged: what is measured here is what baseline mine*"])
+    again = simulated("--llmperf-save=mine", "--llmperf-compare=mine", "-W", "default")
+    assert again.ret == pytest.ExitCode.OK
+    simulated("--llmperf-compare=mine", SLOWER).assert_outcomes(failed=1)
+    updated = simulated("--llmperf-update=mine", SLOWER)
+    updated.assert_outcomes(passed=1)
+    updated.stdout.fnmatch_lines(
+        [
+            "llmperf: what passes takes the place of its sessions in baseline mine; regression is not judged",
+            "note: *regression was not judged*",
+            "updated 1 measurement in *mine.toml",
+            "  *::test_pair (pair on dual): 1 session in place of 2: efficiency_pct *system_tok_s * -> * tok/s*",
+        ]
+    )
+    assert simulated("--llmperf-compare=mine", "-W", "default", SLOWER).ret == pytest.ExitCode.OK
+
+
+def test_nothing_is_measured_where_it_could_not_be_stored(simulated, pytester: pytest.Pytester) -> None:
+    """No baseline to update, comments that would be lost, a folder that is none: found before any server starts."""
+    pytester.makepyfile(PLAIN)
+    (pytester.path / "baselines").mkdir()
+    (pytester.path / "baselines" / "mine.toml").write_text("# why\nschema = 1\n")
+    (pytester.path / "file").write_text("")
+    for options, words in (
+        (["--llmperf-update=other"], "other.toml does not exist"),
+        (["--llmperf-save=mine"], "lose its comments"),
+        (["--llmperf-save=new", "--llmperf-baselines-dir=file/x"], "is no folder that may be written"),
+    ):
+        result = simulated(*options)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert words in result.stderr.str()
+
+
+def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.Pytester) -> None:
+    """Table, failure text, JSON and JUnit: the grade, what the run lacks, and the policy in force."""
+    pytester.makepyfile(GATED.format(fixture="single_ollama"))
+    result = simulated("--junitxml=junit.xml", "--llmperf-json=run.json", "--llmperf-on-inconclusive=warn")
+    lacks = "simulated, not a real engine; no alternative tried"
+    result.stdout.fnmatch_lines(
+        [
+            f"  evidence so far: not decision-grade: {lacks}*",
+            "scenario *rounds * evidence *",
+            "pair *publishable*",
+            f"evidence: not decision-grade: {lacks}*: pair on single",
+            "policy: an inconclusive limit gate warns; an inconclusive regression gate warns while its baseline *",
+            "policy: a gate whose limit is of another machine fails",
+        ]
+    )
+    document = json.loads((pytester.path / "run.json").read_text())
+    assert document["policy"][0].startswith("policy: an inconclusive limit gate warns")
+    evidence = document["records"][0]["evidence"]
+    assert evidence["grade"] == "publishable"
+    assert evidence["lacks"][:2] == lacks.split("; ")
+    properties = ElementTree.parse(pytester.path / "junit.xml").getroot().findall(".//testcase/properties/property")
+    named = {one.get("name"): one.get("value") for one in properties}
+    assert named["llmperf.pair.single.grade"] == "publishable"
+    assert named["llmperf.pair.single.decision_grade"] == "False"
+    assert named["llmperf.pair.single.lacks"].startswith(lacks)
+
+
+def test_differing_manifests_are_named_old_against_new(simulated, pytester: pytest.Pytester) -> None:
+    """What makes tok/s and ms not comparable, what voids the decision card by its own list, and what is only noted."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from pair import PAIR
+
+        @pytest.mark.efficiency
+        def test_pair(dual_ollama, run_agents):
+            run_agents(PAIR, on=dual_ollama)
+        """
+    )
+    simulated("--llmperf-save=mine").assert_outcomes(passed=1)
+    file = pytester.path / "baselines" / "mine.toml"
+    changed = re.sub("(?m)^cpu = .*", 'cpu = "another"', file.read_text())
+    file.write_text(re.sub("(?m)^python = .*", 'python = "CPython 2.7"', changed))
+    result = simulated("--llmperf-compare=mine", "-W", "default", "--llmperf-json=run.json")
+    result.stdout.fnmatch_lines(
+        [
+            "note: baseline decision_card: another machine, so that tok/s and ms are not compared: gpu: NVIDIA *",
+            "note: baseline decision_card: void here by its own conditions; *: gpu: NVIDIA * (GPU changed: *",
+            "note: baseline mine: another machine, so that tok/s and ms are not compared: cpu: another -> *",
+            "note: baseline mine: noted: python: CPython 2.7 -> *",
+        ]
+    )
+    (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert {"baseline": "mine", "key": "cpu", "old": "another"}.items() <= record["differences"][-2].items()

@@ -354,7 +354,7 @@ def test_after_a_death_the_next_test_starts_afresh(inner, pytester: pytest.Pytes
 
 FAULTS = {
     "torn": ('schema = 1\ndescription = "a', "*torn.toml is not TOML*"),
-    "newer": ("schema = 99\n", "*newer.toml has schema 99, this release reads 1*"),
+    "newer": ("schema = 99\n", "*newer.toml has schema 99, this release reads up to 2*"),
     "extra": ('schema = 1\ncolour = "red"\n', "*colour: unknown key*"),
     "empty": ("", "*empty.toml has no key schema*"),
 }
@@ -399,8 +399,18 @@ def test_saving_under_an_impossible_name(inner) -> None:
 
 
 def test_saving_where_a_file_stands(inner, pytester: pytest.Pytester) -> None:
-    """The folder cannot be made: exit code 1 although the test passed, and the file is untouched."""
+    """The folder cannot be made: found before anything is measured, and the file is untouched."""
     pytester.path.joinpath("baselines").write_text("not a folder")
+    result = inner("--llmperf-backend=simulated", "--llmperf-save=mine")
+    assert_clear(result, USAGE, "*baseline *mine.toml could not be saved: *baselines is no folder*")
+    assert pytester.path.joinpath("baselines").read_text() == "not a folder"
+
+
+def test_saving_that_fails_after_the_tests(inner, pytester: pytest.Pytester) -> None:
+    """The folder goes wrong while the tests run: exit code 1 although the test passed."""
+    pytester.makeconftest(
+        "def pytest_runtest_teardown(item): item.config.rootpath.joinpath('baselines').write_text('')"
+    )
     result = inner(
         "--llmperf-backend=simulated",
         "--llmperf-script=ttft_ms=1,load_ms=1,decode_tok_s=2000",
@@ -409,4 +419,3 @@ def test_saving_where_a_file_stands(inner, pytester: pytest.Pytester) -> None:
     )
     result.assert_outcomes(passed=1)
     assert_clear(result, FAILED, "BaselineError: baseline *mine.toml could not be saved*")
-    assert pytester.path.joinpath("baselines").read_text() == "not a folder"

@@ -24,6 +24,9 @@ MISUSES = {
     "--llmperf-on-inconclusive=skip": "wanted one of fail, warn",
     "--llmperf-topology=ring": "wanted one of dual, single, single_parallel",
     "--llmperf-script=speed=3": "unknown speed; known: ttft_ms",
+    "--llmperf-on-inconclusive-regression=old": "wanted one of young, fail, warn",
+    "--llmperf-min-sessions=0": "wanted 1 to 1000",
+    "--llmperf-update=a/b": "wanted a name of letters",
     "--llmperf-max-rounds=2": "fewer than --llmperf-rounds 5",
 }
 
@@ -35,6 +38,14 @@ def test_a_wrong_value_is_a_usage_error(pytester: pytest.Pytester, option: str, 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{option.split('=', maxsplit=1)[0]}*"])
     assert words in result.stderr.str()
+
+
+@pytest.mark.parametrize("other", ["save", "compare"])
+def test_update_stands_alone(pytester: pytest.Pytester, other: str) -> None:
+    """What is accepted as it is can be neither judged nor added at the same time."""
+    result = pytester.runpytest("--llmperf-update=main", f"--llmperf-{other}=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--llmperf-update accepts what this run measures" in result.stderr.str()
 
 
 def test_all_faults_come_at_once(pytester: pytest.Pytester) -> None:

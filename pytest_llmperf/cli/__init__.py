@@ -1,0 +1,122 @@
+"""The command `pytest-llmperf`: stored baselines seen, compared and tended without pytest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from pytest_llmperf.cli import comparing, doctor, tending
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.judge.markers import GATED_METRICS
+
+_NAME = "a baseline's name (looked up in DIR, then among those that come with the package), or a .toml file"
+_TEST = "a test as pytest names it, e.g. perf/test_team.py::test_pair; or a file, for all its tests"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        The exit code: 0 = done, and nothing wrong; 1 = something is worse or wrong; 2 = could not be done.
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        code: int = given.run(given)
+        sys.stdout.flush()
+    except LlmperfError as error:
+        print(f"pytest-llmperf {given.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # of `| head`: what is left to say has no reader, also when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pytest-llmperf",
+        description="Stored baselines of pytest-llmperf: see, compare and tend them.",
+        epilog="Exit code: 0 = done, and nothing wrong; 1 = something is worse or wrong; 2 = could not be done. "
+        "Sessions are saved by pytest: --llmperf-save, --llmperf-compare, --llmperf-update.",
+    )
+    parser.add_argument("--version", action="version", version=f"pytest-llmperf {version('pytest-llmperf')}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--dir", type=Path, default=Path("baselines"), help="folder of your baselines (default: %(default)s)"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+
+    def command(name: str, run: object, help: str, more: str = "") -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, parents=[common], help=help, description=f"{help[0].upper()}{help[1:]}. {more}"
+        )
+        added.set_defaults(run=run)
+        return added
+
+    command("list", tending.list_all, "name every baseline, with what it holds")
+
+    show = command("show", tending.show, "print a baseline's limits and its stored sessions")
+    show.add_argument("name", metavar="NAME", help=_NAME)
+
+    compare = command(
+        "compare",
+        comparing.compare,
+        "judge the stored sessions of one baseline by those of another",
+        "Exit code 0 where nothing is worse, 1 where something is, 2 where nothing could be compared.",
+    )
+    compare.add_argument("standard", metavar="A", help="what to hold to: " + _NAME)
+    compare.add_argument("candidate", metavar="B", help="what is judged by it: likewise")
+    compare.add_argument(
+        "--metric",
+        action="append",
+        choices=GATED_METRICS,
+        metavar="METRIC",
+        help="compare this metric; may be given several times (default: those that --llmperf-compare judges). One of "
+        + ", ".join(GATED_METRICS),
+    )
+    compare.add_argument(
+        "--delta",
+        type=float,
+        metavar="N",
+        help="the smallest change for the worse that matters, in points of percentages, else in percent",
+    )
+    compare.add_argument(
+        "--on-inconclusive",
+        choices=("young", "fail", "warn"),
+        default="young",
+        help="what an undecided metric does to the exit code (default young: nothing while A has fewer sessions than "
+        "--min-sessions, 1 after)",
+    )
+    compare.add_argument(
+        "--min-sessions", type=int, default=4, metavar="N", help="sessions that A needs (default: %(default)s)"
+    )
+
+    trim = command("trim", tending.trim, "drop old sessions")
+    trim.add_argument("name", metavar="NAME", help="a baseline of yours")
+    trim.add_argument(
+        "--keep", type=int, required=True, metavar="N", help="keep the newest N sessions of each measurement"
+    )
+
+    rename = command("rename", tending.rename, "give what is stored of a test to its new name")
+    rename.add_argument("name", metavar="NAME", help="a baseline of yours")
+    rename.add_argument("old", metavar="OLD_TEST", help=_TEST)
+    rename.add_argument("new", metavar="NEW_TEST", help="likewise")
+
+    remove = command("remove", tending.remove, "drop what is stored of a test")
+    remove.add_argument("name", metavar="NAME", help="a baseline of yours")
+    remove.add_argument("test", metavar="TEST", help=_TEST)
+
+    command(
+        "doctor",
+        doctor.examine,
+        "say what is wrong, or too little, with baselines and installation",
+        "Exit code 1 where something is wrong; hints alone are none.",
+    )
+    return parser

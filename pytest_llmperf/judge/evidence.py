@@ -1,0 +1,68 @@
+"""How far a measurement may be trusted, by the report's own words: its grade, and what it lacks to decide by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.stats import decision_grade, grade
+
+PRIMARY = "efficiency_pct"
+"""The metric whose spread counts: what the seed measures several agents by (3.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What stands behind a measurement.
+
+    Attributes:
+        grade: `exploratory`, `directional` or `publishable`, by rounds (decision card).
+        lacks: what it lacks to be decision-grade (glossary D, P.1), a clause each; empty: it is.
+    """
+
+    grade: str
+    lacks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"not decision-grade: {'; '.join(self.lacks)}" if self.lacks else "decision-grade"
+
+
+def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
+    """What stands behind a record.
+
+    Args:
+        record: to weigh.
+        run: the records of the same run so far: the same scenario on another topology, backend or model is an
+            alternative that was tried.
+    """
+    measurement = record.measurement
+    scenario = measurement.scenario.name
+    source = measurement.manifest.facts.get("timing_source")
+    lacks = decision_grade(
+        rounds=len(measurement.rounds),
+        cv_pct=_cv_pct(record),
+        boundaries=[f"timed by {source}, {measurement.warmups} warm-up requests excluded"] if source else [],
+        alternatives=[
+            other.test
+            for other in run
+            if other.measurement.scenario.name == scenario and _deployment(other) != _deployment(record)
+        ],
+        manifest=measurement.manifest,
+    )
+    simulated = ("simulated, not a real engine",) if measurement.topology.simulated else ()
+    return Evidence(grade=grade(len(measurement.rounds)), lacks=(*simulated, *lacks))
+
+
+def _cv_pct(record: Record) -> float | None:
+    try:
+        return record.summary(PRIMARY).cv_pct
+    except MeasurementError:
+        return None
+
+
+def _deployment(record: Record) -> tuple[str, str, str]:
+    """What can be an alternative to another."""
+    topology = record.measurement.topology
+    return str(topology.kind), topology.backend, topology.model

@@ -1,0 +1,55 @@
+"""What a verdict does to its test, by the settings; and the settings in words, for every summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_llmperf.model import Outcome, Settings, Verdict
+
+
+def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) -> str:
+    """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`.
+
+    The settings rule over what a marker demands. What `--llmperf-compare` adds by itself only warns where it is of
+    another machine, as long as it compares something (which, undecided, has a policy of its own); a comparison that
+    compares nothing follows the settings.
+
+    Args:
+        verdict: to act on.
+        verdicts: all of its measurement.
+        settings: of the session.
+    """
+    if verdict.outcome is Outcome.PASS:
+        return "pass"
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return _undecided(verdict, settings)
+    if verdict.outcome is not Outcome.NOT_COMPARABLE:
+        return "fail"
+    added = {one.outcome for one in verdicts if not one.gate.demanded}
+    if not verdict.gate.demanded and not added.isdisjoint((Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)):
+        return "warn"
+    return settings.on_mismatch
+
+
+def in_words(settings: Settings) -> tuple[str, ...]:
+    """The policy of a session: one line for undecided gates, one for limits of another machine."""
+    regression = {
+        "fail": "fails",
+        "warn": "warns",
+        "young": f"warns while its baseline has fewer than {settings.min_sessions} sessions, then fails",
+    }[settings.on_inconclusive_regression]
+    limit = {"fail": "fails", "warn": "warns"}[settings.on_inconclusive]
+    machine = {"fail": "fails", "warn": "warns", "skip": "skips its test"}[settings.on_mismatch]
+    return (
+        f"policy: an inconclusive limit gate {limit}; an inconclusive regression gate {regression}",
+        f"policy: a gate whose limit is of another machine {machine}",
+    )
+
+
+def _undecided(verdict: Verdict, settings: Settings) -> str:
+    """What an inconclusive gate does: a regression gate is given time until its baseline has enough sessions."""
+    if verdict.gate.delta is None:
+        return settings.on_inconclusive
+    if settings.on_inconclusive_regression != "young":
+        return settings.on_inconclusive_regression
+    return "warn" if len(verdict.gate.reference) < settings.min_sessions else "fail"

@@ -1,0 +1,299 @@
+"""The command `pytest-llmperf`: what each command prints, changes and ends with."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.cli import doctor, main
+from pytest_llmperf.errors import MissingExtraError
+from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.stored import Key
+from pytest_llmperf.judge.writing import temporary_of
+from pytest_llmperf.model import StoredSession
+
+KEY = Key(test="t.py::test_pair", scenario="pair", topology="dual", workload="abc")
+FACTS = {"backend": "embedded", "cpu": "i9", "model": "m", "git_commit": "0123456789abcdef", "git_dirty": "yes"}
+
+
+def session(efficiency: float, tok_s: float = 100.0, *, rounds: int = 5, at: str = "2026-01-01", **facts: str):
+    """A session whose rounds lie close to these figures."""
+    return StoredSession(
+        saved_at=f"{at}T00:00:00+00:00",
+        manifest={**FACTS, **facts},
+        rounds={
+            "efficiency_pct": tuple(efficiency + 0.1 * (number % 2) for number in range(rounds)),
+            "system_tok_s": tuple(tok_s + 0.1 * (number % 2) for number in range(rounds)),
+        },
+    )
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose baselines lie where the command looks for them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.py").write_text("def test_pair(dual_ollama): pass\n")
+    return tmp_path / "baselines"
+
+
+def saved(folder: Path, name: str, *sessions: StoredSession, key: Key = KEY) -> Path:
+    for one in sessions:
+        path = baselines.save(name, folder, [(key, one)])
+    return path
+
+
+def sessions_of(path: Path) -> Sequence[str]:
+    return [one.saved_at[:10] for entry in baselines.load(path).stored for one in entry.session]
+
+
+def test_list_names_those_of_the_user_and_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a file, a torn one too."""
+    saved(folder, "main", session(95), session(96, at="2026-02-02"))
+    (folder / "torn.toml").write_text("schema =")
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["main", "1", "2", "0", "2026-02-02T00:00:00+00:00", "baselines"]
+    assert lines[2].startswith("torn")
+    assert "unreadable: see doctor" in lines[2]
+    assert any(line.startswith("decision_card") and "comes with pytest-llmperf" in line for line in lines)
+
+
+def test_show_prints_limits_and_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every session with its time, rounds, figures, commit (a star: files were changed) and backend."""
+    saved(folder, "main", session(95), session(96, at="2026-02-02"))
+    assert main(["show", "main"]) == 0
+    text = capsys.readouterr().out
+    assert "t.py::test_pair\n  scenario pair, topology dual, work abc\n" in text
+    assert "2026-02-02T00:00:00+00:00       5          96.0 %                       -   100.0 tok/s" in text
+    assert "012345678*  embedded" in text
+    assert "newest measured on: cpu i9, model m" in text
+    assert main(["show", "decision_card"]) == 0
+    text = capsys.readouterr().out
+    assert "efficiency_pct       min    95     %          everything  E.1 #6" in text
+    assert "of other levels, which do not gate" in text
+    assert text.endswith("no stored session\n")
+
+
+def test_what_is_missing_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, the command, what is wrong, what there is."""
+    assert main(["show", "nothing"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("pytest-llmperf show: there is no baseline 'nothing' in baselines")
+    assert "decision_card" in captured.err
+
+
+def test_compare_passes_what_is_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0, a table with both figures, the change and the verdict."""
+    saved(folder, "old", session(95))
+    saved(folder, "new", session(95.2))
+    assert main(["compare", "old", "new"]) == 0
+    text = capsys.readouterr().out
+    assert "efficiency_pct       95.0 %       95.2 %  +0.2 pp       5  publishable     pass" in text
+    assert text.endswith("new against old: not worse, as far as can be told (2 pass of 2 metrics)\n")
+
+
+def test_compare_fails_what_is_worse(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and by how much; also with files given by their paths."""
+    old, new = saved(folder, "old", session(95)), saved(folder, "new", session(70))
+    assert main(["compare", str(old), str(new)]) == 1
+    text = capsys.readouterr().out
+    assert "-25.0 pp" in text
+    assert "efficiency_pct fail: worse by 25.0 pp" in text
+    assert "new against old: worse (" in text
+
+
+def test_compare_what_cannot_be_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing in common, or nothing of one machine: exit code 2, never a silent pass."""
+    saved(folder, "old", session(95))
+    saved(folder, "other", session(95), key=replace(KEY, test="t.py::test_other"))
+    saved(folder, "away", session(95, cpu="i7"))
+    saved(folder, "scripted", session(95, backend="simulated"))
+    assert main(["compare", "old", "other"]) == 2
+    text = capsys.readouterr().out
+    assert "only in old: t.py::test_pair" in text
+    assert "no measurement (test, scenario, topology, work) in common" in text
+    assert main(["compare", "old", "away", "--metric", "system_tok_s"]) == 2
+    assert "cpu: i9 -> i7" in capsys.readouterr().out
+    assert main(["compare", "old", "scripted"]) == 2
+    assert "nothing that may be compared" in capsys.readouterr().out
+    assert main(["compare", "old", "away"]) == 0
+    assert "1 pass, 1 not comparable of 2 metrics" in capsys.readouterr().out
+
+
+def test_compare_names_metrics_that_only_one_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A metric that the candidate lacks is no silent pass, and alone nothing that could be compared."""
+    old = session(95)
+    saved(folder, "old", old)
+    saved(folder, "new", replace(old, rounds={"efficiency_pct": old.rounds["efficiency_pct"]}))
+    assert main(["compare", "old", "new"]) == 0
+    assert "system_tok_s: new holds no comparable rounds of it" in capsys.readouterr().out
+    assert main(["compare", "old", "new", "--metric", "system_tok_s"]) == 2
+    assert main(["compare", "new", "old", "--metric", "system_tok_s"]) == 2
+    assert "baseline new holds none of system_tok_s" in capsys.readouterr().err
+
+
+def test_compare_of_an_undecided_metric_follows_the_policy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Undecided: no failure while the standard is young, one after; as pytest does it."""
+    for number in range(4):
+        saved(folder, "old", session(95 + 3 * number))
+    saved(folder, "new", session(95))
+    arguments = ["compare", "old", "new", "--metric", "efficiency_pct", "--delta", "2"]
+    assert main(arguments) == 1
+    assert "new against old: not decided (1 inconclusive of 1 metric)" in capsys.readouterr().out
+    assert main([*arguments, "--min-sessions", "5"]) == 0
+    assert main([*arguments, "--on-inconclusive", "warn"]) == 0
+    assert main([*arguments, "--on-inconclusive", "fail", "--min-sessions", "9"]) == 1
+
+
+def test_trim_keeps_the_newest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each measurement; a number below 1 is refused."""
+    path = saved(folder, "main", *(session(95, at=f"2026-01-0{day}") for day in (1, 2, 3)))
+    assert main(["trim", "main", "--keep", "0"]) == 2
+    assert main(["trim", "main", "--keep", "2"]) == 0
+    assert sessions_of(path) == ["2026-01-02", "2026-01-03"]
+    assert capsys.readouterr().out == f"{path}: dropped 1 of 3 sessions\n"
+
+
+def test_rename_moves_a_test_or_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters and classes of the test stay; a name that is not there is told which is most like it."""
+    path = saved(folder, "main", session(95))
+    saved(folder, "main", session(95), key=replace(KEY, test="t.py::TestX::test_y[1]"))
+    assert main(["rename", "main", "t.py::test_pear", "t.py::test_duo"]) == 2
+    assert "most like it is 't.py::test_pair'" in capsys.readouterr().err
+    assert main(["rename", "main", "t.py::test_pair", "t.py::test_duo"]) == 0
+    assert "1 measurement moved" in capsys.readouterr().out
+    assert main(["rename", "main", "t.py", "perf/t.py"]) == 0
+    assert [entry.test for entry in baselines.load(path).stored] == [
+        "perf/t.py::test_duo",
+        "perf/t.py::TestX::test_y[1]",
+    ]
+
+
+def test_rename_to_a_name_that_is_there_joins_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a save under the new name: the sessions stand together, the oldest first."""
+    path = saved(folder, "main", session(95, at="2026-03-03"), key=replace(KEY, test="t.py::test_new"))
+    saved(folder, "main", session(95, at="2026-01-01"))
+    assert main(["rename", "main", "t.py::test_pair", "t.py::test_new"]) == 0
+    assert "joined with what was there" in capsys.readouterr().out
+    assert sessions_of(path) == ["2026-01-01", "2026-03-03"]
+
+
+def test_remove_drops_a_test(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And only that; what begins alike stays."""
+    path = saved(folder, "main", session(95))
+    saved(folder, "main", session(95), key=replace(KEY, test="t.py::test_pair_of_two"))
+    assert main(["remove", "main", "t.py::test_pair"]) == 0
+    assert [entry.test for entry in baselines.load(path).stored] == ["t.py::test_pair_of_two"]
+    assert main(["remove", "main", "t.py::test_pair"]) == 2
+    assert "removed 1 session of t.py::test_pair" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["trim", "--keep", "1"], ["remove", "t.py::x"], ["rename", "a", "b"]])
+def test_ours_and_those_written_by_hand_are_left_alone(
+    folder: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The decision card is not found in the user's folder, and comments are not lost."""
+    for name, words in (("decision_card", "does not exist"), ("mine", "written by hand")):
+        folder.mkdir(exist_ok=True)
+        (folder / "mine.toml").write_text("# why\nschema = 1\n")
+        assert main([command[0], name, *command[1:]]) == 2
+        assert words in capsys.readouterr().err
+    assert (folder / "mine.toml").read_text() == "# why\nschema = 1\n"
+
+
+def test_doctor_of_a_healthy_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0; versions, extras, the backend of auto."""
+    saved(folder, "main", *(session(95) for _ in range(4)))
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "ok     backend simulated is installed" in text
+    assert "--llmperf-backend=auto takes" in text
+    assert "ok     baselines/main.toml: 1 stored measurement" in text
+    assert text.endswith("0 wrong, 0 hints\n")
+
+
+def test_doctor_names_all_that_is_too_little(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Few sessions, few rounds, a test that is not there, old work, mixed backends, an old schema, a cut-off save."""
+    path = saved(folder, "main", session(95, rounds=2))
+    saved(folder, "main", session(95), session(95, backend="simulated"), key=replace(KEY, workload="old"))
+    saved(folder, "main", session(95, backend="simulated"), key=replace(KEY, test="t.py::test_gone"))
+    saved(folder, "main", session(95), key=replace(KEY, test="a script's own name"))
+    temporary_of(path).write_text("torn")
+    (folder / "first.toml").write_text(
+        'schema = 1\n[[stored]]\ntest = "t.py::test_pair"\nscenario = "s"\ntopology = "dual"\nworkload = "w"\n'
+        '[[stored.session]]\nsaved_at = "2026"\n[stored.session.manifest]\n[stored.session.rounds]\nspeedup = [1.0]\n'
+    )
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    for words in (
+        "main.toml: t.py::test_pair (pair on dual) has 1 session, wanted 4: pytest --llmperf-save main",
+        "has a session of 2 rounds (exploratory), wanted 5",
+        "main.toml: t.py::test_gone (pair on dual): no such test from here",
+        "is stored with 2 workloads",
+        "has sessions of several backends (embedded, simulated)",
+        "test_gone (pair on dual) is simulated, not of a real engine",
+        "first.toml: schema 1; the next save writes schema 2",
+        "main.toml: a save was cut off; the file is whole",
+    ):
+        assert words in text
+    assert "script's own name (pair on dual): no such test" not in text
+
+
+def test_doctor_of_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """Torn files and an installation that has no backend: exit code 1, each with its next step."""
+    folder.mkdir()
+    (folder / "torn.toml").write_text("schema =")
+    (folder / "later.toml").write_text("schema = 99")
+
+    def nothing(settings: object) -> None:
+        raise MissingExtraError("nothing was found", next_step="install something")
+
+    monkeypatch.setattr(doctor, "choose", nothing)
+    monkeypatch.setattr(doctor, "missing_packages", lambda *_, **__: ["starlette"])
+    assert main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "WRONG  --llmperf-backend=auto finds nothing: nothing was found; next: install something" in text
+    assert "WRONG  baseline file baselines/torn.toml is not TOML" in text
+    assert "later.toml has schema 99, this release reads up to 2: written by a newer release; next: pip install" in text
+    assert "hint   backend simulated lacks starlette: pip install 'pytest-llmperf[simulated]'" in text
+    assert text.endswith("3 wrong, 2 hints\n")
+
+
+def test_doctor_of_an_empty_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """Says how a baseline is made."""
+    assert main(["doctor", "--dir", "elsewhere"]) == 0
+    assert "no baseline in elsewhere: pytest --llmperf-save NAME makes one" in capsys.readouterr().out
+
+
+def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """`pytest-llmperf --help` is enough to begin with."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for command in ("list", "show", "compare", "trim", "rename", "remove", "doctor"):
+        assert f"\n    {command} " in text
+    assert "Exit code: 0 = done" in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["grow"], ["show"], ["trim", "main"], ["compare", "a", "b", "--delta", "x"]])
+def test_misuse_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As everything that could not be done."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: pytest-llmperf" in capsys.readouterr().err
+
+
+def test_the_installed_command_knows_no_pytest(folder: Path) -> None:
+    """It is on PATH after an installation, a reader that goes away is no error, and pytest is not imported."""
+    saved(folder, "main", session(95))
+    program = Path(sys.executable).parent / "pytest-llmperf"
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("pytest-llmperf ")
+    code = "import sys; from pytest_llmperf.cli import main; main(['list']); sys.exit('pytest' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    piped = f"set -o pipefail; {program} show decision_card | true"
+    assert subprocess.run(["bash", "-c", piped], capture_output=True, text=True, check=False).stderr == ""

@@ -1,0 +1,164 @@
+"""Version 2 of the layout, the migration from version 1, and files of 100,000 rounds."""
+
+import random
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import huge_baselines
+from pytest_llmperf.errors import BaselineError
+from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.catalogue import CONTINUOUS
+from pytest_llmperf.model import Baseline, Stored, StoredSession
+from tests.judge.test_baselines import KEY, SESSION, WHOLE, written
+
+FACTS = {"cpu": "i9", "model": "m", "git_commit": "abc", "git_dirty": "no"}
+
+
+def test_a_version_1_file_is_read_and_written_as_version_2(tmp_path: Path) -> None:
+    """Saved by release 0.1: its sessions are there as they were, and the next save writes the newest layout."""
+    path = written(tmp_path, WHOLE)
+    before = baselines.load(path)
+    later = replace(SESSION, saved_at="2026-02-02T00:00:00+00:00", manifest=FACTS)
+    baselines.save("mine", tmp_path, [(KEY, later)])
+    assert tomllib.loads(path.read_text())["schema"] == 2
+    after = baselines.load(path)
+    assert after.stored[0].session == (SESSION, later)
+    assert replace(after, schema=1, stored=before.stored) == before
+
+
+def test_a_reading_leaves_a_version_1_file_alone(tmp_path: Path) -> None:
+    """Nothing is migrated behind the user's back."""
+    path = written(tmp_path, WHOLE)
+    baselines.load(path)
+    assert path.read_text() == WHOLE
+
+
+def test_manifests_stand_once_and_commits_by_the_session(tmp_path: Path) -> None:
+    """Twenty sessions of one machine, each of another commit: one machine table, rounds on one line a metric."""
+    sessions = [replace(SESSION, manifest={**FACTS, "git_commit": f"{number:x}"}) for number in range(20)]
+    for session in sessions:
+        path = baselines.save("mine", tmp_path, [(KEY, session)])
+    text = path.read_text()
+    tables = tomllib.loads(text)
+    assert list(tables["machine"].values()) == [{"cpu": "i9", "model": "m"}]
+    assert [session["commit"] for session in tables["stored"][0]["session"]] == [f"{n:x}" for n in range(20)]
+    assert "\nefficiency_pct = '95.5 96.0'\n" in text
+    assert baselines.load(path).stored[0].session == tuple(sessions)
+
+
+PACKED = """
+schema = 2
+[machine.here]
+cpu = "i9"
+[[stored]]
+test = "t.py::test_x"
+scenario = "pair"
+topology = "dual"
+workload = "abc"
+[[stored.session]]
+saved_at = "2026-01-01T00:00:00+00:00"
+commit = "abc"
+machine = "here"
+[stored.session.rounds]
+efficiency_pct = '95.5 96'
+"""
+
+
+def test_a_packed_file_is_read(tmp_path: Path) -> None:
+    """The commit is a fact of the manifest, the text of numbers is rounds."""
+    (entry,) = baselines.load(written(tmp_path, PACKED)).stored
+    assert entry.session == (replace(SESSION, manifest={"cpu": "i9", "git_commit": "abc"}),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("machine.here", "machine.there", "stored[0].session[0].machine: got 'here', and there is no table"),
+        ('machine = "here"', "machine = 3", "stored[0].session[0].machine: got 3"),
+        ('machine = "here"', "", "stored[0].session[0].commit: unknown key"),
+        ("[machine.here]", "[machine]", "machine: wanted tables, each [machine.ID]"),
+        ('cpu = "i9"', "cpu = 9", "stored[0].session[0].manifest.cpu: got 9, wanted text"),
+        ("[stored.session.rounds]", "[stored.session.manifest]\n[stored.session.rounds]", "manifest: does not belong"),
+        ("95.5 96", "95.5 nan", "stored[0].session[0].rounds.efficiency_pct[1]: got nan, wanted a finite number"),
+        ("95.5 96", "95.5 inf", "stored[0].session[0].rounds.efficiency_pct[1]: got inf"),
+        ("95.5 96", "95.5 9x6", "stored[0].session[0].rounds.efficiency_pct[1]: got '9x6', wanted a number"),
+        ("95.5 96", " ", "stored[0].session[0].rounds: metrics have [0] values"),
+        ("'95.5 96'", "95.5", "rounds.efficiency_pct: got 95.5, wanted a list of numbers, or a text of them"),
+        ("[[stored]]", "[stored]", "stored: got {"),
+        ("[[stored.session]]", "[stored.session]", "stored[0].session: got {"),
+    ],
+)
+def test_faults_of_a_packed_file_name_their_key(tmp_path: Path, old: str, new: str, text: str) -> None:
+    """Edited by hand and wrong: the file, the key, what is wrong, the next step."""
+    assert old in PACKED
+    path = written(tmp_path, PACKED.replace(old, new, 1))
+    with pytest.raises(BaselineError) as caught:
+        baselines.load(path)
+    assert str(path) in str(caught.value)
+    assert text in str(caught.value)
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# only a comment\n"])
+def test_an_empty_file_is_an_error(tmp_path: Path, text: str) -> None:
+    """What a crash of another tool may leave: no key schema, and it is not taken for a new file by a save."""
+    path = written(tmp_path, text)
+    with pytest.raises(BaselineError, match=r"has no key schema(.|\n)*restore the file"):
+        baselines.load(path)
+    with pytest.raises(BaselineError, match="has no key schema"):
+        baselines.save("mine", tmp_path, [(KEY, SESSION)])
+    assert path.read_text() == text
+
+
+def huge(tests: int, sessions: int, rounds: int) -> Baseline:
+    """Stored sessions with figures of every metric, as runs save them."""
+    figures = random.Random(4)
+
+    def session(number: int) -> StoredSession:
+        series = {name: tuple(round(figures.gauss(95, 1), 6) for _ in range(rounds)) for name in CONTINUOUS}
+        return replace(SESSION, manifest={**FACTS, "git_commit": f"{number:x}"}, rounds=series)
+
+    entries = (
+        Stored(
+            test=f"t.py::test_{number}",
+            scenario="pair",
+            topology="dual",
+            workload="w",
+            session=tuple(session(one) for one in range(sessions)),
+        )
+        for number in range(tests)
+    )
+    return Baseline(schema=2, name="huge", stored=tuple(entries))
+
+
+def test_100_000_rounds_are_read_faster_than_toml_reads_their_numbers(tmp_path: Path) -> None:
+    """All ten metrics of 100,000 rounds, checked, in less time than `tomllib` takes for lists of four of them.
+
+    What it takes in seconds is for benchmarks/huge_baselines.py: a test cannot know how busy its machine is.
+    """
+    baseline = huge(10, 20, 500)
+    path = tmp_path / "huge.toml"
+    baselines.edit(path, lambda _: baseline, new=baseline)
+    assert baselines.load(path) == baseline
+    columns = [[x for e in baseline.stored for s in e.session for x in s.rounds[name]] for name in CONTINUOUS[:4]]
+    listed = "\n".join(f"metric_{number} = {values}" for number, values in enumerate(columns))
+    assert len(columns[0]) == 100_000
+
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    assert min(seconds(lambda: baselines.load(path)) for _ in range(3)) < seconds(lambda: tomllib.loads(listed))
+
+
+def test_the_benchmark_of_huge_files_runs() -> None:
+    """On a small shape: a row with its limit; whether that holds is for a quiet machine to say (`make proofs`)."""
+    (row,) = huge_baselines.rows(1, shapes=((2, 2, 5, 60.0),))
+    assert row.holds
+    assert row.figure == "load 2 tests of 2 sessions of 5 rounds"
