@@ -27,8 +27,11 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
 from pytest_llmperf.judge.validity import invalid, most_discarded, saturated
 from pytest_llmperf.measure.calibrate import calibrate
+from pytest_llmperf.measure.external import NOTE
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
+from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.tap.runtime import TapRuntime
 from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
     Baseline,
@@ -103,6 +106,7 @@ class Session:
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self._runtimes: dict[str, Runtime] = {}
+        self._tap = Tap()  # starts its process when an external agent needs it
         self._calibrations: dict[tuple[str, int], Calibration | None] = {}
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
@@ -184,6 +188,7 @@ class Session:
         try:
             for runtime in self._runtimes.values():
                 runtime.close()
+            self._tap.close()
             if opened is not None:
                 opened.close()
         finally:
@@ -227,17 +232,18 @@ class Session:
                 scenario=scenario,
                 topology=topology,
                 rounds=(),
-                manifest=self._manifest(topology, clients.name),
+                manifest=self._manifest(topology, "tap" if scenario.external else clients.name),
                 warmups=self.settings.warmups,
                 started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-                notes=self._notes,
+                notes=self._notes + ((NOTE,) if scenario.external else ()),
             )
             specs, note = without_regression(specs, self.settings, self.baseline, self.stored)
             measurement = replace(measurement, notes=(*measurement.notes, *note))
             gates = self._gates(specs, measurement, test)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
             warm = self._timed(partial(rounds.warm_up, self.settings.warmups))
-            calibration = self._calibration(clients, warm, len(scenario.agents))
+            calibrated = TapRuntime(self._tap) if scenario.external else clients
+            calibration = self._calibration(calibrated, warm, len(scenario.agents))
             measurement = replace(measurement, calibration=calibration)
             measurement, verdicts = self._until_decided(rounds, measurement, gates)
         finally:
@@ -323,7 +329,7 @@ class Session:
 
     def _rounds(self, scenario: Scenario, topology: Topology, runtime: Runtime) -> Rounds:
         try:
-            return Rounds(scenario, topology, runtime=runtime, timeout_s=self.settings.timeout_s)
+            return Rounds(scenario, topology, runtime=runtime, timeout_s=self.settings.timeout_s, tap=self._tap)
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import peers, stopwatch
+from benchmarks import peers, stopwatch, tap_cost
 from benchmarks.rows import Row, show
 from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.calibrate import Truth
@@ -45,6 +45,16 @@ def test_every_part_gives_its_rows(part, monkeypatch, capsys) -> None:
     printed = capsys.readouterr().out
     assert printed.count("holds") + printed.count("FALLS SHORT") >= 1
     assert "figures, " in printed
+
+
+def test_the_taps_cost_is_two_rows(monkeypatch) -> None:
+    """What it adds as a difference and chunk by chunk; behind the tap no chunk comes before it was at the tap."""
+    monkeypatch.setattr(tap_cost, "TOKENS", 12)
+    added, passage = tap_cost.rows(1)
+    assert (added.most, passage.most) == (0.15, None)
+    assert passage.value > 0
+    monkeypatch.setattr("sys.argv", ["tap_cost", "--tokens", "5", "--pairs", "1", "--ordinary"])
+    assert tap_cost.main() in (0, 1)
 
 
 def test_peers_that_are_not_there_are_named(monkeypatch, capsys) -> None:

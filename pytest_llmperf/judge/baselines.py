@@ -19,7 +19,7 @@ from pytest_llmperf.judge.changing import with_replaced, with_sessions
 from pytest_llmperf.judge.layout import as_text, structure
 from pytest_llmperf.judge.stored import Key
 from pytest_llmperf.judge.writing import rewrite
-from pytest_llmperf.model import SCHEMA, Baseline
+from pytest_llmperf.model import SCHEMA, Agent, Baseline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,8 +84,16 @@ def builtin_dir() -> Path:
 
 
 def fingerprint(scenario: Scenario) -> str:
-    """A short SHA-256 (16 hex digits) of what the agents do: names, prompts and options, in their order."""
-    work = [[agent.name, list(agent.prompts), agent.options.as_request()] for agent in scenario.agents]
+    """A short SHA-256 (16 hex digits) of what the agents do, in their order.
+
+    Of our own agents that is name, prompts and options; of others name and command, or the callable's qualified name.
+    """
+    work = [
+        [agent.name, list(agent.prompts), agent.options.as_request()]
+        if isinstance(agent, Agent)
+        else [agent.name, "external", agent.stored]
+        for agent in scenario.agents
+    ]
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]
 
 

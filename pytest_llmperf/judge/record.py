@@ -12,7 +12,7 @@ import cattrs
 from pytest_llmperf.judge.conditions import Difference
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.stats import Summary, summarise
-from pytest_llmperf.model import Measurement, Verdict
+from pytest_llmperf.model import ExternalAgent, Measurement, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,13 @@ class Record:
 
 _CONVERTER = cattrs.Converter()
 _CONVERTER.register_unstructure_hook(StrEnum, lambda member: member.value)
+_CONVERTER.register_unstructure_hook(ExternalAgent, lambda agent: {"name": agent.name, "run": agent.stored})
+_CONVERTER.register_structure_hook(
+    ExternalAgent,
+    lambda data, _: ExternalAgent(
+        name=data["name"], run=data["run"] if isinstance(data["run"], str) else tuple(data["run"])
+    ),
+)
 
 
 def as_plain(records: Sequence[Record]) -> list[dict[str, Any]]:

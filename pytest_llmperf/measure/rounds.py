@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.measure.agents import Member
 from pytest_llmperf.measure.arrival import KERNEL, READ
 from pytest_llmperf.measure.decode import decode
+from pytest_llmperf.measure.external import own_work, run_tapped
 from pytest_llmperf.measure.prefix import prefixes
-from pytest_llmperf.measure.runtimes import Part, Runtime
+from pytest_llmperf.measure.runtimes import Runtime
+from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.wire import Exchange, Request, prepare
-from pytest_llmperf.model import Agent, AgentRun, Instance, RequestTiming, Round, Scenario, Topology
+from pytest_llmperf.model import (
+    Agent,
+    AgentRun,
+    AsyncAgent,
+    Command,
+    ExternalAgent,
+    Instance,
+    RequestTiming,
+    Round,
+    Scenario,
+    Topology,
+)
 
 TOGETHER = "together"
 
@@ -37,31 +53,55 @@ def keep_alive_s(timeout_s: float) -> int:
     return round(timeout_s) + 600
 
 
+class _Ran(NamedTuple):
+    """One part of a round: what each of its agents did, the sources of arrival times, and the client's CPU time."""
+
+    runs: tuple[AgentRun, ...]
+    sources: frozenset[str]
+    cpu_ns: int
+
+
 class Rounds:
     """Runs warm-ups and rounds of one scenario on one topology.
+
+    As soon as one agent is external, all go through the tap, so that all are measured alike and start at one moment.
 
     Args:
         scenario: what to do.
         topology: where; needs an instance for every agent, unless it is shared.
         runtime: runs the clients.
-        timeout_s: most seconds for one request.
+        timeout_s: most seconds for one request; for all requests of an agent behind the tap.
+        tap: forwards for external agents; needed where there are some.
 
     Raises:
         ValueError: the topology lacks an instance for some agent.
     """
 
-    def __init__(self, scenario: Scenario, topology: Topology, *, runtime: Runtime, timeout_s: float) -> None:
+    def __init__(
+        self, scenario: Scenario, topology: Topology, *, runtime: Runtime, timeout_s: float, tap: Tap | None = None
+    ) -> None:
         self._scenario = scenario
         self._model = topology.model
         self._placement = tuple(topology.instance_of(index) for index in range(len(scenario.agents)))
         self._runtime = runtime
         self._timeout_s = timeout_s
+        self._tap = tap if scenario.external else None
         self._prefixes: Iterator[str] = prefixes()
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
-        """Sends every agent's first request `times` times to its instance, one at a time; no results, but answers."""
-        requests = [self._requests(*one)[:1] for _ in range(times) for one in self._placed()]
-        return tuple(decode(self._part((one,)).exchanges[0][0]) for one in requests)
+        """Sends every agent's first request `times` times to its instance, one at a time; no results, but answers.
+
+        Of an external agent nobody knows the first request: it does all its work.
+        """
+        answers: list[RequestTiming] = []
+        for agent, instance in self._placed() * times:
+            if isinstance(agent, ExternalAgent):
+                answers += self._tapped([(agent, instance)]).runs[0].requests
+            else:
+                first = self._requests(agent, instance, instance.url)[:1]
+                part = self._runtime.run([first], timeout_s=self._timeout_s)
+                answers.append(decode(part.exchanges[0][0]))
+        return tuple(answers)
 
     def run(self, index: int) -> Round:
         """One round: each agent alone and all together, in `order_of(index)`.
@@ -70,34 +110,33 @@ class Rounds:
             MeasurementError: a request failed; the others of its part were given up.
         """
         placed = self._placed()
-        everyone = tuple(range(len(placed)))
-        members_of = {agent.name: (position,) for position, (agent, _) in enumerate(placed)} | {TOGETHER: everyone}
+        members_of = {agent.name: [(agent, instance)] for agent, instance in placed} | {TOGETHER: list(placed)}
         order = order_of(index, tuple(agent.name for agent, _ in placed))
-        parts = {name: self._part([self._requests(*placed[member]) for member in members_of[name]]) for name in order}
-        runs = {name: self._runs(members_of[name], part) for name, part in parts.items()}
-        sources = {one.source for part in parts.values() for client in part.exchanges for one in client}
+        parts = {name: self._part(members_of[name]) for name in order}
+        sources = frozenset().union(*(part.sources for part in parts.values()))
         return Round(
             index=index,
             order=order,
-            solo=tuple(runs[agent.name][0] for agent, _ in placed),
-            together=runs[TOGETHER],
+            solo=tuple(parts[agent.name].runs[0] for agent, _ in placed),
+            together=parts[TOGETHER].runs,
             timing_source=KERNEL if sources == {KERNEL} else READ,
             client_cpu_ns=parts[TOGETHER].cpu_ns,
         )
 
-    def _placed(self) -> tuple[tuple[Agent, Instance], ...]:
+    def _placed(self) -> tuple[tuple[Agent | ExternalAgent, Instance], ...]:
         """Each agent with its instance."""
         return tuple(zip(self._scenario.agents, self._placement, strict=True))
 
-    def _part(self, clients: Sequence[Sequence[Request]]) -> Part:
-        return self._runtime.run(clients, timeout_s=self._timeout_s)
-
-    def _runs(self, members: tuple[int, ...], part: Part) -> tuple[AgentRun, ...]:
-        """What each agent of a part did, decoded."""
+    def _part(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Ran:
+        """Runs these agents at once."""
+        if self._tap is not None:
+            return self._tapped(members)
+        ours = [(agent, instance) for agent, instance in members if isinstance(agent, Agent)]
+        clients = [self._requests(agent, instance, instance.url) for agent, instance in ours]
+        part = self._runtime.run(clients, timeout_s=self._timeout_s)
         runs = []
-        for member, exchanges in zip(members, part.exchanges, strict=True):
+        for (agent, instance), exchanges in zip(members, part.exchanges, strict=True):
             requests = tuple(decode(one) for one in exchanges)
-            agent, instance = self._placed()[member]
             runs.append(
                 AgentRun(
                     agent=agent.name,
@@ -108,11 +147,49 @@ class Rounds:
                     lag_ns=_lag_ns(exchanges),
                 )
             )
-        return tuple(runs)
+        return _Ran(tuple(runs), frozenset(one.source for client in part.exchanges for one in client), part.cpu_ns)
 
-    def _requests(self, agent: Agent, instance: Instance) -> tuple[Request, ...]:
-        """The agent's requests as bytes, each with a prefix of its own."""
-        label = f"agent {agent.name}, instance {instance.name} ({instance.url})"
+    def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Ran:
+        """Runs these agents at once through the tap."""
+        assert self._tap is not None
+        part = run_tapped(
+            [
+                Member(label=_label(agent, instance), url=instance.url, run=self._work(agent, instance))
+                for agent, instance in members
+            ],
+            tap=self._tap,
+            model=self._model,
+            timeout_s=self._timeout_s,
+        )
+        runs = tuple(
+            AgentRun(
+                agent=agent.name,
+                instance=instance.name,
+                start_ns=part.start_ns,
+                requests=heard.requests,
+                client_ns=heard.first_ns - part.start_ns
+                if isinstance(agent, ExternalAgent)
+                else _client_ns(part.start_ns, heard.requests),
+                lag_ns=_lag_ns(heard.exchanges),
+            )
+            for (agent, instance), heard in zip(members, part.heard, strict=True)
+        )
+        return _Ran(runs, frozenset(one.source for heard in part.heard for one in heard.exchanges), part.cpu_ns)
+
+    def _work(self, agent: Agent | ExternalAgent, instance: Instance) -> AsyncAgent | Command:
+        """What an agent behind the tap does."""
+        if isinstance(agent, Agent):
+            return own_work(lambda url: self._requests(agent, instance, url))
+        if isinstance(agent.run, str):
+            raise UsageError(
+                f"agent {agent.name} comes from a stored record, which holds but the name of its callable: {agent.run}",
+                next_step="make the scenario anew from the callable",
+            )
+        return agent.run
+
+    def _requests(self, agent: Agent, instance: Instance, url: str) -> tuple[Request, ...]:
+        """The agent's requests as bytes, to be sent to this address, each with a prefix of its own."""
+        label = _label(agent, instance)
         common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
         common["keep_alive"] = keep_alive_s(self._timeout_s)
         bodies: list[tuple[str, dict[str, object]]]
@@ -123,9 +200,7 @@ class Rounds:
                 ("/api/chat", {"messages": self._history(agent.prompts[:turn])})
                 for turn in range(1, len(agent.prompts) + 1)
             ]
-        return tuple(
-            prepare(instance.url, path, json.dumps({**common, **body}).encode(), label=label) for path, body in bodies
-        )
+        return tuple(prepare(url, path, json.dumps({**common, **body}).encode(), label=label) for path, body in bodies)
 
     def _history(self, prompts: Sequence[str]) -> list[dict[str, str]]:
         """The conversation up to the last of these turns, under a fresh prefix."""
@@ -134,6 +209,11 @@ class Rounds:
             messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": STAND_IN_ANSWER}]
         messages[0]["content"] = next(self._prefixes) + messages[0]["content"]
         return messages[:-1]
+
+
+def _label(agent: Agent | ExternalAgent, instance: Instance) -> str:
+    """For error messages."""
+    return f"agent {agent.name}, instance {instance.name} ({instance.url})"
 
 
 def _client_ns(start_ns: int, requests: Sequence[RequestTiming]) -> int:

@@ -17,9 +17,13 @@ from pytest_llmperf.model.scenario import (
     CHIMERA_HOMO,
     CONVERSATION,
     Agent,
+    AsyncAgent,
+    Command,
+    ExternalAgent,
     GenerationOptions,
     Scenario,
     Workload,
+    scenario_of,
 )
 from pytest_llmperf.model.settings import BACKENDS, RUNTIMES, Script, Settings
 from pytest_llmperf.model.timing import AgentRun, Measurement, RequestTiming, Round
@@ -39,10 +43,13 @@ __all__ = [
     "SCHEMA",
     "Agent",
     "AgentRun",
+    "AsyncAgent",
     "Baseline",
     "Bound",
     "Boundary",
     "Calibration",
+    "Command",
+    "ExternalAgent",
     "Gate",
     "GenerationOptions",
     "Instance",
@@ -62,4 +69,5 @@ __all__ = [
     "TopologyKind",
     "Verdict",
     "Workload",
+    "scenario_of",
 ]

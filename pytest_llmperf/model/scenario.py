@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import PurePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,59 @@ class Agent:
             raise ValueError(f"agent {self.name!r} needs a tuple of one or more prompts, got {self.prompts!r}")
 
 
+Command = tuple[str, ...]
+"""A program and its arguments; `{url}` in an argument stands for the agent's base address."""
+
+AsyncAgent = Callable[[str], Awaitable[object]]
+"""An async function that does an agent's work, given the agent's base address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalAgent:
+    """An agent that we did not write: it is given a base address, and measured on the wire.
+
+    Attributes:
+        name: unique within the scenario.
+        run: an async callable that takes the base address, or a command. A command finds the address in `{url}` of an
+            argument and in the environment's OLLAMA_HOST, LLMPERF_BASE_URL and (with `/v1`) OPENAI_BASE_URL, and the
+            model's name in LLMPERF_MODEL. In a record that was read back, the qualified name of the callable.
+    """
+
+    name: str
+    run: AsyncAgent | Command | str
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("an agent needs a name")
+        if isinstance(self.run, tuple):
+            if not self.run or not all(isinstance(word, str) for word in self.run):
+                raise ValueError(f"agent {self.name!r} needs a command of one or more words, got {self.run!r}")
+        elif not isinstance(self.run, str) and not _may_be_async(self.run):
+            raise ValueError(f"agent {self.name!r} needs an async callable or a tuple of words, got {self.run!r}")
+
+    @property
+    def options(self) -> GenerationOptions:
+        """What the model is loaded with: the server's defaults, since nobody knows what the agent will ask for."""
+        return GenerationOptions()
+
+    @property
+    def stored(self) -> Command | str:
+        """What stands for `run` in records: the command, or the callable's qualified name."""
+        return self.run if isinstance(self.run, tuple | str) else _qualified_name(self.run)
+
+
+def _may_be_async(run: object) -> bool:
+    """Whether it is worth calling: a plain function gives no awaitable, but a lambda or an object may."""
+    plain = inspect.isfunction(run) and run.__name__ != "<lambda>"
+    return callable(run) and (not plain or inspect.iscoroutinefunction(inspect.unwrap(run)))
+
+
+def _qualified_name(run: object) -> str:
+    run = getattr(run, "func", run)  # of a functools.partial
+    named = run if hasattr(run, "__qualname__") else type(run)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """Generation options that a baseline lays over a scenario's, so that a small machine can run it.
@@ -95,7 +151,7 @@ class Scenario:
     """
 
     name: str
-    agents: tuple[Agent, ...]
+    agents: tuple[Agent | ExternalAgent, ...]
     source: str = ""
     scaled_by: str = ""
 
@@ -106,18 +162,69 @@ class Scenario:
         if len(set(names)) != len(names):
             raise ValueError(f"scenario {self.name!r} has two agents of one name: {names}")
 
+    @property
+    def external(self) -> bool:
+        """Whether some agent is one that we did not write."""
+        return any(isinstance(agent, ExternalAgent) for agent in self.agents)
+
     def scaled(self, workload: Workload | None) -> Scenario:
-        """This scenario with the workload's options laid over each agent's, and saying so."""
-        if workload is None or not workload.overrides():
+        """This scenario with the workload's options laid over each agent's, and saying so.
+
+        Agents that we did not write send what they send.
+        """
+        ours = any(isinstance(agent, Agent) for agent in self.agents)
+        if workload is None or not workload.overrides() or not ours:
             return self
         overrides = workload.overrides()
         agents = tuple(
             replace(agent, options=replace(agent.options, **overrides))  # type: ignore[arg-type]
+            if isinstance(agent, Agent)
+            else agent
             for agent in self.agents
         )
         words = ", ".join(f"{key}={value}" for key, value in overrides.items())
         scaled_by = "; ".join(part for part in (self.scaled_by, f"{words} ({workload.reason})") if part)
         return replace(self, agents=agents, scaled_by=scaled_by)
+
+
+def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]], *, name: str) -> Scenario:
+    """A scenario of agents, async callables and commands, each named after its function, script or program.
+
+    >>> [agent.name for agent in scenario_of([["node", "critic.mjs"], ["curl", "-s"], ["curl"]], name="x").agents]
+    ['critic', 'curl', 'curl_2']
+
+    Raises:
+        ValueError: an agent is none of these, or there is none.
+    """
+    made: list[Agent | ExternalAgent] = []
+    taken = {"together"}  # the name of the part with all of them
+    for one in agents:
+        if isinstance(one, Agent | ExternalAgent):
+            made.append(one)
+        else:
+            if isinstance(one, str):
+                raise ValueError(f"a command is a list of words, got {one!r}")
+            run = tuple(one) if isinstance(one, Sequence) else one
+            made.append(ExternalAgent(name=_unique(_short_name(run), taken), run=run))
+        taken.add(made[-1].name)
+    return Scenario(name=name, agents=tuple(made))
+
+
+def _short_name(run: AsyncAgent | Command) -> str:
+    if not isinstance(run, tuple):
+        return _qualified_name(run).rpartition(".")[2].strip("<>")
+    script = (
+        run[1] if len(run) > 1 and PurePath(run[1]).suffix and not run[1].startswith("-") else run[0] if run else ""
+    )
+    return PurePath(script).stem
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    count, free = 1, name
+    while free in taken:
+        count += 1
+        free = f"{name}_{count}"
+    return free
 
 
 # Both end in mid-sentence, so that no model stops before it has begun, and both ask for more than num_predict tokens.

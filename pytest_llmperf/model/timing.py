@@ -16,7 +16,8 @@ class RequestTiming:
 
     Attributes:
         sent_ns: the moment the request's last byte was sent.
-        done_ns: arrival of the line that says `done` (`[DONE]` in a /v1 stream).
+        done_ns: arrival of the line that says `done` (`[DONE]` in a /v1 stream); of a cancelled request, the moment its
+            agent left.
         arrivals_ns: arrival of each content chunk (not one to one with tokens): text, thinking or a tool call.
         merged: how many of these chunks were read together with later bytes of the answer: they share the arrival of
             the last bytes read with them, and came no later than that.
@@ -24,7 +25,8 @@ class RequestTiming:
         eval_count: tokens generated, as the server counts; 0 if it gives no count.
         prompt_eval_count: prompt tokens, cached ones included.
         total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: server's; 0 if absent.
-        done_reason: `stop`, `length` or another reason of the server's.
+        done_reason: `stop`, `length` or another reason of the server's; `cancelled` where an agent did not wait for the
+            end (then there is no count).
         text: what was generated, thinking included, tool calls not.
     """
 
@@ -53,8 +55,10 @@ class AgentRun:
         start_ns: the moment the barrier opened (t0).
         requests: in the order sent.
         client_ns: time in which the client had to act, not the server: from the barrier to the first send, and from the
-            end of each answer to the next send.
-        lag_ns: the 90th percentile of how long bytes had lain there when the client read them; 0 where unknown.
+            end of each answer to the next send. Of an agent that we did not write only the former, from the barrier to
+            the moment its first bytes left the tap: between an answer and the next request it does its own work.
+        lag_ns: the 90th percentile of how long bytes had lain there when the client read them; 0 where unknown. Of an
+            agent behind a tap, when the tap read them: what the tap kept the agent waiting for.
     """
 
     agent: str
@@ -66,8 +70,8 @@ class AgentRun:
 
     @property
     def duration_ns(self) -> int:
-        """From the barrier to the end of its last request: C_i together, S_i alone."""
-        return self.requests[-1].done_ns - self.start_ns
+        """From the barrier to the end of its last answer: C_i together, S_i alone."""
+        return max(request.done_ns for request in self.requests) - self.start_ns
 
     @property
     def eval_count(self) -> int:
@@ -85,7 +89,7 @@ class Round:
         solo: one run an agent, in the scenario's order.
         together: one run an agent, in the scenario's order, of one start_ns.
         timing_source: `kernel` where every arrival is the kernel's receive time, else `read`.
-        client_cpu_ns: CPU time that the client took for the together part.
+        client_cpu_ns: CPU time that the client took for the together part; for agents behind a tap, the tap's.
     """
 
     index: int

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llmperf.judge.record import Record
-    from pytest_llmperf.model import Baseline, Scenario, Topology
+    from pytest_llmperf.model import Agent, AsyncAgent, Baseline, ExternalAgent, Scenario, Topology
     from pytest_llmperf.plugin.running import Running
     from pytest_llmperf.session import Session
 
@@ -45,8 +45,18 @@ class Deployment:
 class RunAgents(Protocol):
     """Runs a scenario and judges it by the test's gates."""
 
-    def __call__(self, scenario: Scenario, *, on: Deployment) -> Record:
-        """Warm-up, rounds, verdicts; a failing gate fails the test after its body."""
+    def __call__(
+        self,
+        scenario: Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]],
+        *,
+        on: Deployment,
+        name: str = "",
+    ) -> Record:
+        """Warm-up, rounds, verdicts; a failing gate fails the test after its body.
+
+        Instead of a scenario, agents will do: our own, async callables that take a base address, and commands (lists of
+        words), named after their functions, scripts and programs. The scenario is then called `name`, or as the test.
+        """
 
 
 class WarmUp(Protocol):
@@ -118,10 +128,14 @@ def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
 @pytest.fixture
 def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     """`run_agents(scenario, on=...)`: warm-up, rounds, verdicts by the test's gate markers."""
+    from pytest_llmperf.model import Scenario, scenario_of  # noqa: PLC0415
+
     running = _running(request.config)
     benchmark: Any = running.benchmark_fixture(request)
 
-    def run(scenario: Scenario, *, on: Deployment) -> Record:
+    def run(scenario: Any, *, on: Deployment, name: str = "") -> Record:
+        if not isinstance(scenario, Scenario):
+            scenario = scenario_of(scenario, name=name or getattr(request.node, "originalname", request.node.name))
         return running.measure(request.node, scenario, on, benchmark)
 
     return run

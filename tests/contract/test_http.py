@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 
+import httpx
 import pytest
 
 from tests.contract.conftest import OPTIONS, PATIENCE_S
@@ -102,6 +103,24 @@ def test_chunks_arrive_while_the_answer_is_made(http, model_name):
     rest = read_all(connection)
     assert b'"done":true' not in first
     assert last_part(rest)["eval_count"] <= 32
+
+
+def test_chunks_are_not_held_back_on_a_kept_connection(model_name, served):
+    """A second answer on one connection arrives as it is made, too: nothing waits until the client has acknowledged.
+
+    Seen: the whole of an answer some 40 ms late, since the listening socket did not say that it was TCP, and asyncio
+    left Nagle's algorithm on.
+    """
+    url = httpx.URL(served.url)
+    data = json.dumps({"model": model_name, "prompt": "The sea", "options": {**OPTIONS, "num_predict": 16}}).encode()
+    head = f"POST /api/generate HTTP/1.1\r\nHost: {url.host}:{url.port}\r\nContent-Length: {len(data)}\r\n\r\n"
+    with socket.create_connection((url.host, url.port), timeout=PATIENCE_S) as connection:
+        for _ in range(2):
+            connection.sendall(head.encode() + data)
+            reads = [connection.recv(65536)]
+            while not reads[-1].endswith(b"0\r\n\r\n"):
+                reads.append(connection.recv(65536))
+    assert len(reads) > 4  # held back, there are three: the head, one line, the rest
 
 
 def test_a_prompt_that_does_not_fit_is_refused(http, model_name, served):

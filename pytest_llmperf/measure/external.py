@@ -1,0 +1,130 @@
+"""Agents that we did not write: async callables and commands, each run against an address of its own, the tap's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure.agents import Agents, Member
+from pytest_llmperf.measure.tap.carried import Carried, Taken
+from pytest_llmperf.measure.tap.framing import spoken, timing
+from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.wire import Exchange, Request
+from pytest_llmperf.model import AsyncAgent, RequestTiming
+
+NOTE = (
+    "agents that we did not write send prompts of their own, which cannot be given unique prefixes: a server's prompt "
+    "cache may help later rounds; let each agent vary how its prompts begin"
+)
+"""For the measurement, where some agent is external."""
+
+LOADS = ("load", "unload")
+"""`done_reason` of requests that ask for no text: they load or unload the model, and are not timed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What one agent asked for and got.
+
+    Attributes:
+        requests: its generation requests, in the order sent.
+        exchanges: of these.
+        first_ns: the moment its first bytes left the tap, whatever they asked for.
+    """
+
+    requests: tuple[RequestTiming, ...]
+    exchanges: tuple[Exchange, ...]
+    first_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tapped:
+    """One part of a round, as the tap saw it.
+
+    Attributes:
+        start_ns: the moment the barrier opened.
+        heard: of each member.
+        cpu_ns: CPU time of the tap from the barrier on.
+    """
+
+    start_ns: int
+    heard: tuple[Heard, ...]
+    cpu_ns: int
+
+
+def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: float) -> Tapped:
+    """Runs agents at once, from one barrier on: it opens when each of them has sent its first request.
+
+    Args:
+        members: the agents.
+        tap: forwards for them.
+        model: its name on the servers, for the commands' environment.
+        timeout_s: most seconds for all that an agent does.
+
+    Raises:
+        MeasurementError: an agent failed, or a request of its did; the others were given up, no process is left.
+        UsageError: a server speaks TLS.
+    """
+    urls = tap.open([one.url for one in members], [one.label for one in members])
+    part = Agents(members, urls, tap=tap, model=model, timeout_s=timeout_s)
+    try:
+        taken, failure = part.run()
+    except BaseException:
+        part.kill()
+        tap.close()  # whatever it was doing
+        raise
+    try:
+        heard = tuple(_heard(one.label, ways, taken) for one, ways in zip(members, taken.agents, strict=True))
+    except MeasurementError as error:
+        raise error from failure  # what a server did explains what its agent did
+    if failure is not None:
+        raise failure
+    for member, one, ways in zip(members, heard, taken.agents, strict=True):
+        if not one.requests:
+            raise part.silence(member, _asked(ways, taken))
+    return Tapped(start_ns=taken.start_ns, heard=heard, cpu_ns=taken.cpu_ns)
+
+
+def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
+    """One of our own agents as a callable: it sends its requests one after the other; the tap keeps the times.
+
+    Args:
+        requests_to: its requests for a base address.
+    """
+
+    async def work(url: str) -> None:
+        for request in requests_to(url):
+            reader, writer = await asyncio.open_connection(request.host, request.port)
+            try:
+                writer.write(request.payload)
+                while await reader.read(65536):
+                    pass
+            finally:
+                writer.close()
+
+    return work
+
+
+def _heard(label: str, ways: Sequence[Carried], taken: Taken) -> Heard:
+    """The generation requests on all connections of an agent.
+
+    Raises:
+        MeasurementError: a server failed, or the agent speaks no HTTP.
+    """
+    asked = [one for way in ways for one in spoken(way, taken, label=label) if one.generation]
+    timed = [(timing(one), one.exchange) for one in sorted(asked, key=lambda one: one.exchange.sent_ns)]
+    timed = [(request, exchange) for request, exchange in timed if request.done_reason not in LOADS]
+    handed = [one.handed_ns for way in ways for one in way.up.passed if one.handed_ns]
+    return Heard(
+        requests=tuple(request for request, _ in timed),
+        exchanges=tuple(exchange for _, exchange in timed),
+        first_ns=min(handed, default=taken.start_ns),
+    )
+
+
+def _asked(ways: Sequence[Carried], taken: Taken) -> list[str]:
+    """What else an agent asked for, in words."""
+    asked = [one for way in ways for one in spoken(way, taken, label="")]
+    return [f"{one.method} {one.path}" for one in asked]

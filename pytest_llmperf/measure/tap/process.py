@@ -1,0 +1,168 @@
+"""The tap from outside: starts its process, gives it orders, and takes what it noted."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Pipe
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.measure.tap.carried import Taken
+from pytest_llmperf.measure.wire import MAX_ANSWER_BYTES, PIECE_BYTES
+
+_CONNECT_S = 10.0
+_END_S = 2.0
+
+
+class Tap:
+    """One process that forwards for all agents of a part; it starts with the first part and is kept for the next ones.
+
+    It ends with `close`, and by itself when this process is gone.
+
+    Args:
+        realtime: see `prompt.be_prompt`.
+    """
+
+    def __init__(self, *, realtime: bool = True) -> None:
+        self._realtime = realtime
+        self._labels: tuple[str, ...] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Any = None
+        self._released = False
+
+    def open(
+        self, urls: Sequence[str], labels: Sequence[str], *, limit_bytes: int = MAX_ANSWER_BYTES
+    ) -> tuple[str, ...]:
+        """Begins a part.
+
+        Args:
+            urls: the server of each agent.
+            labels: of each agent, for error messages.
+            limit_bytes: most memory that what passes for one agent may take, its bookkeeping included.
+
+        Returns:
+            The address that stands for it, for each.
+
+        Raises:
+            UsageError: a server speaks TLS.
+            MeasurementError: a server cannot be reached.
+        """
+        servers = [_reachable(url, label) for url, label in zip(urls, labels, strict=True)]
+        if self._process is None:
+            self._start()
+        self._released, self._labels = False, tuple(labels)
+        self._order("open", servers, limit_bytes, PIECE_BYTES)
+        ports = self._answer(list)
+        return tuple(
+            f"http://127.0.0.1:{port}{urlsplit(url).path.rstrip('/')}" for port, url in zip(ports, urls, strict=True)
+        )
+
+    def guard(self, group: int) -> None:
+        """Has the tap end a process group where this process can no longer do so, until the part is over."""
+        self._order("guard", group)
+
+    def released(self) -> bool:
+        """Whether the barrier of this part has opened.
+
+        Raises:
+            MeasurementError: an agent's traffic exceeds the limit, or the tap died.
+        """
+        while self._poll():
+            self._note(self._receive())
+        return self._released
+
+    def take(self) -> Taken:
+        """Ends the part: every connection is reset.
+
+        Raises:
+            MeasurementError: as `released` does.
+        """
+        self._order("take")
+        taken: Taken = self._answer(Taken)
+        return taken
+
+    def close(self) -> None:
+        """Ends the process; idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._channel.close()  # its order to end
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _start(self) -> None:
+        self._channel, theirs = Pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pytest_llmperf.measure.tap", str(theirs.fileno()), str(self._realtime)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+            )
+        finally:
+            theirs.close()
+
+    def _order(self, *order: Any) -> None:
+        try:
+            self._channel.send(order)
+        except OSError as error:
+            raise self._died() from error
+
+    def _poll(self) -> bool:
+        try:
+            return bool(self._channel.poll())
+        except OSError as error:
+            raise self._died() from error
+
+    def _receive(self) -> Any:
+        try:
+            return self._channel.recv()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+
+    def _answer(self, kind: type) -> Any:
+        """The answer to an order; what the tap told by itself before it is noted."""
+        while not isinstance(answer := self._receive(), kind):
+            self._note(answer)
+        return answer
+
+    def _note(self, told: tuple[str, int]) -> None:
+        what, agent = told
+        if what == "full":
+            raise MeasurementError(
+                f"{self._labels[agent]}: what it sends and receives does not end",
+                next_step="set num_predict in its requests",
+            )
+        self._released = True
+
+    def _died(self) -> MeasurementError:
+        self.close()
+        return MeasurementError("the tap's process died", next_step="is the machine out of memory? run it again")
+
+
+def _reachable(url: str, label: str) -> tuple[int, Any]:
+    """Family and address under which a server answers: of a name with several, the first that does.
+
+    Raises:
+        UsageError, MeasurementError: see `Tap.open`.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise UsageError(
+            f"{label}: agents that we did not write are measured by a tap, which speaks plain HTTP only",
+            next_step="give the server's own http:// address, e.g. that behind its TLS proxy",
+        )
+    try:
+        with contextlib.closing(socket.create_connection((parts.hostname, parts.port or 80), _CONNECT_S)) as probe:
+            return probe.family, probe.getpeername()
+    except OSError as error:
+        raise MeasurementError(
+            f"{label}: the server cannot be reached ({error})", next_step=f"is the server alive? curl {url}/api/version"
+        ) from error

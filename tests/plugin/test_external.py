@@ -1,0 +1,118 @@
+"""Agents that we did not write, in a test as a user writes it."""
+
+import json
+import re
+import tomllib
+
+import pytest
+
+SUITE = """
+    import sys
+    import httpx
+    import pytest
+    from pytest_llmperf import Agent, ExternalAgent, GenerationOptions, Scenario
+
+    async def writer(url):
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            model = (await client.get("/api/tags")).json()["models"][0]["name"]
+            body = {"model": model, "prompt": "tell me more", "options": {"num_predict": 48}}
+            async with client.stream("POST", "/api/generate", json=body) as answer:
+                assert [line async for line in answer.aiter_lines()]
+
+    @pytest.mark.efficiency(min_pct=50)
+    def test_team(dual_ollama, run_agents):
+        record = run_agents([writer, [sys.executable, "critic.py"]], on=dual_ollama)
+        assert [agent.name for agent in record.measurement.scenario.agents] == ["writer", "critic"]
+"""
+
+CRITIC = """
+import json, os, urllib.request
+url, model = os.environ["OLLAMA_HOST"], os.environ["LLMPERF_MODEL"]
+body = {"model": model, "messages": [{"role": "user", "content": "and?"}], "options": {"num_predict": 48}}
+urllib.request.urlopen(url + "/api/chat", json.dumps(body).encode()).read()
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makepyfile(test_team=SUITE)
+    (pytester.path / "critic.py").write_text(CRITIC)
+    return pytester
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, options: tuple[str, ...]) -> None:
+    """They are measured, gated, shown, written to JSON and saved, in this process as in xdist workers."""
+    result = simulated(*options, "--llmperf-json=run.json", "--llmperf-save=mine", own_process=bool(options))
+    result.assert_outcomes(passed=1)
+    (row,) = [line for line in result.stdout.lines if line.startswith("test_team ")]
+    assert row.split()[1] == "dual"
+    assert row.split()[-1] == "pass"
+    assert "a server's prompt cache may help later rounds" in result.stdout.str()
+    (record,) = json.loads((suite.path / "run.json").read_text())["records"]
+    agents = record["measurement"]["scenario"]["agents"]
+    assert agents[0] == {"name": "writer", "run": "test_team.writer"}
+    assert agents[1]["name"] == "critic"
+    assert agents[1]["run"][1:] == ["critic.py"]
+    assert record["measurement"]["manifest"]["facts"]["runtime"] == "tap"
+    runs = [run for one in record["measurement"]["rounds"] for run in (*one["solo"], *one["together"])]
+    assert {request["eval_count"] for run in runs for request in run["requests"]} == {48}
+    with (suite.path / "baselines" / "mine.toml").open("rb") as file:
+        assert len(tomllib.load(file)["stored"]) == 1
+
+
+def test_a_warm_up_of_its_own(simulated, pytester: pytest.Pytester, aftermath) -> None:
+    """`ollama_warmup` runs such agents as well, and a scenario may mix them with our own."""
+    pytester.makepyfile(
+        """
+        import httpx
+        from pytest_llmperf import Agent, ExternalAgent, GenerationOptions, Scenario
+
+        ran = []
+
+        async def work(url):
+            ran.append(url)
+            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+                body = {"model": "simulated:scripted", "prompt": "x", "options": {"num_predict": 20}}
+                await client.post("/api/generate", json=body)
+
+        MIXED = Scenario(name="mixed", agents=(
+            Agent(name="own", prompts=("x",), options=GenerationOptions(num_predict=20)),
+            ExternalAgent(name="other", run=work),
+        ))
+
+        def test_mixed(single_ollama, ollama_warmup, run_agents):
+            ollama_warmup(MIXED, on=single_ollama, times=3)
+            assert len(ran) == 3
+            assert len(set(ran)) == 3
+            record = run_agents(MIXED, on=single_ollama)
+            assert len(ran) == 3 + 1 + 2 * len(record.measurement.rounds)
+        """
+    )
+    result = simulated()
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("agents", "says"),
+    [
+        ("['curl http://x']", "ValueError: a command is a list of words"),
+        ("[print]", "ended without a generation request|raised TypeError"),
+        ("[]", "needs at least one agent"),
+        ("[[sys.executable, '-c', 'import sys; sys.exit(\"no words\")']]", r"ended with exit code 1\n  \| no words"),
+    ],
+    ids=["text", "no async function", "nobody", "a failing command"],
+)
+def test_what_cannot_be_run(simulated, pytester: pytest.Pytester, aftermath, agents: str, says: str) -> None:
+    """Each fails its test with what is wrong."""
+    pytester.makepyfile(
+        f"""
+        import sys
+
+        def test_it(single_ollama, run_agents):
+            run_agents({agents}, on=single_ollama, name="mine")
+        """
+    )
+    result = simulated()
+    result.assert_outcomes(failed=1)
+    assert re.search(says, result.stdout.str())
