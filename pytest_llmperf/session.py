@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from statistics import median
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
@@ -21,25 +20,21 @@ from filelock import FileLock, Timeout
 from pytest_llmperf.errors import MeasurementError, ServerError, UsageError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.conditions import differences_for
-from pytest_llmperf.judge.gates import judge, kept, rounds_may_decide
+from pytest_llmperf.judge.gates import invalid, judge, kept, rounds_may_decide
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
-from pytest_llmperf.judge.validity import invalid, most_discarded, saturated
-from pytest_llmperf.measure.calibrate import calibrate
+from pytest_llmperf.judge.validity import most_discarded, saturated, why
+from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.external import NOTE
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
-from pytest_llmperf.measure.runtimes import Runtime, runtime_of
-from pytest_llmperf.measure.tap.process import Tap
-from pytest_llmperf.measure.tap.runtime import TapRuntime
+from pytest_llmperf.measure.runtimes import Runtime
 from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
     Baseline,
-    Calibration,
     Gate,
     Manifest,
     Measurement,
-    RequestTiming,
     Scenario,
     Settings,
     Topology,
@@ -50,9 +45,6 @@ from pytest_llmperf.model import (
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.facts import manifest
-
-USUAL_TOK_S = 100.0
-"""Rate to calibrate at where no warm-up tells one: that of the report's models."""
 
 
 class Watcher(Protocol):
@@ -105,9 +97,7 @@ class Session:
         self._notes = notes
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
-        self._runtimes: dict[str, Runtime] = {}
-        self._tap = Tap()  # starts its process when an external agent needs it
-        self._calibrations: dict[tuple[str, int], Calibration | None] = {}
+        self._clients = Clients()
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
@@ -186,9 +176,7 @@ class Session:
         """Leaves the servers as they were found, and frees the machine for other sessions."""
         opened, self._opened, self._opened_for = self._opened, None, None
         try:
-            for runtime in self._runtimes.values():
-                runtime.close()
-            self._tap.close()
+            self._clients.close()
             if opened is not None:
                 opened.close()
         finally:
@@ -197,7 +185,7 @@ class Session:
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
         scenario = self._scaled(scenario)
-        rounds = self._rounds(scenario, topology, self._runtime(""))
+        rounds = self._rounds(scenario, topology, self._clients.runtime(self.settings.runtime))
         try:
             self._load(scenario, topology)
             self._timed(partial(rounds.warm_up, times))
@@ -224,7 +212,7 @@ class Session:
         """
         scenario = self._scaled(scenario)
         try:
-            clients = self._runtime(runtime)
+            clients = self._clients.runtime(runtime or self.settings.runtime)
             topology = self.open(kind, len(scenario.agents))
             rounds = self._rounds(scenario, topology, clients)
             self._load(scenario, topology)  # before the manifest, which says where the model sits
@@ -242,9 +230,11 @@ class Session:
             gates = self._gates(specs, measurement, test)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
             warm = self._timed(partial(rounds.warm_up, self.settings.warmups))
-            calibrated = TapRuntime(self._tap) if scenario.external else clients
-            calibration = self._calibration(calibrated, warm, len(scenario.agents))
-            measurement = replace(measurement, calibration=calibration)
+            if self.settings.calibrate:
+                self.watcher.say("measuring what the harness itself costs")
+                timing = self._clients.runtime(measurement.manifest.facts["runtime"])
+                calibration = self._clients.calibration(timing, warm, len(scenario.agents))
+                measurement = replace(measurement, calibration=calibration)
             measurement, verdicts = self._until_decided(rounds, measurement, gates)
         finally:
             self.watcher.done()
@@ -269,7 +259,9 @@ class Session:
                 self.watcher.say(f"a round does not count: {reason}")
                 measurement = replace(measurement, discarded=(*measurement.discarded, one))
                 if len(measurement.discarded) > most_discarded(least):
-                    return measurement, tuple(invalid(gate, measurement) for gate in gates)
+                    return measurement, tuple(
+                        invalid(gate, len(measurement.rounds), why(measurement)) for gate in gates
+                    )
                 continue
             measurement = replace(measurement, rounds=(*measurement.rounds, one))
             count = len(measurement.rounds)
@@ -281,15 +273,6 @@ class Session:
             if count >= least and not any(map(rounds_may_decide, verdicts)):
                 break
         return measurement, verdicts
-
-    def _calibration(self, runtime: Runtime, warm: Sequence[RequestTiming], agents: int) -> Calibration | None:
-        """What the harness costs at the rate of the warm-up's answers; measured once a session and runtime."""
-        key = (runtime.name, agents)
-        if self.settings.calibrate and key not in self._calibrations:
-            self.watcher.say("measuring what the harness itself costs")
-            rates = [one.eval_count * 1e9 / one.eval_duration_ns for one in warm if one.eval_duration_ns]
-            self._calibrations[key] = calibrate(runtime, agents=agents, tok_s=median(rates) if rates else USUAL_TOK_S)
-        return self._calibrations.get(key)
 
     def _gates(self, specs: Sequence[Marker], measurement: Measurement, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
@@ -320,16 +303,9 @@ class Session:
         sources = {expected_source(instance.url) for instance in topology.instances}
         return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)))
 
-    def _runtime(self, name: str) -> Runtime:
-        """The runtime of that name, else that of the settings; one a session, since some keep processes."""
-        name = name or self.settings.runtime
-        if name not in self._runtimes:
-            self._runtimes[name] = runtime_of(name)
-        return self._runtimes[name]
-
     def _rounds(self, scenario: Scenario, topology: Topology, runtime: Runtime) -> Rounds:
         try:
-            return Rounds(scenario, topology, runtime=runtime, timeout_s=self.settings.timeout_s, tap=self._tap)
+            return Rounds(scenario, topology, runtime=runtime, timeout_s=self.settings.timeout_s, tap=self._clients.tap)
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 

@@ -68,7 +68,7 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
     try:
         values = series(measurement, gate.metric)
     except MeasurementError as error:
-        return _invalid(gate, len(measurement.rounds), error)
+        return invalid(gate, len(measurement.rounds), str(error.args[0]))
     return decide(gate, values, looks=looks, last=last, gates=gates)
 
 
@@ -96,7 +96,22 @@ def decide(
         check_finite(values)
         return _decide(gate, metric, values, looking, incumbent)
     except MeasurementError as error:
-        return _invalid(gate, len(values), error)
+        return invalid(gate, len(values), str(error.args[0]))
+
+
+def invalid(gate: Gate, rounds: int, reason: str) -> Verdict:
+    """The verdict of a measurement that failed, after so many rounds."""
+    return Verdict(
+        gate=gate,
+        outcome=Outcome.INVALID,
+        value=None,
+        low=None,
+        high=None,
+        confidence_pct=CONFIDENCE_PCT,
+        rounds=rounds,
+        grade=grade(rounds),
+        reason=reason,
+    )
 
 
 def kept(before: Verdict, now: Verdict) -> Verdict:
@@ -293,21 +308,6 @@ def _check_gate(gate: Gate) -> Metric:
     if gate.delta is not None and not (math.isfinite(gate.delta) and gate.delta > 0):
         raise UsageError(f"gate {gate.marker} ({gate.source}): its delta is {gate.delta}, wanted a number above 0")
     return metric
-
-
-def _invalid(gate: Gate, rounds: int, error: MeasurementError) -> Verdict:
-    """The verdict of a measurement that failed."""
-    return Verdict(
-        gate=gate,
-        outcome=Outcome.INVALID,
-        value=None,
-        low=None,
-        high=None,
-        confidence_pct=CONFIDENCE_PCT,
-        rounds=rounds,
-        grade=grade(rounds),
-        reason=str(error.args[0]),
-    )
 
 
 def _finite(end: float | None) -> float | None:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.stats import grade
-from pytest_llmperf.model import Outcome, Verdict
-
 if TYPE_CHECKING:
-    from pytest_llmperf.model import AgentRun, Gate, Measurement, Round
+    from pytest_llmperf.model import AgentRun, Measurement, Round
 
 MOST_COST_PP = 1.0
 """More points of efficiency than this must not be the client's own: the finest differences that matter are larger."""
@@ -63,20 +60,12 @@ def most_discarded(min_rounds: int) -> int:
     return min_rounds // 2
 
 
-def invalid(gate: Gate, measurement: Measurement) -> Verdict:
-    """The verdict of a gate on a measurement whose client was saturated."""
-    reason = saturated(measurement.discarded[-1])
+def why(measurement: Measurement) -> str:
+    """Why a measurement with too many discarded rounds is no verdict on the servers, in words."""
     ran = len(measurement.rounds) + len(measurement.discarded)
-    return Verdict(
-        gate=gate,
-        outcome=Outcome.INVALID,
-        value=None,
-        low=None,
-        high=None,
-        confidence_pct=95.0,
-        rounds=len(measurement.rounds),
-        grade=grade(len(measurement.rounds)),
-        reason=f"the client was saturated in {len(measurement.discarded)} of {ran} rounds; in the last one {reason}",
+    return (
+        f"the client was saturated in {len(measurement.discarded)} of {ran} rounds; in the last one "
+        f"{saturated(measurement.discarded[-1])}"
     )
 
 

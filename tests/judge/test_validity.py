@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_llmperf.judge.gates import invalid
 from pytest_llmperf.judge.validity import (
     client_cost_pp,
     client_cpu_share,
-    invalid,
     merged_firsts,
     most_discarded,
     saturated,
+    why,
 )
 from pytest_llmperf.model import Outcome, Round
 from tests.judge.build import MS, gate, measurement_of, round_of
@@ -64,15 +65,15 @@ def test_a_client_that_needs_a_whole_core() -> None:
     assert saturated(replace(CALM, client_cpu_ns=3600 * MS)) == "the clients used 0.90 of a core"
 
 
-def test_an_invalid_verdict_says_why() -> None:
+def test_an_invalid_measurement_says_why() -> None:
     """It counts the rounds set aside and names the last reason; half of the least number may be set aside."""
     bad = replace(CALM, client_cpu_ns=3600 * MS)
     measurement = replace(measurement_of(CALM), discarded=(bad, bad, bad))
-    verdict = invalid(gate(), measurement)
-    assert verdict.outcome is Outcome.INVALID
-    assert (
-        verdict.reason == "the client was saturated in 3 of 4 rounds; in the last one the clients used 0.90 of a core"
+    assert why(measurement).startswith(
+        "the client was saturated in 3 of 4 rounds; in the last one the clients used 0.90"
     )
+    verdict = invalid(gate(), 1, why(measurement))
+    assert verdict.outcome is Outcome.INVALID
     assert (verdict.value, verdict.low, verdict.rounds, verdict.grade) == (None, None, 1, "exploratory")
     assert [most_discarded(rounds) for rounds in (1, 2, 5, 20)] == [0, 1, 2, 10]
 

@@ -63,7 +63,9 @@ def test_what_is_kept_of_an_agent(run: object, stored: object) -> None:
     assert Scenario(name="s", agents=(agent,)).external
 
 
-@pytest.mark.parametrize("run", [plain, (), ("a", 1), 7, ["a"]], ids=["plain function", "empty", "number in it", "number", "list"])
+@pytest.mark.parametrize(
+    "run", [plain, (), ("a", 1), 7, ["a"]], ids=["plain function", "empty", "number in it", "number", "list"]
+)
 def test_what_is_no_agent(run: object) -> None:
     """A function that is not async would block all others; a command is a tuple of words."""
     with pytest.raises(ValueError, match="agent 'x' needs"):

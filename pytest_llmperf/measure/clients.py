@@ -1,0 +1,56 @@
+"""What a session keeps to run clients with: its runtimes, its tap, and what each of them costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from pytest_llmperf.measure.calibrate import calibrate
+from pytest_llmperf.measure.runtimes import Runtime, runtime_of
+from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.tap.runtime import TapRuntime
+from pytest_llmperf.model import Calibration, RequestTiming
+
+USUAL_TOK_S = 100.0
+"""Rate to calibrate at where no warm-up tells one: that of the report's models."""
+
+
+class Clients:
+    """Runtimes by name, made when first used; some keep processes, so there is one of each a session.
+
+    Attributes:
+        tap: for agents that we did not write; its process starts when one runs.
+    """
+
+    def __init__(self) -> None:
+        self.tap = Tap()
+        self._runtimes: dict[str, Runtime] = {}
+        self._calibrations: dict[tuple[str, int], Calibration] = {}
+
+    def runtime(self, name: str) -> Runtime:
+        """The runtime of that name, one of RUNTIMES, or `tap`: our own clients behind the tap.
+
+        Raises:
+            MissingExtraError: it is not installed.
+        """
+        if name not in self._runtimes:
+            self._runtimes[name] = TapRuntime(self.tap) if name == TapRuntime.name else runtime_of(name)
+        return self._runtimes[name]
+
+    def calibration(self, runtime: Runtime, warm: Sequence[RequestTiming], agents: int) -> Calibration:
+        """What so many clients cost at the rate of these answers; measured once a session, runtime and number.
+
+        Raises:
+            MeasurementError: it could not be measured.
+        """
+        key = (runtime.name, agents)
+        if key not in self._calibrations:
+            rates = [one.eval_count * 1e9 / one.eval_duration_ns for one in warm if one.eval_duration_ns]
+            self._calibrations[key] = calibrate(runtime, agents=agents, tok_s=median(rates) if rates else USUAL_TOK_S)
+        return self._calibrations[key]
+
+    def close(self) -> None:
+        """Ends what is kept; idempotent, and what is needed again starts again."""
+        for runtime in self._runtimes.values():
+            runtime.close()
+        self.tap.close()
