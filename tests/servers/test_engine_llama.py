@@ -44,7 +44,7 @@ def loaded(engine) -> Iterator[LlamaEngine]:
 
 
 def test_every_option_of_a_generation_arrives():
-    """Each under llama.cpp's name, none left out: the values are all different from each other and from the defaults."""
+    """Each under llama.cpp's name, none left out: all values differ from each other and from the defaults."""
     names = {"num_predict": "n_predict", "num_keep": "n_keep"}
     expected = {names.get(field.name, field.name): getattr(SAMPLING, field.name) for field in fields(Sampling)}
     assert _sampling(SAMPLING) == {**expected, "stop": ["a", "b"]}
