@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
