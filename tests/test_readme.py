@@ -119,8 +119,9 @@ def test_the_outputs_are_what_a_run_prints(
 ) -> None:
     """All lines of the shown outputs, in their order, have the form that a run prints today, and none is missing.
 
-    Recorded by `pytest perf_suites -m multiagent` and the options of the failing one, as they were on the screen from
-    the line that begins the block; figures may differ.
+    They are whole recordings, 80 columns wide, from the line that begins the block: of
+    `pytest perf_suites -m multiagent -o addopts=` (our addopts hide the summary), and of that with the failing one's
+    options.
     """
     monkeypatch.setattr(choosing, "USUAL_URLS", tuple(f"http://127.0.0.1:{free_port()}" for _ in "ab"))
     with monkeypatch.context() as patch:
