@@ -1,5 +1,7 @@
 """One instance, one instance with two slots, two instances (seed TR113 against TR114): which serves two agents best?"""
 
+import os
+
 import pytest
 
 from pytest_llmperf import CHIMERA_HOMO
@@ -7,21 +9,28 @@ from pytest_llmperf import CHIMERA_HOMO
 pytestmark = pytest.mark.topology
 
 
-def test_one_instance_serves_agents_one_after_the_other(single_ollama, dual_ollama, run_agents):
-    """Two equal agents served in turn read 75 % balance and 50 % scaling, one always waits; on two, neither does."""
-    single = run_agents(CHIMERA_HOMO, on=single_ollama)
-    dual = run_agents(CHIMERA_HOMO, on=dual_ollama)
-    assert single.summary("efficiency_pct").mean == pytest.approx(75, abs=7)
-    assert single.summary("scaling_efficiency_pct").mean == pytest.approx(50, abs=10)
-    assert single.summary("contention_rate_ttft").mean == 1
-    assert dual.summary("contention_rate_ttft").mean < 0.5
-    assert dual.summary("efficiency_pct").mean > single.summary("efficiency_pct").mean
-    assert dual.summary("scaling_efficiency_pct").mean > single.summary("scaling_efficiency_pct").mean
-
-
-def test_slots_end_the_waiting(single_ollama, single_parallel_ollama, run_agents):
-    """With a slot each nobody waits and balance is high; only scaling efficiency tells whether it buys anything."""
+def test_which_topology_serves_two_agents_best(single_ollama, single_parallel_ollama, dual_ollama, run_agents):
+    """In turn: 75 % balance, 50 % scaling, one always waits. A slot each ends the waiting, an instance each pays."""
     single = run_agents(CHIMERA_HOMO, on=single_ollama)
     slots = run_agents(CHIMERA_HOMO, on=single_parallel_ollama)
+    dual = run_agents(CHIMERA_HOMO, on=dual_ollama)
+
+    def mean(record, metric):
+        return record.summary(metric).mean
+
+    assert mean(single, "efficiency_pct") == pytest.approx(75, abs=7)
+    assert mean(single, "scaling_efficiency_pct") == pytest.approx(50, abs=10)
+    assert mean(single, "contention_rate_ttft") == 1
+
+    assert mean(slots, "efficiency_pct") > mean(single, "efficiency_pct") + 10
     assert slots.summary("queue_ms").median < single.summary("queue_ms").median
-    assert slots.summary("efficiency_pct").mean > single.summary("efficiency_pct").mean
+
+    assert mean(dual, "efficiency_pct") > mean(single, "efficiency_pct") + 10
+    assert mean(dual, "scaling_efficiency_pct") > mean(single, "scaling_efficiency_pct")
+    assert mean(dual, "contention_rate_ttft") < 0.5
+
+    # What serves a batch in the time of a single request (a GPU, many cores) may gain as much by slots, and two
+    # instances that share one GPU may gain little. Where each agent has one core, an instance each is what pays.
+    if dual.measurement.topology.backend in ("embedded", "simulated") and os.cpu_count() == len(CHIMERA_HOMO.agents):
+        assert mean(dual, "scaling_efficiency_pct") > mean(single, "scaling_efficiency_pct") + 10
+        assert mean(dual, "scaling_efficiency_pct") > mean(slots, "scaling_efficiency_pct") - 5

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import peers, stopwatch, tap_cost
+from benchmarks import peers, reload_leak, stopwatch, tap_cost
 from benchmarks.rows import Row, show
 from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.calibrate import Truth
@@ -62,3 +62,10 @@ def test_peers_that_are_not_there_are_named(monkeypatch, capsys) -> None:
     monkeypatch.setattr(peers.shutil, "which", lambda _: None)
     assert peers.rows() == []
     assert "guidellm is not on PATH: not compared" in capsys.readouterr().out
+
+
+def test_reloads_are_watched_from_outside() -> None:
+    """The scripted engine holds no model and keeps nothing; the server's process is the one that is weighed."""
+    (row,) = reload_leak.rows(5, backend="simulated")
+    assert row.holds
+    assert "once loaded " in row.beside

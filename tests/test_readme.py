@@ -8,9 +8,16 @@ import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
+# pytester forgets the modules that an inner run has imported; this one loads once, and httpx keeps its classes.
+import httpcore  # noqa: F401
 import pytest
 
 from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.markers import MARKERS
+from pytest_llmperf.model import Settings
+from pytest_llmperf.plugin import collection
+from pytest_llmperf.servers.backends import Backend, choosing
+from pytest_llmperf.servers.process import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,32 +75,88 @@ def test_shell_blocks_work_in_order(suites: pytest.Pytester) -> None:
         else:
             assert words[0] == "pytest"
             result = suites.runpytest_inprocess(*words[1:], *FAST)
-            result.assert_outcomes(passed=3, deselected=2)
+            result.assert_outcomes(passed=3, deselected=1)
             assert result.ret == pytest.ExitCode.OK
             ran += 1
     assert ran == 5
 
 
-def skeleton(line: str) -> str:
-    """A line without its figures and its spacing."""
-    return " ".join(re.sub(r"\d+(\.\d+)?", "#", line).split())
+def form(line: str) -> str:
+    """A line without its figures, its spacing and the length of its rules."""
+    line = re.sub(r" in [\d.]+s( \([\d:]+\))?", " in #s", line)
+    line = re.sub(r"-?\d+(\.\d+)?", "#", line)
+    return " ".join(re.sub(r"([=_])\1{2,}", r"\1\1\1", line).split())
 
 
-def test_the_outputs_are_what_a_run_prints(suites: pytest.Pytester) -> None:
-    """Table and gate texts of the shown outputs have the form that runs print today, figures apart."""
-    passing, failing = blocks("text")
-    good = suites.runpytest_inprocess("perf_suites", "-m", "multiagent", *FAST).outlines
-    bad = suites.runpytest_inprocess(
-        "perf_suites", "-m", "multiagent", "-k", "identical", "--llmperf-topology=single", *FAST
-    ).outlines
-    for shown, printed in ((passing, good), (failing, bad)):
-        forms = {skeleton(line) for line in printed}
-        lines = [
-            line for line in shown.splitlines() if line.startswith(("scenario", "gate", "  seen", "  next", "chimera"))
-        ]
-        assert len(lines) > 2
-        missing = [line for line in lines if skeleton(line) not in forms]
-        assert not missing
+def as_embedded(printed: list[str], backend: Backend) -> list[str]:
+    """What the scripted engine's run printed, as the embedded engine's run in a repository of git prints it."""
+    lines = []
+    for line in printed:
+        if line.startswith(("SIMULATED:", "llmperf: SIMULATED")):
+            continue
+        if line.startswith("llmperf: simulated"):
+            line = f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})"  # noqa: PLW2901
+        line = re.sub("simulated, not a real engine; |; manifest lacks git_commit", "", line)  # noqa: PLW2901
+        line = line.replace("SIMULATED, ", "").replace("simulated simulated:scripted", "embedded gemma3:270m")  # noqa: PLW2901
+        lines.append(line)
+    return lines
+
+
+SITUATION = re.compile(r"note: \w+ on \w+: ")
+"""Lines that tell of a single run: work that differed, rounds that do not count. Another run has others."""
+
+
+@pytest.mark.parametrize(
+    ("shown", "options", "begins"),
+    [
+        (blocks("text")[0], (), "collected "),
+        (blocks("text")[1], ("-k", "identical", "--llmperf-topology=single"), "=== FAILURES ==="),
+    ],
+    ids=["passing", "failing"],
+)
+def test_the_outputs_are_what_a_run_prints(
+    suites: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, shown: str, options: tuple[str, ...], begins: str
+) -> None:
+    """All lines of the shown outputs, in their order, have the form that a run prints today, and none is missing.
+
+    They are whole recordings, 80 columns wide, from the line that begins the block: of
+    `pytest perf_suites -m multiagent -o addopts=` (our addopts hide the summary), and of that with the failing one's
+    options.
+    """
+    monkeypatch.setattr(choosing, "USUAL_URLS", tuple(f"http://127.0.0.1:{free_port()}" for _ in "ab"))
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "")
+        backend = choosing.choose(Settings())
+    result = suites.runpytest_inprocess("perf_suites", "-m", "multiagent", *options, *FAST)
+    printed, expected = (
+        [form(line) for line in lines if line.strip() and not SITUATION.match(line)]
+        for lines in (as_embedded(result.outlines, backend), shown.splitlines())
+    )
+    start = next(index for index, line in enumerate(printed) if line.startswith(begins))
+    assert printed[start:] == expected
+
+
+def table(section: str) -> list[str]:
+    """The first cell of each row of the table in a section."""
+    (text,) = re.findall(rf"^## {section}\n(.*?)^## ", README, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
+
+
+def test_the_table_of_markers_is_whole() -> None:
+    """Every gate with all of its keywords, and none besides."""
+    cells = dict(re.fullmatch(r"`(\w+)\((.*)\)`", cell).groups() for cell in table("Markers"))
+    assert set(cells) == set(collection.GATES) == set(MARKERS)
+    assert {name: re.findall(r"(\w+)=", words) for name, words in cells.items()} == {
+        name: list(kind.RANGES) for name, kind in MARKERS.items()
+    }
+
+
+def test_the_table_of_fixtures_is_whole(pytester: pytest.Pytester) -> None:
+    """Every fixture of ours as pytest lists them, and none besides."""
+    named = {name for cell in table("Fixtures") for name in re.findall(r"`(\w+)", cell)}
+    listed = pytester.runpytest_inprocess("--fixtures", "-p", "no:cacheprovider").stdout.str()
+    ours = re.findall(r"^(\w+)(?: \[\w+ scope\])? -- .*pytest_llmperf/plugin", listed, flags=re.MULTILINE)
+    assert named == collection.FIXTURES == set(ours)
 
 
 def test_toml_blocks_load(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ RUNTIMES = ("threads", "asyncio", "uvloop", "processes")
 class Script:
     """How the scripted engine of the simulated backend behaves.
 
+    The default rate is the report's. Its TTFTs are no defaults: 1437 ms (TR109, 5.2.2) and 603 ms (TR111_v2, 5.4.2)
+    are cold starts (I.2), which our warm-up leaves out, and it states no warm one: 40 ms is a choice of ours.
+
     Attributes:
         ttft_ms: time to the first token besides prefill.
         prefill_tok_s: prompt tokens a second.

@@ -67,6 +67,8 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
         item.stash[RUNTIME] = _runtime(item, faults)
+    if faults:
+        faults.append("next: write these markers as said, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers")
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
 
     running = Running(config, settings)

@@ -105,6 +105,9 @@ class LlamaEngine:
         parameters.n_ubatch = min(parameters.n_batch, 512)
         parameters.n_gpu_layers = options.num_gpu
         parameters.main_gpu = options.main_gpu
+        if options.use_mmap is not None:
+            modes = xllamacpp.llama_load_mode
+            parameters.load_mode = modes.LLAMA_LOAD_MODE_MMAP if options.use_mmap else modes.LLAMA_LOAD_MODE_NONE
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads
         parameters.cache_ram_mib = 0  # no second cache that grows and copies while we time

@@ -19,6 +19,7 @@ from pytest_llmperf.servers.engine import (
     Job,
     LoadOptions,
     ModelCard,
+    Sampling,
     effective_num_ctx,
 )
 
@@ -124,7 +125,7 @@ class ScriptedEngine:
         first_ns = 0
         held = _StopFilter(job.sampling.stop)
         count = 0
-        for word in _words(prompt, job.sampling.seed, limit):
+        for word in _words(prompt, _seed(job.sampling), limit):
             if self._until(due_ns, cancelled):
                 break
             first_ns = first_ns or self._clock()
@@ -193,6 +194,12 @@ def count_tokens(text: str) -> int:
 
 def _as_text(job: Job) -> str:
     return job.prompt or "\n".join(f"{message.role}: {message.content}" for message in job.messages)
+
+
+def _seed(sampling: Sampling) -> int:
+    """The seed where it has a say: who always takes the likeliest word draws no lots."""
+    greedy = sampling.temperature <= 0 or sampling.top_k == 1
+    return 0 if greedy else sampling.seed
 
 
 def _words(prompt: str, seed: int, limit: int) -> Iterator[str]:

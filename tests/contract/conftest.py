@@ -41,7 +41,7 @@ def served(request) -> Iterator[Served]:
         yield from _live()
         return
     # slow enough to be left in the middle, fast enough not to be waited for
-    script = Script(ttft_ms=5, prefill_tok_s=20_000, decode_tok_s=400, load_ms=1)
+    script = Script(ttft_ms=5, prefill_tok_s=20_000, decode_tok_s=400, load_ms=20)
     settings = Settings(backend=request.param, script=script, threads=1)
     with choose(settings).open(TopologyKind.SINGLE, 1) as opened:
         yield Served(request.param, opened.topology.instances[0].url, opened.topology.model)

@@ -173,22 +173,33 @@ def test_one_slot_serves_in_order(http, model_name, served):
     assert waited_ns(first) < waited_ns(second) < waited_ns(third)
 
 
+LEAST_S = 1.0
+"""A stop within this time is at once, however fast the engine; the machine's own delays hide in it."""
+
+
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 def test_a_client_that_leaves_frees_the_slot(http, model_name, phase):
-    """The next request is served long before the abandoned one could have ended."""
+    """The next request waits for 30 tokens of the abandoned 3000 at most, or for what one second allows.
+
+    The best of three tries counts: a machine that stalls in between delays one of them, a slot that is freed late all.
+    """
     options = {**OPTIONS, "num_ctx": 4096, "num_predict": 3000}
     http.post("/api/generate", json={"model": model_name, "options": {"num_ctx": 4096}})
-    prompt = f"{phase} leaves " + ("The sea is wide. " * 400 if phase == "prefill" else "")
-    connection = start(http, {"model": model_name, "prompt": prompt, "raw": True, "options": options})
-    if phase == "decode":
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-    else:
-        http.get("/api/ps")
-    connection.close()
-    options["num_predict"] = 2
-    body = {"model": model_name, "prompt": "Next", "raw": True, "stream": False, "options": options}
-    part = http.post("/api/generate", json=body).json()
-    assert part["done"]
-    # the abandoned request's 3000 tokens would have taken 3000 of these steps
-    step_ns = part["eval_duration"] / part["eval_count"]
-    assert part["total_duration"] - part["prompt_eval_duration"] < 1000 * max(step_ns, 1e6)
+    waited_tokens = []
+    for attempt in range(3):
+        prompt = f"{attempt} {phase} leaves " + ("The sea is wide. " * 400 if phase == "prefill" else "")
+        connection = start(http, {"model": model_name, "prompt": prompt, "raw": True, "options": options})
+        if phase == "decode":
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        else:
+            http.get("/api/ps")
+        connection.close()
+        body = {"model": model_name, "prompt": "Next", "raw": True, "stream": False}
+        part = http.post("/api/generate", json={**body, "options": {**options, "num_predict": 8}}).json()
+        assert part["done"]
+        token_ns = part["eval_duration"] / part["eval_count"]
+        waited_ns = part["total_duration"] - sum(
+            part.get(key, 0) for key in ("load_duration", "prompt_eval_duration", "eval_duration")
+        )
+        waited_tokens.append((waited_ns / token_ns, waited_ns / 1e9))
+    assert any(tokens < 30 or waited_s < LEAST_S for tokens, waited_s in waited_tokens), waited_tokens

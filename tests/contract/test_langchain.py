@@ -2,6 +2,7 @@
 
 import asyncio
 
+import ollama
 import pytest
 
 from tests.contract.conftest import OPTIONS
@@ -67,3 +68,13 @@ def test_completion_model(settings):
     answer = model.invoke("The capital of France is")
     closed(model)
     assert answer
+
+
+@pytest.mark.parametrize("kind", ["ChatOllama", "OllamaLLM"])
+def test_an_unknown_model(settings, kind):
+    """The server's own words reach the user, with status 404."""
+    model = getattr(langchain_ollama, kind)(**{**settings, "model": "no-such-model"})
+    with pytest.raises(ollama.ResponseError, match="model 'no-such-model' not found") as caught:
+        model.invoke("Say a word.")
+    closed(model)
+    assert caught.value.status_code == 404

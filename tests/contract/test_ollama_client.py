@@ -95,12 +95,19 @@ def test_ps_preload_and_unload(client, model_name, http):
     raise AssertionError("the model is still loaded")
 
 
-def test_an_unknown_model(client):
+@pytest.mark.parametrize("endpoint", ["generate", "chat", "show"])
+def test_an_unknown_model(client, endpoint):
     """404 and Ollama's text, which the client shows."""
-    for call in (client.generate, client.show):
-        with pytest.raises(ollama.ResponseError, match="model 'no-such-model' not found") as caught:
-            call("no-such-model")
-        assert caught.value.status_code == 404
+    with pytest.raises(ollama.ResponseError, match="model 'no-such-model' not found") as caught:
+        getattr(client, endpoint)("no-such-model")
+    assert caught.value.status_code == 404
+
+
+def test_an_unknown_model_streamed(client):
+    """The same where a stream was asked for: the error comes before it begins."""
+    with pytest.raises(ollama.ResponseError, match="model 'no-such-model' not found") as caught:
+        list(client.chat("no-such-model", [{"role": "user", "content": "x"}], stream=True))
+    assert caught.value.status_code == 404
 
 
 def test_a_wrong_option(client, model_name):
@@ -136,6 +143,33 @@ def test_a_seed_decides_the_text(client, model_name):
     assert len({text(1), text(2), text(3)}) > 1
 
 
+@pytest.mark.parametrize(
+    "greedy", [{"temperature": 0.0}, {"temperature": 1.5, "top_k": 1}], ids=["temperature 0", "top_k 1"]
+)
+def test_greedy_text_has_no_seed(client, model_name, greedy):
+    """Temperature 0 and a single candidate give the likeliest text, whatever the seed and however hot."""
+
+    def text(options):
+        options = {**OPTIONS, "num_predict": 12, **options}
+        return client.generate(model_name, "Once upon a time", raw=True, options=options).response
+
+    likeliest = text({"temperature": 0.0, "seed": 1})
+    assert {text({**greedy, "seed": seed}) for seed in (2, 3, 4)} == {likeliest}
+
+
+def test_the_rest_of_the_sampler_counts(client, model_name, served):
+    """A nucleus of nothing is greedy as well; what repeats is punished. The scripted engine has no sampler to ask."""
+    if served.kind == "simulated":
+        pytest.skip("the scripted engine draws words, it has no probabilities")
+
+    def text(**options):
+        options = {**OPTIONS, "temperature": 0.0, "num_predict": 24, **options}
+        return client.generate(model_name, "one two one two one two one", raw=True, options=options).response
+
+    assert text(temperature=1.5, top_p=1e-6, seed=2) == text(temperature=1.5, top_p=1e-6, seed=3)
+    assert text(repeat_penalty=1.0) != text(repeat_penalty=1.9)
+
+
 def test_num_predict_limits_the_answer(client, model_name):
     """No more tokens than asked for."""
     for limit in (1, 3):
@@ -149,6 +183,18 @@ def test_other_options_load_the_model_again(client, model_name):
     reloaded = client.generate(model_name, "The sea", options={**OPTIONS, "num_ctx": 1024})
     assert client.ps().models[0].context_length == 1024
     assert reloaded.load_duration > warm.load_duration
+
+
+def test_another_number_of_threads_loads_the_model_again(client, model_name):
+    """As in Ollama: it takes time of the order of another load, and the same number again finds the model loaded."""
+
+    def load_duration(**options):
+        return client.generate(model_name, "The sea", options={**OPTIONS, "num_ctx": 1024, **options}).load_duration
+
+    client.generate(model_name, "", options={"num_ctx": 512})
+    loading = load_duration()
+    assert load_duration(num_thread=2) > loading / 4
+    assert min(load_duration(num_thread=2) for _ in range(3)) < loading / 4
 
 
 def test_keep_alive_decides_when_the_model_leaves(client, model_name):

@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge import metrics
 from pytest_llmperf.judge.markers import DETECTORS, GATED_METRICS
 from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS, Aggregate, MetricClass, series
-from pytest_llmperf.model import Bound
+from pytest_llmperf.model import Bound, Round
 from tests.judge.build import measurement_of, request, round_of, run
 
 EVEN = round_of((100, 100), (100, 100))
@@ -76,6 +78,87 @@ def test_contention_by_rate_starts_below_95_percent() -> None:
     assert series(measurement_of(*rounds), "contended_throughput") == (0, 1)
     uneven = replace(EVEN, together=(EVEN.together[0], run("y", request(decode_ms=60))))
     assert series(measurement_of(uneven), "contended_throughput") == (1,)
+
+
+@st.composite
+def measurements(draw):
+    """Two to four agents, one to four rounds, one or two requests each; TTFTs and rates alone and together."""
+    agents, steps = draw(st.integers(2, 4)), draw(st.integers(1, 2))
+
+    def runs():
+        return tuple(
+            run(
+                name,
+                *(
+                    request(ttft_ms=draw(st.integers(1, 90)), total_ms=100, decode_ms=draw(st.integers(40, 60)))
+                    for _ in range(steps)
+                ),
+            )
+            for name in "wxyz"[:agents]
+        )
+
+    rounds = draw(st.integers(1, 4))
+    return measurement_of(
+        *(Round(index=index, order=("together",), solo=runs(), together=runs()) for index in range(rounds))
+    )
+
+
+RATIOS = ("ttft_ratio", "contended_ttft", "contended_throughput", "contention_rate_ttft", "contention_rate_throughput")
+
+
+@given(measurements(), st.randoms(use_true_random=False))
+def test_the_order_of_agents_does_not_matter(measurement, random) -> None:
+    """Permuting the agents, alone and together alike, changes neither contention nor the worst TTFT ratio."""
+    order = list(range(len(measurement.rounds[0].solo)))
+    random.shuffle(order)
+    permuted = [
+        replace(one, solo=tuple(one.solo[i] for i in order), together=tuple(one.together[i] for i in order))
+        for one in measurement.rounds
+    ]
+    for name in RATIOS:
+        assert series(replace(measurement, rounds=tuple(permuted)), name) == series(measurement, name)
+
+
+@given(measurements(), st.integers(2, 1000))
+def test_a_machine_that_is_slower_alike_contends_alike(measurement, times: int) -> None:
+    """Stretching all times, the server's and the client's, alone and together, leaves contention and TTFT ratio."""
+
+    def stretched(one):
+        return replace(
+            one,
+            sent_ns=one.sent_ns * times,
+            done_ns=one.done_ns * times,
+            arrivals_ns=tuple(at * times for at in one.arrivals_ns),
+            eval_duration_ns=one.eval_duration_ns * times,
+        )
+
+    def slower(runs):
+        return tuple(replace(one, requests=tuple(map(stretched, one.requests))) for one in runs)
+
+    rounds = [replace(one, solo=slower(one.solo), together=slower(one.together)) for one in measurement.rounds]
+    for name in RATIOS:
+        was = series(measurement, name)
+        assert series(replace(measurement, rounds=tuple(rounds)), name) == pytest.approx(was)
+
+
+@given(measurements(), st.integers(2, 9))
+def test_a_longer_wait_together_is_more_contention(measurement, times: int) -> None:
+    """Stretching only what was together never takes a contended round away, and multiplies the TTFT ratio."""
+
+    def later(one):
+        first, last = one.arrivals_ns
+        return replace(one, arrivals_ns=(first * times, max(last, first * times)), done_ns=max(last, first * times))
+
+    rounds = [
+        replace(one, together=tuple(replace(each, requests=tuple(map(later, each.requests))) for each in one.together))
+        for one in measurement.rounds
+    ]
+    worse = replace(measurement, rounds=tuple(rounds))
+    assert series(worse, "ttft_ratio") == pytest.approx([times * was for was in series(measurement, "ttft_ratio")])
+    assert all(
+        now >= was
+        for now, was in zip(series(worse, "contended_ttft"), series(measurement, "contended_ttft"), strict=True)
+    )
 
 
 def test_steps_have_their_own_baseline() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -18,6 +19,8 @@ import pytest_llmperf.plugin.running  # noqa: F401
 
 PATIENCE_S = 60.0
 """How long anything is waited for that must happen, however busy the machine is."""
+
+SCREEN_LINES = 50
 
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 """The user's cache folder: pytester sets another HOME, and the packaged model would be assembled anew there."""
@@ -110,6 +113,17 @@ class Aftermath:
         assert not self.locked()
         assert sorted(path.name for path in self._temp.iterdir() if path.suffix != ".lock") == []
         assert list(self._root.rglob("*.tmp")) == []
+
+
+def assert_clear(result: pytest.RunResult, code: pytest.ExitCode, *lines: str) -> None:
+    """These lines in this order, a next step after them, no traceback, one screen, this exit code."""
+    text = f"{result.stdout.str()}\n{result.stderr.str()}"
+    assert result.ret == code, text
+    output = result.stderr if code == pytest.ExitCode.USAGE_ERROR else result.stdout
+    output.fnmatch_lines([*lines, *([] if "next:" in lines[-1] else ["*next: ?*"])])
+    assert "Traceback" not in text
+    assert not re.findall(r"^\S+\.py:\d+:.*$|^E  .*$", text, re.MULTILINE), text
+    assert len(text.splitlines()) < SCREEN_LINES, text
 
 
 def _is_keeper(process: psutil.Process) -> bool:

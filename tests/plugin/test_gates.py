@@ -1,11 +1,14 @@
 """The main job against the scripted server: verdicts decide the test item, its report, the exit code."""
 
 import json
+import re
+import textwrap
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.plugin.conftest import GATED
+from pytest_llmperf.plugin.collection import GATES
+from tests.plugin.conftest import GATED, PAIR, WITHOUT
 
 
 def test_two_instances_pass(simulated, pytester: pytest.Pytester) -> None:
@@ -48,6 +51,98 @@ def test_one_instance_fails_the_item(simulated, pytester: pytest.Pytester) -> No
     assert 70 < float(properties["llmperf.pair.single.efficiency_pct"]) < 80
     assert 45 < float(properties["llmperf.pair.single.scaling_efficiency_pct"]) < 55
     assert properties["llmperf.pair.single.verdict.efficiency.efficiency_pct"] == "fail"
+
+
+# every gate
+
+EVERY_GATE = {
+    "efficiency": "min_pct=90",
+    "scaling": "min_pct=70",
+    "speedup": "min_x=1.8",
+    "contention": "max_rate=0.1",
+    "ttft": "max_ratio=3",
+    "throughput": "min_tok_s=300",
+    "consistency": "max_cv_pct=20, metric='ttft_ms'",
+    "regression": "metrics=['decode_tok_s'], delta=30",
+}
+BROKEN = {
+    "nothing": ((), ()),
+    "one instance": (("--llmperf-topology=single",), ("efficiency", "scaling", "speedup", "contention", "ttft")),
+    "slow": (("--llmperf-script=decode_tok_s=150,ttft_ms=30,load_ms=1",), ("throughput", "regression")),
+    "unsteady": (("--llmperf-script=decode_tok_s=3000,ttft_ms=60,load_ms=1,jitter_pct=150",), ("consistency",)),
+}
+
+
+def verdicts_of(pytester: pytest.Pytester) -> dict[str, str]:
+    """The outcome of each gate, as JUnit has it."""
+    case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
+    assert case is not None
+    entries = [(entry.get("name", "").split(".verdict."), entry.get("value", "")) for entry in case.iter("property")]
+    return {parts[1].split(".")[0]: value for parts, value in entries if len(parts) == 2}
+
+
+@pytest.mark.parametrize(("options", "failing"), BROKEN.values(), ids=BROKEN)
+def test_every_gate_passes_and_fails(
+    simulated, pytester: pytest.Pytester, options: tuple[str, ...], failing: tuple[str, ...]
+) -> None:
+    """All eight hold where nothing is broken; each fails, and names itself, where what it watches is broken."""
+    assert set(EVERY_GATE) == set(GATES) == {name for _, names in BROKEN.values() for name in names}
+    gates = failing or tuple(EVERY_GATE)
+    test = textwrap.dedent(GATED.format(fixture="dual_ollama"))
+    plain = "\n".join(line for line in test.splitlines() if not line.startswith("@"))
+    marks = ", ".join(f"pytest.mark.{name}({EVERY_GATE[name]})" for name in gates)
+    pytester.makepyfile(test_it=f"{plain}\n\npytestmark = [{marks}]\n")
+    if "regression" in gates:
+        simulated("--llmperf-save=mine").assert_outcomes(passed=1)
+        options = (*options, "--llmperf-compare=mine")
+    result = simulated("--junitxml=junit.xml", *options)
+    assert verdicts_of(pytester) == dict.fromkeys(gates, "fail" if failing else "pass")
+    assert result.ret == (pytest.ExitCode.TESTS_FAILED if failing else pytest.ExitCode.OK)
+    for name in failing:
+        result.stdout.fnmatch_lines([f"gate {name}: * is * (*", "  next: *"])
+
+
+CARD = """
+    import pytest
+    from pair import PAIR
+
+    pytestmark = [pytest.mark.multiagent, pytest.mark.efficiency, pytest.mark.contention]
+
+    def test_pair(dual_ollama, run_agents):
+        run_agents(PAIR, on=dual_ollama)
+"""
+SEED = (*WITHOUT, "--llmperf-backend=simulated", "-p", "no:cacheprovider", "--junitxml=junit.xml")
+
+
+def test_a_pair_at_the_reports_rate_passes_the_card(pytester: pytest.Pytester, aftermath) -> None:
+    """The default script (TR108: 102.85 tok/s) on two instances, by the card's own limits: exit code 0, two passes."""
+    pytester.makepyfile(test_it=CARD, pair=PAIR)
+    result = pytester.runpytest_inprocess(*SEED)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["llmperf: baseline decision_card", "pair *dual *0% * pass"])
+    assert verdicts_of(pytester) == {"efficiency": "pass", "contention": "pass"}
+
+
+def test_the_same_pair_on_one_instance_fails_the_card(pytester: pytest.Pytester, aftermath) -> None:
+    """Exit code 1, the item red in JUnit, and a text that names gate, value, interval, limit and its source."""
+    pytester.makepyfile(test_it=CARD, pair=PAIR)
+    result = pytester.runpytest_inprocess(*SEED, "--llmperf-topology=single")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
+    assert case is not None
+    text = case.find("failure").text
+    assert re.search(
+        r"gate efficiency: 7\d\.\d % \(95 % interval 7\d\.\d to 7\d\.\d\) is below the minimum 95\.0 % "
+        r"\(baseline decision_card, E\.1 #6\)\n  SIMULATED, scenario pair, topology single",
+        text,
+    )
+    assert re.search(
+        r"gate contention: 1\.000 ratio \(95 % interval 0\.\d+ to 1\.000\) is above the maximum 0\.010 ratio "
+        r"\(baseline decision_card, E\.1 #7\)\n",
+        text,
+    )
+    assert text.count("  next: give each agent an instance of its own: the fixture dual_ollama") == 2
+    assert verdicts_of(pytester) == {"efficiency": "fail", "contention": "fail"}
 
 
 def test_a_forced_topology_shows_what_would_happen(simulated, pytester: pytest.Pytester) -> None:

@@ -167,12 +167,19 @@ def test_ctrl_c_of_an_impatient_user(project: Path, aftermath: Aftermath) -> Non
     aftermath.assert_nothing_left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_pytest_that_is_killed(project: Path, aftermath: Aftermath, number: int) -> None:
-    """In the middle of rounds, without a chance to clean up: the servers notice and end, the lock is free."""
-    with Inner(project, *FAST, ENDLESS, "--llmperf-json=run.json", "--llmperf-save=mine") as inner:
-        inner.wait_for("rounds done: 1")
-        assert len(aftermath.servers()) == 2
+KILLS = [*((signal.SIGKILL, *phase) for phase in PHASES.values()), (signal.SIGTERM, *PHASES["rounds"])]
+
+
+@pytest.mark.parametrize(
+    ("number", "phase", "options"), KILLS, ids=[*(f"SIGKILL-{name}" for name in PHASES), "SIGTERM-rounds"]
+)
+def test_a_pytest_that_is_killed(
+    project: Path, aftermath: Aftermath, number: int, phase: str, options: tuple[str, ...]
+) -> None:
+    """In every phase, without a chance to clean up: the servers notice and end, the lock is free, no file is begun."""
+    with Inner(project, *FAST, *options, "--llmperf-json=run.json", "--llmperf-save=mine") as inner:
+        inner.wait_for(phase)
+        until(aftermath.servers, lambda: "no server was ever started")
         assert aftermath.locked()
         inner.signal(number)
         assert inner.ends() == -number

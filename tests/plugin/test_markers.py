@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.plugin.conftest import Aftermath, assert_clear
+
 FAULTS = """
     import pytest
 
@@ -16,31 +18,34 @@ FAULTS = """
 
     @pytest.mark.scaling(1, 2, 3)
     def test_count(run_agents): pass
+
+    @pytest.mark.runtime("fibres")
+    def test_runtime(run_agents): pass
 """
 
 
-def test_every_fault_is_listed_at_once(simulated, pytester: pytest.Pytester) -> None:
-    """Four wrong markers: one usage error with four lines that name test, marker and keyword; nothing ran."""
+def test_every_fault_is_listed_at_once(simulated, pytester: pytest.Pytester, aftermath: Aftermath) -> None:
+    """One usage error, a line for each that names test, marker and keyword, and one next step; nothing ran."""
     pytester.makepyfile(FAULTS)
-    result = simulated()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        [
-            "*nothing was started*",
-            "*::test_range: marker efficiency: min_pct*100*",
-            "*::test_keyword: marker contention has no keyword 'rate'*max_rate*",
-            "*::test_type: marker throughput: min_tok_s*",
-            "*::test_count: marker scaling takes keywords only*",
-        ]
+    assert_clear(
+        simulated(),
+        pytest.ExitCode.USAGE_ERROR,
+        "*nothing was started*",
+        "*::test_range: marker efficiency: min_pct is 120*(0, 100]*",
+        "*::test_keyword: marker contention has no keyword 'rate'*max_rate*",
+        "*::test_type: marker throughput: min_tok_s*",
+        "*::test_count: marker scaling takes keywords only*",
+        "*::test_runtime: marker runtime('fibres'): wanted one of *",
+        "*next: write these markers as said*",
     )
-    assert "Traceback" not in result.stderr.str()
+    aftermath.assert_nothing_left()
 
 
 def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.Pytester) -> None:
     """Workers cannot end the run; each test of ours errors with the list, other tests run."""
     pytester.makepyfile(FAULTS + "\n    def test_other(): pass\n")
     result = simulated("-n", "2", own_process=True)
-    result.assert_outcomes(errors=4, passed=1)
+    result.assert_outcomes(errors=5, passed=1)
     result.stdout.fnmatch_lines(["*::test_keyword: marker contention has no keyword*"])
 
 
@@ -74,7 +79,7 @@ def test_deselected_tests_are_not_judged(simulated, pytester: pytest.Pytester) -
     assert simulated("-k", "test_other").ret == pytest.ExitCode.OK
 
 
-def test_a_gate_without_a_run_fails_its_test(simulated, pytester: pytest.Pytester) -> None:
+def test_a_gate_without_a_run_fails_its_test(simulated, pytester: pytest.Pytester, aftermath: Aftermath) -> None:
     """A gate that judged nothing is an error that says what to do, with or without the fixture."""
     pytester.makepyfile(
         """
@@ -91,8 +96,15 @@ def test_a_gate_without_a_run_fails_its_test(simulated, pytester: pytest.Pyteste
     )
     result = simulated()
     result.assert_outcomes(failed=2)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["gate efficiency: the test recorded no run*", "*next: call run_agents*"])
+    assert_clear(
+        result,
+        pytest.ExitCode.TESTS_FAILED,
+        "gate efficiency: the test recorded no run*",
+        "*next: call run_agents*",
+        "gate contention: the test recorded no run*",
+        "*next: call run_agents*",
+    )
+    aftermath.assert_nothing_left()
 
 
 def test_the_closest_marker_wins(simulated, pytester: pytest.Pytester) -> None:
@@ -113,24 +125,7 @@ def test_the_closest_marker_wins(simulated, pytester: pytest.Pytester) -> None:
     simulated().assert_outcomes(passed=1)
 
 
-def test_an_unknown_baseline_is_a_usage_error(simulated, pytester: pytest.Pytester) -> None:
-    """Named before anything starts, with the names that exist."""
-    pytester.makepyfile("def test_it(run_agents): pass")
-    result = simulated("--llmperf-baseline=golden")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*golden*decision_card*"])
-
-
-def test_a_torn_baseline_is_a_usage_error(simulated, pytester: pytest.Pytester) -> None:
-    """A file that is no TOML is named, with its line."""
-    pytester.makepyfile("def test_it(run_agents): pass")
-    pytester.path.joinpath("torn.toml").write_text('schema = 1\n[[threshold]]\nmetric = "effi')
-    result = simulated("--llmperf-baseline=torn.toml")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*torn.toml*"])
-
-
-def test_a_missing_limit_names_marker_and_baseline(simulated, pytester: pytest.Pytester) -> None:
+def test_a_missing_limit_names_marker_and_baseline(simulated, pytester: pytest.Pytester, aftermath: Aftermath) -> None:
     """A marker without a value, and a baseline without a limit for it."""
     pytester.makepyfile(
         """
@@ -142,9 +137,12 @@ def test_a_missing_limit_names_marker_and_baseline(simulated, pytester: pytest.P
             run_agents(PAIR, on=dual_ollama)
         """
     )
-    result = simulated()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*scaling*decision_card*", "*next:*"])
+    assert_clear(
+        simulated(),
+        pytest.ExitCode.TESTS_FAILED,
+        "UsageError: marker scaling() on *::test_pair has no limit*decision_card*",
+        "*next: write @pytest.mark.scaling(min_pct=...)*",
+    )
 
 
 def test_collect_only_starts_and_asks_nothing(pytester: pytest.Pytester) -> None:

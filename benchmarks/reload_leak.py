@@ -1,0 +1,59 @@
+"""How much memory the embedded server keeps of each reload, since it loads llama.cpp's model anew in one process.
+
+Each reload asks for another number of threads, which moves neither the context nor its cache, and is followed by a
+short generation. Prints a row: growth of the resident set over all reloads but the first three, by their number. It
+grows in steps, where the C library's allocator begins another arena; with MALLOC_ARENA_MAX=1 in the environment one
+sees what is really lost.
+"""
+
+import argparse
+import sys
+
+import psutil
+
+from benchmarks.rows import Row, show
+from pytest_llmperf.model import Settings, TopologyKind
+from pytest_llmperf.servers.backends import choose
+from pytest_llmperf.servers.control import Control
+
+SETTLED = 3
+"""Reloads that are not counted."""
+
+MOST_MB = 10.0
+"""Of a reload: a lost model would be 250, a lost cache of 512 tokens some 10."""
+
+
+def resident_mb(port: int) -> float:
+    """The resident set of the process of ours that listens on this port."""
+    for process in psutil.Process().children(recursive=True):
+        if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in process.net_connections()):
+            return process.memory_info().rss / 1e6
+    raise RuntimeError(f"no process of ours listens on {port}")
+
+
+def rows(reloads: int, backend: str = "embedded") -> list[Row]:
+    """One row, from one server."""
+    with choose(Settings(backend=backend)).open(TopologyKind.SINGLE, 1) as opened:
+        url, model = opened.topology.instances[0].url, opened.topology.model
+        port, found = int(url.rpartition(":")[2]), []
+        with Control(url) as control:
+            for reload in range(reloads + 1):
+                options = {"num_ctx": 512, "num_thread": 1 + reload % 2, "num_predict": 4}
+                body = {"model": model, "prompt": "The sea", "stream": False, "options": options}
+                control.send("POST", "/api/generate", json=body, timeout=120.0).raise_for_status()
+                found.append(resident_mb(port))
+    kept_mb = (found[-1] - found[SETTLED]) / (reloads - SETTLED)
+    beside = f"once loaded {found[0]:.0f} MB, after {SETTLED} {found[SETTLED]:.0f}, most {max(found):.0f}, at the end "
+    beside += f"{found[-1]:.0f}"
+    return [Row(f"kept of a reload, {reloads} reloads ({backend})", kept_mb, "MB", most=MOST_MB, beside=beside)]
+
+
+def main() -> int:
+    """Prints the row; 1 where a reload keeps more than the limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reloads", type=int, default=20, help="at least 5 (default: %(default)s)")
+    return show(rows(parser.parse_args().reloads))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
