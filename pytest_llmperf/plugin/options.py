@@ -90,6 +90,8 @@ def _script(raw: str) -> Any:
     if unknown := sorted(set(pairs) - set(Script.__dataclass_fields__)):
         raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(Script.__dataclass_fields__)}")
     if "seed" in pairs:
+        if not pairs["seed"].is_integer():
+            raise ValueError(f"seed = {pairs['seed']:g}, wanted an integer")
         pairs["seed"] = int(pairs["seed"])
     return Script(**pairs)
 

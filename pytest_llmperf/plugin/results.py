@@ -24,12 +24,14 @@ class Results:
     def __init__(self, config: pytest.Config, collected: Collected) -> None:
         self._config = config
         self._records: list[Record] = []
-        self._passed: set[str] = set()
+        self._accepted: dict[str, list[Record]] = {}  # by test: those of its last attempt, where all phases passed
         self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
         self._collected = collected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Takes the records off a test's report."""
+        """Takes the records off a test's report; a failed phase or attempt takes back what was accepted."""
+        if report.when == "call" or report.failed:
+            self._accepted.pop(report.nodeid, None)
         data = getattr(report, "llmperf", None)
         if data is None:
             return
@@ -38,7 +40,7 @@ class Results:
         records = from_plain(data)
         self._records += records
         if report.passed:
-            self._passed |= {record.test for record in records}
+            self._accepted[report.nodeid] = records
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -54,10 +56,11 @@ class Results:
         from pytest_llmperf.report.files import save_baseline, write_json  # noqa: PLC0415
 
         settings = options.resolve(self._config)
+        accepted = [record for records in self._accepted.values() for record in records]
         for write in (write_json, save_baseline):
             failed = False
             try:
-                message = write(self._records, settings, self._config.rootpath, frozenset(self._passed))
+                message = write(self._records, settings, self._config.rootpath, accepted)
             except LlmperfError as error:
                 message, failed = f"{type(error).__name__}: {error}", True
             self._tell(session, message, failed=failed)
