@@ -139,12 +139,13 @@ class Session:
         """Whether `--llmperf-save` or `--llmperf-update` will be able to write; a measurement is too dear to lose.
 
         Raises:
+            UsageError: the name is that of a packaged baseline.
             BaselineError: the file is there and cannot be added to, its folder cannot be written, or there is none to
                 update.
         """
         name, folder = self.settings.save or self.settings.update, self.root / self.settings.baselines_dir
         if name:
-            baselines.check_editable(baselines.path_of(name, folder), must_exist=bool(self.settings.update))
+            baselines.check_editable(baselines.target_of(name, folder), must_exist=bool(self.settings.update))
 
     def facts(self) -> Mapping[str, str]:
         """The manifest's facts of the running deployment; starts `dual` where nothing runs yet.

@@ -68,6 +68,65 @@ def test_a_failed_test_is_not_saved(simulated, pytester: pytest.Pytester) -> Non
     assert not (pytester.path / "baselines" / "mine.toml").exists()
 
 
+BROKEN_LATER = """
+    import pytest
+    from pair import PAIR
+
+    @pytest.fixture
+    def broken():
+        yield
+        assert False, "on the way out"
+
+    def test_pair(dual_ollama, run_agents, broken):
+        run_agents(PAIR, on=dual_ollama)
+"""
+
+
+def test_an_error_in_teardown_is_no_pass(simulated, pytester: pytest.Pytester) -> None:
+    """The test's call passed, its teardown did not: nothing is saved, and the JSON does not say passed."""
+    pytester.makepyfile(BROKEN_LATER)
+    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["saved nothing to baseline mine*not saved*::test_pair*"])
+    (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert record["passed"] is False
+
+
+TWICE = """
+    from _pytest.runner import runtestprotocol
+
+    def pytest_runtest_protocol(item, nextitem):
+        for last in (False, True):
+            item._initrequest()
+            for report in runtestprotocol(item, nextitem=nextitem, log=False):
+                if not last and report.when == "call" and report.failed:
+                    report.outcome = "rerun"
+                item.ihook.pytest_runtest_logreport(report=report)
+        return True
+"""
+FAILS_ONCE = """
+    from pair import PAIR
+
+    tried = []
+
+    def test_pair(dual_ollama, run_agents):
+        record = run_agents(PAIR, on=dual_ollama)
+        tried.append(record)
+        assert len(tried) == 2
+"""
+
+
+def test_a_rerun_is_judged_and_saved_by_its_last_attempt(simulated, pytester: pytest.Pytester) -> None:
+    """A plugin runs a failed test again: the first attempt's rounds are shown, and neither judged again nor saved."""
+    pytester.makeconftest(TWICE)
+    pytester.makepyfile(FAILS_ONCE)
+    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["saved 1 measurement to *mine.toml"])
+    records = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert [record["passed"] for record in records] == [False, True]
+
+
 def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester) -> None:
     """A baseline of another machine: efficiency is judged, tok/s and ms are shown as not comparable."""
     pytester.makepyfile(PLAIN)
@@ -129,6 +188,19 @@ def test_nothing_is_measured_where_it_could_not_be_stored(simulated, pytester: p
         result = simulated(*options)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert words in result.stderr.str()
+
+
+@pytest.mark.parametrize("option", ["save", "update"])
+@pytest.mark.parametrize("name", ["decision_card", "embedded"])
+def test_a_packaged_baseline_is_never_hidden(simulated, pytester: pytest.Pytester, option: str, name: str) -> None:
+    """A file of that name without its thresholds would be found first: refused before any server starts."""
+    pytester.makepyfile(PLAIN)
+    result = simulated(f"--llmperf-{option}={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"*'{name}' names a baseline that comes with*", "*next: save under a name other than*"]
+    )
+    assert not (pytester.path / "baselines").exists()
 
 
 def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.Pytester) -> None:
