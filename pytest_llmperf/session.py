@@ -135,6 +135,15 @@ class Session:
         name = self.settings.compare
         return baselines.load_named(name, (self.root / self.settings.baselines_dir,)) if name else None
 
+    def check(self) -> None:
+        """Chooses the backend, loads the baselines: what cannot work fails here, before anything starts.
+
+        Raises:
+            LlmperfError: no backend; a baseline is missing or torn, or could not be saved.
+        """
+        _ = self.backend, self.baseline, self.stored
+        self.check_save()
+
     def check_save(self) -> None:
         """Whether `--llmperf-save` or `--llmperf-update` will be able to write; a measurement is too dear to lose.
 

@@ -8,11 +8,13 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.plugin import options
+from pytest_llmperf.plugin.header import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llmperf.judge.markers import Marker
+    from pytest_llmperf.model import Settings
 
 GATES = {
     "efficiency": "efficiency(min_pct=None): parallel (balance) efficiency of the agents together, percent",
@@ -57,13 +59,14 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Validates every marker of every test that uses us, and wakes up the part that runs them.
 
     Raises:
-        pytest.UsageError: lists every fault (in an xdist worker, each such test fails with that list instead).
+        pytest.UsageError: lists every fault (in an xdist worker, where that would end the run in an internal error,
+            each such test fails instead, and the controller ends with the list).
     """
     users = [item for item in items if _uses_us(item)]
     if not users:
         return
-    settings = options.resolve(config)
     faults: list[str] = []
+    settings = _settings(config, faults)
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
         item.stash[RUNTIME] = _runtime(item, faults)
@@ -72,13 +75,40 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     running = Running(config, settings)
     if not faults and not config.option.collectonly:
         try:
-            running.check()
+            running.session.check()
         except LlmperfError as error:
             faults.append(str(error))
     if faults and not hasattr(config, "workerinput"):
-        raise pytest.UsageError("pytest-llmperf: nothing was started, because of:\n  " + "\n  ".join(faults))
+        raise pytest.UsageError(refusal(faults))
     running.faults = tuple(faults)
     config.pluginmanager.register(running, "llmperf-running")
+
+
+def check_early(config: pytest.Config) -> None:
+    """What options name must be there: for an xdist controller, which collects no test.
+
+    Raises:
+        pytest.UsageError: it is not.
+    """
+    from pytest_llmperf.session import Session  # noqa: PLC0415 - only where options of ours are typed
+
+    try:
+        Session(options.resolve(config), root=config.rootpath).check()
+    except LlmperfError as error:
+        raise pytest.UsageError(refusal([str(error)])) from error
+
+
+def _settings(config: pytest.Config, faults: list[str]) -> Settings:
+    """The settings; in an xdist worker wrong ones are faults, and the defaults stand for them."""
+    try:
+        return options.resolve(config)
+    except pytest.UsageError as error:
+        if not hasattr(config, "workerinput"):
+            raise
+        faults.append(str(error))
+    from pytest_llmperf.model import Settings  # noqa: PLC0415 - only where a test uses us
+
+    return Settings()
 
 
 def _uses_us(item: pytest.Item) -> bool:

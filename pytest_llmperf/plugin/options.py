@@ -250,8 +250,13 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def given(config: pytest.Config) -> bool:
-    """Whether any of our options stands on the command line."""
+    """Whether any of our options stands on the command line or in `addopts`."""
     return any(getattr(config.option, f"llmperf_{option.field}", None) is not None for option in OPTIONS)
+
+
+def typed(config: pytest.Config) -> bool:
+    """Whether any stands on the command line as it was typed; `addopts` also holds for runs without us."""
+    return any(str(argument).startswith("--llmperf-") for argument in config.invocation_params.args)
 
 
 def names_stored(config: pytest.Config) -> bool:
