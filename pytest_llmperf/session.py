@@ -123,7 +123,7 @@ class Session:
             BaselineError: it is missing or torn.
         """
         name = self.settings.baseline or ("embedded" if self.backend.kind == "embedded" else "decision_card")
-        return baselines.load_named(name, (self.root / self.settings.baselines_dir,))
+        return self._named(name)
 
     @cached_property
     def stored(self) -> Baseline | None:
@@ -133,7 +133,7 @@ class Session:
             BaselineError: it is missing or torn.
         """
         name = self.settings.compare
-        return baselines.load_named(name, (self.root / self.settings.baselines_dir,)) if name else None
+        return self._named(name) if name else None
 
     def check(self) -> None:
         """Chooses the backend, loads the baselines: what cannot work fails here, before anything starts.
@@ -305,6 +305,11 @@ class Session:
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
             gates += compare_gates(self.stored, key=key, facts=facts, settings=self.settings)
         return gates
+
+    def _named(self, name: str) -> Baseline:
+        """The baseline of a name, or of a `.toml` file."""
+        path = str(self.root / name) if name.endswith(".toml") else name
+        return baselines.load_named(path, (self.root / self.settings.baselines_dir,))
 
     def _scaled(self, scenario: Scenario) -> Scenario:
         """The scenario as the baseline in force scales it, with the threads asked for.

@@ -3,10 +3,13 @@
 import json
 import re
 import tomllib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from pytest_llmperf.model import Settings
+from pytest_llmperf.session import Session
 from tests.plugin.conftest import GATED
 
 PLAIN = """
@@ -188,6 +191,32 @@ def test_nothing_is_measured_where_it_could_not_be_stored(simulated, pytester: p
         result = simulated(*options)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert words in result.stderr.str()
+
+
+LIMITS = 'schema = 1\ndescription = "{}"\n'
+NAMED = """
+    def test_it(llmperf, llmperf_baseline):
+        assert (llmperf_baseline.description, llmperf.stored.description) == ("typed", "in the ini file")
+"""
+
+
+def test_a_file_is_found_from_any_folder(simulated, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typed path is of the folder where pytest was started, one in the ini file of that file's folder."""
+    pytester.makepyfile(NAMED)
+    below = pytester.mkdir("below")
+    below.joinpath("limits.toml").write_text(LIMITS.format("typed"))
+    pytester.path.joinpath("limits.toml").write_text(LIMITS.format("in the ini file"))
+    pytester.makeini("[pytest]\nllmperf_compare = limits.toml\n")
+    monkeypatch.chdir(below)
+    result = simulated("--llmperf-baseline=limits.toml", "..")
+    result.assert_outcomes(passed=1)
+
+
+def test_a_script_gives_files_from_its_root(tmp_path: Path) -> None:
+    """Without pytest, too, a relative file is one of the session's root."""
+    tmp_path.joinpath("limits.toml").write_text(LIMITS.format("mine"))
+    session = Session(Settings(backend="simulated", baseline="limits.toml"), root=tmp_path)
+    assert session.baseline.description == "mine"
 
 
 @pytest.mark.parametrize("option", ["save", "update"])
