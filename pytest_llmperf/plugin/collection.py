@@ -8,7 +8,6 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.plugin import options
-from pytest_llmperf.plugin.header import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +69,8 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
         item.stash[RUNTIME] = _runtime(item, faults)
-    from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.plugin.running import Running  # noqa: PLC0415
 
     running = Running(config, settings)
     if not faults and not config.option.collectonly:
@@ -90,7 +90,8 @@ def check_early(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: it is not.
     """
-    from pytest_llmperf.session import Session  # noqa: PLC0415 - only where options of ours are typed
+    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where options of ours are typed
+    from pytest_llmperf.session import Session  # noqa: PLC0415
 
     try:
         Session(options.resolve(config), root=config.rootpath).check()

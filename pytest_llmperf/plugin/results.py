@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.plugin import options
-from pytest_llmperf.plugin.header import refusal
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.record import Record
@@ -103,6 +102,8 @@ class Results:
         for line in self._said:
             terminalreporter.write_line(line)
         if self._faults:
+            from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415
+
             terminalreporter.write_line(refusal(self._faults), red=True)
         for line, markup in table(self._records) if self._records or not self._faults else ():
             terminalreporter.write_line(line, **markup)
