@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.judge import baselines
 from pytest_llmperf.model import Settings
 from pytest_llmperf.session import Session
 from tests.plugin.conftest import GATED
@@ -230,6 +232,13 @@ def test_a_packaged_baseline_is_never_hidden(simulated, pytester: pytest.Pyteste
         [f"*'{name}' names a baseline that comes with*", "*next: save under a name other than*"]
     )
     assert not (pytester.path / "baselines").exists()
+
+
+@pytest.mark.parametrize("write", [baselines.save, baselines.update])
+def test_a_script_hides_no_packaged_baseline_either(tmp_path: Path, write) -> None:
+    """The same refusal without pytest."""
+    with pytest.raises(UsageError, match="'embedded' names a baseline that comes with"):
+        write("embedded", tmp_path, [])
 
 
 def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.Pytester) -> None:
