@@ -118,7 +118,7 @@ class Session:
             BaselineError: it is missing or torn.
         """
         name = self.settings.baseline or ("embedded" if self.backend.kind == "embedded" else "decision_card")
-        return baselines.load_named(name, (self.root / self.settings.baselines_dir,))
+        return self._named(name)
 
     @cached_property
     def stored(self) -> Baseline | None:
@@ -128,18 +128,28 @@ class Session:
             BaselineError: it is missing or torn.
         """
         name = self.settings.compare
-        return baselines.load_named(name, (self.root / self.settings.baselines_dir,)) if name else None
+        return self._named(name) if name else None
+
+    def check(self) -> None:
+        """Chooses the backend, loads the baselines: what cannot work fails here, before anything starts.
+
+        Raises:
+            LlmperfError: no backend; a baseline is missing or torn, or could not be saved.
+        """
+        _ = self.backend, self.baseline, self.stored
+        self.check_save()
 
     def check_save(self) -> None:
         """Whether `--llmperf-save` or `--llmperf-update` will be able to write; a measurement is too dear to lose.
 
         Raises:
+            UsageError: the name is that of a packaged baseline.
             BaselineError: the file is there and cannot be added to, its folder cannot be written, or there is none to
                 update.
         """
         name, folder = self.settings.save or self.settings.update, self.root / self.settings.baselines_dir
         if name:
-            baselines.check_editable(baselines.path_of(name, folder), must_exist=bool(self.settings.update))
+            baselines.check_editable(baselines.target_of(name, folder), must_exist=bool(self.settings.update))
 
     def facts(self) -> Mapping[str, str]:
         """The manifest's facts of the running deployment; starts `dual` where nothing runs yet.
@@ -288,6 +298,11 @@ class Session:
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
             gates += compare_gates(self.stored, key=key, facts=facts, settings=self.settings)
         return gates
+
+    def _named(self, name: str) -> Baseline:
+        """The baseline of a name, or of a `.toml` file."""
+        path = str(self.root / name) if name.endswith(".toml") else name
+        return baselines.load_named(path, (self.root / self.settings.baselines_dir,))
 
     def _scaled(self, scenario: Scenario) -> Scenario:
         """The scenario as the baseline in force scales it, with the threads asked for.

@@ -128,11 +128,11 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
         The file's path.
 
     Raises:
-        UsageError: a name that is no file name, or nothing to save.
+        UsageError: a name that is no file name or that of a packaged baseline, or nothing to save.
         BaselineError: the existing file cannot be read or holds comments that would be lost; a session that could
             not be read back; another saver that does not finish; a disk that is full or may not be written.
     """
-    path = path_of(name, directory)
+    path = target_of(name, directory)
     _check_something(saved, name)
     new = Baseline(schema=SCHEMA, name=path.stem, description=description)
     edit(path, lambda baseline: with_sessions(baseline, saved), new=new)
@@ -148,10 +148,10 @@ def update(name: str, directory: Path, saved: Sequence[Saved]) -> Change:
         What the file held before and holds now.
 
     Raises:
-        UsageError: a name that is no file name, or nothing to save.
+        UsageError: as `save`.
         BaselineError: as `save`; and there is no such file.
     """
-    path = path_of(name, directory)
+    path = target_of(name, directory)
     _check_something(saved, name)
     return edit(path, lambda baseline: with_replaced(baseline, saved))
 
@@ -168,6 +168,22 @@ def path_of(name: str, directory: Path) -> Path:
             next_step="use letters, digits, '_', '-' and '.', without .toml: --llmperf-save NAME",
         )
     return (directory / f"{name}.toml").resolve()
+
+
+def target_of(name: str, directory: Path) -> Path:
+    """Where a run can be saved.
+
+    Raises:
+        UsageError: a name that is no file name, or that of a packaged baseline: a file of measurements without its
+            thresholds would be found in its place.
+    """
+    packaged = sorted(path.stem for path in builtin_dir().glob("*.toml"))
+    if name in packaged:
+        raise UsageError(
+            f"{name!r} names a baseline that comes with pytest-llmperf: one saved under it would hide its limits",
+            next_step=f"save under a name other than {', '.join(packaged)}",
+        )
+    return path_of(name, directory)
 
 
 def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | None = None) -> Change:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 BACKENDS = ("auto", "attach", "ollama", "embedded", "simulated")
 RUNTIMES = ("threads", "asyncio", "uvloop", "processes")
 """How clients run at once; the first is the default."""
+
+_DAY_MS = 86_400_000
+_RANGES = {
+    "ttft_ms": (0, _DAY_MS),
+    "prefill_tok_s": (1e-3, 1e9),
+    "decode_tok_s": (1e-3, 1e9),
+    "jitter_pct": (0, 100),
+    "load_ms": (0, _DAY_MS),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,12 +28,15 @@ class Script:
     are cold starts (I.2), which our warm-up leaves out, and it states no warm one: 40 ms is a choice of ours.
 
     Attributes:
-        ttft_ms: time to the first token besides prefill.
-        prefill_tok_s: prompt tokens a second.
-        decode_tok_s: generated tokens a second and slot.
-        jitter_pct: standard deviation of each duration, percent of it.
+        ttft_ms: time to the first token besides prefill; 0 to a day.
+        prefill_tok_s: prompt tokens a second; 0.001 to 1e9.
+        decode_tok_s: generated tokens a second and slot; 0.001 to 1e9.
+        jitter_pct: standard deviation of each duration, percent of it; 0 to 100.
         seed: of the jitter.
-        load_ms: time to load the model.
+        load_ms: time to load the model; 0 to a day.
+
+    Raises:
+        ValueError: a figure that is out of its range, or none; lists every one.
     """
 
     ttft_ms: float = 40.0
@@ -32,6 +45,15 @@ class Script:
     jitter_pct: float = 0.5
     seed: int = 108
     load_ms: float = 50.0
+
+    def __post_init__(self) -> None:
+        faults = []
+        for one in fields(self):
+            value, (low, high) = getattr(self, one.name), _RANGES.get(one.name, (-math.inf, math.inf))
+            if not (math.isfinite(value) and low <= value <= high):
+                faults.append(f"{one.name} = {value:g}, wanted {low:g} to {high:g}")
+        if faults:
+            raise ValueError("; ".join(faults))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

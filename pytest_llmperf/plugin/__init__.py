@@ -52,6 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     if options.given(config):
         options.resolve(config)
+        if options.typed(config) and _distributes(config):
+            collection.check_early(config)
     if not hasattr(config, "workerinput"):
         collected = Collected(config)
         config.pluginmanager.register(collected, "llmperf-collected")
@@ -65,6 +67,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """The header lines: which backend, where, what model, why, which baseline."""
+    """The header lines: which backend, where, what model, why, which baseline (of xdist workers: in the summary)."""
     running: Running | None = config.pluginmanager.get_plugin("llmperf-running")
-    return [] if running is None else running.header()
+    if running is None or config.option.collectonly or hasattr(config, "workerinput"):
+        return []
+    from pytest_llmperf.plugin.header import header  # noqa: PLC0415 - only where a test uses us
+
+    return header(running.session)
+
+
+def _distributes(config: pytest.Config) -> bool:
+    """Whether this is an xdist controller, whose workers run the tests."""
+    option = config.option
+    return getattr(option, "dist", "no") != "no" and not option.collectonly and not hasattr(config, "workerinput")

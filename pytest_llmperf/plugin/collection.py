@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llmperf.judge.markers import Marker
+    from pytest_llmperf.model import Settings
 
 GATES = {
     "efficiency": "efficiency(min_pct=None): parallel (balance) efficiency of the agents together, percent",
@@ -57,29 +58,31 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Validates every marker of every test that uses us, and wakes up the part that runs them.
 
     Raises:
-        pytest.UsageError: lists every fault (in an xdist worker, each such test fails with that list instead).
+        pytest.UsageError: lists every fault (in an xdist worker, where that would end the run in an internal error,
+            each such test fails instead, and the controller ends with the list).
     """
     users = [item for item in items if _uses_us(item)]
     if not users:
         return
-    settings = options.resolve(config)
     faults: list[str] = []
+    settings = _settings(config, faults)
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
         item.stash[RUNTIME] = _runtime(item, faults)
     if faults:
         faults.append("next: write these markers as said, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers")
-    from pytest_llmperf.plugin.running import Running  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.plugin.running import Running  # noqa: PLC0415
 
     running = Running(config, settings)
     running.session.gates = _count_gates([item.stash[SPECS] for item in users], compare=bool(settings.compare))
     if not faults and not config.option.collectonly:
         try:
-            running.check()
+            running.session.check()
         except LlmperfError as error:
             faults.append(str(error))
     if faults and not hasattr(config, "workerinput"):
-        raise pytest.UsageError("pytest-llmperf: nothing was started, because of:\n  " + "\n  ".join(faults))
+        raise pytest.UsageError(refusal(faults))
     running.faults = tuple(faults)
     config.pluginmanager.register(running, "llmperf-running")
 
@@ -89,6 +92,34 @@ def _count_gates(tests: Sequence[Sequence[Marker]], *, compare: bool) -> int:
     from pytest_llmperf.judge.markers import count_gates  # noqa: PLC0415 - only where a test uses us
 
     return max(1, sum(count_gates(specs, compare=compare) for specs in tests))
+
+
+def check_early(config: pytest.Config) -> None:
+    """What options name must be there: for an xdist controller, which collects no test.
+
+    Raises:
+        pytest.UsageError: it is not.
+    """
+    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where options of ours are typed
+    from pytest_llmperf.session import Session  # noqa: PLC0415
+
+    try:
+        Session(options.resolve(config), root=config.rootpath).check()
+    except LlmperfError as error:
+        raise pytest.UsageError(refusal([str(error)])) from error
+
+
+def _settings(config: pytest.Config, faults: list[str]) -> Settings:
+    """The settings; in an xdist worker wrong ones are faults, and the defaults stand for them."""
+    try:
+        return options.resolve(config)
+    except pytest.UsageError as error:
+        if not hasattr(config, "workerinput"):
+            raise
+        faults.append(str(error))
+    from pytest_llmperf.model import Settings  # noqa: PLC0415 - only where a test uses us
+
+    return Settings()
 
 
 def _uses_us(item: pytest.Item) -> bool:

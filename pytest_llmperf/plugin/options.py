@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -90,6 +91,8 @@ def _script(raw: str) -> Any:
     if unknown := sorted(set(pairs) - set(Script.__dataclass_fields__)):
         raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(Script.__dataclass_fields__)}")
     if "seed" in pairs:
+        if not pairs["seed"].is_integer():
+            raise ValueError(f"seed = {pairs['seed']:g}, wanted an integer")
         pairs["seed"] = int(pairs["seed"])
     return Script(**pairs)
 
@@ -107,14 +110,27 @@ def _switch(raw: str) -> bool:
     return _one_of("on", "off")(raw) == "on"
 
 
+def _never(_: str) -> bool:
+    return False
+
+
+def _is_toml(name: str) -> bool:
+    return name.endswith(".toml")
+
+
+def _is_in_a_folder(name: str) -> bool:
+    return Path(name).name != name
+
+
 class Option(NamedTuple):
-    """One row: `field` of Settings, name on the command line, placeholder, parser, help."""
+    """One row: `field` of Settings, name on the command line, placeholder, parser, help, and which values are paths."""
 
     field: str
     name: str
     metavar: str
     parse: Callable[[str], Any]
     help: str
+    is_path: Callable[[str], bool] = _never
 
     @property
     def ini(self) -> str:
@@ -136,10 +152,10 @@ OPTIONS = (
     ),
     Option("urls", "urls", "URL,URL", _urls, "running servers for the backend attach, one an agent"),
     Option("model", "model", "NAME", _text, "model name on the servers (default: the backend's choice)"),
-    Option("gguf", "gguf", "FILE", _text, "a GGUF file to serve instead of the packaged model"),
+    Option("gguf", "gguf", "FILE", _text, "a GGUF file to serve instead of the packaged model", bool),
     Option("ports", "ports", "PORT,PORT", _ports, "ports of the instances that we start (default: free ones)"),
     Option("threads", "threads", "N", _count, "CPU threads an instance (default 0: cores divided by instances)"),
-    Option("ollama_bin", "ollama-bin", "FILE", _text, "the ollama binary (default: found on PATH)"),
+    Option("ollama_bin", "ollama-bin", "FILE", _text, "the ollama binary (default: found on PATH)", _is_in_a_folder),
     Option(
         "runtime",
         "runtime",
@@ -167,10 +183,20 @@ OPTIONS = (
         _text,
         "baseline in force: limits of markers without a value come from it; a name or a .toml file "
         "(default: `embedded` for the embedded backend, else `decision_card`)",
+        _is_toml,
     ),
-    Option("baselines_dir", "baselines-dir", "DIR", _text, "folder of your baselines (default: baselines)"),
+    Option(
+        "baselines_dir", "baselines-dir", "DIR", _text, "folder of your baselines (default: ROOTDIR/baselines)", bool
+    ),
     Option("save", "save", "NAME", _stem, "save the rounds of passing tests as a session of baseline NAME"),
-    Option("compare", "compare", "NAME", _text, "gate every measured test against the stored baseline NAME"),
+    Option(
+        "compare",
+        "compare",
+        "NAME",
+        _text,
+        "gate every measured test against the stored baseline NAME, a name or a .toml file",
+        _is_toml,
+    ),
     Option(
         "update",
         "update",
@@ -215,7 +241,7 @@ OPTIONS = (
         _one_of("fail", "warn", "skip"),
         "what a gate does whose limit is of another machine (default fail)",
     ),
-    Option("json", "json", "FILE", _text, "write every raw timing, metric and verdict to FILE"),
+    Option("json", "json", "FILE", _text, "write every raw timing, metric and verdict to FILE", bool),
     Option(
         "force_topology",
         "topology",
@@ -235,7 +261,11 @@ OPTIONS = (
 
 def add_options(parser: pytest.Parser) -> None:
     """Declares every option and its ini twin."""
-    group = parser.getgroup("llmperf", "performance of several LLM agents at once (pytest-llmperf)")
+    group = parser.getgroup(
+        "llmperf",
+        "performance of several LLM agents at once (pytest-llmperf); relative paths start where pytest was started, "
+        "those in the ini file at that file's folder",
+    )
     for option in OPTIONS:
         group.addoption(
             f"--llmperf-{option.name}",
@@ -248,8 +278,13 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def given(config: pytest.Config) -> bool:
-    """Whether any of our options stands on the command line."""
+    """Whether any of our options stands on the command line or in `addopts`."""
     return any(getattr(config.option, f"llmperf_{option.field}", None) is not None for option in OPTIONS)
+
+
+def typed(config: pytest.Config) -> bool:
+    """Whether any stands on the command line as it was typed; `addopts` also holds for runs without us."""
+    return any(str(argument).startswith("--llmperf-") for argument in config.invocation_params.args)
 
 
 def names_stored(config: pytest.Config) -> bool:
@@ -261,6 +296,9 @@ def names_stored(config: pytest.Config) -> bool:
 def resolve(config: pytest.Config) -> Settings:
     """Command line, then ini, then default, into one frozen value.
 
+    Relative paths start, as those of pytest's own options do, at the folder that pytest was started in (in `addopts`,
+    too); those of ini twins at the ini file's folder.
+
     Raises:
         pytest.UsageError: lists every wrong value at once.
     """
@@ -270,12 +308,15 @@ def resolve(config: pytest.Config) -> Settings:
     faults = []
     for option in OPTIONS:
         raw, where = getattr(config.option, f"llmperf_{option.field}", None), f"--llmperf-{option.name}"
+        folder = config.invocation_params.dir
         if raw is None:
             raw, where = config.getini(option.ini) or None, f"{option.ini} in {config.inipath}"
+            folder = config.inipath.parent if config.inipath else config.rootpath
         if raw is None:
             continue
         try:
-            values[option.field] = option.parse(raw)
+            value = option.parse(raw)
+            values[option.field] = str(folder / Path(value).expanduser()) if option.is_path(value) else value
         except (ValueError, TypeError) as error:
             faults.append(f"{where}: {raw!r}: {error}")
     settings = Settings(**values)

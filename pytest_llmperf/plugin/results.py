@@ -24,12 +24,18 @@ class Results:
     def __init__(self, config: pytest.Config, collected: Collected) -> None:
         self._config = config
         self._records: list[Record] = []
-        self._passed: set[str] = set()
+        self._accepted: dict[str, list[Record]] = {}  # by test: those of its last attempt, where all phases passed
+        self._said: dict[str, None] = {}  # headers of xdist workers: each line once
+        self._faults: dict[str, None] = {}  # and what they could not start for
         self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
         self._collected = collected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Takes the records off a test's report."""
+        """Takes the records off a test's report; a failed phase or attempt takes back what was accepted."""
+        if report.when == "call" or report.failed:
+            self._accepted.pop(report.nodeid, None)
+        self._said |= dict.fromkeys(getattr(report, "llmperf_header", ()))
+        self._faults |= dict.fromkeys(getattr(report, "llmperf_faults", ()))
         data = getattr(report, "llmperf", None)
         if data is None:
             return
@@ -38,11 +44,18 @@ class Results:
         records = from_plain(data)
         self._records += records
         if report.passed:
-            self._passed |= {record.test for record in records}
+            self._accepted[report.nodeid] = records
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the JSON file and the saved baseline; a failure to write, or a stale entry, fails the session."""
+        """Writes the JSON file and the saved baseline; a failure to write, or a stale entry, fails the session.
+
+        What xdist workers could not start for is a usage error here, as it is without xdist.
+        """
+        if self._faults and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if self._faults and not self._records:
+            return
         if self._records or options.given(self._config):
             self._write(session)
         if self._records or options.names_stored(self._config):
@@ -54,10 +67,11 @@ class Results:
         from pytest_llmperf.report.files import save_baseline, write_json  # noqa: PLC0415
 
         settings = options.resolve(self._config)
+        accepted = [record for records in self._accepted.values() for record in records]
         for write in (write_json, save_baseline):
             failed = False
             try:
-                message = write(self._records, settings, self._config.rootpath, frozenset(self._passed))
+                message = write(self._records, settings, self._config.rootpath, accepted)
             except LlmperfError as error:
                 message, failed = f"{type(error).__name__}: {error}", True
             self._tell(session, message, failed=failed)
@@ -77,15 +91,21 @@ class Results:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The table of scenarios, then what was written."""
-        if not self._records and not self._messages:
+        """What xdist workers say, the table of scenarios, then what was written."""
+        if not (self._records or self._messages or self._said or self._faults):
             return
         from pytest_llmperf.judge.policy import in_words  # noqa: PLC0415
         from pytest_llmperf.report.table import table  # noqa: PLC0415
 
         terminalreporter.ensure_newline()
         terminalreporter.section("llmperf")
-        for line, markup in table(self._records):
+        for line in self._said:
+            terminalreporter.write_line(line)
+        if self._faults:
+            from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415
+
+            terminalreporter.write_line(refusal(self._faults), red=True)
+        for line, markup in table(self._records) if self._records or not self._faults else ():
             terminalreporter.write_line(line, **markup)
         if self._records:
             for line in in_words(options.resolve(self._config)):

@@ -14,6 +14,7 @@ from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.plugin.collection import RUNTIME, SPECS
+from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
 from pytest_llmperf.report.text import explain, one_line
@@ -41,35 +42,12 @@ class Running:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.faults: tuple[str, ...] = ()
         self._config = config
+        self._unsaid = hasattr(config, "workerinput")  # a worker has no terminal: its first report takes it along
         workers = getattr(config, "workerinput", {}).get("workercount", 1)
         notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
         self.session = Session(settings, root=config.rootpath, watcher=Live(*_terminal(config)), notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test
         self._measured: list[Record] = []  # all so far: alternatives to what a test measures
-
-    def check(self) -> None:
-        """Chooses the backend and loads the baselines, so that what cannot work fails before anything starts.
-
-        Raises:
-            LlmperfError: no backend, or a baseline is missing or torn.
-        """
-        _ = self.session.backend, self.session.baseline, self.session.stored
-        self.session.check_save()
-
-    def header(self) -> list[str]:
-        """Which backend, where, what model, why; which baseline."""
-        if self._config.option.collectonly:
-            return []
-        backend, baseline = self.session.backend, self.session.baseline
-        lines = [
-            f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})",
-            f"llmperf: baseline {baseline.name}",
-        ]
-        if intent := _intent(self.session.settings):
-            lines.append(f"llmperf: {intent}")
-        if backend.kind == "simulated":
-            lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
-        return lines
 
     def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
         """pytest-benchmark's fixture, where the test asks for it or its JSON is wanted; else None."""
@@ -111,11 +89,10 @@ class Running:
         return record
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """In an xdist worker, wrong markers fail every test of ours with the whole list."""
+        """In an xdist worker, what would be a usage error fails every test of ours."""
+        item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
         if self.faults and SPECS in item.stash:
-            pytest.fail(
-                "pytest-llmperf: nothing was started, because of:\n  " + "\n  ".join(self.faults), pytrace=False
-            )
+            pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -140,6 +117,10 @@ class Running:
         records = item.stash.get(RECORDS, [])
         if call.when == "call" and records:
             report.llmperf = as_plain(records)  # type: ignore[attr-defined]
+        if self._unsaid and SPECS in item.stash:
+            self._unsaid = False
+            report.llmperf_faults = list(self.faults)  # type: ignore[attr-defined]
+            report.llmperf_header = [] if self.faults else header(self.session)  # type: ignore[attr-defined]
         return report
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
@@ -193,15 +174,6 @@ class Running:
             warnings.warn_explicit(GateWarning(line), None, str(item.path), 0)
         if skips:
             pytest.skip("; ".join(skips))
-
-
-def _intent(settings: Settings) -> str:
-    """What becomes of the rounds in a stored baseline, if anything does."""
-    if settings.update:
-        return f"what passes takes the place of its sessions in baseline {settings.update}; regression is not judged"
-    saving = f"what passes becomes a session of baseline {settings.save}" if settings.save else ""
-    comparing = f"compared with baseline {settings.compare}" if settings.compare else ""
-    return "; ".join(filter(None, (comparing, saving)))
 
 
 def _terminal(config: pytest.Config) -> tuple[Any, Any]:

@@ -73,16 +73,18 @@ class Collected:
         names = dict.fromkeys(filter(None, (settings.compare, settings.save, settings.update)))
         if not names or self._unseen or self._failed or self._config.option.collectonly:
             return "", False
+        folder, start = self._config.rootpath / settings.baselines_dir, self._config.invocation_params.dir
+        shown = folder.relative_to(start) if folder.is_relative_to(start) else folder
         there = self._worker_ids | {item.nodeid for item in self._items}
         lines: list[str] = []
         for name in names:
             try:
-                baseline = load_named(name, (self._config.rootpath / settings.baselines_dir,))
+                baseline = load_named(name, (folder,))
             except BaselineError:
                 continue  # said where it was needed
             stored = dict.fromkeys(entry.test for entry in baseline.stored)
             gone = [test for test in stored if test not in there and self._looked_for(test)]
-            lines += _in_words(name, gone, there.difference(stored), settings)
+            lines += _in_words(name, gone, there.difference(stored), str(shown))
         return "\n".join(lines), not self._selected
 
     def _looked_for(self, test: str) -> bool:
@@ -99,19 +101,19 @@ class Collected:
         return [(start / argument).resolve() for argument in self._config.args if "::" not in argument]
 
 
-def _in_words(name: str, gone: Sequence[str], fresh: Iterable[str], settings: Settings) -> list[str]:
+def _in_words(name: str, gone: Sequence[str], fresh: Iterable[str], folder: str) -> list[str]:
     """What is stale in one baseline, and what to type."""
     from pytest_llmperf.judge.stored import nearest  # noqa: PLC0415
 
     if not gone:
         return []
-    folder = "" if settings.baselines_dir == "baselines" else f" --dir {shlex.quote(settings.baselines_dir)}"
+    where = "" if folder == "baselines" else f" --dir {shlex.quote(folder)}"
     count = "1 test that is" if len(gone) == 1 else f"{len(gone)} tests that are"
     lines = [f"baseline {name} holds {count} no longer there:"]
     for test in gone:
         lines.append(f"  {test}")
-        old = f"{name} {shlex.quote(test)}"
+        old = f"{shlex.quote(name)} {shlex.quote(test)}"
         if new := nearest(test, fresh):
-            lines.append(f"    if it was renamed: pytest-llmperf rename {old} {shlex.quote(new)}{folder}")
-        lines.append(f"    if it is gone: pytest-llmperf remove {old}{folder}")
+            lines.append(f"    if it was renamed: pytest-llmperf rename {old} {shlex.quote(new)}{where}")
+        lines.append(f"    if it is gone: pytest-llmperf remove {old}{where}")
     return lines

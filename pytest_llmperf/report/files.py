@@ -25,14 +25,20 @@ from pytest_llmperf.report.stored import changes
 JSON_SCHEMA = 1
 
 
-def write_json(records: Sequence[Record], settings: Settings, root: Path, passed: frozenset[str]) -> str:
+def write_json(records: Sequence[Record], settings: Settings, root: Path, accepted: Sequence[Record]) -> str:
     """Writes `--llmperf-json`; whole or not at all.
+
+    Args:
+        records: of the whole run.
+        settings: which file.
+        root: folder that a relative path starts from.
+        accepted: those of the records whose test passed.
 
     Returns:
         What was written, in words; empty where nothing was asked for.
 
     Raises:
-        LlmperfError: the file cannot be written.
+        LlmperfError: the file cannot be written, or holds a figure that is no number.
     """
     if not settings.json:
         return ""
@@ -45,12 +51,18 @@ def write_json(records: Sequence[Record], settings: Settings, root: Path, passed
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "settings": asdict(settings),
         "policy": in_words(settings),
-        "records": [_as_json(record, records, passed) for record in records],
+        "records": [_as_json(record, records, passed=record in accepted) for record in records],
     }
+    try:
+        text = json.dumps(document, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise LlmperfError(
+            f"{settings.json} was not written: {error}", next_step="report this: a figure is no number"
+        ) from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(f"{text}\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -61,10 +73,16 @@ def write_json(records: Sequence[Record], settings: Settings, root: Path, passed
     return f"wrote {path}"
 
 
-def save_baseline(records: Sequence[Record], settings: Settings, root: Path, passed: frozenset[str]) -> str:
+def save_baseline(records: Sequence[Record], settings: Settings, root: Path, accepted: Sequence[Record]) -> str:
     """Adds a session of every passing test's rounds to the baseline `--llmperf-save`.
 
     In that of `--llmperf-update` it takes the place of those that are there.
+
+    Args:
+        records: of the whole run.
+        settings: which baseline.
+        root: folder that a relative path starts from.
+        accepted: those of the records whose test passed.
 
     Returns:
         What was saved, in words; empty where nothing was asked for.
@@ -75,8 +93,7 @@ def save_baseline(records: Sequence[Record], settings: Settings, root: Path, pas
     name = settings.save or settings.update
     if not name:
         return ""
-    accepted = [record for record in records if record.test in passed]
-    refused = sorted({record.test for record in records} - passed)
+    refused = sorted({record.test for record in records} - {record.test for record in accepted})
     words = f"; not saved, since they did not pass: {', '.join(refused)}" if refused else ""
     if not accepted:
         return f"saved nothing to baseline {name}: no test passed with a measurement{words}"
@@ -98,10 +115,10 @@ def _stored(record: Record) -> StoredSession:
     return StoredSession(saved_at=measurement.started_at, manifest=measurement.manifest.facts, rounds=rounds)
 
 
-def _as_json(record: Record, records: Sequence[Record], passed: frozenset[str]) -> dict[str, Any]:
+def _as_json(record: Record, records: Sequence[Record], *, passed: bool) -> dict[str, Any]:
     return {
         **as_plain([record])[0],
-        "passed": record.test in passed,
+        "passed": passed,
         "evidence": asdict(evidence_of(record, records)),
         "figures": figures(record, records),
     }

@@ -81,10 +81,10 @@ def explain(record: Record, verdict: Verdict, run: Sequence[Record] = ()) -> str
 
 
 def effect_of(record: Record) -> str:
-    """What the figures say about lost efficiency, in one clause; empty where little is lost."""
+    """What the figures say about lost efficiency, in one clause; empty where little is lost and both agree."""
     balance, scaling = value_of(record, "efficiency_pct"), value_of(record, "scaling_efficiency_pct")
     slowdown, queue_ms = value_of(record, "slowdown"), value_of(record, "queue_ms")
-    if balance is None or scaling is None or slowdown is None or scaling >= 90:
+    if balance is None or scaling is None or slowdown is None or (scaling >= 90 and abs(balance - scaling) <= 10):
         return ""
     wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in record.measurement.rounds)
     if queue_ms is not None and queue_ms > 0.25 * wall_ms:
@@ -94,7 +94,7 @@ def effect_of(record: Record) -> str:
         )
     if balance - scaling > 10:
         return f"the agents are slower together than alone (up to {slowdown:.2f} x): they share a device, or its cores"
-    if balance < 90:
+    if balance < 90 or scaling - balance > 10:
         return f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x"
     return ""
 

@@ -98,12 +98,15 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 
 def _script_from_json(text: str) -> Script:
-    """Exits when the JSON has a key that a script does not have."""
+    """Exits when the JSON has a key that a script does not have, or a value that it cannot have."""
     values = json.loads(text)
     known = {field.name for field in fields(Script)}
     if unknown := set(values) - known:
         sys.exit(f"--script: unknown {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-    return Script(**values)
+    try:
+        return Script(**values)
+    except (TypeError, ValueError) as error:
+        sys.exit(f"--script: {error}")
 
 
 def _listen(port: int) -> socket.socket:

@@ -3,10 +3,15 @@
 import json
 import re
 import tomllib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.judge import baselines
+from pytest_llmperf.model import Settings
+from pytest_llmperf.session import Session
 from tests.plugin.conftest import GATED
 
 PLAIN = """
@@ -66,6 +71,65 @@ def test_a_failed_test_is_not_saved(simulated, pytester: pytest.Pytester) -> Non
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["saved nothing to baseline mine*not saved*::test_pair*"])
     assert not (pytester.path / "baselines" / "mine.toml").exists()
+
+
+BROKEN_LATER = """
+    import pytest
+    from pair import PAIR
+
+    @pytest.fixture
+    def broken():
+        yield
+        assert False, "on the way out"
+
+    def test_pair(dual_ollama, run_agents, broken):
+        run_agents(PAIR, on=dual_ollama)
+"""
+
+
+def test_an_error_in_teardown_is_no_pass(simulated, pytester: pytest.Pytester) -> None:
+    """The test's call passed, its teardown did not: nothing is saved, and the JSON does not say passed."""
+    pytester.makepyfile(BROKEN_LATER)
+    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["saved nothing to baseline mine*not saved*::test_pair*"])
+    (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert record["passed"] is False
+
+
+TWICE = """
+    from _pytest.runner import runtestprotocol
+
+    def pytest_runtest_protocol(item, nextitem):
+        for last in (False, True):
+            item._initrequest()
+            for report in runtestprotocol(item, nextitem=nextitem, log=False):
+                if not last and report.when == "call" and report.failed:
+                    report.outcome = "rerun"
+                item.ihook.pytest_runtest_logreport(report=report)
+        return True
+"""
+FAILS_ONCE = """
+    from pair import PAIR
+
+    tried = []
+
+    def test_pair(dual_ollama, run_agents):
+        record = run_agents(PAIR, on=dual_ollama)
+        tried.append(record)
+        assert len(tried) == 2
+"""
+
+
+def test_a_rerun_is_judged_and_saved_by_its_last_attempt(simulated, pytester: pytest.Pytester) -> None:
+    """A plugin runs a failed test again: the first attempt's rounds are shown, and neither judged again nor saved."""
+    pytester.makeconftest(TWICE)
+    pytester.makepyfile(FAILS_ONCE)
+    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["saved 1 measurement to *mine.toml"])
+    records = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert [record["passed"] for record in records] == [False, True]
 
 
 def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester) -> None:
@@ -132,6 +196,52 @@ def test_nothing_is_measured_where_it_could_not_be_stored(simulated, pytester: p
         result = simulated(*options)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert words in result.stderr.str()
+
+
+LIMITS = 'schema = 1\ndescription = "{}"\n'
+NAMED = """
+    def test_it(llmperf, llmperf_baseline):
+        assert (llmperf_baseline.description, llmperf.stored.description) == ("typed", "in the ini file")
+"""
+
+
+def test_a_file_is_found_from_any_folder(simulated, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typed path is of the folder where pytest was started, one in the ini file of that file's folder."""
+    pytester.makepyfile(NAMED)
+    below = pytester.mkdir("below")
+    below.joinpath("limits.toml").write_text(LIMITS.format("typed"))
+    pytester.path.joinpath("limits.toml").write_text(LIMITS.format("in the ini file"))
+    pytester.makeini("[pytest]\nllmperf_compare = limits.toml\n")
+    monkeypatch.chdir(below)
+    result = simulated("--llmperf-baseline=limits.toml", "..")
+    result.assert_outcomes(passed=1)
+
+
+def test_a_script_gives_files_from_its_root(tmp_path: Path) -> None:
+    """Without pytest, too, a relative file is one of the session's root."""
+    tmp_path.joinpath("limits.toml").write_text(LIMITS.format("mine"))
+    session = Session(Settings(backend="simulated", baseline="limits.toml"), root=tmp_path)
+    assert session.baseline.description == "mine"
+
+
+@pytest.mark.parametrize("option", ["save", "update"])
+@pytest.mark.parametrize("name", ["decision_card", "embedded"])
+def test_a_packaged_baseline_is_never_hidden(simulated, pytester: pytest.Pytester, option: str, name: str) -> None:
+    """A file of that name without its thresholds would be found first: refused before any server starts."""
+    pytester.makepyfile(PLAIN)
+    result = simulated(f"--llmperf-{option}={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"*'{name}' names a baseline that comes with*", "*next: save under a name other than*"]
+    )
+    assert not (pytester.path / "baselines").exists()
+
+
+@pytest.mark.parametrize("write", [baselines.save, baselines.update])
+def test_a_script_hides_no_packaged_baseline_either(tmp_path: Path, write) -> None:
+    """The same refusal without pytest."""
+    with pytest.raises(UsageError, match="'embedded' names a baseline that comes with"):
+        write("embedded", tmp_path, [])
 
 
 def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.Pytester) -> None:

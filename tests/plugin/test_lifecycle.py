@@ -198,6 +198,16 @@ def test_a_pytest_that_is_killed_with_the_embedded_engine(project: Path, afterma
     aftermath.assert_nothing_left()
 
 
+def test_an_xdist_controller_that_is_killed(project: Path, aftermath: Aftermath) -> None:
+    """Its worker is gone soon after it, whatever that measures, and with the worker its servers and the lock."""
+    with Inner(project, *FAST, ENDLESS, "-n", "1") as inner:
+        inner.wait_for("rounds done: 1")
+        assert len(aftermath.servers()) == 2
+        inner.process.kill()
+        inner.process.wait(PATIENCE_S)
+    aftermath.assert_nothing_left()
+
+
 # within one process
 
 

@@ -42,11 +42,14 @@ def test_every_fault_is_listed_at_once(simulated, pytester: pytest.Pytester, aft
 
 
 def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.Pytester) -> None:
-    """Workers cannot end the run; each test of ours errors with the list, other tests run."""
+    """Workers cannot end the run; tests of ours error with their own faults, the list stands once, other tests run."""
     pytester.makepyfile(FAULTS + "\n    def test_other(): pass\n")
     result = simulated("-n", "2", own_process=True)
     result.assert_outcomes(errors=5, passed=1)
-    result.stdout.fnmatch_lines(["*::test_keyword: marker contention has no keyword*"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*= llmperf =*", "pytest-llmperf: nothing was started, because of:"])
+    count = sum("::test_keyword: marker contention has no keyword" in line for line in result.stdout.lines)
+    assert count == 2  # its own failure, the list
 
 
 def test_a_gate_that_stands_twice_is_a_fault(simulated, pytester: pytest.Pytester) -> None:

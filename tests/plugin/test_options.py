@@ -1,5 +1,8 @@
 """Options: command line, ini twin, default; every misuse in one clear usage error."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from pytest_llmperf.plugin.options import OPTIONS, resolve
@@ -24,6 +27,12 @@ MISUSES = {
     "--llmperf-on-inconclusive=skip": "wanted one of fail, warn",
     "--llmperf-topology=ring": "wanted one of dual, single, single_parallel",
     "--llmperf-script=speed=3": "unknown speed; known: ttft_ms",
+    "--llmperf-script=jitter_pct=nan": "jitter_pct = nan, wanted 0 to 100",
+    "--llmperf-script=load_ms=-1,ttft_ms=inf": "ttft_ms = inf, wanted 0 to 8.64e+07; load_ms = -1, wanted 0",
+    "--llmperf-script=decode_tok_s=0": "decode_tok_s = 0, wanted 0.001 to 1e+09",
+    "--llmperf-script=seed=nan": "seed = nan, wanted an integer",
+    "--llmperf-script=seed=inf": "seed = inf, wanted an integer",
+    "--llmperf-script=seed=1.5": "seed = 1.5, wanted an integer",
     "--llmperf-on-inconclusive-regression=old": "wanted one of young, fail, warn",
     "--llmperf-min-sessions=0": "wanted 1 to 1000",
     "--llmperf-update=a/b": "wanted a name of letters",
@@ -85,6 +94,40 @@ def test_values_are_parsed(pytester: pytest.Pytester) -> None:
     assert settings.ports == (11434, 11435)
     assert settings.limits == {"efficiency": 95.0, "contention": 0.01}
     assert (settings.script.ttft_ms, settings.script.seed) == (5.0, 3)
+
+
+PATHS = {
+    "json": "out/run.json",
+    "baselines_dir": "kept",
+    "gguf": "m.gguf",
+    "baseline": "limits.toml",
+    "compare": "old/main.toml",
+    "ollama_bin": "bin/ollama",
+}
+
+
+@pytest.mark.parametrize(("field", "value"), PATHS.items())
+def test_relative_paths_start_where_they_were_written(pytester: pytest.Pytester, field: str, value: str) -> None:
+    """As pytest's own: on the command line where it was started, in the ini file where that lies."""
+    name = field.replace("_", "-")
+    below = pytester.mkdir("below")
+    pytester.makeini(f"[pytest]\nllmperf_{field} = {value}\n")
+    pytester.chdir()
+    os.chdir(below)
+    typed = resolve(pytester.parseconfigure(f"--llmperf-{name}={value}", f"--rootdir={pytester.path}"))
+    assert Path(getattr(typed, field)) == below / value
+    written = resolve(pytester.parseconfigure(f"--rootdir={below}", "-c", str(pytester.path / "tox.ini")))
+    assert Path(getattr(written, field)) == pytester.path / value
+    absolute = resolve(pytester.parseconfigure(f"--llmperf-{name}={pytester.path / value}"))
+    assert Path(getattr(absolute, field)) == pytester.path / value
+
+
+def test_names_are_no_paths(pytester: pytest.Pytester) -> None:
+    """A baseline's name is looked up, a binary's name is found on PATH; `~` is the user's home."""
+    given = ("--llmperf-baseline=mine", "--llmperf-compare=other", "--llmperf-ollama-bin=ollama", "--llmperf-json=~/a")
+    settings = resolve(pytester.parseconfigure(*given))
+    assert (settings.baseline, settings.compare, settings.ollama_bin) == ("mine", "other", "ollama")
+    assert settings.json == str(Path.home() / "a")
 
 
 def test_more_rounds_than_the_default_maximum_raise_the_maximum(pytester: pytest.Pytester) -> None:

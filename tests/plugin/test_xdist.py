@@ -1,11 +1,12 @@
 """Under xdist: tests that time never overlap, results and baselines come from the controller, once."""
 
 import json
+import re
 import tomllib
 
 import pytest
 
-from tests.plugin.conftest import GATED
+from tests.plugin.conftest import GATED, PAIR, WITHOUT
 
 TWO_FILES = {"test_one": GATED.format(fixture="dual_ollama"), "test_two": GATED.format(fixture="dual_ollama")}
 
@@ -48,3 +49,63 @@ def test_measurements_never_overlap(simulated, pytester: pytest.Pytester, option
     tests = {entry["test"] for entry in stored}
     assert tests == {"test_one.py::test_pair", "test_two.py::test_pair"}
     assert sum(line.startswith("pair ") for line in result.stdout.lines) == 2
+    header = [line for line in result.stdout.lines if line.startswith("llmperf: ")]
+    assert [line for line in header if "simulated, model simulated:scripted" in line] == header[:1]
+    assert header.count("llmperf: baseline decision_card") == 1
+
+
+NOT_THERE = {
+    "baseline": ("simulated", "golden", "there is no baseline 'golden'"),
+    "compare": ("simulated", "golden", "there is no baseline 'golden'"),
+    "update": ("simulated", "embedded", "'embedded' names a baseline that comes with"),
+    "ollama-bin": ("ollama", "/nowhere/ollama", "backend ollama: no binary '/nowhere/ollama'"),
+}
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester):
+    """Two tests of ours, one of others; `project(*options)` runs them with two workers."""
+    pytester.makepyfile(pair=PAIR, **TWO_FILES, test_other="def test_other(): pass")
+
+    def run(*options: str, ini: str = "") -> pytest.RunResult:
+        pytester.makeini(f"[pytest]\n{ini}")
+        return pytester.runpytest_subprocess(*WITHOUT, "-p", "no:cacheprovider", "-n", "2", *options)
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "case"), NOT_THERE.items(), ids=NOT_THERE)
+def test_what_typed_options_name_is_not_there(project, name: str, case: tuple[str, str, str]) -> None:
+    """The controller looks, before any worker starts: one usage error, as without xdist."""
+    backend, value, words = case
+    result = project(f"--llmperf-backend={backend}", f"--llmperf-{name}={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: pytest-llmperf: nothing was started, because of:", f"*{words}*", "*next: *"])
+    assert len(result.stderr.lines + result.stdout.lines) < 10
+
+
+@pytest.mark.parametrize(
+    ("ini", "words"),
+    [
+        ("llmperf_backend = simulated\nllmperf_compare = golden", "  there is no baseline 'golden'"),
+        ("addopts = --llmperf-backend=simulated --llmperf-baseline=golden", "  there is no baseline 'golden'"),
+        ("llmperf_rounds = none\nllmperf_save = mine", "  llmperf_rounds in "),
+    ],
+    ids=["ini", "addopts", "wrong value"],
+)
+def test_what_the_ini_file_names_is_not_there(project, ini: str, words: str) -> None:
+    """Only workers know that a test uses us: those fail shortly, the reason stands once, the exit code is the same."""
+    result = project(ini=ini)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.assert_outcomes(errors=2, passed=1)
+    assert sum(line.startswith(words) for line in result.stdout.lines) == 1
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert not re.search("Traceback|^E  ", result.stdout.str(), re.MULTILINE)
+
+
+def test_a_run_of_other_tests_looks_for_nothing(project) -> None:
+    """The ini file is for all runs of a project; one without tests of ours needs no backend and no baseline."""
+    result = project("test_other.py", ini="llmperf_backend = attach\naddopts = --llmperf-compare=golden")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    assert "llmperf: " not in result.stdout.str()

@@ -1,0 +1,45 @@
+"""What is said of a session's settings before its tests; by xdist workers, with their first report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_llmperf.model import Settings
+    from pytest_llmperf.session import Session
+
+
+def header(session: Session) -> list[str]:
+    """Which backend, where, what model, why; which baseline; of a session whose settings were checked."""
+    backend, baseline = session.backend, session.baseline
+    lines = [
+        f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})",
+        f"llmperf: baseline {baseline.name}",
+    ]
+    if intent := _intent(session.settings):
+        lines.append(f"llmperf: {intent}")
+    if backend.kind == "simulated":
+        lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
+    return lines
+
+
+def refusal(faults: Iterable[str]) -> str:
+    """Why no test of ours could run: every fault, once."""
+    return "\n  ".join(("pytest-llmperf: nothing was started, because of:", *faults))
+
+
+def short_refusal(faults: Iterable[str], test: str) -> str:
+    """The same for one of many tests: its own faults, and where the others stand."""
+    own = [fault for fault in faults if fault.startswith(f"{test}: ")]
+    return "\n  ".join(("pytest-llmperf: nothing was started: all reasons stand once, in the summary", *own))
+
+
+def _intent(settings: Settings) -> str:
+    """What becomes of the rounds in a stored baseline, if anything does."""
+    if settings.update:
+        return f"what passes takes the place of its sessions in baseline {settings.update}; regression is not judged"
+    saving = f"what passes becomes a session of baseline {settings.save}" if settings.save else ""
+    comparing = f"compared with baseline {settings.compare}" if settings.compare else ""
+    return "; ".join(filter(None, (comparing, saving)))
