@@ -70,6 +70,7 @@ def test_the_plugin_module_is_light() -> None:
         "pytest_llmperf.plugin.collection",
         "pytest_llmperf.plugin.fixtures",
         "pytest_llmperf.plugin.options",
+        "pytest_llmperf.plugin.parsers",
         "pytest_llmperf.plugin.results",
         "pytest_llmperf.plugin.stale",
     }

@@ -1,0 +1,118 @@
+"""From an option's text to its value; a ValueError says what was wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+
+def text(raw: str) -> str:
+    """A text without space around it."""
+    return raw.strip()
+
+
+def texts(raw: str) -> tuple[str, ...]:
+    """Texts between commas, without a slash at their end."""
+    return tuple(part.strip().rstrip("/") for part in raw.split(",") if part.strip())
+
+
+def count(raw: str) -> int:
+    """A whole number of 0 or more."""
+    value = int(raw)
+    if value < 0:
+        raise ValueError("wanted 0 or more")
+    return value
+
+
+def rounds(raw: str) -> int:
+    """A number of rounds."""
+    value = int(raw)
+    if not 1 <= value <= 1000:
+        raise ValueError("wanted 1 to 1000")
+    return value
+
+
+def seconds(raw: str) -> float:
+    """A time above 0, s."""
+    value = float(raw)
+    if not 0 < value < 1e6:
+        raise ValueError("wanted more than 0 seconds")
+    return value
+
+
+def ports(raw: str) -> tuple[int, ...]:
+    """Port numbers between commas."""
+    ports = tuple(int(part) for part in raw.split(",") if part.strip())
+    if not all(0 < port < 65536 for port in ports):
+        raise ValueError("wanted ports from 1 to 65535")
+    return ports
+
+
+def urls(raw: str) -> tuple[str, ...]:
+    """HTTP addresses between commas; `http://` may be left out."""
+    urls = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))
+    if bad := [url for url in urls if not url.startswith(("http://", "https://"))]:
+        raise ValueError(f"wanted http:// or https:// addresses, got {', '.join(bad)}")
+    return urls
+
+
+def stem(raw: str) -> str:
+    """The name of a baseline to write."""
+    name = raw.strip()
+    if not re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9._-]*)?", name) or name.endswith(".toml"):
+        raise ValueError("wanted a name of letters, digits, '_', '-' and '.', without .toml")
+    return name
+
+
+def pairs(raw: str) -> dict[str, float]:
+    """`NAME=VALUE` between commas, the values as numbers."""
+    pairs = {}
+    for part in texts(raw):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"wanted NAME=VALUE, got {part!r}")
+        pairs[key.strip()] = float(value)
+    return pairs
+
+
+def limits(raw: str) -> dict[str, float]:
+    """Limits by gate, each in the range of its marker."""
+    from pytest_llmperf.judge.markers import MARKERS, build  # noqa: PLC0415 - only where a limit is given
+
+    limits = pairs(raw)
+    if unknown := sorted(set(limits) - set(MARKERS)):
+        raise ValueError(f"no gate {', '.join(unknown)}; gates: {', '.join(MARKERS)}")
+    for name, value in limits.items():
+        build(name, kwargs={MARKERS[name].LIMIT: value})
+    return limits
+
+
+def script(raw: str) -> Any:
+    """A script of the simulated server."""
+    from pytest_llmperf.model import Script  # noqa: PLC0415 - only where a script is given
+
+    pairs: dict[str, Any] = pairs(raw)
+    if unknown := sorted(set(pairs) - set(Script.__dataclass_fields__)):
+        raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(Script.__dataclass_fields__)}")
+    if "seed" in pairs:
+        if not pairs["seed"].is_integer():
+            raise ValueError(f"seed = {pairs['seed']:g}, wanted an integer")
+        pairs["seed"] = int(pairs["seed"])
+    return Script(**pairs)
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A parser of one of these words."""
+
+    def parse(raw: str) -> str:
+        if raw not in choices:
+            raise ValueError(f"wanted one of {', '.join(choices)}")
+        return raw
+
+    return parse
+
+
+def switch(raw: str) -> bool:
+    """`on` or `off`."""
+    return one_of("on", "off")(raw) == "on"
