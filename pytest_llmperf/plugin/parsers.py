@@ -43,18 +43,18 @@ def seconds(raw: str) -> float:
 
 def ports(raw: str) -> tuple[int, ...]:
     """Port numbers between commas."""
-    ports = tuple(int(part) for part in raw.split(",") if part.strip())
-    if not all(0 < port < 65536 for port in ports):
+    found = tuple(int(part) for part in raw.split(",") if part.strip())
+    if not all(0 < port < 65536 for port in found):
         raise ValueError("wanted ports from 1 to 65535")
-    return ports
+    return found
 
 
 def urls(raw: str) -> tuple[str, ...]:
     """HTTP addresses between commas; `http://` may be left out."""
-    urls = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))
-    if bad := [url for url in urls if not url.startswith(("http://", "https://"))]:
+    found = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))
+    if bad := [url for url in found if not url.startswith(("http://", "https://"))]:
         raise ValueError(f"wanted http:// or https:// addresses, got {', '.join(bad)}")
-    return urls
+    return found
 
 
 def stem(raw: str) -> str:
@@ -67,39 +67,39 @@ def stem(raw: str) -> str:
 
 def pairs(raw: str) -> dict[str, float]:
     """`NAME=VALUE` between commas, the values as numbers."""
-    pairs = {}
+    found = {}
     for part in texts(raw):
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"wanted NAME=VALUE, got {part!r}")
-        pairs[key.strip()] = float(value)
-    return pairs
+        found[key.strip()] = float(value)
+    return found
 
 
 def limits(raw: str) -> dict[str, float]:
     """Limits by gate, each in the range of its marker."""
     from pytest_llmperf.judge.markers import MARKERS, build  # noqa: PLC0415 - only where a limit is given
 
-    limits = pairs(raw)
-    if unknown := sorted(set(limits) - set(MARKERS)):
+    found = pairs(raw)
+    if unknown := sorted(set(found) - set(MARKERS)):
         raise ValueError(f"no gate {', '.join(unknown)}; gates: {', '.join(MARKERS)}")
-    for name, value in limits.items():
+    for name, value in found.items():
         build(name, kwargs={MARKERS[name].LIMIT: value})
-    return limits
+    return found
 
 
 def script(raw: str) -> Any:
     """A script of the simulated server."""
     from pytest_llmperf.model import Script  # noqa: PLC0415 - only where a script is given
 
-    pairs: dict[str, Any] = pairs(raw)
-    if unknown := sorted(set(pairs) - set(Script.__dataclass_fields__)):
+    values: dict[str, Any] = pairs(raw)
+    if unknown := sorted(set(values) - set(Script.__dataclass_fields__)):
         raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(Script.__dataclass_fields__)}")
-    if "seed" in pairs:
-        if not pairs["seed"].is_integer():
-            raise ValueError(f"seed = {pairs['seed']:g}, wanted an integer")
-        pairs["seed"] = int(pairs["seed"])
-    return Script(**pairs)
+    if "seed" in values:
+        if not values["seed"].is_integer():
+            raise ValueError(f"seed = {values['seed']:g}, wanted an integer")
+        values["seed"] = int(values["seed"])
+    return Script(**values)
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
