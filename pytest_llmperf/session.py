@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,6 +46,9 @@ from pytest_llmperf.model import (
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.facts import manifest
+
+_NOTICE_S = 0.3
+"""What a keeper needs, at the most, to notice that its server has died, after a client has."""
 
 
 class Watcher(Protocol):
@@ -345,6 +349,7 @@ class Session:
             return work()
         except MeasurementError:
             if self._opened is not None:
+                time.sleep(_NOTICE_S)
                 self._check_alive(self._opened)
             raise
 
