@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -33,22 +34,33 @@ _TOKENIZER = {
 }
 
 
+_WEIGH = (  # a process of its own: the peak of a child counts what its parent had in memory when it was started
+    "import os, subprocess, sys; child = subprocess.Popen(sys.argv[2:]); _, status, usage = os.wait4(child.pid, 0); "
+    "open(sys.argv[1], 'w').write(str(usage.ru_maxrss)); os._exit(os.waitstatus_to_exitcode(status))"
+)
+
+
 def run(command: Sequence[str], folder: Path, **environment: str) -> tuple[float, float]:
     """Wall time in s and peak memory in MB of a process, waited for; the memory is that of its largest process.
 
     Raises:
         RuntimeError: it ended with another code than 0.
     """
+    log, weight = folder / "run.log", folder / "peak.txt"
     started = time.monotonic()
-    log = folder / "run.log"
     with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=out, stderr=out)
-    _, status, usage = os.wait4(process.pid, 0)
+        done = subprocess.run(
+            [sys.executable, "-S", "-E", "-c", _WEIGH, str(weight), *command],
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=out,
+            stderr=out,
+            check=False,
+        )
     wall_s = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}: {log.read_text()[-500:]}")
-    return wall_s, usage.ru_maxrss / 1024
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {log.read_text()[-500:]}")
+    return wall_s, int(weight.read_text()) / 1024
 
 
 def rows() -> list[Row]:

@@ -27,8 +27,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
 from pytest_llmperf.judge.validity import most_discarded, saturated, why
 from pytest_llmperf.measure.clients import Clients
-from pytest_llmperf.measure.external import NOTE
-from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
+from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime
 from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
@@ -237,7 +236,7 @@ class Session:
                 manifest=self._manifest(topology, "tap" if scenario.external else clients.name),
                 warmups=self.settings.warmups,
                 started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-                notes=self._notes + ((NOTE,) if scenario.external else ()),
+                notes=self._notes + ((EXTERNAL_NOTE,) if scenario.external else ()),
             )
             specs, note = without_regression(specs, self.settings, self.baseline, self.stored)
             measurement = replace(measurement, notes=(*measurement.notes, *note))
@@ -324,7 +323,13 @@ class Session:
 
     def _rounds(self, scenario: Scenario, topology: Topology, runtime: Runtime) -> Rounds:
         try:
-            return Rounds(scenario, topology, runtime=runtime, timeout_s=self.settings.timeout_s, tap=self._clients.tap)
+            return Rounds(
+                scenario,
+                topology,
+                runtime=runtime,
+                timeout_s=self.settings.timeout_s,
+                tap=self._clients.tap if scenario.external else None,
+            )
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 

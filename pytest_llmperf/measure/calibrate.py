@@ -19,10 +19,10 @@ from pytest_llmperf.measure.runtimes import Part, Runtime
 from pytest_llmperf.measure.wire import Exchange, Request, prepare
 from pytest_llmperf.model import Calibration
 
-SECONDS = 0.2
+SECONDS = 0.15
 """About how long the calibration times, besides TTFT_MS."""
 
-TTFT_MS = 10.0
+TTFT_MS = 5.0
 SLOWEST_TOK_S, FASTEST_TOK_S = 30.0, 2000.0
 """Rates beyond these are calibrated at them: a slow server must not cost seconds, no server is faster."""
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from statistics import median
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.measure.calibrate import calibrate
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
-from pytest_llmperf.measure.tap.process import Tap
-from pytest_llmperf.measure.tap.runtime import TapRuntime
 from pytest_llmperf.model import Calibration, RequestTiming
+
+if TYPE_CHECKING:
+    from pytest_llmperf.measure.tap.process import Tap
+
+_TAP = "tap"
 
 USUAL_TOK_S = 100.0
 """Rate to calibrate at where no warm-up tells one: that of the report's models."""
 
 
 class Clients:
-    """Runtimes by name, made when first used; some keep processes, so there is one of each a session.
-
-    Attributes:
-        tap: for agents that we did not write; its process starts when one runs.
-    """
+    """Runtimes by name, made when first used; some keep processes, so there is one of each a session."""
 
     def __init__(self) -> None:
-        self.tap = Tap()
         self._runtimes: dict[str, Runtime] = {}
         self._calibrations: dict[tuple[str, int], Calibration] = {}
 
@@ -34,8 +34,20 @@ class Clients:
             MissingExtraError: it is not installed.
         """
         if name not in self._runtimes:
-            self._runtimes[name] = TapRuntime(self.tap) if name == TapRuntime.name else runtime_of(name)
+            self._runtimes[name] = self._tapped() if name == _TAP else runtime_of(name)
         return self._runtimes[name]
+
+    @cached_property
+    def tap(self) -> Tap:
+        """For agents that we did not write; its process starts when one runs."""
+        from pytest_llmperf.measure.tap.process import Tap  # noqa: PLC0415 - only where an agent is external
+
+        return Tap()
+
+    def _tapped(self) -> Runtime:
+        from pytest_llmperf.measure.tap.runtime import TapRuntime  # noqa: PLC0415 - only where an agent is external
+
+        return TapRuntime(self.tap)
 
     def calibration(self, runtime: Runtime, warm: Sequence[RequestTiming], agents: int) -> Calibration:
         """What so many clients cost at the rate of these answers; measured once a session, runtime and number.
@@ -53,4 +65,5 @@ class Clients:
         """Ends what is kept; idempotent, and what is needed again starts again."""
         for runtime in self._runtimes.values():
             runtime.close()
-        self.tap.close()
+        if "tap" in self.__dict__:
+            self.tap.close()

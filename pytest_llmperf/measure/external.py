@@ -14,12 +14,6 @@ from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.wire import Exchange, Request
 from pytest_llmperf.model import AsyncAgent, RequestTiming
 
-NOTE = (
-    "agents that we did not write send prompts of their own, which cannot be given unique prefixes: a server's prompt "
-    "cache may help later rounds; let each agent vary how its prompts begin"
-)
-"""For the measurement, where some agent is external."""
-
 LOADS = ("load", "unload")
 """`done_reason` of requests that ask for no text: they load or unload the model, and are not timed."""
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.measure.agents import Member
 from pytest_llmperf.measure.arrival import KERNEL, READ
 from pytest_llmperf.measure.decode import decode
-from pytest_llmperf.measure.external import own_work, run_tapped
 from pytest_llmperf.measure.prefix import prefixes
 from pytest_llmperf.measure.runtimes import Runtime
-from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.wire import Exchange, Request, prepare
 from pytest_llmperf.model import (
     Agent,
@@ -28,7 +25,16 @@ from pytest_llmperf.model import (
     Topology,
 )
 
+if TYPE_CHECKING:
+    from pytest_llmperf.measure.tap.process import Tap
+
 TOGETHER = "together"
+
+EXTERNAL_NOTE = (
+    "agents that we did not write send prompts of their own, which cannot be given unique prefixes: a server's prompt "
+    "cache may help later rounds; let each agent vary how its prompts begin"
+)
+"""For the measurement, where some agent is external."""
 
 STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everything said so far in mind."
 """What a conversation's history holds for the model's answers: fixed, so that every run does the same work."""
@@ -151,6 +157,9 @@ class Rounds:
 
     def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Ran:
         """Runs these agents at once through the tap."""
+        from pytest_llmperf.measure.agents import Member  # noqa: PLC0415 - only where an agent is external
+        from pytest_llmperf.measure.external import run_tapped  # noqa: PLC0415 - as above
+
         assert self._tap is not None
         part = run_tapped(
             [
@@ -178,6 +187,8 @@ class Rounds:
 
     def _work(self, agent: Agent | ExternalAgent, instance: Instance) -> AsyncAgent | Command:
         """What an agent behind the tap does."""
+        from pytest_llmperf.measure.external import own_work  # noqa: PLC0415 - only where an agent is external
+
         if isinstance(agent, Agent):
             return own_work(lambda url: self._requests(agent, instance, url))
         if isinstance(agent.run, str):

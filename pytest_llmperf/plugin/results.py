@@ -41,7 +41,7 @@ class Results:
             return
         from pytest_llmperf.judge.record import from_plain  # noqa: PLC0415 - only where a test used us
 
-        records = from_plain(data)
+        records = from_plain(data) if isinstance(data[0], dict) else data  # plain where it crossed processes
         self._records += records
         if report.passed:
             self._accepted[report.nodeid] = records

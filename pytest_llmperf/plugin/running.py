@@ -116,7 +116,8 @@ class Running:
         report = yield
         records = item.stash.get(RECORDS, [])
         if call.when == "call" and records:
-            report.llmperf = as_plain(records)  # type: ignore[attr-defined]
+            worker = hasattr(item.config, "workerinput")
+            report.llmperf = as_plain(records) if worker else list(records)  # type: ignore[attr-defined]
         if self._unsaid and SPECS in item.stash:
             self._unsaid = False
             report.llmperf_faults = list(self.faults)  # type: ignore[attr-defined]

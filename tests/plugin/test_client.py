@@ -163,6 +163,7 @@ def test_a_client_without_its_interpreter_is_invalid(starved) -> None:
     assert_invalid(starved(begin, "busy.clear()"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to pin processes to a core: Linux")
 def test_a_client_without_a_core_is_invalid(starved) -> None:
     """Busy processes of another priority, pinned to the client's core."""

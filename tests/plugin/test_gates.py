@@ -69,7 +69,7 @@ BROKEN = {
     "nothing": ((), ()),
     "one instance": (("--llmperf-topology=single",), ("efficiency", "scaling", "speedup", "contention", "ttft")),
     "slow": (("--llmperf-script=decode_tok_s=150,ttft_ms=30,load_ms=1",), ("throughput", "regression")),
-    "unsteady": (("--llmperf-script=decode_tok_s=3000,ttft_ms=60,load_ms=1,jitter_pct=150",), ("consistency",)),
+    "unsteady": (("--llmperf-script=decode_tok_s=3000,ttft_ms=60,load_ms=1,jitter_pct=100",), ("consistency",)),
 }
 
 

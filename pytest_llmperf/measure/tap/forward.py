@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import socket
@@ -27,9 +28,9 @@ GRACE_NS = 5_000_000
 DRAIN_NS = 50_000_000
 """How long what is on its way may still arrive when a part is over."""
 
-_WARM_S = 0.001
-"""How often it wakes while agents run: what has not run for some milliseconds is slow to begin (caches, clocks, idle
-cores). Takes some 2 % of a core, and a third off the delay of the slowest chunks."""
+_WARM_S = 0.0005
+"""How often it wakes while agents run: what has not run for a millisecond is slow to begin (caches, clocks, cores).
+Takes some 5 % of a core, and half off the delay of the slowest chunks (`benchmarks.tap_cost`)."""
 
 _LOOK_S = 1.0  # how often it looks whether its parent lives, beside noticing that their channel has ended
 
@@ -100,6 +101,9 @@ class Forwarder:
 
     def _step(self, wait_s: float) -> bool:
         """Does what can be done now, after waiting at most so long for it; whether there was anything."""
+        if self._start_ns:  # by `select`, whose time is finer than the millisecond of epoll
+            select.select([self._selector.fileno()], [], [], wait_s)
+            wait_s = 0
         ready = self._selector.select(wait_s)
         for key, events in ready:
             if isinstance(key.data, Connection):
