@@ -246,8 +246,12 @@ class Session:
             if self.settings.calibrate:
                 self.watcher.say("measuring what the harness itself costs")
                 timing = self._clients.runtime(measurement.manifest.facts["runtime"])
-                calibration = self._clients.calibration(timing, warm, len(scenario.agents))
-                measurement = replace(measurement, calibration=calibration)
+                try:
+                    calibration = self._clients.calibration(timing, warm, len(scenario.agents))
+                    measurement = replace(measurement, calibration=calibration)
+                except MeasurementError as error:  # no reason not to measure the servers, whose own figures stand
+                    failed = f"the harness could not be calibrated: {error.args[0]}"
+                    measurement = replace(measurement, notes=(*measurement.notes, failed))
             measurement, verdicts = self._until_decided(rounds, measurement, gates)
         finally:
             self.watcher.done()

@@ -34,11 +34,12 @@ def client_cpu_share(round_: Round) -> float:
 
 
 def merged_firsts(measurement: Measurement) -> tuple[int, int]:
-    """Requests of the together parts whose TTFT is an upper bound, and all of them.
+    """Requests, alone and together, whose TTFT is an upper bound, and all of them.
 
     Their first chunk was read together with later ones and shares the arrival of the last of these.
     """
-    requests = [one for round_ in measurement.rounds for run in round_.together for one in run.requests]
+    runs = [run for round_ in measurement.rounds for run in (*round_.together, *round_.solo)]
+    requests = [one for run in runs for one in run.requests]
     return sum(one.first_merged for one in requests), len(requests)
 
 

@@ -8,6 +8,7 @@ loop, a thread, a process of its own) is the business of `runtimes`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
 import struct
@@ -153,7 +154,7 @@ class Connection:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if request.tls:
-                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=request.host)
+                sock = _tls().wrap_socket(sock, server_hostname=request.host)
                 self._recvmsg = _read_tls(sock)
             else:
                 ask_for_kernel_time(sock)
@@ -255,6 +256,12 @@ class Connection:
         return MeasurementError(
             f"{self.request.label}: {what} after {len(received)} bytes", next_step=next_step, received=received
         )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made once: it takes some 30 ms, and later turns connect while the clock runs."""
+    return ssl.create_default_context()
 
 
 def _read_tls(sock: ssl.SSLSocket) -> Receive:

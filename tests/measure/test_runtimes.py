@@ -52,6 +52,18 @@ def test_each_client_gets_its_answers_in_order(runtime: Runtime) -> None:
                 assert moments == sorted(moments)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="kernel receive times are Linux's")
+def test_arrivals_are_the_kernels(runtime: Runtime) -> None:
+    """Every client asks for them, and gets them."""
+    with serving(lambda sock: sock.sendall(ANSWER)) as url:
+        for _ in range(3):  # the kernel begins to stamp a moment after it is first asked
+            part = runtime.run([[request_to(url)], [request_to(url)]], timeout_s=30)
+            if {one.source for client in part.exchanges for one in client} == {"kernel"}:
+                return
+            time.sleep(0.1)
+    pytest.fail("no part had kernel times throughout")
+
+
 def test_clients_run_at_once(runtime: Runtime) -> None:
     """No answer comes before all requests are there: a client that waited for another would never get one."""
     together = threading.Barrier(3)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.measure import clients
 from pytest_llmperf.servers.process import start_own
 
 from .conftest import FAST, GATED, PAIR
@@ -41,6 +43,21 @@ def test_the_calibration_can_be_left_out(pytester, simulated) -> None:
     result = simulated("--llmperf-calibrate=off")
     result.stdout.fnmatch_lines(["client: threads,*"])
     result.stdout.no_fnmatch_line("*calibrated*")
+
+
+def test_a_calibration_that_fails_costs_no_measurement(pytester, simulated, monkeypatch) -> None:
+    """It is said, and the servers are measured all the same."""
+
+    def calibrate(*_: object, **__: object) -> None:
+        raise MeasurementError("the paced server did not start")
+
+    monkeypatch.setattr(clients, "calibrate", calibrate)
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["note: pair on dual: the harness could not be calibrated: the paced server did not start"]
+    )
 
 
 @pytest.mark.parametrize("name", ["asyncio", "uvloop", "processes"])
