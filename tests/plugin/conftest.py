@@ -31,6 +31,7 @@ WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:langsmith_plugin", "-p", "no:a
 FAST = (
     *WITHOUT,
     "--llmperf-backend=simulated",
+    "--llmperf-calibrate=off",  # a third of a second each; test_client.py calibrates
     "--llmperf-script=decode_tok_s=800,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     "-p",
     "no:cacheprovider",

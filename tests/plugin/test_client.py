@@ -19,7 +19,7 @@ SCRIPT = json.dumps({"decode_tok_s": 400, "ttft_ms": 30, "load_ms": 1})
 def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
     """Runtime, source of the arrival times, cost and calibration stand below the table, in JUnit and in the JSON."""
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
-    result = simulated("--llmperf-json=run.json", "--junitxml=junit.xml")
+    result = simulated("--llmperf-calibrate=on", "--llmperf-json=run.json", "--junitxml=junit.xml")
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
@@ -53,7 +53,7 @@ def test_a_calibration_that_fails_costs_no_measurement(pytester, simulated, monk
 
     monkeypatch.setattr(clients, "calibrate", calibrate)
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
-    result = simulated()
+    result = simulated("--llmperf-calibrate=on")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         ["note: pair on dual: the harness could not be calibrated: the paced server did not start"]
