@@ -38,8 +38,9 @@ def blocks(kind: str) -> list[str]:
 
 
 @pytest.fixture
-def suites(pytester: pytest.Pytester) -> pytest.Pytester:
+def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder with the project's suites, as a user has who copied them."""
+    monkeypatch.delenv("CI", raising=False)  # there, pytest does not cut the lines of its summary
     shutil.copytree(ROOT / "perf_suites", pytester.path / "perf_suites", ignore=shutil.ignore_patterns("__pycache__"))
     pytester.makeini("[pytest]\n")
     return pytester
