@@ -5,20 +5,13 @@ Knows nothing of pytest; a script can use it as well as the plugin does.
 
 from __future__ import annotations
 
-import getpass
-import os
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
-from pytest_llmperf.errors import MeasurementError, ServerError, UsageError
+from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.conditions import differences_for
 from pytest_llmperf.judge.gates import invalid, judge, kept, rounds_may_decide
@@ -42,45 +35,14 @@ from pytest_llmperf.model import (
     Verdict,
     Workload,
 )
-from pytest_llmperf.servers.backends import Backend, Opened, choose
-from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import manifest
-
-_NOTICE_S = 0.3
-"""What a keeper needs, at the most, to notice that its server has died, after a client has."""
-
-
-class Watcher(Protocol):
-    """Is told what happens, for a live display."""
-
-    def say(self, text: str) -> None:
-        """Something that takes time has begun."""
-
-    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
-        """A round has ended; the measurement holds all rounds so far."""
-
-    def done(self) -> None:
-        """Nothing goes on any more."""
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def say(self, text: str) -> None:
-        """Shows nothing."""
-
-    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
-        """Shows nothing."""
-
-    def done(self) -> None:
-        """Shows nothing."""
+from pytest_llmperf.session.held import Held
+from pytest_llmperf.session.watcher import Silent, Watcher
 
 
 class Session:
     """One run of the harness.
-
-    At most one topology is open at a time, since idle servers of another would hold memory and cores. While servers
-    are open, the session holds a lock of this machine: two sessions (xdist workers, CI jobs) never time at once.
 
     Args:
         settings: what was asked for.
@@ -98,20 +60,17 @@ class Session:
         self.gates = 1
         """Gates of the whole run, which share the error of `fail`; the plugin counts them when tests are collected."""
         self._notes = notes
-        self._opened: Opened | None = None
-        self._opened_for: tuple[TopologyKind, int] | None = None
         self._clients = Clients()
-        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-        self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
+        self._servers = Held(settings, self.watcher)
 
-    @cached_property
+    @property
     def backend(self) -> Backend:
         """The backend in force; chosen once, nothing started.
 
         Raises:
             ServerError: none can be had; says what to install or start.
         """
-        return choose(self.settings)
+        return self._servers.backend
 
     @cached_property
     def baseline(self) -> Baseline:
@@ -160,7 +119,7 @@ class Session:
         Raises:
             ServerError: it could not be started.
         """
-        topology = self._opened.topology if self._opened is not None else self.open(TopologyKind.DUAL)
+        topology = self._servers.topology or self.open(TopologyKind.DUAL)
         return self._manifest(topology, self.settings.runtime).facts
 
     def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
@@ -169,31 +128,14 @@ class Session:
         Raises:
             ServerError: they could not be found, started or loaded.
         """
-        if self.settings.force_topology:
-            kind = TopologyKind(self.settings.force_topology)
-        wanted = (kind, agents)
-        if self._opened is not None and self._opened_for == wanted:
-            self._check_alive(self._opened)
-            return self._opened.topology
-        self.close()
-        self._acquire()
-        try:
-            self.watcher.say(f"starting {kind} ({self.backend.kind})")
-            self._opened, self._opened_for = self.backend.open(kind, agents), wanted
-        except BaseException:
-            self._lock.release()
-            raise
-        return self._opened.topology
+        return self._servers.open(kind, agents)
 
     def close(self) -> None:
         """Leaves the servers as they were found, and frees the machine for other sessions."""
-        opened, self._opened, self._opened_for = self._opened, None, None
         try:
             self._clients.close()
-            if opened is not None:
-                opened.close()
         finally:
-            self._lock.release()
+            self._servers.close()
 
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
@@ -201,7 +143,7 @@ class Session:
         rounds = self._rounds(scenario, topology, self._clients.runtime(self.settings.runtime))
         try:
             self._load(scenario, topology)
-            self._timed(partial(rounds.warm_up, times))
+            self._servers.timed(partial(rounds.warm_up, times))
         finally:
             self.watcher.done()
 
@@ -242,7 +184,7 @@ class Session:
             measurement = replace(measurement, notes=(*measurement.notes, *note))
             gates = self._gates(specs, measurement, test)
             self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
-            warm = self._timed(partial(rounds.warm_up, self.settings.warmups))
+            warm = self._servers.timed(partial(rounds.warm_up, self.settings.warmups))
             if self.settings.calibrate:
                 self.watcher.say("measuring what the harness itself costs")
                 timing = self._clients.runtime(measurement.manifest.facts["runtime"])
@@ -271,7 +213,7 @@ class Session:
         looks = most - least + 1
         verdicts: tuple[Verdict, ...] = ()
         while len(measurement.rounds) < most:
-            one = self._timed(partial(rounds.run, len(measurement.rounds) + len(measurement.discarded)))
+            one = self._servers.timed(partial(rounds.run, len(measurement.rounds) + len(measurement.discarded)))
             if reason := saturated(one):
                 self.watcher.say(f"a round does not count: {reason}")
                 measurement = replace(measurement, discarded=(*measurement.discarded, one))
@@ -338,42 +280,4 @@ class Session:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 
     def _load(self, scenario: Scenario, topology: Topology) -> None:
-        """Loads the model on each instance with its agent's options, one after the other."""
-        for index, agent in enumerate(scenario.agents):
-            instance = topology.instance_of(index)
-            self.watcher.say(f"loading {topology.model} on instance {instance.name}")
-            try:
-                with Control(instance.url, label=f"instance {instance.name}") as control:
-                    control.preload(
-                        topology.model, agent.options.as_request(), keep_alive=keep_alive_s(self.settings.timeout_s)
-                    )
-            except ServerError:
-                if self._opened is not None:
-                    self._opened.alive()  # a dead server is the better explanation
-                raise
-
-    def _timed(self, work: Callable[[], Any]) -> Any:
-        """Runs a timed part; where it failed, a dead server is the better explanation."""
-        try:
-            return work()
-        except MeasurementError:
-            if self._opened is not None:
-                time.sleep(_NOTICE_S)
-                self._check_alive(self._opened)
-            raise
-
-    def _check_alive(self, opened: Opened) -> None:
-        """Raises ServerError where an instance is dead; the next test then starts the topology afresh."""
-        try:
-            opened.alive()
-        except ServerError:
-            self.close()
-            raise
-
-    def _acquire(self) -> None:
-        """Takes the machine's lock, and says so where that means waiting."""
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self.watcher.say("waiting for another measurement on this machine to end")
-            self._lock.acquire()
+        self._servers.load(scenario, topology, keep_alive_s=keep_alive_s(self.settings.timeout_s))

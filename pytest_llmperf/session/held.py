@@ -1,0 +1,132 @@
+"""The servers that a session holds open: one topology at a time, under the machine's lock."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pytest_llmperf.errors import MeasurementError, ServerError
+from pytest_llmperf.model import Scenario, Settings, Topology, TopologyKind
+from pytest_llmperf.servers.backends import Backend, Opened, choose
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.session.watcher import Watcher
+
+_NOTICE_S = 0.3
+"""What a keeper needs, at the most, to notice that its server has died, after a client has."""
+
+
+class Held:
+    """The servers in use.
+
+    At most one topology is open at a time, since idle servers of another would hold memory and cores. While servers
+    are open, a lock of this machine is held: two sessions (xdist workers, CI jobs) never time at once.
+
+    Args:
+        settings: what was asked for.
+        watcher: is told what happens.
+    """
+
+    def __init__(self, settings: Settings, watcher: Watcher) -> None:
+        self._settings = settings
+        self._watcher = watcher
+        self._opened: Opened | None = None
+        self._opened_for: tuple[TopologyKind, int] | None = None
+        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The backend in force; chosen once, nothing started.
+
+        Raises:
+            ServerError: none can be had; says what to install or start.
+        """
+        return choose(self._settings)
+
+    @property
+    def topology(self) -> Topology | None:
+        """What is open now."""
+        return self._opened.topology if self._opened is not None else None
+
+    def open(self, kind: TopologyKind, agents: int) -> Topology:
+        """Running servers for that many agents; reused while the same topology is asked for.
+
+        Raises:
+            ServerError: they could not be found, started or loaded.
+        """
+        if self._settings.force_topology:
+            kind = TopologyKind(self._settings.force_topology)
+        wanted = (kind, agents)
+        if self._opened is not None and self._opened_for == wanted:
+            self.check_alive()
+            return self._opened.topology
+        self.close()
+        self._acquire()
+        try:
+            self._watcher.say(f"starting {kind} ({self.backend.kind})")
+            self._opened, self._opened_for = self.backend.open(kind, agents), wanted
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._opened.topology
+
+    def load(self, scenario: Scenario, topology: Topology, *, keep_alive_s: int) -> None:
+        """Loads the model on each instance with its agent's options, one after the other.
+
+        Raises:
+            ServerError: an instance could not load it, or is dead.
+        """
+        for index, agent in enumerate(scenario.agents):
+            instance = topology.instance_of(index)
+            self._watcher.say(f"loading {topology.model} on instance {instance.name}")
+            try:
+                with Control(instance.url, label=f"instance {instance.name}") as control:
+                    control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
+            except ServerError:
+                if self._opened is not None:
+                    self._opened.alive()  # a dead server is the better explanation
+                raise
+
+    def timed(self, work: Callable[[], Any]) -> Any:
+        """Runs a timed part; where it failed, a dead server is the better explanation."""
+        try:
+            return work()
+        except MeasurementError:
+            if self._opened is not None:
+                time.sleep(_NOTICE_S)
+                self.check_alive()
+            raise
+
+    def check_alive(self) -> None:
+        """Raises ServerError where an instance is dead; the next test then starts the topology afresh."""
+        try:
+            if self._opened is not None:
+                self._opened.alive()
+        except ServerError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Leaves the servers as they were found, and frees the machine for other sessions."""
+        opened, self._opened, self._opened_for = self._opened, None, None
+        try:
+            if opened is not None:
+                opened.close()
+        finally:
+            self._lock.release()
+
+    def _acquire(self) -> None:
+        """Takes the machine's lock, and says so where that means waiting."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            self._watcher.say("waiting for another measurement on this machine to end")
+            self._lock.acquire()

@@ -1,0 +1,34 @@
+"""Who is told what happens while a session works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pytest_llmperf.model import Measurement, Verdict
+
+
+class Watcher(Protocol):
+    """Is told what happens, for a live display."""
+
+    def say(self, text: str) -> None:
+        """Something that takes time has begun."""
+
+    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+        """A round has ended; the measurement holds all rounds so far."""
+
+    def done(self) -> None:
+        """Nothing goes on any more."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Shows nothing."""
+
+    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+        """Shows nothing."""
+
+    def done(self) -> None:
+        """Shows nothing."""
