@@ -1,5 +1,6 @@
 # make perf     set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
 # make test     set everything up and check the project itself: ruff, mypy, tests with branch coverage
+# make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make fuzz     ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
 # make proofs   500 savers of a baseline killed at random moments, and how fast baselines of 100,000 rounds load (a minute)
 # make verdicts how often verdicts are wrong, simulated, against limits (some minutes on two cores)
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 ARGS ?=
 BYTES ?= 10_000_000
 
-.PHONY: perf test lint fuzz proofs verdicts bench clean
+.PHONY: perf test lint schema fuzz proofs verdicts bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -32,6 +33,9 @@ lint: .venv/dev
 	@$(BIN)/ruff format --check --quiet .
 	@echo "== mypy"
 	@$(BIN)/mypy
+
+schema: .venv/dev
+	@$(BIN)/python -m pytest_llmperf.report.schema
 
 fuzz: .venv/dev
 	@echo "== $(BYTES) bytes through the decoder (half a minute)"

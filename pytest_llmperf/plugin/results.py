@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ class Results:
     def __init__(self, config: pytest.Config, collected: Collected) -> None:
         self._config = config
         self._records: list[Record] = []
+        self._locations: dict[str, tuple[str, int]] = {}
         self._accepted: dict[str, list[Record]] = {}  # by test: those of its last attempt, where all phases passed
         self._said: dict[str, None] = {}  # headers of xdist workers: each line once
         self._faults: dict[str, None] = {}  # and what they could not start for
@@ -43,12 +45,14 @@ class Results:
 
         records = from_plain(data) if isinstance(data[0], dict) else data  # plain where it crossed processes
         self._records += records
+        file, line, _ = report.location
+        self._locations[report.nodeid] = file, (line or 0) + 1
         if report.passed:
             self._accepted[report.nodeid] = records
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the JSON file and the saved baseline; a failure to write, or a stale entry, fails the session.
+        """Writes the reports and the saved baseline; a failure to write, or a stale entry, fails the session.
 
         What xdist workers could not start for is a usage error here, as it is without xdist.
         """
@@ -64,14 +68,19 @@ class Results:
     def _write(self, session: pytest.Session) -> None:
         """The files that were asked for."""
         from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
-        from pytest_llmperf.report.files import save_baseline, write_json  # noqa: PLC0415
+        from pytest_llmperf.report.document import Run, document  # noqa: PLC0415
+        from pytest_llmperf.report.files import OUTPUTS, save_baseline, write_output  # noqa: PLC0415
 
-        settings = options.resolve(self._config)
+        settings, root = options.resolve(self._config), self._config.rootpath
         accepted = [record for records in self._accepted.values() for record in records]
-        for write in (write_json, save_baseline):
+        run = Run(records=self._records, settings=settings, accepted=accepted, locations=self._locations)
+        asked = [output for output in OUTPUTS if output.path(settings, root)]
+        found = document(run) if asked else {}
+        writers = [partial(write_output, output, found, settings, root) for output in asked]
+        for write in (*writers, partial(save_baseline, self._records, settings, root, accepted)):
             failed = False
             try:
-                message = write(self._records, settings, self._config.rootpath, accepted)
+                message = write()
             except LlmperfError as error:
                 message, failed = f"{type(error).__name__}: {error}", True
             self._tell(session, message, failed=failed)

@@ -1,74 +1,99 @@
-"""Files that a session leaves: the JSON of every raw timing, and the saved baseline."""
+"""Files that a session leaves: reports, each made from the session's document, and the saved baseline."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import all_series
-from pytest_llmperf.judge.policy import in_words
-from pytest_llmperf.judge.record import Record, as_plain
+from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Settings, StoredSession
-from pytest_llmperf.report.figures import figures
+from pytest_llmperf.report.document import Document, as_text
 from pytest_llmperf.report.stored import changes
 
-JSON_SCHEMA = 1
+
+class Output(NamedTuple):
+    """A file that may be asked for.
+
+    Attributes:
+        field: of Settings that names the file; `--llmperf-FIELD` is its option.
+        render: the file's text, from the session's document.
+    """
+
+    field: str
+    render: Callable[[Document], str]
+
+    def path(self, settings: Settings, root: Path) -> Path | None:
+        """Where to; None where nothing was asked for."""
+        name: str = getattr(settings, self.field)
+        return root / name if name else None
 
 
-def write_json(records: Sequence[Record], settings: Settings, root: Path, accepted: Sequence[Record]) -> str:
-    """Writes `--llmperf-json`; whole or not at all.
+OUTPUTS = (Output("json", as_text),)
+
+
+def check_outputs(settings: Settings, root: Path) -> None:
+    """Whether every file that was asked for can be written: a measurement is too dear to lose.
+
+    Raises:
+        UsageError: one cannot; or two are one.
+    """
+    taken: dict[Path, str] = {}
+    for output in OUTPUTS:
+        path = output.path(settings, root)
+        if path is None:
+            continue
+        option = f"--llmperf-{output.field}"
+        if path in taken:
+            raise UsageError(
+                f"{option} and {taken[path]} name one file: {path}", next_step="give each a file of its own"
+            )
+        taken[path] = option
+        try:
+            _probe(path)
+        except OSError as error:
+            raise UsageError(f"{option}: cannot write {path}: {error}", next_step=f"give another {option}") from error
+
+
+def write_output(output: Output, found: Document, settings: Settings, root: Path) -> str:
+    """Writes one file; whole or not at all.
 
     Args:
-        records: of the whole run.
+        output: which.
+        found: the session's document.
         settings: which file.
         root: folder that a relative path starts from.
-        accepted: those of the records whose test passed.
 
     Returns:
         What was written, in words; empty where nothing was asked for.
 
     Raises:
-        LlmperfError: the file cannot be written, or holds a figure that is no number.
+        LlmperfError: the file cannot be written, or the document holds a figure that is no number.
     """
-    if not settings.json:
+    path = output.path(settings, root)
+    if path is None:
         return ""
-    if not records:
-        return f"{settings.json} was not written: nothing was measured"
-    path = root / settings.json
-    document = {
-        "schema": JSON_SCHEMA,
-        "plugin_version": version("pytest-llmperf"),
-        "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        "settings": asdict(settings),
-        "policy": in_words(settings),
-        "records": [_as_json(record, records, passed=record in accepted) for record in records],
-    }
+    if not found["records"]:
+        return f"{path} was not written: nothing was measured"
     try:
-        text = json.dumps(document, indent=1, allow_nan=False)
-    except ValueError as error:
-        raise LlmperfError(
-            f"{settings.json} was not written: {error}", next_step="report this: a figure is no number"
-        ) from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        text = output.render(found)
+    except LlmperfError as error:
+        raise LlmperfError(f"{path} was not written: {error.args[0]}", next_step=error.next_step) from error
+    temporary = _temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(f"{text}\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         raise LlmperfError(
-            f"cannot write {path}: {error}", next_step="free some space or give another --llmperf-json"
+            f"cannot write {path}: {error}", next_step=f"free some space or give another --llmperf-{output.field}"
         ) from error
     return f"wrote {path}"
 
@@ -115,10 +140,15 @@ def _stored(record: Record) -> StoredSession:
     return StoredSession(saved_at=measurement.started_at, manifest=measurement.manifest.facts, rounds=rounds)
 
 
-def _as_json(record: Record, records: Sequence[Record], *, passed: bool) -> dict[str, Any]:
-    return {
-        **as_plain([record])[0],
-        "passed": passed,
-        "evidence": asdict(evidence_of(record, records)),
-        "figures": figures(record, records),
-    }
+def _probe(path: Path) -> None:
+    """Raises OSError where no file of that name could be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    folder = next(parent for parent in path.parents if parent.exists())
+    temporary = folder / _temporary_of(path).name
+    temporary.touch()
+    temporary.unlink()
+
+
+def _temporary_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,0 +1,75 @@
+"""What a session came to, as one value of plain data: the JSON file is this value, every other file is made from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.judge.evidence import evidence_of
+from pytest_llmperf.judge.policy import in_words
+from pytest_llmperf.judge.record import Record, as_plain
+from pytest_llmperf.model import Settings
+from pytest_llmperf.report.figures import figures
+from pytest_llmperf.report.schema import VERSION
+
+Document = dict[str, Any]
+"""Plain data as `llmperf.schema.json` beside this module describes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a session measured.
+
+    Attributes:
+        records: of the whole run.
+        settings: what was asked for.
+        accepted: those of the records whose test passed.
+        locations: file and line (from 1) of each test, where known.
+    """
+
+    records: Sequence[Record]
+    settings: Settings
+    accepted: Sequence[Record] = ()
+    locations: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def document(run: Run) -> Document:
+    """All that is known of a session."""
+    return {
+        "schema": VERSION,
+        "plugin_version": version("pytest-llmperf"),
+        "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        "settings": asdict(run.settings),
+        "policy": list(in_words(run.settings)),
+        "records": [_record(record, run) for record in run.records],
+    }
+
+
+def as_text(found: Document) -> str:
+    """The document as JSON.
+
+    Raises:
+        LlmperfError: a figure is no number.
+    """
+    try:
+        return json.dumps(found, indent=1, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise LlmperfError(str(error), next_step="report this: a figure is no number") from error
+
+
+def _record(record: Record, run: Run) -> Document:
+    plain: Document = {
+        **as_plain([record])[0],
+        "passed": record in run.accepted,
+        "evidence": asdict(evidence_of(record, run.records)),
+        "figures": figures(record, run.records),
+    }
+    if record.test in run.locations:
+        file, line = run.locations[record.test]
+        plain["location"] = {"file": file, "line": line}
+    return plain

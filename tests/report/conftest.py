@@ -1,0 +1,37 @@
+"""Sessions to report on, made of plain figures."""
+
+import json
+
+import pytest
+
+from pytest_llmperf.judge.gates import judge
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Bound, Settings
+from pytest_llmperf.report.document import Run, as_text, document
+from tests.judge.build import gate, measurement_of, round_of
+
+GATES = (
+    gate(marker="efficiency"),
+    gate("contention_rate_ttft", 0.01, Bound.MAX, marker="contention"),
+)
+
+
+def run_of(
+    *, together_ms=((100, 99), (100, 98), (100, 99.5), (100, 99), (100, 98.5)), tests=("test_pair",), **measured
+):
+    """A run of such rounds, each test of which has two gates; by default both pass."""
+    records = []
+    for test in tests:
+        rounds = [round_of((95, 94), one, index=index) for index, one in enumerate(together_ms)]
+        measurement = measurement_of(*rounds, **measured)
+        verdicts = tuple(judge(one, measurement, looks=1) for one in GATES)
+        records.append(Record(test=f"perf/test_team.py::{test}", measurement=measurement, verdicts=verdicts))
+    accepted = [one for one in records if all(verdict.outcome == "pass" for verdict in one.verdicts)]
+    locations = {one.test: ("perf/test_team.py", 7) for one in records}
+    return Run(records=records, settings=Settings(), accepted=accepted, locations=locations)
+
+
+@pytest.fixture
+def found():
+    """The document of a run that passes, as it is read from a file."""
+    return json.loads(as_text(document(run_of())))
