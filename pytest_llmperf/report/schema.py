@@ -128,9 +128,6 @@ def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"enum": [member.value for member in hint]}
     if origin in (types.UnionType, typing.Union):
         return {"anyOf": [_type(one, definitions) for one in arguments]}
-    if origin is tuple and arguments[1:] != (...,):
-        items = [_type(one, definitions) for one in arguments]
-        return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
     if origin in (tuple, collections.abc.Sequence):
         return {"type": "array", "items": _type(arguments[0], definitions)}
     if origin in (dict, collections.abc.Mapping):
