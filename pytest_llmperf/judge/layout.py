@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
-import cattrs
 import tomli_w
-from cattrs.errors import (
-    AttributeValidationNote,
-    BaseValidationError,
-    ForbiddenExtraKeysError,
-    IterableValidationError,
-    IterableValidationNote,
-)
-from cattrs.gen import make_dict_structure_fn
 
 from pytest_llmperf.judge.catalogue import CATALOGUE, Aggregate
 from pytest_llmperf.judge.packing import numbers_as_literals, packed, unpacked
 from pytest_llmperf.model import SCHEMA, Baseline, Bound
+from pytest_llmperf.strict import each_item, faults_of, strict_converter
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Stored, Threshold
@@ -69,7 +61,7 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
     try:
         baseline = _CONVERTER.structure({**tables, "name": name}, Baseline)
     except Exception as error:
-        return tuple(_faults(error, "")), None
+        return tuple(faults_of(error)), None
     faults = (
         *(fault for i, item in enumerate(baseline.threshold) for fault in _threshold_faults(i, item)),
         *(fault for i, item in enumerate(baseline.stored) for fault in _stored_faults(i, item)),
@@ -117,84 +109,7 @@ def _stored_faults(index: int, stored: Stored) -> list[str]:
     return faults
 
 
-# --- cattrs: strict, because it would else turn numbers into text, text into numbers and text into lists -------------
-
-_Hook = Callable[[Any, Any], Any]
 _Numbers = tuple[float, ...]
-
-
-def _converter() -> cattrs.Converter:
-    """A converter of the model's dataclasses that coerces nothing but whole numbers to floats."""
-    converter = cattrs.Converter(forbid_extra_keys=True, omit_if_default=True)
-    converter.register_structure_hook(str, lambda value, _: _exactly(str, value, "text"))
-    converter.register_structure_hook(int, lambda value, _: _exactly(int, value, "a whole number"))
-    converter.register_structure_hook(float, lambda value, _: _number(value))
-    converter.register_structure_hook(Bound, lambda value, _: _bound(value))
-
-    def list_hook(kind: Any) -> _Hook:
-        def hook(value: Any, _: Any) -> tuple[Any, ...]:
-            items = _exactly(list, value, "a list")
-            return tuple(_each_item(converter, kind, get_args(kind)[0], enumerate(items)).values())
-
-        return hook
-
-    def mapping_hook(kind: Any) -> _Hook:
-        def hook(value: Any, _: Any) -> dict[str, Any]:
-            table = _exactly(dict, value, "a table")
-            if get_args(kind)[1] is str and set(map(type, table.values())) <= {str}:
-                return dict(table)  # manifests, by the thousand: the good case takes no loop of ours
-            return _each_item(converter, kind, get_args(kind)[1], table.items())
-
-        return hook
-
-    def table_hook(kind: Any) -> _Hook:
-        fields = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
-
-        def hook(value: Any, _: Any) -> Any:
-            return fields(_exactly(dict, value, "a table"), kind)
-
-        return hook
-
-    converter.register_structure_hook_factory(lambda kind: _origin(kind) is tuple, list_hook)
-    converter.register_structure_hook_factory(lambda kind: _origin(kind) is Mapping, mapping_hook)
-    converter.register_structure_hook_factory(dataclasses.is_dataclass, table_hook)
-    converter.register_structure_hook_func(lambda kind: kind == _Numbers, lambda value, _: _numbers(value))
-    return converter
-
-
-def _origin(kind: Any) -> Any:
-    """`tuple` of `tuple[str, ...]`, and so on."""
-    return get_origin(kind)
-
-
-def _each_item(converter: cattrs.Converter, kind: Any, item_kind: Any, items: Any) -> dict[Any, Any]:
-    """Items structured one by one, by their index or key; all faults collected."""
-    found, errors = {}, []
-    for key, item in items:
-        try:
-            found[key] = converter.structure(item, item_kind)
-        except Exception as error:
-            error.add_note(IterableValidationNote(f"at {key!r}", key, item_kind))
-            errors.append(error)
-    if errors:
-        raise IterableValidationError("faults in a list or table", errors, kind)
-    return found
-
-
-def _exactly(kind: type, value: Any, words: str) -> Any:
-    """The value, when it is of the type (a truth value is no number)."""
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"got {value!r}, wanted {words}")
-    return value
-
-
-def _number(value: Any) -> float:
-    """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"got {value!r}, wanted a number")
-    if not math.isfinite(value):
-        raise ValueError(f"got {value}, wanted a finite number")
-    return float(value)
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
@@ -210,7 +125,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
         raise TypeError(f"got {value!r}, wanted a list of numbers, or a text of them")
     elif set(map(type, value)) <= {int, float} and all(map(math.isfinite, value)):
         return tuple(map(float, value))
-    return tuple(_each_item(_CONVERTER, _Numbers, float, enumerate(value)).values())
+    return tuple(each_item(_CONVERTER, _Numbers, float, enumerate(value)).values())
 
 
 def _bound(value: Any) -> Bound:
@@ -221,34 +136,6 @@ def _bound(value: Any) -> Bound:
     return Bound(value)
 
 
-def _faults(error: BaseException, path: str) -> Iterator[str]:
-    """What cattrs collected, one line a fault, each with the path of its key."""
-    if isinstance(error, BaseValidationError):
-        for inner in error.exceptions:
-            yield from _faults(inner, path + _step(inner))
-    elif isinstance(error, ForbiddenExtraKeysError):
-        known = ", ".join(field.name for field in dataclasses.fields(error.cl) if field.name != "name")
-        for key in sorted(error.extra_fields):
-            yield f"{_joined(path, key)}: unknown key, wanted one of {known}"
-    elif isinstance(error, KeyError):
-        yield f"{path.lstrip('.')}: missing"
-    else:
-        yield f"{path.lstrip('.')}: {error}"
-
-
-def _step(error: BaseException) -> str:
-    """Where an error happened, below its parent: `.field` or `[index]`."""
-    for note in getattr(error, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            return f".{note.name}"
-        if isinstance(note, IterableValidationNote):
-            return f"[{note.index}]" if isinstance(note.index, int) else f".{note.index}"
-    return ""
-
-
-def _joined(path: str, key: str) -> str:
-    """The path of a key of the table at a path."""
-    return f"{path}.{key}".lstrip(".")
-
-
-_CONVERTER = _converter()
+_CONVERTER = strict_converter()
+_CONVERTER.register_structure_hook(Bound, lambda value, _: _bound(value))
+_CONVERTER.register_structure_hook_func(lambda kind: kind == _Numbers, lambda value, _: _numbers(value))

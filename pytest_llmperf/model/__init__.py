@@ -10,6 +10,7 @@ from pytest_llmperf.model.baseline import (
     Threshold,
 )
 from pytest_llmperf.model.calibration import Calibration
+from pytest_llmperf.model.configuration import BACKENDS, Configuration, NamedDeployment
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
 from pytest_llmperf.model.scenario import (
     BASELINE_VS_CHIMERA,
@@ -25,7 +26,8 @@ from pytest_llmperf.model.scenario import (
     Workload,
     scenario_of,
 )
-from pytest_llmperf.model.settings import BACKENDS, RUNTIMES, Script, Settings
+from pytest_llmperf.model.script import Script
+from pytest_llmperf.model.settings import RUNTIMES, Settings
 from pytest_llmperf.model.timing import AgentRun, Measurement, RequestTiming, Round
 from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
@@ -49,12 +51,14 @@ __all__ = [
     "Boundary",
     "Calibration",
     "Command",
+    "Configuration",
     "ExternalAgent",
     "Gate",
     "GenerationOptions",
     "Instance",
     "Manifest",
     "Measurement",
+    "NamedDeployment",
     "Outcome",
     "Reference",
     "RequestTiming",

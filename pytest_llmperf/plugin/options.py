@@ -173,6 +173,21 @@ OPTIONS = (
         parsers.script,
         "the simulated server's behaviour: ttft_ms, prefill_tok_s, decode_tok_s, jitter_pct, seed, load_ms",
     ),
+    Option(
+        "config_file",
+        "config",
+        "FILE",
+        parsers.text,
+        "settings that do not fit an option, such as named deployments (default: ROOTDIR/llmperf.toml, if it is there)",
+        bool,
+    ),
+    Option(
+        "deployment",
+        "deployment",
+        "NAME",
+        parsers.text,
+        "measure this deployment of llmperf.toml: what it states comes before the ini file's options",
+    ),
 )
 
 
@@ -222,11 +237,14 @@ def resolve(config: pytest.Config) -> Settings:
     from pytest_llmperf.model import Settings  # noqa: PLC0415 - keeps unused runs free of it
 
     values: dict[str, Any] = {}
+    typed = set()
     faults = []
     for option in OPTIONS:
         raw, where = getattr(config.option, f"llmperf_{option.field}", None), f"--llmperf-{option.name}"
         folder = config.invocation_params.dir
-        if raw is None:
+        if raw is not None:
+            typed.add(option.field)
+        else:
             raw, where = config.getini(option.ini) or None, f"{option.ini} in {config.inipath}"
             folder = config.inipath.parent if config.inipath else config.rootpath
         if raw is None:
@@ -236,6 +254,7 @@ def resolve(config: pytest.Config) -> Settings:
             values[option.field] = str(folder / Path(value).expanduser()) if option.is_path(value) else value
         except (ValueError, TypeError) as error:
             faults.append(f"{where}: {raw!r}: {error}")
+    _configure(values, typed, config.rootpath, faults)
     settings = Settings(**values)
     if settings.update and (settings.save or settings.compare):
         faults.append(
@@ -252,3 +271,21 @@ def resolve(config: pytest.Config) -> Settings:
     if faults:
         raise pytest.UsageError("pytest-llmperf: wrong options:\n  " + "\n  ".join(faults))
     return settings
+
+
+def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list[str]) -> None:
+    """Adds what `llmperf.toml` says, and lays the deployment that is named over what was not typed."""
+    file, name = values.get("config_file", ""), values.get("deployment", "")
+    path = Path(file) if file else root / "llmperf.toml"
+    if not file and not name and not path.exists():
+        return
+    from pytest_llmperf.config import deployment_of, load  # noqa: PLC0415 - only where there is such a file
+    from pytest_llmperf.errors import UsageError  # noqa: PLC0415
+
+    try:
+        values["configuration"] = load(path, wanted=bool(file))
+        if name:
+            stated = deployment_of(values["configuration"], name).stated()
+            values |= {key: value for key, value in stated.items() if key not in typed}
+    except UsageError as error:
+        faults.append(str(error))

@@ -1,0 +1,84 @@
+"""What `llmperf.toml` may say: a field of Configuration a section, a frozen dataclass an entry.
+
+To add a section, write a frozen dataclass of its entries whose `__post_init__` raises ValueError for values that make
+no sense (`key = got, wanted ...`, several of them joined by `; `), add a field with a default to Configuration and a
+heading to `docs/configuration.md`. Types, unknown keys and the report of all faults at once are the loader's
+(`pytest_llmperf.config`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from pytest_llmperf.model.script import Script
+from pytest_llmperf.model.topology import TopologyKind
+
+BACKENDS = ("auto", "attach", "ollama", "embedded", "simulated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedDeployment:
+    """One `[deployments.NAME]`: servers to be had by a name. What is not stated is as the options say.
+
+    Attributes:
+        urls: base addresses of running servers, one an agent.
+        backend: one of BACKENDS; empty = `attach`, where there are urls.
+        model: name on the servers.
+        gguf: a GGUF file to serve; a relative path starts at the file's folder.
+        ports: for the instances that we start.
+        threads: CPU threads an instance.
+        topology: a topology kind for every test on this deployment.
+        script: of the simulated backend.
+
+    Raises:
+        ValueError: neither urls nor a backend, or values that make no sense; lists every one.
+    """
+
+    urls: tuple[str, ...] = ()
+    backend: str = ""
+    model: str = ""
+    gguf: str = ""
+    ports: tuple[int, ...] = ()
+    threads: int = 0
+    topology: str = ""
+    script: Script | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not self.urls and not self.backend:
+            faults.append(f"urls and backend are missing, wanted one of them (backend: {', '.join(BACKENDS)})")
+        if self.backend and self.backend not in BACKENDS:
+            faults.append(f"backend = {self.backend!r}, wanted one of {', '.join(BACKENDS)}")
+        if self.urls and self.backend not in ("", "attach"):
+            faults.append(f"urls belong to running servers, wanted backend 'attach' or none, got {self.backend!r}")
+        if bad := [url for url in self.urls if not url.startswith(("http://", "https://"))]:
+            faults.append(f"urls hold {', '.join(map(repr, bad))}, wanted http:// or https:// addresses")
+        if bad_ports := [port for port in self.ports if not 0 < port < 65536]:
+            faults.append(f"ports hold {', '.join(map(str, bad_ports))}, wanted ports from 1 to 65535")
+        if self.threads < 0:
+            faults.append(f"threads = {self.threads}, wanted 0 or more")
+        if self.topology and self.topology not in (kinds := [str(kind) for kind in TopologyKind]):
+            faults.append(f"topology = {self.topology!r}, wanted one of {', '.join(kinds)}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        object.__setattr__(self, "urls", tuple(url.rstrip("/") for url in self.urls))
+
+    def stated(self) -> dict[str, object]:
+        """What it states, by the names of the fields of Settings."""
+        values = {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
+        values["backend"] = self.backend or "attach"
+        if "topology" in values:
+            values["force_topology"] = values.pop("topology")
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The whole file; each field is a section.
+
+    Attributes:
+        deployments: servers by a name, for `--llmperf-deployment` and `--llmperf-against`.
+    """
+
+    deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)

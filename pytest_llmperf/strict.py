@@ -1,0 +1,140 @@
+"""Tables to frozen dataclasses, strictly: nothing is coerced but whole numbers to floats, and every fault is named.
+
+cattrs would else turn numbers into text, text into numbers and text into lists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, get_args, get_origin
+
+import cattrs
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn
+
+_Hook = Callable[[Any, Any], Any]
+
+
+def strict_converter() -> cattrs.Converter:
+    """A converter of dataclasses that coerces nothing but whole numbers to floats."""
+    converter = cattrs.Converter(forbid_extra_keys=True, omit_if_default=True)
+    converter.register_structure_hook(str, lambda value, _: exactly(str, value, "text"))
+    converter.register_structure_hook(int, lambda value, _: exactly(int, value, "a whole number"))
+    converter.register_structure_hook(float, lambda value, _: _number(value))
+    converter.register_structure_hook(bool, lambda value, _: _truth(value))
+
+    def list_hook(kind: Any) -> _Hook:
+        def hook(value: Any, _: Any) -> tuple[Any, ...]:
+            items = exactly(list, value, "a list")
+            return tuple(each_item(converter, kind, get_args(kind)[0], enumerate(items)).values())
+
+        return hook
+
+    def mapping_hook(kind: Any) -> _Hook:
+        def hook(value: Any, _: Any) -> dict[str, Any]:
+            table = exactly(dict, value, "a table")
+            if get_args(kind)[1] is str and set(map(type, table.values())) <= {str}:
+                return dict(table)  # manifests, by the thousand: the good case takes no loop of ours
+            return each_item(converter, kind, get_args(kind)[1], table.items())
+
+        return hook
+
+    def table_hook(kind: Any) -> _Hook:
+        fields = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
+
+        def hook(value: Any, _: Any) -> Any:
+            return fields(exactly(dict, value, "a table"), kind)
+
+        return hook
+
+    converter.register_structure_hook_factory(lambda kind: _origin(kind) is tuple, list_hook)
+    converter.register_structure_hook_factory(lambda kind: _origin(kind) is Mapping, mapping_hook)
+    converter.register_structure_hook_factory(dataclasses.is_dataclass, table_hook)
+    return converter
+
+
+def faults_of(error: BaseException, path: str = "") -> Iterator[str]:
+    """What cattrs collected, one line a fault, each with the path of its key."""
+    if isinstance(error, BaseValidationError):
+        for inner in error.exceptions:
+            yield from faults_of(inner, path + _step(inner))
+    elif isinstance(error, ForbiddenExtraKeysError):
+        known = [field.name for field in dataclasses.fields(error.cl) if field.name != "name"]
+        for key in sorted(error.extra_fields):
+            yield f"{_joined(path, key)}: unknown key, wanted one of {', '.join(known)}{nearest(key, known)}"
+    elif isinstance(error, KeyError):
+        yield f"{path.lstrip('.')}: missing"
+    else:
+        yield f"{path.lstrip('.')}: {error}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'urls'?`, where a known word is near; else empty."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def each_item(converter: cattrs.Converter, kind: Any, item_kind: Any, items: Any) -> dict[Any, Any]:
+    """Items structured one by one, by their index or key; all faults collected."""
+    found, errors = {}, []
+    for key, item in items:
+        try:
+            found[key] = converter.structure(item, item_kind)
+        except Exception as error:
+            error.add_note(IterableValidationNote(f"at {key!r}", key, item_kind))
+            errors.append(error)
+    if errors:
+        raise IterableValidationError("faults in a list or table", errors, kind)
+    return found
+
+
+def exactly(kind: type, value: Any, words: str) -> Any:
+    """The value, when it is of the type (a truth value is no number)."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"got {value!r}, wanted {words}")
+    return value
+
+
+def _number(value: Any) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"got {value!r}, wanted a number")
+    if not math.isfinite(value):
+        raise ValueError(f"got {value}, wanted a finite number")
+    return float(value)
+
+
+def _truth(value: Any) -> bool:
+    """True or false, not a number or a text that would do as one."""
+    if not isinstance(value, bool):
+        raise TypeError(f"got {value!r}, wanted true or false")
+    return value
+
+
+def _origin(kind: Any) -> Any:
+    """`tuple` of `tuple[str, ...]`, and so on."""
+    return get_origin(kind)
+
+
+def _step(error: BaseException) -> str:
+    """Where an error happened, below its parent: `.field` or `[index]`."""
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return f".{note.name}"
+        if isinstance(note, IterableValidationNote):
+            return f"[{note.index}]" if isinstance(note.index, int) else f".{note.index}"
+    return ""
+
+
+def _joined(path: str, key: str) -> str:
+    """The path of a key of the table at a path."""
+    return f"{path}.{key}".lstrip(".")

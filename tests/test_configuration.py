@@ -1,0 +1,170 @@
+"""`llmperf.toml`: one validated value, every fault named at once; the page that documents it and all options."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.config import deployment_of, load
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.model import Configuration, NamedDeployment, Script
+from pytest_llmperf.plugin.options import OPTIONS, resolve
+
+PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+GOOD = """
+[deployments.production]
+urls = ["http://one:11434/", "https://two"]
+model = "gemma3:latest"
+
+[deployments.demo]
+backend = "simulated"
+gguf = "models/small.gguf"
+topology = "single"
+script = { decode_tok_s = 80, seed = 3 }
+"""
+
+FAULTS = {
+    "section": ("[deploymets.a]\nurls = []", "deploymets: unknown key", "did you mean 'deployments'?"),
+    "key": ('[deployments.a]\nurl = ["http://a"]', "deployments.a.url: unknown key", "did you mean 'urls'?"),
+    "type": ('[deployments.a]\nurls = "http://a"', "deployments.a.urls: got 'http://a', wanted a list", ""),
+    "no_table": ("deployments = 3", "deployments: got 3, wanted a table", ""),
+    "item": ("[deployments.a]\nurls = [1]", "deployments.a.urls[0]: got 1, wanted text", ""),
+    "truth": ('[deployments.a]\nbackend = "attach"\nthreads = true', "deployments.a.threads: got True", "whole number"),
+    "nothing": ("[deployments.a]", "deployments.a: urls and backend are missing", ""),
+    "backend": ('[deployments.a]\nbackend = "gpu"', "deployments.a: backend = 'gpu', wanted one of auto", ""),
+    "both": ('[deployments.a]\nbackend = "embedded"\nurls = ["http://a"]', "urls belong to running servers", ""),
+    "address": ('[deployments.a]\nurls = ["ftp://a"]', "urls hold 'ftp://a', wanted http://", ""),
+    "ports": ('[deployments.a]\nbackend = "ollama"\nports = [0, 1]', "ports hold 0, wanted ports from 1", ""),
+    "threads": ('[deployments.a]\nbackend = "ollama"\nthreads = -1', "threads = -1, wanted 0 or more", ""),
+    "topology": (
+        '[deployments.a]\nbackend = "ollama"\ntopology = "ring"',
+        "topology = 'ring', wanted one of",
+        "",
+    ),
+    "script": ("[deployments.a.script]\njitter_pct = 101", "deployments.a.script: jitter_pct = 101, wanted 0 to", ""),
+    "script_key": ("[deployments.a.script]\njitter = 1", "deployments.a.script.jitter: unknown key", "'jitter_pct'?"),
+}
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "llmperf.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_a_file_becomes_one_value(tmp_path: Path) -> None:
+    """Deployments by name, addresses without a slash at their end, files from the folder of the file."""
+    assert load(written(tmp_path, GOOD)) == Configuration(
+        deployments={
+            "production": NamedDeployment(urls=("http://one:11434", "https://two"), model="gemma3:latest"),
+            "demo": NamedDeployment(
+                backend="simulated",
+                gguf=str(tmp_path / "models/small.gguf"),
+                topology="single",
+                script=Script(decode_tok_s=80.0, seed=3),
+            ),
+        }
+    )
+
+
+@pytest.mark.parametrize(("text", "words", "more"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_names_file_key_and_what_was_wanted(tmp_path: Path, text: str, words: str, more: str) -> None:
+    """Each kind of fault, with the way out."""
+    path = written(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+    assert more in str(caught.value)
+    assert "next: see docs/configuration.md" in str(caught.value)
+
+
+def test_all_faults_come_at_once(tmp_path: Path) -> None:
+    """Four faults in three tables, one error, a line each (those of one table's values together)."""
+    text = '[deployments.a]\nurl = 1\n[deployments.b]\nbackend = "gpu"\nthreads = -1\n[prizes]\nusd = 1'
+    with pytest.raises(UsageError) as caught:
+        load(written(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    for words in ("deployments.a.url: unknown", "deployments.b: backend = 'gpu'", "threads = -1", "prizes: unknown"):
+        assert any(words in line for line in lines), lines
+
+
+def test_what_is_no_file_of_ours(tmp_path: Path) -> None:
+    """Missing where it was named, a folder, no UTF-8, no TOML: each an error that names the path."""
+    assert load(tmp_path / "none.toml", wanted=False) == Configuration()
+    with pytest.raises(UsageError, match="no such file"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load(tmp_path, wanted=False)
+    with pytest.raises(UsageError, match=r"cannot be read: .*utf-8"):
+        load(written(tmp_path, b"\xff\xfe"))
+    with pytest.raises(UsageError, match=r"is no TOML: .*at end of document"):
+        load(written(tmp_path, "[deployments"))
+
+
+def test_an_unknown_deployment_names_the_nearest(tmp_path: Path) -> None:
+    """And all that there are, or that there is none."""
+    configuration = load(written(tmp_path, GOOD))
+    with pytest.raises(UsageError, match="has production, demo; did you mean 'production'"):
+        deployment_of(configuration, "prodution")
+    with pytest.raises(UsageError, match="has none"):
+        deployment_of(Configuration(), "x")
+
+
+def test_a_deployment_comes_after_what_was_typed_and_before_the_ini_file(pytester: pytest.Pytester) -> None:
+    """The model is typed, the backend the deployment's, the number of threads the ini file's."""
+    pytester.makeini("[pytest]\nllmperf_backend = embedded\nllmperf_threads = 3\nllmperf_model = ini\n")
+    written(pytester.path, GOOD)
+    settings = resolve(pytester.parseconfigure("--llmperf-deployment=demo", "--llmperf-model=typed"))
+    assert (settings.backend, settings.threads, settings.model) == ("simulated", 3, "typed")
+    assert (settings.force_topology, settings.script.decode_tok_s) == ("single", 80.0)
+    settings = resolve(pytester.parseconfigure("--llmperf-deployment=production"))
+    assert (settings.backend, settings.urls, settings.model) == (
+        "attach",
+        ("http://one:11434", "https://two"),
+        "gemma3:latest",
+    )
+
+
+def test_the_file_is_read_where_it_is_named(pytester: pytest.Pytester) -> None:
+    """From the folder that pytest was started in, or that of the ini file; without one, settings are as ever."""
+    assert resolve(pytester.parseconfigure()).configuration == Configuration()
+    (pytester.mkdir("other") / "my.toml").write_text(GOOD, encoding="utf-8")
+    assert set(resolve(pytester.parseconfigure("--llmperf-config=other/my.toml")).configuration.deployments) == {
+        "production",
+        "demo",
+    }
+    pytester.makeini("[pytest]\nllmperf_config = other/my.toml\n")
+    assert resolve(pytester.parseconfigure()).configuration.deployments["demo"].backend == "simulated"
+
+
+def test_a_wrong_file_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    """Beside wrong options, in one error, before anything starts; a run that does not use us is left alone."""
+    written(pytester.path, "[deployments.a]\nurl = 1")
+    pytester.makepyfile("def test_it(run_agents): pass")
+    result = pytester.runpytest("--llmperf-rounds=0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--llmperf-rounds*", "*llmperf.toml: wrong settings:", "*deployments.a.url: *"])
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result = pytester.runpytest("--llmperf-deployment=b")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    pytester.makepyfile("def test_it(): pass")
+    assert pytester.runpytest().ret == pytest.ExitCode.OK
+
+
+def test_the_page_holds_every_option_and_every_key() -> None:
+    """Every option with its ini twin in one row and no other; every section, every key."""
+    rows = dict(re.findall(r"^\| `(--llmperf-[\w-]+) [^`]*` \| `(\w+)` \| \w", PAGE, re.MULTILINE))
+    assert rows == {f"--llmperf-{option.name}": option.ini for option in OPTIONS}
+    assert re.findall(r"^### (\w+)", PAGE, re.MULTILINE) == [one.name for one in fields(Configuration)]
+    keys = set(re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE))
+    assert {one.name for one in fields(NamedDeployment)} <= keys
+
+
+def test_the_page_shows_a_file_that_can_be_read(tmp_path: Path) -> None:
+    """Its examples are read as they stand."""
+    text = "\n".join(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL))
+    assert set(load(written(tmp_path, text)).deployments) >= {"production", "one_server", "demo"}
