@@ -47,6 +47,7 @@ class Settings:
         config_file: path of `llmperf.toml`; empty = the one in pytest's root folder, if it is there.
         configuration: what that file says.
         deployment: name of the deployment there that is measured; its values are in the fields above already.
+        faults: its fault plan, a TOML file; empty = nothing goes wrong.
     """
 
     backend: str = "auto"
@@ -79,3 +80,4 @@ class Settings:
     config_file: str = ""
     configuration: Configuration = field(default_factory=Configuration)
     deployment: str = ""
+    faults: str = ""

@@ -174,6 +174,14 @@ OPTIONS = (
         "the simulated server's behaviour: ttft_ms, prefill_tok_s, decode_tok_s, jitter_pct, seed, load_ms",
     ),
     Option(
+        "faults",
+        "faults",
+        "FILE",
+        parsers.text,
+        "what goes wrong with the simulated server: a TOML file, see docs/faults.md",
+        bool,
+    ),
+    Option(
         "config_file",
         "config",
         "FILE",

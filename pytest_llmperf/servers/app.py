@@ -6,6 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,6 +31,9 @@ from pytest_llmperf.servers.api.requests import (
 from pytest_llmperf.servers.api.scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE, Scheduler
 from pytest_llmperf.servers.engine import Engine, ModelCard
 
+if TYPE_CHECKING:
+    from pytest_llmperf.servers.faults.instance import FaultyInstance
+
 _log = logging.getLogger(__name__)
 
 _FOREVER_S = 292 * 365.25 * 86400  # what Go's longest duration makes of "forever"
@@ -42,6 +47,7 @@ def create_app(
     max_queue: int = DEFAULT_MAX_QUEUE,
     keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
     clock: Clock = time.monotonic_ns,
+    faults: FaultyInstance | None = None,
 ) -> Starlette:
     """The application over an engine that is not loaded yet; the first request loads it.
 
@@ -50,12 +56,13 @@ def create_app(
         max_queue: most requests that may wait for a load; more are answered 503.
         keep_alive_s: seconds an unused model stays loaded; may be infinite.
         clock: monotonic nanoseconds, for all durations.
+        faults: spoil answers; None = none does.
 
     Returns:
         The application; its `state.scheduler` tells who uses the model.
     """
     scheduler = Scheduler(engine, max_queue=max_queue, keep_alive_s=keep_alive_s)
-    api = _Api(engine, scheduler, clock)
+    api = _Api(engine, scheduler, clock, faults)
     app = Starlette(
         routes=[
             Route("/", api.root, methods=["GET", "HEAD"]),
@@ -87,10 +94,11 @@ class _Json(JSONResponse):
 class _Api:
     """The endpoints."""
 
-    def __init__(self, engine: Engine, scheduler: Scheduler, clock: Clock) -> None:
+    def __init__(self, engine: Engine, scheduler: Scheduler, clock: Clock, faults: FaultyInstance | None) -> None:
         self._engine = engine
         self._scheduler = scheduler
         self._clock = clock
+        self._faults = faults
 
     async def root(self, _: Request) -> Response:
         return PlainTextResponse("Ollama is running")
@@ -112,7 +120,7 @@ class _Api:
                 "models": [
                     {
                         **_entry(self._engine.card),
-                        "size_vram": 0,  # both engines run on the CPU
+                        "size_vram": self._engine.card.size_vram_bytes,
                         "expires_at": now(time.time() + _FOREVER_S if forever else loaded.expires_at_s),
                         "context_length": loaded.num_ctx,
                     }
@@ -150,8 +158,11 @@ class _Api:
         started_ns = self._clock()
         body = parse_body(await request.body())
         self._check_model(body)
+        usual = partial(GenerationResponse, scheduler=self._scheduler, started_ns=started_ns, clock=self._clock)
         wanted = parse(body, self._engine.card)
-        return GenerationResponse(wanted, self._scheduler, started_ns=started_ns, clock=self._clock)
+        if self._faults is not None and wanted.job is not None:
+            return await self._faults.answer(wanted, self._scheduler, usual)
+        return usual(wanted)
 
     def _check_model(self, body: dict[str, object]) -> None:
         name = model_of(body)

@@ -33,6 +33,7 @@ class ModelCard:
         name: as clients ask for it, with a tag.
         digest: sha256 of the file, hexadecimal; of the name where there is no file.
         size_bytes: of the file.
+        size_vram_bytes: of what lies on a GPU when it is loaded.
         modified_at: RFC 3339.
         format, family, parameter_size, quantization: the `details`.
         context_length: the longest that the model was made for, tokens.
@@ -50,6 +51,7 @@ class ModelCard:
     quantization: str
     context_length: int
     template: str = ""
+    size_vram_bytes: int = 0
     info: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -108,12 +110,21 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast the scripted engine works on a job, as parts of its script's rates; a real engine has its own pace."""
+
+    prefill: float = 1.0
+    decode: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One generation: either a prompt as it stands, or messages for the chat template."""
 
     prompt: str = ""
     messages: tuple[Message, ...] = ()
     sampling: Sampling = Sampling()
+    pace: Pace = Pace()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,13 @@ from pytest_llmperf.servers.engine import (
     Sampling,
     effective_num_ctx,
 )
+from pytest_llmperf.servers.faults.plan import FaultPlan
 
 MODEL_NAME = "simulated:scripted"
 VERSION = "0.0.0-simulated"
 """Everything that shows a version shows that nothing here is real."""
+
+OUT_OF_MEMORY = "llama runner process has terminated: out of memory"
 
 NATURAL_END = 256
 """Tokens after which a scripted answer ends by itself."""
@@ -34,7 +37,10 @@ _WORDS = (
     "this text is scripted and carries no meaning it only stands where a model would have put words so that "
     "clients can count them and time them"
 ).split()
+_SPILT_BYTES = 1_000_000_000  # a model that lies nowhere has no size; one that spills needs some
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+
+_NO_FAULTS = FaultPlan()
 
 Clock = Callable[[], int]
 Wait = Callable[[threading.Event, float], bool]
@@ -53,6 +59,12 @@ class ScriptedEngine:
         slots: generations at once.
         clock: monotonic nanoseconds.
         wait: see Wait.
+        plan: its faults of loads, and a spill, are this engine's; all others are done around it.
+        instance: its name in the plan.
+
+    Attributes:
+        script, plan, instance: as given.
+        version: says that it is simulated; a fault may change it.
     """
 
     def __init__(
@@ -62,25 +74,38 @@ class ScriptedEngine:
         slots: int = 1,
         clock: Clock = time.monotonic_ns,
         wait: Wait = threading.Event.wait,
+        plan: FaultPlan = _NO_FAULTS,
+        instance: str = "",
     ) -> None:
-        self._script = script
+        self.version = VERSION
+        self.plan = plan
+        self.instance = instance
+        self._loads = 0
+        self.script = script
         self._slots = slots
         self._clock = clock
         self._wait = wait
         self._random = random.Random(script.seed)
         self._random_lock = threading.Lock()
         self._num_ctx = 0
+        spills = list(plan.hits(instance, 1, "spill"))
         self._card = ModelCard(
             name=MODEL_NAME,
             digest=hashlib.sha256(MODEL_NAME.encode()).hexdigest(),
-            size_bytes=0,
+            size_bytes=_SPILT_BYTES if spills else 0,
+            size_vram_bytes=round(_SPILT_BYTES * spills[0].factor) if spills else 0,
             modified_at="1970-01-01T00:00:00Z",
             format="none",
             family="simulated",
             parameter_size="0",
             quantization="none",
             context_length=131072,
-            info={"simulated": True, "llmperf.slots": slots, "llmperf.script": json.dumps(asdict(script))},
+            info={
+                "simulated": True,
+                "llmperf.slots": slots,
+                "llmperf.script": json.dumps(asdict(script)),
+                **({"llmperf.faults": plan.in_words(instance)} if plan.in_words(instance) else {}),
+            },
         )
 
     @property
@@ -89,18 +114,17 @@ class ScriptedEngine:
         return self._card
 
     @property
-    def version(self) -> str:
-        """Says that it is simulated."""
-        return VERSION
-
-    @property
     def slots(self) -> int:
         """As given."""
         return self._slots
 
     def load(self, options: LoadOptions) -> None:
-        """Takes `load_ms`."""
-        self._wait(threading.Event(), self._jittered(self._script.load_ms) / 1e9)
+        """Takes `load_ms`. Raises EngineError where the plan says that the memory does not suffice."""
+        self._loads += 1
+        more_s = sum(one.seconds for one in self.plan.hits(self.instance, self._loads, "slow_load"))
+        self._wait(threading.Event(), self._jittered(self.script.load_ms) / 1e9 + more_s)
+        for fault in self.plan.hits(self.instance, self._loads, "out_of_memory"):
+            raise EngineError(fault.message or OUT_OF_MEMORY)
         self._num_ctx = effective_num_ctx(options, self._card)
 
     def unload(self) -> None:
@@ -119,9 +143,10 @@ class ScriptedEngine:
             )
         room = min(job.sampling.num_predict, self._num_ctx - prompt_tokens)
         limit = min(room, NATURAL_END)
-        script = self._script
+        script = self.script
         start_ns = self._clock()
-        due_ns = start_ns + self._jittered(script.ttft_ms + prompt_tokens / script.prefill_tok_s * 1e3)
+        prefill_tok_s, decode_tok_s = script.prefill_tok_s * job.pace.prefill, script.decode_tok_s * job.pace.decode
+        due_ns = start_ns + self._jittered(script.ttft_ms / job.pace.prefill + prompt_tokens / prefill_tok_s * 1e3)
         first_ns = 0
         held = _StopFilter(job.sampling.stop)
         count = 0
@@ -133,7 +158,7 @@ class ScriptedEngine:
             text, stopped = held.feed(word)
             if text:
                 emit(text)
-            due_ns += self._jittered(1e3 / script.decode_tok_s)
+            due_ns += self._jittered(1e3 / decode_tok_s)
             if stopped:
                 break
         self._until(due_ns, cancelled)
@@ -156,7 +181,7 @@ class ScriptedEngine:
     def _jittered(self, duration_ms: float) -> int:
         """A stated duration with the script's jitter, nanoseconds."""
         with self._random_lock:
-            factor = self._random.gauss(1.0, self._script.jitter_pct / 100)
+            factor = self._random.gauss(1.0, self.script.jitter_pct / 100)
         return round(duration_ms * 1e6 * max(0.0, factor))
 
 

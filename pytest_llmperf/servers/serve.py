@@ -7,13 +7,17 @@ prints the address when there is none.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import math
 import os
 import socket
+import struct
 import sys
 from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
@@ -22,7 +26,13 @@ from pytest_llmperf.model import Script
 from pytest_llmperf.servers.api.scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE
 from pytest_llmperf.servers.app import create_app
 from pytest_llmperf.servers.engine import Engine
+from pytest_llmperf.servers.faults.host import Host
+from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
 
+if TYPE_CHECKING:
+    from pytest_llmperf.servers.faults.instance import FaultyInstance
+
+_AT_ONCE = struct.pack("ii", 1, 0)  # a struct linger: closing throws away what is unsent and resets
 _BACKLOG = 2048
 _IDLE_CONNECTION_S = 3600  # an idle connection that the server closes would look like a failed request
 
@@ -40,8 +50,15 @@ def main(arguments: list[str] | None = None) -> None:
         engine = _engine(options)
     except (ImportError, LlmperfError) as error:  # one line of log, which becomes our parent's message
         sys.exit(f"engine {options.engine} cannot be had: {error}")
-    app = create_app(engine, max_queue=options.max_queue, keep_alive_s=options.keep_alive_s)
-    server = uvicorn.Server(
+    port = listener.getsockname()[1]
+    here = _Here(port)
+    app = create_app(
+        engine,
+        max_queue=options.max_queue,
+        keep_alive_s=options.keep_alive_s,
+        faults=_faults(options, engine, here),
+    )
+    here.server = server = uvicorn.Server(
         uvicorn.Config(
             app,
             http="h11",
@@ -54,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
             timeout_graceful_shutdown=1,
         )
     )
-    _announce(options.announce_fd, {"port": listener.getsockname()[1]})
+    _announce(options.announce_fd, {"port": port})
     server.run(sockets=[listener])
     # an engine thread may still compute; there is nothing of ours to unwind, and waiting for it would hold the port
     logging.shutdown()
@@ -75,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-alive-s", type=float, default=DEFAULT_KEEP_ALIVE_S, help="seconds; negative or inf: forever"
     )
     parser.add_argument("--script", default="{}", help="JSON of the scripted engine's script")
+    parser.add_argument("--faults", default="", help="fault plan (TOML) of the scripted engine; see docs/faults.md")
+    parser.add_argument("--instance", default="a", help="this instance's name in the fault plan")
     return parser
 
 
@@ -84,7 +103,10 @@ def _engine(options: argparse.Namespace) -> Engine:
     if options.engine == "scripted":
         from pytest_llmperf.servers.engine_scripted import ScriptedEngine  # noqa: PLC0415 - each engine needs its own extra
 
-        return ScriptedEngine(_script_from_json(options.script), slots=options.slots)
+        plan = load_plan(Path(options.faults)) if options.faults else FaultPlan()
+        return ScriptedEngine(
+            _script_from_json(options.script), slots=options.slots, plan=plan, instance=options.instance
+        )
     # Read when the engine's library is loaded: how long its threads spin before they sleep, when they wait for each
     # other. With two threads on two cores, a request of 24 tokens takes 0.5 s with 1000 and 0.6 s with 100000; beside
     # two busy processes it takes 1.2 to 1.8 s with 1000 and 11 to 22 s with 100000.
@@ -95,6 +117,56 @@ def _engine(options: argparse.Namespace) -> Engine:
     file = model_file(options.gguf, options.name)
     threads = options.threads or os.cpu_count() or 1
     return LlamaEngine(file.path, file.card, slots=options.slots, threads=threads)
+
+
+def _faults(options: argparse.Namespace, engine: Engine, here: Host) -> FaultyInstance | None:
+    """What spoils the answers; None where there is no plan."""
+    from pytest_llmperf.servers.engine_scripted import ScriptedEngine  # noqa: PLC0415 - as above
+    from pytest_llmperf.servers.faults.instance import FaultyInstance  # noqa: PLC0415 - as above
+
+    if not (options.faults and isinstance(engine, ScriptedEngine)):
+        return None
+    return FaultyInstance(engine, host=here)
+
+
+class _Here:
+    """This process as its faults see it; see Host.
+
+    Args:
+        port: that it listens on.
+
+    Attributes:
+        server: set before it runs.
+    """
+
+    server: uvicorn.Server
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def reset(self, client: tuple[str, int] | None) -> None:
+        """Closes with a reset, not with an end."""
+        for connection in list(self.server.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None and client in (None, transport.get_extra_info("peername")):
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                transport.abort()
+
+    def refuse(self, seconds: float) -> None:
+        """Closes the listening socket, and opens another one later."""
+        for one in self.server.servers:
+            one.close()
+        if seconds:
+            loop = asyncio.get_running_loop()
+            loop.call_later(seconds, lambda: loop.create_task(self._listen_again()))
+
+    async def _listen_again(self) -> None:
+        await self.server.startup(sockets=[_listen(self._port)])
+
+    def die(self) -> NoReturn:
+        """As after a crash."""
+        logging.shutdown()
+        os._exit(1)
 
 
 def _script_from_json(text: str) -> Script:

@@ -26,6 +26,11 @@ def choose(settings: Settings) -> Backend:
     kind = settings.backend
     if kind not in BACKENDS:
         raise UsageError(f"llmperf_backend: {kind!r} is not one of {', '.join(BACKENDS)}")
+    if settings.faults and kind != "simulated":
+        raise UsageError(
+            f"llmperf_faults: only the simulated server has faults on demand, llmperf_backend is {kind}",
+            next_step="add --llmperf-backend=simulated, or leave --llmperf-faults out",
+        )
     if kind == "auto":
         return _auto(settings)
     reason = f"asked for with llmperf_backend = {kind}"

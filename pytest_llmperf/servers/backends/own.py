@@ -7,6 +7,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
@@ -22,6 +23,7 @@ from pytest_llmperf.servers.backends.base import (
     threads_each,
 )
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME
+from pytest_llmperf.servers.faults.plan import load_plan
 from pytest_llmperf.servers.process import start_own
 
 _SERVER_PACKAGES = ("starlette", "uvicorn")
@@ -43,9 +45,12 @@ class OwnBackend:
 
     Args:
         kind: `embedded` or `simulated`.
-        settings: model (embedded only; the scripted engine has one name), gguf, ports, threads, start_timeout_s
-            and script are used.
+        settings: model (embedded only; the scripted engine has one name), gguf, ports, threads, start_timeout_s,
+            script and faults are used.
         reason: why it was chosen.
+
+    Raises:
+        UsageError: the fault plan cannot be used.
     """
 
     def __init__(self, kind: str, settings: Settings, reason: str) -> None:
@@ -54,6 +59,8 @@ class OwnBackend:
         self.where = "own processes on 127.0.0.1"
         self.model = MODEL_NAME if kind == "simulated" else settings.model or settings.gguf or models.PACKAGED_NAME
         self._settings = settings
+        if settings.faults:
+            load_plan(Path(settings.faults))  # each instance reads it; what is wrong with it is said before any starts
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Starts the instances, one after the other. Raises MissingExtraError before any of them; see Backend."""
@@ -97,7 +104,9 @@ class OwnBackend:
         if self.kind == "simulated":
             # else all instances would jitter in step
             script = replace(settings.script, seed=settings.script.seed + index)
-            return ["--engine", "scripted", "--script", json.dumps(asdict(script))]
+            arguments = ["--engine", "scripted", "--script", json.dumps(asdict(script))]
+            faults = ["--faults", settings.faults, "--instance", instance_name(index)] if settings.faults else []
+            return arguments + faults
         threads = threads_each(settings.threads, count)
         arguments = ["--engine", "llama", "--threads", str(threads)]
         if settings.gguf:

@@ -1,0 +1,93 @@
+"""An answer that goes wrong: it is written as usual until its fault is due."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pytest_llmperf.servers.faults.host import Host
+from pytest_llmperf.servers.faults.plan import Fault
+
+REPEATS = 31
+"""Ollama cuts off a model after more than 30 equal chunks."""
+
+_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+class _Over(OSError):
+    """Nothing more is to be written; for the answer as if its client had gone."""
+
+
+class SpoiltAnswer:
+    """ASGI: an answer with a fault in it.
+
+    Args:
+        answer: what is written until then.
+        fault: one of plan.OF_ANSWERS, `status` excepted.
+        host: the process.
+        pause_s: between tokens that this class makes.
+    """
+
+    def __init__(self, answer: ASGIApp, fault: Fault, host: Host, *, pause_s: float) -> None:
+        self._answer = answer
+        self._fault = fault
+        self._host = host
+        self._pause_s = pause_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Writes the answer up to the fault, and does it."""
+        tokens, struck, over = 0, False, False
+        head: Message | None = None
+
+        async def spoilt(message: Message) -> None:
+            nonlocal tokens, struck, over, head
+            if over:
+                raise _Over
+            if message["type"] == "http.response.start":
+                head = message  # with the first bytes, not before: an early fault leaves no trace of an answer
+                return
+            if not message["body"]:
+                await send(message)
+                return
+            if tokens == self._fault.after_tokens and not struck:
+                struck, over = True, await self._due(scope, head, message, send)
+                if over:
+                    raise _Over
+            if head is not None:
+                await send(head)
+                head = None
+            tokens += 1
+            await send(message)
+
+        await self._answer(scope, receive, spoilt)
+
+    async def _due(self, scope: Scope, head: Message | None, message: Message, send: Send) -> bool:
+        """Does the fault in place of this message; whether the answer ends with it."""
+        fault = self._fault
+        if fault.kind == "stall":
+            await asyncio.sleep(fault.seconds or 1e9)
+            return False
+        if fault.kind == "die":
+            self._host.die()
+        if fault.kind == "reset":
+            self._host.reset(scope["client"])
+            return True
+        if head is not None:
+            await send({**head, "headers": [pair for pair in head["headers"] if pair[0] != b"content-length"]})
+        for position, body in enumerate(self._last_words(message["body"])):
+            await asyncio.sleep(self._pause_s if position else 0)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send(_END)
+        return True
+
+    def _last_words(self, body: bytes) -> list[bytes]:
+        """What is written in place of the message."""
+        if self._fault.kind == "half_line":
+            return [body[: len(body) // 2]]
+        if self._fault.kind == "error_line":
+            return [json.dumps({"error": self._fault.message}, ensure_ascii=False).encode() + b"\n"]
+        if self._fault.kind == "garbage":
+            return [self._fault.message.encode() + b"\n"]
+        return [body] * REPEATS if self._fault.kind == "repeat" else []
