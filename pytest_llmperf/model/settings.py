@@ -41,7 +41,7 @@ class Settings:
             its baseline has fewer than `min_sessions`, fail after.
         min_sessions: how many stored sessions make a baseline old enough.
         on_mismatch: `fail`, `warn` or `skip`.
-        json: file to write; empty = none.
+        json, html: files to write; empty = none.
         force_topology: run every test on this topology kind; empty = as its fixture says.
         script: of the simulated backend.
         config_file: path of `llmperf.toml`; empty = the one in pytest's root folder, if it is there.
@@ -75,6 +75,7 @@ class Settings:
     min_sessions: int = 4
     on_mismatch: str = "fail"
     json: str = ""
+    html: str = ""
     force_topology: str = ""
     script: Script = field(default_factory=Script)
     config_file: str = ""

@@ -160,6 +160,9 @@ OPTIONS = (
     ),
     Option("json", "json", "FILE", parsers.text, "write every raw timing, metric and verdict to FILE", bool),
     Option(
+        "html", "html", "FILE", parsers.text, "write a report for people to FILE, one page that opens offline", bool
+    ),
+    Option(
         "force_topology",
         "topology",
         "KIND",

@@ -11,11 +11,13 @@ from typing import Any
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.evidence import evidence_of
-from pytest_llmperf.judge.policy import in_words
+from pytest_llmperf.judge.metrics import all_series
+from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record, as_plain
-from pytest_llmperf.model import Settings
+from pytest_llmperf.model import Outcome, Settings, Verdict
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.schema import VERSION
+from pytest_llmperf.report.text import explain, limit_words, one_line
 
 Document = dict[str, Any]
 """Plain data as `llmperf.schema.json` beside this module describes it."""
@@ -68,8 +70,39 @@ def _record(record: Record, run: Run) -> Document:
         "passed": record in run.accepted,
         "evidence": asdict(evidence_of(record, run.records)),
         "figures": figures(record, run.records),
+        "series": {name: list(values) for name, values in all_series(record.measurement).items()},
+        "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }
     if record.test in run.locations:
         file, line = run.locations[record.test]
         plain["location"] = {"file": file, "line": line}
     return plain
+
+
+def _judged(record: Record, verdict: Verdict, run: Run) -> Document:
+    """A verdict in words, and what it did to its test."""
+    passed = verdict.outcome is Outcome.PASS
+    return {
+        "gate": verdict.gate.marker,
+        "metric": verdict.gate.metric,
+        "outcome": str(verdict.outcome),
+        "action": action(verdict, record.verdicts, run.settings),
+        "limit": limit_words(verdict),
+        "text": one_line(record, verdict) if passed else explain(record, verdict, run.records),
+    }
+
+
+def headline(found: Document) -> str:
+    """What a session came to, in one sentence.
+
+    Args:
+        found: its document.
+    """
+    tests: dict[str, bool] = {}
+    for record in found["records"]:
+        tests[record["test"]] = tests.get(record["test"], True) and record["passed"]
+    failed = sum(not passed for passed in tests.values())
+    simulated = sum(record["figures"]["simulated"] for record in found["records"])
+    real = "" if not simulated else " (SIMULATED)" if simulated == len(found["records"]) else " (some SIMULATED)"
+    count = f"{len(tests)} test{'' if len(tests) == 1 else 's'}"
+    return f"{failed} of {count} failed{real}" if failed else f"{count} passed{real}"

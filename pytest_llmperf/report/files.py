@@ -13,6 +13,7 @@ from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.metrics import all_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Settings, StoredSession
+from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Document, as_text
 from pytest_llmperf.report.stored import changes
 
@@ -23,10 +24,12 @@ class Output(NamedTuple):
     Attributes:
         field: of Settings that names the file; `--llmperf-FIELD` is its option.
         render: the file's text, from the session's document.
+        check: raises where a package is missing that it needs.
     """
 
     field: str
     render: Callable[[Document], str]
+    check: Callable[[], None] = lambda: None
 
     def path(self, settings: Settings, root: Path) -> Path | None:
         """Where to; None where nothing was asked for."""
@@ -34,7 +37,7 @@ class Output(NamedTuple):
         return root / name if name else None
 
 
-OUTPUTS = (Output("json", as_text),)
+OUTPUTS = (Output("json", as_text), Output("html", html.page, html.check))
 
 
 def check_outputs(settings: Settings, root: Path) -> None:
@@ -42,6 +45,7 @@ def check_outputs(settings: Settings, root: Path) -> None:
 
     Raises:
         UsageError: one cannot; or two are one.
+        MissingExtraError: a package that one needs is not installed.
     """
     taken: dict[Path, str] = {}
     for output in OUTPUTS:
@@ -54,6 +58,7 @@ def check_outputs(settings: Settings, root: Path) -> None:
                 f"{option} and {taken[path]} name one file: {path}", next_step="give each a file of its own"
             )
         taken[path] = option
+        output.check()
         try:
             _probe(path)
         except OSError as error:

@@ -19,7 +19,7 @@ from typing import Any
 from pytest_llmperf.judge.evidence import Evidence
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.model import ExternalAgent, Settings
+from pytest_llmperf.model import ExternalAgent, Outcome, Settings
 from pytest_llmperf.report.figures import SHOWN
 
 VERSION = 1
@@ -57,8 +57,27 @@ def schema() -> dict[str, Any]:
             "properties": {name: _metric(name) for name in SHOWN},
             "additionalProperties": {"type": ["string", "number", "boolean"]},
         },
+        "series": {
+            "description": "Of each metric that is defined here, one value a round, in the metric's unit.",
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": _PLAIN[float]},
+        },
+        "judged": {
+            "type": "array",
+            "items": _object(
+                "A verdict in words, in the order of `verdicts`; `action` is what it did to its test.",
+                {
+                    "gate": _PLAIN[str],
+                    "metric": _PLAIN[str],
+                    "outcome": _type(Outcome, definitions),
+                    "action": {"enum": ["pass", "fail", "warn", "skip"]},
+                    "limit": _PLAIN[str],
+                    "text": _PLAIN[str],
+                },
+            ),
+        },
     }
-    record["required"] += ["passed", "evidence", "figures"]
+    record["required"] += ["passed", "evidence", "figures", "series", "judged"]
     definitions["Record"] = record
     top = {
         "schema": {"const": VERSION, "description": "Version of this layout."},

@@ -17,14 +17,18 @@ GATES = (
 
 
 def run_of(
-    *, together_ms=((100, 99), (100, 98), (100, 99.5), (100, 99), (100, 98.5)), tests=("test_pair",), **measured
+    *,
+    together_ms=((100, 99), (100, 98), (100, 99.5), (100, 99), (100, 98.5)),
+    tests=("test_pair",),
+    gates=GATES,
+    **measured,
 ):
-    """A run of such rounds, each test of which has two gates; by default both pass."""
+    """A run of such rounds, each test of which has these gates; by default all pass."""
     records = []
     for test in tests:
         rounds = [round_of((95, 94), one, index=index) for index, one in enumerate(together_ms)]
         measurement = measurement_of(*rounds, **measured)
-        verdicts = tuple(judge(one, measurement, looks=1) for one in GATES)
+        verdicts = tuple(judge(one, measurement, looks=1) for one in gates)
         records.append(Record(test=f"perf/test_team.py::{test}", measurement=measurement, verdicts=verdicts))
     accepted = [one for one in records if all(verdict.outcome == "pass" for verdict in one.verdicts)]
     locations = {one.test: ("perf/test_team.py", 7) for one in records}

@@ -1,0 +1,67 @@
+"""One page of HTML that opens offline: verdicts first, then each measurement with its charts and tables.
+
+Needs the extra `report`: Vega-Lite draws the charts here, in Python, so that the page holds plain SVG, and Jinja puts
+the page together, escaping everything that was measured or named by others.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+from pytest_llmperf.errors import MissingExtraError
+from pytest_llmperf.report.document import Document, headline
+
+_HERE = Path(__file__).parent
+_PACKAGES = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
+
+
+def check() -> None:
+    """Whether a page can be made here.
+
+    Raises:
+        MissingExtraError: a package of the extra is not installed.
+    """
+    if missing := [package for module, package in _PACKAGES.items() if find_spec(module) is None]:
+        raise MissingExtraError(
+            f"--llmperf-html needs {', '.join(missing)}, not installed here",
+            next_step="pip install 'pytest-llmperf[report]'",
+        )
+
+
+def page(found: Document) -> str:
+    """The whole page.
+
+    Args:
+        found: the session's document.
+
+    Raises:
+        MissingExtraError: a package of the extra is not installed.
+    """
+    check()
+    import jinja2  # noqa: PLC0415 - of the extra
+
+    from pytest_llmperf.report.html.views import view  # noqa: PLC0415 - loads the extra
+
+    script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    views = [view(record, number) for number, record in enumerate(found["records"], 1)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        found=found,
+        headline=headline(found),
+        views=views,
+        script=script,
+        style=style,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        # Nothing in it may end the element that holds it.
+        timelines=json.dumps([one.timeline for one in views], separators=(",", ":")).replace("<", "\\u003c"),
+    )

@@ -1,0 +1,243 @@
+"""The charts of a measurement as SVG: Vega-Lite specifications of its numbers, drawn wide and narrow.
+
+Colours are variables of the page's style sheet, so that one drawing serves light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import vl_convert
+from markupsafe import Markup
+
+_WIDTHS = {"wide": 800, "narrow": 250}
+_MOST_MARKS = 120
+"""More points than these are drawn as a line only; the table behind the chart holds every one."""
+
+_MOST_STEPS = 100
+"""Steps of a distribution's line, at most."""
+
+_SERIES = ("var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)", "var(--six)")
+_AXIS = {
+    "labelColor": "var(--ink)",
+    "titleColor": "var(--ink)",
+    "domainColor": "var(--quiet)",
+    "tickColor": "var(--quiet)",
+    "gridColor": "var(--line)",
+    "titleFontWeight": "normal",
+}
+_CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": _AXIS | {"labelFontSize": 12, "titleFontSize": 12},
+    "legend": {"labelColor": "var(--ink)", "titleColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 12},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A drawing and the numbers in it.
+
+    Attributes:
+        title: what it shows.
+        note: how to read it.
+        wide, narrow: SVG, for screens of either kind.
+        header, rows: the table behind it.
+    """
+
+    title: str
+    note: str
+    wide: Markup
+    narrow: Markup
+    header: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A horizontal line of a chart of rounds, at `value`; `colour` is a variable of the style sheet."""
+
+    name: str
+    value: float
+    colour: str
+
+
+def rounds_chart(
+    title: str,
+    unit: str,
+    values: Sequence[float],
+    *,
+    levels: Sequence[Level] = (),
+    interval: tuple[float, float] | None = None,
+    stored: Sequence[Sequence[float]] = (),
+) -> Chart:
+    """A metric round by round, beside the stored rounds that it was judged by.
+
+    Args:
+        title: of the chart.
+        unit: of the values.
+        values: one a round.
+        levels: limits and centres to draw across.
+        interval: of the centre.
+        stored: values of stored sessions, if any.
+    """
+    points = [
+        {"at": number, "value": value, "says": f"round {number}: {value:.4f} {unit}"}
+        for number, value in enumerate(values, 1)
+    ]
+    y = {"field": "value", "type": "quantitative", "title": unit, "scale": {"zero": False, "nice": True}}
+    layers: list[dict[str, Any]] = []
+    if interval is not None:
+        layers.append(
+            {
+                "data": {"values": [{"value": interval[0], "to": interval[1]}]},
+                "mark": {"type": "rect", "color": "var(--band)", "aria": False},
+                "encoding": {"y": y, "y2": {"field": "to"}},
+            }
+        )
+    for level in levels:
+        says = f"{level.name}: {level.value:.4f} {unit}"
+        layers.append(
+            {
+                "data": {"values": [{"value": level.value, "says": says}]},
+                "mark": {"type": "rule", "color": level.colour, "strokeWidth": 2, "strokeDash": [6, 3]},
+                "encoding": {"y": y, "description": {"field": "says"}},
+            }
+        )
+    x: dict[str, Any] = {
+        "field": "at",
+        "type": "quantitative",
+        "title": "round",
+        "axis": {"tickMinStep": 1, "format": "d"},
+    }
+    x["scale"] = {"zero": False, "nice": False, "padding": 12}
+    layers.append(_line_or_points(points, x, y))
+    spec: dict[str, Any] = {"layer": layers}
+    if stored:
+        says = f"stored session {{}}: {{:.4f}} {unit}"
+        past = [
+            {"at": number, "value": value, "says": says.format(number, value)}
+            for number, session in enumerate(stored, 1)
+            for value in session
+        ]
+        ticks = {
+            "width": 60,
+            "data": {"values": past[-_MOST_MARKS:]},
+            "mark": {"type": "tick", "color": "var(--quiet)"},
+            "encoding": {
+                "x": {"field": "at", "type": "ordinal", "title": "stored", "axis": {"labels": len(stored) < 10}},
+                "y": y,
+                "description": {"field": "says"},
+            },
+        }
+        spec = {"hconcat": [ticks, {"width": -100, **spec}], "resolve": {"scale": {"y": "shared"}}}
+    words = "; ".join(f"dashed: {level.name}" for level in levels)
+    band = "shaded: the interval of the centre" if interval is not None else ""
+    rows: list[tuple[str | float, ...]] = [("this run", number, value) for number, value in enumerate(values, 1)]
+    rows = [("stored", number, value) for number, session in enumerate(stored, 1) for value in session] + rows
+    return _drawn(
+        spec,
+        title=title,
+        note="; ".join(filter(None, (words, band, "left: rounds of stored sessions" if stored else ""))),
+        header=("of", "round or session", unit),
+        rows=rows,
+    )
+
+
+def distribution_chart(title: str, unit: str, series: Mapping[tuple[str, str], Sequence[float]], note: str) -> Chart:
+    """How large a share of the values is at most so large, a line for each agent and part.
+
+    Args:
+        title: of the chart.
+        unit: of the values.
+        series: values by agent and part (`alone`, `together`).
+        note: how to read it.
+    """
+    steps = [
+        {"agent": agent, "part": part, "value": value, "share": share}
+        for (agent, part), values in series.items()
+        for value, share in _shares(sorted(values))
+    ]
+    agents = list(dict.fromkeys(agent for agent, _ in series))
+    spec = {
+        "data": {"values": steps},
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
+        "encoding": {
+            "x": {"field": "value", "type": "quantitative", "title": unit},
+            "y": {"field": "share", "type": "quantitative", "title": "share", "axis": {"format": "%"}},
+            "color": {
+                "field": "agent",
+                "type": "nominal",
+                "sort": None,
+                "scale": {"domain": agents, "range": [_SERIES[i % len(_SERIES)] for i in range(len(agents))]},
+                "legend": {"orient": "top", "title": None, "columns": 2},
+            },
+            "strokeDash": {
+                "field": "part",
+                "type": "nominal",
+                "scale": {"domain": ["together", "alone"], "range": [[1, 0], [4, 3]]},
+                "legend": {"orient": "top", "title": None},
+            },
+        },
+    }
+    rows: list[tuple[str | float, ...]] = [
+        (agent, part, len(values), *(_quantile(sorted(values), share) for share in (0, 0.5, 0.95, 1)))
+        for (agent, part), values in series.items()
+    ]
+    header = ("agent", "part", "values", *(f"{name}, {unit}" for name in ("least", "median", "95 %", "most")))
+    return _drawn(spec, title=title, note=note, header=header, rows=rows)
+
+
+def _line_or_points(points: list[dict[str, Any]], x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+    """Points while they can be told apart, else their line."""
+    few = len(points) <= _MOST_MARKS
+    mark = {"type": "point", "filled": True, "size": 60} if few else {"type": "line", "strokeWidth": 1}
+    description = {"description": {"field": "says"}} if few else {}
+    return {
+        "data": {"values": points},
+        "mark": {**mark, "color": "var(--one)", "opacity": 1},
+        "encoding": {"x": x, "y": y, **description},
+    }
+
+
+def _shares(ordered: Sequence[float]) -> list[tuple[float, float]]:
+    """Corners of the line of a distribution, thinned where they are many."""
+    count = len(ordered)
+    places = range(count) if count <= _MOST_STEPS else [round(i * (count - 1) / _MOST_STEPS) for i in range(101)]
+    return [(ordered[0], 0.0), *((ordered[place], (place + 1) / count) for place in places)]
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Between neighbours in a straight line, as `judge.stats` has it."""
+    at = share * (len(ordered) - 1)
+    low = int(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
+
+
+def _drawn(
+    spec: dict[str, Any], *, title: str, note: str, header: tuple[str, ...], rows: Sequence[tuple[str | float, ...]]
+) -> Chart:
+    drawings = {name: Markup(_svg(spec, width, title)) for name, width in _WIDTHS.items()}  # Vega escapes
+    return Chart(title=title, note=note, header=header, rows=tuple(rows), **drawings)
+
+
+def _svg(spec: dict[str, Any], width: int, title: str) -> str:
+    """One drawing; a part of a spec whose width is negative takes what is left of the whole."""
+    spec = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": title,
+        "config": _CONFIG,
+        **spec,
+    }
+    if parts := spec.get("hconcat"):
+        spec["hconcat"] = [
+            {"height": 160, **part, "width": part["width"] if part["width"] > 0 else width + part["width"]}
+            for part in parts
+        ]
+    else:
+        spec |= {"width": width, "height": 160}
+    return vl_convert.vegalite_to_svg(spec)

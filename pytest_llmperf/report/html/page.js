@@ -1,0 +1,99 @@
+"use strict";
+// Draws the chosen round of each measurement from the numbers in #timelines. All names go in as text, never as markup.
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const WIDTH = { wide: 900, narrow: 340 }, LEFT = { wide: 150, narrow: 8 };
+  const small = matchMedia("(max-width: 45rem)");
+  const timelines = JSON.parse(document.getElementById("timelines").textContent);
+
+  const add = (parent, name, attributes, text) => {
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    if (text !== undefined) element.textContent = text;
+    parent.append(element);
+    return element;
+  };
+  const row = (body, cells) => {
+    const line = body.insertRow();
+    cells.forEach((cell) => {
+      const one = line.insertCell();
+      if (typeof cell === "number") one.className = "number";
+      one.textContent = typeof cell === "number" ? cell.toFixed(3) : cell;
+    });
+  };
+  // A request as timeline.py packs it, in milliseconds.
+  const unpack = ([sent, waiting, prefill, done, tokens, ...steps]) => {
+    let at = 0;
+    const arrivals = steps.map((step) => (at += step) / 1000);
+    const first = arrivals.length ? arrivals[0] : done / 1000;
+    const says = waiting >= 0;
+    return { sent: sent / 1000, first, done: done / 1000, tokens, arrivals, says,
+             waiting: says ? waiting / 1000 : first - sent / 1000, prefill: says ? prefill / 1000 : 0 };
+  };
+  const stepOf = (end) => {
+    const size = 10 ** Math.floor(Math.log10(end / 4 || 1));
+    return [1, 2, 5, 10].map((one) => one * size).find((one) => end / one <= 6);
+  };
+
+  const draw = (holder, round, part) => {
+    const kind = small.matches ? "narrow" : "wide";
+    const width = WIDTH[kind], left = LEFT[kind], head = kind === "narrow" ? 20 : 4, high = 34 + head;
+    const runs = round[part].map((run) => ({ ...run, requests: run.requests.map(unpack) }));
+    const end = Math.max(...runs.flatMap((run) => run.requests.map((one) => one.done)), 0.001);
+    const x = (ms) => (left + ((width - left - 12) * ms) / end).toFixed(2);
+    const body = holder.querySelector("tbody");
+    body.replaceChildren();
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("viewBox", `0 0 ${width} ${runs.length * high + 30}`);
+    svg.setAttribute("role", "img");
+    for (let ms = 0, step = stepOf(end); ms <= end; ms += step) {
+      add(svg, "line", { x1: x(ms), x2: x(ms), y1: 0, y2: runs.length * high });
+      add(svg, "text", { x: x(ms), y: runs.length * high + 16, "text-anchor": ms ? "middle" : "start" }, `${+ms.toPrecision(6)} ms`);
+    }
+    const said = runs.map((run, index) => {
+      const top = index * high + head;
+      add(svg, "text", kind === "narrow" ? { x: 8, y: top - 5 } : { x: 0, y: top + 20 }, `${run.agent} (${run.instance})`);
+      run.requests.forEach((one, turn) => {
+        const box = (name, from, to) => add(svg, "rect", { class: name, x: x(from), y: top, height: 26, width: Math.max(x(to) - x(from), 0) });
+        box("waiting", one.sent, one.sent + one.waiting);
+        box("prefill", one.sent + one.waiting, one.first);
+        box("decode", one.first, one.done);
+        add(svg, "path", { class: "tokens", d: one.arrivals.map((ms) => `M${x(ms)} ${top + 4}v18`).join("") });
+        row(body, [run.agent, run.instance, String(turn + 1), one.sent, one.says ? one.waiting : "not known",
+                   one.says ? one.prefill : "not known", one.first - one.sent, one.done - one.first, one.done, String(one.tokens)]);
+      });
+      const last = Math.max(...run.requests.map((one) => one.done));
+      return `${run.agent}: done after ${last.toFixed(1)} ms`;
+    });
+    svg.setAttribute("aria-label", `Round ${round.number}, ${part}: ${said.join("; ")}`);
+    holder.querySelector(".drawing").replaceChildren(svg);
+    holder.querySelector(".said").textContent = `Round ${round.number}, ${part}: ${said.join("; ")}.`;
+  };
+
+  document.querySelectorAll(".timeline").forEach((holder, index) => {
+    const rounds = timelines[index].rounds;
+    const choice = holder.querySelector("select.round"), part = holder.querySelector("select.part");
+    rounds.forEach((one, at) => choice.add(new Option(`round ${one.number}`, at)));
+    const show = () => draw(holder, rounds[choice.value], part.value);
+    const move = (by) => { choice.value = (+choice.value + by + rounds.length) % rounds.length; show(); };
+    holder.querySelector(".before").addEventListener("click", () => move(-1));
+    holder.querySelector(".after").addEventListener("click", () => move(1));
+    for (const one of [choice, part]) one.addEventListener("change", show);
+    small.addEventListener("change", show);
+    if (rounds.length) { choice.value = 0; show(); }
+  });
+
+  document.querySelectorAll("figure svg [aria-roledescription][aria-label]").forEach((mark) => {
+    if (!mark.children.length) add(mark, "title", {}, mark.getAttribute("aria-label"));
+  });
+
+  const button = document.getElementById("theme"), themes = ["as the system", "light", "dark"];
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const next = themes[(themes.indexOf(button.dataset.now) + 1) % themes.length];
+    button.dataset.now = next;
+    button.textContent = `Colours: ${next}`;
+    if (next === themes[0]) delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = next;
+  });
+})();

@@ -1,0 +1,62 @@
+"""The numbers that the page's script draws a chosen round from: microseconds from its start, whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+Plain = Mapping[str, Any]
+
+
+def timeline(measurement: Plain) -> dict[str, Any]:
+    """Of each round, the two parts, their agents, and each request of theirs.
+
+    Args:
+        measurement: as the document holds it.
+
+    Returns:
+        `rounds`, each with `number`, `order`, `together` and `alone`: a list of agents with `agent`, `instance` and
+        `requests`. A request is `[sent, waiting, prefill, done, tokens, first, gap, ...]`: when it was sent; how long
+        the server says that it waited and read the prompt (-1: it does not say), neither beyond the first token; when
+        it was done; tokens; then arrivals, the first and the gaps after it.
+    """
+    return {
+        "rounds": [
+            {
+                "number": one["index"] + 1,
+                "together": [_agent(run) for run in one["together"]],
+                "alone": [_agent(run) for run in one["solo"]],
+            }
+            for one in measurement["rounds"]
+        ]
+    }
+
+
+def _agent(run: Plain) -> dict[str, Any]:
+    return {
+        "agent": run["agent"],
+        "instance": run["instance"],
+        "requests": [_request(one, run["start_ns"]) for one in run["requests"]],
+    }
+
+
+def _request(one: Plain, start_ns: int) -> list[int]:
+    def at_us(time_ns: int) -> int:
+        return round((time_ns - start_ns) / 1000)
+
+    arrivals = [at_us(time_ns) for time_ns in one["arrivals_ns"]]
+    until_first = (arrivals[0] if arrivals else at_us(one["done_ns"])) - at_us(one["sent_ns"])
+    waiting = prefill = -1
+    if one["total_duration_ns"]:
+        prefill = min(round((one["load_duration_ns"] + one["prompt_eval_duration_ns"]) / 1000), until_first)
+        waiting = until_first - prefill
+    return [
+        at_us(one["sent_ns"]),
+        waiting,
+        prefill,
+        at_us(one["done_ns"]),
+        one["eval_count"],
+        *arrivals[:1],
+        *(later - earlier for earlier, later in pairwise(arrivals)),
+    ]

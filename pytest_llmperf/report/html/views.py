@@ -1,0 +1,195 @@
+"""What the page shows of a measurement, from its record in the session's document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
+from pytest_llmperf.model import KEYS
+from pytest_llmperf.report.figures import SHOWN
+from pytest_llmperf.report.html.charts import Chart, Level, distribution_chart, rounds_chart
+from pytest_llmperf.report.html.timeline import timeline
+from pytest_llmperf.report.text import amount
+
+Plain = Mapping[str, Any]
+
+_BAD = ("fail", "invalid", "inconclusive", "not comparable")
+_UNGATED = ("efficiency_pct", "scaling_efficiency_pct")
+"""Metrics whose rounds are drawn where no gate asks for any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A number as it is and as it reads; `value` is None where there is none."""
+
+    value: float | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A line of the table of verdicts."""
+
+    gate: str
+    metric: str
+    value: Figure
+    low: Figure
+    high: Figure
+    limit: str
+    outcome: str
+    action: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A fact of the manifest; `old` is what a baseline states where that differs, and `why` what follows."""
+
+    key: str
+    here: str
+    old: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A section of the page.
+
+    Attributes:
+        anchor: of the section.
+        record: in the document.
+        outcome: the worst of its verdicts.
+        judged: its verdicts, the bad ones first.
+        figures: definition, name and value of each figure that is defined.
+        charts: in the order of reading.
+        timeline: numbers that the page's script draws a chosen round from.
+        facts: of the manifest, those that differ first.
+    """
+
+    anchor: str
+    record: Plain
+    outcome: str
+    judged: tuple[Judged, ...]
+    figures: tuple[tuple[str, str, Figure], ...]
+    charts: tuple[Chart, ...]
+    timeline: Plain
+    facts: tuple[Fact, ...]
+
+
+def view(record: Plain, number: int) -> View:
+    """A measurement as the page shows it; `number` tells its section from others."""
+    judged = sorted(_judged(record), key=lambda one: one.outcome not in _BAD)
+    outcomes = {one.outcome for one in judged}
+    return View(
+        anchor=f"m{number}",
+        record=record,
+        outcome=next((outcome for outcome in _BAD if outcome in outcomes), "pass" if judged else "no gate"),
+        judged=tuple(judged),
+        figures=tuple(
+            (CATALOGUE[name].definition, name, _figure(record["figures"][name], name))
+            for name in SHOWN
+            if name in record["figures"]
+        ),
+        charts=tuple(_charts(record)),
+        timeline=timeline(record["measurement"]),
+        facts=tuple(_facts(record)),
+    )
+
+
+def _figure(value: float | None, metric: str) -> Figure:
+    return Figure(value=value, words=amount(value, metric))
+
+
+def _judged(record: Plain) -> Iterator[Judged]:
+    for verdict, words in zip(record["verdicts"], record["judged"], strict=True):
+        metric = words["metric"]
+        yield Judged(
+            gate=words["gate"],
+            metric=metric,
+            value=_figure(verdict["value"], metric),
+            low=_end(verdict["low"], metric),
+            high=_end(verdict["high"], metric),
+            limit=words["limit"],
+            outcome=words["outcome"],
+            action=words["action"],
+            text=words["text"],
+        )
+
+
+def _end(value: float | None, metric: str) -> Figure:
+    """An end of an interval: without its unit, which stands beside it."""
+    return Figure(value=value, words=amount(value, metric).partition(" ")[0])
+
+
+def _facts(record: Plain) -> Iterator[Fact]:
+    here = record["measurement"]["manifest"]["facts"]
+    differing = {one["key"]: one for one in record["differences"]}
+    for key in sorted((key for key in KEYS if key in here or key in differing), key=lambda key: key not in differing):
+        one = differing.get(key)
+        if one is None:
+            yield Fact(key=key, here=here[key])
+            continue
+        bound = "another machine: tok/s and ms are not compared" if one["machine_bound"] else "noted"
+        yield Fact(key=key, here=one["new"], old=f"{one['old']} ({one['baseline']})", why=one["voids"] or bound)
+
+
+def _charts(record: Plain) -> Iterator[Chart]:
+    series: Mapping[str, Sequence[float]] = record["series"]
+    gated = dict.fromkeys(_drawn_for(verdict["gate"]["metric"]) for verdict in record["verdicts"])
+    for metric in gated or _UNGATED:
+        if metric in series:
+            yield _rounds(record, metric)
+    runs = [
+        (run["agent"], part, run)
+        for one in record["measurement"]["rounds"]
+        for part, name in (("together", "together"), ("alone", "solo"))
+        for run in one[name]
+    ]
+    ttft: dict[tuple[str, str], list[float]] = {}
+    gaps: dict[tuple[str, str], list[float]] = {}
+    for agent, part, run in runs:
+        for request in run["requests"]:
+            if arrivals := request["arrivals_ns"]:
+                ttft.setdefault((agent, part), []).append((arrivals[0] - request["sent_ns"]) / 1e6)
+                gaps.setdefault((agent, part), []).extend((b - a) / 1e6 for a, b in pairwise(arrivals))
+    if ttft:
+        yield distribution_chart(
+            "Time to first token", "ms", ttft, "The share of requests that had their first token within so many ms."
+        )
+    if gaps := {key: values for key, values in gaps.items() if values}:
+        yield distribution_chart(
+            "Time between tokens", "ms", gaps, "The share of gaps between two chunks that were at most so long."
+        )
+
+
+def _drawn_for(metric: str) -> str:
+    """The metric whose rounds show what a gate on this one is about."""
+    if metric == "contention_rate_ttft":
+        return "ttft_ratio"
+    return metric.removesuffix("_cv_pct").replace("contention_rate_throughput", "decode_tok_s")
+
+
+def _rounds(record: Plain, metric: str) -> Chart:
+    """A metric's rounds with everything that they were judged by."""
+    found = CATALOGUE[metric]
+    levels: list[Level] = []
+    interval, stored = None, []
+    for verdict in record["verdicts"]:
+        gate = verdict["gate"]
+        if gate["metric"] == "contention_rate_ttft" and metric == "ttft_ratio":
+            levels.append(Level(name="above it, a round is contended", value=TTFT_RATIO_LIMIT, colour="var(--bad)"))
+        if gate["metric"] != metric:
+            continue
+        if gate["delta"] is None:
+            name = f"{'minimum' if gate['bound'] == 'min' else 'maximum'} of gate {gate['marker']}"
+            levels.append(Level(name=name, value=gate["limit"], colour="var(--bad)"))
+        else:
+            levels.append(Level(name=f"stored centre ({gate['source']})", value=gate["limit"], colour="var(--quiet)"))
+            stored = gate["reference"]
+        if verdict["low"] is not None and verdict["high"] is not None:
+            interval = verdict["low"], verdict["high"]
+    values = record["series"][metric]
+    return rounds_chart(f"{metric} by round", found.unit, values, levels=levels, interval=interval, stored=stored)
