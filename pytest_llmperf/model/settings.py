@@ -24,6 +24,8 @@ class Settings:
         ports: ports for the instances that we start; empty = the system chooses.
         threads: CPU threads an instance; 0 = cores divided by instances.
         ollama_bin: path of the binary; empty = PATH.
+        gpus: GPU of each Ollama that we start, by number or UUID (-1 = none); one for all, empty = all of them.
+        pull: whether an Ollama that we start may fetch a model that it lacks.
         runtime: one of RUNTIMES.
         calibrate: whether the harness measures its own cost before the first round.
         min_rounds, max_rounds: bounds of the number of rounds.
@@ -57,6 +59,8 @@ class Settings:
     ports: tuple[int, ...] = ()
     threads: int = 0
     ollama_bin: str = ""
+    gpus: tuple[str, ...] = ()
+    pull: bool = False
     runtime: str = RUNTIMES[0]
     calibrate: bool = True
     min_rounds: int = 5

@@ -63,6 +63,20 @@ OPTIONS = (
         "ollama_bin", "ollama-bin", "FILE", parsers.text, "the ollama binary (default: found on PATH)", _is_in_a_folder
     ),
     Option(
+        "gpus",
+        "gpus",
+        "GPU,GPU",
+        parsers.gpus,
+        "the GPU that each `ollama serve` sees, by number or UUID (-1: none); one for all (default: every GPU)",
+    ),
+    Option(
+        "pull",
+        "pull",
+        "on|off",
+        parsers.switch,
+        "let an Ollama that we start fetch a model that it lacks (default off)",
+    ),
+    Option(
         "runtime",
         "runtime",
         "NAME",

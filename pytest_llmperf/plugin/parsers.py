@@ -49,6 +49,14 @@ def ports(raw: str) -> tuple[int, ...]:
     return found
 
 
+def gpus(raw: str) -> tuple[str, ...]:
+    """GPUs as CUDA_VISIBLE_DEVICES names them, between commas: numbers, UUIDs, -1 for none."""
+    found = texts(raw)
+    if bad := [gpu for gpu in found if not re.fullmatch(r"-1|\d{1,3}|(GPU|MIG)-[A-Za-z0-9/-]+", gpu)]:
+        raise ValueError(f"wanted numbers, GPU-... UUIDs or -1, got {', '.join(bad)}")
+    return found
+
+
 def urls(raw: str) -> tuple[str, ...]:
     """HTTP addresses between commas; `http://` may be left out."""
     found = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))

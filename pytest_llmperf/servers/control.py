@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -181,8 +182,14 @@ class Control:
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Any other request; refusals become ServerError, statuses are left to the caller."""
-        try:
+        with self._refusals(method, path):
             return self._client.request(method, path, **more)
+
+    @contextmanager
+    def _refusals(self, method: str, path: str) -> Iterator[None]:
+        """What the transport raises, as a ServerError."""
+        try:
+            yield
         except httpx.ConnectError as error:
             raise ServerError(
                 f"{self._label}: nothing answers there ({error})",
@@ -198,6 +205,20 @@ class Control:
                 f"{self._label}: {method} {path} failed ({type(error).__name__}: {error})",
                 next_step="is it an Ollama server? give http://host:port",
             ) from error
+
+    def lines(self, method: str, path: str, **more: Any) -> Iterator[str]:
+        """The lines of a streamed answer, as they come.
+
+        Raises:
+            ServerError: refused, broken off, silent for too long, or a status that says so.
+        """
+        with self._refusals(method, path), self._client.stream(method, path, **more) as response:
+            if response.is_error:
+                response.read()
+                raise ServerError(
+                    f"{self._label}: {method} {path} answered {response.status_code}: {response.text[:200]}"
+                )
+            yield from response.iter_lines()
 
     def _json(
         self, method: str, path: str, body: object = None, *, model: str = "", timeout_s: float = _QUICK_S

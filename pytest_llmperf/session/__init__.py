@@ -178,7 +178,7 @@ class Session:
                 manifest=self._manifest(topology, "tap" if scenario.external else clients.name),
                 warmups=self.settings.warmups,
                 started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-                notes=self._notes + ((EXTERNAL_NOTE,) if scenario.external else ()),
+                notes=self._notes + self._servers.notes + ((EXTERNAL_NOTE,) if scenario.external else ()),
             )
             specs, note = without_regression(specs, self.settings, self.baseline, self.stored)
             measurement = replace(measurement, notes=(*measurement.notes, *note))

@@ -39,6 +39,8 @@ class Held:
         self._watcher = watcher
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
+        self.notes: tuple[str, ...] = ()
+        """What a reader must know of how the model sits, since it was loaded."""
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
@@ -49,7 +51,7 @@ class Held:
         Raises:
             ServerError: none can be had; says what to install or start.
         """
-        return choose(self._settings)
+        return choose(self._settings, say=self._watcher.say)
 
     @property
     def topology(self) -> Topology | None:
@@ -79,21 +81,24 @@ class Held:
         return self._opened.topology
 
     def load(self, scenario: Scenario, topology: Topology, *, keep_alive_s: int) -> None:
-        """Loads the model on each instance with its agent's options, one after the other.
+        """Loads the model on each instance with its agent's options, one after the other, and looks how it sits.
 
         Raises:
-            ServerError: an instance could not load it, or is dead.
+            ServerError: an instance could not load it, or is dead, or they do not serve the same model.
         """
-        for index, agent in enumerate(scenario.agents):
-            instance = topology.instance_of(index)
-            self._watcher.say(f"loading {topology.model} on instance {instance.name}")
-            try:
-                with Control(instance.url, label=f"instance {instance.name}") as control:
+        patience_s, asked_ctx = self._settings.start_timeout_s, dict[str, int | None]()
+        try:
+            for index, agent in enumerate(scenario.agents):
+                instance = topology.instance_of(index)
+                self._watcher.say(f"loading {topology.model} on instance {instance.name}")
+                with Control(instance.url, label=f"instance {instance.name}", timeout_s=patience_s) as control:
                     control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
-            except ServerError:
-                if self._opened is not None:
-                    self._opened.alive()  # a dead server is the better explanation
-                raise
+                asked_ctx[instance.name] = agent.options.num_ctx
+            self.notes = self._opened.settled(asked_ctx) if self._opened is not None else ()
+        except ServerError:
+            if self._opened is not None:
+                self._opened.alive()  # a dead server is the better explanation
+            raise
 
     def timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""

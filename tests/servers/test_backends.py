@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import sys
@@ -8,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError, UsageError
@@ -367,7 +365,7 @@ def test_attach_survives_a_server_that_is_gone_at_the_end(two_servers):
 
 
 def test_ollama_instances_are_started_loaded_and_ended(fake_ollama, tmp_path):
-    """Each with its own port and the model loaded; nothing is left, the homes included."""
+    """Each with its own port and the model at hand; nothing is left, the homes included."""
     settings = Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL)
     with choose(settings).open(TopologyKind.DUAL, 2) as opened:
         opened.alive()
@@ -375,7 +373,8 @@ def test_ollama_instances_are_started_loaded_and_ended(fake_ollama, tmp_path):
         assert len(set(urls)) == 2
         for url in urls:
             with Control(url) as control:
-                assert control.is_loaded(MODEL)
+                assert control.find(MODEL)
+                assert not control.is_loaded(MODEL)  # before it is known what context the agents ask for
     for url in urls:
         with Control(url) as control:
             assert not control.answers()
@@ -433,20 +432,6 @@ def test_an_ollama_port_in_use(fake_ollama):
             choose(settings).open(TopologyKind.SINGLE, 2)
 
 
-def import_into(answers, path, model="toy:1"):
-    """Imports a file into a server that gives these answers by method and path; returns what it was sent."""
-    seen = []
-
-    def handle(request):
-        path = "/api/blobs" if "blobs" in request.url.path else request.url.path
-        seen.append((request.method, request.url.path, request.read()))
-        return answers.get((request.method, path), httpx.Response(200, json={"status": "success", "models": []}))
-
-    with Control("http://h1:1", transport=httpx.MockTransport(handle)) as control:
-        ollama.import_gguf(control, path, model)
-    return [entry for entry in seen if entry[1] not in ("/api/show", "/api/tags")]
-
-
 @pytest.fixture
 def toy_file(tmp_path, monkeypatch) -> Path:
     """A small GGUF file, and a cache folder of its own."""
@@ -454,46 +439,6 @@ def toy_file(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "Toy.gguf"
     path.write_bytes(gguf())
     return path
-
-
-UNKNOWN = {
-    ("POST", "/api/show"): httpx.Response(404, json={"error": "model 'toy:1' not found"}),
-    ("HEAD", "/api/blobs"): httpx.Response(404),
-}
-
-
-def test_importing_a_file_needs_no_network(toy_file):
-    """The file goes up as a blob under its digest, and the model is made of it."""
-    _, (_, blob_path, blob), (_, create_path, create) = import_into(UNKNOWN, toy_file)
-    assert blob == gguf()
-    digest = blob_path.removeprefix("/api/blobs/")
-    assert digest == f"sha256:{hashlib.sha256(gguf()).hexdigest()}"
-    assert create_path == "/api/create"
-    assert json.loads(create) == {"model": "toy:1", "files": {"Toy.gguf": digest}, "stream": False}
-
-
-def test_a_blob_that_is_there_is_not_sent_again(toy_file):
-    """Files are large: a server that has the blob is only asked for it, and the model is made of the one there."""
-    (head, *_), (create, path, _) = import_into({**UNKNOWN, ("HEAD", "/api/blobs"): httpx.Response(200)}, toy_file)
-    assert (head, create, path) == ("HEAD", "POST", "/api/create")
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_a_model_of_another_file_is_replaced(toy_file, same):
-    """A name alone proves nothing: the model that is there is used only when it is made of this very file."""
-    digest = hashlib.sha256(gguf() if same else b"another").hexdigest()
-    shown = httpx.Response(200, json={"modelfile": f"FROM /models/blobs/sha256-{digest}\n"})
-    sent = import_into({**UNKNOWN, ("POST", "/api/show"): shown}, toy_file)
-    assert [path for _, path, _ in sent if path == "/api/create"] == ([] if same else ["/api/create"])
-
-
-@pytest.mark.parametrize("path", ["/api/blobs", "/api/create"])
-def test_a_refused_import_is_an_error(toy_file, path):
-    """With the server's words, and what to look at."""
-    refused = httpx.Response(400, json={"error": "digest mismatch"})
-    with pytest.raises(ServerError, match="digest mismatch") as caught:
-        import_into({**UNKNOWN, ("POST", path): refused}, toy_file)
-    assert "room for a copy" in caught.value.next_step
 
 
 def test_a_file_of_the_user_s_has_a_store_of_its_own(toy_file, fake_ollama, tmp_path, monkeypatch):
@@ -507,3 +452,47 @@ def test_a_file_of_the_user_s_has_a_store_of_its_own(toy_file, fake_ollama, tmp_
         backend.open(TopologyKind.SINGLE, 1)
     env = json.loads((tmp_path / "env.json").read_text())
     assert env["OLLAMA_MODELS"] == str(tmp_path / "cache" / "pytest-llmperf" / "ollama")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "seen"), [((), [None, None]), (("-1",), ["-1", "-1"]), (("0", "GPU-ab"), ["0", "GPU-ab"])]
+)
+def test_each_ollama_sees_the_gpu_that_it_was_given(gpus, seen, fake_ollama, tmp_path, monkeypatch):
+    """One for each instance, or one for all; where none is given, the environment's own stays."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = []
+    process = ollama.ServerProcess
+
+    def start(*arguments, env, **more):
+        found.append(env.get("CUDA_VISIBLE_DEVICES"))
+        return process(*arguments, env=env, **more)
+
+    monkeypatch.setattr(ollama, "ServerProcess", start)
+    with choose(Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL, gpus=gpus)).open(TopologyKind.DUAL, 2):
+        assert found == seen
+
+
+def test_too_few_gpus(fake_ollama):
+    """Two are given, three instances are to be started."""
+    settings = Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL, gpus=("0", "1"))
+    with pytest.raises(UsageError, match="llmperf_gpus has 0, 1; 3 instances"):
+        choose(settings).open(TopologyKind.FLEET, 3)
+
+
+def test_a_model_that_is_missing_is_pulled_only_where_that_is_allowed(fake_ollama):
+    """By default the error says how; when allowed, the server is asked to (this one cannot)."""
+    settings = Settings(backend="ollama", ollama_bin=fake_ollama, model="other:1")
+    with pytest.raises(ModelMissingError) as caught:
+        choose(settings).open(TopologyKind.SINGLE, 1)
+    assert "--llmperf-pull=on" in caught.value.next_step
+    with pytest.raises(ServerError, match="POST /api/pull answered 404"):
+        choose(replace(settings, pull=True)).open(TopologyKind.SINGLE, 1)
+
+
+def test_what_takes_time_is_told(fake_ollama, toy_file):
+    """Whoever opens a topology hears of the import."""
+    said = []
+    settings = Settings(backend="ollama", ollama_bin=fake_ollama, gguf=str(toy_file))
+    with pytest.raises(ServerError):  # the stand-in has no blobs
+        choose(settings, say=said.append).open(TopologyKind.SINGLE, 1)
+    assert said == ["importing Toy.gguf as toy"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Protocol
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import Instance, Topology, TopologyKind
+from pytest_llmperf.servers import agreement
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.process import ServerProcess
 
 Check = Callable[[], None]
 """Raises ServerError when an instance is not alive."""
+
+Say = Callable[[str], None]
+"""Is told what takes time, in words."""
 
 
 class Opened:
@@ -36,6 +40,20 @@ class Opened:
         """
         for check in self._checks:
             check()
+
+    def settled(self, asked_ctx: Mapping[str, int | None]) -> tuple[str, ...]:
+        """What a reader must know of how the model sits, once it is loaded everywhere.
+
+        Args:
+            asked_ctx: by instance, the context that its agents ask for; None = the server's own.
+
+        Raises:
+            ServerError: the instances do not serve the same model, or one does not answer.
+        """
+        seats = agreement.look(self.topology, asked_ctx)
+        notes = agreement.check(self.topology.model, seats)
+        # of our own server everyone knows that its instances are on this machine
+        return (*notes, *agreement.shared(seats)) if self.topology.backend in ("attach", "ollama") else notes
 
     def close(self) -> None:
         """Ends what was started, leaves what was found as it was found; idempotent.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_llmperf.errors import MissingExtraError, ServerError, UsageError
 from pytest_llmperf.model import BACKENDS, Settings
 from pytest_llmperf.servers.backends.attach import USUAL_URLS, AttachBackend
-from pytest_llmperf.servers.backends.base import Backend
+from pytest_llmperf.servers.backends.base import Backend, Say
 from pytest_llmperf.servers.backends.ollama import OllamaBackend, find_binary
 from pytest_llmperf.servers.backends.own import OwnBackend, missing_packages
 from pytest_llmperf.servers.control import Control
@@ -13,10 +13,14 @@ from pytest_llmperf.servers.control import Control
 _NEXT = "pip install 'pytest-llmperf[embedded]'"
 
 
-def choose(settings: Settings) -> Backend:
+def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
     """The backend that the settings ask for, or the first of `attach`, `ollama`, `embedded` that is there.
 
     Nothing is started; `attach` asks the usual two ports for their version.
+
+    Args:
+        settings: what was asked for.
+        say: is told what takes time when a topology is opened.
 
     Raises:
         UsageError: no such backend.
@@ -32,7 +36,7 @@ def choose(settings: Settings) -> Backend:
             next_step="add --llmperf-backend=simulated, or leave --llmperf-faults out",
         )
     if kind == "auto":
-        return _auto(settings)
+        return _auto(settings, say)
     reason = f"asked for with llmperf_backend = {kind}"
     if kind == "attach":
         urls = settings.urls or _usual_urls()
@@ -48,7 +52,7 @@ def choose(settings: Settings) -> Backend:
                 f"backend ollama: no binary {settings.ollama_bin or 'ollama'!r} on PATH",
                 next_step="install Ollama, give --llmperf-ollama-bin, or use --llmperf-backend=embedded",
             )
-        return OllamaBackend(binary, settings, reason)
+        return OllamaBackend(binary, settings, reason, say)
     if missing := missing_packages(kind, gguf=settings.gguf):
         raise MissingExtraError(
             f"backend {kind} needs {', '.join(missing)}, which this Python does not have",
@@ -57,13 +61,13 @@ def choose(settings: Settings) -> Backend:
     return OwnBackend(kind, settings, reason)
 
 
-def _auto(settings: Settings) -> Backend:
+def _auto(settings: Settings, say: Say) -> Backend:
     if settings.urls:
         return AttachBackend(settings.urls, settings, "auto: addresses are given")
     if urls := _usual_urls():
         return AttachBackend(urls, settings, "auto: two servers answer on 11434 and 11435")
     if binary := find_binary(settings):
-        return OllamaBackend(binary, settings, f"auto: no two servers on 11434 and 11435, but {binary} is there")
+        return OllamaBackend(binary, settings, f"auto: no two servers on 11434 and 11435, but {binary} is there", say)
     missing = missing_packages("embedded", gguf=settings.gguf)
     if not missing:
         return OwnBackend("embedded", settings, "auto: no two servers on 11434 and 11435, no ollama on PATH")

@@ -1,0 +1,168 @@
+import hashlib
+import json
+import socketserver
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pytest_llmperf.errors import ServerError
+from pytest_llmperf.servers import provision
+from pytest_llmperf.servers.control import Control
+from tests.servers.test_models import gguf
+
+
+def import_into(answers, path, model="toy:1"):
+    """Imports a file into a server that gives these answers by method and path; returns what it was sent."""
+    seen = []
+
+    def handle(request):
+        path = "/api/blobs" if "blobs" in request.url.path else request.url.path
+        seen.append((request.method, request.url.path, request.read()))
+        return answers.get((request.method, path), httpx.Response(200, json={"status": "success", "models": []}))
+
+    with Control("http://h1:1", transport=httpx.MockTransport(handle)) as control:
+        provision.import_gguf(control, path, model)
+    return [entry for entry in seen if entry[1] not in ("/api/show", "/api/tags")]
+
+
+@pytest.fixture
+def toy_file(tmp_path, monkeypatch) -> Path:
+    """A small GGUF file, and a cache folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "Toy.gguf"
+    path.write_bytes(gguf())
+    return path
+
+
+UNKNOWN = {
+    ("POST", "/api/show"): httpx.Response(404, json={"error": "model 'toy:1' not found"}),
+    ("HEAD", "/api/blobs"): httpx.Response(404),
+}
+
+
+def test_importing_a_file_needs_no_network(toy_file):
+    """The file goes up as a blob under its digest, and the model is made of it."""
+    _, (_, blob_path, blob), (_, create_path, create) = import_into(UNKNOWN, toy_file)
+    assert blob == gguf()
+    digest = blob_path.removeprefix("/api/blobs/")
+    assert digest == f"sha256:{hashlib.sha256(gguf()).hexdigest()}"
+    assert create_path == "/api/create"
+    assert json.loads(create) == {"model": "toy:1", "files": {"Toy.gguf": digest}, "stream": False}
+
+
+def test_a_blob_that_is_there_is_not_sent_again(toy_file):
+    """Files are large: a server that has the blob is only asked for it, and the model is made of the one there."""
+    (head, *_), (create, path, _) = import_into({**UNKNOWN, ("HEAD", "/api/blobs"): httpx.Response(200)}, toy_file)
+    assert (head, create, path) == ("HEAD", "POST", "/api/create")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_model_of_another_file_is_replaced(toy_file, same):
+    """A name alone proves nothing: the model that is there is used only when it is made of this very file."""
+    digest = hashlib.sha256(gguf() if same else b"another").hexdigest()
+    shown = httpx.Response(200, json={"modelfile": f"FROM /models/blobs/sha256-{digest}\n"})
+    sent = import_into({**UNKNOWN, ("POST", "/api/show"): shown}, toy_file)
+    assert [path for _, path, _ in sent if path == "/api/create"] == ([] if same else ["/api/create"])
+
+
+@pytest.mark.parametrize("path", ["/api/blobs", "/api/create"])
+def test_a_refused_import_is_an_error(toy_file, path):
+    """With the server's words, and what to look at."""
+    refused = httpx.Response(400, json={"error": "digest mismatch"})
+    with pytest.raises(ServerError, match="digest mismatch") as caught:
+        import_into({**UNKNOWN, ("POST", path): refused}, toy_file)
+    assert "room for a copy" in caught.value.next_step
+
+
+# pulling
+
+
+@contextmanager
+def registry_of(*lines: object, status: int = 200):
+    """The address of a server that answers a pull with these lines, one after the other, and what it was asked."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(status)
+            self.end_headers()
+            for line in lines:
+                self.wfile.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+                self.wfile.flush()
+
+        def log_message(self, *_):
+            """Keeps the output clean."""
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+BLOB = {"status": "pulling a1b2", "digest": "sha256:a1b2", "total": 8_000_000}
+
+
+def test_a_pull_shows_how_far_it_is():
+    """A bar where the server says how much there is, its words elsewhere; its own end is the end."""
+    said = []
+    lines = [{"status": "pulling manifest"}, BLOB, {**BLOB, "completed": 2_000_000}, {"status": "success"}]
+    clock = iter(range(100))
+    with registry_of(*lines) as (url, asked), Control(url) as control:
+        provision.pull(control, "toy:1", said.append, clock=lambda: next(clock))
+    assert asked == [("/api/pull", {"model": "toy:1"})]
+    assert said == [
+        "pulling toy:1: pulling manifest",
+        f"pulling toy:1: [{'.' * 20}] 0 % of 8 MB",
+        f"pulling toy:1: [{'#' * 5}{'.' * 15}] 25 % of 8 MB",
+    ]
+
+
+def test_a_pull_does_not_flood_who_is_told():
+    """Thousands of lines come of a large model: at most five a second are passed on."""
+    said = []
+    with registry_of(*[BLOB] * 50, {"status": "success"}) as (url, _), Control(url) as control:
+        provision.pull(control, "toy:1", said.append, clock=lambda: 7.0)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}], "does not exist"),
+        ([{"status": "pulling manifest"}], "the last that was said: pulling manifest"),
+        ([b"<html>\n"], "no JSON object: '<html>'"),
+        ([], "nothing at all"),
+    ],
+)
+def test_a_pull_that_fails(lines, words):
+    """An error line, an end without success, or no Ollama: an error that says what was said last, and what to do."""
+    with registry_of(*lines) as (url, _), Control(url) as control, pytest.raises(ServerError, match=words) as caught:
+        provision.pull(control, "toy:1", lambda _: None)
+    assert "--llmperf-gguf" in caught.value.next_step
+
+
+def test_a_pull_that_is_refused():
+    """A status that is an error has its text in the message."""
+    with (
+        registry_of({"error": "no"}, status=403) as (url, _),
+        Control(url) as control,
+        pytest.raises(ServerError, match=r"answered 403: .*no"),
+    ):
+        provision.pull(control, "toy:1", lambda _: None)
+
+
+def test_a_pull_from_nobody():
+    """A server that is gone is named."""
+    with registry_of() as (url, _):
+        pass
+    with Control(url) as control, pytest.raises(ServerError, match="nothing answers there"):
+        provision.pull(control, "toy:1", lambda _: None)
