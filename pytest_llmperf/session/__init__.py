@@ -61,7 +61,7 @@ class Session:
         """Gates of the whole run, which share the error of `fail`; the plugin counts them when tests are collected."""
         self._notes = notes
         self._clients = Clients()
-        self._servers = Held(settings, self.watcher)
+        self._servers = Held(settings, self._say)
 
     @property
     def backend(self) -> Backend:
@@ -247,6 +247,10 @@ class Session:
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
             gates += compare_gates(self.stored, key=key, facts=facts, settings=self.settings)
         return gates
+
+    def _say(self, text: str) -> None:
+        """Tells whoever watches now."""
+        self.watcher.say(text)
 
     def _named(self, name: str) -> Baseline:
         """The baseline of a name, or of a `.toml` file."""

@@ -17,7 +17,6 @@ from pytest_llmperf.errors import MeasurementError, ServerError
 from pytest_llmperf.model import Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.session.watcher import Watcher
 
 _NOTICE_S = 0.3
 """What a keeper needs, at the most, to notice that its server has died, after a client has."""
@@ -31,12 +30,12 @@ class Held:
 
     Args:
         settings: what was asked for.
-        watcher: is told what happens.
+        say: is told what takes time.
     """
 
-    def __init__(self, settings: Settings, watcher: Watcher) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self._settings = settings
-        self._watcher = watcher
+        self._say = say
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self.notes: tuple[str, ...] = ()
@@ -51,7 +50,7 @@ class Held:
         Raises:
             ServerError: none can be had; says what to install or start.
         """
-        return choose(self._settings, say=self._watcher.say)
+        return choose(self._settings, say=self._say)
 
     @property
     def topology(self) -> Topology | None:
@@ -73,7 +72,7 @@ class Held:
         self.close()
         self._acquire()
         try:
-            self._watcher.say(f"starting {kind} ({self.backend.kind})")
+            self._say(f"starting {kind} ({self.backend.kind})")
             self._opened, self._opened_for = self.backend.open(kind, agents), wanted
         except BaseException:
             self._lock.release()
@@ -90,7 +89,7 @@ class Held:
         try:
             for index, agent in enumerate(scenario.agents):
                 instance = topology.instance_of(index)
-                self._watcher.say(f"loading {topology.model} on instance {instance.name}")
+                self._say(f"loading {topology.model} on instance {instance.name}")
                 with Control(instance.url, label=f"instance {instance.name}", timeout_s=patience_s) as control:
                     control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
                 asked_ctx[instance.name] = agent.options.num_ctx
@@ -133,5 +132,5 @@ class Held:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            self._watcher.say("waiting for another measurement on this machine to end")
+            self._say("waiting for another measurement on this machine to end")
             self._lock.acquire()
