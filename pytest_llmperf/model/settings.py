@@ -43,7 +43,8 @@ class Settings:
             its baseline has fewer than `min_sessions`, fail after.
         min_sessions: how many stored sessions make a baseline old enough.
         on_mismatch: `fail`, `warn` or `skip`.
-        json, html: files to write; empty = none.
+        json, html, markdown, codequality, openmetrics: files to write; empty = none.
+        github: whether a GitHub Actions job gets annotations and a summary page.
         force_topology: run every test on this topology kind; empty = as its fixture says.
         script: of the simulated backend.
         config_file: path of `llmperf.toml`; empty = the one in pytest's root folder, if it is there.
@@ -80,6 +81,10 @@ class Settings:
     on_mismatch: str = "fail"
     json: str = ""
     html: str = ""
+    markdown: str = ""
+    codequality: str = ""
+    openmetrics: str = ""
+    github: bool = True
     force_topology: str = ""
     script: Script = field(default_factory=Script)
     config_file: str = ""

@@ -176,6 +176,16 @@ OPTIONS = (
     Option(
         "html", "html", "FILE", parsers.text, "write a report for people to FILE, one page that opens offline", bool
     ),
+    Option("markdown", "markdown", "FILE", parsers.text, "write verdicts and figures to FILE, for a comment", bool),
+    Option("codequality", "codequality", "FILE", parsers.text, "write GitLab's Code Quality report to FILE", bool),
+    Option("openmetrics", "openmetrics", "FILE", parsers.text, "write the figures to FILE as OpenMetrics text", bool),
+    Option(
+        "github",
+        "github",
+        "on|off",
+        parsers.switch,
+        "in a GitHub Actions job, annotate the tests whose gates failed and add to the summary page (default on)",
+    ),
     Option(
         "force_topology",
         "topology",

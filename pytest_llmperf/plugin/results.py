@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +30,7 @@ class Results:
         self._said: dict[str, None] = {}  # headers of xdist workers: each line once
         self._faults: dict[str, None] = {}  # and what they could not start for
         self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
+        self._commands: tuple[str, ...] = ()  # that the CI system reads
         self._collected = collected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -66,24 +67,17 @@ class Results:
             self._find_stale(session)
 
     def _write(self, session: pytest.Session) -> None:
-        """The files that were asked for."""
-        from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
-        from pytest_llmperf.report.document import Run, document  # noqa: PLC0415
-        from pytest_llmperf.report.files import OUTPUTS, save_baseline, write_output  # noqa: PLC0415
+        """The files that were asked for, the saved baseline, and what a GitHub Actions job is told."""
+        from pytest_llmperf.report.document import Run  # noqa: PLC0415
+        from pytest_llmperf.report.writing import write_all  # noqa: PLC0415
 
-        settings, root = options.resolve(self._config), self._config.rootpath
         accepted = [record for records in self._accepted.values() for record in records]
+        settings = options.resolve(self._config)
         run = Run(records=self._records, settings=settings, accepted=accepted, locations=self._locations)
-        asked = [output for output in OUTPUTS if output.path(settings, root)]
-        found = document(run) if asked else {}
-        writers = [partial(write_output, output, found, settings, root) for output in asked]
-        for write in (*writers, partial(save_baseline, self._records, settings, root, accepted)):
-            failed = False
-            try:
-                message = write()
-            except LlmperfError as error:
-                message, failed = f"{type(error).__name__}: {error}", True
+        written = write_all(run, self._config.rootpath, os.environ)
+        for message, failed in written.messages:
             self._tell(session, message, failed=failed)
+        self._commands = written.commands
 
     def _find_stale(self, session: pytest.Session) -> None:
         """Entries of tests that are gone; after the save, so that what it added counts."""
@@ -121,3 +115,5 @@ class Results:
                 terminalreporter.write_line(line)
         for message, failed in self._messages:
             terminalreporter.write_line(message, red=failed)
+        for command in self._commands:
+            terminalreporter.write_line(command)

@@ -13,7 +13,7 @@ from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.metrics import all_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Settings, StoredSession
-from pytest_llmperf.report import html
+from pytest_llmperf.report import ci, html, markdown, openmetrics
 from pytest_llmperf.report.document import Document, as_text
 from pytest_llmperf.report.stored import changes
 
@@ -37,7 +37,13 @@ class Output(NamedTuple):
         return root / name if name else None
 
 
-OUTPUTS = (Output("json", as_text), Output("html", html.page, html.check))
+OUTPUTS = (
+    Output("json", as_text),
+    Output("html", html.page, html.check),
+    Output("markdown", markdown.page),
+    Output("codequality", ci.code_quality),
+    Output("openmetrics", openmetrics.page),
+)
 
 
 def check_outputs(settings: Settings, root: Path) -> None:

@@ -1,6 +1,8 @@
 """The files that a run leaves, from outside."""
 
 import json
+import re
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -37,3 +39,24 @@ def test_what_cannot_be_written_starts_nothing(simulated, pytester: pytest.Pytes
         result = simulated("--llmperf-json=.", *options)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["*--llmperf-json: cannot write*", "*next: give another --llmperf-json"])
+
+
+def test_every_number_is_the_json_s(simulated, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JUnit and OpenMetrics hold its figures, Markdown its verdicts; in a GitHub job the failing test is annotated."""
+    summary = pytester.path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    test = pytester.makepyfile(GATED.format(fixture="single_ollama"))
+    files = ("--llmperf-json=run.json", "--llmperf-markdown=run.md", "--llmperf-openmetrics=run.txt")
+    result = simulated(*files, *SHORT, "--junitxml=junit.xml")
+    result.assert_outcomes(failed=1)
+    (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
+    figures = record["figures"]
+    junit = ElementTree.parse(pytester.path / "junit.xml").iter("property")
+    shown = {one.get("name"): one.get("value") for one in junit}
+    assert shown == {f"llmperf.pair.single.{name}": str(value) for name, value in figures.items()}
+    metrics = (pytester.path / "run.txt").read_text()
+    assert re.findall(r"^llmperf_efficiency_pct{.*} (.*)$", metrics, re.MULTILINE) == [repr(figures["efficiency_pct"])]
+    assert summary.read_text() == (pytester.path / "run.md").read_text()
+    assert f"{figures['efficiency_pct']:.1f} %" in summary.read_text()
+    result.stdout.fnmatch_lines([f"::error file={test.name},line=4,title=test_pair%3A*::gate *"])

@@ -1,0 +1,80 @@
+"""What failed, at the lines of the tests: GitHub's annotations and GitLab's Code Quality report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmperf.report.document import Document
+
+_GITHUB = {"fail": "error", "warn": "warning", "skip": "notice"}
+_GITLAB = {"fail": "major", "warn": "minor", "skip": "info"}
+
+
+def github(found: Document) -> list[str]:
+    """Workflow commands to print, one for each measurement and level: GitHub shows few of them.
+
+    Args:
+        found: the session's document.
+    """
+    lines = []
+    for record in found["records"]:
+        file, line = _location(record)
+        for action, level in _GITHUB.items():
+            texts = [words["text"] for words in record["judged"] if words["action"] == action]
+            if texts:
+                title = f"{record['test'].rpartition('::')[2]}: {_gates(record, action)}"
+                where = f"file={_property(file)},line={line},title={_property(title)}"
+                lines.append(f"::{level} {where}::{_data(chr(10).join(texts))}")
+    return lines
+
+
+def code_quality(found: Document) -> str:
+    """GitLab's Code Quality report, an entry for each verdict that did not pass.
+
+    Args:
+        found: the session's document.
+    """
+    return json.dumps(list(_issues(found)), indent=1) + "\n"
+
+
+def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
+    for record in found["records"]:
+        file, line = _location(record)
+        measurement = record["measurement"]
+        for words in record["judged"]:
+            if words["action"] == "pass":
+                continue
+            key = (
+                record["test"],
+                measurement["scenario"]["name"],
+                measurement["topology"]["kind"],
+                words["gate"],
+                words["metric"],
+            )
+            yield {
+                "description": words["text"].partition("\n")[0],
+                "check_name": f"llmperf.{words['gate']}",
+                "fingerprint": hashlib.sha256("\0".join(key).encode()).hexdigest(),
+                "severity": _GITLAB[words["action"]],
+                "location": {"path": file, "lines": {"begin": line}},
+            }
+
+
+def _location(record: Mapping[str, Any]) -> tuple[str, int]:
+    where = record.get("location") or {"file": record["test"].partition("::")[0], "line": 1}
+    return where["file"], where["line"]
+
+
+def _gates(record: Mapping[str, Any], action: str) -> str:
+    return ", ".join(f"{one['gate']} {one['outcome']}" for one in record["judged"] if one["action"] == action)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,99 @@
+"""The document in Markdown: for a comment on a pull request, and the summary page of a CI job."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmperf.report.document import Document, headline
+from pytest_llmperf.report.text import amount
+
+_SHOWN = (
+    ("balance", "efficiency_pct"),
+    ("scaling", "scaling_efficiency_pct"),
+    ("contended", "contention_rate_ttft"),
+    ("TTFT, worst", "ttft_ms"),
+    ("system", "system_tok_s"),
+)
+_SIGNS = {"pass": "✅", "fail": "❌", "invalid": "❌"}
+
+
+def page(found: Document) -> str:
+    """The verdicts, what failed, and the figures of each measurement.
+
+    Args:
+        found: the session's document.
+    """
+    return "\n".join(_lines(found)) + "\n"
+
+
+def escaped(text: str) -> str:
+    r"""A text of others as itself: no markup, no HTML, no mention of a user, one line.
+
+    >>> print(escaped("a|b <i> @you *x*"))
+    a\|b &lt;i&gt; &#64;you \*x\*
+    """
+    one_line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", one_line).replace("@", "&#64;").replace("://", "&#58;//")
+
+
+def row(*cells: str) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def table(*header: str) -> list[str]:
+    """The head of a table."""
+    return [row(*header), row(*("---" for _ in header))]
+
+
+def _lines(found: Document) -> Iterator[str]:
+    records = sorted(found["records"], key=lambda record: record["passed"])
+    yield from (f"### llmperf: {headline(found)}", "")
+    judged = [(record, *pair) for record in records for pair in zip(record["judged"], record["verdicts"], strict=True)]
+    if judged:
+        yield from table("verdict", "test", "gate", "value", "95 % interval", "against")
+    for record, words, verdict in judged:
+        ends = [amount(verdict[end], words["metric"]).split()[0] for end in ("low", "high")]
+        yield row(
+            f"{_SIGNS.get(words['outcome'], '⚠️')} {words['outcome']}",
+            _name(record),
+            f"{words['gate']} ({escaped(words['metric'])})",
+            amount(verdict["value"], words["metric"]),
+            "-" if None in (verdict["low"], verdict["high"]) else " to ".join(ends),
+            escaped(words["limit"]),
+        )
+    for record in records:
+        texts = [words["text"] for words in record["judged"] if words["outcome"] != "pass"]
+        if texts:
+            yield from (
+                "",
+                f"<details><summary>{_name(record)}</summary>",
+                "",
+                *_fenced("\n".join(texts)),
+                "</details>",
+            )
+    yield from ("", *table("measurement", "rounds", *(title for title, _ in _SHOWN)))
+    for record in records:
+        figures = record["figures"]
+        cells = (amount(figures[name], name) if name in figures else "-" for _, name in _SHOWN)
+        yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *cells)
+    facts = records[0]["measurement"]["manifest"]["facts"]
+    shown = ", ".join(f"{key} {facts[key]}" for key in ("backend", "model", "gpu", "cpu") if key in facts)
+    yield from ("", f"pytest-llmperf {found['plugin_version']}, {found['written_at']}: {escaped(shown)}")
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    measurement = record["measurement"]
+    simulated = " (SIMULATED)" if record["figures"]["simulated"] else ""
+    what = f"{measurement['scenario']['name']} on {measurement['topology']['kind']}"
+    return f"{escaped(record['test'].rpartition('::')[2])}: {escaped(what)}{simulated}"
+
+
+def _fenced(text: str) -> list[str]:
+    """A text as it is, between fences longer than any in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", text, fence]

@@ -1,0 +1,82 @@
+"""The figures as OpenMetrics text: for Prometheus' textfile collector, a push gateway, or GitLab's metrics report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmperf.judge.metrics import CATALOGUE
+from pytest_llmperf.report.document import Document
+from pytest_llmperf.report.figures import SHOWN
+
+_Sample = tuple[dict[str, str], float]
+
+_COUNTED = {
+    "rounds": "rounds that were judged",
+    "client_cost_pp": "percentage points of efficiency that the harness itself cost at most, mean of the rounds",
+}
+_GATES = {
+    "gate_value": "value of a gate's metric",
+    "gate_limit": "what it was held to",
+    "gate_passed": "1 where the gate passed",
+}
+
+
+def page(found: Document) -> str:
+    """Families of gauges `llmperf_...`, a sample a measurement (or gate), and the end mark.
+
+    Args:
+        found: the session's document.
+    """
+    families: dict[str, tuple[str, list[_Sample]]] = {
+        **{name: (f"{CATALOGUE[name].unit}: {CATALOGUE[name].definition}", []) for name in SHOWN},
+        **{name: (what, []) for name, what in _COUNTED.items()},
+        "passed": ("1 where the test passed", []),
+        **{name: (what, []) for name, what in _GATES.items()},
+    }
+    for record, labels in _labelled(found):
+        for name in (*SHOWN, *_COUNTED):
+            if name in record["figures"]:
+                families[name][1].append((labels, record["figures"][name]))
+        families["passed"][1].append((labels, int(record["passed"])))
+        for verdict in record["verdicts"]:
+            gate = verdict["gate"]
+            of_gate = labels | {"gate": gate["marker"], "metric": gate["metric"]}
+            families["gate_limit"][1].append((of_gate, gate["limit"]))
+            families["gate_passed"][1].append((of_gate, int(verdict["outcome"] == "pass")))
+            if verdict["value"] is not None:
+                families["gate_value"][1].append((of_gate, verdict["value"]))
+    return "".join(_family(name, *family) for name, family in families.items() if family[1]) + "# EOF\n"
+
+
+def _labelled(found: Document) -> Iterator[tuple[Mapping[str, Any], dict[str, str]]]:
+    """Each record with labels that no other has: what one test measures several times is numbered."""
+    seen: Counter[str] = Counter()
+    for record in found["records"]:
+        seen[record["test"]] += 1
+        measurement = record["measurement"]
+        yield (
+            record,
+            {
+                "test": record["test"],
+                "measurement": str(seen[record["test"]]),
+                "scenario": measurement["scenario"]["name"],
+                "topology": measurement["topology"]["kind"],
+                "backend": measurement["topology"]["backend"],
+                "model": measurement["topology"]["model"],
+                "simulated": str(record["figures"]["simulated"]).lower(),
+            },
+        )
+
+
+def _family(name: str, what: str, samples: list[_Sample]) -> str:
+    lines = [f"# TYPE llmperf_{name} gauge", f"# HELP llmperf_{name} {_escaped(what)}"]
+    for labels, value in samples:
+        inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        lines.append(f"llmperf_{name}{{{inside}}} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

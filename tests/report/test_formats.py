@@ -1,0 +1,187 @@
+"""The formats for machines and comments: each number is the JSON's, and texts of others stay texts."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from pytest_llmperf.model import Settings
+from pytest_llmperf.report import ci, markdown, openmetrics
+from pytest_llmperf.report.document import Run, as_text, document
+from pytest_llmperf.report.text import amount
+from pytest_llmperf.report.writing import write_all
+from tests.report.conftest import run_of
+
+UNEVEN = ((100, 60), (100, 58), (100, 61), (100, 59.5), (100, 62))
+HOSTILE = 'a|b `c` <script> @someone [x](http://e) "q" \\ \n::error::x %0A,y'
+
+
+@pytest.fixture
+def failed():
+    """The document of a run that fails, of three measurements, two of one test."""
+    run = run_of(together_ms=UNEVEN, tests=("test_pair", "test_pair", "test_other"))
+    return json.loads(as_text(document(run)))
+
+
+def hostile() -> dict:
+    run = run_of(together_ms=UNEVEN, tests=(f"test[{HOSTILE}]",), scenario=HOSTILE)
+    return json.loads(as_text(document(run)))
+
+
+class TestMarkdown:
+    def cells(self, found: dict) -> list[list[str]]:
+        """Of every row of every table."""
+        lines = re.findall(r"^\| (.*) \|$", markdown.page(found), re.MULTILINE)
+        return [re.split(r"(?<!\\) \| ", line) for line in lines]
+
+    def test_numbers_are_those_of_the_json(self, failed) -> None:
+        """Value, interval and limit of every gate, and the figures of every measurement, rounded for reading."""
+        rows = self.cells(failed)
+        gates = [row for row in rows if row[0].split()[-1] in ("pass", "fail")]
+        expected = []
+        for record in failed["records"]:
+            for verdict, words in zip(record["verdicts"], record["judged"], strict=True):
+                ends = [amount(verdict[end], words["metric"]).split()[0] for end in ("low", "high")]
+                expected.append((amount(verdict["value"], words["metric"]), " to ".join(ends), words["outcome"]))
+        assert [(row[3], row[4], row[0].split()[-1]) for row in gates] == expected
+        assert len(expected) == 6
+        measured = rows[-3:]
+        for row, record in zip(measured, failed["records"], strict=True):
+            figures = record["figures"]
+            assert row[1] == f"{figures['rounds']} (publishable)"
+            names = ("efficiency_pct", "scaling_efficiency_pct", "contention_rate_ttft", "ttft_ms", "system_tok_s")
+            assert row[2:] == [amount(figures[name], name) for name in names]
+
+    def test_what_failed_is_explained(self, failed, found) -> None:
+        """The terminal's text, folded; a run that passes has none of it, and says so in the first line."""
+        page = markdown.page(failed)
+        assert page.startswith("### llmperf: 2 of 2 tests failed (SIMULATED)")
+        assert failed["records"][0]["judged"][0]["text"] in page
+        assert markdown.page(found).startswith("### llmperf: 1 test passed")
+        assert "<details>" not in markdown.page(found)
+
+    def test_texts_of_others_stay_texts(self) -> None:
+        """No cell is split, no HTML, no mention, no link; a fence is longer than those inside."""
+        page = markdown.page(hostile())
+        outside = re.sub(r"^(`{3,})text\n.*?^\1$", "", page, flags=re.MULTILINE | re.DOTALL)
+        assert "<script>" not in outside
+        assert "@someone" not in outside
+        assert "](http" not in outside
+        assert {len(row) for row in self.cells(hostile())} == {6, 7}
+
+
+class TestOpenMetrics:
+    def samples(self, found: dict) -> dict:
+        """By name and labels, as an independent parser reads them."""
+        families = list(text_string_to_metric_families(openmetrics.page(found)))
+        assert {family.type for family in families} == {"gauge"}
+        assert all(family.documentation for family in families)
+        return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
+
+    def test_numbers_are_those_of_the_json(self, failed) -> None:
+        """Every figure and gate of every measurement, to the last digit."""
+        samples = self.samples(failed)
+        for record, number in zip(failed["records"], "121", strict=True):
+            labels = (record["test"], number, "pair", "dual", "simulated", "m", "true")
+            for name in ("efficiency_pct", "ttft_ratio", "contention_rate_ttft", "rounds"):
+                assert samples[f"llmperf_{name}", labels] == record["figures"][name]
+            assert samples["llmperf_passed", labels] == record["passed"] == 0
+            for verdict in record["verdicts"]:
+                of_gate = (*labels, verdict["gate"]["marker"], verdict["gate"]["metric"])
+                assert samples["llmperf_gate_value", of_gate] == verdict["value"]
+                assert samples["llmperf_gate_limit", of_gate] == verdict["gate"]["limit"]
+                assert samples["llmperf_gate_passed", of_gate] == (verdict["outcome"] == "pass")
+
+    def test_texts_of_others_stay_texts(self) -> None:
+        """Labels come back as they were."""
+        found = hostile()
+        assert {labels[0] for _, labels in self.samples(found)} == {found["records"][0]["test"]}
+        assert {labels[2] for _, labels in self.samples(found)} == {HOSTILE}
+
+
+class TestAnnotations:
+    def test_github(self, failed) -> None:
+        """An error at the test's line for each measurement that fails, with all of its text."""
+        commands = ci.github(failed)
+        assert len(commands) == 3
+        assert commands[0].startswith("::error file=perf/test_team.py,line=7,title=test_pair%3A efficiency fail::gate")
+        text = commands[0].partition("::gate")[2].replace("%0A", "\n").replace("%25", "%")
+        assert f"gate{text}" == failed["records"][0]["judged"][0]["text"]
+
+    def test_gitlab(self, failed) -> None:
+        """An entry a verdict; two runs of the same fault have the same fingerprint, others another."""
+        issues = json.loads(ci.code_quality(failed))
+        assert [issue["check_name"] for issue in issues] == ["llmperf.efficiency"] * 3
+        assert issues[0]["location"] == {"path": "perf/test_team.py", "lines": {"begin": 7}}
+        assert issues[0]["severity"] == "major"
+        assert issues[0]["fingerprint"] == issues[1]["fingerprint"] != issues[2]["fingerprint"]
+
+    def test_nothing_failed(self, found) -> None:
+        """No annotation; a report without entries, which says that all is mended."""
+        assert ci.github(found) == []
+        assert json.loads(ci.code_quality(found)) == []
+
+    def test_texts_of_others_start_no_command(self) -> None:
+        """Line ends, commas and colons of names are escaped: one command, one line."""
+        (command,) = ci.github(hostile())
+        assert "\n" not in command
+        assert command.count("::") - command.partition("title=")[2].partition("::")[2].count("::") == 2
+
+    def test_a_test_whose_place_is_not_known(self, failed) -> None:
+        """The first line of its file."""
+        for record in failed["records"]:
+            del record["location"]
+        assert ci.github(failed)[0].startswith("::error file=perf/test_team.py,line=1,")
+
+
+class TestOnGitHub:
+    def test_the_summary_page_is_added_to(self, tmp_path: Path) -> None:
+        """After what other steps wrote."""
+        page = tmp_path / "summary.md"
+        page.write_text("before\n")
+        written = write_all(
+            run_of(together_ms=UNEVEN), tmp_path, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
+        )
+        assert page.read_text().startswith("before\n### llmperf: 1 of 1 test failed")
+        assert written.commands[0].startswith("::error ")
+
+    def test_a_page_that_cannot_be_written(self, tmp_path: Path) -> None:
+        """One line; it fails nothing."""
+        written = write_all(run_of(), tmp_path, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path)})
+        ((_, _), (message, failed)) = written.messages
+        assert message.startswith("the summary page of this job was not written: ")
+        assert not failed
+
+    @pytest.mark.parametrize(
+        ("settings", "environ"),
+        [(Settings(github=False), {"GITHUB_ACTIONS": "true"}), (Settings(), {}), (Settings(), {"CI": "true"})],
+        ids=["switched off", "at home", "another CI"],
+    )
+    def test_nothing_is_said_elsewhere(self, settings: Settings, environ: dict, tmp_path: Path) -> None:
+        """No page, no command."""
+        run = run_of(together_ms=UNEVEN)
+        page = tmp_path / "summary.md"
+        run = Run(records=run.records, settings=settings)
+        written = write_all(run, tmp_path, {**environ, "GITHUB_STEP_SUMMARY": str(page)})
+        assert written.commands == ()
+        assert not page.exists()
+
+
+def test_one_file_that_fails_costs_no_other(tmp_path: Path) -> None:
+    """The others are written, the baseline is saved; one line names the one that was not, and what to do."""
+    (tmp_path / "folder").mkdir()
+    settings = Settings(html="folder", json="run.json", markdown="run.md", openmetrics="run.txt", save="main")
+    run = run_of()
+    run = Run(records=run.records, accepted=run.accepted, settings=settings)
+    messages = write_all(run, tmp_path, {}).messages
+    ((bad, _),) = [one for one in messages if one[1]]
+    assert bad.startswith(f"LlmperfError: cannot write {tmp_path}/folder")
+    assert "\n  next: free some space or give another --llmperf-html" in bad
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock") == [
+        "main.toml",
+        "run.json",
+        "run.md",
+        "run.txt",
+    ]
