@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 import pytest_llmperf
+from pytest_llmperf.report import schema
 
 PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
@@ -87,3 +89,9 @@ def test_the_public_names_exist() -> None:
     assert sorted(dir(pytest_llmperf)) == sorted(pytest_llmperf.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = pytest_llmperf.nonsense
+
+
+def test_the_published_schema_is_that_of_the_values() -> None:
+    """The JSON Schema in the package is what the values give today: after a change of theirs, `make schema` writes it."""
+    jsonschema.Draft202012Validator.check_schema(schema.schema())
+    assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "run: make schema"

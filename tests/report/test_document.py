@@ -8,12 +8,6 @@ from pytest_llmperf.report import schema
 VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
 
 
-def test_the_published_schema_is_that_of_the_values() -> None:
-    """The file in the package is what the values give today: after a change of theirs, `make schema` writes it."""
-    jsonschema.Draft202012Validator.check_schema(schema.schema())
-    assert schema.PATH.read_text(encoding="utf-8") == schema.text()
-
-
 @pytest.mark.parametrize(
     ("change", "path"),
     [
