@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.model import Configuration, NamedDeployment
+from pytest_llmperf.model import Configuration, NamedDeployment, Settings
 from pytest_llmperf.strict import faults_of, nearest, strict_converter
 
 FILE = "llmperf.toml"
+
+_OF_SERVERS = ("backend", "urls", "model", "gguf", "ports", "force_topology", "script", "faults")
+"""What of the settings says which servers; not shared by two deployments."""
+
+_FILES = ("gguf", "faults")
+"""What of a deployment names a file."""
 
 
 def load(path: Path, *, wanted: bool = True) -> Configuration:
@@ -57,6 +64,44 @@ def deployment_of(configuration: Configuration, name: str) -> NamedDeployment:
     )
 
 
+def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], tuple[str, ...]]) -> NamedDeployment:
+    """The deployment of a name, or of addresses (whatever holds a colon).
+
+    Args:
+        configuration: with the names.
+        text: name, or addresses between commas.
+        urls: reads addresses; raises ValueError.
+
+    Raises:
+        UsageError: no deployment of that name; or no addresses.
+    """
+    if ":" not in text or text in configuration.deployments:
+        return deployment_of(configuration, text)
+    try:
+        return NamedDeployment(urls=urls(text))
+    except ValueError as error:
+        raise UsageError(f"{text!r}: {error}", next_step="give http://host:port,http://host:port") from error
+
+
+def incumbent_of(settings: Settings) -> Settings | None:
+    """The settings of the deployment that takes turns with the one of these, or None.
+
+    Servers are its own. The model's name is the candidate's where neither backend serves a file of its own and the
+    incumbent states none; a topology that was typed holds for both, unless the incumbent states its own.
+    """
+    if settings.incumbent is None:
+        return None
+    stated = settings.incumbent.stated()
+    usual = {name: getattr(Settings(), name) for name in _OF_SERVERS}
+    if stated["backend"] in ("attach", "ollama") and not settings.gguf:
+        del usual["model"]
+    candidate = settings.configuration.deployments.get(settings.deployment)
+    if not (candidate and candidate.topology == settings.force_topology):
+        del usual["force_topology"]
+    return replace(settings, **{**usual, **stated, "deployment": settings.against})
+
+
 def _anchored(one: NamedDeployment, folder: Path) -> NamedDeployment:
-    """With its file's path from the root."""
-    return replace(one, gguf=str(folder / Path(one.gguf).expanduser())) if one.gguf else one
+    """With its files' paths from the root."""
+    paths = {name: str(folder / Path(value).expanduser()) for name in _FILES if (value := getattr(one, name))}
+    return replace(one, **paths)  # type: ignore[arg-type]

@@ -57,6 +57,7 @@ def differences_for(
         here: facts of the manifest here.
     """
     found: tuple[Difference, ...] = ()
+    gates = [gate for gate in gates if not gate.incumbent]
     if any(gate.delta is None and gate.baseline == baseline.name for gate in gates):
         found = differences_of(
             baseline.name, baseline.manifest, here, invalidated_by=baseline.invalidated_by, whole=False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import decision_grade, grade
+from pytest_llmperf.model import Measurement
 
 PRIMARY = "efficiency_pct"
 """The metric whose spread counts: what the seed measures several agents by (3.1)."""
@@ -47,7 +48,8 @@ def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
         alternatives=[
             other.test
             for other in run
-            if other.measurement.scenario.name == scenario and _deployment(other) != _deployment(record)
+            for tried in (other.measurement, *([other.incumbent.measurement] if other.incumbent else []))
+            if tried.scenario.name == scenario and _deployment(tried) != _deployment(measurement)
         ],
         manifest=measurement.manifest,
     )
@@ -62,7 +64,7 @@ def _cv_pct(record: Record) -> float | None:
         return None
 
 
-def _deployment(record: Record) -> tuple[str, str, str]:
+def _deployment(measurement: Measurement) -> tuple[str, str, str]:
     """What can be an alternative to another."""
-    topology = record.measurement.topology
+    topology = measurement.topology
     return str(topology.kind), topology.backend, topology.model

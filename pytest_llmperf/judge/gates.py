@@ -262,7 +262,11 @@ def _regression(
             looking=looking,
         )
         # One pair says nothing, and says so as too few rounds.
-        return _Judged(outcome=Outcome.INCONCLUSIVE, reason="") if paired is None else _of_drop(paired, delta)
+        if paired is None:
+            return _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
+        words = drop_words(paired, delta, paired=rounds_words(len(values)))
+        name = f"incumbent {gate.incumbent}" if gate.incumbent else "the incumbent"
+        return replace(_of_drop(paired, delta), reason=f"against {name}: {words}")
     if not gate.reference:
         raise MeasurementError("the stored baseline has no session")
     found = drop_of(

@@ -155,23 +155,10 @@ class Consistency(Marker):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost(Marker):
-    """At most this cost of a million tokens, USD, at the price of an hour that `llmperf.toml` states."""
-
-    NAME: ClassVar[str] = "cost"
-    LIMIT: ClassVar[str] = "max_usd_per_1m"
-    RANGES: ClassVar[Mapping[str, str]] = {"max_usd_per_1m": "a number above 0"}
-    max_usd_per_1m: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_number(self, "max_usd_per_1m")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Regression(Marker):
-    """No change for the worse of `delta` or more against the stored baseline, in each of the metrics.
+    """No change for the worse of `delta` or more against stored baseline or incumbent, in each of the metrics.
 
-    `delta` is in percentage points for percentages, else in percent of the baseline.
+    `delta` is in percentage points for percentages, else in percent of what is compared with.
     """
 
     NAME: ClassVar[str] = "regression"
@@ -197,8 +184,7 @@ class Regression(Marker):
 
 
 MARKERS: Mapping[str, type[Marker]] = {
-    kind.NAME: kind
-    for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Cost, Regression)
+    kind.NAME: kind for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Regression)
 }
 """Every gate marker by name."""
 
@@ -227,19 +213,26 @@ def build(name: str, args: Sequence[object] = (), kwargs: Mapping[str, object] |
     return kind(**kwargs)
 
 
-def count_gates(specs: Sequence[Marker], *, compare: bool) -> int:
+def is_regression(marker: Marker) -> bool:
+    """Whether it asks for comparisons, with stored sessions or an incumbent."""
+    return isinstance(marker, Regression)
+
+
+def count_gates(specs: Sequence[Marker], *, compare: bool, against: bool = False) -> int:
     """How many gates the markers of one test make, for one measurement.
 
     Args:
         specs: the markers.
         compare: whether `--llmperf-compare` adds its own where no `regression` marker stands.
+        against: whether `--llmperf-against` does, and has those of the marker to itself without the former.
     """
     regressions = [spec for spec in specs if isinstance(spec, Regression)]
-    if compare and not regressions:
+    if (compare or against) and not regressions:
         regressions = [Regression()]
     both = [spec for spec in specs if isinstance(spec, Ttft) and None not in (spec.max_ms, spec.max_ratio)]
     others = sum(not isinstance(spec, Regression) for spec in specs)
-    return others + len(both) + sum(len(spec.metrics) for spec in regressions)
+    twice = 2 if compare and against else 1
+    return others + len(both) + twice * sum(len(spec.metrics) for spec in regressions)
 
 
 def written(marker: Marker) -> str:

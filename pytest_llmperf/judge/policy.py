@@ -36,7 +36,8 @@ def in_words(settings: Settings) -> tuple[str, ...]:
     regression = {
         "fail": "fails",
         "warn": "warns",
-        "young": f"warns while its baseline has fewer than {settings.min_sessions} sessions, then fails",
+        "young": f"warns while its baseline has fewer than {settings.min_sessions} sessions, then fails"
+        + (", against an incumbent at once" if settings.against else ""),
     }[settings.on_inconclusive_regression]
     limit = {"fail": "fails", "warn": "warns"}[settings.on_inconclusive]
     machine = {"fail": "fails", "warn": "warns", "skip": "skips its test"}[settings.on_mismatch]
@@ -52,4 +53,6 @@ def _undecided(verdict: Verdict, settings: Settings) -> str:
         return settings.on_inconclusive
     if settings.on_inconclusive_regression != "young":
         return settings.on_inconclusive_regression
+    if verdict.gate.incumbent:
+        return "fail"  # no baseline that is still to grow
     return "warn" if len(verdict.gate.reference) < settings.min_sessions else "fail"

@@ -16,6 +16,21 @@ from pytest_llmperf.model import ExternalAgent, Measurement, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Incumbent:
+    """The deployment that took turns with the one that is judged.
+
+    Attributes:
+        name: of the deployment, or its addresses.
+        measurement: its rounds, each run beside the candidate's round of the same place.
+        differences: of the two manifests, the incumbent's fact first.
+    """
+
+    name: str
+    measurement: Measurement
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """The outcome of one `run_agents` call.
 
@@ -24,12 +39,14 @@ class Record:
         measurement: the rounds.
         verdicts: one a gate.
         differences: between the manifests of the baselines that its gates took limits from and the one here.
+        incumbent: of `--llmperf-against`; None without.
     """
 
     test: str
     measurement: Measurement
     verdicts: tuple[Verdict, ...] = ()
     differences: tuple[Difference, ...] = ()
+    incumbent: Incumbent | None = None
 
     def series(self, metric: str) -> tuple[float, ...]:
         """One value a round, in the metric's unit; names are those of `judge.metrics.CATALOGUE`.

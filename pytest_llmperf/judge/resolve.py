@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.catalogue import MetricClass, metric_of
-from pytest_llmperf.judge.formulas import cost_per_1m_usd
 from pytest_llmperf.judge.layout import LEVEL
 from pytest_llmperf.judge.markers import (
     MARKERS,
     Consistency,
     Contention,
-    Cost,
     Marker,
     Regression,
     Throughput,
@@ -32,9 +30,9 @@ from pytest_llmperf.model import Gate, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llmperf.model import Baseline, Prices, Threshold
+    from pytest_llmperf.model import Baseline, Threshold
 
-__all__ = ["Key", "compare_gates", "differences", "resolve", "without_regression"]
+__all__ = ["Key", "bare_limit", "compare_gates", "differences", "resolve", "without_regression"]
 
 _OPTION = "--llmperf-limit"
 _PLAIN = {"efficiency": "efficiency_pct", "scaling": "scaling_efficiency_pct", "speedup": "speedup"}
@@ -76,7 +74,7 @@ def resolve(
         UsageError: no limit anywhere, or a setting that the marker would refuse.
         BaselineError: thresholds that contradict each other, or nothing stored to compare with.
     """
-    bare, here = _bare_limit(spec.NAME, settings), Here(key=key, facts=facts)
+    bare, here = bare_limit(spec.NAME, settings), Here(key=key, facts=facts)
     if isinstance(spec, Regression):
         return tuple(
             regression_gate(
@@ -89,8 +87,6 @@ def resolve(
             )
             for metric in spec.metrics
         )
-    if isinstance(spec, Cost):
-        return (_cost_gate(spec, bare, settings.configuration.prices),)
     return tuple(_limit_gate(spec, wanted, bare, baseline, here) for wanted in _wanted(spec))
 
 
@@ -125,7 +121,7 @@ def compare_gates(
             f"baseline {stored.name} holds none of {', '.join(metrics)} in every session of {key}",
             next_step="save it anew under another name: pytest --llmperf-save NAME",
         )
-    delta, here = _bare_limit(Regression.NAME, settings or Settings()), Here(key=key, facts=facts)
+    delta, here = bare_limit(Regression.NAME, settings or Settings()), Here(key=key, facts=facts)
     return tuple(
         regression_gate(metric, marker="compare", delta=delta, stored=stored, here=here, demanded=False)
         for metric in held
@@ -166,30 +162,6 @@ def _wanted(spec: Marker) -> tuple[_Wanted, ...]:
 def _of(metric: str, given: float | None, *others: str) -> _Wanted:
     """A limit of a metric; in a baseline, a threshold of its own name comes before the others."""
     return _Wanted(metric=metric, given=given, thresholds=(metric, *others))
-
-
-def _cost_gate(spec: Cost, bare: float | None, prices: Prices | None) -> Gate:
-    """A limit on cost is one on the rate of all agents, whose rounds have an interval."""
-    given, where = spec.max_usd_per_1m, f"marker {written(spec)}"
-    if given is None and bare is not None:
-        given, where = bare, f"{_OPTION} {spec.NAME}={bare:g}"
-    if given is None and prices is not None and prices.max_usd_per_1m_tokens:
-        given, where = prices.max_usd_per_1m_tokens, "max_usd_per_1m_tokens of llmperf.toml"
-    if given is None or prices is None:
-        lacking = "llmperf.toml states no price of an hour" if prices is None else "nothing states a limit"
-        key = "usd_per_hour" if prices is None else "max_usd_per_1m_tokens"
-        raise UsageError(
-            f"marker {written(spec)} cannot be judged: {lacking}",
-            next_step=f"state {key} in [prices] of llmperf.toml, see docs/economics.md",
-        )
-    metric = "system_tok_s"
-    return Gate(
-        marker=spec.NAME,
-        metric=metric,
-        bound=metric_of(metric).good,
-        limit=cost_per_1m_usd(tok_s=given, usd_per_hour=prices.usd_per_hour),  # the formula is its own inverse
-        source=f"{given:g} USD for a million tokens, {where}, at {prices.usd_per_hour:g} USD an hour",
-    )
 
 
 def _limit_gate(spec: Marker, wanted: _Wanted, bare: float | None, baseline: Baseline, here: Here) -> Gate:
@@ -248,7 +220,7 @@ def _threshold(baseline: Baseline, wanted: _Wanted, key: Key) -> Threshold | Non
     return None
 
 
-def _bare_limit(name: str, settings: Settings) -> float | None:
+def bare_limit(name: str, settings: Settings) -> float | None:
     """The limit that the command line or ini gives for a marker, as the marker would accept it."""
     if name not in settings.limits:
         return None

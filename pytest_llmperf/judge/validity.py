@@ -66,8 +66,14 @@ def why(measurement: Measurement) -> str:
     ran = len(measurement.rounds) + len(measurement.discarded)
     return (
         f"the client was saturated in {len(measurement.discarded)} of {ran} rounds; in the last one "
-        f"{saturated(measurement.discarded[-1])}"
+        f"{last_saturation(measurement)}"
     )
+
+
+def last_saturation(measurement: Measurement) -> str:
+    """Why the newest of the discarded rounds do not count; of a pair, the other one may be why."""
+    reasons = filter(None, map(saturated, reversed(measurement.discarded)))
+    return next(reasons, "the client of the other deployment's round was busy")
 
 
 def _part(run: AgentRun, round_: Round) -> str:

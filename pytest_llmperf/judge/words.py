@@ -12,12 +12,20 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.regression import StoredDrop
 
 
-def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None) -> str:
-    """A drop, its interval, what was charged, and what would be needed where it is not decided."""
+def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, paired: str = "") -> str:
+    """A drop, its interval, what was charged, and what would be needed where it is not decided.
+
+    Args:
+        drop: to put in words.
+        delta: the smallest change that matters.
+        stored: where it is from stored sessions.
+        paired: where it is from pairs: how many, see `rounds_words`.
+    """
     charged = f"; {stored.spread}" if stored else ""
+    pairs = f", paired over {paired}" if paired else ""
     text = (
-        f"worse by {drop.estimate:.1f} {drop.unit} (interval {drop.low:.1f} to {drop.high:.1f}{charged}), "
-        f"{delta:g} {drop.unit} matter"
+        f"{'drop' if paired else 'worse by'} {drop.estimate:.1f} {drop.unit} (interval {drop.low:.1f} to "
+        f"{drop.high:.1f}{charged}){pairs}, {delta:g} {drop.unit} matter"
     )
     if drop.floored:
         return f"{text}; so large a drop fails in any case"

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.script import Script
 from pytest_llmperf.model.topology import TopologyKind
 
@@ -31,6 +30,7 @@ class NamedDeployment:
         threads: CPU threads an instance.
         topology: a topology kind for every test on this deployment.
         script: of the simulated backend.
+        faults: its fault plan; a relative path starts at the file's folder.
 
     Raises:
         ValueError: neither urls nor a backend, or values that make no sense; lists every one.
@@ -44,6 +44,7 @@ class NamedDeployment:
     threads: int = 0
     topology: str = ""
     script: Script | None = None
+    faults: str = ""
 
     def __post_init__(self) -> None:
         faults = []
@@ -80,8 +81,6 @@ class Configuration:
 
     Attributes:
         deployments: servers by a name, for `--llmperf-deployment` and `--llmperf-against`.
-        prices: what machines and changes cost; None: nothing is stated, and nothing is assumed.
     """
 
     deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)
-    prices: Prices | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_llmperf.model.configuration import Configuration
+from pytest_llmperf.model.configuration import Configuration, NamedDeployment
 from pytest_llmperf.model.script import Script
 
 RUNTIMES = ("threads", "asyncio", "uvloop", "processes")
@@ -51,6 +51,9 @@ class Settings:
         configuration: what that file says.
         deployment: name of the deployment there that is measured; its values are in the fields above already.
         faults: its fault plan, a TOML file; empty = nothing goes wrong.
+        against: name or addresses of the deployment that takes turns with the one that is measured; empty: none.
+        incumbent: what is known of it; None: none.
+        against_itself: whether that may be the very servers that are measured.
     """
 
     backend: str = "auto"
@@ -91,3 +94,6 @@ class Settings:
     configuration: Configuration = field(default_factory=Configuration)
     deployment: str = ""
     faults: str = ""
+    against: str = ""
+    incumbent: NamedDeployment | None = None
+    against_itself: bool = False

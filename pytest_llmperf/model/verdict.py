@@ -31,7 +31,7 @@ class Gate:
         marker: the marker that asked for it, e.g. `efficiency`; `compare` for one that `--llmperf-compare` adds.
         metric: name in the catalogue, e.g. `efficiency_pct`.
         bound: which side is good.
-        limit: in the metric's unit. For a regression gate: the stored baseline's centre.
+        limit: in the metric's unit. For a regression gate: the centre of the stored baseline, or of the incumbent.
         source: where the limit came from, in words, e.g. `baseline decision_card, E.1 #6`.
         delta: regression gates: the smallest change for the worse that matters (pp for percentages of ratio
             class, else percent of the limit). None for limit gates.
@@ -39,6 +39,7 @@ class Gate:
         not_comparable: why it cannot be judged here (keys that differ), or empty.
         demanded: a marker asked for it (False: added by `--llmperf-compare`).
         baseline: name of the baseline that the limit is of; empty: somebody typed it.
+        incumbent: regression gates: name of the deployment that took turns with this one; empty: stored sessions.
     """
 
     marker: str
@@ -51,6 +52,7 @@ class Gate:
     not_comparable: str = ""
     demanded: bool = True
     baseline: str = ""
+    incumbent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

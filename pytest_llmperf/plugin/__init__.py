@@ -13,7 +13,6 @@ import pytest
 from pytest_llmperf.plugin import collection, options
 from pytest_llmperf.plugin.fixtures import (
     dual_ollama,
-    economics,
     llmperf,
     llmperf_baseline,
     llmperf_manifest,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "dual_ollama",
-    "economics",
     "llmperf",
     "llmperf_baseline",
     "llmperf_manifest",

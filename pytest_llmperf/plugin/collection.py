@@ -23,11 +23,9 @@ GATES = {
     "ttft": "ttft(max_ms=None, max_ratio=None): worst time to first token of a round, ms or times that alone",
     "speedup": "speedup(min_x=None): sum of the agents' times over the round's wall time",
     "consistency": "consistency(max_cv_pct=None, metric='decode_tok_s'): coefficient of variation over rounds",
-    "cost": "cost(max_usd_per_1m=None): USD for a million tokens, at the hour's price in llmperf.toml",
     "regression": "regression(metrics=..., delta=None): not worse than the baseline of --llmperf-compare by delta",
 }
 _SELECTIONS = {
-    "economics": "what measured figures cost at stated prices (seed 7, A.7 to A.9, G)",
     "multiagent": "several agents at once (TR110, TR114)",
     "topology": "one instance, one with slots, two instances (TR113 against TR114)",
 }
@@ -46,7 +44,6 @@ FIXTURES = frozenset(
         "ollama_fleet",
         "ollama_warmup",
         "run_agents",
-        "economics",
         "llmperf",
         "llmperf_baseline",
         "llmperf_manifest",
@@ -79,7 +76,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     from pytest_llmperf.report.files import check_outputs  # noqa: PLC0415
 
     running = Running(config, settings)
-    running.session.gates = _count_gates([item.stash[SPECS] for item in users], compare=bool(settings.compare))
+    running.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
     if not faults and not config.option.collectonly:
         try:
             running.session.check()
@@ -92,11 +89,12 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     config.pluginmanager.register(running, "llmperf-running")
 
 
-def _count_gates(tests: Sequence[Sequence[Marker]], *, compare: bool) -> int:
+def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:
     """How many gates the run will judge, at least 1; known before any server starts, alike in every xdist worker."""
     from pytest_llmperf.judge.markers import count_gates  # noqa: PLC0415 - only where a test uses us
 
-    return max(1, sum(count_gates(specs, compare=compare) for specs in tests))
+    compare, against = bool(settings.compare), bool(settings.against)
+    return max(1, sum(count_gates(specs, compare=compare, against=against) for specs in tests))
 
 
 def check_early(config: pytest.Config) -> None:

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def header(session: Session) -> list[str]:
-    """Which backend, where, what model, why; which baseline; of a session whose settings were checked."""
-    backend, baseline = session.backend, session.baseline
-    lines = [
-        f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})",
-        f"llmperf: baseline {baseline.name}",
-    ]
+    """Which backend, where, what model, why; which incumbent and baseline; of a session whose settings were checked."""
+    backend, baseline, incumbent = session.backend, session.baseline, session.incumbent
+    lines = [f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})"]
+    if incumbent is not None:
+        what = f"{incumbent.kind}, model {incumbent.model}, {incumbent.where}"
+        lines.append(f"llmperf: by turns with the incumbent {session.settings.against}: {what}")
+    lines.append(f"llmperf: baseline {baseline.name}")
     if intent := _intent(session.settings):
         lines.append(f"llmperf: {intent}")
     if backend.kind == "simulated":

@@ -223,6 +223,21 @@ OPTIONS = (
         parsers.text,
         "measure this deployment of llmperf.toml: what it states comes before the ini file's options",
     ),
+    Option(
+        "against",
+        "against",
+        "URL,URL|NAME",
+        parsers.text,
+        "an incumbent, by the addresses of its servers or as a deployment of llmperf.toml: takes turns with what is "
+        "measured, round by round, and every test is judged by the differences of the pairs",
+    ),
+    Option(
+        "against_itself",
+        "against-itself",
+        "on|off",
+        parsers.switch,
+        "let the incumbent be the very servers that are measured (default off: an error), to see what noise does",
+    ),
 )
 
 
@@ -310,11 +325,11 @@ def resolve(config: pytest.Config) -> Settings:
 
 def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list[str]) -> None:
     """Adds what `llmperf.toml` says, and lays the deployment that is named over what was not typed."""
-    file, name = values.get("config_file", ""), values.get("deployment", "")
+    file, name, against = (values.get(field, "") for field in ("config_file", "deployment", "against"))
     path = Path(file) if file else root / "llmperf.toml"
-    if not file and not name and not path.exists():
+    if not (file or name or against or path.exists()):
         return
-    from pytest_llmperf.config import deployment_of, load  # noqa: PLC0415 - only where there is such a file
+    from pytest_llmperf.config import deployment_of, load, named_or_at  # noqa: PLC0415 - only where it is needed
     from pytest_llmperf.errors import UsageError  # noqa: PLC0415
 
     try:
@@ -322,5 +337,7 @@ def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list
         if name:
             stated = deployment_of(values["configuration"], name).stated()
             values |= {key: value for key, value in stated.items() if key not in typed}
+        if against:
+            values["incumbent"] = named_or_at(values["configuration"], against, parsers.urls)
     except UsageError as error:
         faults.append(str(error))

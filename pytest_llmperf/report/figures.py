@@ -8,7 +8,7 @@ from statistics import fmean
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS
-from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.record import Incumbent, Record
 from pytest_llmperf.judge.validity import client_cost_pp, client_cpu_share
 from pytest_llmperf.model import Measurement
 
@@ -54,9 +54,24 @@ def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int
         value = value_of(record, metric)
         if value is not None:
             flat[metric] = round(value, 4)
+    if record.incumbent is not None:
+        flat |= _of_incumbent(record.incumbent)
     for verdict in record.verdicts:
         flat[f"verdict.{verdict.gate.marker}.{verdict.gate.metric}"] = str(verdict.outcome)
     return flat
+
+
+def _of_incumbent(incumbent: Incumbent) -> dict[str, float | int | str | bool]:
+    """What took turns with the record's deployment, under `incumbent.`."""
+    measurement = incumbent.measurement
+    record = Record(test="", measurement=measurement)
+    values = {metric: value for metric in SHOWN if (value := value_of(record, metric)) is not None}
+    return {
+        "incumbent": incumbent.name,
+        "incumbent.backend": measurement.topology.backend,
+        "incumbent.topology": str(measurement.topology.kind),
+        **{f"incumbent.{metric}": round(value, 4) for metric, value in values.items()},
+    }
 
 
 def source_of(measurement: Measurement) -> str:

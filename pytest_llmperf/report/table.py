@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import grade
-from pytest_llmperf.judge.validity import merged_firsts, saturated
+from pytest_llmperf.judge.validity import last_saturation, merged_firsts
 from pytest_llmperf.model import Outcome
 from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.figures import value_of
@@ -23,6 +23,7 @@ _COLUMNS = (
     ("TTFT ms", "ttft_ms", "{:.0f}"),
     ("system tok/s", "system_tok_s", "{:.1f}"),
 )
+_NOT_JUDGED = "-"
 _WORST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
 
 
@@ -31,10 +32,11 @@ def table(records: Sequence[Record]) -> list[Line]:
     if not records:
         return [("no measurement was recorded", {})]
     header = ["scenario", "topology", "rounds", "evidence", *(title for title, _, _ in _COLUMNS), "verdict"]
-    rows = [_row(record) for record in records]
+    shown = [(row, _colour(record) if row[-1] != _NOT_JUDGED else {}) for record in records for row in _rows(record)]
+    rows = [row for row, _ in shown]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines: list[Line] = [(_joined(header, widths), {"bold": True})]
-    lines += [(_joined(row, widths), _colour(record)) for row, record in zip(rows, records, strict=True)]
+    lines += [(_joined(row, widths), markup) for row, markup in shown]
     if simulated := [record for record in records if record.measurement.topology.simulated]:
         count = "all" if len(simulated) == len(records) else f"{len(simulated)} of {len(records)}"
         lines.append(
@@ -46,12 +48,24 @@ def table(records: Sequence[Record]) -> list[Line]:
         lines += [
             (
                 one_line(record, verdict),
-                {"yellow": verdict.outcome is not Outcome.FAIL, "red": verdict.outcome is Outcome.FAIL},
+                {
+                    "yellow": verdict.outcome not in (Outcome.FAIL, Outcome.PASS),
+                    "red": verdict.outcome is Outcome.FAIL,
+                },
             )
             for verdict in record.verdicts
-            if verdict.outcome is not Outcome.PASS
+            if verdict.outcome is not Outcome.PASS or verdict.gate.incumbent
         ]
     return [*lines, *((line, {}) for line in client_lines(records))]
+
+
+def _rows(record: Record) -> list[list[str]]:
+    """The line of a measurement; below it that of the incumbent which it took turns with."""
+    rows = [_row(record)]
+    if record.incumbent is not None:
+        _, *cells, _ = _row(Record(test=record.test, measurement=record.incumbent.measurement))
+        rows.append([f"  incumbent {record.incumbent.name}", *cells, _NOT_JUDGED])
+    return rows
 
 
 def _row(record: Record) -> list[str]:
@@ -119,6 +133,10 @@ def _differing(records: Sequence[Record]) -> list[str]:
                 if facts:
                     line = f"note: baseline {baseline}: {words}: {'; '.join(facts)}"
                     ways.setdefault(line, []).append(record.measurement.scenario.name)
+        if record.incumbent is not None and record.incumbent.differences:
+            facts = list(map(str, record.incumbent.differences))
+            line = f"note: incumbent {record.incumbent.name}: differs from what is measured: {'; '.join(facts)}"
+            ways.setdefault(line, []).append(record.measurement.scenario.name)
     everywhere = {record.measurement.scenario.name for record in records}
     return [
         line if set(names) == everywhere else f"{line} (for {', '.join(dict.fromkeys(names))})"
@@ -153,7 +171,7 @@ def _notes(record: Record) -> list[str]:
         ran = len(measurement.rounds) + len(measurement.discarded)
         notes.append(
             f"{name}: {len(measurement.discarded)} of {ran} rounds do not count, since the client was saturated: "
-            f"{saturated(measurement.discarded[-1])}"
+            f"{last_saturation(measurement)}"
         )
     late, requests = merged_firsts(measurement)
     if late:

@@ -35,6 +35,8 @@ def limit_words(verdict: Verdict) -> str:
     gate = verdict.gate
     if gate.delta is not None:
         unit = "pp" if CATALOGUE[gate.metric].unit == "%" else "%"
+        if gate.incumbent:
+            return f"the incumbent's {amount(gate.limit, gate.metric)} ({gate.delta:g} {unit} matter)"
         return f"the stored {amount(gate.limit, gate.metric)} ({gate.delta:g} {unit} matter; {gate.source})"
     side = "minimum" if gate.bound is Bound.MIN else "maximum"
     return f"the {side} {amount(gate.limit, gate.metric)} ({gate.source})"
@@ -134,4 +136,5 @@ def _next_step(record: Record, verdict: Verdict) -> str:
         return "give each agent an instance of its own: the fixture dual_ollama"
     if verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft"):
         return f"check the second instance: curl {measurement.topology.instances[-1].url}/api/ps"
-    return f"look at the raw timings: pytest '{record.test}' --llmperf-json run.json"
+    whose = "both deployments'" if verdict.gate.incumbent else "the"
+    return f"look at {whose} raw timings: pytest '{record.test}' --llmperf-json run.json"

@@ -6,19 +6,20 @@ Knows nothing of pytest; a script can use it as well as the plugin does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 
+from pytest_llmperf.config import incumbent_of as incumbent_settings
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.against import against_gates, incumbent_of
 from pytest_llmperf.judge.conditions import differences_for
-from pytest_llmperf.judge.gates import invalid, judge, kept, rounds_may_decide
-from pytest_llmperf.judge.markers import Marker
+from pytest_llmperf.judge.markers import Marker, is_regression
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
-from pytest_llmperf.judge.validity import most_discarded, saturated, why
 from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime
@@ -28,16 +29,19 @@ from pytest_llmperf.model import (
     Gate,
     Manifest,
     Measurement,
+    RequestTiming,
     Scenario,
     Settings,
     Topology,
     TopologyKind,
-    Verdict,
     Workload,
 )
+from pytest_llmperf.servers.addresses import same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import manifest
-from pytest_llmperf.session.held import Held
+from pytest_llmperf.session.held import Held, machine_lock
+from pytest_llmperf.session.side import Side, named
+from pytest_llmperf.session.turns import Turns
 from pytest_llmperf.session.watcher import Silent, Watcher
 
 
@@ -61,7 +65,14 @@ class Session:
         """Gates of the whole run, which share the error of `fail`; the plugin counts them when tests are collected."""
         self._notes = notes
         self._clients = Clients()
-        self._servers = Held(settings, self._say)
+        lock, incumbent = machine_lock(), incumbent_settings(settings)
+        self._servers = Held(settings, self._say, lock=lock)
+        self._incumbent = None if incumbent is None else Held(incumbent, self._say, lock=lock)
+
+    @property
+    def incumbent(self) -> Backend | None:
+        """The backend of the deployment that takes turns, where there is one; raises as `backend` does."""
+        return None if self._incumbent is None else self._incumbent.backend
 
     @property
     def backend(self) -> Backend:
@@ -96,9 +107,12 @@ class Session:
         """Chooses the backend, loads the baselines: what cannot work fails here, before anything starts.
 
         Raises:
-            LlmperfError: no backend; a baseline is missing or torn, or could not be saved.
+            LlmperfError: no backend; a baseline is missing or torn, or could not be saved; the incumbent is what is
+                measured.
         """
         _ = self.backend, self.baseline, self.stored
+        if self._incumbent is not None:
+            self._check_incumbent(self._incumbent)
         self.check_save()
 
     def check_save(self) -> None:
@@ -132,17 +146,18 @@ class Session:
 
     def close(self) -> None:
         """Leaves the servers as they were found, and frees the machine for other sessions."""
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._servers.close)
+            if self._incumbent is not None:
+                stack.callback(self._incumbent.close)
             self._clients.close()
-        finally:
-            self._servers.close()
 
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Loads the model on each instance and sends each agent's first request `times` times, untimed."""
         scenario = self._scaled(scenario)
         rounds = self._rounds(scenario, topology, self._clients.runtime(self.settings.runtime))
         try:
-            self._load(scenario, topology)
+            self._servers.load(scenario, topology, keep_alive_s=keep_alive_s(self.settings.timeout_s))
             self._servers.timed(partial(rounds.warm_up, times))
         finally:
             self.watcher.done()
@@ -168,85 +183,102 @@ class Session:
         scenario = self._scaled(scenario)
         try:
             clients = self._clients.runtime(runtime or self.settings.runtime)
-            topology = self.open(kind, len(scenario.agents))
-            rounds = self._rounds(scenario, topology, clients)
-            self._load(scenario, topology)  # before the manifest, which says where the model sits
-            measurement = Measurement(
-                scenario=scenario,
-                topology=topology,
-                rounds=(),
-                manifest=self._manifest(topology, "tap" if scenario.external else clients.name),
-                warmups=self.settings.warmups,
-                started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-                notes=self._notes + self._servers.notes + ((EXTERNAL_NOTE,) if scenario.external else ()),
-            )
-            specs, note = without_regression(specs, self.settings, self.baseline, self.stored)
-            measurement = replace(measurement, notes=(*measurement.notes, *note))
-            gates = self._gates(specs, measurement, test)
-            self.watcher.say(f"{scenario.name} on {topology.kind}: warming up")
-            warm = self._servers.timed(partial(rounds.warm_up, self.settings.warmups))
+            turns = Turns(self._side(self._servers, scenario, kind, clients), self.watcher)
+            candidate, incumbent = turns.candidate, None
+            if self._incumbent is not None:
+                incumbent = self._side(self._incumbent, scenario, kind, clients)
+                self._check_other(candidate.measurement.topology, incumbent.measurement.topology)
+            candidate.load()
+            gates = self._gates(specs, candidate, test)
+            self.watcher.say(f"{scenario.name} on {candidate.measurement.topology.kind}: warming up")
+            warm = candidate.warm_up(self.settings.warmups)
             if self.settings.calibrate:
-                self.watcher.say("measuring what the harness itself costs")
-                timing = self._clients.runtime(measurement.manifest.facts["runtime"])
-                try:
-                    calibration = self._clients.calibration(timing, warm, len(scenario.agents))
-                    measurement = replace(measurement, calibration=calibration)
-                except MeasurementError as error:  # no reason not to measure the servers, whose own figures stand
-                    failed = f"the harness could not be calibrated: {error.args[0]}"
-                    measurement = replace(measurement, notes=(*measurement.notes, failed))
-            measurement, verdicts = self._until_decided(rounds, measurement, gates)
+                self._calibrate(candidate, warm)
+            if incumbent is not None:
+                turns.meet(incumbent, self.settings.warmups)
+            verdicts = turns.until_decided(gates, self.settings, run_gates=self.gates)
         finally:
             self.watcher.done()
+        measurement = candidate.measurement
         differences = differences_for(
             gates, self.baseline, self.stored, baselines.key_of(test, measurement), measurement.manifest.facts
         )
-        return Record(test=test, measurement=measurement, verdicts=verdicts, differences=differences)
+        return Record(
+            test=test,
+            measurement=measurement,
+            verdicts=verdicts,
+            differences=differences,
+            incumbent=None if incumbent is None else incumbent_of(incumbent.name, incumbent.measurement, measurement),
+        )
 
-    def _until_decided(
-        self, rounds: Rounds, measurement: Measurement, gates: Sequence[Gate]
-    ) -> tuple[Measurement, tuple[Verdict, ...]]:
-        """Rounds up to the minimum, then until every gate is decided or the maximum is reached.
+    def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime) -> Side:
+        """A deployment with its servers open, ready to load the model and to run the scenario."""
+        judged = held is self._servers
+        name = "" if judged else self.settings.against
+        with named(name):
+            topology = held.open(kind, len(scenario.agents))
+        measurement = Measurement(
+            scenario=scenario,
+            topology=topology,
+            rounds=(),
+            warmups=self.settings.warmups,
+            started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+            notes=self._notes + ((EXTERNAL_NOTE,) if scenario.external else ()) if judged else (),
+        )
+        return Side(
+            held,
+            self._rounds(scenario, topology, clients),
+            measurement,
+            partial(self._manifest, topology, "tap" if scenario.external else clients.name),
+            name=name,
+        )
 
-        Rounds in which the client was saturated do not count; too many of them, and no gate is judged.
-        """
-        least, most = self.settings.min_rounds, self.settings.max_rounds
-        looks = most - least + 1
-        verdicts: tuple[Verdict, ...] = ()
-        while len(measurement.rounds) < most:
-            one = self._servers.timed(partial(rounds.run, len(measurement.rounds) + len(measurement.discarded)))
-            if reason := saturated(one):
-                self.watcher.say(f"a round does not count: {reason}")
-                measurement = replace(measurement, discarded=(*measurement.discarded, one))
-                if len(measurement.discarded) > most_discarded(least):
-                    return measurement, tuple(
-                        invalid(gate, len(measurement.rounds), why(measurement)) for gate in gates
-                    )
-                continue
-            measurement = replace(measurement, rounds=(*measurement.rounds, one))
-            count = len(measurement.rounds)
-            if count >= least:
-                last, run_gates = count == most, max(self.gates, len(gates))
-                found = tuple(judge(gate, measurement, looks=looks, last=last, gates=run_gates) for gate in gates)
-                verdicts = tuple(map(kept, verdicts, found)) if verdicts else found
-            self.watcher.round_done(measurement, verdicts)
-            if count >= least and not any(map(rounds_may_decide, verdicts)):
-                break
-        return measurement, verdicts
+    def _calibrate(self, side: Side, warm: Sequence[RequestTiming]) -> None:
+        """What the harness itself costs at the rate of these answers, beside the measurement."""
+        self.watcher.say("measuring what the harness itself costs")
+        measurement = side.measurement
+        timing = self._clients.runtime(measurement.manifest.facts["runtime"])
+        try:
+            calibration = self._clients.calibration(timing, warm, len(measurement.scenario.agents))
+            side.measurement = replace(measurement, calibration=calibration)
+        except MeasurementError as error:  # no reason not to measure the servers, whose own figures stand
+            failed = f"the harness could not be calibrated: {error.args[0]}"
+            side.measurement = replace(measurement, notes=(*measurement.notes, failed))
 
-    def _gates(self, specs: Sequence[Marker], measurement: Measurement, test: str) -> tuple[Gate, ...]:
+    def _check_incumbent(self, incumbent: Held) -> None:
+        """Chooses its backend, and compares what is known of it before anything runs; see `check`."""
+        both = self.settings, incumbent.settings
+        alike = len({(one.model, one.force_topology) for one in both}) == 1
+        if same_addresses(self.backend.urls, incumbent.backend.urls) and alike and not self.settings.against_itself:
+            raise _itself(self.settings, ", ".join(incumbent.backend.urls))
+
+    def _check_other(self, candidate: Topology, incumbent: Topology) -> None:
+        """Raises UsageError where the incumbent is what is measured, unless that was asked for; or only one is real."""
+        if candidate.simulated != incumbent.simulated:
+            raise UsageError(
+                f"of candidate and incumbent {self.settings.against} one is simulated: nothing real is judged by that",
+                next_step="compare two simulated deployments, or two real ones",
+            )
+        if same_servers(candidate, incumbent) and not self.settings.against_itself:
+            raise _itself(self.settings, f"{incumbent.kind}, {incumbent.model} at {_urls(incumbent)}")
+
+    def _gates(self, specs: Sequence[Marker], candidate: Side, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
-        key = baselines.key_of(test, measurement)
-        facts = measurement.manifest.facts
+        settings, name = self.settings, self.settings.against
+        left = [spec for spec in specs if self.stored is not None or not (name and is_regression(spec))]
+        stored_specs, note = without_regression(left, settings, self.baseline, self.stored)
+        candidate.measurement = replace(candidate.measurement, notes=(*candidate.measurement.notes, *note))
+        key, facts = baselines.key_of(test, candidate.measurement), candidate.measurement.manifest.facts
         gates = tuple(
             gate
-            for spec in specs
+            for spec in stored_specs
             for gate in resolve(
-                spec, settings=self.settings, baseline=self.baseline, stored=self.stored, key=key, facts=facts
+                spec, settings=settings, baseline=self.baseline, stored=self.stored, key=key, facts=facts
             )
         )
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
-            gates += compare_gates(self.stored, key=key, facts=facts, settings=self.settings)
-        return gates
+            gates += compare_gates(self.stored, key=key, facts=facts, settings=settings)
+        return gates + (against_gates(specs, name=name, settings=settings) if name else ())
 
     def _say(self, text: str) -> None:
         """Tells whoever watches now."""
@@ -283,5 +315,14 @@ class Session:
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
 
-    def _load(self, scenario: Scenario, topology: Topology) -> None:
-        self._servers.load(scenario, topology, keep_alive_s=keep_alive_s(self.settings.timeout_s))
+
+def _itself(settings: Settings, what: str) -> UsageError:
+    """The error of a comparison that compares nothing."""
+    return UsageError(
+        f"the incumbent {settings.against} is what is measured: {what}",
+        next_step="name another deployment with --llmperf-against, or say --llmperf-against-itself=on",
+    )
+
+
+def _urls(topology: Topology) -> str:
+    return ", ".join(one.url for one in topology.instances)

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ _NOTICE_S = 0.3
 """What a keeper needs, at the most, to notice that its server has died, after a client has."""
 
 
+def machine_lock() -> FileLock:
+    """The lock of this machine, for this user; it may be taken several times by whom it is handed to."""
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
+
+
 class Held:
     """The servers in use.
 
@@ -31,17 +38,19 @@ class Held:
     Args:
         settings: what was asked for.
         say: is told what takes time.
+        lock: of the machine; deployments of one session share it.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, say: Callable[[str], None], *, lock: FileLock) -> None:
+        self.settings = settings
         self._say = say
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self.notes: tuple[str, ...] = ()
         """What a reader must know of how the model sits, since it was loaded."""
-        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-        self._lock = FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
+        self._lock = lock
+        self._locked = False
+        self._unloaded = False
 
     @cached_property
     def backend(self) -> Backend:
@@ -50,7 +59,7 @@ class Held:
         Raises:
             ServerError: none can be had; says what to install or start.
         """
-        return choose(self._settings, say=self._say)
+        return choose(self.settings, say=self._say)
 
     @property
     def topology(self) -> Topology | None:
@@ -63,8 +72,8 @@ class Held:
         Raises:
             ServerError: they could not be found, started or loaded.
         """
-        if self._settings.force_topology:
-            kind = TopologyKind(self._settings.force_topology)
+        if self.settings.force_topology:
+            kind = TopologyKind(self.settings.force_topology)
         wanted = (kind, agents)
         if self._opened is not None and self._opened_for == wanted:
             self.check_alive()
@@ -75,7 +84,7 @@ class Held:
             self._say(f"starting {kind} ({self.backend.kind})")
             self._opened, self._opened_for = self.backend.open(kind, agents), wanted
         except BaseException:
-            self._lock.release()
+            self._release()
             raise
         return self._opened.topology
 
@@ -85,7 +94,7 @@ class Held:
         Raises:
             ServerError: an instance could not load it, or is dead, or they do not serve the same model.
         """
-        patience_s, asked_ctx = self._settings.start_timeout_s, dict[str, int | None]()
+        patience_s, asked_ctx = self.settings.start_timeout_s, dict[str, int | None]()
         try:
             for index, agent in enumerate(scenario.agents):
                 instance = topology.instance_of(index)
@@ -98,6 +107,31 @@ class Held:
             if self._opened is not None:
                 self._opened.alive()  # a dead server is the better explanation
             raise
+        self._unloaded = False
+
+    def unload(self) -> None:
+        """Frees what the model takes on each instance, until it is loaded again.
+
+        Raises:
+            ServerError: an instance keeps it, or is dead.
+        """
+        if self._opened is None:
+            return
+        self._unloaded = True
+        for url in dict.fromkeys(instance.url for instance in self._opened.topology.instances):
+            with Control(url) as control:
+                control.unload(self._opened.topology.model)
+
+    def on_gpu(self) -> bool:
+        """Whether some instance says that the model, loaded now, lies on a GPU at least in part. Raises ServerError."""
+        if self._opened is None:
+            return False
+        for instance in self._opened.topology.instances:
+            with Control(instance.url, label=f"instance {instance.name}") as control:
+                found = control.loaded(self._opened.topology.model)
+            if found is not None and found.size_vram_bytes:
+                return True
+        return False
 
     def timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""
@@ -121,11 +155,14 @@ class Held:
     def close(self) -> None:
         """Leaves the servers as they were found, and frees the machine for other sessions."""
         opened, self._opened, self._opened_for = self._opened, None, None
+        unloaded, self._unloaded = self._unloaded, False
         try:
             if opened is not None:
+                if unloaded and self.backend.kind == "attach":
+                    _load_again(opened.topology)
                 opened.close()
         finally:
-            self._lock.release()
+            self._release()
 
     def _acquire(self) -> None:
         """Takes the machine's lock, and says so where that means waiting."""
@@ -134,3 +171,17 @@ class Held:
         except Timeout:
             self._say("waiting for another measurement on this machine to end")
             self._lock.acquire()
+        self._locked = True
+
+    def _release(self) -> None:
+        """Gives the machine's lock back, where it was taken; it counts those who hold it."""
+        if self._locked:
+            self._locked = False
+            self._lock.release()
+
+
+def _load_again(topology: Topology) -> None:
+    """On servers that we found, what we unloaded: closing then puts it back as it was, or unloads it."""
+    for url in dict.fromkeys(instance.url for instance in topology.instances):
+        with suppress(ServerError), Control(url) as control:
+            control.preload(topology.model)

@@ -240,7 +240,7 @@ def test_an_incumbent_that_took_turns() -> None:
     worse = tuple(old - loss for old, loss in zip(incumbent, (2.9, 3.2, 3.0, 3.1, 2.8), strict=True))
     failed = decide(asked, worse, looks=16, incumbent=incumbent)
     assert failed.outcome is Outcome.FAIL
-    assert "worse by 3.0 pp" in failed.reason
+    assert "drop 3.0 pp (interval 2.7 to 3.2), paired over 5 rounds" in failed.reason
     assert failed.sessions_needed is None
     alike = tuple(value + 0.1 * (-1) ** index for index, value in enumerate(incumbent))
     same = decide(asked, alike, looks=16, incumbent=incumbent)

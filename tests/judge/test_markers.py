@@ -129,6 +129,9 @@ def test_gates_are_counted_by_what_markers_ask_for() -> None:
     both = build("ttft", kwargs={"max_ms": 9, "max_ratio": 2})
     regression = build("regression", kwargs={"metrics": ("ttft_ms", "speedup")})
     assert count_gates((both, regression), compare=True) == 4
+    assert count_gates((both, regression), compare=False, against=True) == 4
+    assert count_gates((both, regression), compare=True, against=True) == 6
+    assert count_gates((), compare=False, against=True) == 4
 
 
 def test_the_module_needs_only_the_standard_library() -> None:

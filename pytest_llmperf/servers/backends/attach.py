@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import ModelMissingError, ServerError, UsageError
 from pytest_llmperf.model import Settings, Topology, TopologyKind
+from pytest_llmperf.servers.addresses import address_of
 from pytest_llmperf.servers.backends.base import Opened, check_url, describe, instance_name, instances_of
 from pytest_llmperf.servers.control import Control, ModelEntry, same_model
 
@@ -34,7 +34,7 @@ class AttachBackend:
         self.reason = reason
         self.where = ", ".join(urls)
         self.model = settings.model or "the only one that they share"
-        self._urls = tuple(url.rstrip("/") for url in urls)
+        self.urls = tuple(url.rstrip("/") for url in urls)
         self._settings = settings
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
@@ -70,8 +70,8 @@ class AttachBackend:
     def _distinct(self, kind: TopologyKind, count: int) -> tuple[str, ...]:
         """The first servers, as many as needed, no two of them the same."""
         seen: dict[tuple[str, int], str] = {}
-        for url in self._urls:
-            seen.setdefault(_address(url), url)
+        for url in self.urls:
+            seen.setdefault(address_of(url), url)
         if len(seen) < count:
             raise UsageError(
                 f"topology {kind} needs {count} servers with different addresses, llmperf_urls has {self.where}",
@@ -95,18 +95,6 @@ class AttachBackend:
             what = "several models in common" if common else "no model in common"
             raise ModelMissingError(f"the servers have {what}: {lists}", next_step="name one with --llmperf-model")
         return common[0]
-
-
-def _address(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        port = 0
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-        raise UsageError(f"llmperf_urls: {url!r} is no address", next_step="give http://host:port")
-    host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname
-    return host, port
 
 
 def _unload(url: str, model: str) -> None:

@@ -78,12 +78,14 @@ class Backend(Protocol):
         reason: why it was chosen, in words.
         where: where its instances are or will be, in words.
         model: what they serve, in words.
+        urls: addresses of running servers; none where it starts its own.
     """
 
     kind: str
     reason: str
     where: str
     model: str
+    urls: tuple[str, ...]
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Instances for so many agents.

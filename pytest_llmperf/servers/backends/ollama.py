@@ -55,6 +55,7 @@ class OllamaBackend:
     def __init__(self, binary: str, settings: Settings, reason: str, say: Say = lambda _: None) -> None:
         self.reason = reason
         self.where = f"{binary} serve, own processes on 127.0.0.1"
+        self.urls: tuple[str, ...] = ()
         self._binary = binary
         self._settings = settings
         self._say = say

@@ -57,6 +57,7 @@ class OwnBackend:
         self.kind = kind
         self.reason = reason
         self.where = "own processes on 127.0.0.1"
+        self.urls: tuple[str, ...] = ()
         self.model = MODEL_NAME if kind == "simulated" else settings.model or settings.gguf or models.PACKAGED_NAME
         self._settings = settings
         if settings.faults:

@@ -1,0 +1,96 @@
+"""One deployment at work on a scenario: its servers, its rounds, and what they came to so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
+from pytest_llmperf.model import Manifest, Measurement, RequestTiming, Round
+from pytest_llmperf.session.held import Held
+
+
+@contextmanager
+def named(incumbent: str) -> Iterator[None]:
+    """An error says whose it is, where it is the incumbent's."""
+    try:
+        yield
+    except LlmperfError as error:
+        if incumbent:
+            error.args = (f"incumbent {incumbent}: {error.args[0]}", *error.args[1:])
+        raise
+
+
+class Side:
+    """A deployment and its rounds.
+
+    Args:
+        held: its servers, open.
+        rounds: of the scenario on them.
+        measurement: without rounds and manifest.
+        describe: the manifest, which says where the loaded model sits.
+        name: for messages; empty for the deployment that is judged.
+
+    Attributes:
+        name: as given.
+        measurement: with the rounds that were kept and discarded so far.
+    """
+
+    def __init__(
+        self, held: Held, rounds: Rounds, measurement: Measurement, describe: Callable[[], Manifest], *, name: str = ""
+    ) -> None:
+        self.name = name
+        self._describe = describe
+        self.measurement = measurement
+        self._held = held
+        self._rounds = rounds
+
+    def load(self) -> None:
+        """Loads the model on each instance and notes how it sits; the first time, writes down the manifest.
+
+        Raises:
+            ServerError: an instance could not load it, or is dead, or they do not serve the same model.
+        """
+        measurement = self.measurement
+        with named(self.name):
+            self._held.load(
+                measurement.scenario,
+                measurement.topology,
+                keep_alive_s=keep_alive_s(self._held.settings.timeout_s),
+            )
+        manifest = measurement.manifest if measurement.manifest.facts else self._describe()
+        new = tuple(note for note in self._held.notes if note not in measurement.notes)
+        self.measurement = replace(measurement, manifest=manifest, notes=(*measurement.notes, *new))
+
+    def unload(self) -> None:
+        """Unloads it. Raises ServerError."""
+        with named(self.name):
+            self._held.unload()
+
+    def on_gpu(self) -> bool:
+        """Whether the model, loaded now, lies on a GPU. Raises ServerError."""
+        with named(self.name):
+            return self._held.on_gpu()
+
+    def warm_up(self, times: int) -> Sequence[RequestTiming]:
+        """Discarded requests; see `Rounds.warm_up`. Raises LlmperfError."""
+        with named(self.name):
+            answers: Sequence[RequestTiming] = self._held.timed(partial(self._rounds.warm_up, times))
+            return answers
+
+    def run(self, index: int) -> Round:
+        """One round; see `Rounds.run`. Raises LlmperfError."""
+        with named(self.name):
+            one: Round = self._held.timed(partial(self._rounds.run, index))
+            return one
+
+    def keep(self, one: Round) -> None:
+        """Adds a round that counts."""
+        self.measurement = replace(self.measurement, rounds=(*self.measurement.rounds, one))
+
+    def discard(self, one: Round) -> None:
+        """Adds a round that does not."""
+        self.measurement = replace(self.measurement, discarded=(*self.measurement.discarded, one))
