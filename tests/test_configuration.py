@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.config import deployment_of, load
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.model import Configuration, NamedDeployment, Script
+from pytest_llmperf.model import Configuration, NamedDeployment, Prices, Script
 from pytest_llmperf.plugin.options import OPTIONS, resolve
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -23,6 +23,9 @@ backend = "simulated"
 gguf = "models/small.gguf"
 topology = "single"
 script = { decode_tok_s = 80, seed = 3 }
+
+[prices]
+usd_per_hour = 1
 """
 
 FAULTS = {
@@ -31,6 +34,8 @@ FAULTS = {
     "type": ('[deployments.a]\nurls = "http://a"', "deployments.a.urls: got 'http://a', wanted a list", ""),
     "no_table": ("deployments = 3", "deployments: got 3, wanted a table", ""),
     "item": ("[deployments.a]\nurls = [1]", "deployments.a.urls[0]: got 1, wanted text", ""),
+    "price": ("[prices]\nyears = 3", "prices.usd_per_hour: missing", ""),
+    "cost": ("[prices]\nusd_per_hour = 0", "prices: usd_per_hour = 0, wanted a number above 0", ""),
     "truth": ('[deployments.a]\nbackend = "attach"\nthreads = true', "deployments.a.threads: got True", "whole number"),
     "nothing": ("[deployments.a]", "deployments.a: urls and backend are missing", ""),
     "backend": ('[deployments.a]\nbackend = "gpu"', "deployments.a: backend = 'gpu', wanted one of auto", ""),
@@ -65,7 +70,8 @@ def test_a_file_becomes_one_value(tmp_path: Path) -> None:
                 topology="single",
                 script=Script(decode_tok_s=80.0, seed=3),
             ),
-        }
+        },
+        prices=Prices(usd_per_hour=1.0),
     )
 
 
@@ -161,7 +167,7 @@ def test_the_page_holds_every_option_and_every_key() -> None:
     assert rows == {f"--llmperf-{option.name}": option.ini for option in OPTIONS}
     assert re.findall(r"^### (\w+)", PAGE, re.MULTILINE) == [one.name for one in fields(Configuration)]
     keys = set(re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE))
-    assert {one.name for one in fields(NamedDeployment)} <= keys
+    assert {one.name for kind in (NamedDeployment, Prices) for one in fields(kind)} <= keys
 
 
 def test_the_page_shows_a_file_that_can_be_read(tmp_path: Path) -> None:

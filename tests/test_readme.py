@@ -76,7 +76,9 @@ def test_shell_blocks_work_in_order(suites: pytest.Pytester) -> None:
         else:
             assert words[0] == "pytest"
             result = suites.runpytest_inprocess(*words[1:], *FAST)
-            result.assert_outcomes(passed=3, deselected=1)
+            outcomes = result.parseoutcomes()
+            assert outcomes.pop("deselected") > 0  # the other suites
+            assert {kind: outcomes[kind] for kind in outcomes if kind != "warnings"} == {"passed": 3}
             assert result.ret == pytest.ExitCode.OK
             ran += 1
     assert ran == 5

@@ -284,6 +284,36 @@ def effective_tok_s(*, agents: int, tok_s: float, efficiency_pct: float) -> floa
     return agents * tok_s * efficiency_pct / 100
 
 
+def hours_per_month(*, requests_per_month: float, requests_per_hour: float) -> float:
+    """Hours of work a month for so many requests. Source: seed G.3 (1,797.3 and 1,380.4).
+
+    Raises:
+        MeasurementError: the capacity is not positive.
+    """
+    _check_positive("hours_per_month", requests_per_hour=requests_per_hour)
+    return requests_per_month / requests_per_hour
+
+
+def loss_pct(*, base: float, value: float) -> float:
+    """How much less than the base, %. Source: seed G.4 (16.3).
+
+    Raises:
+        MeasurementError: the base is not positive.
+    """
+    _check_positive("loss_pct", base=base)
+    return 100 * (1 - value / base)
+
+
+def fleet_growth_pct(*, lost_pct: float) -> float:
+    """How many more machines serve the same load where each loses so much, %. Source: seed 7.5 (10 % make 11 %).
+
+    Raises:
+        MeasurementError: all is lost.
+    """
+    _check_positive("fleet_growth_pct", kept_pct=100 - lost_pct)
+    return 100 * lost_pct / (100 - lost_pct)
+
+
 def tco_usd(*, years: float, monthly_cost_usd: float, one_time_usd: float) -> float:
     """Total cost of ownership, USD: once, and every month of the years. Its price inputs have no default.
 

@@ -155,6 +155,19 @@ class Consistency(Marker):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost(Marker):
+    """At most this cost of a million tokens, USD, at the price of an hour that `llmperf.toml` states."""
+
+    NAME: ClassVar[str] = "cost"
+    LIMIT: ClassVar[str] = "max_usd_per_1m"
+    RANGES: ClassVar[Mapping[str, str]] = {"max_usd_per_1m": "a number above 0"}
+    max_usd_per_1m: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "max_usd_per_1m")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Regression(Marker):
     """No change for the worse of `delta` or more against stored baseline or incumbent, in each of the metrics.
 
@@ -184,7 +197,8 @@ class Regression(Marker):
 
 
 MARKERS: Mapping[str, type[Marker]] = {
-    kind.NAME: kind for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Regression)
+    kind.NAME: kind
+    for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Cost, Regression)
 }
 """Every gate marker by name."""
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.catalogue import MetricClass, metric_of
+from pytest_llmperf.judge.formulas import cost_per_1m_usd
 from pytest_llmperf.judge.layout import LEVEL
 from pytest_llmperf.judge.markers import (
     MARKERS,
     Consistency,
     Contention,
+    Cost,
     Marker,
     Regression,
     Throughput,
@@ -30,7 +32,7 @@ from pytest_llmperf.model import Gate, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llmperf.model import Baseline, Threshold
+    from pytest_llmperf.model import Baseline, Prices, Threshold
 
 __all__ = ["Key", "bare_limit", "compare_gates", "differences", "resolve", "without_regression"]
 
@@ -87,6 +89,8 @@ def resolve(
             )
             for metric in spec.metrics
         )
+    if isinstance(spec, Cost):
+        return (_cost_gate(spec, bare, settings.configuration.prices),)
     return tuple(_limit_gate(spec, wanted, bare, baseline, here) for wanted in _wanted(spec))
 
 
@@ -162,6 +166,30 @@ def _wanted(spec: Marker) -> tuple[_Wanted, ...]:
 def _of(metric: str, given: float | None, *others: str) -> _Wanted:
     """A limit of a metric; in a baseline, a threshold of its own name comes before the others."""
     return _Wanted(metric=metric, given=given, thresholds=(metric, *others))
+
+
+def _cost_gate(spec: Cost, bare: float | None, prices: Prices | None) -> Gate:
+    """A limit on cost is one on the rate of all agents, whose rounds have an interval."""
+    given, where = spec.max_usd_per_1m, f"marker {written(spec)}"
+    if given is None and bare is not None:
+        given, where = bare, f"{_OPTION} {spec.NAME}={bare:g}"
+    if given is None and prices is not None and prices.max_usd_per_1m_tokens:
+        given, where = prices.max_usd_per_1m_tokens, "max_usd_per_1m_tokens of llmperf.toml"
+    if given is None or prices is None:
+        lacking = "llmperf.toml states no price of an hour" if prices is None else "nothing states a limit"
+        key = "usd_per_hour" if prices is None else "max_usd_per_1m_tokens"
+        raise UsageError(
+            f"marker {written(spec)} cannot be judged: {lacking}",
+            next_step=f"state {key} in [prices] of llmperf.toml, see docs/economics.md",
+        )
+    metric = "system_tok_s"
+    return Gate(
+        marker=spec.NAME,
+        metric=metric,
+        bound=metric_of(metric).good,
+        limit=cost_per_1m_usd(tok_s=given, usd_per_hour=prices.usd_per_hour),  # the formula is its own inverse
+        source=f"{given:g} USD for a million tokens, {where}, at {prices.usd_per_hour:g} USD an hour",
+    )
 
 
 def _limit_gate(spec: Marker, wanted: _Wanted, bare: float | None, baseline: Baseline, here: Here) -> Gate:

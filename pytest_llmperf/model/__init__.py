@@ -12,6 +12,7 @@ from pytest_llmperf.model.baseline import (
 from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.configuration import BACKENDS, Configuration, NamedDeployment
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
+from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.scenario import (
     BASELINE_VS_CHIMERA,
     CHIMERA_HETERO,
@@ -60,6 +61,7 @@ __all__ = [
     "Measurement",
     "NamedDeployment",
     "Outcome",
+    "Prices",
     "Reference",
     "RequestTiming",
     "Round",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.script import Script
 from pytest_llmperf.model.topology import TopologyKind
 
@@ -81,6 +82,8 @@ class Configuration:
 
     Attributes:
         deployments: servers by a name, for `--llmperf-deployment` and `--llmperf-against`.
+        prices: what machines and changes cost; None: nothing is stated, and nothing is assumed.
     """
 
     deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)
+    prices: Prices | None = None

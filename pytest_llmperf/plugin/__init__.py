@@ -13,6 +13,7 @@ import pytest
 from pytest_llmperf.plugin import collection, options
 from pytest_llmperf.plugin.fixtures import (
     dual_ollama,
+    economics,
     llmperf,
     llmperf_baseline,
     llmperf_manifest,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "dual_ollama",
+    "economics",
     "llmperf",
     "llmperf_baseline",
     "llmperf_manifest",

@@ -23,9 +23,11 @@ GATES = {
     "ttft": "ttft(max_ms=None, max_ratio=None): worst time to first token of a round, ms or times that alone",
     "speedup": "speedup(min_x=None): sum of the agents' times over the round's wall time",
     "consistency": "consistency(max_cv_pct=None, metric='decode_tok_s'): coefficient of variation over rounds",
+    "cost": "cost(max_usd_per_1m=None): USD for a million tokens, at the hour's price in llmperf.toml",
     "regression": "regression(metrics=..., delta=None): not worse than the baseline of --llmperf-compare by delta",
 }
 _SELECTIONS = {
+    "economics": "what measured figures cost at stated prices (seed 7, A.7 to A.9, G)",
     "multiagent": "several agents at once (TR110, TR114)",
     "topology": "one instance, one with slots, two instances (TR113 against TR114)",
 }
@@ -44,6 +46,7 @@ FIXTURES = frozenset(
         "ollama_fleet",
         "ollama_warmup",
         "run_agents",
+        "economics",
         "llmperf",
         "llmperf_baseline",
         "llmperf_manifest",

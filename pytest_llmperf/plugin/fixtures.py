@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_llmperf.judge.economics import Economy
     from pytest_llmperf.judge.record import Record
     from pytest_llmperf.model import Agent, AsyncAgent, Baseline, ExternalAgent, Scenario, Topology
     from pytest_llmperf.plugin.running import Running
@@ -57,6 +58,13 @@ class RunAgents(Protocol):
         Instead of a scenario, agents will do: our own, async callables that take a base address, and commands (lists of
         words), named after their functions, scripts and programs. The scenario is then called `name`, or as the test.
         """
+
+
+class Economics(Protocol):
+    """What measured deployments cost."""
+
+    def __call__(self, *records: Record) -> tuple[Economy, ...]:
+        """One economy a record, at the prices of `llmperf.toml`; shown in the summary, compared with the first."""
 
 
 class WarmUp(Protocol):
@@ -139,3 +147,17 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
         return running.measure(request.node, scenario, on, benchmark)
 
     return run
+
+
+@pytest.fixture
+def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
+    """`economics(record, ...)`: capacity and cost of what was measured, compared with the first; in the summary."""
+    from pytest_llmperf.plugin.running import LINES, in_clear  # noqa: PLC0415
+    from pytest_llmperf.report.economics import compared  # noqa: PLC0415
+
+    def look(*records: Record) -> tuple[Economy, ...]:
+        found, _, lines = in_clear(lambda: compared(records, llmperf.settings.configuration.prices))
+        request.node.stash[LINES].extend(lines)
+        return found
+
+    return look

@@ -27,6 +27,7 @@ class Results:
         self._records: list[Record] = []
         self._locations: dict[str, tuple[str, int]] = {}
         self._accepted: dict[str, list[Record]] = {}  # by test: those of its last attempt, where all phases passed
+        self._lines: list[str] = []  # what tests have to say, besides their records
         self._said: dict[str, None] = {}  # headers of xdist workers: each line once
         self._faults: dict[str, None] = {}  # and what they could not start for
         self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
@@ -38,6 +39,7 @@ class Results:
         if report.when == "call" or report.failed:
             self._accepted.pop(report.nodeid, None)
         self._said |= dict.fromkeys(getattr(report, "llmperf_header", ()))
+        self._lines += getattr(report, "llmperf_lines", ())
         self._faults |= dict.fromkeys(getattr(report, "llmperf_faults", ()))
         data = getattr(report, "llmperf", None)
         if data is None:
@@ -113,6 +115,8 @@ class Results:
         if self._records:
             for line in in_words(options.resolve(self._config)):
                 terminalreporter.write_line(line)
+        for line in self._lines:
+            terminalreporter.write_line(line)
         for message, failed in self._messages:
             terminalreporter.write_line(message, red=failed)
         for command in self._commands:

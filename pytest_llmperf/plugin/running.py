@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Scenario
     from pytest_llmperf.plugin.fixtures import Deployment
 
+_T = TypeVar("_T")
+
 RECORDS = pytest.StashKey[list[Record]]()
+LINES = pytest.StashKey[list[str]]()
+"""What a test has to say in the summary, besides its records."""
 
 
 class GateWarning(pytest.PytestWarning):
@@ -72,14 +76,9 @@ class Running:
             )
 
         records = item.stash.setdefault(RECORDS, [])
-        failure = ""
-        try:
-            # pytest-benchmark allows one timed call a test: the first measurement is its entry.
-            record: Record = work() if benchmark is None or records else benchmark.pedantic(work, rounds=1)
-        except LlmperfError as error:
-            failure = f"{type(error).__name__}: {error}"
-        if failure:  # outside of the handler, so that pytest shows no chain of exceptions
-            pytest.fail(failure, pytrace=False)
+        # pytest-benchmark allows one timed call a test: the first measurement is its entry.
+        once = benchmark is None or records
+        record: Record = in_clear(work if once else lambda: benchmark.pedantic(work, rounds=1))
         records.append(record)
         self._measured.append(record)
         if benchmark is not None:
@@ -90,6 +89,7 @@ class Running:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """In an xdist worker, what would be a usage error fails every test of ours."""
+        item.stash[LINES] = []
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
         if self.faults and SPECS in item.stash:
             pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
@@ -118,6 +118,8 @@ class Running:
         if call.when == "call" and records:
             worker = hasattr(item.config, "workerinput")
             report.llmperf = as_plain(records) if worker else list(records)  # type: ignore[attr-defined]
+        if call.when == "call" and item.stash.get(LINES, None):
+            report.llmperf_lines = item.stash[LINES]  # type: ignore[attr-defined]
         if self._unsaid and SPECS in item.stash:
             self._unsaid = False
             report.llmperf_faults = list(self.faults)  # type: ignore[attr-defined]
@@ -175,6 +177,16 @@ class Running:
             warnings.warn_explicit(GateWarning(line), None, str(item.path), 0)
         if skips:
             pytest.skip("; ".join(skips))
+
+
+def in_clear(work: Callable[[], _T]) -> _T:
+    """What the work gives; where it fails as we know it may, the test fails with a screenful, not a traceback."""
+    failure = ""
+    try:
+        return work()
+    except LlmperfError as error:
+        failure = f"{type(error).__name__}: {error}"
+    pytest.fail(failure, pytrace=False)  # outside of the handler, so that pytest shows no chain of exceptions
 
 
 def _terminal(config: pytest.Config) -> tuple[Any, Any]:

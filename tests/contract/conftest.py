@@ -1,21 +1,20 @@
 """One suite, three servers: the embedded engine, the scripted one, and a real Ollama where there is one.
 
-A real Ollama is taken from `LLMPERF_LIVE_URL` (with `LLMPERF_LIVE_MODEL`, or its first model), or started from the
-`ollama` on PATH. Its tests carry the marker `live`.
+A real Ollama is taken from `LLMPERF_LIVE_URL` (with `LLMPERF_LIVE_MODEL`, or its first model), or started as
+`tests.live.live_settings` says. Its tests carry the marker `live`.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
 import pytest
 
-from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
+from tests.live import live_settings
 
 OPTIONS = {"num_ctx": 512, "num_predict": 8, "seed": 1, "temperature": 0.8}
 """The same in every test unless it is about another, so that the model is loaded once."""
@@ -48,21 +47,15 @@ def served(request) -> Iterator[Served]:
 
 
 def _live() -> Iterator[Served]:
-    model = os.environ.get("LLMPERF_LIVE_MODEL", "")
     if url := os.environ.get("LLMPERF_LIVE_URL"):
+        model = os.environ.get("LLMPERF_LIVE_MODEL", "")
         with Control(url) as control:
             models = control.tags()
         if not (model or models):
             pytest.skip(f"the Ollama at {url} has no model")
         yield Served("live", url.rstrip("/"), model or models[0].name)
         return
-    if shutil.which("ollama") is None:
-        pytest.skip("no real Ollama: no `ollama` on PATH and LLMPERF_LIVE_URL is not set")
-    try:
-        opened = choose(Settings(backend="ollama", model=model)).open(TopologyKind.SINGLE, 1)
-    except LlmperfError as error:
-        pytest.skip(f"`ollama` is on PATH but serves no model for us: {error}")
-    with opened:
+    with choose(live_settings()).open(TopologyKind.SINGLE, 1) as opened:
         yield Served("live", opened.topology.instances[0].url, opened.topology.model)
 
 

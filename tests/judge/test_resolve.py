@@ -10,7 +10,7 @@ from pytest_llmperf.judge.catalogue import DEFAULT_DELTA_PCT, DEFAULT_DELTA_PP
 from pytest_llmperf.judge.markers import MARKERS, Regression, build
 from pytest_llmperf.judge.resolve import Key, compare_gates, differences, resolve
 from pytest_llmperf.judge.stored import Here, regression_gate
-from pytest_llmperf.model import Baseline, Bound, Settings, Stored, StoredSession, Threshold
+from pytest_llmperf.model import Baseline, Bound, Configuration, Prices, Settings, Stored, StoredSession, Threshold
 
 KEY = Key(test="t.py::test_x", scenario="pair", topology="dual", workload="abc")
 FACTS = {"backend": "ollama", "gpu": "RTX", "cpu": "i9"}
@@ -65,7 +65,7 @@ def saved(*sessions: StoredSession, **changes: str) -> Baseline:
 def gates(marker: str, *, limits=None, baseline=CARD, stored=None, facts=FACTS, key=KEY, **kwargs):
     return resolve(
         build(marker, kwargs=kwargs),
-        settings=Settings(limits=limits or {}),
+        settings=Settings(limits=limits or {}, configuration=Configuration(prices=Prices(usd_per_hour=1.0))),
         baseline=baseline,
         stored=stored,
         key=key,
@@ -322,3 +322,29 @@ def test_every_marker_resolves() -> None:
     """No marker of the vocabulary is left without a gate."""
     for name, kind in MARKERS.items():
         assert gates(name, **{kind.LIMIT: 0.5}, stored=saved())
+
+
+def cost_gate(settings: Settings, **keywords):
+    """The gate of the marker `cost`."""
+    (gate,) = resolve(build("cost", kwargs=keywords), settings=settings, baseline=CARD, stored=None, key=KEY, facts={})
+    return gate
+
+
+def test_a_limit_on_cost_is_a_least_rate() -> None:
+    """At 0.36 USD an hour 0.5 USD a million tokens ask for 200 tok/s of all agents; marker, then option, then file."""
+    file = Configuration(prices=Prices(usd_per_hour=0.36, max_usd_per_1m_tokens=0.25))
+    gate = cost_gate(Settings(configuration=file), max_usd_per_1m=0.5)
+    assert (gate.metric, gate.bound, gate.limit) == ("system_tok_s", Bound.MIN, pytest.approx(200))
+    assert gate.source == ("0.5 USD for a million tokens, marker cost(max_usd_per_1m=0.5), at 0.36 USD an hour")
+    gate = cost_gate(Settings(configuration=file, limits={"cost": 1.0}))
+    assert (gate.limit, "--llmperf-limit cost=1" in gate.source) == (pytest.approx(100), True)
+    gate = cost_gate(Settings(configuration=file))
+    assert (gate.limit, "of llmperf.toml" in gate.source) == (pytest.approx(400), True)
+
+
+def test_a_limit_on_cost_needs_a_price() -> None:
+    """Without a price of an hour, or without a limit anywhere, it is an error that names the key."""
+    with pytest.raises(UsageError, match=r"states no price of an hour\n  next: state usd_per_hour in \[prices\]"):
+        cost_gate(Settings(), max_usd_per_1m=0.5)
+    with pytest.raises(UsageError, match=r"nothing states a limit\n  next: state max_usd_per_1m_tokens"):
+        cost_gate(Settings(configuration=Configuration(prices=Prices(usd_per_hour=1.0))))

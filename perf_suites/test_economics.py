@@ -1,0 +1,27 @@
+"""What serving two agents costs (seed 7, A.7 to A.9, G): from measured figures and the prices that llmperf.toml states.
+
+Without a price there is capacity only; a limit of yours (`max_usd_per_1m_tokens`) is a gate.
+"""
+
+import pytest
+
+from pytest_llmperf import CHIMERA_HOMO
+
+pytestmark = pytest.mark.economics
+
+
+def test_what_an_instance_an_agent_saves(single_ollama, dual_ollama, run_agents, economics):
+    """Two agents on one instance take turns; an instance each serves more requests an hour, for the same money."""
+    taking_turns = run_agents(CHIMERA_HOMO, on=single_ollama)
+    an_instance_each = run_agents(CHIMERA_HOMO, on=dual_ollama)
+    base, candidate = economics(taking_turns, an_instance_each)
+    assert candidate.requests_per_hour > base.requests_per_hour
+
+
+@pytest.mark.cost
+def test_the_cost_of_a_million_tokens(dual_ollama, run_agents, llmperf):
+    """Keeps the limit that llmperf.toml states."""
+    prices = llmperf.settings.configuration.prices
+    if prices is None or not prices.max_usd_per_1m_tokens:
+        pytest.skip("no limit is stated: max_usd_per_1m_tokens in [prices] of llmperf.toml")
+    run_agents(CHIMERA_HOMO, on=dual_ollama)

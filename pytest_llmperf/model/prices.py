@@ -1,0 +1,40 @@
+"""Stated prices: what no measurement can know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """The section `[prices]` of `llmperf.toml`.
+
+    Attributes:
+        usd_per_hour: of the machine that serves all agents: hardware written off, electricity, cooling; USD an hour.
+        requests_per_month: demand; 0: not stated, then there is no monthly cost.
+        tokens_per_request: length of an answer, tokens; 0: as measured.
+        migration_usd: what changing to a deployment costs once, USD.
+        years: of ownership.
+        max_usd_per_1m_tokens: limit of the gate `cost` where its marker gives none; 0: not stated.
+
+    Raises:
+        ValueError: values that make no sense; lists every one.
+    """
+
+    usd_per_hour: float
+    requests_per_month: float = 0.0
+    tokens_per_request: int = 0
+    migration_usd: float = 0.0
+    years: float = 5.0
+    max_usd_per_1m_tokens: float = 0.0
+
+    def __post_init__(self) -> None:
+        faults = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            above = one.name in ("usd_per_hour", "years")
+            if not math.isfinite(value) or value < 0 or (above and value == 0):
+                faults.append(f"{one.name} = {value:g}, wanted {'a number above 0' if above else '0 or more'}")
+        if faults:
+            raise ValueError("; ".join(faults))

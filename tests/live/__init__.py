@@ -1,0 +1,21 @@
+"""Against a real, unmodified Ollama: the `ollama` on PATH, with the packaged Gemma 3 270M (or `LLMPERF_LIVE_MODEL`)."""
+
+import os
+import shutil
+
+import pytest
+
+from pytest_llmperf.model import Settings
+from pytest_llmperf.servers.models import assemble_packaged
+
+IMPORTED = "gemma3-270m:packaged"
+"""The name under which the packaged file is imported: it is not what the registry has as gemma3:270m."""
+
+
+def live_settings() -> Settings:
+    """Settings that start the `ollama` on PATH; skips, and says why, where there is none."""
+    if shutil.which("ollama") is None:
+        pytest.skip("no real Ollama: no `ollama` on PATH")
+    if model := os.environ.get("LLMPERF_LIVE_MODEL"):
+        return Settings(backend="ollama", model=model)
+    return Settings(backend="ollama", model=IMPORTED, gguf=str(assemble_packaged()))

@@ -1,0 +1,58 @@
+"""What a real Ollama of ours has started, as the system sees it."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_llmperf.model import Settings
+from tests.live import live_settings
+
+PATIENCE_S = 60.0
+
+OPTIONS = {"num_ctx": 512, "num_predict": 8, "seed": 1, "num_gpu": 0}
+"""Little work, the same everywhere, so that the model is loaded once."""
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Starts the real Ollama."""
+    return live_settings()
+
+
+def ours(words: str = "") -> list[psutil.Process]:
+    """Living processes whose HOME lies in this run's folder for temporary files; with words, servers with these."""
+    found, folder = [], tempfile.gettempdir()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            at_home = process.environ().get("HOME", "").startswith(folder)
+            command = " ".join(process.cmdline())
+            wanted = not words or (words in command and "keeper.py" not in command)
+            if at_home and wanted and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def until(condition, what: str) -> None:
+    """Polls until it holds; fails with these words when it never does."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.05)
+
+
+def assert_nothing_left() -> None:
+    """No process, no home, no log."""
+    until(lambda: not ours(), f"still running: {ours()}")
+    assert [path.name for path in Path(tempfile.gettempdir()).glob("llmperf-*")] == []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Every test here ends with nothing of Ollama's left."""
+    yield
+    assert_nothing_left()

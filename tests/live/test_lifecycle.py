@@ -1,0 +1,175 @@
+"""A real Ollama is started, loaded, measured, killed; nothing of it is left, its `llama-server` children included."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pytest_llmperf.errors import ModelMissingError, ServerError
+from pytest_llmperf.model import TopologyKind
+from pytest_llmperf.servers.backends import choose
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.models import PACKAGED_SHA256
+from pytest_llmperf.servers.process import port_in_use
+from tests.live.conftest import OPTIONS, PATIENCE_S, assert_nothing_left, ours, until
+
+pytestmark = pytest.mark.live
+
+RUNNERS = "llama-server"
+
+
+def load(opened) -> None:
+    """On every instance, as a session does."""
+    for instance in opened.topology.instances:
+        with Control(instance.url) as control:
+            control.preload(opened.topology.model, OPTIONS, keep_alive=600)
+
+
+def test_two_instances_from_start_to_end(settings):
+    """Each has a process group, a runner and the imported file of its own; they agree, share the CPU, and are gone."""
+    with choose(settings).open(TopologyKind.DUAL, 2) as opened:
+        load(opened)
+        assert opened.settled({"a": 512, "b": 512}) == ("instances a and b share the CPU of this machine",)
+        servers, runners = ours(" serve"), ours(RUNNERS)
+        assert len({os.getpgid(one.pid) for one in servers}) == len({os.getpgid(one.pid) for one in runners}) == 2
+        assert os.getpgid(0) not in {os.getpgid(one.pid) for one in servers}
+        versions = {instance.version for instance in opened.topology.instances}
+        assert len(versions) == 1
+        ports = [int(instance.url.rpartition(":")[2]) for instance in opened.topology.instances]
+        for instance in opened.topology.instances:
+            with Control(instance.url) as control:
+                if settings.gguf:
+                    assert PACKAGED_SHA256 in control.show(opened.topology.model)["modelfile"]
+                assert control.loaded(opened.topology.model).context_length == 512
+        opened.alive()
+    assert_nothing_left()
+    assert not any(map(port_in_use, ports))
+
+
+def test_a_file_is_imported_once(settings):
+    """The second start finds the model made of this very file, and sends nothing."""
+    if not settings.gguf:
+        pytest.skip("LLMPERF_LIVE_MODEL names a model, no file")
+    created = []
+    for _ in "12":
+        with choose(settings).open(TopologyKind.SINGLE, 1) as opened, Control(opened.topology.instances[0].url) as one:
+            created.append(one.send("GET", "/api/tags").json()["models"][0]["modified_at"])
+    assert len(set(created)) == 1
+
+
+def test_slots_serve_at_once(settings):
+    """`single_parallel`: the second of two long requests begins before the first has ended, `single`: it does not."""
+    body = {"prompt": "The sea", "options": {**OPTIONS, "num_predict": 64}, "stream": True}
+    for kind, overlap in ((TopologyKind.SINGLE_PARALLEL, True), (TopologyKind.SINGLE, False)):
+        with choose(settings).open(kind, 2) as opened:
+            load(opened)
+            url, body["model"] = opened.topology.instances[0].url, opened.topology.model
+            with (
+                httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as client,
+                client.stream("POST", "/api/generate", json=body) as first,
+            ):
+                lines = first.iter_lines()
+                next(lines)
+                second = client.post("/api/generate", json={**body, "stream": False, "options": OPTIONS}).json()
+                rest = [json.loads(line) for line in lines]
+                waited = second["total_duration"] - second["prompt_eval_duration"] - second["eval_duration"]
+                decoding_ns = rest[-1]["eval_duration"]
+                assert (waited < decoding_ns / 2) is overlap, (kind, waited, decoding_ns)
+
+
+CHILD = """
+import sys, time
+from pytest_llmperf.model import Settings, TopologyKind
+from pytest_llmperf.servers.backends import choose
+from pytest_llmperf.servers.control import Control
+
+backend = choose(Settings(backend="ollama", model=sys.argv[1], gguf=sys.argv[2]))
+with backend.open(TopologyKind.DUAL, 2) as opened:
+    for instance in opened.topology.instances:
+        with Control(instance.url) as control:
+            control.preload(opened.topology.model, {"num_ctx": 512, "num_gpu": 0}, keep_alive=600)
+    print("loaded", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_whoever_started_it(settings, number):
+    """However that ends, servers and runners end with it, and homes and logs go."""
+    command = [sys.executable, "-c", CHILD, settings.model, settings.gguf]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "loaded\n"
+        assert len(ours(RUNNERS)) == 2
+        child.send_signal(number)
+        child.wait(PATIENCE_S)
+        assert_nothing_left()
+
+
+def test_a_server_that_is_killed_leaves_no_runner(settings):
+    """SIGKILL orphans `llama-server`; the death is noticed and named, and the runner goes."""
+    with choose(settings).open(TopologyKind.DUAL, 2) as opened:
+        load(opened)
+        port = opened.topology.instances[1].url.rpartition(":")[2]
+        (victim,) = [one for one in ours(" serve") if one.environ()["OLLAMA_HOST"].endswith(f":{port}")]
+        victim.kill()
+        until(lambda: len(ours(RUNNERS)) == 1, "the runner outlived its server")
+
+        def dead() -> bool:
+            try:
+                opened.alive()
+            except ServerError as error:
+                assert "instance b (ollama) died while it was in use" in str(error)  # noqa: PT017 - polled
+                return True
+            return False
+
+        until(dead, "the death of instance b was never noticed")
+
+
+def test_a_model_that_is_not_there(settings):
+    """Its name and those that there are; pulling a name that no registry has says what the server said."""
+    nowhere = replace(settings, gguf="", model="no-such-namespace/no-such-model:1")
+    with pytest.raises(ModelMissingError, match="does not have model 'no-such-namespace/no-such-model:1'"):
+        choose(nowhere).open(TopologyKind.SINGLE, 1)
+    with pytest.raises(ServerError, match="could not be pulled; the last that was said: pull"):
+        choose(replace(nowhere, pull=True)).open(TopologyKind.SINGLE, 1)
+
+
+def test_a_server_that_cannot_start_says_why(settings, monkeypatch):
+    """The last lines of its log stand in the error."""
+    monkeypatch.setenv("OLLAMA_MODELS", "/proc/no-such-folder")
+    with pytest.raises(ServerError, match=r"instance a \(ollama\) died while it started") as caught:
+        choose(replace(settings, gguf="")).open(TopologyKind.SINGLE, 1)
+    assert "/proc/no-such-folder" in str(caught.value)
+
+
+def test_the_suite_that_users_run(settings, tmp_path):
+    """`pytest perf_suites -m multiagent` on two real servers: three measurements, everything gone."""
+    root = Path(__file__).parent.parent.parent
+    options = [
+        "--llmperf-backend=ollama",
+        f"--llmperf-model={settings.model}",
+        *([f"--llmperf-gguf={settings.gguf}"] if settings.gguf else []),
+        "--llmperf-baseline=embedded",
+        "--llmperf-threads=1",
+        "--llmperf-rounds=2",
+        "--llmperf-max-rounds=2",
+        "--llmperf-limit=efficiency=50,contention=1",  # how busy this machine is, is not what is tested here
+        "--llmperf-on-inconclusive=warn",
+        f"--llmperf-json={tmp_path / 'run.json'}",
+    ]
+    command = [sys.executable, "-m", "pytest", "perf_suites", "-m", "multiagent", "-W", "default", *options]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout
+    records = json.loads((tmp_path / "run.json").read_text())["records"]
+    assert len(records) == 3
+    for record in records:
+        facts = record["measurement"]["manifest"]["facts"]
+        assert (facts["backend"], facts["engine"], facts["model"]) == ("ollama", "ollama", settings.model)
+        assert len(record["measurement"]["rounds"]) == 2
+        assert "instances a and b share the CPU of this machine" in record["measurement"]["notes"]
