@@ -92,6 +92,6 @@ def test_the_public_names_exist() -> None:
 
 
 def test_the_published_schema_is_that_of_the_values() -> None:
-    """The JSON Schema in the package is what the values give today: after a change of theirs, `make schema` writes it."""
+    """The JSON Schema in the package is what the values give today; `make schema` writes it."""
     jsonschema.Draft202012Validator.check_schema(schema.schema())
     assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "run: make schema"

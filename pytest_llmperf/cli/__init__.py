@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from pytest_llmperf.cli import comparing, doctor, tending
+from pytest_llmperf.cli import comparing, doctor, tending, trending
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.markers import GATED_METRICS
 
@@ -73,20 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("standard", metavar="A", help="what to hold to: " + _NAME)
     compare.add_argument("candidate", metavar="B", help="what is judged by it: likewise")
-    compare.add_argument(
-        "--metric",
-        action="append",
-        choices=GATED_METRICS,
-        metavar="METRIC",
-        help="compare this metric; may be given several times (default: those that --llmperf-compare judges). One of "
-        + ", ".join(GATED_METRICS),
-    )
-    compare.add_argument(
-        "--delta",
-        type=float,
-        metavar="N",
-        help="the smallest change for the worse that matters, in points of percentages, else in percent",
-    )
+    _add_metrics(compare, "compare this metric")
     compare.add_argument(
         "--on-inconclusive",
         choices=("young", "fail", "warn"),
@@ -97,6 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--min-sessions", type=int, default=4, metavar="N", help="sessions that A needs (default: %(default)s)"
     )
+
+    trend = command(
+        "trend",
+        trending.trend,
+        "say what changed over a baseline's sessions, between which commits",
+        "Exit code 1 where something is lost and still is, 2 where there are too few sessions to see a change.",
+    )
+    trend.add_argument("name", metavar="NAME", help=_NAME)
+    _add_metrics(trend, "look at this metric")
 
     trim = command("trim", tending.trim, "drop old sessions")
     trim.add_argument("name", metavar="NAME", help="a baseline of yours")
@@ -120,3 +116,21 @@ def _parser() -> argparse.ArgumentParser:
         "Exit code 1 where something is wrong; hints alone are none.",
     )
     return parser
+
+
+def _add_metrics(command: argparse.ArgumentParser, what: str) -> None:
+    """Which metrics, and the change that matters."""
+    command.add_argument(
+        "--metric",
+        action="append",
+        choices=GATED_METRICS,
+        metavar="METRIC",
+        help=f"{what}; may be given several times (default: those that --llmperf-compare judges). One of "
+        + ", ".join(GATED_METRICS),
+    )
+    command.add_argument(
+        "--delta",
+        type=float,
+        metavar="N",
+        help="the smallest change for the worse that matters, in points of percentages, else in percent",
+    )

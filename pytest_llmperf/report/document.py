@@ -14,8 +14,10 @@ from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import all_series
 from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record, as_plain
-from pytest_llmperf.model import Outcome, Settings, Verdict
+from pytest_llmperf.judge.trend import Trend, trends
+from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
 from pytest_llmperf.report.figures import figures
+from pytest_llmperf.report.history import history_of
 from pytest_llmperf.report.schema import VERSION
 from pytest_llmperf.report.text import explain, limit_words, one_line
 
@@ -32,23 +34,26 @@ class Run:
         settings: what was asked for.
         accepted: those of the records whose test passed.
         locations: file and line (from 1) of each test, where known.
+        stored: the baseline whose sessions are the history of what was measured, if any.
     """
 
     records: Sequence[Record]
     settings: Settings
     accepted: Sequence[Record] = ()
     locations: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    stored: Baseline | None = None
 
 
 def document(run: Run) -> Document:
     """All that is known of a session."""
+    history = trends(run.stored) if run.stored is not None else ()
     return {
         "schema": VERSION,
         "plugin_version": version("pytest-llmperf"),
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "settings": asdict(run.settings),
         "policy": list(in_words(run.settings)),
-        "records": [_record(record, run) for record in run.records],
+        "records": [_record(record, run, history) for record in run.records],
     }
 
 
@@ -64,7 +69,7 @@ def as_text(found: Document) -> str:
         raise LlmperfError(str(error), next_step="report this: a figure is no number") from error
 
 
-def _record(record: Record, run: Run) -> Document:
+def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
     plain: Document = {
         **as_plain([record])[0],
         "passed": record in run.accepted,
@@ -73,6 +78,8 @@ def _record(record: Record, run: Run) -> Document:
         "series": {name: list(values) for name, values in all_series(record.measurement).items()},
         "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }
+    if run.stored is not None and (past := history_of(record, run.stored.name, history)):
+        plain["history"] = past
     if record.test in run.locations:
         file, line = run.locations[record.test]
         plain["location"] = {"file": file, "line": line}

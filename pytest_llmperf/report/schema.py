@@ -19,6 +19,7 @@ from typing import Any
 from pytest_llmperf.judge.evidence import Evidence
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.trend import Trend
 from pytest_llmperf.model import ExternalAgent, Outcome, Settings
 from pytest_llmperf.report.figures import SHOWN
 
@@ -47,6 +48,14 @@ def schema() -> dict[str, Any]:
         "location": _object(
             "Where the test stands; absent where nobody knows.",
             {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
+        ),
+        "history": _object(
+            "The sessions of the baseline that this run was compared with, or saved to, before it; absent: none.",
+            {
+                "baseline": _PLAIN[str],
+                "trends": {"type": "array", "items": _reference(Trend, definitions)},
+                "said": {"type": "array", "items": _PLAIN[str], "description": "What changed, in lines."},
+            },
         ),
         "passed": {"type": "boolean", "description": "Whether the test passed, with all its phases and gates."},
         "evidence": _reference(Evidence, definitions),

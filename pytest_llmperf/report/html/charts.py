@@ -147,6 +147,47 @@ def rounds_chart(
     )
 
 
+def history_chart(title: str, unit: str, points: Sequence[tuple[str, str, float, float]], now: float | None) -> Chart:
+    """A metric over the sessions of a baseline, with its levels, and this run's beside them.
+
+    Args:
+        title: of the chart.
+        unit: of the values.
+        points: date, commit, value and level of each session, oldest first.
+        now: the value of this run; None: it has none.
+    """
+    x = {"field": "at", "type": "quantitative", "title": "session", "axis": {"tickMinStep": 1, "format": "d"}}
+    x["scale"] = {"zero": False, "nice": False, "padding": 12}
+    y = {"field": "value", "type": "quantitative", "title": unit, "scale": {"zero": False, "nice": True}}
+    values = [
+        {"at": number, "value": value, "says": f"session of {date} ({commit}): {value:.4f} {unit}"}
+        for number, (date, commit, value, _) in enumerate(points, 1)
+    ]
+    levels = [{"at": number, "value": level} for number, (_, _, _, level) in enumerate(points, 1)]
+    layers: list[dict[str, Any]] = [
+        {
+            "data": {"values": levels},
+            "mark": {"type": "line", "color": "var(--quiet)", "strokeWidth": 2, "aria": False},
+            "encoding": {"x": x, "y": y},
+        },
+        _line_or_points(values, x, y),
+    ]
+    rows: list[tuple[str | float, ...]] = list(points)
+    if now is not None:
+        this = {"at": len(points) + 1, "value": now, "says": f"this run: {now:.4f} {unit}"}
+        mark = {"type": "point", "shape": "diamond", "filled": True, "size": 120, "color": "var(--two)", "opacity": 1}
+        encoding = {"x": x, "y": y, "description": {"field": "says"}}
+        layers.append({"data": {"values": [this]}, "mark": mark, "encoding": encoding})
+        rows.append(("this run", "", now, ""))
+    return _drawn(
+        {"layer": layers},
+        title=title,
+        note="grey: the level, as far as a change of it is beyond doubt; diamond: this run",
+        header=("session", "commit", unit, f"level, {unit}"),
+        rows=rows,
+    )
+
+
 def distribution_chart(title: str, unit: str, series: Mapping[tuple[str, str], Sequence[float]], note: str) -> Chart:
     """How large a share of the values is at most so large, a line for each agent and part.
 

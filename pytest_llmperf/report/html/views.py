@@ -10,7 +10,7 @@ from typing import Any
 from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
 from pytest_llmperf.report.figures import SHOWN
-from pytest_llmperf.report.html.charts import Chart, Level, distribution_chart, rounds_chart
+from pytest_llmperf.report.html.charts import Chart, Level, distribution_chart, history_chart, rounds_chart
 from pytest_llmperf.report.html.timeline import timeline
 from pytest_llmperf.report.text import amount
 
@@ -66,6 +66,7 @@ class View:
         figures: definition, name and value of each figure that is defined.
         charts: in the order of reading.
         timeline: numbers that the page's script draws a chosen round from.
+        history: a chart for each metric that the baseline's sessions hold.
         facts: of the manifest, those that differ first.
     """
 
@@ -76,6 +77,7 @@ class View:
     figures: tuple[tuple[str, str, Figure], ...]
     charts: tuple[Chart, ...]
     timeline: Plain
+    history: tuple[Chart, ...]
     facts: tuple[Fact, ...]
 
 
@@ -95,6 +97,7 @@ def view(record: Plain, number: int) -> View:
         ),
         charts=tuple(_charts(record)),
         timeline=timeline(record["measurement"]),
+        history=tuple(_history(record)),
         facts=tuple(_facts(record)),
     )
 
@@ -162,6 +165,18 @@ def _charts(record: Plain) -> Iterator[Chart]:
     if gaps := {key: values for key, values in gaps.items() if values}:
         yield distribution_chart(
             "Time between tokens", "ms", gaps, "The share of gaps between two chunks that were at most so long."
+        )
+
+
+def _history(record: Plain) -> Iterator[Chart]:
+    for trend in record.get("history", {}).get("trends", ()):
+        metric = trend["metric"]
+        points = [
+            (point["saved_at"], point["commit"] or "commit not known", point["value"], level)
+            for point, level in zip(trend["points"], trend["levels"], strict=True)
+        ]
+        yield history_chart(
+            f"{metric} over the sessions", CATALOGUE[metric].unit, points, record["figures"].get(metric)
         )
 
 

@@ -1,0 +1,65 @@
+"""The history of a baseline in words, and what a record of a run has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pytest_llmperf.judge.baselines import key_of
+from pytest_llmperf.judge.breaks import FEWEST, Break, How
+from pytest_llmperf.judge.metrics import metric_of
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.trend import Point, Trend, worse_by
+from pytest_llmperf.report.stored import counted
+from pytest_llmperf.report.text import amount
+
+
+def said(trend: Trend) -> list[str]:
+    """A metric's history in lines: each change, then what it comes to."""
+    if not trend.enough:
+        return [f"{trend.metric}: {counted(len(trend.points), 'session')}, {FEWEST} are needed to see a change"]
+    lines = [f"{trend.metric}: {_change(trend, one)}" for one in trend.breaks]
+    if not lines:
+        return [f"{trend.metric}: no change over {counted(len(trend.points), 'session')}"]
+    unit = "pp" if metric_of(trend.metric).in_points else "%"
+    if trend.worse:
+        return [*lines, f"{trend.metric}: LOST {trend.lost:.1f} {unit} that are still lost ({trend.matters:g} matter)"]
+    if trend.lost > 0:
+        return [*lines, f"{trend.metric}: {trend.lost:.1f} {unit} below its best, of which {trend.matters:g} matter"]
+    return [*lines, f"{trend.metric}: nothing is lost"]
+
+
+def history_of(record: Record, baseline: str, found: Sequence[Trend]) -> dict[str, Any] | None:
+    """What a baseline's sessions say of a measurement; None where it holds none of it.
+
+    Args:
+        record: of a measurement.
+        baseline: its name.
+        found: all trends of that baseline.
+    """
+    key = key_of(record.test, record.measurement)
+    own = [trend for trend in found if trend.key == key]
+    if not own:
+        return None
+    return {
+        "baseline": baseline,
+        "trends": [asdict(trend) for trend in own],
+        "said": [line for trend in own for line in said(trend)],
+    }
+
+
+def _change(trend: Trend, found: Break) -> str:
+    metric = metric_of(trend.metric)
+    worse = worse_by(metric, found.before, found.after)
+    size = f"{'worse' if worse > 0 else 'better'} by {abs(worse):.1f} {'pp' if metric.in_points else '%'}"
+    values = f"{amount(found.before, metric.name)} -> {amount(found.after, metric.name)}"
+    ends = " and ".join(_point(trend.points[at]) for at in (found.start, found.end))
+    if found.how is How.STEP:
+        return f"{size} at once, {values}, between {ends}"
+    sessions = counted(found.end - found.start + 1, "session")
+    return f"{size} little by little, {values}, over {sessions} between {ends}"
+
+
+def _point(point: Point) -> str:
+    return f"{point.saved_at[:10]} ({point.commit or 'commit not known'})"
