@@ -98,7 +98,7 @@ def test_ps_preload_and_unload(client, model_name, http):
 @pytest.mark.parametrize("endpoint", ["generate", "chat", "show"])
 def test_an_unknown_model(client, endpoint):
     """404 and Ollama's text, which the client shows."""
-    with pytest.raises(ollama.ResponseError, match="model 'no-such-model(:latest)?' not found") as caught:
+    with pytest.raises(ollama.ResponseError, match=r"model 'no-such-model(:latest)?' not found") as caught:
         getattr(client, endpoint)("no-such-model")
     assert caught.value.status_code == 404
 
