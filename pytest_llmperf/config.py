@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.model import Configuration, NamedDeployment, Settings
+from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
 from pytest_llmperf.strict import faults_of, nearest, strict_converter
 
 FILE = "llmperf.toml"
@@ -99,6 +99,21 @@ def incumbent_of(settings: Settings) -> Settings | None:
     if not (candidate and candidate.topology == settings.force_topology):
         del usual["force_topology"]
     return replace(settings, **{**usual, **stated, "deployment": settings.against})
+
+
+def profile_of(configuration: Configuration, name: str) -> Profile:
+    """The profile of a name: the file's, else the report's.
+
+    Raises:
+        UsageError: there is none; names the nearest and all.
+    """
+    known = {**PROFILES, **configuration.profiles}
+    if name in known:
+        return known[name]
+    raise UsageError(
+        f"no profile {name!r}, wanted one of {', '.join(known)}{nearest(name, known)}",
+        next_step=f"add [profiles.{name}] to {FILE}",
+    )
 
 
 def _anchored(one: NamedDeployment, folder: Path) -> NamedDeployment:

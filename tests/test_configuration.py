@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.config import deployment_of, load
+from pytest_llmperf.config import deployment_of, load, profile_of
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.model import Configuration, NamedDeployment, Prices, Script
+from pytest_llmperf.model import Configuration, GenerationOptions, NamedDeployment, Prices, Profile, Script
 from pytest_llmperf.plugin.options import OPTIONS, resolve
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -26,6 +26,10 @@ script = { decode_tok_s = 80, seed = 3 }
 
 [prices]
 usd_per_hour = 1
+
+[profiles.ours]
+mode = "multi_agent"
+options = { num_gpu = 80, temperature = 1, stop = ["end"] }
 """
 
 FAULTS = {
@@ -34,6 +38,16 @@ FAULTS = {
     "type": ('[deployments.a]\nurls = "http://a"', "deployments.a.urls: got 'http://a', wanted a list", ""),
     "no_table": ("deployments = 3", "deployments: got 3, wanted a table", ""),
     "item": ("[deployments.a]\nurls = [1]", "deployments.a.urls[0]: got 1, wanted text", ""),
+    "mode": (
+        '[profiles.a]\nmode = "multi"\noptions = {}',
+        "profiles.a: mode = 'multi', wanted one of single_inference, agent_workflow, multi_agent; options are missing",
+        "",
+    ),
+    "option": (
+        '[profiles.a]\nmode = "multi_agent"\noptions = { num_gpus = 1 }',
+        "profiles.a.options.num_gpus: unknown key",
+        "did you mean 'num_gpu'?",
+    ),
     "price": ("[prices]\nyears = 3", "prices.usd_per_hour: missing", ""),
     "cost": ("[prices]\nusd_per_hour = 0", "prices: usd_per_hour = 0, wanted a number above 0", ""),
     "truth": ('[deployments.a]\nbackend = "attach"\nthreads = true', "deployments.a.threads: got True", "whole number"),
@@ -72,6 +86,9 @@ def test_a_file_becomes_one_value(tmp_path: Path) -> None:
             ),
         },
         prices=Prices(usd_per_hour=1.0),
+        profiles={
+            "ours": Profile(mode="multi_agent", options=GenerationOptions(num_gpu=80, temperature=1.0, stop=("end",)))
+        },
     )
 
 
@@ -117,6 +134,15 @@ def test_an_unknown_deployment_names_the_nearest(tmp_path: Path) -> None:
         deployment_of(configuration, "prodution")
     with pytest.raises(UsageError, match="has none"):
         deployment_of(Configuration(), "x")
+
+
+def test_a_profile_of_the_file_stands_before_the_reports(tmp_path: Path) -> None:
+    """The report's are there without a file; an unknown one names the nearest and all."""
+    assert profile_of(Configuration(), "agent_workflow").options.num_ctx == 512
+    text = '[profiles.agent_workflow]\nmode = "agent_workflow"\noptions = { num_ctx = 300 }'
+    assert profile_of(load(written(tmp_path, text)), "agent_workflow").options.num_ctx == 300
+    with pytest.raises(UsageError, match=r"wanted one of single_inference, .*; did you mean 'multi_agent'"):
+        profile_of(Configuration(), "multi_agents")
 
 
 def test_a_deployment_comes_after_what_was_typed_and_before_the_ini_file(pytester: pytest.Pytester) -> None:
@@ -167,7 +193,7 @@ def test_the_page_holds_every_option_and_every_key() -> None:
     assert rows == {f"--llmperf-{option.name}": option.ini for option in OPTIONS}
     assert re.findall(r"^### (\w+)", PAGE, re.MULTILINE) == [one.name for one in fields(Configuration)]
     keys = set(re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE))
-    assert {one.name for kind in (NamedDeployment, Prices) for one in fields(kind)} <= keys
+    assert {one.name for kind in (NamedDeployment, Prices, Profile) for one in fields(kind)} <= keys
 
 
 def test_the_page_shows_a_file_that_can_be_read(tmp_path: Path) -> None:

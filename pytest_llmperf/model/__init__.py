@@ -13,6 +13,7 @@ from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.configuration import BACKENDS, Configuration, NamedDeployment
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
 from pytest_llmperf.model.prices import Prices
+from pytest_llmperf.model.profile import PROFILES, Mode, Profile, mode_of
 from pytest_llmperf.model.scenario import (
     BASELINE_VS_CHIMERA,
     CHIMERA_HETERO,
@@ -42,6 +43,7 @@ __all__ = [
     "IDENTITY",
     "KEYS",
     "NOTED",
+    "PROFILES",
     "RUNTIMES",
     "SCHEMA",
     "Agent",
@@ -59,9 +61,11 @@ __all__ = [
     "Instance",
     "Manifest",
     "Measurement",
+    "Mode",
     "NamedDeployment",
     "Outcome",
     "Prices",
+    "Profile",
     "Reference",
     "RequestTiming",
     "Round",
@@ -75,5 +79,6 @@ __all__ = [
     "TopologyKind",
     "Verdict",
     "Workload",
+    "mode_of",
     "scenario_of",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from pytest_llmperf.model.prices import Prices
+from pytest_llmperf.model.profile import Profile
 from pytest_llmperf.model.script import Script
 from pytest_llmperf.model.topology import TopologyKind
 
@@ -82,8 +83,10 @@ class Configuration:
 
     Attributes:
         deployments: servers by a name, for `--llmperf-deployment` and `--llmperf-against`.
+        profiles: generation options by deployment mode, for the marker `profile`; beside those of the report.
         prices: what machines and changes cost; None: nothing is stated, and nothing is assumed.
     """
 
     deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
     prices: Prices | None = None

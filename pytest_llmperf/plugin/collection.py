@@ -32,10 +32,12 @@ _SELECTIONS = {
     "topology": "one instance, one with slots, two instances (TR113 against TR114)",
 }
 _RUNTIME = "runtime"
+_PROFILE = "profile"
 MARKERS = (
     *(f"{line} [llmperf gate; without a value: the baseline's limit]" for line in GATES.values()),
     *(f"{name}: {what} [llmperf selection]" for name, what in _SELECTIONS.items()),
     f"{_RUNTIME}(name=None): the clients' runtime for this test, before --llmperf-runtime (TR115) [llmperf]",
+    f"{_PROFILE}(name): generation options of llmperf.toml or of the report, by deployment mode (8.5, C6) [llmperf]",
 )
 
 FIXTURES = frozenset(
@@ -55,6 +57,7 @@ FIXTURES = frozenset(
 
 SPECS: pytest.StashKey[Sequence[Marker]] = pytest.StashKey()
 RUNTIME: pytest.StashKey[str] = pytest.StashKey()
+PROFILE: pytest.StashKey[str] = pytest.StashKey()
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -72,6 +75,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in users:
         item.stash[SPECS] = _specs(item, faults)
         item.stash[RUNTIME] = _runtime(item, faults)
+        item.stash[PROFILE] = _profile(item, settings, faults)
     if faults:
         faults.append("next: write these markers as said, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers")
     from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
@@ -172,3 +176,21 @@ def _runtime(item: pytest.Item, faults: list[str]) -> str:
         faults.append(f"{item.nodeid}: marker {_RUNTIME}({given}): wanted one of {', '.join(RUNTIMES)}")
         return ""
     return str(names[0])
+
+
+def _profile(item: pytest.Item, settings: Settings, faults: list[str]) -> str:
+    """The profile that the test's closest marker names; empty where none does."""
+    from pytest_llmperf.config import profile_of  # noqa: PLC0415 - only where a test uses us
+
+    mark = item.get_closest_marker(_PROFILE)
+    if mark is None:
+        return ""
+    if len(mark.args) != 1 or mark.kwargs or not isinstance(mark.args[0], str):
+        given = ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])
+        faults.append(f"{item.nodeid}: marker {_PROFILE}({given}): wanted the name of one profile")
+        return ""
+    try:
+        profile_of(settings.configuration, mark.args[0])
+    except LlmperfError as error:
+        faults.append(f"{item.nodeid}: marker {_PROFILE}: {error}")
+    return mark.args[0]

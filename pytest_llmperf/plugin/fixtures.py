@@ -112,10 +112,11 @@ def ollama_fleet(llmperf: Session) -> Deployment:
 
 
 @pytest.fixture
-def ollama_warmup(llmperf: Session) -> WarmUp:
+def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
     """`ollama_warmup(scenario, on=..., times=3)`: requests beyond the usual warm-up, not timed."""
 
     def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
+        scenario = _running(request.config).profiled(request.node, scenario)
         llmperf.warm_up(scenario, on.open(len(scenario.agents)), times)
 
     return warm_up

@@ -13,7 +13,7 @@ from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, TopologyKind
-from pytest_llmperf.plugin.collection import RUNTIME, SPECS
+from pytest_llmperf.plugin.collection import PROFILE, RUNTIME, SPECS
 from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
@@ -29,10 +29,16 @@ _T = TypeVar("_T")
 RECORDS = pytest.StashKey[list[Record]]()
 LINES = pytest.StashKey[list[str]]()
 """What a test has to say in the summary, besides its records."""
+WARNINGS = pytest.StashKey[list[str]]()
+"""Profiles that it uses in a mode they are not for; said at its end, lest they take a failure's place as errors."""
 
 
 class GateWarning(pytest.PytestWarning):
     """A gate that was not decided, where the settings say that this only warns."""
+
+
+class ConfigurationTransferWarning(pytest.PytestWarning):
+    """A profile of one deployment mode is used in another."""
 
 
 class Running:
@@ -65,6 +71,7 @@ class Running:
 
     def measure(self, item: pytest.Item, scenario: Scenario, on: Deployment, benchmark: Any) -> Record:
         """Measures, records, and reports what went wrong in a screenful instead of a traceback."""
+        scenario = self.profiled(item, scenario)
 
         def work() -> Record:
             return self.session.measure(
@@ -87,9 +94,22 @@ class Running:
             benchmark.extra_info[name] = figures(record, self._measured)
         return record
 
+    def profiled(self, item: pytest.Item, scenario: Scenario) -> Scenario:
+        """With the options of the test's profile; at the end it is said where that is for another mode."""
+        name = item.stash[PROFILE]
+        if not name:
+            return scenario
+        from pytest_llmperf.config import profile_of  # noqa: PLC0415 - only where a profile is named
+
+        profile = profile_of(self.session.settings.configuration, name)
+        for key, words in ((LINES, profile.in_words(name)), (WARNINGS, profile.transferred(name, scenario))):
+            if words and words not in item.stash[key]:
+                item.stash[key].append(words)
+        return profile.over(scenario, name)
+
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """In an xdist worker, what would be a usage error fails every test of ours."""
-        item.stash[LINES] = []
+        item.stash[LINES], item.stash[WARNINGS] = [], []
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
         if self.faults and SPECS in item.stash:
             pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
@@ -173,6 +193,8 @@ class Running:
                     skips.append(one_line(record, verdict))
         if failures:  # first: where warnings are errors, a warning must not take a failure's place
             pytest.fail("\n".join(failures), pytrace=False)
+        for words in item.stash[WARNINGS]:
+            warnings.warn_explicit(ConfigurationTransferWarning(words), None, str(item.path), 0)
         for line in undecided:
             warnings.warn_explicit(GateWarning(line), None, str(item.path), 0)
         if skips:
