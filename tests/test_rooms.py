@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "judge": {"errors", "model", "strict"},
     "report": {"errors", "model", "judge"},
     "session": {"errors", "model", "config", "servers", "measure", "judge"},
-    "plugin": {"errors", "model", "config", "judge", "report", "session"},
+    "experiments": {"errors", "strict", "model", "judge", "session"},
+    "plugin": {"errors", "model", "config", "judge", "report", "session", "experiments"},
     "cli": {"errors", "model", "config", "servers", "judge", "report"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

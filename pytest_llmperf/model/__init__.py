@@ -12,6 +12,16 @@ from pytest_llmperf.model.baseline import (
 from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.configuration import BACKENDS, Configuration, NamedDeployment
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
+from pytest_llmperf.model.matrix import (
+    FIGURES,
+    RELATIONS,
+    STATISTICS,
+    Cell,
+    Claim,
+    Matrix,
+    Played,
+    Value,
+)
 from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.profile import PROFILES, Mode, Profile, mode_of
 from pytest_llmperf.model.scenario import (
@@ -40,12 +50,15 @@ __all__ = [
     "CHIMERA_HETERO",
     "CHIMERA_HOMO",
     "CONVERSATION",
+    "FIGURES",
     "IDENTITY",
     "KEYS",
     "NOTED",
     "PROFILES",
+    "RELATIONS",
     "RUNTIMES",
     "SCHEMA",
+    "STATISTICS",
     "Agent",
     "AgentRun",
     "AsyncAgent",
@@ -53,6 +66,8 @@ __all__ = [
     "Bound",
     "Boundary",
     "Calibration",
+    "Cell",
+    "Claim",
     "Command",
     "Configuration",
     "ExternalAgent",
@@ -60,10 +75,12 @@ __all__ = [
     "GenerationOptions",
     "Instance",
     "Manifest",
+    "Matrix",
     "Measurement",
     "Mode",
     "NamedDeployment",
     "Outcome",
+    "Played",
     "Prices",
     "Profile",
     "Reference",
@@ -77,6 +94,7 @@ __all__ = [
     "Threshold",
     "Topology",
     "TopologyKind",
+    "Value",
     "Verdict",
     "Workload",
     "mode_of",

@@ -148,12 +148,14 @@ class Scenario:
         agents: one or more, with distinct names.
         source: where its parameters come from.
         scaled_by: what a baseline's workload changed, in words; empty when nothing.
+        fixed: options that no baseline's workload changes, because they are what an experiment varies.
     """
 
     name: str
     agents: tuple[Agent | ExternalAgent, ...]
     source: str = ""
     scaled_by: str = ""
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.agents:
@@ -168,14 +170,15 @@ class Scenario:
         return any(isinstance(agent, ExternalAgent) for agent in self.agents)
 
     def scaled(self, workload: Workload | None) -> Scenario:
-        """This scenario with the workload's options laid over each agent's, and saying so.
+        """This scenario with the workload's options laid over each agent's but those that are fixed, and saying so.
 
         Agents that we did not write send what they send.
         """
         ours = any(isinstance(agent, Agent) for agent in self.agents)
-        if workload is None or not workload.overrides() or not ours:
+        overrides = workload.overrides() if workload is not None else {}
+        overrides = {key: value for key, value in overrides.items() if key not in self.fixed}
+        if workload is None or not overrides or not ours:
             return self
-        overrides = workload.overrides()
         agents = tuple(
             replace(agent, options=replace(agent.options, **overrides))  # type: ignore[arg-type]
             if isinstance(agent, Agent)

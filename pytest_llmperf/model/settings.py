@@ -45,6 +45,8 @@ class Settings:
         on_mismatch: `fail`, `warn` or `skip`.
         json, html, markdown, codequality, openmetrics: files to write; empty = none.
         github: whether a GitHub Actions job gets annotations and a summary page.
+        results: folder of the experiments' results.
+        resume: whether what an interrupted experiment has finished counts.
         force_topology: run every test on this topology kind; empty = as its fixture says.
         script: of the simulated backend.
         config_file: path of `llmperf.toml`; empty = the one in pytest's root folder, if it is there.
@@ -88,6 +90,8 @@ class Settings:
     codequality: str = ""
     openmetrics: str = ""
     github: bool = True
+    results: str = "llmperf-results"
+    resume: bool = True
     force_topology: str = ""
     script: Script = field(default_factory=Script)
     config_file: str = ""

@@ -20,6 +20,7 @@ from pytest_llmperf.plugin.fixtures import (
     ollama_fleet,
     ollama_warmup,
     run_agents,
+    run_matrix,
     single_ollama,
     single_parallel_ollama,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ollama_fleet",
     "ollama_warmup",
     "run_agents",
+    "run_matrix",
     "single_ollama",
     "single_parallel_ollama",
 ]

@@ -28,6 +28,10 @@ GATES = {
 }
 _SELECTIONS = {
     "economics": "what measured figures cost at stated prices (seed 7, A.7 to A.9, G)",
+    "single": "single inference over a matrix of options and models (TR108)",
+    "workflow": "an agent's workflow over files, in three phases (TR109)",
+    "sweep": "several agents at once, over a matrix of options (TR110, TR114)",
+    "models": "several models, each with several agents at once (TR116)",
     "multiagent": "several agents at once (TR110, TR114)",
     "topology": "one instance, one with slots, two instances (TR113 against TR114)",
 }
@@ -49,6 +53,7 @@ FIXTURES = frozenset(
         "ollama_warmup",
         "run_agents",
         "economics",
+        "run_matrix",
         "llmperf",
         "llmperf_baseline",
         "llmperf_manifest",

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
+    from pytest_llmperf.experiments.results import Results
     from pytest_llmperf.judge.economics import Economy
     from pytest_llmperf.judge.record import Record
-    from pytest_llmperf.model import Agent, AsyncAgent, Baseline, ExternalAgent, Scenario, Topology
+    from pytest_llmperf.model import Agent, AsyncAgent, Baseline, Cell, ExternalAgent, Scenario, Topology
     from pytest_llmperf.plugin.running import Running
     from pytest_llmperf.session import Session
 
@@ -65,6 +67,23 @@ class Economics(Protocol):
 
     def __call__(self, *records: Record) -> tuple[Economy, ...]:
         """One economy a record, at the prices of `llmperf.toml`; shown in the summary, compared with the first."""
+
+
+class RunMatrix(Protocol):
+    """Measures every cell of a matrix."""
+
+    def __call__(
+        self,
+        matrix: str | Path,
+        *,
+        agents: Callable[[Cell], Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]]] | None = None,
+        name: str = "",
+    ) -> Results:
+        """Runs the matrix of a TOML file (a path relative to the test's file), writes its rows, and compares.
+
+        `agents` says what the agents of a cell do, where the file does not: it gets the cell, value by axis. `name` is
+        the experiment's, in place of the file's. Each cell is judged by the test's gate markers.
+        """
 
 
 class WarmUp(Protocol):
@@ -162,3 +181,14 @@ def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
         return found
 
     return look
+
+
+@pytest.fixture
+def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
+    """`run_matrix("x.toml")`: every cell of the matrix, kept as it goes; rows, ranking, findings."""
+    running = _running(request.config)
+
+    def run(matrix: str | Path, *, agents: Any = None, name: str = "") -> Results:
+        return running.run_matrix(request.node, matrix, agents, name)
+
+    return run

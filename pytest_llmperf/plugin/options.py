@@ -187,6 +187,21 @@ OPTIONS = (
         "in a GitHub Actions job, annotate the tests whose gates failed and add to the summary page (default on)",
     ),
     Option(
+        "results",
+        "results",
+        "DIR",
+        parsers.text,
+        "folder for the results of experiments, NAME.csv and NAME.findings.csv (default: ROOTDIR/llmperf-results)",
+        bool,
+    ),
+    Option(
+        "resume",
+        "resume",
+        "on|off",
+        parsers.switch,
+        "whether the cells that an interrupted experiment has finished count (default on)",
+    ),
+    Option(
         "force_topology",
         "topology",
         "KIND",

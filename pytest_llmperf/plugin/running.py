@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -21,6 +22,7 @@ from pytest_llmperf.report.text import explain, one_line
 from pytest_llmperf.session import Session
 
 if TYPE_CHECKING:
+    from pytest_llmperf.experiments.results import Results
     from pytest_llmperf.model import Scenario
     from pytest_llmperf.plugin.fixtures import Deployment
 
@@ -86,8 +88,7 @@ class Running:
         # pytest-benchmark allows one timed call a test: the first measurement is its entry.
         once = benchmark is None or records
         record: Record = in_clear(work if once else lambda: benchmark.pedantic(work, rounds=1))
-        records.append(record)
-        self._measured.append(record)
+        self._keep(item, [record])
         if benchmark is not None:
             measurement = record.measurement
             name = f"{measurement.scenario.name}.{measurement.topology.kind}"
@@ -106,6 +107,38 @@ class Running:
             if words and words not in item.stash[key]:
                 item.stash[key].append(words)
         return profile.over(scenario, name)
+
+    def run_matrix(self, item: pytest.Item, path: str | Path, agents: Any, name: str) -> Results:
+        """Runs an experiment, records its cells, and has its findings said in the summary."""
+        from pytest_llmperf.experiments import matrices, running, words  # noqa: PLC0415 - only where there is one
+        from pytest_llmperf.model import Cell, Scenario, scenario_of  # noqa: PLC0415
+
+        def make(cell: Cell) -> Scenario:
+            made = agents(cell)
+            return made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
+
+        folder = self.session.root / self.session.settings.results
+        results: Results = in_clear(
+            lambda: running.run(
+                matrices.load(item.path.parent / path, name=name),
+                self.session,
+                test=item.nodeid,
+                folder=folder,
+                specs=item.stash[SPECS],
+                make=make if agents is not None else None,
+                resume=self.session.settings.resume,
+                runtime=item.stash[RUNTIME],
+            )
+        )
+        self._keep(item, results.records)
+        start = self._config.invocation_params.dir
+        shown = folder.relative_to(start) if folder.is_relative_to(start) else folder
+        item.stash.setdefault(LINES, []).extend(words.summary(results, shown))
+        return results
+
+    def _keep(self, item: pytest.Item, records: Sequence[Record]) -> None:
+        item.stash.setdefault(RECORDS, []).extend(records)
+        self._measured.extend(records)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """In an xdist worker, what would be a usage error fails every test of ours."""

@@ -58,6 +58,11 @@ def manifest(topology: Topology, *, runtime: str, timing_source: str) -> Manifes
     return Manifest(facts={key: facts[key] for key in KEYS if facts.get(key)})
 
 
+def gpu_here() -> bool:
+    """Whether this machine has a GPU that we know of."""
+    return bool(dict(_machine()).get("gpu"))
+
+
 def _engine(topology: Topology) -> str:
     """Told from the versions, in which our own servers name themselves."""
     names = set()

@@ -38,7 +38,7 @@ from pytest_llmperf.model import (
 )
 from pytest_llmperf.servers.addresses import same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
-from pytest_llmperf.servers.facts import manifest
+from pytest_llmperf.servers.facts import gpu_here, manifest
 from pytest_llmperf.session.held import Held, machine_lock
 from pytest_llmperf.session.side import Side, named
 from pytest_llmperf.session.turns import Turns
@@ -73,6 +73,12 @@ class Session:
     def incumbent(self) -> Backend | None:
         """The backend of the deployment that takes turns, where there is one; raises as `backend` does."""
         return None if self._incumbent is None else self._incumbent.backend
+
+    def variant(self, settings: Settings, watcher: Watcher) -> Session:
+        """A session with other settings and another watcher, and nothing open; close this one before it opens any."""
+        other = Session(settings, root=self.root, watcher=watcher, notes=self._notes)
+        other.gates = self.gates
+        return other
 
     @property
     def backend(self) -> Backend:
@@ -143,6 +149,14 @@ class Session:
             ServerError: they could not be found, started or loaded.
         """
         return self._servers.open(kind, agents)
+
+    def has_gpu(self) -> bool:
+        """Whether this machine has a GPU that we know of."""
+        return gpu_here()
+
+    def vram_mb(self) -> float | None:
+        """VRAM that the loaded model holds on all open instances, by their `/api/ps`, MB; None where it holds none."""
+        return self._servers.vram_mb()
 
     def close(self) -> None:
         """Leaves the servers as they were found, and frees the machine for other sessions."""

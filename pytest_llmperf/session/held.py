@@ -133,6 +133,15 @@ class Held:
                 return True
         return False
 
+    def vram_mb(self) -> float | None:
+        """VRAM that the loaded model holds on all open instances, MB; None where it holds none, or nobody says."""
+        topology, held = self.topology, 0
+        for instance in topology.instances if topology is not None else ():
+            with suppress(ServerError), Control(instance.url) as control:
+                loaded = control.loaded(topology.model) if topology is not None else None
+                held += (loaded.size_vram_bytes or 0) if loaded is not None else 0
+        return held / 1e6 or None
+
     def timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""
         try:

@@ -1,0 +1,116 @@
+"""What an experiment gave: rows, records, findings; and the files that they become."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.experiments import analysis
+from pytest_llmperf.experiments.findings import Finding
+from pytest_llmperf.experiments.journal import FULL_DISK
+from pytest_llmperf.experiments.matrices import matches
+from pytest_llmperf.experiments.rows import Row, as_csv, values_of
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.stats import Summary, summarise
+from pytest_llmperf.model import Matrix, Value
+
+FINDING_COLUMNS = ("id", "status", "claim", "source", "reported", "here", "low", "high", "unit", "rounds", "why")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All that one matrix gave.
+
+    Attributes:
+        matrix: as read.
+        rows: one a round, in the order of the cells.
+        records: one a cell, with every raw timing.
+        skipped: cells or axes that were not measured, and why.
+        findings: one a claim.
+        resumed: how many of the cells an earlier run had finished.
+    """
+
+    matrix: Matrix
+    rows: tuple[Row, ...]
+    records: tuple[Record, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    resumed: int = 0
+
+    def select(self, **cell: Value) -> tuple[Row, ...]:
+        """The rows of the cells that have these values."""
+        return tuple(row for row in self.rows if matches(row.cell, cell))
+
+    def summary(self, metric: str, **cell: Value) -> Summary:
+        """Mean, median, standard deviation and the rest of a column over the rounds of these cells.
+
+        Raises:
+            UsageError: no such column.
+            MeasurementError: no such cell, or the metric is undefined in some round.
+        """
+        return summarise(values_of(self.select(**cell), metric))
+
+    def mean(self, metric: str, **cell: Value) -> float:
+        """Mean of a column over the rounds of these cells; raises as `summary` does."""
+        return self.summary(metric, **cell).mean
+
+    def ranking(self, axis: str, metric: str) -> tuple[tuple[Value, float], ...]:
+        """The values of an axis with the metric's mean, the largest first; raises as `summary` does."""
+        return analysis.ranking(self.rows, axis, metric)
+
+    def effects(self, metric: str) -> tuple[analysis.Effect, ...]:
+        """How much each axis matters for a metric; raises as `summary` does."""
+        return analysis.effects(self.rows, metric)
+
+    def finding(self, id_: str) -> Finding:
+        """What became of a claim.
+
+        Raises:
+            UsageError: the matrix has no claim of that id.
+        """
+        for finding in self.findings:
+            if finding.claim.id == id_:
+                return finding
+        known = ", ".join(finding.claim.id for finding in self.findings)
+        raise UsageError(f"matrix {self.matrix.name} has no claim {id_!r}", next_step=f"use one of {known}")
+
+
+def write(results: Results, folder: Path) -> tuple[Path, ...]:
+    """Writes `NAME.csv`, one line a round, and `NAME.findings.csv`, one line a claim; each whole or not at all.
+
+    Raises:
+        LlmperfError: a file cannot be written.
+    """
+    texts = {folder / f"{results.matrix.name}.csv": as_csv(results.rows)}
+    if results.findings:
+        texts[folder / f"{results.matrix.name}.findings.csv"] = _findings_as_csv(results.findings)
+    for path, text in texts.items():
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(text, "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise LlmperfError(f"cannot write {path}: {error}", next_step=FULL_DISK) from error
+    return tuple(texts)
+
+
+def _findings_as_csv(findings: tuple[Finding, ...]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(FINDING_COLUMNS)
+    for one in findings:
+        figures = [one.reported, one.value, one.low, one.high]
+        writer.writerow(
+            [one.claim.id, str(one.status), one.claim.claim, one.claim.source]
+            + ["" if figure is None else figure for figure in figures]
+            + [one.unit, one.rounds, one.why]
+        )
+    return out.getvalue()

@@ -1,0 +1,111 @@
+"""What a matrix file holds: the cells of an experiment, and what a report claims of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Value = str | int | float
+"""Of an axis in a cell."""
+
+Cell = Mapping[str, Value]
+"""One combination: value by axis."""
+
+FIGURES = ("value", "difference", "change_pct", "ratio", "spread", "spread_pct", "order")
+STATISTICS = ("mean", "median", "min", "max", "sd", "cv_pct")
+RELATIONS = ("direction", "near", "at least", "at most", "order")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """How the simulated server behaves in the cells that match.
+
+    Attributes:
+        when: values by axis; a cell matches that has them all, where an axis is not named, whatever it is.
+        script: fields of Script, by name.
+    """
+
+    when: Cell = field(default_factory=dict)
+    script: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a report says of the cells, as a comparison that can fail.
+
+    Attributes:
+        id: short and unique in the matrix.
+        claim: in words.
+        source: report and section.
+        reference: `report`, `metric`, `statistic`, and as many of `source` and `context` (parts of them will do) as are
+            needed to name one row of the decision card; empty where the report gives an order or a direction only.
+        figure: what is computed from our rows: one of FIGURES.
+        metric: column of the results.
+        statistic: of the metric over the rows of a selection: one of STATISTICS.
+        of: the cells that it is about; empty: all.
+        against: the cells that they are compared with; for `difference`, `change_pct` and `ratio`.
+        over: the axis whose values are the groups; for `spread`, `spread_pct` and `order`.
+        order: the groups, the largest figure first; for `order`.
+        holds: how our figure must stand to the report's: `direction` (the same sign, and the interval excludes 0, or 1
+            for a ratio), `near` (within the tolerance), `at least` or `at most` (give or take the tolerance), `order`.
+        limit: in place of a reference: a limit that the claim itself states, in the figure's unit.
+        tolerance: in the figure's unit.
+        needs: `machine` where the figure is one of the report's hardware.
+        untestable: why it cannot be tested by us at all; else empty.
+    """
+
+    id: str
+    claim: str
+    source: str
+    reference: Mapping[str, str] = field(default_factory=dict)
+    figure: str = "value"
+    metric: str = ""
+    statistic: str = "mean"
+    of: Cell = field(default_factory=dict)
+    against: Cell = field(default_factory=dict)
+    over: str = ""
+    order: tuple[Value, ...] = ()
+    holds: str = "near"
+    limit: float | None = None
+    tolerance: float = 0.0
+    needs: str = ""
+    untestable: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """One TOML file: an experiment.
+
+    Attributes:
+        schema: layout version, 1.
+        name: the file's stem; the results are called so.
+        description: what it asks.
+        mode: a Mode by its word, or empty: which deployment its configurations are for.
+        topology: where no axis says it: `single`, `single_parallel`, `dual` or `fleet`.
+        scenario: where no axis says it: one of SCENARIOS by its name; empty where there are prompts, or a function.
+        prompts: of agents that are defined here, rotated: each is a block of its own, named `prompt` in the cells.
+        agents: how many do the same work at once, where there are prompts.
+        rounds: of each cell; 0: as the settings say.
+        options: of every agent, by Ollama's names, before those of axes.
+        axes: values by axis; the cells are their product, the last one varies fastest.
+        cell: more cells, one by one, which need not name every axis.
+        show: columns of the results: by these the summary ranks the values of each axis.
+        played: how the simulated server behaves; all that match, later ones over earlier ones.
+        claim: what the report says.
+    """
+
+    schema: int
+    name: str = ""
+    description: str = ""
+    mode: str = ""
+    topology: str = "single"
+    scenario: str = ""
+    prompts: tuple[str, ...] = ()
+    agents: int = 1
+    rounds: int = 0
+    options: Cell = field(default_factory=dict)
+    axes: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    cell: tuple[Cell, ...] = ()
+    show: tuple[str, ...] = ()
+    played: tuple[Played, ...] = ()
+    claim: tuple[Claim, ...] = ()

@@ -1,0 +1,245 @@
+"""A sweep on a server: what is measured, skipped, kept, resumed, and written."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.experiments.findings import Status
+from pytest_llmperf.experiments.journal import Journal
+from pytest_llmperf.experiments.progress import Progress
+from pytest_llmperf.experiments.results import FINDING_COLUMNS, Results
+from pytest_llmperf.experiments.rows import from_csv
+from pytest_llmperf.experiments.running import run
+from pytest_llmperf.experiments.words import summary
+from pytest_llmperf.judge.markers import Efficiency
+from pytest_llmperf.model import CHIMERA_HOMO, Settings
+from pytest_llmperf.servers.process import start_own
+from pytest_llmperf.session import Session
+from pytest_llmperf.session.watcher import Silent
+from tests.experiments.build import matrix, record
+
+SCRIPT = '{"decode_tok_s": 2000, "ttft_ms": 1, "load_ms": 0}'
+TWO = {"axes": {"num_ctx": [512, 1024]}, "options": {"num_predict": 4}, "rounds": 1}
+SPREAD = {
+    "id": "ctx",
+    "claim": "the context does not matter",
+    "source": "TR108",
+    "figure": "spread_pct",
+    "metric": "throughput_tok_s",
+    "over": "num_ctx",
+    "limit": 1000,
+    "holds": "at most",
+}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    arguments = ["--slots", "1", "--port", "0", "--keep-alive-s", "-1", "--engine", "scripted", "--script", SCRIPT]
+    process, port = start_own(arguments, label="instance a", timeout_s=60)
+    yield f"http://127.0.0.1:{port}"
+    process.stop()
+
+
+class Told(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def sweep(url: str, tmp_path: Path):
+    """`sweep(matrix, ...)`: runs it on the server, results under the test's folder."""
+
+    def go(made, *, watcher=None, settings=None, **more) -> Results:
+        wanted = {"backend": "attach", "urls": (url,), "calibrate": False, "max_rounds": 2, "warmups": 0}
+        session = Session(Settings(**{**wanted, **(settings or {})}), root=tmp_path, watcher=watcher)
+        return run(made, session, test="test", folder=tmp_path / "results", **more)
+
+    return go
+
+
+def test_every_cell_is_measured_and_written(sweep, tmp_path: Path) -> None:
+    """As many rounds as the matrix says; the files hold what the results hold; no journal is left."""
+    results = sweep(matrix(**TWO, claim=[SPREAD]))
+    assert [row.config_name for row in results.rows] == ["ctx512", "ctx1024"]
+    assert [row.num_ctx for row in results.rows] == [512, 1024]
+    folder = tmp_path / "results"
+    assert from_csv((folder / "m.csv").read_text()) == results.rows
+    assert (folder / "m.findings.csv").read_text().splitlines()[0] == ",".join(FINDING_COLUMNS)
+    assert not list(folder.glob("*.jsonl")) + list(folder.glob("*.tmp"))
+    assert results.finding("ctx").status is Status.REPRODUCED
+    assert results.mean("throughput_tok_s", num_ctx=512) > 0
+    assert len(results.select(num_ctx=1024)) == 1
+    with pytest.raises(UsageError, match="no claim 'x'"):
+        results.finding("x")
+
+
+def test_what_cannot_be_measured_here_is_said(sweep) -> None:
+    """An axis of the GPU, and a model that the server does not have; their claims are not testable, and say why."""
+    made = matrix(
+        axes={"num_gpu": [0, 99], "model": ["simulated:scripted", "llama3.1:q8_0"]},
+        options={"num_predict": 4},
+        rounds=1,
+        claim=[{**SPREAD, "over": "model"}, {**SPREAD, "id": "gpu", "over": "num_gpu"}],
+        show=["throughput_tok_s", "vram_mb"],
+    )
+    results = sweep(made)
+    assert [row.cell for row in results.rows] == [{"model": "simulated:scripted"}]
+    assert list(results.skipped) == ["axis num_gpu", "model llama3.1:q8_0"]
+    assert {finding.status for finding in results.findings} == {Status.NOT_TESTABLE}
+    text = "\n".join(summary(results, Path("results")))
+    assert "not measured: axis num_gpu: no GPU here" in text
+    assert "not testable here: the context does not matter (TR108): no cell has a second value of model; axis" in text
+    assert "vram_mb: vram_mb is undefined in 1 of 1 rounds" in text
+    assert "experiment m: 1 cell, 1 round: results/m.csv" in text
+
+
+def test_nothing_that_can_be_measured(sweep) -> None:
+    """An error, with the reason, not an empty success."""
+    with pytest.raises(UsageError, match="no cell of matrix m can be measured here: model x: "):
+        sweep(matrix(axes={"model": ["x"]}))
+
+
+def test_a_model_that_is_missing_without_being_swept_is_an_error(sweep) -> None:
+    """Only an axis is skipped."""
+    with pytest.raises(LlmperfError, match="does not have model"):
+        sweep(matrix(**TWO), settings={"model": "nowhere"})
+
+
+def test_agents_by_a_function(sweep) -> None:
+    """It gets each cell, and gives an axis of its own a meaning."""
+    cells = []
+
+    def make(cell):
+        cells.append(dict(cell))
+        return CHIMERA_HOMO
+
+    made = matrix(axes={"files": [1, 2]}, options={"num_predict": 4}, rounds=1, scenario="")
+    results = sweep(made, make=make)
+    assert cells == [{"files": 1}, {"files": 2}]
+    assert [row.scenario for row in results.rows] == ["m_files1", "m_files2"]
+    with pytest.raises(UsageError, match="axis files is neither an option nor"):
+        sweep(made)
+
+
+def test_gates_judge_every_cell(sweep) -> None:
+    """And ask for more rounds than the matrix, where they are undecided."""
+    results = sweep(matrix(**TWO), specs=[Efficiency(min_pct=1)])
+    assert [len(record.verdicts) for record in results.records] == [1, 1]
+    assert {verdict.gates for record in results.records for verdict in record.verdicts} == {2}
+    assert {len(record.measurement.rounds) for record in results.records} == {2}
+
+
+def test_an_interrupted_sweep_goes_on(sweep, tmp_path: Path) -> None:
+    """What is finished is neither repeated nor lost, and what was not is measured."""
+    made, cells = matrix(**TWO), []
+
+    class Stops(Told):
+        def say(self, text: str) -> None:
+            if "ctx1024: " in text:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(made, watcher=Stops())
+    partial = tmp_path / "results" / "m.partial.jsonl"
+    cells = [json.loads(line) for line in partial.read_text().splitlines()[1:]]
+    assert [cell["cell"] for cell in cells] == [{"num_ctx": 512}]
+    with partial.open("a") as file:
+        file.write('{"cell": {"num_ctx": 1024}, "rec')  # as a kill in the middle of a line leaves it
+    told = Told()
+    results = sweep(made, watcher=told)
+    assert results.resumed == 1
+    assert results.rows[0].timestamp[:19] == cells[0]["record"]["measurement"]["started_at"][:19]
+    assert [row.num_ctx for row in results.rows] == [512, 1024]
+    assert not [text for text in told.said if "ctx512" in text]
+    assert any(text.startswith("m 2/2, under 1 min left: ctx1024: ") for text in told.said)
+    assert not partial.exists()
+    assert "1 of them finished by an earlier run" in summary(results, tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("tables", "more", "kept"),
+    [
+        ({"description": "other words"}, {}, 1),
+        ({"options": {"num_predict": 5}}, {}, 0),
+        ({}, {"resume": False}, 0),
+        ({}, {"settings": {"warmups": 1}}, 0),
+    ],
+)
+def test_only_cells_of_the_same_experiment_count(sweep, tables: dict, more: dict, kept: int) -> None:
+    """Another option, another setting, or the wish to start anew: nothing is taken over."""
+
+    class Stops(Told):
+        def say(self, text: str) -> None:
+            if "ctx1024: " in text:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(matrix(**TWO), watcher=Stops())
+    assert sweep(matrix(**{**TWO, **tables}), **more).resumed == kept
+
+
+def test_cells_of_another_machine_do_not_mix(sweep, tmp_path: Path) -> None:
+    """The journal moved to another machine: the difference is named, with what to do."""
+
+    class Stops(Told):
+        def say(self, text: str) -> None:
+            if "ctx1024: " in text:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(matrix(**TWO), watcher=Stops())
+    partial = tmp_path / "results" / "m.partial.jsonl"
+    partial.write_text(partial.read_text().replace('"os": "Linux', '"os": "Plan9'))
+    with pytest.raises(UsageError, match=r"are of another os: Plan9.* -> Linux.*\n.*--llmperf-resume=off"):
+        sweep(matrix(**TWO))
+
+
+def test_one_run_at_a_time_writes_a_journal(tmp_path: Path) -> None:
+    """A second one is refused before it measures."""
+    with Journal(tmp_path, "m", {}), pytest.raises(UsageError, match="another run is writing"):
+        Journal(tmp_path, "m", {}).__enter__()
+    with Journal(tmp_path, "m", {}):
+        pass
+
+
+def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    """One clear error, with what to do."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LlmperfError, match=r"cannot write .*\n.*--llmperf-results"):
+        Journal(tmp_path / "file", "m", {}).__enter__()
+
+
+def test_the_time_left() -> None:
+    """Unknown before the first cell, then what cells took so far times those that are left."""
+    now, told = [0.0], Told()
+    progress = Progress(told, "m", 4, clock=lambda: now[0])
+    progress.begin("ctx512")
+    progress.say("loading")
+    assert told.said == ["m 1/4, unknown time left: ctx512: loading"]
+    progress.end(100)
+    assert progress.left_s == 300
+    progress.begin("ctx1024")
+    now[0] = 60
+    progress.say("round 1")
+    assert told.said[-1] == "m 2/4, about 4 min left: ctx1024: round 1"
+    progress.skip()
+    assert progress.left_s == 140
+    now[0] = 1000
+    assert progress.left_s == 0
+    progress.done()
+    progress.round_done(record((1, 1)).measurement, ())
+
+
+def test_a_matrix_whose_claims_are_wrong_starts_nothing(sweep, tmp_path: Path) -> None:
+    """Every fault is listed, and no folder made."""
+    with pytest.raises(UsageError, match="matrix m is wrong:\n  claim 'ctx': figure: got 'sum'"):
+        sweep(matrix(**TWO, claim=[{**SPREAD, "figure": "sum"}]))
+    assert not (tmp_path / "results").exists()
