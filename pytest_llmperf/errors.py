@@ -5,11 +5,32 @@ LlmperfError
 │   └── BaselineError   a baseline that is missing, torn, of another schema, or lacks what is asked of it
 ├── ServerError         an instance could not be found, started, loaded or kept alive
 │   ├── MissingExtraError  a package of an extra is not installed
-│   └── ModelMissingError  the instance has no such model
+│   ├── ModelMissingError  the instance has no such model
+│   ├── UnreachableError   nothing answers at its address
+│   └── DegradedError      an instance is gone for good: what needs it is not measured any more
 └── MeasurementError    a timed request failed: refused, reset, stalled, torn stream, error line
 """
 
 from __future__ import annotations
+
+import re
+
+MEMORY = "free memory on that machine, or ask for less: a smaller num_ctx, a smaller model, one instance"
+"""The next step where a server has no memory for the model."""
+
+_SHOWN = 200
+_NO_MEMORY = re.compile("out of memory|more system memory|unable to allocate|insufficient memory", re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    """Somebody else's text for an error: not too long, and of characters that every terminal can print."""
+    short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
+
+
+def is_out_of_memory(message: str) -> bool:
+    """Whether a server says that it lacks memory: asking again does not help."""
+    return bool(_NO_MEMORY.search(message))
 
 
 class LlmperfError(Exception):
@@ -37,7 +58,13 @@ class BaselineError(UsageError):
 
 
 class ServerError(LlmperfError):
-    """An instance could not be found, started, loaded or kept alive."""
+    """An instance could not be found, started, loaded or kept alive.
+
+    Attributes:
+        instance: name of the one that died; empty where none did, or nobody knows which.
+    """
+
+    instance = ""
 
 
 class MissingExtraError(ServerError):
@@ -48,13 +75,23 @@ class ModelMissingError(ServerError):
     """An instance does not have the model that was asked for."""
 
 
+class UnreachableError(ServerError):
+    """Nothing answers at an instance's address, or not in time."""
+
+
+class DegradedError(ServerError):
+    """An instance died for good; what needs as many instances is not measured in the rest of the session."""
+
+
 class MeasurementError(LlmperfError):
     """A timed request failed; the bytes that had arrived are kept.
 
     Attributes:
         received: what the server had sent when it failed.
+        passing: whether it may well succeed when it is sent again: then its round is repeated once.
     """
 
-    def __init__(self, message: str, *, next_step: str = "", received: bytes = b"") -> None:
+    def __init__(self, message: str, *, next_step: str = "", received: bytes = b"", passing: bool = False) -> None:
         super().__init__(message, next_step=next_step)
         self.received = received
+        self.passing = passing

@@ -21,18 +21,20 @@ counted as merged, also where these are but half a line. An answer that is not s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.errors import MEMORY, MeasurementError, is_out_of_memory, printable
 from pytest_llmperf.measure.framing import Body, failure, unframe
 from pytest_llmperf.measure.lines import Line, LineError, events, json_lines
-from pytest_llmperf.measure.parts import Part, ollama, v1
+from pytest_llmperf.measure.parts import Part, Reported, ollama, v1
 from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import RequestTiming
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
 _END = b"[DONE]"
+_REPEATS = 30
+"""Ollama ends an answer after more equal chunks than this."""
 
 
 def decode(exchange: Exchange) -> RequestTiming:
@@ -62,11 +64,11 @@ def decode(exchange: Exchange) -> RequestTiming:
             reason = part.reason or reason
             done = line.end if part.done else 0
     except LineError as error:
-        raise failure(exchange, str(error), "look at the server's log; is this Ollama's API or a /v1 one?") from error
+        raise _misunderstood(exchange, body, error) from error
     if body.fault and not (done and body.cut):
-        raise failure(exchange, f"{body.fault}, after {len(ends)} chunks", "look at the server's log")
+        raise failure(exchange, f"{body.fault}, after {len(ends)} chunks", "look at the server's log", passing=True)
     if not done:
-        raise _endless(exchange, body, len(ends))
+        raise _endless(exchange, body, texts)
     arrivals = [body.arrival(end) for end in ends]
     return RequestTiming(
         sent_ns=exchange.sent_ns,
@@ -136,11 +138,26 @@ def _joined(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _endless(exchange: Exchange, body: Body, chunks: int) -> MeasurementError:
+def _misunderstood(exchange: Exchange, body: Body, error: LineError) -> MeasurementError:
+    """The error for a line: torn, the server's own complaint, or of another language."""
+    if isinstance(error.__cause__, Reported):
+        no_memory = is_out_of_memory(str(error))
+        next_step = MEMORY if no_memory else "look at the server's log"
+        return failure(exchange, str(error), next_step, passing=not no_memory)
+    torn = b"\n" not in body.data[error.start :]
+    next_step = "look at the server's log; is this Ollama's API or a /v1 one?"
+    return failure(exchange, str(error), next_step, passing=torn)
+
+
+def _endless(exchange: Exchange, body: Body, texts: Sequence[str]) -> MeasurementError:
     """The error for an answer that stopped."""
     end, line = _END.decode() if body.kind == _EVENTS else "`done`", body.data.count(b"\n") + 1
-    return failure(
-        exchange,
-        f"the stream ended after {chunks} chunks without {end} (line {line}, byte {len(body.data)} of the body)",
-        "look at the server's log: it died, or it cut off a model that repeats itself",
-    )
+    what = f"the stream ended after {len(texts)} chunks without {end} (line {line}, byte {len(body.data)} of the body)"
+    if len(texts) >= _REPEATS and len(set(texts[-_REPEATS:])) == 1:
+        return failure(
+            exchange,
+            f"{what}; the last {_REPEATS} are all {printable(texts[-1])!r}: the server cut off a model that repeats "
+            "itself",
+            "give this agent another prompt, or a repeat_penalty or temperature that lets the model go on",
+        )
+    return failure(exchange, what, "look at the server's log: did it die?", passing=True)

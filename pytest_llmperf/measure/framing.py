@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import h11
 
-from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.errors import MEMORY, MeasurementError, is_out_of_memory, printable
 from pytest_llmperf.measure.wire import Exchange
 
+_PASSING = (429, 500, 502, 503, 504)
 _SHOWN = 200  # characters of somebody else's text in an error
 _NEXT_STEPS = {
     404: "is the model there? see the instance's /api/tags",
@@ -75,9 +76,10 @@ def unframe(exchange: Exchange) -> Body:
     except h11.RemoteProtocolError as error:
         ends.append(len(data))
         near = fed - len(connection.trailing_data[0])
-        fault = f"the answer is torn or no HTTP, near byte {near} ({shown(str(error))})"
+        fault = f"the answer is torn or no HTTP, near byte {near} ({printable(str(error))})"
     if head is None:
-        raise failure(exchange, fault or f"no final HTTP response in {fed} bytes", "look at the server's log")
+        what = fault or f"no final HTTP response in {fed} bytes"
+        raise failure(exchange, what, "look at the server's log", passing=cut or not fault)
     if head.status_code != 200:
         raise _refusal(exchange, head.status_code, bytes(data))
     headers = {name: value.decode("latin-1").strip().lower() for name, value in head.headers}
@@ -85,29 +87,23 @@ def unframe(exchange: Exchange) -> Body:
     if coding != "identity":
         raise failure(
             exchange,
-            f"the answer is compressed ({shown(coding)}), so its chunks have no arrival of their own",
+            f"the answer is compressed ({printable(coding)}), so its chunks have no arrival of their own",
             "take compression out of the server or the proxy before it",
         )
     kind = headers.get(b"content-type", "").partition(";")[0].strip()
     return Body(kind=kind, data=bytes(data), ends=tuple(ends), fault=fault, cut=cut)
 
 
-def failure(exchange: Exchange, what: str, next_step: str) -> MeasurementError:
+def failure(exchange: Exchange, what: str, next_step: str, *, passing: bool = False) -> MeasurementError:
     """The error for an answer, with all its bytes."""
     received = b"".join(piece.data for piece in exchange.pieces)
-    return MeasurementError(f"{exchange.label}: {what}", next_step=next_step, received=received)
-
-
-def shown(text: str) -> str:
-    """Somebody else's text for an error: not too long, and of characters that every terminal can print."""
-    short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
+    return MeasurementError(f"{exchange.label}: {what}", next_step=next_step, received=received, passing=passing)
 
 
 def error_text(error: object) -> str:
     """What an `error` member says: a text (Ollama) or an object with a `message` (OpenAI)."""
     message = error.get("message") if isinstance(error, dict) else None
-    return shown(message if isinstance(message, str) else str(error))
+    return printable(message if isinstance(message, str) else str(error))
 
 
 def _take(connection: h11.Connection, data: bytearray) -> h11.Response | None:
@@ -128,7 +124,8 @@ def _refusal(exchange: Exchange, status: int, body: bytes) -> MeasurementError:
     try:
         text = error_text(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        text = shown(body[:_SHOWN].decode("utf-8", "replace")) or "no text"
-    return failure(
-        exchange, f"the server answered {status}: {text}", _NEXT_STEPS.get(status, "look at the server's log")
-    )
+        text = printable(body[:_SHOWN].decode("utf-8", "replace")) or "no text"
+    no_memory = is_out_of_memory(text)
+    next_step = MEMORY if no_memory else _NEXT_STEPS.get(status, "look at the server's log")
+    passing = status in _PASSING and not no_memory
+    return failure(exchange, f"the server answered {status}: {text}", next_step, passing=passing)

@@ -28,10 +28,15 @@ class Line(NamedTuple):
 
 
 class LineError(ValueError):
-    """A line that cannot be understood: what is wrong with it, and where it is."""
+    """A line that cannot be understood: what is wrong with it, and where it is.
+
+    Attributes:
+        start: offset of its first byte in the body.
+    """
 
     def __init__(self, number: int, start: int, what: str) -> None:
         super().__init__(f"{what} (line {number}, byte {start} of the body)")
+        self.start = start
 
 
 def json_lines(data: bytes, *, whole: bool) -> Iterator[Line]:

@@ -22,6 +22,10 @@ _V1_FIGURES = {"eval_count": "completion_tokens", "prompt_eval_count": "prompt_t
 Object = dict[str, Any]
 
 
+class Reported(ValueError):
+    """The server's own error in place of a part."""
+
+
 class Part(NamedTuple):
     """What an object adds to the answer.
 
@@ -92,7 +96,7 @@ def v1(chunk: Object) -> Part:
 def _check_error(chunk: Object) -> None:
     """An `error` is the server's own; null is none."""
     if chunk.get("error") is not None:
-        raise ValueError(f"the server reported an error in mid-stream: {error_text(chunk['error'])}")
+        raise Reported(f"the server reported an error in mid-stream: {error_text(chunk['error'])}")
 
 
 def _string(holder: Object, name: str) -> str:

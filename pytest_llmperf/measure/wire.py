@@ -249,13 +249,13 @@ class Connection:
         return self._failed(
             f"the connection failed ({error})",
             f"is the server alive? curl {scheme}://{self.request.host}:{self.request.port}/api/version",
+            passing=True,
         )
 
-    def _failed(self, what: str, next_step: str) -> MeasurementError:
+    def _failed(self, what: str, next_step: str, *, passing: bool = False) -> MeasurementError:
         received = b"".join(one[2] for one in self._raw)
-        return MeasurementError(
-            f"{self.request.label}: {what} after {len(received)} bytes", next_step=next_step, received=received
-        )
+        words = f"{self.request.label}: {what} after {len(received)} bytes"
+        return MeasurementError(words, next_step=next_step, received=received, passing=passing)
 
 
 @functools.cache

@@ -40,7 +40,7 @@ from pytest_llmperf.model.scenario import (
 )
 from pytest_llmperf.model.script import Script
 from pytest_llmperf.model.settings import RUNTIMES, Settings
-from pytest_llmperf.model.timing import AgentRun, Measurement, RequestTiming, Round
+from pytest_llmperf.model.timing import AgentRun, Incident, Measurement, RequestTiming, Round
 from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
 
@@ -73,6 +73,7 @@ __all__ = [
     "ExternalAgent",
     "Gate",
     "GenerationOptions",
+    "Incident",
     "Instance",
     "Manifest",
     "Matrix",

@@ -106,6 +106,24 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """What went wrong with the servers while a measurement ran, and what was done about it.
+
+    Attributes:
+        when: in words: `round 3` (counted from 1) or `the warm-up`.
+        what: in words.
+        answer: in words: `it was repeated`, `the model was loaded again`.
+    """
+
+    when: str
+    what: str
+    answer: str
+
+    def __str__(self) -> str:
+        return f"{self.when}: {self.what}; {self.answer}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """Rounds of one scenario on one topology: all that is handed to judgement.
 
@@ -119,6 +137,7 @@ class Measurement:
         notes: observations for the reader, e.g. a scaled workload.
         discarded: rounds in which the client was saturated: kept, never judged.
         calibration: what the harness itself costs at this load; None where it was not measured.
+        incidents: what went wrong with the servers meanwhile and did not end the measurement.
     """
 
     scenario: Scenario
@@ -130,3 +149,4 @@ class Measurement:
     notes: tuple[str, ...] = ()
     discarded: tuple[Round, ...] = ()
     calibration: Calibration | None = None
+    incidents: tuple[Incident, ...] = ()

@@ -179,4 +179,4 @@ def _notes(record: Record) -> list[str]:
             f"{name}: TTFT of {late} of {requests} requests is an upper bound: the first chunk was read together with "
             "later ones"
         )
-    return [*notes, *(f"{name}: {note}" for note in measurement.notes)]
+    return [*notes, *(f"{name}: {note}" for note in (*measurement.notes, *measurement.incidents))]

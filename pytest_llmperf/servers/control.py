@@ -11,7 +11,14 @@ from typing import Any, Self
 
 import httpx
 
-from pytest_llmperf.errors import ModelMissingError, ServerError
+from pytest_llmperf.errors import (
+    MEMORY,
+    ModelMissingError,
+    ServerError,
+    UnreachableError,
+    is_out_of_memory,
+    printable,
+)
 
 _POLL_S = 0.01
 _QUICK_S = 10.0
@@ -191,12 +198,12 @@ class Control:
         try:
             yield
         except httpx.ConnectError as error:
-            raise ServerError(
+            raise UnreachableError(
                 f"{self._label}: nothing answers there ({error})",
                 next_step=f"is the server running? curl {self.url}/api/version",
             ) from error
         except httpx.TimeoutException as error:
-            raise ServerError(
+            raise UnreachableError(
                 f"{self._label}: no answer to {method} {path} in time ({type(error).__name__})",
                 next_step="look at the server's log, or raise --llmperf-start-timeout",
             ) from error
@@ -237,8 +244,10 @@ class Control:
         if response.status_code == httpx.codes.NOT_FOUND and model:
             raise self._missing(model)
         if response.is_error or "error" in value:
+            said = printable(str(value.get("error", value)))
             raise ServerError(
-                f"{self._label}: {method} {path} answered {response.status_code}: {value.get('error', value)}"
+                f"{self._label}: {method} {path} answered {response.status_code}: {said}",
+                next_step=MEMORY if is_out_of_memory(said) else "look at the server's log",
             )
         return value
 

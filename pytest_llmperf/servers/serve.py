@@ -7,17 +7,16 @@ prints the address when there is none.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import math
 import os
 import socket
-import struct
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -26,13 +25,12 @@ from pytest_llmperf.model import Script
 from pytest_llmperf.servers.api.scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE
 from pytest_llmperf.servers.app import create_app
 from pytest_llmperf.servers.engine import Engine
-from pytest_llmperf.servers.faults.host import Host
+from pytest_llmperf.servers.faults.host import Host, UvicornHost
 from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
 
 if TYPE_CHECKING:
     from pytest_llmperf.servers.faults.instance import FaultyInstance
 
-_AT_ONCE = struct.pack("ii", 1, 0)  # a struct linger: closing throws away what is unsent and resets
 _BACKLOG = 2048
 _IDLE_CONNECTION_S = 3600  # an idle connection that the server closes would look like a failed request
 
@@ -51,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (ImportError, LlmperfError) as error:  # one line of log, which becomes our parent's message
         sys.exit(f"engine {options.engine} cannot be had: {error}")
     port = listener.getsockname()[1]
-    here = _Here(port)
+    here = UvicornHost(partial(_listen, port))
     app = create_app(
         engine,
         max_queue=options.max_queue,
@@ -127,46 +125,6 @@ def _faults(options: argparse.Namespace, engine: Engine, here: Host) -> FaultyIn
     if not (options.faults and isinstance(engine, ScriptedEngine)):
         return None
     return FaultyInstance(engine, host=here)
-
-
-class _Here:
-    """This process as its faults see it; see Host.
-
-    Args:
-        port: that it listens on.
-
-    Attributes:
-        server: set before it runs.
-    """
-
-    server: uvicorn.Server
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    def reset(self, client: tuple[str, int] | None) -> None:
-        """Closes with a reset, not with an end."""
-        for connection in list(self.server.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None and client in (None, transport.get_extra_info("peername")):
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-                transport.abort()
-
-    def refuse(self, seconds: float) -> None:
-        """Closes the listening socket, and opens another one later."""
-        for one in self.server.servers:
-            one.close()
-        if seconds:
-            loop = asyncio.get_running_loop()
-            loop.call_later(seconds, lambda: loop.create_task(self._listen_again()))
-
-    async def _listen_again(self) -> None:
-        await self.server.startup(sockets=[_listen(self._port)])
-
-    def die(self) -> NoReturn:
-        """As after a crash."""
-        logging.shutdown()
-        os._exit(1)
 
 
 def _script_from_json(text: str) -> Script:

@@ -237,7 +237,11 @@ class Session:
             rounds=(),
             warmups=self.settings.warmups,
             started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-            notes=self._notes + ((EXTERNAL_NOTE,) if scenario.external else ()) if judged else (),
+            notes=(
+                *held.lost,
+                *(self._notes if judged else ()),
+                *((EXTERNAL_NOTE,) if scenario.external and judged else ()),
+            ),
         )
         return Side(
             held,

@@ -6,17 +6,20 @@ import getpass
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pytest_llmperf.errors import MeasurementError, ServerError
+from pytest_llmperf.errors import DegradedError, MeasurementError, ServerError, UnreachableError
 from pytest_llmperf.model import Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import Backend, Opened, choose
+from pytest_llmperf.servers.backends.attach import USUAL_URLS
 from pytest_llmperf.servers.control import Control
 
 _NOTICE_S = 0.3
@@ -43,7 +46,7 @@ class Held:
 
     def __init__(self, settings: Settings, say: Callable[[str], None], *, lock: FileLock) -> None:
         self.settings = settings
-        self._say = say
+        self.say = say
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self.notes: tuple[str, ...] = ()
@@ -51,6 +54,9 @@ class Held:
         self._lock = lock
         self._locked = False
         self._unloaded = False
+        self._deaths: Counter[str] = Counter()
+        self.lost: tuple[str, ...] = ()
+        """Why topologies of several instances are not measured any more, in words; empty while they are."""
 
     @cached_property
     def backend(self) -> Backend:
@@ -59,7 +65,7 @@ class Held:
         Raises:
             ServerError: none can be had; says what to install or start.
         """
-        return choose(self.settings, say=self._say)
+        return choose(self.settings, say=self.say)
 
     @property
     def topology(self) -> Topology | None:
@@ -79,12 +85,21 @@ class Held:
             self.check_alive()
             return self._opened.topology
         self.close()
+        several = not kind.shared and agents > 1
+        if self.lost and several:
+            raise self._degraded(kind)
         self._acquire()
         try:
-            self._say(f"starting {kind} ({self.backend.kind})")
+            self.say(f"starting {kind} ({self.backend.kind})")
             self._opened, self._opened_for = self.backend.open(kind, agents), wanted
-        except BaseException:
+        except BaseException as error:
             self._release()
+            if isinstance(error, UnreachableError) and self._deaths:  # it was there before, and does not come back
+                others = self._lose(str(error.args[0]))
+                if several:
+                    raise self._degraded(kind) from error
+                if others:
+                    return self.open(kind, agents)
             raise
         return self._opened.topology
 
@@ -98,7 +113,7 @@ class Held:
         try:
             for index, agent in enumerate(scenario.agents):
                 instance = topology.instance_of(index)
-                self._say(f"loading {topology.model} on instance {instance.name}")
+                self.say(f"loading {topology.model} on instance {instance.name}")
                 with Control(instance.url, label=f"instance {instance.name}", timeout_s=patience_s) as control:
                     control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
                 asked_ctx[instance.name] = agent.options.num_ctx
@@ -147,19 +162,50 @@ class Held:
         try:
             return work()
         except MeasurementError:
-            if self._opened is not None:
-                time.sleep(_NOTICE_S)
-                self.check_alive()
+            self.explain_failure()
             raise
+
+    def explain_failure(self) -> None:
+        """Raises ServerError where an instance is dead: why a timed part has failed."""
+        if self._opened is not None:
+            time.sleep(_NOTICE_S)
+            self.check_alive()
 
     def check_alive(self) -> None:
         """Raises ServerError where an instance is dead; the next test then starts the topology afresh."""
         try:
             if self._opened is not None:
                 self._opened.alive()
-        except ServerError:
+        except ServerError as error:
+            self._mourn(error)
             self.close()
             raise
+
+    def _mourn(self, error: ServerError) -> None:
+        """Remembers a death; a second one of the same instance is for good."""
+        self._deaths[error.instance] += 1
+        if error.instance and self._deaths[error.instance] > 1:
+            self._lose(f"instance {error.instance} died twice")
+
+    def _lose(self, why: str) -> bool:
+        """From now on there is one instance less; whether servers that are not ours are left in its place."""
+        self.lost = (f"the session is degraded: {why}",)
+        self.say(self.lost[0])
+        if self.backend.kind != "attach":
+            return False
+        urls = self.settings.urls or USUAL_URLS
+        alive = tuple(filter(_answers, urls))
+        if not alive or len(alive) == len(urls):
+            return False
+        self.settings = replace(self.settings, backend="attach", urls=alive)
+        self.__dict__["backend"] = choose(self.settings, say=self.say)
+        return True
+
+    def _degraded(self, kind: TopologyKind) -> DegradedError:
+        return DegradedError(
+            f"{self.lost[0]}; topology {kind} is not measured",
+            next_step="see the first failure; what runs on one instance is measured all the same",
+        )
 
     def close(self) -> None:
         """Leaves the servers as they were found, and frees the machine for other sessions."""
@@ -178,7 +224,7 @@ class Held:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            self._say("waiting for another measurement on this machine to end")
+            self.say("waiting for another measurement on this machine to end")
             self._lock.acquire()
         self._locked = True
 
@@ -194,3 +240,9 @@ def _load_again(topology: Topology) -> None:
     for url in dict.fromkeys(instance.url for instance in topology.instances):
         with suppress(ServerError), Control(url) as control:
             control.preload(topology.model)
+
+
+def _answers(url: str) -> bool:
+    """Whether a server answers there now."""
+    with Control(url) as control:
+        return control.answers()

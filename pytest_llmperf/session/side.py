@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.model import Manifest, Measurement, RequestTiming, Round
+from pytest_llmperf.session.answering import Answering
 from pytest_llmperf.session.held import Held
 
 
@@ -46,7 +46,14 @@ class Side:
         self._describe = describe
         self.measurement = measurement
         self._held = held
-        self._rounds = rounds
+        self._rounds = Answering(
+            rounds,
+            measurement.scenario,
+            measurement.topology,
+            servers=held,
+            load=self.load,
+            most_repeats=max(1, held.settings.min_rounds // 2),
+        )
 
     def load(self) -> None:
         """Loads the model on each instance and notes how it sits; the first time, writes down the manifest.
@@ -78,14 +85,21 @@ class Side:
     def warm_up(self, times: int) -> Sequence[RequestTiming]:
         """Discarded requests; see `Rounds.warm_up`. Raises LlmperfError."""
         with named(self.name):
-            answers: Sequence[RequestTiming] = self._held.timed(partial(self._rounds.warm_up, times))
-            return answers
+            try:
+                return self._rounds.warm_up(times)
+            finally:
+                self._note_incidents()
 
     def run(self, index: int) -> Round:
         """One round; see `Rounds.run`. Raises LlmperfError."""
         with named(self.name):
-            one: Round = self._held.timed(partial(self._rounds.run, index))
-            return one
+            try:
+                return self._rounds.run(index)
+            finally:
+                self._note_incidents()
+
+    def _note_incidents(self) -> None:
+        self.measurement = replace(self.measurement, incidents=self._rounds.incidents)
 
     def keep(self, one: Round) -> None:
         """Adds a round that counts."""

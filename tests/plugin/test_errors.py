@@ -115,7 +115,10 @@ def test_no_servers_at_the_given_addresses(inner) -> None:
     urls = [f"http://127.0.0.1:{free_port()}" for _ in "ab"]
     result = inner(f"--llmperf-urls={','.join(urls)}")
     assert_clear(
-        result, FAILED, f"ServerError: instance a ({urls[0]}): nothing answers*", f"*next:*curl {urls[0]}/api/version"
+        result,
+        FAILED,
+        f"UnreachableError: instance a ({urls[0]}): nothing answers*",
+        f"*next:*curl {urls[0]}/api/version",
     )
 
 

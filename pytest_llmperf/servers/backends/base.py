@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Protocol
 
-from pytest_llmperf.errors import UsageError
+from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.model import Instance, Topology, TopologyKind
 from pytest_llmperf.servers import agreement
 from pytest_llmperf.servers.control import Control
@@ -36,10 +36,14 @@ class Opened:
         """Checks every instance.
 
         Raises:
-            ServerError: one is dead; with the end of its log where it is ours.
+            ServerError: one is dead, that of its `instance`; with the end of its log where it is ours.
         """
-        for check in self._checks:
-            check()
+        for instance, check in zip(self.topology.instances, self._checks, strict=True):
+            try:
+                check()
+            except ServerError as error:
+                error.instance = instance.name
+                raise
 
     def settled(self, asked_ctx: Mapping[str, int | None]) -> tuple[str, ...]:
         """What a reader must know of how the model sits, once it is loaded everywhere.

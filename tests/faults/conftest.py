@@ -1,0 +1,108 @@
+"""Two simulated servers in threads of this process, whose fault plan a test sets; a session that attaches to them."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Script, Settings
+from pytest_llmperf.servers.app import create_app
+from pytest_llmperf.servers.engine_scripted import ScriptedEngine
+from pytest_llmperf.servers.faults.host import UvicornHost
+from pytest_llmperf.servers.faults.instance import FaultyInstance
+from pytest_llmperf.servers.faults.plan import FaultPlan
+from pytest_llmperf.session import Session
+
+PATIENCE_S = 30.0
+FAST = Script(ttft_ms=5, decode_tok_s=2000, load_ms=1, jitter_pct=0)
+PAIR = Scenario(
+    name="pair",
+    agents=tuple(
+        Agent(name=name, prompts=("tell me more",), options=GenerationOptions(num_predict=16, seed=1)) for name in "xy"
+    ),
+)
+
+
+def listening(port: int) -> socket.socket:
+    """A socket that listens on loopback; 0: the system chooses."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen()
+    return listener
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Polls until it holds."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, condition
+        time.sleep(0.002)
+
+
+@dataclass
+class Served:
+    """One server in a thread."""
+
+    url: str
+    scheduler: object
+    server: uvicorn.Server
+
+    def users(self) -> int:
+        """Requests that it works on."""
+        return self.scheduler.loaded.users if self.scheduler.loaded else 0
+
+    def connections(self) -> int:
+        """That are open."""
+        return len(self.server.server_state.connections)
+
+
+@contextlib.contextmanager
+def served(plan: FaultPlan, name: str, script: Script) -> Iterator[Served]:
+    """A server with a plan of its own, in a thread."""
+    listener = listening(0)
+    port = listener.getsockname()[1]
+    host = UvicornHost(partial(listening, port))
+    engine = ScriptedEngine(script, plan=plan, instance=name)
+    app = create_app(engine, keep_alive_s=float("inf"), faults=FaultyInstance(engine, host=host))
+    config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False)
+    host.server = uvicorn.Server(config)
+    thread = threading.Thread(target=host.server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        until(lambda: host.server.started)
+        yield Served(f"http://127.0.0.1:{port}", app.state.scheduler, host.server)
+    finally:
+        host.server.should_exit = True
+        host.server.force_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        listener.close()
+
+
+@pytest.fixture
+def attached(tmp_path: Path):
+    """`attached(plan, script, **settings)`: a session on two servers with this plan, and the servers."""
+    with contextlib.ExitStack() as stack:
+
+        def start(plan: FaultPlan, script: Script = FAST, **settings) -> tuple[Session, list[Served]]:
+            servers = [stack.enter_context(served(plan, name, script)) for name in "ab"]
+            given = {"min_rounds": 2, "max_rounds": 2, "timeout_s": 1.0, "calibrate": False, **settings}
+            urls = tuple(one.url for one in servers)
+            session = Session(Settings(backend="attach", urls=urls, **given), root=tmp_path)
+            stack.callback(session.close)
+            return session, servers
+
+        yield start
+
+
+def slow(**more) -> Script:
+    """FAST with these values."""
+    return replace(FAST, **more)

@@ -1,0 +1,76 @@
+"""Every row of the table of faults happens as it says, and leaves nothing behind."""
+
+import re
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.model import TopologyKind
+from pytest_llmperf.report.table import table
+from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
+from tests.faults.conftest import PAIR, until
+from tests.faults.rows import AGAIN, MARKED, REPEATED, ROWS, Row
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+
+
+def plan_of(row: Row, folder: Path) -> FaultPlan:
+    """Read from a file, as the user's is; on instance b."""
+    file = folder / "plan.toml"
+    file.write_text(
+        "".join(
+            "[[fault]]\ninstance = 'b'\n" + "".join(f"{key} = {toml(value)}\n" for key, value in one.items())
+            for one in row.faults
+        )
+    )
+    return load_plan(file)
+
+
+def toml(value: object) -> str:
+    if not isinstance(value, str):
+        return repr(value)
+    return '"' + "".join(one if one.isprintable() and one != '"' else f"\\u{ord(one):04x}" for one in value) + '"'
+
+
+def matches(pattern: str, seen: str) -> bool:
+    """Whether the pattern is in what was seen, however its lines are broken; `...` stands for anything."""
+    parts = [re.escape(" ".join(part.split())) for part in pattern.split("...")]
+    return re.search(".*".join(parts), " ".join(seen.split())) is not None
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_fault(row: Row, attached, tmp_path: Path) -> None:
+    """Found, named and answered as the table says; no thread, descriptor, connection or loaded model is left."""
+    session, servers = attached(plan_of(row, tmp_path), row.script, **row.settings)
+    threads, descriptors = threading.active_count(), psutil.Process().num_fds()
+    incidents, expected = None, row.answer in (REPEATED, AGAIN, MARKED) or "warm-up is" in row.answer
+    try:
+        record = session.measure(PAIR, TopologyKind.DUAL, test="t")
+        incidents = [str(one) for one in record.measurement.incidents]
+        seen = "\n".join(line for line, _ in table([record]))
+        assert len(record.measurement.rounds) == session.settings.min_rounds
+    except LlmperfError as error:
+        seen = f"{type(error).__name__}: {error}"
+    assert matches(row.seen, seen), seen
+    assert (incidents is not None and len(incidents) == 1) == expected, incidents
+    session.close()
+    until(lambda: [(one.users(), one.connections()) for one in servers] == [(0, 0), (0, 0)])
+    if "restarts" not in row.name and "refused for good" not in row.name:
+        until(lambda: all(one.scheduler.loaded is None for one in servers))
+    until(lambda: threading.active_count() <= threads + 2)  # an engine's two workers each keep waiting
+    until(lambda: psutil.Process().num_fds() <= descriptors)
+
+
+def test_the_table_and_the_tests_agree() -> None:
+    """Each row stands in docs/faults.md as the test has it; nothing else stands there; at least thirty."""
+    page = PAGE.read_text().split("## What is done about them")[1]
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| fault", "|---"))]
+    assert rows == [shown(row) for row in ROWS]
+    assert len(rows) >= 30
+
+
+def shown(row: Row) -> str:
+    return f"| {row.name} | {row.injected} | {row.seen} | {row.answer} |"
