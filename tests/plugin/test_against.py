@@ -125,7 +125,7 @@ def test_an_incumbent_that_dies(simulated, deployments: Path) -> None:
 def test_an_incumbent_that_nobody_has_started(simulated, deployments: Path) -> None:
     """Its address and whose it is."""
     result = simulated("--llmperf-against=http://127.0.0.1:9,http://127.0.0.1:10")
-    assert_clear(result, pytest.ExitCode.TESTS_FAILED, "ServerError: incumbent http://127.0.0.1:9,*127.0.0.1:9*")
+    assert_clear(result, pytest.ExitCode.TESTS_FAILED, "UnreachableError: incumbent http://127.0.0.1:9,*127.0.0.1:9*")
 
 
 def test_ctrl_c(deployments: Path, aftermath: Aftermath) -> None:
