@@ -19,9 +19,9 @@ from typing import NamedTuple
 from benchmarks import clients, gate_cost, tap_cost
 from benchmarks.rows import Row, show
 from pytest_llmperf.measure.calibrate import Truth, arrivals_of, paced_server, truths
+from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
 from pytest_llmperf.measure.runtimes.loop import LoopRuntime
-from pytest_llmperf.measure.wire import prepare
 from pytest_llmperf.model import RUNTIMES
 
 TTFT_MS = 50.0
@@ -64,7 +64,7 @@ def cpu_rows(repetitions: int) -> list[Row]:
     for agents, tok_s, tokens in CPU_LOADS:
         runtimes = {name: runtime_of(name) for name in RUNTIMES}
         sides: dict[str, Callable[[str, int], int]] = {
-            **{name: lambda url, n, one=one: play(one, url, n).cpu_ns for name, one in runtimes.items()},
+            **{name: lambda url, n, one=one: sum(play(one, url, n).cpu_ns) for name, one in runtimes.items()},
             "ollama": clients.ollama_client,
             "httpx": clients.httpx_lines,
             "aiohttp": clients.aiohttp_bare,

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from benchmarks.rows import Row
 from pytest_llmperf.measure.arrival import KERNEL
 from pytest_llmperf.measure.calibrate import arrivals_of, paced_server, truths
+from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.measure.tap.framing import spoken
 from pytest_llmperf.measure.tap.process import Tap
-from pytest_llmperf.measure.wire import prepare
 
 AGENTS = 2
 TOK_S, TOKENS = 115.0, 460

@@ -1,7 +1,8 @@
 """Whether a round says something about the servers, or only about a client that could not keep up.
 
-The client's own part in a round is measured in every round: time in which it was the client's turn to act, how long
-bytes lay there before it read them, and its CPU time. A saturated round is set aside before any gate sees its figures.
+The client's own part in a round is measured in every round: time in which it was the client's turn to act, how late it
+would have acted at any moment, and its CPU time. A saturated round is set aside before any gate sees its figures; where
+the client's own time is small, yet too much of rounds that are short, the whole measurement is no verdict.
 """
 
 from __future__ import annotations
@@ -15,22 +16,21 @@ MOST_COST_PP = 1.0
 """More points of efficiency than this must not be the client's own: the finest differences that matter are larger."""
 
 MOST_LAG_MS = 10.0
-"""A client that reads a tenth of its chunks later than this has no processor to run on. Less than this of its own time
-is never called saturation, however short the round: any machine interrupts anyone for some milliseconds."""
+"""A client that is later than this a tenth of the time has no processor to run on. Less than this of its own time is no
+saturation of one round: any machine interrupts anyone for some milliseconds. Over all rounds it counts, see `dear`."""
 
 MOST_CPU_SHARE = 0.8
-"""Of one core: above it a client that runs Python has no reserve left."""
+"""Of one core: above it a process that runs Python has no reserve left."""
 
 
 def client_cost_pp(round_: Round) -> float:
     """Efficiency that the client itself cost in the together part, points: its time to act over `N * W`."""
-    wall_ns = max(run.duration_ns for run in round_.together)
-    return 100 * sum(run.client_ns for run in round_.together) / (len(round_.together) * wall_ns)
+    return 100 * sum(run.client_ns for run in round_.together) / (len(round_.together) * _wall_ns(round_))
 
 
 def client_cpu_share(round_: Round) -> float:
-    """CPU time of the client over the wall time of the together part, in cores."""
-    return round_.client_cpu_ns / max(run.duration_ns for run in round_.together)
+    """CPU time of the clients over the wall time of the together part, in cores."""
+    return sum(round_.client_cpu_ns) / _wall_ns(round_)
 
 
 def merged_firsts(measurement: Measurement) -> tuple[int, int]:
@@ -47,18 +47,30 @@ def saturated(round_: Round) -> str:
     """Why a round is no verdict on the servers, in words; empty where the client kept up."""
     for run in (*round_.together, *round_.solo):
         if run.lag_ns > MOST_LAG_MS * 1e6:
-            return f"{_part(run, round_)} read a tenth of its chunks {run.lag_ns / 1e6:.0f} ms late or more"
+            return f"{_part(run, round_)} was {run.lag_ns / 1e6:.0f} ms late or more for a tenth of the time"
         share_pct = 100 * run.client_ns / run.duration_ns
         if run.client_ns > MOST_LAG_MS * 1e6 and share_pct > MOST_COST_PP:
             return f"{_part(run, round_)} took {share_pct:.1f} % of the time for itself"
-    if (share := client_cpu_share(round_)) > MOST_CPU_SHARE:
-        return f"the clients used {share:.2f} of a core"
-    return ""
+    busiest = max(round_.client_cpu_ns, default=0) / _wall_ns(round_)
+    return f"the clients used {busiest:.2f} of a core" if busiest > MOST_CPU_SHARE else ""
 
 
 def most_discarded(min_rounds: int) -> int:
     """How many saturated rounds a measurement may set aside before it is invalid."""
     return min_rounds // 2
+
+
+def dear(measurement: Measurement) -> str:
+    """Why the clients' own time is too much of all rounds, in words; empty where it is not, or there is no round."""
+    for where in ("together", "solo"):
+        runs = [run for round_ in measurement.rounds for run in getattr(round_, where)]
+        own_ms, all_ms = sum(run.client_ns for run in runs) / 1e6, sum(run.duration_ns for run in runs) / 1e6
+        if own_ms > MOST_COST_PP / 100 * all_ms:
+            return (
+                f"the clients took {100 * own_ms / all_ms:.1f} % of the time {'' if where == 'together' else 'alone '}"
+                f"for themselves, {own_ms / len(runs):.1f} ms of {all_ms / len(runs):.0f} in a run: it is too short"
+            )
+    return ""
 
 
 def why(measurement: Measurement) -> str:
@@ -79,3 +91,8 @@ def last_saturation(measurement: Measurement) -> str:
 def _part(run: AgentRun, round_: Round) -> str:
     """Which client, in which part."""
     return f"the client of {run.agent} {'alone' if run in round_.solo else 'in the together part'}"
+
+
+def _wall_ns(round_: Round) -> int:
+    """W, of the together part."""
+    return max(run.duration_ns for run in round_.together)

@@ -9,23 +9,20 @@ import os
 import signal
 import subprocess
 import tempfile
-import threading
 import traceback
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, TypeVar
+from typing import IO
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.measure.tap.carried import Taken
 from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.waiting import run_on_loop
 from pytest_llmperf.model import AsyncAgent, Command
 
 _POLL_S = 0.02
 _LOOK_S = 0.5
 _TAIL_BYTES, _TAIL_LINES = 4000, 12
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +63,7 @@ class Agents:
 
     def run(self) -> tuple[Taken, LlmperfError | None]:
         """Until all have ended, or one has failed and the others were given up; what passed, and the failure."""
-        return _run(self._part)
+        return run_on_loop(self._part, asyncio.new_event_loop)
 
     async def _part(self) -> tuple[Taken, LlmperfError | None]:
         failure: LlmperfError | None = None
@@ -205,52 +202,3 @@ async def _let_transports_close() -> None:
     """What an agent closed at its end is closed by asyncio some turns of the loop later."""
     for _ in range(3):
         await asyncio.sleep(0.001)
-
-
-def _run(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """Runs it on an event loop of its own: here, or in a thread where a loop already runs in this one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(main())
-    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = Future()
-    ended: Future[_T] = Future()
-
-    async def announced() -> _T:
-        begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
-        return await main()
-
-    def target() -> None:
-        try:
-            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-                result = runner.run(announced())
-            ended.set_result(result)
-        except BaseException as error:  # handed to the caller's thread
-            ended.set_exception(error)
-
-    thread = threading.Thread(target=target, name="llmperf-agents")
-    thread.start()
-    try:
-        _wait_for(ended)
-    except BaseException:  # a Ctrl-C: the thread must not outlive it
-        loop, task = begun.result()
-        if task is not None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(task.cancel)
-        raise
-    finally:
-        thread.join()
-    return ended.result()
-
-
-def _wait_for(ended: Future[Any]) -> None:
-    """Until it is done; a Ctrl-C, which a running event loop turns into a cancellation of its task, ends it, too."""
-    outer = asyncio.current_task()
-    while True:
-        try:
-            ended.exception(timeout=_LOOK_S)
-            return
-        except TimeoutError:
-            if outer is not None and outer.cancelling():
-                raise asyncio.CancelledError from None

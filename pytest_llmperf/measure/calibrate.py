@@ -15,8 +15,9 @@ import httpx
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.arrival import KERNEL, READ
+from pytest_llmperf.measure.request import Request, prepare
 from pytest_llmperf.measure.runtimes import Part, Runtime
-from pytest_llmperf.measure.wire import Exchange, Request, prepare
+from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import Calibration
 
 SECONDS = 0.15
@@ -143,7 +144,7 @@ def compare(part: Part, truth: Mapping[int, Truth], *, runtime: str, tok_s: floa
         agents=len(part.exchanges),
         tok_s=tok_s,
         tokens=tokens,
-        cpu_us_per_token=part.cpu_ns / 1e3 / tokens / len(part.exchanges),
+        cpu_us_per_token=sum(part.cpu_ns) / 1e3 / tokens / len(part.exchanges),
         arrival_p50_ms=errors_ms[len(errors_ms) // 2],
         arrival_p99_ms=errors_ms[int(0.99 * (len(errors_ms) - 1))],
         ttft_ms=max(ttfts_ms, key=abs),

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents import Agents, Member
+from pytest_llmperf.measure.request import Request
 from pytest_llmperf.measure.tap.carried import Carried, Taken
 from pytest_llmperf.measure.tap.framing import spoken, timing
 from pytest_llmperf.measure.tap.process import Tap
-from pytest_llmperf.measure.wire import Exchange, Request
+from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import AsyncAgent, RequestTiming
 
 LOADS = ("load", "unload")
@@ -41,11 +42,13 @@ class Tapped:
         start_ns: the moment the barrier opened.
         heard: of each member.
         cpu_ns: CPU time of the tap from the barrier on.
+        lag_ns: how late the tap would have acted.
     """
 
     start_ns: int
     heard: tuple[Heard, ...]
     cpu_ns: int
+    lag_ns: int
 
 
 def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: float) -> Tapped:
@@ -78,7 +81,7 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
     for member, one, ways in zip(members, heard, taken.agents, strict=True):
         if not one.requests:
             raise part.silence(member, _asked(ways, taken))
-    return Tapped(start_ns=taken.start_ns, heard=heard, cpu_ns=taken.cpu_ns)
+    return Tapped(start_ns=taken.start_ns, heard=heard, cpu_ns=taken.cpu_ns, lag_ns=taken.lag_ns)
 
 
 def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.measure.arrival import KERNEL, READ
 from pytest_llmperf.measure.decode import decode
 from pytest_llmperf.measure.prefix import prefixes
+from pytest_llmperf.measure.request import Request, prepare
 from pytest_llmperf.measure.runtimes import Runtime
-from pytest_llmperf.measure.wire import Exchange, Request, prepare
+from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import (
     Agent,
     AgentRun,
@@ -60,11 +62,11 @@ def keep_alive_s(timeout_s: float) -> int:
 
 
 class _Ran(NamedTuple):
-    """One part of a round: what each of its agents did, the sources of arrival times, and the client's CPU time."""
+    """One part of a round: what each of its agents did, the sources of arrival times, the CPU time of each process."""
 
     runs: tuple[AgentRun, ...]
     sources: frozenset[str]
-    cpu_ns: int
+    cpu_ns: tuple[int, ...]
 
 
 class Rounds:
@@ -141,16 +143,15 @@ class Rounds:
         clients = [self._requests(agent, instance, instance.url) for agent, instance in ours]
         part = self._runtime.run(clients, timeout_s=self._timeout_s)
         runs = []
-        for (agent, instance), exchanges in zip(members, part.exchanges, strict=True):
-            requests = tuple(decode(one) for one in exchanges)
+        for (agent, instance), exchanges, lag_ns in zip(members, part.exchanges, part.lag_ns, strict=True):
             runs.append(
                 AgentRun(
                     agent=agent.name,
                     instance=instance.name,
                     start_ns=part.start_ns,
-                    requests=requests,
-                    client_ns=_client_ns(part.start_ns, requests),
-                    lag_ns=_lag_ns(exchanges),
+                    requests=tuple(decode(one) for one in exchanges),
+                    client_ns=_client_ns(part.start_ns, exchanges),
+                    lag_ns=lag_ns,
                 )
             )
         return _Ran(tuple(runs), frozenset(one.source for client in part.exchanges for one in client), part.cpu_ns)
@@ -178,12 +179,12 @@ class Rounds:
                 requests=heard.requests,
                 client_ns=heard.first_ns - part.start_ns
                 if isinstance(agent, ExternalAgent)
-                else _client_ns(part.start_ns, heard.requests),
-                lag_ns=_lag_ns(heard.exchanges),
+                else _client_ns(part.start_ns, heard.exchanges),
+                lag_ns=part.lag_ns,
             )
             for (agent, instance), heard in zip(members, part.heard, strict=True)
         )
-        return _Ran(runs, frozenset(one.source for heard in part.heard for one in heard.exchanges), part.cpu_ns)
+        return _Ran(runs, frozenset(one.source for heard in part.heard for one in heard.exchanges), (part.cpu_ns,))
 
     def _work(self, agent: Agent | ExternalAgent, instance: Instance) -> AsyncAgent | Command:
         """What an agent behind the tap does."""
@@ -227,13 +228,10 @@ def _label(agent: Agent | ExternalAgent, instance: Instance) -> str:
     return f"agent {agent.name}, instance {instance.name} ({instance.url})"
 
 
-def _client_ns(start_ns: int, requests: Sequence[RequestTiming]) -> int:
-    """Time in which it was the client's turn to act."""
-    free_ns = (start_ns, *(request.done_ns for request in requests[:-1]))
-    return sum(max(0, request.sent_ns - free) for request, free in zip(requests, free_ns, strict=True))
-
-
-def _lag_ns(exchanges: Sequence[Exchange]) -> int:
-    """The 90th percentile of the time from arrival to read: what a busy client shows; 0 from read times alone."""
-    lags = sorted(piece.read_ns - piece.arrival_ns for one in exchanges for piece in one.pieces)
-    return lags[int(0.9 * (len(lags) - 1))] if lags else 0
+def _client_ns(start_ns: int, exchanges: Sequence[Exchange]) -> int:
+    """Time in which it was the client's turn to act: not the server's to close a connection or to accept one."""
+    first, *_ = exchanges
+    own_ns = first.sent_ns - start_ns
+    for before, after in pairwise(exchanges):
+        own_ns += max(0, after.connect_ns - before.ended_ns) + max(0, after.sent_ns - after.connected_ns)
+    return max(0, own_ns)

@@ -13,10 +13,9 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.arrival import (
@@ -29,6 +28,7 @@ from pytest_llmperf.measure.arrival import (
     ask_for_kernel_time,
     settle,
 )
+from pytest_llmperf.measure.request import Request
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Most memory that an answer may take, its bookkeeping included."""
@@ -36,29 +36,18 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 512
 """What the bookkeeping of one read takes, about: a stream of single bytes must not fill the memory either."""
 
+CONNECT_S = 10.0
+"""Most seconds for a connection to come about, TLS included: nobody can be told to stop while it does."""
+
 _READ_BYTES = 16384
+
+Address = tuple[int, Any]
+"""Family and address of a socket: a host that needs no looking up."""
+
 Receive = Callable[[int, int], tuple[bytes, Any, int, Any]]
 """`socket.recvmsg` or what stands for it."""
 
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One prepared request: bytes only, so that nothing is built while the clock runs.
-
-    Attributes:
-        host, port: where to connect.
-        tls: whether to speak TLS.
-        payload: the whole HTTP request.
-        label: for error messages, e.g. `agent insight, instance b (http://127.0.0.1:11435)`.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    payload: bytes
-    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,51 +59,36 @@ class Exchange:
         pieces: as they arrived.
         source: `kernel` or `read`, see `arrival`.
         label: of the request.
+        connect_ns, connected_ns: the moments before its connection was begun and after it stood.
+        ended_ns: the moment the end of its connection was read.
     """
 
     sent_ns: int
     pieces: tuple[Piece, ...]
     source: str
     label: str
-
-
-def prepare(url: str, path: str, body: bytes, *, label: str) -> Request:
-    """The bytes of a POST of JSON to `url + path`.
-
-    Raises:
-        MeasurementError: the URL is not http or https with a host.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise MeasurementError(f"{label}: {url!r} is no http address", next_step="give http://host:port")
-    tls = parts.scheme == "https"
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    port = parts.port or (443 if tls else 80)
-    head = (
-        f"POST {parts.path.rstrip('/')}{path} HTTP/1.1\r\n"
-        f"Host: {host}:{port}\r\n"
-        "Content-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    return Request(host=parts.hostname, port=port, tls=tls, payload=head.encode("ascii") + body, label=label)
+    connect_ns: int = 0
+    connected_ns: int = 0
+    ended_ns: int = 0
 
 
 class Connection:
     """One request on its own connection: `open`, `send` until True, `receive` until True, `exchange`.
 
-    Works on a blocking and on a non-blocking socket: `send` and `receive` do what can be done now, and return whether
-    that was all.
+    `send` and `receive` do what can be done now, and return whether that was all; after `block` they wait.
 
     Attributes:
         request: what is sent.
-        sock: the connected socket, for who waits on it; None before `open`.
+        sock: the socket, for who waits on it; None before `open`.
     """
 
     __slots__ = (
         "_blocking",
         "_clock",
+        "_connect_ns",
+        "_connected_ns",
         "_deadline_ns",
+        "_ended_ns",
         "_raw",
         "_recvmsg",
         "_room",
@@ -136,39 +110,50 @@ class Connection:
         self._timeout_s = timeout_s
         self._deadline_ns = 0
         self._unsent = memoryview(request.payload)
-        self._sent_ns = 0
+        self._connect_ns = self._connected_ns = self._sent_ns = self._ended_ns = 0
         self._raw: list[tuple[int, Any, bytes]] = []
         self._room = MAX_ANSWER_BYTES
 
-    def open(self, *, blocking: bool) -> None:
-        """Connects, and shakes hands where TLS is asked for; waits at most `timeout_s` seconds.
+    def open(self, address: Address | None = None) -> Address:
+        """Connects, and shakes hands where TLS is asked for; waits at most CONNECT_S, or the time of the request.
+
+        Args:
+            address: of the host, where it is known already.
+
+        Returns:
+            The address.
 
         Raises:
-            MeasurementError: refused, unknown host, untrusted certificate, or no answer in time.
+            MeasurementError: refused, unknown host, untrusted certificate, or no connection in time.
         """
-        request = self.request
+        self._connect_ns = self._clock()
         try:
-            sock = socket.create_connection((request.host, request.port), timeout=self._timeout_s)
-        except OSError as error:
-            raise self.failure(error) from error
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if request.tls:
-                sock = _tls().wrap_socket(sock, server_hostname=request.host)
-                self._recvmsg = _read_tls(sock)
+            address = self._connect([address] if address else _addresses(self.request))
+            assert self.sock is not None
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.request.tls:
+                self._shake_hands(self.sock)
             else:
-                ask_for_kernel_time(sock)
-                self._recvmsg = sock.recvmsg
-            if not blocking:
-                sock.setblocking(False)
-            elif not request.tls:  # the system's own timeout: Python's would cost a poll for every read
-                sock.settimeout(None)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._timeout_s))
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_s))
+                ask_for_kernel_time(self.sock)
+                self._recvmsg = self.sock.recvmsg
+            self.sock.setblocking(False)
         except OSError as error:
-            sock.close()
-            raise self.failure(error) from error
-        self.sock, self._send, self._blocking = sock, sock.send, blocking
+            self.close()
+            raise self._unconnected(error) from error
+        self._send = self.sock.send
+        self._connected_ns = self._clock()
+        return address
+
+    def block(self) -> None:
+        """From now on, `send` and `receive` wait for their socket."""
+        assert self.sock is not None
+        self._blocking = True
+        if self.request.tls:
+            self.sock.settimeout(self._timeout_s)
+        else:  # the system's own timeout: Python's would cost a poll for every read
+            self.sock.settimeout(None)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._timeout_s))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_s))
 
     def send(self) -> bool:
         """Hands over what is left of the request; False where the socket's buffer is full.
@@ -184,12 +169,8 @@ class Connection:
             sent_ns = self._clock()
             try:
                 sent = self._send(self._unsent)
-            except _NOT_NOW as error:
-                if self._blocking:
-                    raise self.failure(TimeoutError()) from error
-                return False
             except OSError as error:
-                raise self.failure(error) from error
+                return self._not_now(error)
             self._sent_ns = sent_ns
             self._unsent = self._unsent[sent:]
         return True
@@ -204,16 +185,13 @@ class Connection:
         while True:
             try:
                 data, ancillary, _, _ = self._recvmsg(_READ_BYTES, ANCILLARY_BYTES)
-            except _NOT_NOW as error:
-                if self._blocking:
-                    raise self.failure(TimeoutError()) from error
-                return False
             except OSError as error:
-                raise self.failure(error) from error
+                return self._not_now(error)
             read_ns = self._clock()
-            self._raw.append((read_ns, ancillary, data))
             if not data:
+                self._ended_ns = read_ns
                 return True
+            self._raw.append((read_ns, ancillary, data))
             self._room -= len(data) + PIECE_BYTES
             if self._room < 0:
                 raise self._failed("the answer does not end", "set num_predict on the agent's options")
@@ -225,10 +203,18 @@ class Connection:
     def exchange(self, before_ns: int, after_ns: int) -> Exchange:
         """What happened, once `receive` said True; see `arrival.settle` for the offsets."""
         pieces, source = settle([Raw(*one) for one in self._raw], before_ns, after_ns)
-        return Exchange(sent_ns=self._sent_ns, pieces=pieces, source=source, label=self.request.label)
+        return Exchange(
+            sent_ns=self._sent_ns,
+            pieces=pieces,
+            source=source,
+            label=self.request.label,
+            connect_ns=self._connect_ns,
+            connected_ns=self._connected_ns,
+            ended_ns=self._ended_ns,
+        )
 
     def abort(self) -> None:
-        """Ends the connection, also one that a thread waits on; for the runtime, when another one has failed."""
+        """Ends the connection, also one that a thread waits on or opens; for the runtime, when another failed."""
         if self.sock is not None:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -245,12 +231,49 @@ class Connection:
                 f"no complete answer within {self._timeout_s:g} s",
                 "look at the server's log, or raise --llmperf-timeout",
             )
+        return self._failed(f"the connection failed ({error})", self._is_it_alive(), passing=True)
+
+    def _connect(self, addresses: Iterable[Address]) -> Address:
+        """To the first of these that answers; the socket is known before, so that `abort` reaches it."""
+        failure = OSError("no address")
+        for family, address in addresses:
+            self.sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                self.sock.settimeout(min(CONNECT_S, self._timeout_s))
+                self.sock.connect(address)
+            except OSError as error:
+                self.sock.close()
+                failure = error
+            else:
+                return family, address
+        raise failure
+
+    def _shake_hands(self, sock: socket.socket) -> None:
+        self.sock = tls = _tls().wrap_socket(sock, server_hostname=self.request.host, do_handshake_on_connect=False)
+        tls.do_handshake()
+        self._recvmsg = _read_tls(tls)
+
+    def _not_now(self, error: OSError) -> bool:
+        """False where the socket is merely not ready.
+
+        Raises:
+            MeasurementError: it is broken, or it was waited for.
+        """
+        if not isinstance(error, _NOT_NOW):
+            raise self.failure(error) from error
+        if self._blocking:
+            raise self.failure(TimeoutError()) from error
+        return False
+
+    def _unconnected(self, error: OSError) -> MeasurementError:
+        if isinstance(error, TimeoutError):
+            limit_s = min(CONNECT_S, self._timeout_s)
+            return self._failed(f"no connection within {limit_s:g} s", self._is_it_alive())
+        return self.failure(error)
+
+    def _is_it_alive(self) -> str:
         scheme = "https" if self.request.tls else "http"
-        return self._failed(
-            f"the connection failed ({error})",
-            f"is the server alive? curl {scheme}://{self.request.host}:{self.request.port}/api/version",
-            passing=True,
-        )
+        return f"is the server alive? curl {scheme}://{self.request.host}:{self.request.port}/api/version"
 
     def _failed(self, what: str, next_step: str, *, passing: bool = False) -> MeasurementError:
         received = b"".join(one[2] for one in self._raw)
@@ -262,6 +285,12 @@ class Connection:
 def _tls() -> ssl.SSLContext:
     """Made once: it takes some 30 ms, and later turns connect while the clock runs."""
     return ssl.create_default_context()
+
+
+def _addresses(request: Request) -> list[Address]:
+    """What the host's name stands for."""
+    found = socket.getaddrinfo(request.host, request.port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _read_tls(sock: ssl.SSLSocket) -> Receive:

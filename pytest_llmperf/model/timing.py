@@ -16,8 +16,8 @@ class RequestTiming:
 
     Attributes:
         sent_ns: the moment the request's last byte was sent.
-        done_ns: arrival of the line that says `done` (`[DONE]` in a /v1 stream); of a cancelled request, the moment its
-            agent left.
+        done_ns: arrival of the line that says `done` (`[DONE]` in a /v1 stream), or of what was read together with it
+            (HTTP's own end of the answer); of a cancelled request, the moment its agent left.
         arrivals_ns: arrival of each content chunk (not one to one with tokens): text, thinking or a tool call.
         merged: how many of these chunks were read together with later bytes of the answer: they share the arrival of
             the last bytes read with them, and came no later than that.
@@ -54,11 +54,12 @@ class AgentRun:
         instance: name of the instance that served it.
         start_ns: the moment the barrier opened (t0).
         requests: in the order sent.
-        client_ns: time in which the client had to act, not the server: from the barrier to the first send, and from the
-            end of each answer to the next send. Of an agent that we did not write only the former, from the barrier to
-            the moment its first bytes left the tap: between an answer and the next request it does its own work.
-        lag_ns: the 90th percentile of how long bytes had lain there when the client read them; 0 where unknown. Of an
-            agent behind a tap, when the tap read them: what the tap kept the agent waiting for.
+        client_ns: time in which the client had to act, not the server: from the barrier to the first send; from the
+            end of each connection until the next is begun; and from when that stands to the next send. Of an agent that
+            we did not write only the first, from the barrier to the moment its first bytes left the tap: between an
+            answer and the next request it does its own work.
+        lag_ns: the 90th percentile of how late the client would have acted, had there been anything to do at that
+            moment: by a heartbeat where it runs. Of an agent behind a tap, that of the tap.
     """
 
     agent: str
@@ -89,7 +90,8 @@ class Round:
         solo: one run an agent, in the scenario's order.
         together: one run an agent, in the scenario's order, of one start_ns.
         timing_source: `kernel` where every arrival is the kernel's receive time, else `read`.
-        client_cpu_ns: CPU time that the client took for the together part; for agents behind a tap, the tap's.
+        client_cpu_ns: CPU time that each process of clients took for the together part; for agents behind a tap, the
+            tap's.
     """
 
     index: int
@@ -97,7 +99,7 @@ class Round:
     solo: tuple[AgentRun, ...]
     together: tuple[AgentRun, ...]
     timing_source: str = ""
-    client_cpu_ns: int = 0
+    client_cpu_ns: tuple[int, ...] = ()
 
     @property
     def work_mismatch(self) -> bool:

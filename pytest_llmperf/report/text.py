@@ -8,6 +8,7 @@ from statistics import median
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.validity import dear
 from pytest_llmperf.model import Bound, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
 
@@ -130,8 +131,10 @@ def _next_step(record: Record, verdict: Verdict) -> str:
         more = f"; add sessions of accepted runs: --llmperf-save {stored}" if stored else ""
         return f"allow more rounds (--llmperf-max-rounds), or quiet the machine{more}"
     measurement = record.measurement
-    if verdict.outcome is Outcome.INVALID and measurement.discarded:
-        return "leave the client a core of its own (what else runs here?), or try --llmperf-runtime=processes"
+    if verdict.outcome is Outcome.INVALID and (measurement.discarded or dear(measurement)):
+        core = "leave the client a core of its own (what else runs here?)"
+        more = f"give the agents more to do in a round (num_predict), and {core}"
+        return more if dear(measurement) else f"{core}, or try --llmperf-runtime=processes"
     if measurement.topology.kind.shared:
         return "give each agent an instance of its own: the fixture dual_ollama"
     if verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft"):

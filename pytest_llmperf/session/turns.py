@@ -9,7 +9,7 @@ from dataclasses import replace
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.against import judge_against
 from pytest_llmperf.judge.gates import invalid, judge, kept, rounds_may_decide
-from pytest_llmperf.judge.validity import most_discarded, saturated, why
+from pytest_llmperf.judge.validity import dear, most_discarded, saturated, why
 from pytest_llmperf.model import Gate, Settings, Verdict
 from pytest_llmperf.servers.addresses import hosts_of
 from pytest_llmperf.session.side import Side
@@ -62,7 +62,7 @@ class Turns:
         """Rounds up to the minimum, then until every gate is decided or the maximum is reached.
 
         Rounds in which the client was saturated do not count, nor do those beside them; too many of them, and no gate
-        is judged.
+        is judged. Nor is it where the client's own time is too much of all rounds.
 
         Args:
             gates: with their limits; those against the incumbent learn it here.
@@ -99,6 +99,9 @@ class Turns:
             self._watcher.round_done(self.candidate.measurement, verdicts)
             if count >= least and not any(map(rounds_may_decide, verdicts)):
                 break
+        sides = [self.candidate] if self.incumbent is None else [self.candidate, self.incumbent]
+        if reasons := [f"{_whose(side)}{reason}" for side in sides if (reason := dear(side.measurement))]:
+            return tuple(invalid(gate, count, reasons[0]) for gate in gates)
         return verdicts
 
     def _take(self, count: int) -> bool:

@@ -11,8 +11,9 @@ from pytest_llmperf.measure import calibrate as module
 from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.calibrate import Truth, arrivals_of, calibrate, compare, paced_server, truths
 from pytest_llmperf.measure.decode import decode
+from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
-from pytest_llmperf.measure.wire import Exchange, prepare
+from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import RUNTIMES
 
 MS = 1_000_000
@@ -35,7 +36,8 @@ def test_the_figures_of_a_calibration() -> None:
     part = Part(
         start_ns=0,
         exchanges=((answer(1, 21 * MS, 31 * MS, 41 * MS, sent_ns=1 * MS),), (answer(2, 20 * MS, 30 * MS, 30 * MS),)),
-        cpu_ns=600_000,
+        cpu_ns=(200_000, 400_000),
+        lag_ns=(0, 0),
     )
     truth = {
         1: Truth(1 * MS, (20 * MS, 30 * MS, 40 * MS)),

@@ -112,7 +112,7 @@ def test_a_round_of_a_function_and_a_command(dual: Topology, tap: Tap, program: 
         assert 0 < run.client_ns < run.duration_ns
         assert run.lag_ns >= 0
     assert result.timing_source == ("kernel" if sys.platform == "linux" else "read")
-    assert result.client_cpu_ns > 0
+    assert result.client_cpu_ns[0] > 0
 
 
 def test_start_up_is_not_timed(dual: Topology, tap: Tap, program: list[str]) -> None:
@@ -144,8 +144,8 @@ def test_own_agents_may_be_mixed_in(dual: Topology, tap: Tap) -> None:
     first, second = result.together
     assert first.start_ns == second.start_ns
     assert [len(run.requests) for run in result.together] == [2, 1]
-    sent, done = first.requests[1].sent_ns, first.requests[0].done_ns
-    assert first.client_ns == first.requests[0].sent_ns - first.start_ns + sent - done
+    between_ns = first.requests[1].sent_ns - first.requests[0].done_ns
+    assert 0 < first.client_ns < first.requests[0].sent_ns - first.start_ns + between_ns
 
 
 def test_the_tap_and_our_own_clients_agree(dual: Topology, tap: Tap) -> None:

@@ -1,7 +1,7 @@
 """Rounds with a scripted network: barrier, order, prefixes, conversations, failures."""
 
-import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.arrival import Piece
+from pytest_llmperf.measure.request import Request
 from pytest_llmperf.measure.rounds import STAND_IN_ANSWER, TOGETHER, Rounds, order_of
 from pytest_llmperf.measure.runtimes import Clients, Part
-from pytest_llmperf.measure.wire import Exchange, Request
+from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import (
     CHIMERA_HETERO,
     CHIMERA_HOMO,
@@ -36,22 +37,34 @@ SINGLE = replace(DUAL, kind=TopologyKind.SINGLE, instances=DUAL.instances[:1])
 
 
 class Network:
-    """A runtime that answers every request at once, by a clock that ticks once for each thing that happens."""
+    """A runtime that answers every request at once, by a clock that goes on by a tick for each thing that happens.
+
+    Args:
+        fail_on: host that does not answer.
+        own: ticks that the client takes before it begins a connection, and again before it sends on it.
+        sources: of arrival times, by host; else the kernel.
+    """
 
     name = "scripted"
 
-    def __init__(self, *, fail_on: str = "", gap: int = 0) -> None:
+    def __init__(self, *, fail_on: str = "", own: int = 0, sources: Mapping[str, str] | None = None) -> None:
         self.log: list[tuple[str, str, dict[str, Any]]] = []
         self.most_at_once = 0
         self._fail_on = fail_on
-        self._clock = itertools.count(1)
-        self._gap = gap
+        self._own = own
+        self._sources = sources or {}
+        self._now_ns = 0
 
     def run(self, clients: Clients, *, timeout_s: float) -> Part:
         self.most_at_once = max(self.most_at_once, len(clients))
-        start_ns = next(self._clock)
+        start_ns = self._after(1)
         exchanges = tuple(tuple(self._exchange(request) for request in requests) for requests in clients)
-        return Part(start_ns=start_ns, exchanges=exchanges, cpu_ns=7)
+        cpu_ns, lag_ns = [100 * len(clients) + index for index in range(len(clients))], range(3, 3 + len(clients))
+        return Part(start_ns=start_ns, exchanges=exchanges, cpu_ns=tuple(cpu_ns), lag_ns=tuple(lag_ns))
+
+    def _after(self, ticks: int) -> int:
+        self._now_ns += ticks
+        return self._now_ns
 
     def close(self) -> None:
         pass
@@ -61,13 +74,20 @@ class Network:
         self.log.append((request.host, head.split()[1].decode(), json.loads(body)))
         if request.host == self._fail_on:
             raise MeasurementError(f"{request.label}: down")
-        for _ in range(self._gap):
-            next(self._clock)
-        sent_ns, arrival_ns = next(self._clock), next(self._clock)
+        connect_ns, connected_ns = self._after(self._own), self._after(1000)
+        sent_ns, arrival_ns, ended_ns = self._after(1 + self._own), self._after(1), self._after(500)
         answer = b'{"response":"x","message":{"content":"x"},"done":true,"eval_count":5}\n'
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
         piece = Piece(arrival_ns, arrival_ns + 3, head + answer)
-        return Exchange(sent_ns=sent_ns, pieces=(piece,), source="kernel", label=request.label)
+        return Exchange(
+            sent_ns=sent_ns,
+            pieces=(piece,),
+            source=self._sources.get(request.host, "kernel"),
+            label=request.label,
+            connect_ns=connect_ns,
+            connected_ns=connected_ns,
+            ended_ns=ended_ns,
+        )
 
 
 def rounds_of(scenario: Scenario, topology: Topology, network: Network) -> Rounds:
@@ -173,11 +193,24 @@ def test_a_failing_agent_ends_the_round() -> None:
 
 
 def test_a_round_records_what_the_client_cost() -> None:
-    """Time in which the client had to act, its lag, its CPU time and the source of its arrival times."""
-    result = one_round(CONVERSATION, DUAL, Network(gap=10))
-    solo = result.solo[0]
-    sent = [request.sent_ns for request in solo.requests]
-    done = [request.done_ns for request in solo.requests]
-    assert solo.client_ns == (sent[0] - solo.start_ns) + (sent[1] - done[0]) + (sent[2] - done[1]) == 33
-    assert solo.lag_ns == 3
-    assert (result.timing_source, result.client_cpu_ns) == ("kernel", 7)
+    """Time in which the client had to act, its lag, and its CPU time in the together part, by process."""
+    for index in range(3):  # whatever the order
+        result = one_round(CONVERSATION, DUAL, Network(own=10), index)
+        solo = result.solo[0]
+        first_ns = solo.requests[0].sent_ns - solo.start_ns
+        assert solo.client_ns == first_ns + 2 * (10 + 11)
+        assert [run.lag_ns for run in (*result.solo, *result.together)] == [3, 3, 3, 4]
+        assert result.client_cpu_ns == (200, 201)
+
+
+def test_what_the_server_takes_to_connect_and_to_close_is_not_the_clients() -> None:
+    """A far server needs a while for either, in each turn: the client has only to ask."""
+    (run, _) = one_round(CONVERSATION, DUAL, Network()).solo
+    assert run.requests[1].sent_ns - run.requests[0].done_ns > 1500
+    assert run.client_ns - (run.requests[0].sent_ns - run.start_ns) == 2
+
+
+@pytest.mark.parametrize(("source", "part"), [({}, "kernel"), ({"b": "read"}, "read")])
+def test_one_read_time_makes_the_round_one_of_reads(source: Mapping[str, str], part: str) -> None:
+    """Its arrivals are the kernel's only where all of them are."""
+    assert one_round(CHIMERA_HOMO, DUAL, Network(sources=source)).timing_source == part

@@ -2,19 +2,25 @@
 
 import asyncio
 import os
+import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from pytest_llmperf.errors import MeasurementError, MissingExtraError
-from pytest_llmperf.measure.runtimes import Runtime, runtime_of
+from pytest_llmperf.measure.calibrate import paced_server
+from pytest_llmperf.measure.request import prepare
+from pytest_llmperf.measure.runtimes import Runtime, base, loop, processes, runtime_of
+from pytest_llmperf.measure.runtimes.base import Start
 from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime
-from pytest_llmperf.measure.wire import prepare
+from pytest_llmperf.measure.wire import Address, Connection
 from pytest_llmperf.model import RUNTIMES
 
 from .scripted import request_to, serving
@@ -39,7 +45,8 @@ def test_each_client_gets_its_answers_in_order(runtime: Runtime) -> None:
             before_ns = time.monotonic_ns()
             part = runtime.run(clients, timeout_s=30)
             assert before_ns < part.start_ns < time.monotonic_ns()
-            assert part.cpu_ns > 0
+            assert all(spent_ns > 0 for spent_ns in part.cpu_ns)
+            assert len(part.cpu_ns) == (2 if runtime.name == "processes" else 1)
             assert [[one.label for one in client] for client in part.exchanges] == [
                 ["a0", "a1", "a2"],
                 ["b0", "b1", "b2"],
@@ -149,18 +156,108 @@ def test_a_large_request_passes_a_small_buffer(runtime: Runtime) -> None:
     assert exchange.pieces[0].arrival_ns > exchange.sent_ns
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_ends_a_part(runtime: Runtime) -> None:
-    """The interrupt comes through at once, and no client stays behind."""
+@pytest.mark.parametrize("inside", [False, True], ids=["plain", "inside a loop"])
+def test_ctrl_c_ends_a_part(runtime: Runtime, inside: bool) -> None:
+    """The interrupt comes through at once, also where an event loop would keep it to itself; no client stays behind."""
     stuck = threading.Event()
+
+    async def main() -> None:
+        runtime.run(clients, timeout_s=60)
+
     with serving(lambda _: stuck.wait(60) and None) as url:
+        clients = [[request_to(url)], [request_to(url)]]
         timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
+        begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            runtime.run([[request_to(url)], [request_to(url)]], timeout_s=60)
+            asyncio.run(main()) if inside else runtime.run(clients, timeout_s=60)
+        assert time.monotonic() - begun < 30
         stuck.set()
         timer.join()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmperf-client")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmperf-")]
+
+
+def test_a_cancelled_test_ends_its_part(runtime: Runtime) -> None:
+    """Whoever cancels the task of the running loop."""
+    stuck = threading.Event()
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        runtime.run([[request_to(url)]], timeout_s=60)
+
+    with serving(lambda _: stuck.wait(60) and None) as url:
+        begun = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(main())
+        assert time.monotonic() - begun < 30
+        stuck.set()
+
+
+def test_the_barrier_waits_for_no_client(runtime: Runtime) -> None:
+    """A server that does not take the first client's long request holds only that one up."""
+    asked = threading.Event()
+    body = b"x" * 8_000_000 + b"{}"
+
+    def answer(sock: socket.socket) -> None:
+        asked.set()
+        sock.sendall(ANSWER)
+
+    with socket.create_server(("127.0.0.1", 0)) as deaf, serving(answer) as url:
+        slow = prepare(f"http://127.0.0.1:{deaf.getsockname()[1]}", "/x", body, label="agent a")
+        with pytest.raises(MeasurementError, match="agent a: no complete answer"):
+            runtime.run([[slow], [request_to(url)]], timeout_s=2)
+        assert asked.is_set()
+
+
+STARVED_CODE = """
+import sys
+from pytest_llmperf.measure.runtimes import runtime_of
+from tests.measure.scripted import request_to
+runtime = runtime_of(sys.argv[1])
+clients = [[request_to(sys.argv[2])] for _ in range(2)]
+lags = [runtime.run(clients, timeout_s=60).lag_ns]
+print("go", flush=True)
+lags.append(runtime.run(clients, timeout_s=60).lag_ns)
+print(*lags[0], *lags[1], flush=True)
+runtime.close()
+"""
+STARVED = (sys.executable, "-c", STARVED_CODE)
+
+
+def test_a_client_that_hardly_runs_shows_it(runtime: Runtime) -> None:
+    """Stopped nine tenths of the time at 115 tok/s, where the kernel's merged stamps make every byte look fresh."""
+    with (
+        paced_server(ttft_ms=5, tok_s=115, tokens=100) as url,
+        subprocess.Popen([*STARVED, runtime.name, url], stdout=subprocess.PIPE, text=True) as child,
+    ):
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline() == "go\n"
+            stopped = psutil.Process(child.pid).children() or [psutil.Process(child.pid)]
+            while not select.select([child.stdout], [], [], 0.01)[0]:
+                for process in stopped:
+                    process.suspend()
+                time.sleep(0.09)
+                for process in stopped:
+                    process.resume()
+            *calm_ns, first_ns, second_ns = map(int, child.stdout.readline().split())
+        finally:
+            child.kill()
+    assert min(first_ns, second_ns) > 40_000_000
+    assert max(calm_ns) < min(first_ns, second_ns)
+
+
+@pytest.mark.parametrize("name", ["threads", "asyncio"])
+def test_a_clock_that_steps_in_mid_part_makes_it_one_of_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offset of the clocks is taken before and after."""
+    offsets = iter([0, 10**9])
+    monkeypatch.setattr(base, "wall_offset_ns", offsets.__next__)
+    with serving(lambda sock: sock.sendall(ANSWER)) as url:
+        (exchange,) = runtime_of(name).run([[request_to(url)]], timeout_s=30).exchanges[0]
+    assert exchange.source == "read"
+    assert list(offsets) == []
 
 
 def test_a_dead_client_process_is_an_error() -> None:
@@ -175,6 +272,58 @@ def test_a_dead_client_process_is_an_error() -> None:
         worker = runtime._workers[0]._process
         runtime.close()
         assert worker.poll() is not None
+
+
+def test_a_client_process_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for as long as its requests may take, and ended."""
+    monkeypatch.setattr(processes, "CONNECT_S", 0.2)
+    runtime = ProcessesRuntime()
+    with serving(lambda sock: sock.sendall(ANSWER)) as url:
+        runtime.run([[request_to(url)]], timeout_s=30)
+        worker = psutil.Process(runtime._workers[0]._process.pid)
+        monkeypatch.setattr(processes, "_START_S", 0.2)
+        worker.suspend()
+        with pytest.raises(MeasurementError, match=r"a client process does not answer.*\n.*--llmperf-runtime=threads"):
+            runtime.run([[request_to(url)]], timeout_s=0.2)
+    assert not worker.is_running()
+
+
+def test_a_client_that_was_given_up_opens_no_connection() -> None:
+    """Its next turn would be one for nobody."""
+    with serving(lambda sock: sock.sendall(ANSWER)) as url:
+        start = Start([[request_to(url), request_to(url)]], timeout_s=30)
+        start.barrier()
+        start.finish(0, given_up=iter([False, False, True]).__next__)
+        first, second = start.connections[0]
+        start.close()
+    assert first.sock is not None
+    assert second.sock is None
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("10.0.0.1", False), ("fe80::1%lo", False)],
+)
+def test_only_this_machine_is_near(host: str, near: bool) -> None:
+    """By the address that was found, not by the name: `127.example.com` may be anywhere."""
+    assert loop._is_near((socket.AF_INET6 if ":" in host else socket.AF_INET, (host, 80))) is near
+
+
+def test_a_far_server_is_connected_to_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the other clients go on meanwhile; a near one where it runs, at once."""
+    opened_in: list[bool] = []
+    real = Connection.open
+
+    def noted(self: Connection, address: Address | None = None) -> Address:
+        opened_in.append(threading.current_thread() is threading.main_thread())
+        return real(self, address)
+
+    monkeypatch.setattr(Connection, "open", noted)
+    with serving(lambda sock: sock.sendall(ANSWER)) as url:
+        runtime_of("asyncio").run([[request_to(url), request_to(url)]], timeout_s=30)
+        monkeypatch.setattr(loop, "_is_near", lambda _: False)
+        runtime_of("asyncio").run([[request_to(url), request_to(url)]], timeout_s=30)
+    assert opened_in == [True, True, True, False]
 
 
 def test_uvloop_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

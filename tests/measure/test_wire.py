@@ -11,8 +11,9 @@ import pytest
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure import wire
 from pytest_llmperf.measure.arrival import READ
+from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes.threads import ThreadsRuntime
-from pytest_llmperf.measure.wire import Connection, expected_source, prepare
+from pytest_llmperf.measure.wire import Connection, expected_source
 
 
 def test_the_request_is_what_a_server_expects() -> None:

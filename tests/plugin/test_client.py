@@ -63,7 +63,14 @@ def test_a_calibration_that_fails_costs_no_measurement(pytester, simulated, monk
 @pytest.mark.parametrize("name", ["asyncio", "uvloop", "processes"])
 def test_the_runtime_is_chosen_by_option(pytester, simulated, aftermath, name) -> None:
     """And whatever it started is gone afterwards."""
-    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    pytester.makepyfile(
+        test_it="""
+        from pair import PAIR
+
+        def test_pair(dual_ollama, run_agents):
+            run_agents(PAIR, on=dual_ollama)
+        """
+    )
     result = simulated(f"--llmperf-runtime={name}", "--llmperf-calibrate=off", own_process=True)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"client: {name},*"])

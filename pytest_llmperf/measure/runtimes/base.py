@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_llmperf.measure.arrival import Clock, wall_offset_ns
-from pytest_llmperf.measure.wire import Connection, Exchange, Request
+from pytest_llmperf.measure.pulse import Pulse
+from pytest_llmperf.measure.request import Request
+from pytest_llmperf.measure.wire import Address, Connection, Exchange
 
 Clients = Sequence[Sequence[Request]]
 """The requests of each client; a client sends its own one after the other."""
@@ -21,12 +23,14 @@ class Part:
     Attributes:
         start_ns: the moment the barrier opened.
         exchanges: of each client, in the order sent.
-        cpu_ns: CPU time of the processes that did it, while they did it.
+        cpu_ns: CPU time of each process that did it, while it did.
+        lag_ns: how late each client would have acted (see `pulse`).
     """
 
     start_ns: int
     exchanges: tuple[tuple[Exchange, ...], ...]
-    cpu_ns: int
+    cpu_ns: tuple[int, ...]
+    lag_ns: tuple[int, ...]
 
 
 class Runtime(Protocol):
@@ -58,28 +62,40 @@ class Start:
     """The first connections of a part, open and not yet used; then the barrier; at last, what came of it.
 
     The caller's own thread sends the first request of every client, one right after the other: no client has to be
-    woken first, so that all start within microseconds.
+    woken first, so that all start within microseconds. It does not wait for any of them: what a socket does not take at
+    once, its client sends.
 
     Args:
         clients: see Clients.
         timeout_s: most seconds for one request.
-        blocking: of the sockets.
         clock: monotonic nanoseconds.
+
+    Attributes:
+        connections: of each client.
+        pulse: to be beaten where the clients run.
+        start_ns: the moment the barrier opened.
     """
 
-    def __init__(self, clients: Clients, *, timeout_s: float, blocking: bool, clock: Clock = time.monotonic_ns) -> None:
+    def __init__(self, clients: Clients, *, timeout_s: float, clock: Clock = time.monotonic_ns) -> None:
         self._clock = clock
         self._before_ns = wall_offset_ns()
+        self._addresses: dict[tuple[str, int], Address] = {}
         self.connections: list[list[Connection]] = []
         try:
             for requests in clients:
                 self.connections.append([Connection(one, timeout_s=timeout_s, clock=clock) for one in requests])
-                self.connections[-1][0].open(blocking=blocking)
+                first = self.connections[-1][0]
+                self._addresses[first.request.host, first.request.port] = first.open(self.address(first))
         except BaseException:
             self.close()
             raise
         self._cpu_ns = 0
+        self.pulse = Pulse(clock)
         self.start_ns = 0
+
+    def address(self, connection: Connection) -> Address | None:
+        """Of the server, where some first connection has found it: no name is looked up while the clock runs."""
+        return self._addresses.get((connection.request.host, connection.request.port))
 
     def barrier(self, at_ns: int = 0) -> None:
         """The clock starts, now or at a moment of the monotonic clock, and every client's first request leaves."""
@@ -90,13 +106,17 @@ class Start:
         self.start_ns = at_ns or self._clock()
         for first, *_ in self.connections:
             first.send()
+        self.pulse.start()
 
-    def finish(self, client: int, *, given_up: Callable[[], bool] = lambda: False) -> None:
-        """One client's whole work on blocking sockets; returns early where `given_up` says so."""
+    def finish(self, client: int, *, given_up: Callable[[], bool]) -> None:
+        """One client's whole work, waiting for its sockets; returns early where `given_up` says so."""
         for position, connection in enumerate(self.connections[client]):
-            if position:
-                connection.open(blocking=True)
             if given_up():
+                return
+            if position:
+                connection.open(self.address(connection))
+            connection.block()
+            if given_up():  # what `abort` did to a connection that was not there yet was nothing
                 return
             connection.send()
             while not connection.receive():
@@ -112,7 +132,8 @@ class Start:
                 tuple(connection.exchange(self._before_ns, after_ns) for connection in client)
                 for client in self.connections
             ),
-            cpu_ns=cpu_ns,
+            cpu_ns=(cpu_ns,),
+            lag_ns=(self.pulse.lag_ns(),) * len(self.connections),
         )
 
     def abort(self) -> None:

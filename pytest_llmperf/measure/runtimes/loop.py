@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from ipaddress import ip_address
 
 from pytest_llmperf.measure.arrival import Clock
+from pytest_llmperf.measure.pulse import BEAT_S
 from pytest_llmperf.measure.runtimes.base import Clients, Part, Start
-from pytest_llmperf.measure.wire import Connection, Request
+from pytest_llmperf.measure.waiting import run_on_loop
+from pytest_llmperf.measure.wire import Address, Connection
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-
-_LOOPBACK = ("127.", "::1", "localhost")
 
 
 class LoopRuntime:
@@ -33,40 +32,53 @@ class LoopRuntime:
 
     def run(self, clients: Clients, *, timeout_s: float) -> Part:
         """See Runtime. Works where an event loop already runs in this thread, too: then in a thread of its own."""
-        start = Start(clients, timeout_s=timeout_s, blocking=False, clock=self._clock)
-
-        def work() -> Part:
-            with asyncio.Runner(loop_factory=self._factory) as runner:
-                return runner.run(self._part(start, timeout_s))
-
+        start = Start(clients, timeout_s=timeout_s, clock=self._clock)
         try:
-            part: Part = _outside_of_a_loop(work)
-            return part
+            return run_on_loop(lambda: _part(start, timeout_s), self._factory)
         finally:
             start.close()
 
     def close(self) -> None:
         """Nothing is kept."""
 
-    async def _part(self, start: Start, timeout_s: float) -> Part:
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(_client(client, timeout_s)) for client in start.connections]
-        start.barrier()
+
+async def _part(start: Start, timeout_s: float) -> Part:
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(_client(client, start, timeout_s)) for client in start.connections]
+    start.barrier()
+    _keep_beating(loop, start.pulse.beat)
+    try:
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in pending:
-            task.cancel()
-        if pending:
-            await asyncio.wait(pending)
-        for task in done:
-            task.result()
-        return start.part()
+    except asyncio.CancelledError:
+        start.abort()  # also what a thread is connecting: nobody waits for that
+        raise
+    start.pulse.beat()
+    if pending:
+        start.abort()
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)
+    for task in done:
+        task.result()
+    return start.part()
 
 
-async def _client(connections: Sequence[Connection], timeout_s: float) -> None:
+def _keep_beating(loop: asyncio.AbstractEventLoop, beat: Callable[[], None]) -> None:
+    """Until the loop is closed."""
+
+    def again() -> None:
+        beat()
+        loop.call_later(BEAT_S, again)
+
+    loop.call_later(BEAT_S, again)
+
+
+async def _client(connections: Sequence[Connection], start: Start, timeout_s: float) -> None:
     """Sends the requests one after the other; the first connection is open."""
     for connection in connections:
         if connection is not connections[0]:
-            await _open(connection)
+            await _open(connection, start.address(connection))
         try:
             async with asyncio.timeout(timeout_s):
                 await _until(connection.send, connection, writing=True)
@@ -77,16 +89,17 @@ async def _client(connections: Sequence[Connection], timeout_s: float) -> None:
             connection.close()
 
 
-async def _open(connection: Connection) -> None:
+async def _open(connection: Connection, address: Address | None) -> None:
     """Connects: on this machine at once, elsewhere in a thread so that the other clients go on."""
-    if _is_near(connection.request):
-        connection.open(blocking=False)
+    if address is not None and _is_near(address) and not connection.request.tls:
+        connection.open(address)
     else:
-        await asyncio.to_thread(connection.open, blocking=False)
+        await asyncio.to_thread(connection.open, address)
 
 
-def _is_near(request: Request) -> bool:
-    return not request.tls and request.host.startswith(_LOOPBACK)
+def _is_near(address: Address) -> bool:
+    """Whether it is on this machine, where a connection stands, or is refused, at once."""
+    return ip_address(address[1][0]).is_loopback
 
 
 async def _until(step: Callable[[], bool], connection: Connection, *, writing: bool) -> None:
@@ -111,26 +124,3 @@ async def _until(step: Callable[[], bool], connection: Connection, *, writing: b
         await ended
     finally:
         remove(connection.sock)
-
-
-def _outside_of_a_loop(work: Callable[[], Any]) -> Any:
-    """Runs it here, or in a thread of its own where an event loop already runs in this one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return work()
-    outcome: list[Any] = []
-
-    def target() -> None:
-        try:
-            outcome.extend((True, work()))
-        except BaseException as error:  # handed to the caller's thread
-            outcome.extend((False, error))
-
-    thread = threading.Thread(target=target, name="llmperf-loop")
-    thread.start()
-    thread.join()
-    succeeded, value = outcome
-    if succeeded:
-        return value
-    raise value

@@ -15,11 +15,16 @@ from multiprocessing.connection import Pipe, wait
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
+from pytest_llmperf.measure.request import Request
 from pytest_llmperf.measure.runtimes.base import Clients, Part, Start
-from pytest_llmperf.measure.wire import Request
+from pytest_llmperf.measure.runtimes.threads import perform
+from pytest_llmperf.measure.waiting import until
+from pytest_llmperf.measure.wire import CONNECT_S
 
 LEAD_NS = 5_000_000
 """How far ahead the barrier's moment lies when it is told to the workers."""
+
+_START_S = 60.0  # for a worker's interpreter, on a busy machine
 
 
 class ProcessesRuntime:
@@ -38,18 +43,20 @@ class ProcessesRuntime:
             workers = self._workers[: len(clients)]
             for worker, requests in zip(workers, clients, strict=True):
                 worker.tell((tuple(requests), timeout_s))
-            _answers(workers)
-            start_ns = time.monotonic_ns() + LEAD_NS
+            _answers(workers, _START_S + CONNECT_S)
+            start_ns = time.monotonic_ns() + LEAD_NS if len(workers) > 1 else 0  # one client starts when it can
             for worker in workers:
                 worker.tell(start_ns)
-            parts: Sequence[Part] = _answers(workers)
+            most = max(map(len, clients))
+            parts: Sequence[Part] = _answers(workers, most * (timeout_s + CONNECT_S) + CONNECT_S)
         except BaseException:
             self.close()  # a worker in the middle of a request can only be ended
             raise
         return Part(
-            start_ns=start_ns,
+            start_ns=start_ns or parts[0].start_ns,
             exchanges=tuple(part.exchanges[0] for part in parts),
-            cpu_ns=sum(part.cpu_ns for part in parts),
+            cpu_ns=tuple(part.cpu_ns[0] for part in parts),
+            lag_ns=tuple(part.lag_ns[0] for part in parts),
         )
 
     def close(self) -> None:
@@ -65,7 +72,7 @@ class _Worker:
     def __init__(self) -> None:
         self.channel, theirs = Pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest_llmperf.measure.runtimes.worker", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "pytest_llmperf.measure.runtimes.worker", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
             start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
@@ -84,16 +91,16 @@ class _Worker:
         self._process.wait()
 
 
-def _answers(workers: Sequence[_Worker]) -> list[Any]:
+def _answers(workers: Sequence[_Worker], limit_s: float) -> list[Any]:
     """One answer of each, in their order.
 
     Raises:
-        LlmperfError: the first that one of them sent instead.
+        LlmperfError: the first that one of them sent instead; or one died, or gave none in so many seconds.
     """
     answers: dict[Channel, Any] = {}
+    until_s = time.monotonic() + limit_s
     while missing := [worker.channel for worker in workers if worker.channel not in answers]:
-        for channel in wait(missing):
-            assert isinstance(channel, Channel)
+        for channel in _ready(missing, until_s):
             try:
                 answers[channel] = channel.recv()
             except (EOFError, OSError) as error:
@@ -105,6 +112,26 @@ def _answers(workers: Sequence[_Worker]) -> list[Any]:
     return [answers[worker.channel] for worker in workers]
 
 
+def _ready(channels: Sequence[Channel], until_s: float) -> list[Channel]:
+    """Those that have something to say, once one has.
+
+    Raises:
+        MeasurementError: none had until that moment.
+    """
+    ready: list[Any] = []
+
+    def some(wait_s: float) -> bool:
+        ready.extend(wait(channels, wait_s))
+        return bool(ready) or time.monotonic() > until_s
+
+    until(some)
+    if not ready:
+        raise MeasurementError(
+            "a client process does not answer: it hangs, or is stopped", next_step="use --llmperf-runtime=threads"
+        )
+    return ready
+
+
 def serve(channel: Channel) -> None:
     """The worker's side: runs one client's requests for each order, until the channel ends."""
     with suppress(EOFError, OSError):
@@ -112,13 +139,12 @@ def serve(channel: Channel) -> None:
             requests: tuple[Request, ...]
             requests, timeout_s = channel.recv()
             try:
-                start = Start([requests], timeout_s=timeout_s, blocking=True)
+                start = Start([requests], timeout_s=timeout_s)
                 try:
                     channel.send("ready")
-                    start.barrier(channel.recv())
-                    start.finish(0)
+                    part = perform(start, told=channel.recv)
                 finally:
                     start.close()
-                channel.send(start.part())
+                channel.send(part)
             except LlmperfError as error:
                 channel.send(error)

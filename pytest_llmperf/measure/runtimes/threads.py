@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from pytest_llmperf.measure.arrival import Clock
+from pytest_llmperf.measure.pulse import BEAT_S
 from pytest_llmperf.measure.runtimes.base import Clients, Part, Start
+from pytest_llmperf.measure.waiting import until
 
 
 class ThreadsRuntime:
@@ -23,37 +27,61 @@ class ThreadsRuntime:
 
     def run(self, clients: Clients, *, timeout_s: float) -> Part:
         """See Runtime."""
-        start = Start(clients, timeout_s=timeout_s, blocking=True, clock=self._clock)
-        opened, failures = threading.Event(), list[BaseException]()
-
-        def client(index: int) -> None:
-            try:
-                opened.wait()
-                start.finish(index, given_up=lambda: bool(failures))
-            except BaseException as error:  # handed to the caller's thread
-                failures.append(error)
-                start.abort()
-
-        threads = [threading.Thread(target=client, args=(one,), name="llmperf-client") for one in range(len(clients))]
+        start = Start(clients, timeout_s=timeout_s, clock=self._clock)
         try:
-            for thread in threads:
-                thread.start()
-            start.barrier()
-            opened.set()
-            for thread in threads:
-                thread.join()
-        except BaseException as error:  # a Ctrl-C, or a first request that could not be sent
-            failures.insert(0, error)
-            start.abort()
-            opened.set()
+            return perform(start)
         finally:
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
             start.close()
-        if failures:
-            raise failures[0]
-        return start.part()
 
     def close(self) -> None:
         """Nothing is kept."""
+
+
+def perform(start: Start, *, told: Callable[[], int] = lambda: 0) -> Part:
+    """Runs the clients, each in a thread; this one waits for them and keeps the pulse, in the same interpreter.
+
+    Args:
+        start: its first connections open.
+        told: asked, when the threads are there, for the moment of `Start.barrier`.
+
+    Raises:
+        MeasurementError: a request failed; the others were given up.
+    """
+    opened, failures = threading.Event(), list[BaseException]()
+    busy = [threading.Lock() for _ in start.connections]  # a lock, and no event: it takes the least to wait for
+    for lock in busy:
+        lock.acquire()
+
+    def client(index: int) -> None:
+        try:
+            opened.wait()
+            start.finish(index, given_up=lambda: bool(failures))
+        except BaseException as error:  # handed to the caller's thread
+            failures.append(error)
+            start.abort()
+        finally:
+            busy[index].release()
+
+    threads = [
+        threading.Thread(target=client, args=(one,), name="llmperf-client") for one in range(len(start.connections))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        start.barrier(told())
+        opened.set()
+        for lock in busy:
+            until(partial(lock.acquire, True), every_s=BEAT_S, beat=start.pulse.beat)
+        start.pulse.beat()
+    except BaseException as error:  # a Ctrl-C, or a first request that could not be sent
+        failures.insert(0, error)
+    finally:
+        opened.set()  # before all else: no thread may wait for it for ever
+        if failures:
+            start.abort()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+    if failures:
+        raise failures[0]
+    return start.part()

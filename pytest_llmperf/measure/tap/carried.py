@@ -41,10 +41,14 @@ class Carried(NamedTuple):
     Attributes:
         up: from the agent to the server.
         down: from the server to the agent.
+        connect_ns, connected_ns: the moments when its connection to the server was begun and when it stood; 0 where
+            that did not come to pass.
     """
 
     up: Flow
     down: Flow
+    connect_ns: int = 0
+    connected_ns: int = 0
 
 
 class Taken(NamedTuple):
@@ -55,6 +59,7 @@ class Taken(NamedTuple):
         end_ns: the moment the part was over.
         before_ns, after_ns: `arrival.wall_offset_ns` at its begin and end.
         cpu_ns: CPU time of the tap's process from the barrier on.
+        lag_ns: how late the tap would have acted (see `pulse`), from the barrier on.
         agents: the connections of each, in the order they were made.
     """
 
@@ -63,4 +68,5 @@ class Taken(NamedTuple):
     before_ns: int
     after_ns: int
     cpu_ns: int
+    lag_ns: int
     agents: tuple[tuple[Carried, ...], ...]

@@ -71,10 +71,13 @@ class Connection:
     Attributes:
         tally: of its agent.
         alive: False once both sockets are closed.
+        connecting: whether the server has not yet accepted it.
     """
 
     def __init__(self, client: socket.socket, *, selector: selectors.BaseSelector, tally: Tally, clock: Clock) -> None:
         self.alive = True
+        self.connecting = False
+        self._connect_ns = self._connected_ns = 0
         self._held = True
         self._client = client
         self._server: socket.socket | None = None
@@ -93,12 +96,15 @@ class Connection:
             return
         self._server = self._up.sink = self._down.source = socket.socket(family, socket.SOCK_STREAM)
         _prepare(self._server)
+        self._connect_ns = self._clock()
         try:
             self._server.connect(address)
         except _NOT_NOW:
-            pass
+            self.connecting = True
         except OSError:
             self._fail(self._down)
+        else:
+            self._connected_ns = self._clock()
         self._watch()
 
     def release(self) -> None:
@@ -110,6 +116,8 @@ class Connection:
     def ready(self, sock: socket.socket, events: int) -> None:
         """Does what the socket is ready for."""
         reads, writes = (self._up, self._down) if sock is self._client else (self._down, self._up)
+        if self.connecting and sock is self._server:
+            self.connecting, self._connected_ns = False, self._clock()
         if events & selectors.EVENT_READ and self._wants(reads) and self._read(reads) and not writes.waiting:
             return
         if events & selectors.EVENT_WRITE and writes.waiting:
@@ -118,7 +126,7 @@ class Connection:
 
     def carried(self) -> Carried:
         """What has passed so far."""
-        return Carried(self._up.flow(), self._down.flow())
+        return Carried(self._up.flow(), self._down.flow(), self._connect_ns, self._connected_ns)
 
     def abort(self) -> None:
         """Resets both sides, if they are open."""
@@ -197,6 +205,7 @@ class Connection:
             if sock is None:
                 continue
             blocked = bool(writes.waiting) and not (self._held and writes is self._up)
+            blocked = blocked or (self.connecting and sock is self._server)
             wanted = selectors.EVENT_READ * self._wants(reads) | selectors.EVENT_WRITE * blocked
             watched = self._watched.get(sock, 0)
             if wanted == watched:
@@ -212,7 +221,7 @@ class Connection:
     def _close(self, *, reset: bool) -> None:
         if not self.alive:
             return
-        self.alive = False
+        self.alive = self.connecting = False
         for sock in (self._client, self._server):
             if sock is None:
                 continue

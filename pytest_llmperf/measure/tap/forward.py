@@ -19,11 +19,13 @@ from multiprocessing.connection import Connection as Channel
 from typing import Any
 
 from pytest_llmperf.measure.arrival import Clock, wall_offset_ns
+from pytest_llmperf.measure.pulse import Pulse
 from pytest_llmperf.measure.tap.carried import Taken
 from pytest_llmperf.measure.tap.connection import Connection, Tally
 
 GRACE_NS = 5_000_000
-"""From the moment when every agent has sent its first bytes to the barrier: the rest of their requests comes in."""
+"""From the moment when every agent has sent its first bytes to the barrier, at least: the rest of their requests comes
+in, and their connections to the servers come about."""
 
 DRAIN_NS = 50_000_000
 """How long what is on its way may still arrive when a part is over."""
@@ -77,6 +79,7 @@ class Forwarder:
         self._agents: list[Agent] = []
         self._groups: list[int] = []
         self._limit = 0
+        self._pulse = Pulse(clock)
         self._start_ns = self._release_ns = self._before_ns = self._cpu_ns = 0
         self._parent = os.getppid()
 
@@ -96,7 +99,7 @@ class Forwarder:
 
     def _wait_s(self) -> float:
         if self._release_ns and not self._start_ns:
-            return max(0.0, (self._release_ns - self._clock()) / 1e9)
+            return max(_WARM_S, (self._release_ns - self._clock()) / 1e9)
         return _WARM_S if self._start_ns else _LOOK_S
 
     def _step(self, wait_s: float) -> bool:
@@ -116,6 +119,8 @@ class Forwarder:
                 self._obey(*self._channel.recv())
         if not self._start_ns:
             self._barrier()
+        elif self._clock() >= self._pulse.due_ns:
+            self._pulse.beat()
         return bool(ready)
 
     def _give_up(self, tally: Tally) -> None:
@@ -143,19 +148,22 @@ class Forwarder:
             connection.release()
 
     def _barrier(self) -> None:
-        """Lets all go once every agent has sent something, and a moment has passed."""
+        """Lets all go once every agent has sent something, its servers have accepted it, and a moment has passed."""
         if not self._release_ns:
             if self._agents and all(agent.tally.noted for agent in self._agents):
                 self._release_ns = self._clock() + GRACE_NS
                 for agent in self._agents:
                     for connection in agent.connections:
                         connection.connect(*agent.server)
-        elif self._clock() >= self._release_ns:
+        elif self._clock() >= self._release_ns and not any(
+            connection.connecting for agent in self._agents for connection in agent.connections
+        ):
             self._cpu_ns = time.process_time_ns()
             self._start_ns = self._clock()
             for agent in self._agents:
                 for connection in agent.connections:
                     connection.release()
+            self._pulse.start()
             self._channel.send(("released", 0))
 
     def _obey(self, order: str, *arguments: Any) -> None:
@@ -185,9 +193,11 @@ class Forwarder:
                 break
             for key, events in ready:
                 key.data.ready(key.fileobj, events)
+        if self._start_ns:
+            self._pulse.beat()
         end_ns, cpu_ns = self._clock(), time.process_time_ns() - self._cpu_ns
         agents = tuple(tuple(one.carried() for one in agent.connections) for agent in self._agents)
-        taken = Taken(self._start_ns, end_ns, self._before_ns, wall_offset_ns(), cpu_ns, agents)
+        taken = Taken(self._start_ns, end_ns, self._before_ns, wall_offset_ns(), cpu_ns, self._pulse.lag_ns(), agents)
         self._end()
         return taken
 

@@ -74,7 +74,15 @@ def spoken(carried: Carried, taken: Taken, *, label: str) -> Iterator[Spoken]:
         yield Spoken(
             method=request.method,
             path=request.path,
-            exchange=Exchange(sent_ns=request.sent_ns, pieces=answer, source=source, label=label),
+            exchange=Exchange(
+                sent_ns=request.sent_ns,
+                pieces=answer,
+                source=source,
+                label=label,
+                connect_ns=carried.connect_ns,
+                connected_ns=carried.connected_ns,
+                ended_ns=carried.down.ended_ns,
+            ),
             whole=whole,
             left_ns=0 if whole else left_ns,
         )

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.measure.request import target_of
 from pytest_llmperf.measure.tap.carried import Taken
-from pytest_llmperf.measure.wire import MAX_ANSWER_BYTES, PIECE_BYTES
+from pytest_llmperf.measure.wire import CONNECT_S, MAX_ANSWER_BYTES, PIECE_BYTES
 
-_CONNECT_S = 10.0
 _END_S = 2.0
 
 
@@ -101,7 +101,7 @@ class Tap:
         self._channel, theirs = Pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest_llmperf.measure.tap", str(theirs.fileno()), str(self._realtime)],
+                [sys.executable, "-P", "-m", "pytest_llmperf.measure.tap", str(theirs.fileno()), str(self._realtime)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
@@ -153,14 +153,14 @@ def _reachable(url: str, label: str) -> tuple[int, Any]:
     Raises:
         UsageError, MeasurementError: see `Tap.open`.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
+    target = target_of(url, label=label)
+    if target.tls:
         raise UsageError(
             f"{label}: agents that we did not write are measured by a tap, which speaks plain HTTP only",
             next_step="give the server's own http:// address, e.g. that behind its TLS proxy",
         )
     try:
-        with contextlib.closing(socket.create_connection((parts.hostname, parts.port or 80), _CONNECT_S)) as probe:
+        with contextlib.closing(socket.create_connection((target.host, target.port), CONNECT_S)) as probe:
             return probe.family, probe.getpeername()
     except OSError as error:
         raise MeasurementError(

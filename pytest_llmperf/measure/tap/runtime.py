@@ -34,8 +34,10 @@ class TapRuntime:
         ]
         try:
             ThreadsRuntime().run(tapped, timeout_s=timeout_s)
-        finally:
             taken = self._tap.take()
+        except BaseException:
+            self._tap.close()  # whatever it was doing
+            raise
         exchanges = [
             [one.exchange for way in ways for one in spoken(way, taken, label=label)]
             for ways, label in zip(taken.agents, labels, strict=True)
@@ -43,7 +45,8 @@ class TapRuntime:
         return Part(
             start_ns=taken.start_ns,
             exchanges=tuple(tuple(sorted(client, key=lambda one: one.sent_ns)) for client in exchanges),
-            cpu_ns=taken.cpu_ns,
+            cpu_ns=(taken.cpu_ns,),
+            lag_ns=(taken.lag_ns,) * len(exchanges),
         )
 
     def close(self) -> None:

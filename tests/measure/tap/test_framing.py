@@ -11,7 +11,7 @@ from pytest_llmperf.measure.tap.carried import Carried, Flow, Passed, Taken
 from pytest_llmperf.measure.tap.framing import CANCELLED, Spoken, spoken, timing
 
 END_NS = 10_000_000
-TAKEN = Taken(start_ns=1, end_ns=END_NS, before_ns=0, after_ns=0, cpu_ns=0, agents=())
+TAKEN = Taken(start_ns=1, end_ns=END_NS, before_ns=0, after_ns=0, cpu_ns=0, lag_ns=0, agents=())
 
 
 def request(path: str = "/api/generate", body: bytes = b"{}", *, method: str = "POST", chunked: bool = False) -> bytes:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.measure.calibrate import calibrate
+from pytest_llmperf.measure.calibrate import calibrate, paced_server
 from pytest_llmperf.measure.tap import prompt
 from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.tap.runtime import TapRuntime
@@ -279,3 +280,65 @@ def test_the_tap_can_be_calibrated(tap: Tap) -> None:
     assert found.runtime == "tap"
     assert found.arrival_p50_ms >= 0
     assert found.cpu_us_per_token > 0
+
+
+def test_a_tap_that_hardly_runs_shows_it(tap: Tap) -> None:
+    """Stopped nine tenths of the time: what it keeps its agents waiting for is no fault of the servers."""
+    runtime = TapRuntime(tap)
+    with paced_server(ttft_ms=5, tok_s=115, tokens=60) as url:
+        calm = runtime.run([[request_to(url)]], timeout_s=30)
+        assert tap._process is not None
+        its, over = psutil.Process(tap._process.pid), threading.Event()
+
+        def hold_up() -> None:
+            while not over.is_set():
+                its.suspend()
+                time.sleep(0.09)
+                its.resume()
+                time.sleep(0.01)
+
+        thread = threading.Thread(target=hold_up)
+        thread.start()
+        try:
+            starved = runtime.run([[request_to(url)]], timeout_s=30)
+        finally:
+            over.set()
+            thread.join()
+    assert starved.lag_ns[0] > 40_000_000
+    assert calm.lag_ns[0] < starved.lag_ns[0]
+
+
+def test_the_barrier_waits_for_the_servers_to_accept(tap: Tap) -> None:
+    """A far server takes its time: that is not the client's, which sends as soon as all are connected."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        full.settimeout(PATIENCE_S)
+        (url,) = tap.open([url_of(full)], ["agent a"])
+        full.accept()[0].close()
+        with connect(url_of(full)), connect(url) as client:  # the first one fills the queue of a server that is busy
+            client.sendall(b"x")
+            time.sleep(0.4)
+            assert not tap.released()
+            full.accept()[0].close()
+            with accepted(full) as server:  # the system tries again after a second
+                assert server.recv(1) == b"x"
+            until(tap.released, "the barrier was not told")
+    taken = tap.take()
+    (carried,) = taken.agents[0]
+    assert carried.connected_ns - carried.connect_ns > 300_000_000
+    assert carried.connected_ns <= taken.start_ns <= carried.up.passed[0].handed_ns
+
+
+def test_what_fails_while_it_runs_as_a_runtime_ends_it(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that fails, or notes that cannot be taken: the next part gets a tap that is in nobody's part."""
+
+    def take() -> None:
+        raise MeasurementError("what it sends and receives does not end")
+
+    runtime = TapRuntime(tap)
+    with serving(lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")) as url:
+        with monkeypatch.context() as patched:
+            patched.setattr(tap, "take", take)
+            with pytest.raises(MeasurementError, match="does not end"):
+                runtime.run([[request_to(url)]], timeout_s=30)
+        assert tap._process is None
+        assert runtime.run([[request_to(url)]], timeout_s=30).exchanges

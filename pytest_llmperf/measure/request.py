@@ -1,0 +1,87 @@
+"""Requests as bytes, made before the clock runs, and the addresses that they go to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from pytest_llmperf.errors import MeasurementError
+
+_NEXT = "give http://host:port"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One prepared request: bytes only, so that nothing is built while the clock runs.
+
+    Attributes:
+        host, port: where to connect.
+        tls: whether to speak TLS.
+        payload: the whole HTTP request.
+        label: for error messages, e.g. `agent insight, instance b (http://127.0.0.1:11435)`.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    payload: bytes
+    label: str
+
+
+class Target(NamedTuple):
+    """A server's address, taken apart.
+
+    Attributes:
+        tls: whether it is https.
+        host: as a resolver and TLS want it: ASCII, an IPv6 address without brackets.
+        port: with the scheme's default.
+        path: without a `/` at its end.
+    """
+
+    tls: bool
+    host: str
+    port: int
+    path: str
+
+
+def target_of(url: str, *, label: str) -> Target:
+    """Takes a URL apart.
+
+    Raises:
+        MeasurementError: it is no http or https address that can be timed.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or "").encode("ascii" if ":" in (parts.hostname or "") else "idna").decode()
+    except ValueError as error:  # a UnicodeError, too
+        raise MeasurementError(f"{label}: {url!r} is no http address ({error})", next_step=_NEXT) from error
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise MeasurementError(f"{label}: {url!r} is no http address", next_step=_NEXT)
+    if "@" in parts.netloc:
+        raise MeasurementError(
+            f"{label}: the address of {host} holds a user or a password, which would stand in every report",
+            next_step="have a proxy on this machine add them, and give its address",
+        )
+    tls = parts.scheme == "https"
+    return Target(tls, host, port or (443 if tls else 80), quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~"))
+
+
+def prepare(url: str, path: str, body: bytes, *, label: str) -> Request:
+    """The bytes of a POST of JSON to `url + path`.
+
+    Raises:
+        MeasurementError: see `target_of`.
+    """
+    target = target_of(url, label=label)
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    head = (
+        f"POST {target.path}{path} HTTP/1.1\r\n"
+        f"Host: {host}:{target.port}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    payload = head.encode("ascii") + body
+    return Request(host=target.host, port=target.port, tls=target.tls, payload=payload, label=label)
