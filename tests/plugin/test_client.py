@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from pytest_llmperf import session
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge import validity
 from pytest_llmperf.measure import clients
 from pytest_llmperf.servers.process import start_own
 
@@ -129,6 +131,31 @@ def test_a_missing_runtime_is_an_error(pytester, simulated, monkeypatch) -> None
     result = simulated("--llmperf-runtime=uvloop")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["MissingExtraError: the runtime uvloop needs uvloop*", "*next: pip install uvloop"])
+
+
+def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypatch) -> None:
+    """Others take their place and go on in the order of parts, so that it stays balanced over those that ran."""
+    monkeypatch.setattr(session, "saturated", lambda one: "it was busy" if one.index in (1, 3) else "")
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated("--llmperf-json=run.json", "--llmperf-max-rounds=5")
+    measurement = json.loads((pytester.path / "run.json").read_text())["records"][0]["measurement"]
+    assert [one["index"] for one in measurement["discarded"]] == [1, 3]
+    assert [one["index"] for one in measurement["rounds"]] == [0, 2, 4, 5, 6]
+    result.stdout.fnmatch_lines(["note: pair on dual: 2 of 7 rounds do not count*"])
+
+
+def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulated, monkeypatch) -> None:
+    """However little the client takes: where it is too much of the round, no gate passes or fails by it."""
+    monkeypatch.setattr(validity, "MOST_COST_PP", 1e-6)
+    pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
+    result = simulated()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "gate efficiency could not be judged: *the clients took 0.* for themselves, * it is too short",
+            "  next: give the agents more to do in a round (num_predict), and *",
+        ]
+    )
 
 
 STARVED = """
