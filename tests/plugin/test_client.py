@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from pytest_llmperf import session
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge import validity
 from pytest_llmperf.measure import clients
 from pytest_llmperf.servers.process import start_own
+from pytest_llmperf.session import turns
 
 from .conftest import FAST, GATED, PAIR
 
@@ -135,7 +135,7 @@ def test_a_missing_runtime_is_an_error(pytester, simulated, monkeypatch) -> None
 
 def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypatch) -> None:
     """Others take their place and go on in the order of parts, so that it stays balanced over those that ran."""
-    monkeypatch.setattr(session, "saturated", lambda one: "it was busy" if one.index in (1, 3) else "")
+    monkeypatch.setattr(turns, "saturated", lambda one: "it was busy" if one.index in (1, 3) else "")
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("--llmperf-json=run.json", "--llmperf-max-rounds=5")
     measurement = json.loads((pytester.path / "run.json").read_text())["records"][0]["measurement"]
