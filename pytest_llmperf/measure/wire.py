@@ -268,7 +268,7 @@ class Connection:
     def _unconnected(self, error: OSError) -> MeasurementError:
         if isinstance(error, TimeoutError):
             limit_s = min(CONNECT_S, self._timeout_s)
-            return self._failed(f"no connection within {limit_s:g} s", self._is_it_alive())
+            return self._failed(f"no connection within {limit_s:g} s", self._is_it_alive(), passing=True)
         return self.failure(error)
 
     def _is_it_alive(self) -> str:
