@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from pytest_llmperf.cli import comparing, doctor, tending, trending
+from pytest_llmperf.cli import comparing, doctor, recording, tending, trending
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.markers import GATED_METRICS
+from pytest_llmperf.report.records import RECORDS
 
 _NAME = "a baseline's name (looked up in DIR, then among those that come with the package), or a .toml file"
 _TEST = "a test as pytest names it, e.g. perf/test_team.py::test_pair; or a file, for all its tests"
@@ -93,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     trend.add_argument("name", metavar="NAME", help=_NAME)
     _add_metrics(trend, "look at this metric")
+
+    record = command(
+        "record",
+        recording.record,
+        "fill a record of the report's appendix S in Markdown from a session",
+        "What only people know stays in brackets.",
+    )
+    record.add_argument(
+        "kind", choices=tuple(RECORDS), help="decision (S.1), validation (S.2) or change approval (S.3)"
+    )
+    record.add_argument("file", metavar="FILE", help="what --llmperf-json wrote")
 
     trim = command("trim", tending.trim, "drop old sessions")
     trim.add_argument("name", metavar="NAME", help="a baseline of yours")

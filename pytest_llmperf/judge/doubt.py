@@ -8,6 +8,7 @@ as the generalized p-value (Tsui and Weerahandi 1989), which has no closed form 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,11 +55,11 @@ class Doubt:
         return math.fsum(weight * skewed_tail(distance, variance, third) for weight, variance in self.nodes)
 
     def _quantile(self, error: float, tail: Callable[[float], float]) -> float:
-        """By bisection to seven digits; the tail falls with the distance."""
+        """By bisection to seven digits, or to nothing where nothing scatters; the tail falls with the distance."""
         low, high = 0.0, math.sqrt(self.typical) or 1.0
         while tail(high) > error and high < 1e12:
             low, high = high, 2 * high
-        while high - low > 1e-7 * high:
+        while high - low > 1e-7 * high and high > sys.float_info.min:
             middle = (low + high) / 2
             low, high = (middle, high) if tail(middle) > error else (low, middle)
         return high

@@ -110,3 +110,9 @@ def test_weights_of_medians(count: int, n: int) -> None:
     weights = median_weights(count, n)
     assert math.fsum(weights) == pytest.approx(1)
     assert weights == pytest.approx(weights[::-1], abs=1e-9)
+
+
+def test_rounds_that_do_not_scatter_at_all() -> None:
+    """No doubt: every distance above none is beyond chance, and the search for it ends."""
+    certain = Doubt(nodes=((1.0, 0.0),), third=0.0, typical=0.0)
+    assert certain.worse_quantile(0.01) == pytest.approx(0.0, abs=1e-300)
