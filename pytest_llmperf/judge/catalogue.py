@@ -82,7 +82,7 @@ class Metric:
 
 def _metric(name: str, unit: str, how: tuple[Bound, Aggregate], source: str, definition: str) -> Metric:
     """A catalogue line; ms, tok/s and what is derived from them are of the machine, the rest are ratios."""
-    kind = MetricClass.RATIO if unit in ("%", "ratio", "x") else MetricClass.MACHINE
+    kind = MetricClass.RATIO if unit in ("%", "pp", "ratio", "x") else MetricClass.MACHINE
     good, aggregate = how
     # Only the balance index cannot exceed 100 %: scaling can, when running together is faster than alone.
     ceiling = 100.0 if name == "efficiency_pct" else 1.0 if aggregate is Aggregate.RATE else None
@@ -138,13 +138,17 @@ _DERIVED = (
     _metric("effective_tok_s", "tok/s", _MORE, "G.2", "N * tok_s * efficiency"),
     _metric("tco_usd", "USD", _LESS, "7.3", "one_time + monthly_cost * 12 * years"),
 )
+_QUALITY = (
+    _metric("changed_answers_rate", "ratio", _LESS_RATE, "E.2 #5, R10", "share of answers that differ together"),
+    _metric("quality_drop_pp", "pp", _LESS, "TR109, R10", "score alone - score together, in points of 100"),
+)
 _CVS = tuple(
     _metric(f"{base.name}_cv_pct", "%", _LESS_CV, "A.4", f"sample sd over mean of {base.name}, percent")
     for base in _OVER_ROUNDS
 )
 
 CATALOGUE: Mapping[str, Metric] = {
-    metric.name: metric for metric in (*_OVER_ROUNDS, *_RATES, *_PER_REQUEST, *_DERIVED, *_CVS)
+    metric.name: metric for metric in (*_OVER_ROUNDS, *_RATES, *_PER_REQUEST, *_DERIVED, *_QUALITY, *_CVS)
 }
 """Every metric by name."""
 

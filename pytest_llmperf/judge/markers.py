@@ -168,6 +168,31 @@ class Cost(Marker):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quality(Marker):
+    """Answers together are those alone, where the engine repeats itself, and score no worse by so many points."""
+
+    NAME: ClassVar[str] = "quality"
+    LIMIT: ClassVar[str] = "max_drop_pp"
+    RANGES: ClassVar[Mapping[str, str]] = {
+        "max_drop_pp": "a number in (0, 100]",
+        "same": "True or False",
+        "samples": "a whole number from 3 to 100",
+    }
+    max_drop_pp: float | None = None
+    same: bool = True
+    samples: int = 5
+
+    def __post_init__(self) -> None:
+        _check_number(self, "max_drop_pp", most=100)
+        if not isinstance(self.same, bool):
+            raise _fault(TypeError, self, "same", self.same)
+        if isinstance(self.samples, bool) or not isinstance(self.samples, int):
+            raise _fault(TypeError, self, "samples", self.samples)
+        if not 3 <= self.samples <= 100:
+            raise _fault(ValueError, self, "samples", self.samples)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Regression(Marker):
     """No change for the worse of `delta` or more against stored baseline or incumbent, in each of the metrics.
 
@@ -198,7 +223,7 @@ class Regression(Marker):
 
 MARKERS: Mapping[str, type[Marker]] = {
     kind.NAME: kind
-    for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Cost, Regression)
+    for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Cost, Quality, Regression)
 }
 """Every gate marker by name."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,7 @@ from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import (
     Agent,
     AgentRun,
+    Answered,
     AsyncAgent,
     Command,
     ExternalAgent,
@@ -95,6 +96,7 @@ class Rounds:
         self._timeout_s = timeout_s
         self._tap = tap if scenario.external else None
         self._prefixes: Iterator[str] = prefixes()
+        self._fixed: Mapping[str, str] = {}
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
         """Sends every agent's first request `times` times to its instance, one at a time; no results, but answers.
@@ -130,6 +132,43 @@ class Rounds:
             timing_source=KERNEL if sources == {KERNEL} else READ,
             client_cpu_ns=parts[TOGETHER].cpu_ns,
         )
+
+    def answers(self, times: int) -> tuple[Answered, ...]:
+        """What agents say alone, alone again, and together, to the very same prompts, prefix included; not timed.
+
+        Every prompt is asked alone before the first is asked together, so that no server still holds its work.
+
+        Raises:
+            UsageError: an agent is not ours, so that its prompts are not ours to repeat.
+            MeasurementError: a request failed.
+        """
+        if self._scenario.external:
+            raise UsageError(
+                "answers are compared for agents of ours only: others send what they send",
+                next_step="give Agent(...) with the prompts that matter",
+            )
+        placed, said = self._placed(), []
+        prefixes = [{agent.name: next(self._prefixes) for agent, _ in placed} for _ in range(times)]
+        for members in ([[one] for one in placed], [[one] for one in placed], [placed]):
+            for fixed in prefixes:
+                self._fixed = fixed
+                try:
+                    runs = [run for part in members for run in self._part(part).runs]
+                finally:
+                    self._fixed = {}
+                said.append([[request.text for request in run.requests] for run in runs])
+        alone, again, together = said[:times], said[times : 2 * times], said[2 * times :]
+        return tuple(
+            Answered(agent=agent.name, prompt=prompt, alone=first, again=second, together=both)
+            for round_ in zip(alone, again, together, strict=True)
+            for agent, *texts in zip(self._scenario.agents, *round_, strict=True)
+            if isinstance(agent, Agent)
+            for prompt, first, second, both in zip(agent.prompts, *texts, strict=True)
+        )
+
+    def _prefix_of(self, agent: Agent) -> str:
+        """A fresh one, or while answers are compared, the agent's."""
+        return self._fixed.get(agent.name) or next(self._prefixes)
 
     def _placed(self) -> tuple[tuple[Agent | ExternalAgent, Instance], ...]:
         """Each agent with its instance."""
@@ -206,20 +245,19 @@ class Rounds:
         common["keep_alive"] = keep_alive_s(self._timeout_s)
         bodies: list[tuple[str, dict[str, object]]]
         if len(agent.prompts) == 1:
-            bodies = [("/api/generate", {"prompt": next(self._prefixes) + agent.prompts[0]})]
+            bodies = [("/api/generate", {"prompt": self._prefix_of(agent) + agent.prompts[0]})]
         else:
             bodies = [
-                ("/api/chat", {"messages": self._history(agent.prompts[:turn])})
-                for turn in range(1, len(agent.prompts) + 1)
+                ("/api/chat", {"messages": self._history(agent, turn)}) for turn in range(1, len(agent.prompts) + 1)
             ]
         return tuple(prepare(url, path, json.dumps({**common, **body}).encode(), label=label) for path, body in bodies)
 
-    def _history(self, prompts: Sequence[str]) -> list[dict[str, str]]:
-        """The conversation up to the last of these turns, under a fresh prefix."""
+    def _history(self, agent: Agent, turns: int) -> list[dict[str, str]]:
+        """The conversation up to the last of so many turns, under a fresh prefix."""
         messages = []
-        for prompt in prompts:
+        for prompt in agent.prompts[:turns]:
             messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": STAND_IN_ANSWER}]
-        messages[0]["content"] = next(self._prefixes) + messages[0]["content"]
+        messages[0]["content"] = self._prefix_of(agent) + messages[0]["content"]
         return messages[:-1]
 
 

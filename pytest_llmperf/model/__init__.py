@@ -24,6 +24,7 @@ from pytest_llmperf.model.matrix import (
 )
 from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.profile import PROFILES, Mode, Profile, mode_of
+from pytest_llmperf.model.quality import Answered, Quality
 from pytest_llmperf.model.scenario import (
     BASELINE_VS_CHIMERA,
     CHIMERA_HETERO,
@@ -61,6 +62,7 @@ __all__ = [
     "STATISTICS",
     "Agent",
     "AgentRun",
+    "Answered",
     "AsyncAgent",
     "Baseline",
     "Bound",
@@ -84,6 +86,7 @@ __all__ = [
     "Played",
     "Prices",
     "Profile",
+    "Quality",
     "Reference",
     "RequestTiming",
     "Round",

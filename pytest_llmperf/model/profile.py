@@ -66,7 +66,7 @@ class Profile:
             return ""
         return (
             f"configuration transfer: profile {name} is for {self.mode}, and {scenario.name} is {used}: what is best "
-            "for one is not for the other (seed C6: TTFT up to +323.7 %); validate it there, or use a profile of its mode"
+            "for one is not for the other (seed C6: TTFT up to +323.7 %); validate it, or use a profile of that mode"
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.manifest import Manifest
+from pytest_llmperf.model.quality import Quality
 from pytest_llmperf.model.scenario import Scenario
 from pytest_llmperf.model.topology import Topology
 
@@ -140,6 +141,7 @@ class Measurement:
         discarded: rounds in which the client was saturated: kept, never judged.
         calibration: what the harness itself costs at this load; None where it was not measured.
         incidents: what went wrong with the servers meanwhile and did not end the measurement.
+        quality: answers alone and together; None where nobody asked for them.
     """
 
     scenario: Scenario
@@ -152,3 +154,4 @@ class Measurement:
     discarded: tuple[Round, ...] = ()
     calibration: Calibration | None = None
     incidents: tuple[Incident, ...] = ()
+    quality: Quality | None = None

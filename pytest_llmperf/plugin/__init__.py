@@ -50,6 +50,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declares our own hooks."""
+    from pytest_llmperf.plugin import hookspecs  # noqa: PLC0415 - a file of its own, as it is part of the API
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers, checks given options early, and collects results where reports arrive."""
     for line in collection.MARKERS:

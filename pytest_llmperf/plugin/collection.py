@@ -24,6 +24,8 @@ GATES = {
     "speedup": "speedup(min_x=None): sum of the agents' times over the round's wall time",
     "consistency": "consistency(max_cv_pct=None, metric='decode_tok_s'): coefficient of variation over rounds",
     "cost": "cost(max_usd_per_1m=None): USD for a million tokens, at the hour's price in llmperf.toml",
+    "quality": "quality(max_drop_pp=None, same=True, samples=5): answers together are as good as those alone, by "
+    "pytest_llmperf_score",
     "regression": "regression(metrics=..., delta=None): not worse than the baseline of --llmperf-compare by delta",
 }
 _SELECTIONS = {

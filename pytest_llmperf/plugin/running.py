@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.judge import scoring
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, TopologyKind
@@ -84,6 +85,7 @@ class Running:
                 runtime=item.stash[RUNTIME],
             )
 
+        self._score_by(item)
         records = item.stash.setdefault(RECORDS, [])
         # pytest-benchmark allows one timed call a test: the first measurement is its entry.
         once = benchmark is None or records
@@ -94,6 +96,18 @@ class Running:
             name = f"{measurement.scenario.name}.{measurement.topology.kind}"
             benchmark.extra_info[name] = figures(record, self._measured)
         return record
+
+    def _score_by(self, item: pytest.Item) -> None:
+        """Answers are scored by the hooks that the test's folder sees."""
+        hook = item.ihook.pytest_llmperf_score
+        others = [Path(one.plugin_name).name for one in hook.get_hookimpls() if one.plugin is not self]
+        self.session.scorer = f"pytest_llmperf_score of {', '.join(others)}" if others else scoring.NAME
+        self.session.score = lambda prompt, response: hook(prompt=prompt, response=response)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_llmperf_score(self, response: str) -> float:
+        """The default, asked where nobody else has an opinion."""
+        return scoring.score(response)
 
     def profiled(self, item: pytest.Item, scenario: Scenario) -> Scenario:
         """With the options of the test's profile; at the end it is said where that is for another mode."""

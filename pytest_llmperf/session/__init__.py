@@ -14,10 +14,11 @@ from pathlib import Path
 
 from pytest_llmperf.config import incumbent_of as incumbent_settings
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge import baselines, scoring
 from pytest_llmperf.judge.against import against_gates, incumbent_of
 from pytest_llmperf.judge.conditions import differences_for
-from pytest_llmperf.judge.markers import Marker, is_regression
+from pytest_llmperf.judge.markers import Marker, Quality, is_regression
+from pytest_llmperf.judge.quality import gates_of, judged
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
 from pytest_llmperf.measure.clients import Clients
@@ -34,13 +35,14 @@ from pytest_llmperf.model import (
     Settings,
     Topology,
     TopologyKind,
+    Verdict,
     Workload,
 )
 from pytest_llmperf.servers.addresses import same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import gpu_here, manifest
 from pytest_llmperf.session.held import Held, machine_lock
-from pytest_llmperf.session.side import Side, named
+from pytest_llmperf.session.side import Score, Side, named
 from pytest_llmperf.session.turns import Turns
 from pytest_llmperf.session.watcher import Silent, Watcher
 
@@ -63,6 +65,9 @@ class Session:
         self.watcher: Watcher = watcher or Silent()
         self.gates = 1
         """Gates of the whole run, which share the error of `fail`; the plugin counts them when tests are collected."""
+        self.score: Score = lambda _, response: scoring.score(response)
+        """Scores answers for the gate `quality`; the plugin asks its hook."""
+        self.scorer = scoring.NAME
         self._notes = notes
         self._clients = Clients()
         lock, incumbent = machine_lock(), incumbent_settings(settings)
@@ -195,6 +200,8 @@ class Session:
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
         scenario = self._scaled(scenario)
+        asked = [spec for spec in specs if isinstance(spec, Quality)]
+        specs = [spec for spec in specs if not isinstance(spec, Quality)]
         try:
             clients = self._clients.runtime(runtime or self.settings.runtime)
             turns = Turns(self._side(self._servers, scenario, kind, clients), self.watcher)
@@ -211,6 +218,8 @@ class Session:
             if incumbent is not None:
                 turns.meet(incumbent, self.settings.warmups)
             verdicts = turns.until_decided(gates, self.settings, run_gates=self.gates)
+            for spec in asked:
+                verdicts += self._judge_quality(spec, candidate)
         finally:
             self.watcher.done()
         measurement = candidate.measurement
@@ -224,6 +233,14 @@ class Session:
             differences=differences,
             incumbent=None if incumbent is None else incumbent_of(incumbent.name, incumbent.measurement, measurement),
         )
+
+    def _judge_quality(self, spec: Quality, side: Side) -> tuple[Verdict, ...]:
+        """Whether agents answer as well together as alone, after the rounds."""
+        self.watcher.say("comparing answers, alone and together")
+        side.answer(spec.samples, self.score, self.scorer)
+        quality = side.measurement.quality
+        assert quality is not None
+        return judged(quality, gates_of(spec, self.settings), run_gates=self.gates)
 
     def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime) -> Side:
         """A deployment with its servers open, ready to load the model and to run the scenario."""

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError, ServerError, UnreachableError
 from pytest_llmperf.measure.rounds import Rounds
-from pytest_llmperf.model import Agent, Incident, RequestTiming, Round, Scenario, Topology
+from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session.held import Held
 
@@ -101,6 +101,10 @@ class Answering:
         if crowd := _crowd(one):
             self._note(when, crowd, "it counts all the same")
         return one
+
+    def answers(self, times: int) -> tuple[Answered, ...]:
+        """As `Rounds.answers`. Raises as `run` does."""
+        return self._answered(partial(self._rounds.answers, times), "the comparison of answers")
 
     def _answered(self, work: Callable[[], _T], when: str) -> _T:
         """The work's result, at the second attempt where the first met something that may pass.

@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.judge.quality import checked, in_words
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
-from pytest_llmperf.model import Manifest, Measurement, RequestTiming, Round
+from pytest_llmperf.model import Answered, Manifest, Measurement, Quality, RequestTiming, Round
 from pytest_llmperf.session.answering import Answering
 from pytest_llmperf.session.held import Held
+
+Score = Callable[[str, str], float | None]
+"""Of a prompt and an answer to it: 0 (bad) to 1, or None for no opinion."""
 
 
 @contextmanager
@@ -100,6 +104,30 @@ class Side:
 
     def _note_incidents(self) -> None:
         self.measurement = replace(self.measurement, incidents=self._rounds.incidents)
+
+    def answer(self, times: int, score: Score, scorer: str) -> None:
+        """Answers alone and together, scored, beside the measurement; see `Rounds.answers`. Raises LlmperfError."""
+        with named(self.name):
+            try:
+                answered: Sequence[Answered] = self._rounds.answers(times)
+            finally:
+                self._note_incidents()
+
+        def of(one: Answered, said: str) -> float | None:
+            return checked(score(one.prompt, said), scorer)
+
+        scored = tuple(
+            replace(
+                one,
+                alone_score=of(one, one.alone),
+                again_score=of(one, one.again),
+                together_score=of(one, one.together),
+            )
+            for one in answered
+        )
+        quality = Quality(answered=scored, scorer=scorer)
+        notes = (*self.measurement.notes, in_words(quality))
+        self.measurement = replace(self.measurement, quality=quality, notes=notes)
 
     def keep(self, one: Round) -> None:
         """Adds a round that counts."""

@@ -419,3 +419,11 @@ def test_a_command_may_use_any_of_its_addresses(dual: Topology, tap: Tap) -> Non
         [member(dual.instances[0].url, (sys.executable, "-c", code, "--url={url}"))], tap=tap, model="m", timeout_s=30
     )
     assert [one.eval_count for one in part.heard[0].requests] == [2]
+
+
+def test_answers_of_agents_that_are_not_ours_are_not_compared(tap: Tap, dual: Topology) -> None:
+    """Their prompts are theirs: an error that says so."""
+    scenario = scenario_of([["true"], ["false"]], name="strangers")
+    rounds = Rounds(scenario, dual, runtime=runtime_of("threads"), timeout_s=9, tap=tap)
+    with pytest.raises(UsageError, match="for agents of ours only"):
+        rounds.answers(3)

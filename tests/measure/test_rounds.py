@@ -214,3 +214,27 @@ def test_what_the_server_takes_to_connect_and_to_close_is_not_the_clients() -> N
 def test_one_read_time_makes_the_round_one_of_reads(source: Mapping[str, str], part: str) -> None:
     """Its arrivals are the kernel's only where all of them are."""
     assert one_round(CHIMERA_HOMO, DUAL, Network(sources=source)).timing_source == part
+
+
+def test_answers_are_of_the_very_same_prompts() -> None:
+    """Alone, alone again, together: one beginning for each agent and sample; none is asked together too early."""
+    network = Network()
+    answered = rounds_of(CHIMERA_HOMO, DUAL, network).answers(3)
+    assert [(one.agent, one.alone, one.again, one.together) for one in answered] == [
+        (agent.name, "x", "x", "x") for _ in range(3) for agent in CHIMERA_HOMO.agents
+    ]
+    assert {one.prompt for one in answered} == {CHIMERA_HOMO.agents[0].prompts[0]}
+    sent = [body["prompt"] for _, _, body in network.log]
+    assert sent[:6] == sent[6:12] == sent[12:]
+    assert len(set(sent)) == 6
+    assert network.most_at_once == 2
+    again = rounds_of(CHIMERA_HOMO, DUAL, network)
+    again.answers(1)
+    again.run(0)
+    assert len({body["prompt"] for _, _, body in network.log[-6:]}) == 6  # fresh beginnings again
+
+
+def test_a_conversation_is_answered_turn_by_turn() -> None:
+    """An entry a turn, each with the turn's prompt."""
+    answered = rounds_of(CONVERSATION, DUAL, Network()).answers(1)
+    assert [one.prompt for one in answered] == [prompt for agent in CONVERSATION.agents for prompt in agent.prompts]

@@ -1,0 +1,50 @@
+"""Answers to the very same prompts, alone and together: whether running together changes what agents say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One prompt of one agent, answered three times; not timed.
+
+    Attributes:
+        agent: its name.
+        prompt: without the unique prefix, which is the same in all three requests.
+        alone, again: the answers while all others were idle.
+        together: the answer while all agents worked.
+        alone_score, again_score, together_score: 0 (bad) to 1; None where no scorer has an opinion.
+    """
+
+    agent: str
+    prompt: str
+    alone: str
+    again: str
+    together: str
+    alone_score: float | None = None
+    again_score: float | None = None
+    together_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """All answers of a quality pass.
+
+    Attributes:
+        answered: one entry a prompt of an agent.
+        scorer: who scored, in words.
+    """
+
+    answered: tuple[Answered, ...]
+    scorer: str = ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether every prompt got the same answer twice while its agent was alone."""
+        return all(one.alone == one.again for one in self.answered)
+
+    @property
+    def changed(self) -> tuple[Answered, ...]:
+        """The prompts whose answer together is neither of those alone."""
+        return tuple(one for one in self.answered if one.together not in (one.alone, one.again))
