@@ -74,6 +74,19 @@ def ask_for_kernel_time(sock: socket.socket) -> bool:
     return True
 
 
+def hold_kernel_time() -> socket.socket | None:
+    """A socket that keeps the kernel stamping while it is open; None where it cannot.
+
+    Linux begins to stamp a moment after the first socket has asked for it, and ends with the last: without one that is
+    kept, the first bytes of every part might have no stamp.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    if ask_for_kernel_time(sock):
+        return sock
+    sock.close()
+    return None
+
+
 def wall_offset_ns(clock: Clock = time.monotonic_ns, wall: Clock = time.time_ns) -> int:
     """Wall clock minus monotonic clock, ns: of several samples, the one taken in the shortest time."""
     best_ns, offset_ns = sys.maxsize, 0

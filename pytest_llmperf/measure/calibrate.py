@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ SECONDS = 0.15
 TTFT_MS = 5.0
 SLOWEST_TOK_S, FASTEST_TOK_S = 30.0, 2000.0
 """Rates beyond these are calibrated at them: a slow server must not cost seconds, no server is faster."""
+
+START_S = 30.0
+"""Most seconds for the paced server to start."""
 
 _NUMBER = re.compile(rb'"context": ?\[(\d+)\]')
 
@@ -55,7 +59,8 @@ def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            port = process.stdout.readline().strip()
+            ready, _, _ = select.select([process.stdout], [], [], START_S)
+            port = process.stdout.readline().strip() if ready else b""
             if not port:
                 raise MeasurementError("the paced server of the calibration did not start")
             yield f"http://127.0.0.1:{int(port)}"
@@ -90,6 +95,11 @@ def arrivals_of(exchange: Exchange) -> tuple[tuple[int, ...], int, int]:
     return tuple(arrivals), merged, int(number[1])
 
 
+def bounded(tok_s: float) -> float:
+    """The rate to calibrate at for servers of this one."""
+    return min(max(tok_s, SLOWEST_TOK_S), FASTEST_TOK_S)
+
+
 def calibrate(runtime: Runtime, *, agents: int, tok_s: float) -> Calibration:
     """Times so many clients at about this rate for a fraction of a second.
 
@@ -101,7 +111,7 @@ def calibrate(runtime: Runtime, *, agents: int, tok_s: float) -> Calibration:
     Raises:
         MeasurementError: the paced server could not be started or timed.
     """
-    tok_s = min(max(tok_s, SLOWEST_TOK_S), FASTEST_TOK_S)
+    tok_s = bounded(tok_s)
     tokens = max(8, round(tok_s * SECONDS))
     with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:
         runtime.run(_clients(url, agents, 2), timeout_s=30)  # a first time is no measure of anything

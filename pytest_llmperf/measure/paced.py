@@ -13,10 +13,12 @@ import heapq
 import json
 import os
 import select
+import selectors
 import socket
 import struct
 import sys
 import time
+from typing import Any
 
 _SO_TIMESTAMPNS = 35
 _PR_SET_TIMERSLACK = 29
@@ -40,6 +42,7 @@ class _Paced:
     def __init__(self, ttft_ms: float, tok_s: float, tokens: int) -> None:
         self._ttft_ns, self._gap_ns, self._tokens = round(ttft_ms * 1e6), 1e9 / tok_s, tokens
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._selector: Any = selectors.DefaultSelector()  # epoll's or kqueue's, each of which has a descriptor itself
         self._clients: dict[int, _Client] = {}
         self._due: list[tuple[int, int]] = []  # (moment, descriptor)
         self._truth: list[dict[str, object]] = []
@@ -47,12 +50,11 @@ class _Paced:
         self.port = self._listener.getsockname()[1]
 
     def serve(self) -> None:
-        poll = select.epoll()
-        poll.register(self._listener, select.EPOLLIN)
-        poll.register(0, select.EPOLLIN)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(0, selectors.EVENT_READ)
         while True:
             self._send_what_is_due()
-            for descriptor in self._ready(poll):
+            for descriptor in self._ready():
                 if descriptor == 0 and not os.read(0, 1):
                     return
                 if descriptor == self._listener.fileno():
@@ -61,16 +63,16 @@ class _Paced:
                     with contextlib.suppress(OSError):
                         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                     self._clients[sock.fileno()] = _Client(sock)
-                    poll.register(sock, select.EPOLLIN)
+                    self._selector.register(sock, selectors.EVENT_READ)
                 elif client := self._clients.get(descriptor):
                     self._read(client)
 
-    def _ready(self, poll: select.epoll) -> list[int]:
-        """Descriptors that can be read. Sleeps by `select`, whose time is finer than a millisecond."""
+    def _ready(self) -> list[int]:
+        """Descriptors that can be read. Sleeps by `select`, whose time is finer than the millisecond of epoll."""
         wait_s = max(0.0, (self._due[0][0] - time.monotonic_ns()) / 1e9) if self._due else _REST_S
-        if not select.select([poll], [], [], wait_s)[0]:
+        if not select.select([self._selector], [], [], wait_s)[0]:
             return []
-        return [descriptor for descriptor, _ in poll.poll(0)]
+        return [key.fd for key, _ in self._selector.select(0)]
 
     def _send_what_is_due(self) -> None:
         while self._due and self._due[0][0] <= time.monotonic_ns():
@@ -101,7 +103,8 @@ class _Paced:
         self._truth.append({"number": client.number, "arrived_ns": client.arrived_ns, "sent_ns": client.sent_ns})
 
     def _drop(self, client: _Client) -> None:
-        self._clients.pop(client.sock.fileno(), None)
+        if self._clients.pop(client.sock.fileno(), None):
+            self._selector.unregister(client.sock)
         client.sock.close()
 
     def _read(self, client: _Client) -> None:

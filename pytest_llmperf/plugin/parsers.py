@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 
 def text(raw: str) -> str:
@@ -62,6 +63,10 @@ def urls(raw: str) -> tuple[str, ...]:
     found = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))
     if bad := [url for url in found if not url.startswith(("http://", "https://"))]:
         raise ValueError(f"wanted http:// or https:// addresses, got {', '.join(bad)}")
+    if any("@" in urlsplit(url).netloc for url in found):
+        raise ValueError("wanted addresses without user and password, which would stand in every report")
+    if 0 in [urlsplit(url).port for url in found]:  # other ports that are none are ValueErrors of their own
+        raise ValueError("wanted ports from 1 to 65535")
     return found
 
 

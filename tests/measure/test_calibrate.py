@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -114,5 +115,16 @@ def test_a_rate_beyond_reason_is_calibrated_at_the_bound(monkeypatch: pytest.Mon
 def test_a_paced_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Is an error of the measurement, not a hang."""
     monkeypatch.setattr(module.sys, "executable", "/bin/false")
+    with pytest.raises(MeasurementError, match="did not start"), paced_server(ttft_ms=1, tok_s=1, tokens=1):
+        pass
+
+
+def test_a_paced_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Is not waited for forever."""
+    mute = tmp_path / "mute"
+    mute.write_text("#!/bin/sh\nexec sleep 60\n")
+    mute.chmod(0o755)
+    monkeypatch.setattr(module.sys, "executable", str(mute))
+    monkeypatch.setattr(module, "START_S", 0.2)
     with pytest.raises(MeasurementError, match="did not start"), paced_server(ttft_ms=1, tok_s=1, tokens=1):
         pass

@@ -20,7 +20,7 @@ from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import Runtime, base, loop, processes, runtime_of
 from pytest_llmperf.measure.runtimes.base import Start
 from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime
-from pytest_llmperf.measure.wire import Address, Connection
+from pytest_llmperf.measure.wire import CONNECT_S, Address, Connection
 from pytest_llmperf.model import RUNTIMES
 
 from .scripted import request_to, serving
@@ -173,6 +173,24 @@ def test_ctrl_c_ends_a_part(runtime: Runtime, inside: bool) -> None:
             asyncio.run(main()) if inside else runtime.run(clients, timeout_s=60)
         assert time.monotonic() - begun < 30
         stuck.set()
+        timer.join()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmperf-")]
+
+
+def test_ctrl_c_ends_a_part_that_connects(runtime: Runtime) -> None:
+    """A server that accepts nobody in mid-conversation is not waited for."""
+    with (
+        serving(lambda sock: sock.sendall(ANSWER)) as url,
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),
+    ):
+        second = prepare(f"http://127.0.0.1:{full.getsockname()[1]}", "/x", b"{}", label="agent a")
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            runtime.run([[request_to(url), second]], timeout_s=600)
+        assert time.monotonic() - begun < CONNECT_S
         timer.join()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmperf-")]
 

@@ -34,10 +34,32 @@ def test_default_ports(url: str, port: int) -> None:
     assert b"Host: [::1]:5" in request.payload or request.host == "h"
 
 
-def test_no_http_address_is_refused() -> None:
-    """Anything but http and https is an error before a connection is tried."""
-    with pytest.raises(MeasurementError, match="no http address"):
-        prepare("ftp://h", "/x", b"", label="x")
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ftp://h", "no http address"),
+        ("http://", "no http address"),
+        ("http://h:0", "no http address"),
+        ("http://h:99999", r"no http address \(Port out of range"),
+        ("http://h:port", r"no http address \(Port could not be cast"),
+        ("http://[::1", r"no http address \(Invalid IPv6 URL"),
+        ("http://a..b", r"no http address \(.*label"),
+        ("http://me:secret@h", "the address of h holds a user or a password"),
+    ],
+)
+def test_an_address_that_cannot_be_timed_is_refused(url: str, words: str) -> None:
+    """Before a connection is tried, with what is wrong; a password is not shown."""
+    with pytest.raises(MeasurementError, match=f"agent a: .*{words}") as caught:
+        prepare(url, "/x", b"", label="agent a")
+    assert "secret" not in str(caught.value)
+    assert caught.value.next_step
+
+
+def test_other_alphabets_are_spelt_for_the_network() -> None:
+    """A host by its ASCII name, a path by its bytes; what is escaped already stays."""
+    request = prepare("http://MÜNCHEN.example/modèles%20/", "/x", b"", label="x")
+    assert request.host == "xn--mnchen-3ya.example"
+    assert request.payload.startswith(b"POST /mod%C3%A8les%20/x HTTP/1.1\r\nHost: xn--mnchen-3ya.example:80\r\n")
 
 
 class Line:
@@ -137,6 +159,40 @@ def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch, size: int) ->
     connection = connection_on(Line(1000, *[b"x" * size] * 30))
     with pytest.raises(MeasurementError, match="does not end"):
         use(connection, reads=30)
+
+
+def test_a_connection_that_does_not_come_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a limit of its own, however long an answer may take."""
+    monkeypatch.setattr(wire, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        request = prepare(f"http://127.0.0.1:{full.getsockname()[1]}", "/x", b"", label="agent a")
+        connection = Connection(request, timeout_s=600)
+        with pytest.raises(MeasurementError, match=r"agent a: no connection within 0\.2 s") as caught:
+            connection.open()
+    assert caught.value.passing
+    assert connection.sock is not None
+    assert connection.sock.fileno() == -1
+
+
+def test_a_host_without_an_address_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown, or with no address at all."""
+    connection = Connection(prepare("http://no-such-host.invalid", "/x", b"", label="agent a"), timeout_s=5)
+    with pytest.raises(MeasurementError, match="agent a: the connection failed"):
+        connection.open()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    with pytest.raises(MeasurementError, match=r"agent a: the connection failed \(no address\)"):
+        connection.open()
+
+
+def test_of_several_addresses_the_first_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that stands for a dead address and for a living one; the living one is told for the next turn."""
+    with socket.create_server(("127.0.0.1", 0)) as living, socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        names = [(socket.AF_INET, 0, 0, "", one.getsockname()) for one in (dead, living)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: names)
+        connection = Connection(prepare("http://h", "/x", b"", label="x"), timeout_s=5)
+        assert connection.open() == (socket.AF_INET, living.getsockname())
+        connection.close()
 
 
 def test_an_unused_connection_can_be_given_up() -> None:
