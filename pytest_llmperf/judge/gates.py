@@ -36,6 +36,7 @@ from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, StoredDrop, dro
 from pytest_llmperf.judge.sequence import autocorrelation, outliers
 from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade
 from pytest_llmperf.judge.strength import strength
+from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.words import drop_words, figure_words, needed_words, rounds_words
 from pytest_llmperf.model import Bound, Outcome, Verdict
 
@@ -69,7 +70,9 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         values = series(measurement, gate.metric)
     except MeasurementError as error:
         return invalid(gate, len(measurement.rounds), str(error.args[0]))
-    return decide(gate, values, looks=looks, last=last, gates=gates)
+    verdict = decide(gate, values, looks=looks, last=last, gates=gates)
+    words = upper_bound_words(verdict, measurement)
+    return replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
 
 
 def decide(

@@ -23,7 +23,7 @@ from pytest_llmperf.judge.catalogue import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_llmperf.model import AgentRun, Measurement, Round
 
@@ -88,6 +88,9 @@ def all_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
 def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...], ...]:
     """TTFT together over the solo median of the same agent and step, over all rounds.
 
+    A TTFT alone that is but an upper bound (its first chunk was read together with later ones) would make the ratio too
+    small: it is no part of the median, unless all are such.
+
     Returns:
         By round, agent and step (request), x.
 
@@ -103,7 +106,9 @@ def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...]
         if len(steps) != 1:
             name = rounds[0].solo[agent].agent
             raise MeasurementError(f"agent {name!r} sent {sorted(steps)} requests in different runs, wanted one number")
-        bases.append([statistics.median(step) for step in zip(*solo, strict=True)])
+        merged = [[request.first_merged for request in round_.solo[agent].requests] for round_ in rounds]
+        steps_alone = zip(zip(*solo, strict=True), zip(*merged, strict=True), strict=True)
+        bases.append([statistics.median(_exact(ttfts, bounds)) for ttfts, bounds in steps_alone])
     return tuple(
         tuple(
             tuple(formulas.ratio(ttft, base, "ttft_ratio") for ttft, base in zip(ttfts, bases[agent], strict=True))
@@ -111,6 +116,11 @@ def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...]
         )
         for runs in together
     )
+
+
+def _exact(ttfts: Sequence[float], bounds: Sequence[bool]) -> Sequence[float]:
+    """Those that are no upper bounds; all where all are."""
+    return [ttft for ttft, bound in zip(ttfts, bounds, strict=True) if not bound] or ttfts
 
 
 def slowdowns(round_: Round) -> tuple[float, ...]:

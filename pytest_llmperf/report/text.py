@@ -8,6 +8,7 @@ from statistics import median
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.validity import dear
 from pytest_llmperf.model import Bound, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
@@ -75,6 +76,8 @@ def explain(record: Record, verdict: Verdict, run: Sequence[Record] = ()) -> str
         f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} {topology.model}, "
         f"{verdict.rounds} rounds ({verdict.grade}); {_both_efficiencies(record)}",
     ]
+    if verdict.outcome is Outcome.FAIL and (words := upper_bound_words(verdict, measurement)):
+        lines.append(f"  seen: {words}")
     if (evidence := evidence_of(record, run)).lacks:
         lines.append(f"  evidence so far: {evidence}")
     if effect := effect_of(record):
