@@ -11,6 +11,7 @@ import cattrs
 
 from pytest_llmperf.judge.conditions import Difference
 from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.judge.stats import Summary, summarise
 from pytest_llmperf.model import ExternalAgent, Measurement, Verdict
 
@@ -40,6 +41,7 @@ class Record:
         verdicts: one a gate.
         differences: between the manifests of the baselines that its gates took limits from and the one here.
         incumbent: of `--llmperf-against`; None without.
+        soak: what a long run came to; None of any other.
     """
 
     test: str
@@ -47,6 +49,7 @@ class Record:
     verdicts: tuple[Verdict, ...] = ()
     differences: tuple[Difference, ...] = ()
     incumbent: Incumbent | None = None
+    soak: Soak | None = None
 
     def series(self, metric: str) -> tuple[float, ...]:
         """One value a round, in the metric's unit; names are those of `judge.metrics.CATALOGUE`.

@@ -28,6 +28,7 @@ class Settings:
         pull: whether an Ollama that we start may fetch a model that it lacks.
         runtime: one of RUNTIMES.
         calibrate: whether the harness measures its own cost before the first round.
+        duration_s: how long a test marked `soak` runs; 0: it is skipped.
         min_rounds, max_rounds: bounds of the number of rounds.
         warmups: discarded requests an instance.
         timeout_s: most seconds for one request.
@@ -70,6 +71,7 @@ class Settings:
     runtime: str = RUNTIMES[0]
     calibrate: bool = True
     min_rounds: int = 5
+    duration_s: float = 0
     max_rounds: int = 20
     warmups: int = 1
     timeout_s: float = 300.0

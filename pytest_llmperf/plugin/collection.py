@@ -35,6 +35,7 @@ _SELECTIONS = {
     "sweep": "several agents at once, over a matrix of options (TR110, TR114)",
     "models": "several models, each with several agents at once (TR116)",
     "multiagent": "several agents at once (TR110, TR114)",
+    "soak": "rounds for as long as --llmperf-duration says, watched (H.2); skipped without",
     "topology": "one instance, one with slots, two instances (TR113 against TR114)",
 }
 _RUNTIME = "runtime"
@@ -61,6 +62,8 @@ FIXTURES = frozenset(
         "llmperf_manifest",
     }
 )
+
+SOAK = "soak"
 
 SPECS: pytest.StashKey[Sequence[Marker]] = pytest.StashKey()
 RUNTIME: pytest.StashKey[str] = pytest.StashKey()

@@ -93,6 +93,13 @@ OPTIONS = (
     ),
     Option("min_rounds", "rounds", "N", parsers.rounds, "fewest rounds a measurement (default 5)"),
     Option("max_rounds", "max-rounds", "N", parsers.rounds, "most rounds, while gates are undecided (default 20)"),
+    Option(
+        "duration_s",
+        "duration",
+        "TIME",
+        parsers.duration,
+        "how long tests marked soak run: 90s, 30m, 12h (default: they are skipped)",
+    ),
     Option("warmups", "warmups", "N", parsers.count, "discarded requests an agent before the first round (default 1)"),
     Option("timeout_s", "timeout", "SECONDS", parsers.seconds, "longest a timed request may take (default 300)"),
     Option(

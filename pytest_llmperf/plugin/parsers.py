@@ -42,6 +42,14 @@ def seconds(raw: str) -> float:
     return value
 
 
+def duration(raw: str) -> float:
+    """A time as `90s`, `30m`, `12h`, or in seconds; in s."""
+    found = re.fullmatch(r"([0-9.]+)\s*([smh]?)", raw.strip())
+    if found is None:
+        raise ValueError("wanted a time such as 90s, 30m or 12h")
+    return seconds(str(float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]))
+
+
 def ports(raw: str) -> tuple[int, ...]:
     """Port numbers between commas."""
     found = tuple(int(part) for part in raw.split(",") if part.strip())

@@ -15,10 +15,11 @@ from pytest_llmperf.judge import scoring
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, TopologyKind
-from pytest_llmperf.plugin.collection import PROFILE, RUNTIME, SPECS
+from pytest_llmperf.plugin.collection import PROFILE, RUNTIME, SOAK, SPECS
 from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
+from pytest_llmperf.report.soak import soak_failures, soak_lines, soak_warnings
 from pytest_llmperf.report.text import explain, one_line
 from pytest_llmperf.session import Session
 
@@ -83,6 +84,7 @@ class Running:
                 test=item.nodeid,
                 specs=item.stash[SPECS],
                 runtime=item.stash[RUNTIME],
+                soak_s=self.session.settings.duration_s if item.get_closest_marker(SOAK) else 0,
             )
 
         self._score_by(item)
@@ -160,6 +162,8 @@ class Running:
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
         if self.faults and SPECS in item.stash:
             pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
+        if SPECS in item.stash and item.get_closest_marker(SOAK) and not self.session.settings.duration_s:
+            pytest.skip("a soak runs for as long as you say: --llmperf-duration=30m")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -230,6 +234,10 @@ class Running:
         settings = self.session.settings
         failures, undecided, skips = [], [], []
         for record in records:
+            if record.soak is not None:
+                item.stash[LINES].extend(soak_lines(record))
+                failures += soak_failures(record)
+                undecided += soak_warnings(record)
             for verdict in record.verdicts:
                 policy = action(verdict, record.verdicts, settings)
                 if policy == "fail":

@@ -56,6 +56,10 @@ def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int
             flat[metric] = round(value, 4)
     if record.incumbent is not None:
         flat |= _of_incumbent(record.incumbent)
+    if record.soak is not None:
+        flat["soak_s"] = round(record.soak.lasted_s, 3)
+        flat["soak_failed"] = record.soak.failed
+        flat["soak_alarms"] = len(record.soak.alarms)
     for verdict in record.verdicts:
         flat[f"verdict.{verdict.gate.marker}.{verdict.gate.metric}"] = str(verdict.outcome)
     return flat

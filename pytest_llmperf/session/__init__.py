@@ -21,6 +21,7 @@ from pytest_llmperf.judge.markers import Marker, Quality, is_regression
 from pytest_llmperf.judge.quality import gates_of, judged
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
+from pytest_llmperf.judge.soak import Soak, levels_for
 from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime
@@ -42,7 +43,9 @@ from pytest_llmperf.servers.addresses import same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import gpu_here, manifest
 from pytest_llmperf.session.held import Held, machine_lock
+from pytest_llmperf.session.memory import memory_mib
 from pytest_llmperf.session.side import Score, Side, named
+from pytest_llmperf.session.soaking import soak
 from pytest_llmperf.session.turns import Turns
 from pytest_llmperf.session.watcher import Silent, Watcher
 
@@ -182,7 +185,14 @@ class Session:
             self.watcher.done()
 
     def measure(
-        self, scenario: Scenario, kind: TopologyKind, *, test: str, specs: Sequence[Marker] = (), runtime: str = ""
+        self,
+        scenario: Scenario,
+        kind: TopologyKind,
+        *,
+        test: str,
+        specs: Sequence[Marker] = (),
+        runtime: str = "",
+        soak_s: float = 0,
     ) -> Record:
         """Warms up, runs rounds until every gate is decided (or the maximum is reached), and judges.
 
@@ -192,6 +202,7 @@ class Session:
             test: the name under which it is recorded.
             specs: gate markers (`judge.markers`).
             runtime: one of RUNTIMES, in place of that of the settings.
+            soak_s: rounds for so long, watched, in place of until every gate is decided; 0: no soak.
 
         Raises:
             ServerError: the servers could not be had, or one of them died.
@@ -199,6 +210,11 @@ class Session:
             MeasurementError: a timed request failed.
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
+        if soak_s and self._incumbent is not None:
+            raise UsageError(
+                f"{test}: a soak takes no turns with an incumbent ({self.settings.against})",
+                next_step="leave --llmperf-against out, or the tests marked soak: -m 'not soak'",
+            )
         scenario = self._scaled(scenario)
         asked = [spec for spec in specs if isinstance(spec, Quality)]
         specs = [spec for spec in specs if not isinstance(spec, Quality)]
@@ -217,7 +233,8 @@ class Session:
                 self._calibrate(candidate, warm)
             if incumbent is not None:
                 turns.meet(incumbent, self.settings.warmups)
-            verdicts = turns.until_decided(gates, self.settings, run_gates=self.gates)
+            soaked = self._soak(candidate, soak_s) if soak_s else None
+            verdicts = turns.until_decided(gates, self.settings, run_gates=self.gates, as_it_is=soaked is not None)
             for spec in asked:
                 verdicts += self._judge_quality(spec, candidate)
         finally:
@@ -232,6 +249,7 @@ class Session:
             verdicts=verdicts,
             differences=differences,
             incumbent=None if incumbent is None else incumbent_of(incumbent.name, incumbent.measurement, measurement),
+            soak=soaked,
         )
 
     def _judge_quality(self, spec: Quality, side: Side) -> tuple[Verdict, ...]:
@@ -241,6 +259,12 @@ class Session:
         quality = side.measurement.quality
         assert quality is not None
         return judged(quality, gates_of(spec, self.settings), run_gates=self.gates)
+
+    def _soak(self, candidate: Side, asked_s: float) -> Soak:
+        """Rounds for so long, held to the levels of the baseline in force or of the decision card."""
+        facts = candidate.measurement.manifest.facts
+        watched, notes = levels_for(self.baseline, baselines.load_named("decision_card", ()), facts)
+        return soak(candidate, watched, asked_s, watcher=self.watcher, memory=memory_mib, notes=notes)
 
     def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime) -> Side:
         """A deployment with its servers open, ready to load the model and to run the scenario."""

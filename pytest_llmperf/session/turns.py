@@ -58,7 +58,9 @@ class Turns:
         self._say(incumbent, "warming up")
         incumbent.warm_up(warmups)
 
-    def until_decided(self, gates: Sequence[Gate], settings: Settings, *, run_gates: int) -> tuple[Verdict, ...]:
+    def until_decided(
+        self, gates: Sequence[Gate], settings: Settings, *, run_gates: int, as_it_is: bool = False
+    ) -> tuple[Verdict, ...]:
         """Rounds up to the minimum, then until every gate is decided or the maximum is reached.
 
         Rounds in which the client was saturated do not count, nor do those beside them; too many of them, and no gate
@@ -68,11 +70,14 @@ class Turns:
             gates: with their limits; those against the incumbent learn it here.
             settings: min_rounds and max_rounds are used.
             run_gates: how many gates of the run share the error of `fail`.
+            as_it_is: judges the rounds that there are, and takes no other.
 
         Raises:
             LlmperfError: a timed request failed, or a server died.
         """
         try:
+            if as_it_is:
+                return self._as_it_is(gates, run_gates)
             return self._until_decided(gates, settings, run_gates)
         finally:
             if self._share_gpu and self.incumbent is not None:
@@ -99,9 +104,21 @@ class Turns:
             self._watcher.round_done(self.candidate.measurement, verdicts)
             if count >= least and not any(map(rounds_may_decide, verdicts)):
                 break
+        return self._unless_dear(gates, verdicts)
+
+    def _as_it_is(self, gates: Sequence[Gate], run_gates: int) -> tuple[Verdict, ...]:
+        """One look at all rounds; where more were discarded than kept, or none, no gate is judged."""
+        measurement = self.candidate.measurement
+        if len(measurement.discarded) >= len(measurement.rounds):
+            return tuple(invalid(gate, len(measurement.rounds), why(measurement)) for gate in gates)
+        count = max(run_gates, len(gates))
+        return self._unless_dear(gates, tuple(self._judge(gate, looks=1, last=True, gates=count) for gate in gates))
+
+    def _unless_dear(self, gates: Sequence[Gate], verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """The verdicts, unless the client's own time is too much of all rounds of a side."""
         sides = [self.candidate] if self.incumbent is None else [self.candidate, self.incumbent]
         if reasons := [f"{_whose(side)}{reason}" for side in sides if (reason := dear(side.measurement))]:
-            return tuple(invalid(gate, count, reasons[0]) for gate in gates)
+            return tuple(invalid(gate, len(self.candidate.measurement.rounds), reasons[0]) for gate in gates)
         return verdicts
 
     def _take(self, count: int) -> bool:

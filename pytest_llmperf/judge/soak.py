@@ -1,0 +1,274 @@
+"""A long run, watched as H.2 of the report says: windows against warning and critical levels; then drift and leaks.
+
+Time is that of the rounds themselves, from the first barrier on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.breaks import FEWEST, breaks, levels
+from pytest_llmperf.judge.catalogue import CATALOGUE, MetricClass, metric_of
+from pytest_llmperf.judge.layout import LEVEL
+from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.stats import centre
+from pytest_llmperf.judge.stored import other_machine
+from pytest_llmperf.judge.trend import METRICS, worse_by
+from pytest_llmperf.model import Baseline, Bound, Measurement, Round, Threshold
+
+WARNING, CRITICAL = "warning", "critical"
+
+WINDOW_S = {"efficiency_pct": 300.0, "contention_rate_ttft": 900.0, "decode_tok_s": 300.0, "ttft_ms": 300.0}
+"""Over how long each metric is looked at (H.2); what it has per request is taken over the shorter window."""
+
+_NAMES = {"contention_rate": "contention_rate_ttft"}
+_BLOCKS, _ERROR = 24, 0.01
+_SETTLING = 0.2
+"""Share of a run in which memory may grow without being a leak: caches fill."""
+
+LEAK_SHARE, LEAK_MIB = 0.05, 16.0
+"""Growth beyond both is a leak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A limit that a window is held to.
+
+    Attributes:
+        metric: in the catalogue, a key of WINDOW_S.
+        level: `warning` or `critical`.
+        bound: which side is good.
+        limit: in the metric's unit.
+        source: in words.
+    """
+
+    metric: str
+    level: str
+    bound: Bound
+    limit: float
+    source: str
+
+    def broken(self, value: float) -> bool:
+        """Whether a value is on the bad side."""
+        return value < self.limit if self.bound is Bound.MIN else value > self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """The first window that broke a level.
+
+    Attributes:
+        level: which.
+        at_s: when it ended, from the start.
+        value: of the window.
+        window_s: how long it was.
+        rounds: in it.
+    """
+
+    level: Level
+    at_s: float
+    value: float
+    window_s: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A series that changed its level for the worse during the run.
+
+    Attributes:
+        what: a metric, or `memory of ...` in MiB.
+        before, after: levels at the best and at the end.
+        lost: how much worse, in points, percent, or (memory) MiB.
+        matters: what would count.
+    """
+
+    what: str
+    before: float
+    after: float
+    lost: float
+    matters: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soak:
+    """What a long run came to.
+
+    Attributes:
+        asked_s, lasted_s: how long it should run, and did.
+        alarms: the first of each metric and level.
+        drifts: of metrics over the whole run.
+        leaks: of memory over the whole run.
+        notes: what could not be watched, and why.
+    """
+
+    asked_s: float
+    lasted_s: float
+    alarms: tuple[Alarm, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    leaks: tuple[Drift, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a level is critical, something drifted or leaked."""
+        return bool(self.drifts or self.leaks or any(one.level.level == CRITICAL for one in self.alarms))
+
+
+def levels_for(
+    baseline: Baseline, card: Baseline, here: Mapping[str, str]
+) -> tuple[tuple[Level, ...], tuple[str, ...]]:
+    """The levels to watch, and what is left out.
+
+    A metric's levels are those of the baseline in force; of one that has only a limit for gates that is critical; of
+    one that has neither those of the decision card.
+
+    Args:
+        baseline: in force.
+        card: the decision card.
+        here: facts of the manifest.
+    """
+    found: list[Level] = []
+    notes = []
+    for metric in WINDOW_S:
+        for source in (baseline, card):
+            own = list(_own(source, metric))
+            if not own:
+                continue
+            why = other_machine(source.manifest, here) if metric_of(metric).kind is MetricClass.MACHINE else ""
+            if why:
+                notes.append(f"{metric} is not watched: its levels are of another machine ({source.name}: {why})")
+            else:
+                found += own
+            break
+    return tuple(found), tuple(notes)
+
+
+class Watch:
+    """Holds the windows of a run to their levels, round by round.
+
+    Args:
+        watched: the levels.
+        asked_s: how long the run will last: no window is longer.
+    """
+
+    def __init__(self, watched: Sequence[Level], asked_s: float) -> None:
+        self._watched = watched
+        self._asked_s = asked_s
+        self._start_ns: int | None = None
+        self._recent: list[Round] = []
+        self._seen: set[Level] = set()
+
+    def recent(self, measurement: Measurement) -> Measurement:
+        """The measurement with the rounds of the longest window only."""
+        return replace(measurement, rounds=tuple(self._recent))
+
+    def elapsed_s(self, one: Round) -> float:
+        """From the first barrier to the end of a round; the first round that is asked about is the first."""
+        if self._start_ns is None:
+            self._start_ns = one.together[0].start_ns
+        return (_end_ns(one) - self._start_ns) / 1e9
+
+    def add(self, measurement: Measurement, one: Round) -> tuple[Alarm, ...]:
+        """Takes a round that counts; gives the alarms that its windows are the first to raise.
+
+        Args:
+            measurement: that it is of.
+            one: the round.
+        """
+        at_s = self.elapsed_s(one)
+        longest_ns = max(WINDOW_S.values()) * 1e9
+        self._recent = [*(r for r in self._recent if _end_ns(r) > _end_ns(one) - longest_ns), one]
+        alarms = []
+        for level in self._watched:
+            window_s = min(WINDOW_S[level.metric], self._asked_s)
+            if level in self._seen or at_s < window_s:
+                continue
+            rounds = tuple(r for r in self._recent if _end_ns(r) > _end_ns(one) - window_s * 1e9)
+            value = _centre(replace(measurement, rounds=rounds), level.metric)
+            if value is not None and level.broken(value):
+                self._seen.add(level)
+                alarms.append(Alarm(level=level, at_s=at_s, value=value, window_s=window_s, rounds=len(rounds)))
+        return tuple(alarms)
+
+
+def drifts(measurement: Measurement) -> tuple[Drift, ...]:
+    """Metrics whose level is worse at the end than before, by what matters of each, beyond doubt.
+
+    Args:
+        measurement: of the whole run; its rounds are taken in blocks of neighbours, whose centres are compared.
+    """
+    size = max(FEWEST, len(measurement.rounds) // _BLOCKS)
+    found = []
+    for name in METRICS:
+        metric = metric_of(name)
+        try:
+            values = series(measurement, name)
+        except MeasurementError:
+            continue
+        starts = range(0, len(values) - size + 1, size)
+        centres = [centre(metric.aggregate, values[start : start + size]) for start in starts]
+        fitted = levels(centres, breaks(centres, _ERROR / len(METRICS))) if centres else ()
+        lost, before = max(((worse_by(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
+        if lost >= metric.delta:
+            found.append(Drift(what=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))
+    return tuple(found)
+
+
+def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
+    """Whose memory grew after the first fifth of the run, by more than 5 % and 16 MiB, beyond doubt.
+
+    Args:
+        samples: MiB by name, at equal distances, oldest first.
+    """
+    settled = samples[round(len(samples) * _SETTLING) :]
+    found = []
+    for name in dict.fromkeys(key for sample in settled for key in sample):
+        values = [sample[name] for sample in settled if name in sample]
+        if len(values) < FEWEST:
+            continue
+        fitted = levels(values, breaks(values, _ERROR))
+        grown, matters = fitted[-1] - fitted[0], max(LEAK_SHARE * fitted[0], LEAK_MIB)
+        if grown > matters:
+            found.append(
+                Drift(what=f"memory of {name}", before=fitted[0], after=fitted[-1], lost=grown, matters=matters)
+            )
+    return tuple(found)
+
+
+def _own(source: Baseline, metric: str) -> Iterator[Level]:
+    """A baseline's levels of a metric: warning and critical ones, or else the limit of its gates as a critical one."""
+    everywhere = [
+        one
+        for one in source.threshold
+        if _NAMES.get(one.metric, one.metric) == metric and not (one.topology or one.scenario)
+    ]
+    for names in ((WARNING, CRITICAL), (LEVEL,)):
+        chosen = [one for one in everywhere if one.level in names and one.bound is CATALOGUE[metric].good]
+        if chosen:
+            yield from (_level(metric, one, source.name) for one in chosen)
+            return
+
+
+def _level(metric: str, one: Threshold, baseline: str) -> Level:
+    return Level(
+        metric=metric,
+        level=one.level if one.level == WARNING else CRITICAL,
+        bound=one.bound,
+        limit=one.value,
+        source=f"baseline {baseline}, {one.source}",
+    )
+
+
+def _centre(measurement: Measurement, metric: str) -> float | None:
+    try:
+        values = series(measurement, metric)
+    except MeasurementError:
+        return None
+    return centre(metric_of(metric).aggregate, values)
+
+
+def _end_ns(one: Round) -> int:
+    return max(run.start_ns + run.duration_ns for run in one.together)

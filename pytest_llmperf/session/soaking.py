@@ -1,0 +1,63 @@
+"""Rounds for as long as was asked, watched all the while; a critical level ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pytest_llmperf.judge.soak import CRITICAL, Alarm, Level, Soak, Watch, drifts, leaks
+from pytest_llmperf.judge.validity import saturated
+from pytest_llmperf.session.side import Side
+from pytest_llmperf.session.watcher import Watcher
+
+SAMPLE_S = 30.0
+"""How often memory is looked at, between rounds (H.2)."""
+
+
+def soak(
+    side: Side,
+    watched: Sequence[Level],
+    asked_s: float,
+    *,
+    watcher: Watcher,
+    memory: Callable[[], Mapping[str, float]],
+    notes: tuple[str, ...] = (),
+) -> Soak:
+    """Runs rounds until the time is up or a level is critical.
+
+    Args:
+        side: the deployment, warm; it holds the rounds afterwards.
+        watched: the levels.
+        asked_s: how long, by the rounds' own time.
+        watcher: is told of rounds and alarms.
+        memory: MiB by name, now.
+        notes: what could not be watched.
+
+    Raises:
+        LlmperfError: a round failed.
+    """
+    watch = Watch(watched, asked_s)
+    alarms: list[Alarm] = []
+    samples = [memory()]
+    every_s = min(SAMPLE_S, asked_s / 20)
+    lasted_s, count = 0.0, 0
+    while lasted_s < asked_s and not any(one.level.level == CRITICAL for one in alarms):
+        one = side.run(count)
+        count += 1
+        lasted_s = watch.elapsed_s(one)
+        if reason := saturated(one):
+            side.discard(one)
+            watcher.say(f"a round does not count: {reason}")
+        else:
+            side.keep(one)
+            alarms += watch.add(side.measurement, one)
+            watcher.round_done(watch.recent(side.measurement), ())
+        if lasted_s >= len(samples) * every_s:
+            samples.append(memory())
+    return Soak(
+        asked_s=asked_s,
+        lasted_s=lasted_s,
+        alarms=tuple(alarms),
+        drifts=drifts(side.measurement) if side.measurement.rounds else (),
+        leaks=leaks(samples),
+        notes=notes if samples[0] else (*notes, "memory is not watched: this system does not tell"),
+    )

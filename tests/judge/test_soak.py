@@ -1,0 +1,137 @@
+"""A long run watched: windows, levels, drift and leaks, on the clock that the rounds themselves carry."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.soak import Level, Watch, drifts, leaks, levels_for
+from pytest_llmperf.model import Baseline, Bound, Round, Threshold
+from tests.judge.build import measurement_of, round_of
+
+CARD = baselines.load_named("decision_card", ())
+S = 1_000_000_000
+EFFICIENCY = Level(metric="efficiency_pct", level="critical", bound=Bound.MIN, limit=90.0, source="here")
+CONTENTION = Level(metric="contention_rate_ttft", level="warning", bound=Bound.MAX, limit=0.02, source="here")
+
+
+def at(one: Round, start_s: float) -> Round:
+    """The round as if its barrier had opened then."""
+    shift = int(start_s * S)
+
+    def moved(run):
+        requests = tuple(
+            replace(
+                one,
+                sent_ns=one.sent_ns + shift,
+                done_ns=one.done_ns + shift,
+                arrivals_ns=tuple(time_ns + shift for time_ns in one.arrivals_ns),
+            )
+            for one in run.requests
+        )
+        return replace(run, start_ns=run.start_ns + shift, requests=requests)
+
+    return replace(one, solo=tuple(map(moved, one.solo)), together=tuple(map(moved, one.together)))
+
+
+def even(index: int, slower_ms: float = 1, **together) -> Round:
+    return round_of((95, 95), (100, 100 - slower_ms), index=index, **together)
+
+
+def watched(rounds, *levels: Level, asked_s: float = 3600):
+    """The alarms of these rounds, one a minute."""
+    watch = Watch(levels, asked_s)
+    measurement = measurement_of(*rounds)
+    return [alarm for number, one in enumerate(rounds) for alarm in watch.add(measurement, at(one, 60 * number))]
+
+
+def test_a_window_that_breaks_a_level() -> None:
+    """Told once, when the five minutes' mean is below; what is past does not count any more."""
+    rounds = [even(n) for n in range(10)] + [even(n, 40) for n in range(10, 20)]
+    (alarm,) = watched(rounds, EFFICIENCY)
+    assert alarm.window_s == 300
+    assert alarm.rounds == 5
+    # Of five rounds of 99.5 and 80 the mean is below 90 from the third of the latter on.
+    assert alarm.at_s == pytest.approx(12 * 60 + 0.1)
+    assert alarm.value == pytest.approx((2 * 99.5 + 3 * 80) / 5)
+
+
+def test_contention_has_the_longer_window() -> None:
+    """Fifteen minutes: not before they are full."""
+    (alarm,) = watched([even(n, ttft_ms=50) for n in range(30)], CONTENTION)
+    assert (alarm.window_s, alarm.value) == (900, 1.0)
+    assert alarm.at_s == pytest.approx(900.1)
+    assert alarm.rounds == 15
+
+
+def test_nothing_is_said_of_healthy_rounds() -> None:
+    """Nor of one bad round among good ones, nor before a window is full."""
+    assert watched([even(n, 40 if n == 7 else 1) for n in range(30)], EFFICIENCY, CONTENTION) == []
+    assert watched([even(n, 40) for n in range(5)], EFFICIENCY) == []
+
+
+def test_a_short_run_has_shorter_windows() -> None:
+    """No window is longer than the run."""
+    (alarm,) = watched([even(n, 40) for n in range(3)], EFFICIENCY, asked_s=100)
+    assert alarm.window_s == 100
+
+
+def test_the_levels_of_the_report() -> None:
+    """H.2's, from the decision card; of tok/s and ms only on its machine, and it is said when not."""
+    found, notes = levels_for(CARD, CARD, CARD.manifest)
+    assert {(one.metric, one.level): one.limit for one in found} == {
+        ("efficiency_pct", "warning"): 93.0,
+        ("efficiency_pct", "critical"): 90.0,
+        ("contention_rate_ttft", "warning"): 0.02,
+        ("contention_rate_ttft", "critical"): 0.05,
+        ("decode_tok_s", "warning"): 90.0,
+        ("decode_tok_s", "critical"): 80.0,
+        ("ttft_ms", "warning"): 1500.0,
+        ("ttft_ms", "critical"): 2000.0,
+    }
+    assert notes == ()
+    found, notes = levels_for(CARD, CARD, {"cpu": "i3"})
+    assert {one.metric for one in found} == {"efficiency_pct", "contention_rate_ttft"}
+    assert [note.split()[0] for note in notes] == ["decode_tok_s", "ttft_ms"]
+
+
+def test_whose_levels_count() -> None:
+    """Those of the baseline in force; of one that only gates its limit, as a critical level; else the card's."""
+    limit = Threshold(metric="efficiency_pct", level="validation", bound=Bound.MIN, value=70, unit="%", source="ours")
+    own = Baseline(schema=2, name="own", threshold=(limit,))
+    found, _ = levels_for(own, CARD, {})
+    efficiency = [one for one in found if one.metric == "efficiency_pct"]
+    assert [(one.level, one.limit, one.source) for one in efficiency] == [("critical", 70, "baseline own, ours")]
+    assert {one.limit for one in found if one.metric == "contention_rate_ttft"} == {0.02, 0.05}
+    warning = replace(limit, level="warning", value=85)
+    found, _ = levels_for(replace(own, threshold=(limit, warning)), CARD, {})
+    assert [(one.level, one.limit) for one in found if one.metric == "efficiency_pct"] == [("warning", 85)]
+
+
+def test_drift_is_found() -> None:
+    """A machine that gets slower: by how much, between which levels; nothing of one that only scatters."""
+    rng = random.Random(1)
+    healthy = [even(n, max(0, rng.gauss(2, 1))) for n in range(200)]
+    assert drifts(measurement_of(*healthy)) == ()
+    drifting = [even(n, max(0, rng.gauss(2 + n / 20, 1))) for n in range(200)]
+    (found,) = [one for one in drifts(measurement_of(*drifting)) if one.what == "efficiency_pct"]
+    assert found.before - found.after == pytest.approx(found.lost) == pytest.approx(5, abs=1)
+    assert found.matters == 2.0
+    assert drifts(measurement_of(*drifting[:3])) == ()
+
+
+def test_leaks_are_found() -> None:
+    """Steady growth is one; caches that fill at the start, and noise, are none."""
+    rng = random.Random(2)
+
+    def samples(level):
+        return [{"harness": level(n) + rng.gauss(0, 1), "servers": 900 + rng.gauss(0, 5)} for n in range(100)]
+
+    assert leaks(samples(lambda n: 80 + min(n, 15) * 4)) == ()
+    (found,) = leaks(samples(lambda n: 80 + n))
+    assert found.what == "memory of harness"
+    assert found.lost == pytest.approx(79, abs=4)
+    assert leaks(samples(lambda n: 80 + n / 10)) == ()
+    assert leaks([{}] * 50) == ()
+    assert leaks([{"harness": 1.0}] * 3) == ()
