@@ -24,8 +24,9 @@ def github(found: Document) -> list[str]:
         file, line = _location(record)
         for action, level in _GITHUB.items():
             texts = [words["text"] for words in record["judged"] if words["action"] == action]
+            texts += [one["text"] for one in record["remarks"] if one["level"] == action]
             if texts:
-                title = f"{record['test'].rpartition('::')[2]}: {_gates(record, action)}"
+                title = f"{record['test'].rpartition('::')[2]}: {_gates(record, action) or texts[0].partition(':')[0]}"
                 where = f"file={_property(file)},line={line},title={_property(title)}"
                 lines.append(f"::{level} {where}::{_data(chr(10).join(texts))}")
     return lines
@@ -44,23 +45,25 @@ def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
     for record in found["records"]:
         file, line = _location(record)
         measurement = record["measurement"]
-        for words in record["judged"]:
-            if words["action"] == "pass":
-                continue
-            key = (
-                record["test"],
-                measurement["scenario"]["name"],
-                measurement["topology"]["kind"],
-                words["gate"],
-                words["metric"],
-            )
-            yield {
-                "description": words["text"].partition("\n")[0],
-                "check_name": f"llmperf.{words['gate']}",
-                "fingerprint": hashlib.sha256("\0".join(key).encode()).hexdigest(),
-                "severity": _GITLAB[words["action"]],
-                "location": {"path": file, "lines": {"begin": line}},
-            }
+        what = (record["test"], measurement["scenario"]["name"], measurement["topology"]["kind"])
+        entries = [(one["gate"], one["metric"], one["action"], one["text"]) for one in record["judged"]]
+        # A remark begins with what it is about, e.g. `soak: efficiency_pct critical`, and goes on with figures.
+        entries += [(*_subject(one["text"]), one["level"], one["text"]) for one in record["remarks"]]
+        for check, about, action, text in entries:
+            if action in _GITLAB:
+                yield {
+                    "description": text.partition("\n")[0],
+                    "check_name": f"llmperf.{check}",
+                    "fingerprint": hashlib.sha256("\0".join((*what, check, about)).encode()).hexdigest(),
+                    "severity": _GITLAB[action],
+                    "location": {"path": file, "lines": {"begin": line}},
+                }
+
+
+def _subject(text: str) -> tuple[str, str]:
+    """`soak`, `efficiency_pct` of `soak: efficiency_pct critical: ...`."""
+    first, _, rest = text.partition(": ")
+    return first, rest.partition(" ")[0]
 
 
 def _location(record: Mapping[str, Any]) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,10 +16,11 @@ from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.judge.trend import Trend, trends
 from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
-from pytest_llmperf.report.figures import figures
+from pytest_llmperf.report.figures import SHOWN, figures, value_of
 from pytest_llmperf.report.history import history_of
 from pytest_llmperf.report.schema import VERSION
-from pytest_llmperf.report.text import explain, limit_words, one_line
+from pytest_llmperf.report.soak import soak_failures, soak_lines, soak_warnings
+from pytest_llmperf.report.text import amount, explain, limit_words, one_line
 
 Document = dict[str, Any]
 """Plain data as `llmperf.schema.json` beside this module describes it."""
@@ -76,6 +77,7 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
         "evidence": asdict(evidence_of(record, run.records)),
         "figures": figures(record, run.records),
         "series": {name: list(values) for name, values in all_series(record.measurement).items()},
+        "remarks": [{"level": level, "text": text} for level, text in remarks(record)],
         "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }
     if run.stored is not None and (past := history_of(record, run.stored.name, history)):
@@ -97,6 +99,21 @@ def _judged(record: Record, verdict: Verdict, run: Run) -> Document:
         "limit": limit_words(verdict),
         "text": one_line(record, verdict) if passed else explain(record, verdict, run.records),
     }
+
+
+def remarks(record: Record) -> Iterator[tuple[str, str]]:
+    """What is to be said besides verdicts: `fail`, `warn` or `note`, and the text."""
+    if record.soak is not None:
+        yield from (("fail", text) for text in soak_failures(record))
+        yield from (("warn", text) for text in soak_warnings(record))
+        yield "note", "\n".join(soak_lines(record))
+    if record.incumbent is not None:
+        other = Record(test=record.test, measurement=record.incumbent.measurement)
+        values = ", ".join(
+            f"{metric} {amount(value, metric)}" for metric in SHOWN if (value := value_of(other, metric)) is not None
+        )
+        yield "note", f"incumbent {record.incumbent.name}, which took turns with it: {values}"
+    yield from (("note", str(incident)) for incident in record.measurement.incidents)
 
 
 def headline(found: Document) -> str:

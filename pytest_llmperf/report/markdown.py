@@ -67,6 +67,7 @@ def _lines(found: Document) -> Iterator[str]:
         )
     for record in records:
         texts = [words["text"] for words in record["judged"] if words["outcome"] != "pass"]
+        texts += [one["text"] for one in record["remarks"] if one["level"] != "note"]
         if texts:
             yield from (
                 "",

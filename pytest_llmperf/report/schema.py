@@ -71,6 +71,13 @@ def schema() -> dict[str, Any]:
             "type": "object",
             "additionalProperties": {"type": "array", "items": _PLAIN[float]},
         },
+        "remarks": {
+            "type": "array",
+            "items": _object(
+                "What is to be said besides verdicts: of a soak, of an incumbent, of what went wrong meanwhile.",
+                {"level": {"enum": ["fail", "warn", "note"]}, "text": _PLAIN[str]},
+            ),
+        },
         "judged": {
             "type": "array",
             "items": _object(
@@ -86,7 +93,7 @@ def schema() -> dict[str, Any]:
             ),
         },
     }
-    record["required"] += ["passed", "evidence", "figures", "series", "judged"]
+    record["required"] += ["passed", "evidence", "figures", "series", "remarks", "judged"]
     definitions["Record"] = record
     top = {
         "schema": {"const": VERSION, "description": "Version of this layout."},

@@ -34,7 +34,7 @@ def soak_failures(record: Record) -> list[str]:
 
 def soak_warnings(record: Record) -> list[str]:
     """What only warns."""
-    return [f"soak: {_name(record)}: {_alarm(one)}" for one in _of(record).alarms if one.level.level != CRITICAL]
+    return [f"soak: {_alarm(one)}, {_name(record)}" for one in _of(record).alarms if one.level.level != CRITICAL]
 
 
 _NEXT_CRITICAL = "look at the last window: --llmperf-html report.html; a level of your own: [[threshold]] of that level"

@@ -2,13 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from pytest_llmperf.model import Settings
-from pytest_llmperf.report import ci, markdown, openmetrics
+from pytest_llmperf.judge.soak import Alarm, Level, Soak
+from pytest_llmperf.model import Bound, Settings
+from pytest_llmperf.report import ci, html, markdown, openmetrics, schema
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.text import amount
 from pytest_llmperf.report.writing import write_all
@@ -185,3 +188,28 @@ def test_one_file_that_fails_costs_no_other(tmp_path: Path) -> None:
         "run.md",
         "run.txt",
     ]
+
+
+class TestRemarks:
+    """What is to be said besides verdicts reaches every format: here a soak that ended on a critical level."""
+
+    @pytest.fixture
+    def soaked(self) -> dict:
+        level = Level(metric="efficiency_pct", level="critical", bound=Bound.MIN, limit=90.0, source="here")
+        alarm = Alarm(level=level, at_s=400.0, value=80.0, window_s=300.0, rounds=5)
+        run = run_of(together_ms=UNEVEN, gates=())
+        record = replace(run.records[0], soak=Soak(asked_s=1800.0, lasted_s=400.0, alarms=(alarm,)))
+        return json.loads(as_text(document(replace(run, records=[record], accepted=[]))))
+
+    def test_everywhere(self, soaked) -> None:
+        """In the page, the comment, the annotation and the Code Quality report; and the schema knows it."""
+        jsonschema.Draft202012Validator(schema.schema()).validate(soaked)
+        text = "soak: efficiency_pct critical: 80.0 % over 5 min (5 rounds), below 90.0 % (here), after 7 min"
+        assert text in html.page(soaked)
+        assert "7 min of 30 min, 5 rounds" in html.page(soaked)
+        assert text in markdown.page(soaked)
+        (command,) = ci.github(soaked)
+        assert command.startswith("::error file=perf/test_team.py,line=7,title=test_pair%3A soak::soak: efficiency_pct")
+        (issue,) = json.loads(ci.code_quality(soaked))
+        assert (issue["check_name"], issue["severity"]) == ("llmperf.soak", "major")
+        assert issue["description"].startswith(text)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 Plain = Mapping[str, Any]
+
+MOST_ROUNDS = 1000
+"""Of more rounds than these so many are kept, at equal distances: a page of hours stays one that opens."""
 
 
 def timeline(measurement: Plain) -> dict[str, Any]:
@@ -28,9 +31,16 @@ def timeline(measurement: Plain) -> dict[str, Any]:
                 "together": [_agent(run) for run in one["together"]],
                 "alone": [_agent(run) for run in one["solo"]],
             }
-            for one in measurement["rounds"]
+            for one in _some(measurement["rounds"])
         ]
     }
+
+
+def _some(rounds: Sequence[Plain]) -> Sequence[Plain]:
+    """All, or MOST_ROUNDS of them, the first and the last included."""
+    if len(rounds) <= MOST_ROUNDS:
+        return rounds
+    return [rounds[round(place * (len(rounds) - 1) / (MOST_ROUNDS - 1))] for place in range(MOST_ROUNDS)]
 
 
 def _agent(run: Plain) -> dict[str, Any]:
