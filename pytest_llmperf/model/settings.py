@@ -44,7 +44,7 @@ class Settings:
             its baseline has fewer than `min_sessions`, fail after.
         min_sessions: how many stored sessions make a baseline old enough.
         on_mismatch: `fail`, `warn` or `skip`.
-        json, html, markdown, codequality, openmetrics: files to write; empty = none.
+        json, html, csv, markdown, codequality, openmetrics: files to write; empty = none.
         github: whether a GitHub Actions job gets annotations and a summary page.
         results: folder of the experiments' results.
         resume: whether what an interrupted experiment has finished counts.
@@ -88,6 +88,7 @@ class Settings:
     on_mismatch: str = "fail"
     json: str = ""
     html: str = ""
+    csv: str = ""
     markdown: str = ""
     codequality: str = ""
     openmetrics: str = ""

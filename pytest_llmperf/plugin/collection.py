@@ -89,6 +89,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     if faults:
         faults.append("next: write these markers as said, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers")
     from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.plugin.outputs import OUTPUTS  # noqa: PLC0415
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415
     from pytest_llmperf.report.files import check_outputs  # noqa: PLC0415
 
@@ -97,7 +98,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not faults and not config.option.collectonly:
         try:
             running.session.check()
-            check_outputs(settings, config.rootpath)
+            check_outputs(settings, config.rootpath, OUTPUTS)
         except LlmperfError as error:
             faults.append(str(error))
     if faults and not hasattr(config, "workerinput"):
@@ -121,13 +122,14 @@ def check_early(config: pytest.Config) -> None:
         pytest.UsageError: it is not.
     """
     from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where options of ours are typed
+    from pytest_llmperf.plugin.outputs import OUTPUTS  # noqa: PLC0415
     from pytest_llmperf.report.files import check_outputs  # noqa: PLC0415
     from pytest_llmperf.session import Session  # noqa: PLC0415
 
     try:
         settings = options.resolve(config)
         Session(settings, root=config.rootpath).check()
-        check_outputs(settings, config.rootpath)
+        check_outputs(settings, config.rootpath, OUTPUTS)
     except LlmperfError as error:
         raise pytest.UsageError(refusal([str(error)])) from error
 

@@ -183,6 +183,7 @@ OPTIONS = (
     Option(
         "html", "html", "FILE", parsers.text, "write a report for people to FILE, one page that opens offline", bool
     ),
+    Option("csv", "csv", "FILE", parsers.text, "write a row a round to FILE, by the schema R.1 of the report", bool),
     Option("markdown", "markdown", "FILE", parsers.text, "write verdicts and figures to FILE, for a comment", bool),
     Option("codequality", "codequality", "FILE", parsers.text, "write GitLab's Code Quality report to FILE", bool),
     Option("openmetrics", "openmetrics", "FILE", parsers.text, "write the figures to FILE as OpenMetrics text", bool),

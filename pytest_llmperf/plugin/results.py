@@ -70,13 +70,14 @@ class Results:
 
     def _write(self, session: pytest.Session) -> None:
         """The files that were asked for, the saved baseline, and what a GitHub Actions job is told."""
+        from pytest_llmperf.plugin.outputs import OUTPUTS  # noqa: PLC0415
         from pytest_llmperf.report.document import Run  # noqa: PLC0415
         from pytest_llmperf.report.writing import write_all  # noqa: PLC0415
 
         accepted = [record for records in self._accepted.values() for record in records]
         settings = options.resolve(self._config)
         run = Run(records=self._records, settings=settings, accepted=accepted, locations=self._locations)
-        written = write_all(run, self._config.rootpath, os.environ)
+        written = write_all(run, self._config.rootpath, os.environ, OUTPUTS)
         for message, failed in written.messages:
             self._tell(session, message, failed=failed)
         self._commands = written.commands

@@ -46,15 +46,20 @@ OUTPUTS = (
 )
 
 
-def check_outputs(settings: Settings, root: Path) -> None:
+def check_outputs(settings: Settings, root: Path, outputs: Sequence[Output] = OUTPUTS) -> None:
     """Whether every file that was asked for can be written: a measurement is too dear to lose.
+
+    Args:
+        settings: which files.
+        root: folder that relative paths start from.
+        outputs: that may be asked for.
 
     Raises:
         UsageError: one cannot; or two are one.
         MissingExtraError: a package that one needs is not installed.
     """
     taken: dict[Path, str] = {}
-    for output in OUTPUTS:
+    for output in outputs:
         path = output.path(settings, root)
         if path is None:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.model import Baseline, Settings
 from pytest_llmperf.report import ci, markdown
 from pytest_llmperf.report.document import Document, Run, document
-from pytest_llmperf.report.files import OUTPUTS, save_baseline, write_output
+from pytest_llmperf.report.files import OUTPUTS, Output, save_baseline, write_output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +28,17 @@ class Written:
     commands: tuple[str, ...] = ()
 
 
-def write_all(run: Run, root: Path, environ: Mapping[str, str]) -> Written:
+def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequence[Output] = OUTPUTS) -> Written:
     """Writes the reports that were asked for, the saved baseline, and a GitHub Actions job's summary page.
 
     Args:
         run: what was measured.
         root: folder that relative paths start from.
         environ: the process' environment, which tells what CI system this is.
+        outputs: files that may be asked for.
     """
     settings = run.settings
-    asked = [output for output in OUTPUTS if output.path(settings, root)]
+    asked = [output for output in outputs if output.path(settings, root)]
     on_github = settings.github and environ.get("GITHUB_ACTIONS") == "true" and bool(run.records)
     found = document(replace(run, stored=_stored(settings, root))) if asked or on_github else {}
     messages = []

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
+from pytest_llmperf.experiments.rows import from_csv
 from pytest_llmperf.judge.record import from_plain
 from pytest_llmperf.report import schema
 from tests.plugin.conftest import GATED
@@ -42,12 +43,17 @@ def test_what_cannot_be_written_starts_nothing(simulated, pytester: pytest.Pytes
 
 
 def test_every_number_is_the_json_s(simulated, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """JUnit and OpenMetrics hold its figures, Markdown its verdicts; in a GitHub job the failing test is annotated."""
+    """JUnit, CSV and OpenMetrics hold its figures, Markdown its verdicts; in a GitHub job, annotations."""
     summary = pytester.path / "summary.md"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     test = pytester.makepyfile(GATED.format(fixture="single_ollama"))
-    files = ("--llmperf-json=run.json", "--llmperf-markdown=run.md", "--llmperf-openmetrics=run.txt")
+    files = (
+        "--llmperf-json=run.json",
+        "--llmperf-markdown=run.md",
+        "--llmperf-openmetrics=run.txt",
+        "--llmperf-csv=run.csv",
+    )
     result = simulated(*files, *SHORT, "--junitxml=junit.xml")
     result.assert_outcomes(failed=1)
     (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
@@ -57,6 +63,11 @@ def test_every_number_is_the_json_s(simulated, pytester: pytest.Pytester, monkey
     assert shown == {f"llmperf.pair.single.{name}": str(value) for name, value in figures.items()}
     metrics = (pytester.path / "run.txt").read_text()
     assert re.findall(r"^llmperf_efficiency_pct{.*} (.*)$", metrics, re.MULTILINE) == [repr(figures["efficiency_pct"])]
+    rows = from_csv((pytester.path / "run.csv").read_text())
+    assert [row.parallel_efficiency_pct for row in rows] == record["series"]["efficiency_pct"]
+    assert [row.ttft_ms for row in rows] == record["series"]["ttft_ms"]
+    assert [row.scaling_efficiency_pct for row in rows] == record["series"]["scaling_efficiency_pct"]
+    assert {row.config_name for row in rows} == {"pair_single"}
     assert summary.read_text() == (pytester.path / "run.md").read_text()
     assert f"{figures['efficiency_pct']:.1f} %" in summary.read_text()
     result.stdout.fnmatch_lines([f"::error file={test.name},line=4,title=test_pair%3A*::gate *"])
