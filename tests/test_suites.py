@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 QUICK = ("--llmperf-script=decode_tok_s=400,ttft_ms=10,load_ms=1,jitter_pct=0.2", "--llmperf-baseline=embedded")
+FEW = ("--llmperf-calibrate=off", "--llmperf-rounds=3")
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, found: dict
     """Lines of both deployments and what is saved; a stated limit is a gate; without prices there is none."""
     if limit:
         (pytester.path / "llmperf.toml").write_text(PRICES.format(limit=limit), encoding="utf-8")
-    result = suite("-m", "economics", *QUICK)
+    result = suite("-m", "economics", *FEW, *QUICK)
     assert outcomes(result) == found
     paid = "; +*.?? USD a month, 100 USD are paid for after *.? months; * USD in 5 years" if limit else ""
     result.stdout.fnmatch_lines(
@@ -48,13 +49,39 @@ def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, found: dict
             "economics: stated are 0.5 USD an hour*" if limit else "economics: no prices are stated*",
             "  SIMULATED: *",
             "  deployment * system tok/s *",
-            "  chimera_homo on single * 1 *" if limit else "  chimera_homo on single * - *-",
-            "  chimera_homo on dual *",
-            f"  chimera_homo on dual: +*.? % requests an hour against chimera_homo on single{paid}",
+            "  economics on single * 1 *" if limit else "  economics on single * - *-",
+            "  economics on dual *",
+            f"  economics on dual: +*.? % requests an hour against economics on single{paid}",
         ]
     )
     if limit:
         result.stdout.fnmatch_lines(["gate cost: * tok/s * is below the minimum 1388.9 tok/s (0.1 USD for a million *"])
+
+
+def test_the_checklist_before_production(suite, pytester: pytest.Pytester) -> None:
+    """Ten items; those that need a GPU are skipped, with the reason; a validation record is filled, as simulated."""
+    result = suite("-m", "predeploy", "-rs", "--llmperf-calibrate=off", QUICK[0])
+    assert outcomes(result) == {"passed": 8, "skipped": 2}
+    result.stdout.fnmatch_lines(["SKIPPED * no GPU here: num_gpu *", "SKIPPED * no GPU here: VRAM *"])
+    result.stdout.fnmatch_lines_random(["wrote llmperf-results/validation-record.md"])
+    text = (pytester.path / "llmperf-results" / "validation-record.md").read_text(encoding="utf-8")
+    for words in (
+        "**SIMULATED",
+        "## predeploy on dual, simulated",
+        "| Configuration | num\\_gpu 80, num\\_ctx 2048, temperature 1.0 |",
+        "| Runs completed | 5 (publishable) |",
+        "| Pass/Fail | Pass (CV below 5 %, efficiency above 95 %) |",
+        "| The session's gates | contention pass, efficiency pass |",
+        "Model digest: ",
+    ):
+        assert words in text
+
+
+def test_the_checklist_can_fail(suite) -> None:
+    """On one instance: there is one address, agents contend, efficiency falls, alerts would sound; and so on."""
+    result = suite("-m", "predeploy", "--llmperf-topology=single", *FEW, QUICK[0])
+    assert result.parseoutcomes()["failed"] >= 5
+    result.stdout.fnmatch_lines_random(["FAILED *::test_0[1-9]*"])
 
 
 def test_the_ordering_of_topologies(suite) -> None:

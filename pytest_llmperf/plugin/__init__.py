@@ -23,6 +23,7 @@ from pytest_llmperf.plugin.fixtures import (
     run_matrix,
     single_ollama,
     single_parallel_ollama,
+    write_record,
 )
 from pytest_llmperf.plugin.results import Results
 from pytest_llmperf.plugin.stale import Collected
@@ -42,6 +43,7 @@ __all__ = [
     "run_matrix",
     "single_ollama",
     "single_parallel_ollama",
+    "write_record",
 ]
 
 

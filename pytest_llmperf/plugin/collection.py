@@ -29,6 +29,7 @@ GATES = {
     "regression": "regression(metrics=..., delta=None): not worse than the baseline of --llmperf-compare by delta",
 }
 _SELECTIONS = {
+    "predeploy": "the checklist before production (E.1, H.1)",
     "economics": "what measured figures cost at stated prices (seed 7, A.7 to A.9, G)",
     "single": "single inference over a matrix of options and models (TR108)",
     "workflow": "an agent's workflow over files, in three phases (TR109)",
@@ -56,6 +57,7 @@ FIXTURES = frozenset(
         "ollama_warmup",
         "run_agents",
         "economics",
+        "write_record",
         "run_matrix",
         "llmperf",
         "llmperf_baseline",

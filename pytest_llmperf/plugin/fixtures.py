@@ -86,6 +86,13 @@ class RunMatrix(Protocol):
         """
 
 
+class WriteRecord(Protocol):
+    """Fills a record of appendix S."""
+
+    def __call__(self, kind: str, *records: Record, also: str = "") -> Path:
+        """Writes `decision`, `validation` or `change` as `KIND-record.md` to the folder of results; `also` ends it."""
+
+
 class WarmUp(Protocol):
     """Sends requests that are not timed."""
 
@@ -192,3 +199,20 @@ def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
         return running.run_matrix(request.node, matrix, agents, name)
 
     return run
+
+
+@pytest.fixture
+def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecord:
+    """`write_record("validation", record, ...)`: a record of appendix S in Markdown, filled from measurements."""
+    from pytest_llmperf.plugin.running import LINES, in_clear  # noqa: PLC0415
+    from pytest_llmperf.report.filled import fill  # noqa: PLC0415
+
+    folder, start = llmperf.root / llmperf.settings.results, request.config.invocation_params.dir
+
+    def write(kind: str, *records: Record, also: str = "") -> Path:
+        path = in_clear(lambda: fill(kind, records, llmperf.settings, folder, also=also))
+        shown = path.relative_to(start) if path.is_relative_to(start) else path
+        request.node.stash[LINES].append(f"wrote {shown}")
+        return path
+
+    return write

@@ -1,0 +1,46 @@
+"""A record of appendix S as a file: what some measurements of a test say, filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.judge.baselines import load_named
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Outcome, Settings
+from pytest_llmperf.report.document import Run, document
+from pytest_llmperf.report.records import RECORDS
+
+
+def fill(kind: str, records: Sequence[Record], settings: Settings, folder: Path, *, also: str = "") -> Path:
+    """Writes `KIND-record.md`.
+
+    Args:
+        kind: one of RECORDS.
+        records: one or more; those whose gates all pass count as passed.
+        settings: of the session.
+        folder: where to; made where it is missing.
+        also: Markdown to be added at the end.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: no such kind, or nothing was measured.
+        LlmperfError: it cannot be written.
+    """
+    if kind not in RECORDS:
+        raise UsageError(f"no record {kind!r}", next_step=f"use one of {', '.join(RECORDS)}")
+    if not records:
+        raise UsageError(f"record {kind}: nothing was measured", next_step="give what run_agents returns")
+    passed = [one for one in records if all(verdict.outcome is Outcome.PASS for verdict in one.verdicts)]
+    found = document(Run(records=records, settings=settings, accepted=passed))
+    text = RECORDS[kind](found, load_named("decision_card", ()))
+    path = folder / f"{kind}-record.md"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text.rstrip()}\n\n{also}\n" if also else text, encoding="utf-8")
+    except OSError as error:
+        raise LlmperfError(f"cannot write {path}: {error}", next_step="give another --llmperf-results") from error
+    return path
