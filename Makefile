@@ -3,6 +3,7 @@
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make fuzz     ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
 # make proofs   500 savers of a baseline killed at random moments, and how fast baselines of 100,000 rounds load (a minute)
+# make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
 # make verdicts how often verdicts are wrong, simulated, against limits (some minutes on two cores)
 # make bench    what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 ARGS ?=
 BYTES ?= 10_000_000
 
-.PHONY: perf test lint schema fuzz proofs verdicts bench clean
+.PHONY: perf test lint schema fuzz proofs proofs-engine verdicts bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -52,6 +53,10 @@ bench: .venv/dev
 	@$(BIN)/python -m benchmarks.stopwatch $(ARGS); code=$$?; \
 	echo "== what the plugin costs a pytest run that does not use it (some minutes)"; \
 	$(BIN)/python benchmarks/unused_cost.py && exit $$code
+
+proofs-engine: .venv/dev
+	@echo "== verdicts on the real engine (half an hour; wants a quiet machine)"
+	@$(BIN)/python -m benchmarks.real_engine $(ARGS)
 
 verdicts: .venv/dev
 	@echo "== how often verdicts are wrong, by simulation (some minutes)"

@@ -26,7 +26,7 @@ GATES = {
     "cost": "cost(max_usd_per_1m=None): USD for a million tokens, at the hour's price in llmperf.toml",
     "quality": "quality(max_drop_pp=None, same=True, samples=5): answers together are as good as those alone, by "
     "pytest_llmperf_score",
-    "regression": "regression(metrics=..., delta=None): not worse than the baseline of --llmperf-compare by delta",
+    "regression": "regression(metrics=..., delta=None): not worse than baseline or incumbent by delta",
 }
 _SELECTIONS = {
     "predeploy": "the checklist before production (E.1, H.1)",
