@@ -9,14 +9,18 @@ from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
+from pytest_llmperf.model.access import without_secrets
 from pytest_llmperf.strict import faults_of, nearest, strict_converter
 
 FILE = "llmperf.toml"
 
-_OF_SERVERS = ("backend", "urls", "model", "gguf", "ports", "force_topology", "script", "faults")
+_OF_SERVERS = (
+    *("backend", "urls", "auth", "ca_file", "proxy"),
+    *("model", "gguf", "ports", "force_topology", "script", "faults"),
+)
 """What of the settings says which servers; not shared by two deployments."""
 
-_FILES = ("gguf", "faults")
+_FILES = ("gguf", "faults", "ca_file")
 """What of a deployment names a file."""
 
 
@@ -80,7 +84,9 @@ def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], t
     try:
         return NamedDeployment(urls=urls(text))
     except ValueError as error:
-        raise UsageError(f"{text!r}: {error}", next_step="give http://host:port,http://host:port") from error
+        raise UsageError(
+            f"{without_secrets(text)!r}: {error}", next_step="give http://host:port,http://host:port"
+        ) from error
 
 
 def incumbent_of(settings: Settings) -> Settings | None:

@@ -95,7 +95,7 @@ def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
         for request in requests_to(url):
             reader, writer = await asyncio.open_connection(request.host, request.port)
             try:
-                writer.write(request.payload)
+                writer.write(request.signed())
                 while await reader.read(65536):
                     pass
             finally:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.model import DIRECT, Access
 
 _NEXT = "give http://host:port"
 
@@ -18,8 +19,9 @@ class Request:
     Attributes:
         host, port: where to connect.
         tls: whether to speak TLS.
-        payload: the whole HTTP request.
+        payload: the whole HTTP request, but for what must be kept secret.
         label: for error messages, e.g. `agent insight, instance b (http://127.0.0.1:11435)`.
+        access: how the server is reached.
     """
 
     host: str
@@ -27,6 +29,23 @@ class Request:
     tls: bool
     payload: bytes
     label: str
+    access: Access = DIRECT
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """Host and port that the connection goes to: the server's, or the proxy's."""
+        return self.access.proxy_address() if self.access.proxy else (self.host, self.port)
+
+    def signed(self) -> bytes:
+        """What is sent: the payload with its authorization. It is kept by nobody, pickled, stored or shown.
+
+        Raises:
+            UsageError: the environment lacks the secret.
+        """
+        if not self.access.auth:
+            return self.payload
+        first, _, rest = self.payload.partition(b"\r\n")
+        return b"\r\n".join((first, f"Authorization: {self.access.authorization()}".encode("ascii"), rest))
 
 
 class Target(NamedTuple):
@@ -62,13 +81,13 @@ def target_of(url: str, *, label: str) -> Target:
     if "@" in parts.netloc:
         raise MeasurementError(
             f"{label}: the address of {host} holds a user or a password, which would stand in every report",
-            next_step="have a proxy on this machine add them, and give its address",
+            next_step="put them into the environment, and name the variable with --llmperf-auth",
         )
     tls = parts.scheme == "https"
     return Target(tls, host, port or (443 if tls else 80), quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~"))
 
 
-def prepare(url: str, path: str, body: bytes, *, label: str) -> Request:
+def prepare(url: str, path: str, body: bytes, *, label: str, access: Access = DIRECT) -> Request:
     """The bytes of a POST of JSON to `url + path`.
 
     Raises:
@@ -76,12 +95,14 @@ def prepare(url: str, path: str, body: bytes, *, label: str) -> Request:
     """
     target = target_of(url, label=label)
     host = f"[{target.host}]" if ":" in target.host else target.host
+    # a proxy is told the whole address, but of a tunnel's inside it sees nothing
+    whole = f"http://{host}:{target.port}" if access.proxy and not target.tls else ""
     head = (
-        f"POST {target.path}{path} HTTP/1.1\r\n"
+        f"POST {whole}{target.path}{path} HTTP/1.1\r\n"
         f"Host: {host}:{target.port}\r\n"
         "Content-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"
     )
     payload = head.encode("ascii") + body
-    return Request(host=target.host, port=target.port, tls=target.tls, payload=payload, label=label)
+    return Request(host=target.host, port=target.port, tls=target.tls, payload=payload, label=label, access=access)

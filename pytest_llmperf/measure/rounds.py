@@ -84,6 +84,7 @@ class Rounds:
 
     Raises:
         ValueError: the topology lacks an instance for some agent.
+        UsageError: some agent is external, and the server is behind a proxy.
     """
 
     def __init__(
@@ -95,6 +96,11 @@ class Rounds:
         self._runtime = runtime
         self._timeout_s = timeout_s
         self._tap = tap if scenario.external else None
+        if scenario.external and any(instance.access.proxy for instance in self._placement):
+            raise UsageError(
+                "agents that we did not write are measured by a tap, which does not go through a proxy",
+                next_step="measure them from where the server can be reached, without --llmperf-proxy",
+            )
         self._prefixes: Iterator[str] = prefixes()
         self._fixed: Mapping[str, str] = {}
 
@@ -250,7 +256,10 @@ class Rounds:
             bodies = [
                 ("/api/chat", {"messages": self._history(agent, turn)}) for turn in range(1, len(agent.prompts) + 1)
             ]
-        return tuple(prepare(url, path, json.dumps({**common, **body}).encode(), label=label) for path, body in bodies)
+        return tuple(
+            prepare(url, path, json.dumps({**common, **body}).encode(), label=label, access=instance.access)
+            for path, body in bodies
+        )
 
     def _history(self, agent: Agent, turns: int) -> list[dict[str, str]]:
         """The conversation up to the last of so many turns, under a fresh prefix."""

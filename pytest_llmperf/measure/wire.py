@@ -8,7 +8,6 @@ loop, a thread, a process of its own) is the business of `runtimes`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
 import ssl
 import struct
@@ -40,6 +39,7 @@ CONNECT_S = 10.0
 """Most seconds for a connection to come about, TLS included: nobody can be told to stop while it does."""
 
 _READ_BYTES = 16384
+_HEAD_BYTES = 16384
 
 Address = tuple[int, Any]
 """Family and address of a socket: a host that needs no looking up."""
@@ -109,7 +109,7 @@ class Connection:
         self._clock = clock
         self._timeout_s = timeout_s
         self._deadline_ns = 0
-        self._unsent = memoryview(request.payload)
+        self._unsent = memoryview(request.signed())
         self._connect_ns = self._connected_ns = self._sent_ns = self._ended_ns = 0
         self._raw: list[tuple[int, Any, bytes]] = []
         self._room = MAX_ANSWER_BYTES
@@ -132,6 +132,8 @@ class Connection:
             assert self.sock is not None
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.request.tls:
+                if self.request.access.proxy:
+                    self._tunnel(self.sock)
                 self._shake_hands(self.sock)
             else:
                 ask_for_kernel_time(self.sock)
@@ -249,9 +251,24 @@ class Connection:
         raise failure
 
     def _shake_hands(self, sock: socket.socket) -> None:
-        self.sock = tls = _tls().wrap_socket(sock, server_hostname=self.request.host, do_handshake_on_connect=False)
+        context = self.request.access.tls()
+        self.sock = tls = context.wrap_socket(sock, server_hostname=self.request.host, do_handshake_on_connect=False)
         tls.do_handshake()
         self._recvmsg = _read_tls(tls)
+
+    def _tunnel(self, sock: socket.socket) -> None:
+        """Has the proxy connect to the server. Raises OSError where it does not."""
+        where = f"[{self.request.host}]" if ":" in self.request.host else self.request.host
+        where = f"{where}:{self.request.port}"
+        sock.sendall(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode("ascii"))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):  # byte by byte: what follows is the server's
+            if len(head) > _HEAD_BYTES or not (byte := sock.recv(1)):
+                break
+            head += byte
+        status = head.partition(b"\r\n")[0].split(b" ")[1:2]
+        if status != [b"200"]:
+            raise OSError(f"the proxy {self.request.access.proxy} answered {head[:80]!r} to CONNECT {where}")
 
     def _not_now(self, error: OSError) -> bool:
         """False where the socket is merely not ready.
@@ -281,15 +298,10 @@ class Connection:
         return MeasurementError(words, next_step=next_step, received=received, passing=passing)
 
 
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Made once: it takes some 30 ms, and later turns connect while the clock runs."""
-    return ssl.create_default_context()
-
-
 def _addresses(request: Request) -> list[Address]:
     """What the host's name stands for."""
-    found = socket.getaddrinfo(request.host, request.port, type=socket.SOCK_STREAM)
+    host, port = request.peer
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
 
 

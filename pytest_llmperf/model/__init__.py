@@ -1,5 +1,6 @@
 """Frozen values that the rooms hand to each other; imports nothing of ours but `errors`."""
 
+from pytest_llmperf.model.access import DIRECT, Access
 from pytest_llmperf.model.baseline import (
     SCHEMA,
     Baseline,
@@ -51,6 +52,7 @@ __all__ = [
     "CHIMERA_HETERO",
     "CHIMERA_HOMO",
     "CONVERSATION",
+    "DIRECT",
     "FIGURES",
     "IDENTITY",
     "KEYS",
@@ -60,6 +62,7 @@ __all__ = [
     "RUNTIMES",
     "SCHEMA",
     "STATISTICS",
+    "Access",
     "Agent",
     "AgentRun",
     "Answered",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from pytest_llmperf.model.access import auth_fault, url_fault
 from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.profile import Profile
 from pytest_llmperf.model.script import Script
@@ -25,6 +26,9 @@ class NamedDeployment:
 
     Attributes:
         urls: base addresses of running servers, one an agent.
+        auth: of each of them, or one for all: `bearer:NAME` or `basic:NAME`, NAME being an environment variable.
+        ca_file: certificates that https servers are checked with; a relative path starts at the file's folder.
+        proxy: that requests go through.
         backend: one of BACKENDS; empty = `attach`, where there are urls.
         model: name on the servers.
         gguf: a GGUF file to serve; a relative path starts at the file's folder.
@@ -39,6 +43,9 @@ class NamedDeployment:
     """
 
     urls: tuple[str, ...] = ()
+    auth: tuple[str, ...] = ()
+    ca_file: str = ""
+    proxy: str = ""
     backend: str = ""
     model: str = ""
     gguf: str = ""
@@ -56,8 +63,12 @@ class NamedDeployment:
             faults.append(f"backend = {self.backend!r}, wanted one of {', '.join(BACKENDS)}")
         if self.urls and self.backend not in ("", "attach"):
             faults.append(f"urls belong to running servers, wanted backend 'attach' or none, got {self.backend!r}")
-        if bad := [url for url in self.urls if not url.startswith(("http://", "https://"))]:
-            faults.append(f"urls hold {', '.join(map(repr, bad))}, wanted http:// or https:// addresses")
+        if bad := [fault for url in self.urls if (fault := url_fault(url))]:
+            faults.append(f"urls: {'; '.join(bad)}")
+        if unfit := [fault for one in self.auth if (fault := auth_fault(one))]:
+            faults.append(f"auth: {unfit[0]}")
+        if self.proxy and (fault := url_fault(self.proxy)):
+            faults.append(f"proxy: {fault}")
         if bad_ports := [port for port in self.ports if not 0 < port < 65536]:
             faults.append(f"ports hold {', '.join(map(str, bad_ports))}, wanted ports from 1 to 65535")
         if self.threads < 0:

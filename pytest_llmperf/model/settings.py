@@ -19,6 +19,8 @@ class Settings:
     Attributes:
         backend: one of BACKENDS.
         urls: base addresses for `attach`.
+        auth: of each of them, or one for all; see Access.
+        ca_file, proxy: of all of them; see Access.
         model: name on the servers; empty = the backend's choice.
         gguf: a GGUF file for `embedded` (or to import into `ollama`); empty = the packaged model.
         ports: ports for the instances that we start; empty = the system chooses.
@@ -61,6 +63,9 @@ class Settings:
 
     backend: str = "auto"
     urls: tuple[str, ...] = ()
+    auth: tuple[str, ...] = ()
+    ca_file: str = ""
+    proxy: str = ""
     model: str = ""
     gguf: str = ""
     ports: tuple[int, ...] = ()

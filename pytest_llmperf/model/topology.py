@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pytest_llmperf.model.access import DIRECT, Access
+
 
 class TopologyKind(StrEnum):
     """How many instances, and how many requests each serves at once."""
@@ -29,12 +31,14 @@ class Instance:
         url: base address without a trailing slash, e.g. `http://127.0.0.1:11434`.
         version: what `/api/version` said.
         slots: requests it serves at once, as far as we know; 0 when unknown.
+        access: how it is reached.
     """
 
     name: str
     url: str
     version: str = ""
     slots: int = 0
+    access: Access = DIRECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,16 @@ OPTIONS = (
         "simulated (a scripted server; results are marked as simulated)",
     ),
     Option("urls", "urls", "URL,URL", parsers.urls, "running servers for the backend attach, one an agent"),
+    Option(
+        "auth",
+        "auth",
+        "KIND:NAME,...",
+        parsers.auth,
+        "how to log in there: bearer:NAME or basic:NAME, NAME being the environment variable that holds the token, or "
+        "user:password; one for each of the servers, or one for all",
+    ),
+    Option("ca_file", "ca", "FILE", parsers.text, "certificates that https servers are checked with (PEM)", bool),
+    Option("proxy", "proxy", "URL", parsers.proxy, "a proxy that requests go through, timed ones too (default: none)"),
     Option("model", "model", "NAME", parsers.text, "model name on the servers (default: the backend's choice)"),
     Option("gguf", "gguf", "FILE", parsers.text, "a GGUF file to serve instead of the packaged model", bool),
     Option("ports", "ports", "PORT,PORT", parsers.ports, "ports of the instances that we start (default: free ones)"),
@@ -326,7 +336,7 @@ def resolve(config: pytest.Config) -> Settings:
             value = option.parse(raw)
             values[option.field] = str(folder / Path(value).expanduser()) if option.is_path(value) else value
         except (ValueError, TypeError) as error:
-            faults.append(f"{where}: {raw!r}: {error}")
+            faults.append(f"{where}: {_without_secrets(option, raw)!r}: {error}")
     _configure(values, typed, config.rootpath, faults)
     settings = Settings(**values)
     if settings.update and (settings.save or settings.compare):
@@ -344,6 +354,13 @@ def resolve(config: pytest.Config) -> Settings:
     if faults:
         raise pytest.UsageError("pytest-llmperf: wrong options:\n  " + "\n  ".join(faults))
     return settings
+
+
+def _without_secrets(option: Option, raw: str) -> str:
+    """What was given, for an error that may stand in a log of CI."""
+    from pytest_llmperf.model.access import without_secrets  # noqa: PLC0415 - keeps unused runs free of it
+
+    return "***" if option.field == "auth" else without_secrets(raw)
 
 
 def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 
 def text(raw: str) -> str:
@@ -68,13 +67,29 @@ def gpus(raw: str) -> tuple[str, ...]:
 
 def urls(raw: str) -> tuple[str, ...]:
     """HTTP addresses between commas; `http://` may be left out."""
+    from pytest_llmperf.model.access import url_fault  # noqa: PLC0415 - only where an address is given
+
     found = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))
-    if bad := [url for url in found if not url.startswith(("http://", "https://"))]:
-        raise ValueError(f"wanted http:// or https:// addresses, got {', '.join(bad)}")
-    if any("@" in urlsplit(url).netloc for url in found):
-        raise ValueError("wanted addresses without user and password, which would stand in every report")
-    if 0 in [urlsplit(url).port for url in found]:  # other ports that are none are ValueErrors of their own
-        raise ValueError("wanted ports from 1 to 65535")
+    if faults := [fault for url in found if (fault := url_fault(url))]:
+        raise ValueError("; ".join(faults))
+    return found
+
+
+def proxy(raw: str) -> str:
+    """The address of a proxy that speaks plain HTTP with us."""
+    (url,) = urls(raw) or ("",)
+    if url.startswith("https:"):
+        raise ValueError("wanted a proxy that is spoken to in plain HTTP: http://host:port")
+    return url
+
+
+def auth(raw: str) -> tuple[str, ...]:
+    """Kinds of authorization and variables between commas; what is wrong with one is said without repeating it."""
+    from pytest_llmperf.model.access import auth_fault  # noqa: PLC0415 - only where it is given
+
+    found = texts(raw)
+    if faults := [fault for one in found if (fault := auth_fault(one))]:
+        raise ValueError(faults[0])
     return found
 
 

@@ -53,7 +53,7 @@ def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat,
     """
     seats = []
     for instance in topology.instances:
-        with Control(instance.url, label=f"instance {instance.name}") as control:
+        with Control.of(instance) as control:
             seats.append(
                 Seat(
                     instance=instance,

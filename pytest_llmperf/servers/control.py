@@ -19,6 +19,7 @@ from pytest_llmperf.errors import (
     is_out_of_memory,
     printable,
 )
+from pytest_llmperf.model import DIRECT, Access, Instance
 
 _POLL_S = 0.01
 _QUICK_S = 10.0
@@ -56,6 +57,7 @@ class Control:
         url: base address.
         label: for messages; default the address.
         timeout_s: most seconds for a request that may load a model.
+        access: how it is reached.
         transport: for tests.
         sleep: between polls.
     """
@@ -66,6 +68,7 @@ class Control:
         *,
         label: str = "",
         timeout_s: float = 120.0,
+        access: Access = DIRECT,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -79,8 +82,16 @@ class Control:
             timeout=_QUICK_S,
             trust_env=False,
             transport=transport,
-            verify=not self.url.startswith("http:"),  # loading certificates that are not needed takes 40 ms
+            headers=access.headers(),
+            proxy=access.proxy or None,
+            verify=False if self.url.startswith("http:") else access.tls(),  # not needed certificates take 40 ms
         )
+
+    @classmethod
+    def of(cls, instance: Instance, *, timeout_s: float = 120.0) -> Self:
+        """A client of an instance of a topology."""
+        label = f"instance {instance.name}"
+        return cls(instance.url, label=label, timeout_s=timeout_s, access=instance.access)
 
     def __enter__(self) -> Self:
         return self
@@ -114,8 +125,8 @@ class Control:
         return _entries(self._json("GET", "/api/tags"))
 
     def ps(self) -> tuple[ModelEntry, ...]:
-        """The models that it has loaded. Raises ServerError."""
-        return _entries(self._json("GET", "/api/ps"))
+        """The models that it has loaded; none where it is too old to say. Raises ServerError."""
+        return _entries(self._json("GET", "/api/ps", absent={}))
 
     def show(self, model: str) -> Mapping[str, Any]:
         """What `/api/show` says of a model.
@@ -228,9 +239,24 @@ class Control:
             yield from response.iter_lines()
 
     def _json(
-        self, method: str, path: str, body: object = None, *, model: str = "", timeout_s: float = _QUICK_S
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        model: str = "",
+        timeout_s: float = _QUICK_S,
+        absent: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
+        """The object of an answer; `absent` where the server knows no such path."""
         response = self.send(method, path, json=body, timeout=timeout_s) if body else self.send(method, path)
+        if absent is not None and response.status_code == httpx.codes.NOT_FOUND:
+            return absent
+        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise ServerError(
+                f"{self._label}: {method} {path} answered {response.status_code}: it does not let us in",
+                next_step="log in with --llmperf-auth=bearer:NAME or basic:NAME, NAME being an environment variable",
+            )
         try:
             value = response.json()
         except ValueError:

@@ -87,7 +87,7 @@ def _model(topology: Topology) -> Facts:
     """The model's facts, of every instance that answers."""
     digests, quantizations, sizes, settings = {}, {}, {}, {}
     for instance in topology.instances:
-        with suppress(LlmperfError), Control(instance.url) as control:
+        with suppress(LlmperfError), Control.of(instance) as control:
             entry = control.find(topology.model)
             digests[instance.name] = entry.digest
             quantizations[instance.name] = entry.quantization

@@ -5,7 +5,7 @@
 | a connection refused or lost, a torn answer, the server's own error (5xx, in mid-stream) | repeat the round, once |
 | a model that has left, or that somebody else loaded otherwise | load it again, off the clock |
 | a request that had to wait for a load | repeat the round, once |
-| an agent that had to wait although it was alone: another client | mark the round |
+| another client: an agent waited although it was alone, a model leaves when we did not say | mark the round |
 | the same twice, or too many repeated rounds | fail the measurement |
 | 4xx, no memory, a model that repeats itself, another language, a time that ran out | fail the measurement |
 | an instance that is dead, or answers with another version | fail the measurement; the next starts servers afresh |
@@ -19,8 +19,8 @@ from statistics import median
 from typing import TypeVar
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError, ServerError, UnreachableError
-from pytest_llmperf.measure.rounds import Rounds
-from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
+from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
+from pytest_llmperf.model import Agent, Answered, Incident, Instance, RequestTiming, Round, Scenario, Topology
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session.held import Held
 
@@ -69,12 +69,13 @@ class Answering:
         # agents that share a server and ask for different contexts have it load the model again by themselves
         asked = {agent.options.num_ctx for agent in scenario.agents if isinstance(agent, Agent)}
         self._agreed = not topology.kind.shared or (len(asked) == 1 and not scenario.external)
+        self._external = scenario.external
         self._loads_ns: list[int] = []
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
         """As `Rounds.warm_up`. Raises as `run` does."""
         answers = self._answered(partial(self._rounds.warm_up, times), "the warm-up")
-        contexts = {one.name: self._context_of(one.url, one.name) for one in self._topology.instances if self._agreed}
+        contexts = {one.name: self._context_of(one) for one in self._topology.instances if self._agreed}
         self._contexts = {name: context for name, context in contexts.items() if context is not None}
         return answers
 
@@ -98,13 +99,19 @@ class Answering:
             if cold := self._cold(one):
                 raise MeasurementError(f"{when} was repeated, and again {cold}", next_step=_LOAD_NEXT)
         self._loads_ns += _loads_ns(one)
-        if crowd := _crowd(one):
+        for crowd in filter(None, (_crowd(one), *self._disturbed(one))):
             self._note(when, crowd, "it counts all the same")
         return one
 
     def answers(self, times: int) -> tuple[Answered, ...]:
         """As `Rounds.answers`. Raises as `run` does."""
         return self._answered(partial(self._rounds.answers, times), "the comparison of answers")
+
+    def _disturbed(self, one: Round) -> tuple[str, ...]:
+        """What servers say of other clients; agents that we did not write keep the model as long as they like."""
+        if self._external:
+            return ()
+        return self._servers.disturbed(one, keep_alive_s=keep_alive_s(self._servers.settings.timeout_s))
 
     def _answered(self, work: Callable[[], _T], when: str) -> _T:
         """The work's result, at the second attempt where the first met something that may pass.
@@ -157,7 +164,7 @@ class Answering:
         """
         for instance in self._topology.instances:
             label = f"instance {instance.name}"
-            with Control(instance.url, label=label) as control:
+            with Control.of(instance) as control:
                 if instance.version and (version := control.version()) != instance.version:
                     self._servers.close()
                     raise ServerError(
@@ -165,7 +172,7 @@ class Answering:
                         f"{instance.version}: these would be figures of two servers",
                         next_step="run it again when nobody changes the servers",
                     )
-            was, context = self._contexts.get(instance.name), self._context_of(instance.url, instance.name)
+            was, context = self._contexts.get(instance.name), self._context_of(instance)
             if was is None or context == was:
                 continue
             what = (
@@ -176,9 +183,9 @@ class Answering:
             self._load()
             self._note(when, what, "it was loaded again before the clock ran")
 
-    def _context_of(self, url: str, name: str) -> int | None:
+    def _context_of(self, instance: Instance) -> int | None:
         """The context that the model is loaded with, tokens (0: it does not say); None where it is not loaded."""
-        with Control(url, label=f"instance {name}") as control:
+        with Control.of(instance) as control:
             entry = control.loaded(self._topology.model)
         return None if entry is None else entry.context_length
 

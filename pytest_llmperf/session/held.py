@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import DegradedError, MeasurementError, ServerError, UnreachableError
-from pytest_llmperf.model import Scenario, Settings, Topology, TopologyKind
+from pytest_llmperf.model import Round, Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import Backend, Opened, choose
-from pytest_llmperf.servers.backends.attach import USUAL_URLS
+from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.control import Control
 
 _NOTICE_S = 0.3
@@ -114,7 +113,7 @@ class Held:
             for index, agent in enumerate(scenario.agents):
                 instance = topology.instance_of(index)
                 self.say(f"loading {topology.model} on instance {instance.name}")
-                with Control(instance.url, label=f"instance {instance.name}", timeout_s=patience_s) as control:
+                with Control.of(instance, timeout_s=patience_s) as control:
                     control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
                 asked_ctx[instance.name] = agent.options.num_ctx
             self.notes = self._opened.settled(asked_ctx) if self._opened is not None else ()
@@ -133,8 +132,8 @@ class Held:
         if self._opened is None:
             return
         self._unloaded = True
-        for url in dict.fromkeys(instance.url for instance in self._opened.topology.instances):
-            with Control(url) as control:
+        for instance in self._opened.topology.instances:
+            with Control.of(instance) as control:
                 control.unload(self._opened.topology.model)
 
     def on_gpu(self) -> bool:
@@ -142,7 +141,7 @@ class Held:
         if self._opened is None:
             return False
         for instance in self._opened.topology.instances:
-            with Control(instance.url, label=f"instance {instance.name}") as control:
+            with Control.of(instance) as control:
                 found = control.loaded(self._opened.topology.model)
             if found is not None and found.size_vram_bytes:
                 return True
@@ -152,10 +151,14 @@ class Held:
         """VRAM that the loaded model holds on all open instances, MB; None where it holds none, or nobody says."""
         topology, held = self.topology, 0
         for instance in topology.instances if topology is not None else ():
-            with suppress(ServerError), Control(instance.url) as control:
+            with suppress(ServerError), Control.of(instance) as control:
                 loaded = control.loaded(topology.model) if topology is not None else None
                 held += (loaded.size_vram_bytes or 0) if loaded is not None else 0
         return held / 1e6 or None
+
+    def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
+        """What tells that somebody else used servers which we only found while this round ran, in words."""
+        return self._opened.disturbed(one, keep_alive_s=keep_alive_s) if self._opened is not None else ()
 
     def timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""
@@ -191,13 +194,10 @@ class Held:
         """From now on there is one instance less; whether servers that are not ours are left in its place."""
         self.lost = (f"the session is degraded: {why}",)
         self.say(self.lost[0])
-        if self.backend.kind != "attach":
+        left = self.backend.without_the_dead() if isinstance(self.backend, AttachBackend) else None
+        if left is None:
             return False
-        urls = self.settings.urls or USUAL_URLS
-        alive = tuple(filter(_answers, urls))
-        if not alive or len(alive) == len(urls):
-            return False
-        self.settings = replace(self.settings, backend="attach", urls=alive)
+        self.settings = left
         self.__dict__["backend"] = choose(self.settings, say=self.say)
         return True
 
@@ -237,12 +237,6 @@ class Held:
 
 def _load_again(topology: Topology) -> None:
     """On servers that we found, what we unloaded: closing then puts it back as it was, or unloads it."""
-    for url in dict.fromkeys(instance.url for instance in topology.instances):
-        with suppress(ServerError), Control(url) as control:
+    for instance in topology.instances:
+        with suppress(ServerError), Control.of(instance) as control:
             control.preload(topology.model)
-
-
-def _answers(url: str) -> bool:
-    """Whether a server answers there now."""
-    with Control(url) as control:
-        return control.answers()

@@ -14,6 +14,7 @@ from pytest_llmperf.measure.arrival import READ
 from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes.threads import ThreadsRuntime
 from pytest_llmperf.measure.wire import Connection, expected_source
+from pytest_llmperf.model import access
 
 
 def test_the_request_is_what_a_server_expects() -> None:
@@ -244,7 +245,7 @@ def serve_tls(certificate: tuple[Path, Path], answer: bytes) -> tuple[int, threa
 def test_tls_is_spoken_and_timed_by_reads(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer arrives whole, also beyond one TLS record, and its times are those of the reads."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    wire._tls.cache_clear()
+    access._context.cache_clear()
     answer = b"x" * 50_000
     port, thread = serve_tls(certificate, answer)
     request = prepare(f"https://localhost:{port}", "/x", b"{}", label="a")
@@ -256,7 +257,7 @@ def test_tls_is_spoken_and_timed_by_reads(certificate: tuple[Path, Path], monkey
 
 def test_an_untrusted_certificate_is_an_error(certificate: tuple[Path, Path]) -> None:
     """The message says what is wrong with it."""
-    wire._tls.cache_clear()
+    access._context.cache_clear()
     port, thread = serve_tls(certificate, b"")
     request = prepare(f"https://localhost:{port}", "/x", b"{}", label="agent a")
     with pytest.raises(MeasurementError, match=r"agent a: the connection failed .*certificate"):

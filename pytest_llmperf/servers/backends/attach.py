@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
-from pytest_llmperf.errors import ModelMissingError, ServerError, UsageError
-from pytest_llmperf.model import Settings, Topology, TopologyKind
+from pytest_llmperf.errors import ModelMissingError, UsageError
+from pytest_llmperf.model import Access, Instance, Settings, Topology, TopologyKind
+from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.servers.addresses import address_of
 from pytest_llmperf.servers.backends.base import Opened, check_url, describe, instance_name, instances_of
-from pytest_llmperf.servers.control import Control, ModelEntry, same_model
+from pytest_llmperf.servers.control import Control, same_model
+from pytest_llmperf.servers.restoring import Found
 
 USUAL_URLS = ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
 """Where two instances run on a machine set up as the report says."""
-
-_EVER_S = 10 * 365 * 86400.0  # Ollama gives "for ever" as some 292 years
 
 
 class AttachBackend:
@@ -32,29 +31,27 @@ class AttachBackend:
 
     def __init__(self, urls: tuple[str, ...], settings: Settings, reason: str) -> None:
         self.reason = reason
-        self.where = ", ".join(urls)
-        self.model = settings.model or "the only one that they share"
         self.urls = tuple(url.rstrip("/") for url in urls)
+        self.model = settings.model or "the only one that they share"
         self._settings = settings
+        self._access = _accesses(self.urls, settings)
+        self.where = ", ".join(map(shown, self.urls)) + _way(settings)
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Takes as many of the servers as the topology has; see Backend.
 
         Closing unloads the model from the servers that had not loaded it before; where it was loaded, it gets back
-        its context and the time that it had left.
+        its context and the time that it had left. What had to leave for it is loaded again.
         """
         count, _ = instances_of(kind, agents)
         urls = self._distinct(kind, count)
-        instances = tuple(describe(instance_name(index), url, slots=0) for index, url in enumerate(urls))
-        model = self._model(urls)
+        instances = tuple(
+            describe(instance_name(index), url, slots=0, access=self._access[url]) for index, url in enumerate(urls)
+        )
+        model = self._model(instances)
         with ExitStack() as stack:
             for instance in instances:
-                with Control(instance.url) as control:
-                    found = control.loaded(model)
-                if found is None:
-                    stack.callback(_unload, instance.url, model)
-                else:
-                    stack.callback(_put_back, instance.url, model, found, _seconds_left(found))
+                stack.callback(Found(instance, model).put_back)
             simulated = any(instance.version.endswith("-simulated") for instance in instances)
             topology = Topology(
                 kind=kind,
@@ -64,8 +61,16 @@ class AttachBackend:
                 backend="simulated" if simulated else self.kind,
                 reason=self.reason,
             )
-            checks = tuple(partial(check_url, instance.name, instance.url) for instance in instances)
-            return Opened(topology, stack=stack.pop_all(), checks=checks)
+            checks = tuple(partial(check_url, instance) for instance in instances)
+            return Opened(topology, stack=stack.pop_all(), checks=checks, found=True)
+
+    def without_the_dead(self) -> Settings | None:
+        """Settings for the servers that still answer; None where that are all, or none."""
+        alive = [url for url in self.urls if _answers(url, self._access[url])]
+        if not alive or len(alive) == len(self.urls):
+            return None
+        auth = tuple(self._access[url].auth for url in alive) if self._settings.auth else ()
+        return replace(self._settings, backend=self.kind, urls=tuple(alive), auth=auth)
 
     def _distinct(self, kind: TopologyKind, count: int) -> tuple[str, ...]:
         """The first servers, as many as needed, no two of them the same."""
@@ -74,16 +79,17 @@ class AttachBackend:
             seen.setdefault(address_of(url), url)
         if len(seen) < count:
             raise UsageError(
-                f"topology {kind} needs {count} servers with different addresses, llmperf_urls has {self.where}",
+                f"topology {kind} needs {count} servers with different addresses, llmperf_urls has "
+                + ", ".join(self.urls),
                 next_step="give one address for each instance, or another --llmperf-backend",
             )
         return tuple(seen.values())[:count]
 
-    def _model(self, urls: tuple[str, ...]) -> str:
+    def _model(self, instances: tuple[Instance, ...]) -> str:
         """The model that was asked for, or the only one that all of them have."""
         had = []
-        for url in urls:
-            with Control(url) as control:
+        for instance in instances:
+            with Control.of(instance) as control:
                 if self._settings.model:
                     control.find(self._settings.model)
                 had.append([entry.name for entry in control.tags()])
@@ -91,42 +97,43 @@ class AttachBackend:
             return self._settings.model
         common = [name for name in had[0] if all(any(same_model(name, n) for n in names) for names in had[1:])]
         if len(common) != 1:
-            lists = "; ".join(f"{url} has {', '.join(names) or 'none'}" for url, names in zip(urls, had, strict=True))
+            lists = "; ".join(
+                f"{one.url} has {', '.join(names) or 'none'}" for one, names in zip(instances, had, strict=True)
+            )
             what = "several models in common" if common else "no model in common"
             raise ModelMissingError(f"the servers have {what}: {lists}", next_step="name one with --llmperf-model")
         return common[0]
 
 
-def _unload(url: str, model: str) -> None:
-    with Control(url) as control, _unless_gone(control):
-        if control.is_loaded(model):
-            control.unload(model)
+def _accesses(urls: tuple[str, ...], settings: Settings) -> dict[str, Access]:
+    """How each address is reached.
+
+    Raises:
+        UsageError: a variable is not set, a file cannot be used, or there is not one `auth` for each address.
+    """
+    auth = settings.auth or ("",)
+    if len(auth) not in (1, len(urls)):
+        raise UsageError(
+            f"llmperf_auth has {len(auth)} entries, llmperf_urls has {len(urls)}",
+            next_step="give one for each of the servers, or one for all",
+        )
+    found = {}
+    for index, url in enumerate(urls):
+        if fault := url_fault(url):
+            raise UsageError(f"llmperf_urls: {fault}", next_step="give http://host:port")
+        found[url] = Access(auth=auth[index % len(auth)], ca_file=settings.ca_file, proxy=settings.proxy)
+        found[url].check()
+    return found
 
 
-def _put_back(url: str, model: str, found: ModelEntry, left_s: float | None) -> None:
-    """Our requests kept the model for ever, and with contexts of their own; one more load makes up for both."""
-    with Control(url) as control, _unless_gone(control):
-        if control.is_loaded(model):
-            options = {"num_ctx": found.context_length} if found.context_length else None
-            control.preload(model, options, keep_alive=left_s)
+def _answers(url: str, access: Access) -> bool:
+    with Control(url, access=access) as control:
+        return control.answers()
 
 
-@contextmanager
-def _unless_gone(control: Control) -> Iterator[None]:
-    """A server that is gone needs nothing put back."""
-    try:
-        yield
-    except ServerError:
-        if control.answers():
-            raise
-
-
-def _seconds_left(entry: ModelEntry) -> float | None:
-    """Until the model would have left; -1 is for ever, None the server's own habit (where it does not say)."""
-    try:
-        left_s = (datetime.fromisoformat(entry.expires_at) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):  # not said, or without a zone
-        return None
-    if left_s <= 0:
-        return None
-    return left_s if left_s < _EVER_S else -1
+def _way(settings: Settings) -> str:
+    """How they are reached, for the header: which variable, never what it holds."""
+    ways = [f"{kind} from {name}" for kind, _, name in (one.partition(":") for one in dict.fromkeys(settings.auth))]
+    if settings.proxy:
+        ways.append(f"through the proxy {shown(settings.proxy)}")
+    return f" ({', '.join(ways)})" if ways else ""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Protocol
 
 from pytest_llmperf.errors import ServerError, UsageError
-from pytest_llmperf.model import Instance, Topology, TopologyKind
-from pytest_llmperf.servers import agreement
+from pytest_llmperf.model import DIRECT, Access, Instance, Round, Topology, TopologyKind
+from pytest_llmperf.servers import agreement, identity
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.process import ServerProcess
+from pytest_llmperf.servers.traffic import Traffic
 
 Check = Callable[[], None]
 """Raises ServerError when an instance is not alive."""
@@ -25,10 +27,17 @@ class Opened:
 
     Attributes:
         topology: its running instances.
+
+    Args:
+        topology: its running instances.
+        stack: ends what was started, puts back what was found.
+        checks: of each instance.
+        found: whether the servers were running before: then others may use them, too, and two may be one.
     """
 
-    def __init__(self, topology: Topology, *, stack: ExitStack, checks: tuple[Check, ...]) -> None:
+    def __init__(self, topology: Topology, *, stack: ExitStack, checks: tuple[Check, ...], found: bool = False) -> None:
         self.topology = topology
+        self._traffic = Traffic(topology) if found else None
         self._stack = stack
         self._checks = checks
 
@@ -53,11 +62,17 @@ class Opened:
 
         Raises:
             ServerError: the instances do not serve the same model, or one does not answer.
+            UsageError: addresses of different instances lead to one server, or one address to several.
         """
+        notes = identity.check(self.topology) if self._traffic is not None else ()
         seats = agreement.look(self.topology, asked_ctx)
-        notes = agreement.check(self.topology.model, seats)
+        notes += agreement.check(self.topology.model, seats)
         # of our own server everyone knows that its instances are on this machine
         return (*notes, *agreement.shared(seats)) if self.topology.backend in ("attach", "ollama") else notes
+
+    def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
+        """What tells that somebody else used these servers while this round ran, in words; see Traffic."""
+        return self._traffic.seen(one, keep_alive_s=keep_alive_s) if self._traffic is not None else ()
 
     def close(self) -> None:
         """Ends what was started, leaves what was found as it was found; idempotent.
@@ -142,16 +157,17 @@ def check_process(process: ServerProcess) -> None:
         raise process.died("while it was in use")
 
 
-def check_url(name: str, url: str) -> None:
+def check_url(instance: Instance) -> None:
     """The Check of a server that we found."""
-    with Control(url, label=f"instance {name}") as control:
+    with Control.of(instance) as control:
         control.version()
 
 
-def describe(name: str, url: str, *, slots: int) -> Instance:
+def describe(name: str, url: str, *, slots: int, access: Access = DIRECT) -> Instance:
     """The instance at an address, with the version that it says. Raises ServerError."""
-    with Control(url, label=f"instance {name}") as control:
-        return Instance(name=name, url=url, version=control.version(), slots=slots)
+    instance = Instance(name=name, url=url, slots=slots, access=access)
+    with Control.of(instance) as control:
+        return replace(instance, version=control.version())
 
 
 def port_of(ports: tuple[int, ...], index: int, count: int) -> int:

@@ -1,0 +1,143 @@
+"""How a server is reached: names of environment variables and files, never a secret itself."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pytest_llmperf.errors import UsageError
+
+AUTH_KINDS = ("bearer", "basic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How a server is reached. May be stored, shown and sent anywhere: it holds no secret, only where one is found.
+
+    Attributes:
+        auth: `bearer:NAME` or `basic:NAME`, NAME being the environment variable that holds the token, or
+            `user:password`; empty = none.
+        ca_file: certificates that TLS trusts, PEM; empty = those of the system.
+        proxy: `http://host:port` that requests go through; empty = straight. The environment's proxies are not used.
+    """
+
+    auth: str = ""
+    ca_file: str = ""
+    proxy: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing special about it."""
+        return not (self.auth or self.ca_file or self.proxy)
+
+    def authorization(self) -> str:
+        """The value of the Authorization header, read from the environment now; empty = none.
+
+        Raises:
+            UsageError: the variable is not set, or what it holds cannot be a token or `user:password`.
+        """
+        kind, _, name = self.auth.partition(":")
+        if not self.auth:
+            return ""
+        # never bound to a name here: a traceback that shows local variables would show it
+        if not os.environ.get(name, "").strip():
+            raise UsageError(f"llmperf_auth: the environment has no {name}", next_step=f"export {name}=...")
+        if not re.fullmatch(r"[\x20-\x7e]+", os.environ[name].strip()):
+            raise UsageError(f"llmperf_auth: {name} holds a character that no HTTP header may have")
+        if kind == "bearer":
+            return f"Bearer {os.environ[name].strip()}"
+        if ":" not in os.environ[name]:
+            raise UsageError(f"llmperf_auth: {name} holds no user:password", next_step=f"export {name}=user:password")
+        return f"Basic {base64.b64encode(os.environ[name].strip().encode()).decode()}"
+
+    def headers(self) -> dict[str, str]:
+        """The headers that every request carries. Raises UsageError."""
+        return {"Authorization": self.authorization()} if self.auth else {}
+
+    def tls(self) -> ssl.SSLContext:
+        """What TLS trusts.
+
+        Raises:
+            UsageError: `ca_file` is missing or holds no certificates.
+        """
+        return _context(self.ca_file)
+
+    def check(self) -> None:
+        """Raises UsageError where something of it cannot work, before anything is asked of a server."""
+        self.authorization()
+        if self.ca_file:
+            self.tls()
+        if self.proxy:
+            self.proxy_address()
+
+    def proxy_address(self) -> tuple[str, int]:
+        """Host and port of the proxy.
+
+        Raises:
+            UsageError: it is no http:// address.
+        """
+        if fault := url_fault(self.proxy):
+            raise UsageError(f"llmperf_proxy: {fault}", next_step="give http://host:port")
+        parts = urlsplit(self.proxy)
+        return parts.hostname or "", parts.port or 80
+
+
+DIRECT = Access()
+"""Nothing special: no authorization, the system's certificates, no proxy."""
+
+
+def auth_fault(text: str) -> str:
+    """What is wrong with an `auth`, in words that do not repeat it (it may be the secret itself); empty = nothing."""
+    kind, _, name = text.partition(":")
+    if kind in AUTH_KINDS and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+        return ""
+    return "wanted bearer:NAME or basic:NAME, NAME being the environment variable (in capitals) that holds the secret"
+
+
+def url_fault(url: str) -> str:
+    """What is wrong with a server's address, in words that do not repeat a password in it; empty = nothing."""
+    try:
+        parts = urlsplit(url)
+        bad_port = parts.port == 0
+    except ValueError:
+        return f"{without_secrets(url)!r} is no address, wanted http://host:port"
+    if parts.scheme not in ("http", "https") or not parts.hostname or bad_port or re.search(r"[\s\x00-\x1f\x7f]", url):
+        return f"{without_secrets(url)!r} is no address, wanted http://host:port"
+    if "@" in parts.netloc:
+        return f"{without_secrets(url)} holds a user or password: put them into the environment, see --llmperf-auth"
+    if parts.query or parts.fragment:
+        return f"{without_secrets(url)} has a query, wanted http://host:port"
+    return ""
+
+
+def without_secrets(text: str) -> str:
+    """A text without the users, passwords and queries of the addresses in it."""
+    text = re.sub(r"//[^/@\s,]*@", "//***@", text)
+    return re.sub(r"(://[^?\s,]*)\?[^\s,]*", r"\1?***", text)
+
+
+def shown(url: str) -> str:
+    """An address for a header that anyone may read: the name of a remote host is shortened to its first letter."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return without_secrets(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host[:1]}***{port}"
+
+
+@functools.cache
+def _context(ca_file: str) -> ssl.SSLContext:
+    """Made once: it takes some 30 ms, and later turns of a conversation connect while the clock runs."""
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"llmperf_ca: {ca_file} cannot be used ({error})",
+            next_step="give a PEM file of the authority's certificate",
+        ) from error

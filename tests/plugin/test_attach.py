@@ -1,0 +1,160 @@
+"""Servers that somebody else runs: reached by login, TLS and proxy, told apart, shared with others, left as found."""
+
+import json
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.process import start_own
+from tests.plugin.conftest import PAIR, WITHOUT, Aftermath, assert_clear
+from tests.servers.relays import certificate, proxy, relay
+
+TOKEN = "s3cret-t0ken"
+MODEL = "simulated:scripted"
+QUICK = (*WITHOUT, "--llmperf-calibrate=off", "--llmperf-rounds=2", "--llmperf-max-rounds=2", "-p", "no:cacheprovider")
+
+TEST = """
+    from pair import PAIR
+
+    def test_pair({fixture}, run_agents):
+        run_agents(PAIR, on={fixture})
+"""
+
+
+@pytest.fixture
+def servers(aftermath: Aftermath):
+    """Two running simulated servers, with time enough in a request to be disturbed."""
+    script = {"load_ms": 0, "ttft_ms": 20, "decode_tok_s": 800, "jitter_pct": 0.1}
+    with ExitStack() as stack:
+        urls = []
+        for label in "ab":
+            process, port = start_own(
+                ["--engine", "scripted", "--script", json.dumps(script)], label=label, timeout_s=60
+            )
+            stack.callback(process.stop)
+            urls.append(f"http://127.0.0.1:{port}")
+        yield urls
+
+
+@pytest.fixture
+def inner(pytester: pytest.Pytester, servers):
+    """`inner(*options)`: measures a pair of agents."""
+    pytester.makepyfile(pair=PAIR, test_it=TEST.format(fixture="dual_ollama"))
+    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers\n")
+
+    def run(*options: str, own_process: bool = False) -> pytest.RunResult:
+        start = pytester.runpytest_subprocess if own_process else pytester.runpytest_inprocess
+        return start(*QUICK, *options)
+
+    return run
+
+
+@pytest.mark.parametrize("runtime", ["threads", "processes"])
+def test_logins_tls_and_a_proxy(
+    inner, servers, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    """Every request, timed ones too, goes through the proxy's tunnel and logs in; the secret stands nowhere."""
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    cert, context = certificate(Path(pytester.path))
+    heard: list[str] = []
+    bearer = f"Authorization: Bearer {TOKEN}"
+    with (
+        relay(servers[0], tls=context, needs=bearer) as one,
+        relay(servers[1], tls=context, needs=bearer) as other,
+        proxy(heard) as address,
+    ):
+        result = inner(
+            f"--llmperf-urls={one},{other}",
+            "--llmperf-auth=bearer:MY_TOKEN",
+            f"--llmperf-ca={cert}",
+            f"--llmperf-proxy={address}",
+            f"--llmperf-runtime={runtime}",
+            "--llmperf-json=run.json",
+            "--junitxml=junit.xml",
+            "--showlocals",
+            "-v",
+        )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"llmperf: attach,*(bearer from MY_TOKEN, through the proxy {address})*"])
+    assert {line.split()[0] for line in heard} == {"CONNECT"}
+    (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
+    assert {one["access"]["auth"] for one in record["measurement"]["topology"]["instances"]} == {"bearer:MY_TOKEN"}
+    assert record["measurement"]["manifest"]["facts"]["timing_source"] == "read"
+    written = result.stdout.str() + result.stderr.str()
+    written += "".join(path.read_text("utf-8", "replace") for path in Path(pytester.path).rglob("*") if path.is_file())
+    assert TOKEN not in written
+
+
+def test_a_login_that_fails_is_one_clear_screen(inner, servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which server, which answer; without the secret, even where local variables are shown."""
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    with relay(servers[0], needs="Authorization: Bearer other") as one:
+        result = inner(f"--llmperf-urls={one},{servers[1]}", "--llmperf-auth=bearer:MY_TOKEN", "--showlocals")
+    assert_clear(result, pytest.ExitCode.TESTS_FAILED, f"ServerError: instance a ({one})*401*")
+    result.stdout.fnmatch_lines(["*next: *--llmperf-auth*"])
+    assert TOKEN not in result.stdout.str()
+
+
+def test_passwords_in_addresses_are_refused_without_repeating_them(inner) -> None:
+    """Neither address nor proxy may hold one; nor is a token accepted in place of its variable."""
+    result = inner(
+        f"--llmperf-urls=http://me:{TOKEN}@h1",
+        f"--llmperf-proxy=http://me:{TOKEN}@p",
+        f"--llmperf-auth=bearer:{TOKEN}",
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--llmperf-urls: 'http://[*][*][*]@h1'*user or password*--llmperf-auth*"])
+    assert TOKEN not in result.stderr.str() + result.stdout.str()
+
+
+def test_one_server_under_two_addresses_is_no_dual(inner, servers) -> None:
+    """The central mistake: both agents would share a server. Found before anything is measured."""
+    with relay(servers[0]) as alias:
+        result = inner(f"--llmperf-urls={servers[0]},{alias}")
+    assert_clear(
+        result,
+        pytest.ExitCode.TESTS_FAILED,
+        "UsageError: the addresses of instances a and b*lead to one server*",
+        "*next: start a second server*",
+    )
+
+
+def test_another_client_marks_the_round(inner, servers, pytester: pytest.Pytester) -> None:
+    """It is said in the summary and stored; the round counts."""
+    ended = threading.Event()
+
+    def disturb() -> None:
+        body = {"model": MODEL, "prompt": "x", "keep_alive": 60, "stream": False, "options": {"num_predict": 1}}
+        with httpx.Client(base_url=servers[1], trust_env=False) as client:
+            while not ended.wait(0.002):
+                client.post("/api/generate", json=body)
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        result = inner(f"--llmperf-urls={','.join(servers)}", "--llmperf-json=run.json")
+    finally:
+        ended.set()
+        other.join()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*round 1: somebody else used instance b*sooner*it counts all the same*"])
+    (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
+    assert any("somebody else used instance b" in one["what"] for one in record["measurement"]["incidents"])
+    assert not any("instance a" in one["what"] for one in record["measurement"]["incidents"])
+
+
+def test_alone_no_round_is_marked_and_all_is_as_before(inner, servers, pytester: pytest.Pytester) -> None:
+    """Nobody else: no incident; the model that was loaded on one server stays, the other's goes."""
+    with Control(servers[0]) as first:
+        first.preload(MODEL, {"num_ctx": 1024}, keep_alive=500)
+    result = inner(f"--llmperf-urls={','.join(servers)}", "--llmperf-json=run.json")
+    result.assert_outcomes(passed=1)
+    (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
+    assert record["measurement"]["incidents"] == []
+    with Control(servers[0]) as first, Control(servers[1]) as second:
+        assert first.loaded(MODEL).context_length == 1024
+        assert second.loaded(MODEL) is None

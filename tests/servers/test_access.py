@@ -1,0 +1,168 @@
+import base64
+import logging
+import pickle
+from dataclasses import asdict
+
+import pytest
+
+from pytest_llmperf.errors import ServerError, UsageError
+from pytest_llmperf.model import Access, Script, Settings, TopologyKind
+from pytest_llmperf.model.access import auth_fault, shown, url_fault, without_secrets
+from pytest_llmperf.servers.backends import choose
+from pytest_llmperf.servers.control import Control
+from tests.servers.relays import certificate, proxy, relay
+
+TOKEN = "s3cret-t0ken"
+SIMULATED = Settings(backend="simulated", script=Script(load_ms=0))
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A running simulated server."""
+    with choose(SIMULATED).open(TopologyKind.SINGLE, 1) as opened:
+        yield opened.topology.instances[0].url
+
+
+@pytest.fixture
+def token(monkeypatch) -> str:
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    monkeypatch.setenv("MY_LOGIN", f"me:{TOKEN}")
+    return TOKEN
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        ("bearer:MY_TOKEN", f"Bearer {TOKEN}"),
+        ("basic:MY_LOGIN", f"Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"),
+    ],
+)
+def test_the_server_is_told_who_asks(server, token, auth, header):
+    """Every request that is not timed carries it."""
+    heard: list[bytes] = []
+    with relay(server, heard=heard) as url, Control(url, access=Access(auth=auth)) as control:
+        control.version()
+        control.tags()
+    assert f"Authorization: {header}\r\n".lower() in heard[0].decode().lower()
+
+
+def test_a_secret_is_nowhere(server, token, caplog):
+    """Not in what is stored, shown, pickled or logged, nor in an error; the variable's name is, in the header."""
+    caplog.set_level(logging.DEBUG)
+    settings = Settings(urls=(server,), auth=("bearer:MY_TOKEN",))
+    backend = choose(settings)
+    assert backend.where == f"{server} (bearer from MY_TOKEN)"
+    with backend.open(TopologyKind.SINGLE, 1) as opened:
+        topology = opened.topology
+        assert topology.instances[0].access.auth == "bearer:MY_TOKEN"
+        with Control.of(topology.instances[0]) as control, pytest.raises(ServerError) as caught:
+            control.preload("no-such-model")
+        said = repr((topology, settings, backend.where, backend.reason, control.__dict__, caught.value))
+    stored = pickle.dumps(topology) + repr(asdict(topology)).encode()
+    assert TOKEN not in said + caplog.text
+    assert TOKEN.encode() not in stored
+
+
+@pytest.mark.parametrize(
+    ("auth", "value", "words"),
+    [
+        ("bearer:MY_TOKEN", None, "the environment has no MY_TOKEN"),
+        ("bearer:MY_TOKEN", " ", "the environment has no MY_TOKEN"),
+        ("bearer:MY_TOKEN", f"{TOKEN}\nX-Evil: 1", "no HTTP header may have"),
+        ("basic:MY_TOKEN", TOKEN, "holds no user:password"),
+    ],
+)
+def test_a_secret_that_cannot_be_used(auth, value, words, monkeypatch):
+    """Found before anything is asked of a server, and said without repeating it."""
+    monkeypatch.delenv("MY_TOKEN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MY_TOKEN", value)
+    with pytest.raises(UsageError, match=words) as caught:
+        choose(Settings(urls=("http://127.0.0.1:9",), auth=(auth,)))
+    assert TOKEN not in str(caught.value)
+
+
+def test_one_for_each_server_or_one_for_all(token):
+    """Two for three addresses are an error."""
+    urls = tuple(f"http://127.0.0.1:{port}" for port in (7, 8, 9))
+    with pytest.raises(UsageError, match="llmperf_auth has 2 entries, llmperf_urls has 3"):
+        choose(Settings(urls=urls, auth=("bearer:MY_TOKEN",) * 2))
+
+
+def test_tls_with_a_certificate_of_one_s_own(server, tmp_path):
+    """Trusted where its file is given, refused elsewhere; no file, or none of certificates, is an error at once."""
+    cert, context = certificate(tmp_path)
+    with relay(server, tls=context) as url:
+        with Control(url, access=Access(ca_file=str(cert))) as control:
+            assert control.version()
+        with Control(url) as control, pytest.raises(ServerError, match=r"(?i)certificate"):
+            control.version()
+    (tmp_path / "empty.pem").write_text("")
+    for name in ("missing.pem", "empty.pem"):
+        with pytest.raises(UsageError, match=rf"llmperf_ca: .*{name} cannot be used"):
+            choose(Settings(urls=(url,), ca_file=str(tmp_path / name)))
+
+
+def test_through_a_proxy(server, tmp_path):
+    """Plain requests by their whole address, TLS through a tunnel; the environment's own proxy is not used."""
+    cert, context = certificate(tmp_path)
+    heard: list[str] = []
+    with relay(server, tls=context) as tls_url, proxy(heard) as address:
+        for url in (server, tls_url):
+            with Control(url, access=Access(proxy=address, ca_file=str(cert))) as control:
+                assert control.version()
+    assert heard == [f"GET {server}/api/version HTTP/1.1", f"CONNECT {tls_url.removeprefix('https://')} HTTP/1.1"]
+
+
+def test_a_proxy_s_address(server):
+    """Shown without its name, checked before anything starts."""
+    assert choose(Settings(urls=(server,), proxy="http://proxy.corp:3128")).where.endswith(
+        "(through the proxy http://p***:3128)"
+    )
+    with pytest.raises(UsageError, match=r"llmperf_proxy: .* is no address"):
+        choose(Settings(urls=(server,), proxy="nonsense"))
+    assert Access(proxy="http://p").proxy_address() == ("p", 80)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://h1:11434", ""),
+        ("https://h1/prefix", ""),
+        ("http://[::1]:8", ""),
+        ("ftp://h1", "is no address"),
+        ("http://", "is no address"),
+        ("http://h1:99999", "is no address"),
+        ("http://h1:x", "is no address"),
+        ("http://[::1", "is no address"),
+        ("http://h1/\r\nX: y", "is no address"),
+        (f"http://me:{TOKEN}@h1", "holds a user or password"),
+        (f"http://{TOKEN}@h1", "holds a user or password"),
+        (f"http://h1?token={TOKEN}", "has a query"),
+    ],
+)
+def test_addresses(url, words):
+    """What is wrong with one is said without what it may hold of a secret."""
+    fault = url_fault(url)
+    assert (words in fault) if words else not fault
+    assert TOKEN not in fault
+
+
+def test_what_an_authorization_may_be():
+    """Kind and variable; a token put there by mistake is not repeated."""
+    assert not auth_fault("bearer:MY_TOKEN_2")
+    for wrong in ("MY_TOKEN", f"bearer:{TOKEN}", "digest:MY_TOKEN", "bearer:", f"basic:me:{TOKEN}"):
+        assert auth_fault(wrong)
+        assert TOKEN not in auth_fault(wrong)
+
+
+def test_what_a_header_shows():
+    """Addresses of this machine as they are, of a remote host only the first letter."""
+    assert shown("http://127.0.0.1:11434") == "http://127.0.0.1:11434"
+    assert shown("https://gpu1.internal:8443/x") == "https://g***:8443"
+    assert shown("http://gpu1.internal") == "http://g***"
+    assert (
+        without_secrets(f"x http://me:{TOKEN}@h1:1/y, http://h2?k={TOKEN} z") == "x http://***@h1:1/y, http://h2?*** z"
+    )
+    assert Access().plain
+    assert not Access(auth="bearer:X").plain

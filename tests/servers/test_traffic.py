@@ -1,0 +1,94 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from pytest_llmperf.model import AgentRun, Instance, RequestTiming, Round, Topology, TopologyKind
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.traffic import Traffic
+from tests.servers.conftest import HandEngine, serving
+
+KEEP_S = 900.0
+
+
+def request(*, done_ns: int = 0) -> RequestTiming:
+    return RequestTiming(sent_ns=0, done_ns=done_ns, arrivals_ns=(1,), eval_count=1)
+
+
+def round_of(one: RequestTiming) -> Round:
+    runs = tuple(AgentRun(agent=name, instance="a", start_ns=0, requests=(one,)) for name in "xy")
+    return Round(index=0, order=(), solo=runs[:1], together=runs)
+
+
+@pytest.fixture
+def served():
+    """A server with the model loaded, and the Traffic of a topology of it whose clocks stand still."""
+    with serving(HandEngine()) as client:
+        url = str(client.base_url)
+        instance = Instance(name="a", url=url)
+        topology = Topology(kind=TopologyKind.SINGLE, instances=(instance,), model="hand:driven", backend="attach")
+        with Control(url) as control:
+            control.preload("hand:driven", keep_alive=KEEP_S)
+            loaded_s = datetime.fromisoformat(control.loaded("hand:driven").expires_at).timestamp() - KEEP_S
+            yield control, topology, loaded_s
+
+
+def traffic_at(topology: Topology, wall_s: float) -> Traffic:
+    """Asked at this moment; the round's last request ended then."""
+    return Traffic(topology, wall=lambda: wall_s, monotonic_ns=lambda: 5)
+
+
+def seen(traffic: Traffic, one: RequestTiming | None = None) -> tuple[str, ...]:
+    return traffic.seen(round_of(one or request(done_ns=5)), keep_alive_s=KEEP_S)
+
+
+def test_alone_nothing_is_seen(served):
+    """Round by round, also where the server's clock is a minute ahead of ours."""
+    for ahead_s in (0, 60):
+        traffic = traffic_at(served[1], served[2] - ahead_s)
+        assert seen(traffic) == seen(traffic) == ()
+
+
+@pytest.mark.parametrize(("keep_alive", "words"), [(300, "600 s sooner"), (-1, "later"), (KEEP_S + 7, "7 s later")])
+def test_a_request_of_somebody_else_is_seen(served, keep_alive, words):
+    """It leaves the model another time to stay than our last one did."""
+    control, topology, loaded_s = served
+    traffic = traffic_at(topology, loaded_s)
+    assert seen(traffic) == ()
+    control.preload("hand:driven", keep_alive=keep_alive)
+    (sign,) = seen(traffic)
+    assert "somebody else used instance a" in sign
+    assert words in sign
+
+
+def test_a_request_of_somebody_else_is_seen_in_the_first_round(served):
+    """Before there is anything to compare with: no clock is that far off."""
+    control, topology, loaded_s = served
+    control.preload("hand:driven", keep_alive=60)
+    (sign,) = seen(traffic_at(topology, loaded_s))
+    assert "840 s sooner" in sign
+
+
+def test_another_model_that_comes_is_seen_once(served, monkeypatch):
+    """What was there from the beginning is company, what comes later is somebody else's work."""
+    _, topology, loaded_s = served
+    entries = Control.ps
+    more = ["old:1"]
+    monkeypatch.setattr(
+        Control, "ps", lambda self: (*entries(self), *(replace(entries(self)[0], name=name) for name in more))
+    )
+    traffic = traffic_at(topology, loaded_s)
+    assert seen(traffic) == ()
+    more.append("new:1")
+    assert seen(traffic) == ("somebody else loaded new:1 on instance a",)
+    assert seen(traffic) == ()
+
+
+def test_what_cannot_be_asked_is_not_seen(served):
+    """A model that is not loaded, or a server that is gone, is for others to find."""
+    control, topology, _ = served
+    traffic = traffic_at(topology, datetime.now(UTC).timestamp())
+    control.unload("hand:driven")
+    assert seen(traffic) == ()
+    gone = replace(topology, instances=(Instance(name="a", url="http://127.0.0.1:9"),))
+    assert seen(traffic_at(gone, 0.0)) == ()
