@@ -62,4 +62,4 @@ def _change(trend: Trend, found: Break) -> str:
 
 
 def _point(point: Point) -> str:
-    return f"{point.saved_at[:10]} ({point.commit or 'commit not known'})"
+    return f"{point.saved_at[:16].replace('T', ' ')} ({point.commit or 'commit not known'})"

@@ -43,7 +43,7 @@ def test_a_creep_is_told_and_fails(stored, capsys: pytest.CaptureFixture[str]) -
     assert f"{key.test}\n  scenario pair, topology dual, work " in out
     assert "efficiency_pct: worse by 5." in out
     assert "little by little" in out
-    assert "over 20 sessions between 2026-01-01 (c00000000) and 2026-01-20 (c00000019)" in out
+    assert "over 20 sessions between 2026-01-01 00:00 (c00000000) and 2026-01-20 00:00 (c00000019)" in out
     assert "that are still lost (2 matter)" in out
     assert out.endswith("baseline main: 1 change seen, 1 metric of 1 lost something that is still lost\n")
 

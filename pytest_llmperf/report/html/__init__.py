@@ -44,7 +44,7 @@ def page(found: Document) -> str:
     check()
     import jinja2  # noqa: PLC0415 - of the extra
 
-    from pytest_llmperf.report.html.views import view  # noqa: PLC0415 - loads the extra
+    from pytest_llmperf.report.html.views import breakable, view  # noqa: PLC0415 - loads the extra
 
     script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     views = [view(record, number) for number, record in enumerate(found["records"], 1)]
@@ -55,6 +55,7 @@ def page(found: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     return environment.get_template("page.html").render(
         found=found,
         headline=headline(found),

@@ -20,6 +20,7 @@ _MOST_STEPS = 100
 """Steps of a distribution's line, at most."""
 
 _SERIES = ("var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)", "var(--six)")
+_COLOURS = {"var(--bad)": "red", "var(--quiet)": "grey"}
 _AXIS = {
     "labelColor": "var(--ink)",
     "titleColor": "var(--ink)",
@@ -58,7 +59,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A horizontal line of a chart of rounds, at `value`; `colour` is a variable of the style sheet."""
+    """A horizontal line of a chart of rounds, at `value`; `colour` is one of those that have a name here."""
 
     name: str
     value: float
@@ -128,13 +129,18 @@ def rounds_chart(
             "data": {"values": past[-_MOST_MARKS:]},
             "mark": {"type": "tick", "color": "var(--quiet)"},
             "encoding": {
-                "x": {"field": "at", "type": "ordinal", "title": "stored", "axis": {"labels": len(stored) < 10}},
+                "x": {
+                    "field": "at",
+                    "type": "ordinal",
+                    "title": "stored",
+                    "axis": {"labels": len(stored) < 6, "labelAngle": 0},
+                },
                 "y": y,
                 "description": {"field": "says"},
             },
         }
         spec = {"hconcat": [ticks, {"width": -100, **spec}], "resolve": {"scale": {"y": "shared"}}}
-    words = "; ".join(f"dashed: {level.name}" for level in levels)
+    words = "; ".join(f"dashed, {_COLOURS[level.colour]}: {level.name}" for level in levels)
     band = "shaded: the interval of the centre" if interval is not None else ""
     rows: list[tuple[str | float, ...]] = [("this run", number, value) for number, value in enumerate(values, 1)]
     rows = [("stored", number, value) for number, session in enumerate(stored, 1) for value in session] + rows

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
 from pytest_llmperf.report.figures import SHOWN
@@ -79,6 +81,11 @@ class View:
     timeline: Plain
     history: tuple[Chart, ...]
     facts: tuple[Fact, ...]
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its underscores."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def view(record: Plain, number: int) -> View:
