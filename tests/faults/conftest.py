@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Script, Settings
 from pytest_llmperf.servers.app import create_app
@@ -65,26 +65,34 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(plan: FaultPlan, name: str, script: Script) -> Iterator[Served]:
-    """A server with a plan of its own, in a thread."""
+def serving(app: Starlette, host: UvicornHost | None = None) -> Iterator[tuple[int, uvicorn.Server]]:
+    """An application in a thread: its port, and what serves it."""
     listener = listening(0)
     port = listener.getsockname()[1]
-    host = UvicornHost(partial(listening, port))
-    engine = ScriptedEngine(script, plan=plan, instance=name)
-    app = create_app(engine, keep_alive_s=float("inf"), faults=FaultyInstance(engine, host=host))
     config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False)
-    host.server = uvicorn.Server(config)
-    thread = threading.Thread(target=host.server.run, kwargs={"sockets": [listener]})
+    server = uvicorn.Server(config)
+    if host is not None:
+        host.server = server
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        until(lambda: host.server.started)
-        yield Served(f"http://127.0.0.1:{port}", app.state.scheduler, host.server)
+        until(lambda: server.started)
+        yield port, server
     finally:
-        host.server.should_exit = True
-        host.server.force_exit = True
+        server.should_exit = server.force_exit = True
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
         listener.close()
+
+
+@contextlib.contextmanager
+def served(plan: FaultPlan, name: str, script: Script) -> Iterator[Served]:
+    """A server with a plan of its own, in a thread."""
+    host = UvicornHost(lambda: listening(port))
+    engine = ScriptedEngine(script, plan=plan, instance=name)
+    app = create_app(engine, keep_alive_s=float("inf"), faults=FaultyInstance(engine, host=host))
+    with serving(app, host) as (port, server):
+        yield Served(f"http://127.0.0.1:{port}", app.state.scheduler, server)
 
 
 @pytest.fixture

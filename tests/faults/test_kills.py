@@ -49,7 +49,7 @@ class Run:
         self._output = folder.parent / "output"
         with self._output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *FAST, *options],
+                [sys.executable, "-m", "pytest", *FAST, f"--basetemp={folder.parent / 'pytest'}", *options],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
