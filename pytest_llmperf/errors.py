@@ -22,8 +22,15 @@ _SHOWN = 200
 _NO_MEMORY = re.compile("out of memory|more system memory|unable to allocate|insufficient memory", re.IGNORECASE)
 
 
+def clean(text: str) -> str:
+    """A text that may hold somebody else's, for a terminal: what could steer it, or reorder its text, is spelt out."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+
+
 def printable(text: str) -> str:
-    """Somebody else's text for an error: not too long, and of characters that every terminal can print."""
+    """Somebody else's text for an error: one line, not too long, and of characters that every terminal can print."""
     short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
 
@@ -46,7 +53,7 @@ class LlmperfError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{message}\n  next: {self.next_step}" if self.next_step else message
+        return clean(f"{message}\n  next: {self.next_step}" if self.next_step else message)
 
 
 class UsageError(LlmperfError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.errors import clean
 from pytest_llmperf.plugin import options
 
 if TYPE_CHECKING:
@@ -106,19 +107,24 @@ class Results:
         terminalreporter.ensure_newline()
         terminalreporter.section("llmperf")
         for line in self._said:
-            terminalreporter.write_line(line)
+            _write(terminalreporter, line)
         if self._faults:
             from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415
 
-            terminalreporter.write_line(refusal(self._faults), red=True)
+            _write(terminalreporter, refusal(self._faults), red=True)
         for line, markup in table(self._records) if self._records or not self._faults else ():
-            terminalreporter.write_line(line, **markup)
+            _write(terminalreporter, line, **markup)
         if self._records:
             for line in in_words(options.resolve(self._config)):
-                terminalreporter.write_line(line)
+                _write(terminalreporter, line)
         for line in self._lines:
-            terminalreporter.write_line(line)
+            _write(terminalreporter, line)
         for message, failed in self._messages:
-            terminalreporter.write_line(message, red=failed)
+            _write(terminalreporter, message, red=failed)
         for command in self._commands:
-            terminalreporter.write_line(command)
+            _write(terminalreporter, command)
+
+
+def _write(terminalreporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
+    """A line of the summary; nothing in it steers the terminal."""
+    terminalreporter.write_line(clean(line), **markup)

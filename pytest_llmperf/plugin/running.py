@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, clean
 from pytest_llmperf.judge import scoring
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
@@ -247,11 +247,11 @@ class Running:
                 elif policy == "skip":
                     skips.append(one_line(record, verdict))
         if failures:  # first: where warnings are errors, a warning must not take a failure's place
-            pytest.fail("\n".join(failures), pytrace=False)
+            pytest.fail(clean("\n".join(failures)), pytrace=False)
         for words in item.stash[WARNINGS]:
             warnings.warn_explicit(ConfigurationTransferWarning(words), None, str(item.path), 0)
         for line in undecided:
-            warnings.warn_explicit(GateWarning(line), None, str(item.path), 0)
+            warnings.warn_explicit(GateWarning(clean(line)), None, str(item.path), 0)
         if skips:
             pytest.skip("; ".join(skips))
 

@@ -21,6 +21,9 @@ from pytest_llmperf.errors import (
 )
 from pytest_llmperf.model import DIRECT, Access, Instance
 
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""Most of an answer that is not timed; lists of many models take some hundred kilobytes."""
+
 _POLL_S = 0.01
 _QUICK_S = 10.0
 
@@ -110,7 +113,7 @@ class Control:
         version = self._json("GET", "/api/version").get("version")
         if not isinstance(version, str):
             raise ServerError(f"{self._label}: /api/version names no version; it is no Ollama server")
-        return version
+        return printable(version)
 
     def answers(self) -> bool:
         """Whether an Ollama answers there now."""
@@ -200,8 +203,22 @@ class Control:
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Any other request; refusals become ServerError, statuses are left to the caller."""
-        with self._refusals(method, path):
-            return self._client.request(method, path, **more)
+        until_s = time.monotonic() + more.get("timeout", _QUICK_S) + _QUICK_S  # for what comes drop by drop
+        with self._refusals(method, path), self._client.stream(method, path, **more) as response:
+            body = bytearray()
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    raise ServerError(
+                        f"{self._label}: {method} {path} answered with more than {MAX_BODY_BYTES} bytes",
+                        next_step="is it an Ollama server? its /api/version would say",
+                    )
+                if time.monotonic() > until_s:
+                    raise UnreachableError(
+                        f"{self._label}: the answer to {method} {path} does not end",
+                        next_step="is it an Ollama server? its /api/version would say",
+                    )
+            return httpx.Response(response.status_code, content=bytes(body))
 
     @contextmanager
     def _refusals(self, method: str, path: str) -> Iterator[None]:
@@ -296,20 +313,35 @@ def _full(name: str) -> str:
 
 
 def _entries(body: Mapping[str, Any]) -> tuple[ModelEntry, ...]:
+    """The models of a list; what is not of Ollama's types is as if it were not said. Texts are for a terminal."""
+    models = body.get("models")
     entries = []
-    for item in body.get("models") or ():
-        details = item.get("details") or {}
+    for item in models if isinstance(models, list) else ():
+        if not isinstance(item, dict):
+            continue
+        details = item.get("details")
+        details = details if isinstance(details, dict) else {}
         entries.append(
             ModelEntry(
-                name=str(item.get("name") or item.get("model") or ""),
-                digest=str(item.get("digest") or ""),
-                size_bytes=int(item.get("size") or 0),
-                size_vram_bytes=item.get("size_vram"),
-                family=str(details.get("family") or ""),
-                parameter_size=str(details.get("parameter_size") or ""),
-                quantization=str(details.get("quantization_level") or ""),
-                context_length=int(item.get("context_length") or 0),
-                expires_at=str(item.get("expires_at") or ""),
+                name=_text(item, "name") or _text(item, "model"),
+                digest=_text(item, "digest"),
+                size_bytes=_number(item, "size") or 0,
+                size_vram_bytes=_number(item, "size_vram"),
+                family=_text(details, "family"),
+                parameter_size=_text(details, "parameter_size"),
+                quantization=_text(details, "quantization_level"),
+                context_length=_number(item, "context_length") or 0,
+                expires_at=_text(item, "expires_at"),
             )
         )
     return tuple(entries)
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
+    value = item.get(key)
+    return printable(value) if isinstance(value, str) else ""
+
+
+def _number(item: Mapping[str, Any], key: str) -> int | None:
+    value = item.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None

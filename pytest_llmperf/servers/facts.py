@@ -16,7 +16,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, clean
 from pytest_llmperf.model import KEYS, Manifest, Topology
 from pytest_llmperf.servers.control import Control, ModelEntry, same_model
 
@@ -55,7 +55,7 @@ def manifest(topology: Topology, *, runtime: str, timing_source: str) -> Manifes
     for source in sources:
         with suppress(Exception):  # a fact less must never cost a measurement
             facts.update(source())
-    return Manifest(facts={key: facts[key] for key in KEYS if facts.get(key)})
+    return Manifest(facts={key: clean(facts[key]) for key in KEYS if facts.get(key)})
 
 
 def gpu_here() -> bool:

@@ -23,6 +23,7 @@ GRACE_S = 5.0
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _TAIL_LINES = 15
+_TAIL_BYTES = 64 * 1024
 
 
 class ServerProcess:
@@ -93,7 +94,9 @@ class ServerProcess:
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
         """The last lines of its output, indented for a message."""
         try:
-            text = self.log_path.read_text("utf-8", "replace")
+            with self.log_path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
         except OSError:
             return "    (no log)"
         tail = [line for line in text.splitlines() if line.strip()][-lines:]

@@ -14,6 +14,10 @@ _log = logging.getLogger(__name__)
 
 FOREVER_S = math.inf
 
+_LONGEST_S = 292 * 365.25 * 86400  # what Go's durations hold
+_TOO_LARGE = 2**63
+_LARGEST_FLOAT32 = 3.4028236e38
+
 _UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 
@@ -37,13 +41,13 @@ def _wrong_type(name: str, wanted: str) -> RequestError:
 
 def _integer(name: str, value: object) -> int:
     # Ollama reads every JSON number as a float and cuts its fraction off
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _TOO_LARGE:
         raise _wrong_type(name, "type integer")
     return int(value)
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST_FLOAT32:
         raise _wrong_type(name, "type float32")
     return float(value)
 
@@ -109,7 +113,11 @@ def parse_keep_alive(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise RequestError(f"keep_alive: invalid type {type(value).__name__}, want a number or a duration text")
-    seconds = _go_duration_s(value) if isinstance(value, str) else float(value)
+    if not isinstance(value, str):
+        return float(value) if 0 <= value < _LONGEST_S else FOREVER_S
+    seconds = _go_duration_s(value)
+    if abs(seconds) > _LONGEST_S:
+        raise RequestError(f'time: invalid duration "{value}"')
     return FOREVER_S if seconds < 0 else seconds
 
 

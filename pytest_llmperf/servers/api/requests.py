@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from pytest_llmperf.servers.api.options import RequestError, parse_keep_alive, parse_options
 from pytest_llmperf.servers.engine import Job, LoadOptions, Message, ModelCard, Sampling
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ROLES = ("system", "user", "assistant")
 
 
@@ -42,12 +45,19 @@ def parse_body(body: bytes) -> dict[str, object]:
     if not body:
         raise RequestError("missing request body")
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_no_number)
+        if _SURROGATE.search(body):  # one half of a character cannot be written back: as in Go, it becomes U+FFFD
+            whole = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            value = json.loads(whole)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"invalid JSON: {error}") from None
     if not isinstance(value, dict):
         raise RequestError(f"json: cannot unmarshal {type(value).__name__} into a request, want an object")
     return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def model_of(body: Mapping[str, object]) -> str:

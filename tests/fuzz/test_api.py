@@ -1,0 +1,152 @@
+"""Whatever is sent to our own server's API: an answer of Ollama's shape, never a traceback, never a hang.
+
+`LLMPERF_FUZZ` says how many requests (200; `make fuzz` many more).
+"""
+
+import json
+import os
+import threading
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_llmperf.model import Script
+from pytest_llmperf.servers.app import create_app
+from pytest_llmperf.servers.engine_scripted import MODEL_NAME, ScriptedEngine
+
+EXAMPLES = int(os.environ.get("LLMPERF_FUZZ", "200"))
+FUZZ = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+OPTIONS = (
+    "num_ctx num_batch num_gpu main_gpu num_thread num_predict seed top_k repeat_last_n num_keep temperature top_p "
+    "min_p typical_p repeat_penalty presence_penalty frequency_penalty use_mmap stop nonsense"
+).split()
+FIELDS = (
+    "model name prompt system raw stream options keep_alive messages think tools images format template suffix context "
+    "logprobs"
+).split()
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=-(10**400), max_value=10**400)
+    | st.floats()
+    | st.text(st.characters(), max_size=20)
+    | st.sampled_from([10**400, float("nan"), float("inf"), -0.0])
+    | st.sampled_from(["5m", "-1", "-1s", "1e999h", "99999999999h", "0", "ns", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+messages = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"role": st.sampled_from(["user", "system", "assistant", "tool"]) | anything, "content": anything}
+    )
+    | anything,
+    max_size=3,
+)
+options = st.dictionaries(st.sampled_from(OPTIONS), anything, max_size=5)
+keep_alives = st.sampled_from(["5m", "-1s", "1e9h", "9999999999h", 0, -1, 1e308, 1e20, float("nan"), float("inf")])
+wild = st.fixed_dictionaries(
+    {"model": st.just(MODEL_NAME) | anything},
+    optional={name: anything for name in FIELDS if name != "model"},
+)
+nearly_right = st.fixed_dictionaries(
+    {"model": st.just(MODEL_NAME)},
+    optional={
+        "prompt": st.sampled_from(["tell me", "\ud800", ""]),
+        "messages": messages,
+        "options": options,
+        "keep_alive": keep_alives,
+        "stream": st.booleans(),
+    },
+)
+bodies = nearly_right | wild
+paths = st.sampled_from(["/api/generate", "/api/chat", "/api/show", "/api/ps", "/api/tags", "/api/version", "/"])
+
+
+class Time:
+    """A clock that whoever waits moves: no answer takes time."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def clock(self) -> int:
+        return self.now_ns
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        self.now_ns += round(seconds * 1e9)
+        return event.is_set()
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The application in a thread, on a scripted clock; yields a client of it."""
+    from tests.faults.conftest import serving
+
+    time = Time()
+    engine = ScriptedEngine(Script(load_ms=0, jitter_pct=0), clock=time.clock, wait=time.wait)
+    app = create_app(engine, keep_alive_s=float("inf"), clock=time.clock)
+    with (
+        serving(app) as (port, _),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as one,
+    ):
+        yield one
+
+
+def assert_well_formed(answer: httpx.Response) -> None:
+    """An error is `{"error": text}` (the router's own are plain text); nothing is internal."""
+    assert "Traceback" not in answer.text
+    assert "internal error" not in answer.text, answer.text
+    assert "Internal Server Error" not in answer.text
+    if answer.is_error and answer.text and "page not found" not in answer.text and "not allowed" not in answer.text:
+        assert list(answer.json()) == ["error"]
+        assert isinstance(answer.json()["error"], str)
+        assert answer.status_code in (400, 404, 500, 503)
+    if answer.status_code == 200 and answer.headers["content-type"] == "application/x-ndjson":
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert lines[-1].get("done") is True or "error" in lines[-1]
+
+
+@FUZZ
+@given(path=st.sampled_from(["/api/generate", "/api/chat"]), body=nearly_right)
+def test_bodies_that_are_nearly_right(server, path: str, body: dict) -> None:
+    """Odd values where they are expected; `/api/ps` still answers."""
+    assert_well_formed(server.post(path, content=json.dumps(body).encode()))
+    assert_well_formed(server.get("/api/ps"))
+
+
+@FUZZ
+@given(path=paths, method=st.sampled_from(["POST", "POST", "POST", "GET", "HEAD", "PUT"]), body=bodies)
+def test_bodies_of_json(server, path: str, method: str, body: dict) -> None:
+    """Every field of every type."""
+    content = json.dumps(body).encode()
+    assert_well_formed(server.request(method, path, content=content))
+    assert_well_formed(server.get("/api/ps"))
+
+
+@FUZZ
+@given(path=paths, body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode) | st.just(b"[" * 100_000))
+def test_bodies_of_bytes(server, path: str, body: bytes) -> None:
+    """No JSON at all, or JSON that is nested without end."""
+    assert_well_formed(server.post(path, content=body))
+
+
+@FUZZ
+@given(
+    path=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30),
+    host=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
+)
+def test_paths_and_hosts(server, path: str, host: str) -> None:
+    """Unknown paths are 404, other machines' names 403."""
+    try:
+        answer = server.get("/" + path.replace("#", ""), headers={"host": host})
+    except (httpx.InvalidURL, httpx.LocalProtocolError, ValueError):
+        return
+    assert answer.status_code in (200, 400, 403, 404, 405), answer.text
