@@ -1,8 +1,10 @@
 # make perf     set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
 # make test     set everything up and check the project itself: ruff, mypy, tests with branch coverage
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
-# make fuzz     ten million bytes of whole, damaged and random answers through the decoder, against a plain second one
-# make proofs   500 savers of a baseline killed at random moments, and how fast baselines of 100,000 rounds load (a minute)
+# make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
+#               TOML files and addresses; thousands of odd requests to our own server
+# make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
+#               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
 # make verdicts how often verdicts are wrong, simulated, against limits (some minutes on two cores)
 # make bench    what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
@@ -14,6 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 ARGS ?=
 BYTES ?= 10_000_000
+INPUTS ?= 1_000_000
 
 .PHONY: perf test lint schema fuzz proofs proofs-engine verdicts bench clean
 
@@ -41,6 +44,10 @@ schema: .venv/dev
 fuzz: .venv/dev
 	@echo "== $(BYTES) bytes through the decoder (half a minute)"
 	@$(BIN)/python -m tests.fuzz.fuzz_decode --bytes $(BYTES) $(ARGS)
+	@echo "== $(INPUTS) inputs for options, markers, TOML files and addresses (some minutes)"
+	@$(BIN)/python -m tests.fuzz.fuzz_inputs --inputs $(INPUTS)
+	@echo "== requests to our own server (a minute)"
+	@LLMPERF_FUZZ=3000 $(BIN)/python -m pytest -q tests/fuzz/test_api.py
 
 proofs: .venv/dev
 	@echo "== the tests that take long"

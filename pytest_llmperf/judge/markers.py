@@ -8,6 +8,7 @@ Every limit left out (None) is taken from the command line or ini, else from the
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -289,7 +290,7 @@ def _check_number(marker: Marker, keyword: str, *, most: float = math.inf, zero:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _fault(TypeError, marker, keyword, value)
-    if not math.isfinite(value) or value > most or value < 0 or (value == 0 and not zero):
+    if not abs(value) <= sys.float_info.max or value > most or value < 0 or (value == 0 and not zero):
         raise _fault(ValueError, marker, keyword, value)
 
 

@@ -74,6 +74,7 @@ def target_of(url: str, *, label: str) -> Target:
         parts = urlsplit(url)
         port = parts.port
         host = (parts.hostname or "").encode("ascii" if ":" in (parts.hostname or "") else "idna").decode()
+        path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
     except ValueError as error:  # a UnicodeError, too
         raise MeasurementError(f"{label}: {url!r} is no http address ({error})", next_step=_NEXT) from error
     if parts.scheme not in ("http", "https") or not host or port == 0:
@@ -84,7 +85,7 @@ def target_of(url: str, *, label: str) -> Target:
             next_step="put them into the environment, and name the variable with --llmperf-auth",
         )
     tls = parts.scheme == "https"
-    return Target(tls, host, port or (443 if tls else 80), quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~"))
+    return Target(tls, host, port or (443 if tls else 80), path)
 
 
 def prepare(url: str, path: str, body: bytes, *, label: str, access: Access = DIRECT) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, fields
 
 
@@ -34,7 +34,7 @@ class Prices:
         for one in fields(self):
             value = getattr(self, one.name)
             above = one.name in ("usd_per_hour", "years")
-            if not math.isfinite(value) or value < 0 or (above and value == 0):
+            if not abs(value) <= sys.float_info.max or value < 0 or (above and value == 0):
                 faults.append(f"{one.name} = {value:g}, wanted {'a number above 0' if above else '0 or more'}")
         if faults:
             raise ValueError("; ".join(faults))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, fields
 
 _DAY_MS = 86_400_000
@@ -45,7 +46,7 @@ class Script:
         faults = []
         for one in fields(self):
             value, (low, high) = getattr(self, one.name), _RANGES.get(one.name, (-math.inf, math.inf))
-            if not (math.isfinite(value) and low <= value <= high):
+            if not (abs(value) <= sys.float_info.max and low <= value <= high):
                 faults.append(f"{one.name} = {value:g}, wanted {low:g} to {high:g}")
         if faults:
             raise ValueError("; ".join(faults))
