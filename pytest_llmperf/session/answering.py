@@ -24,7 +24,7 @@ from pytest_llmperf.model import Agent, Answered, Incident, Instance, RequestTim
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session.held import Held
 
-COLD_MS = 250.0
+COLD_MS = 500.0
 """A request that reports a load that is so much longer than its neighbours' (and three times as long) met no loaded
 model. Ollama reports some 100 ms for a model that is loaded."""
 

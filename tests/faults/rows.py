@@ -49,7 +49,7 @@ def b(kind: str, requests: object = 3, **more) -> dict:
     return {"kind": kind, "requests": requests, **more}
 
 
-SLOW_LOAD = slow(load_ms=600)
+SLOW_LOAD = slow(load_ms=800)
 
 ROWS = (
     Row(
@@ -100,12 +100,14 @@ ROWS = (
         faults=(b("stall"),),
         seen="MeasurementError: agent y, instance b ...: no complete answer within 1 s after 0 bytes ... raise ...",
         answer=FAILS,
+        settings={"timeout_s": 1.0},
     ),
     Row(
         name="stalled in mid-stream",
         faults=(b("stall", after_tokens=3),),
         seen="MeasurementError: agent y, instance b ...: no complete answer within 1 s after ... bytes ... raise ...",
         answer=FAILS,
+        settings={"timeout_s": 1.0},
     ),
     Row(
         name="half a line",
