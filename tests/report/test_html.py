@@ -130,6 +130,34 @@ def test_numbers_are_those_of_the_json(show) -> None:
     assert ttft.locator("tbody tr").count() == 4  # two agents, alone and together
 
 
+def test_what_together_costs_adds_up(show) -> None:
+    """The phases of each agent make up its duration, alone and together; what is more of each, what it takes longer."""
+    found = failing()
+    page = show(found)
+    (record,) = found["records"]
+    chart = page.locator("figure", has=page.get_by_role("heading", name="Where the time goes"))
+    chart.locator("summary").click()
+    rows = {
+        tuple(row.locator("td").all_inner_texts()[:2]): [
+            float(one.get_attribute("value")) for one in row.locator("data").all()
+        ]
+        for row in chart.locator("tbody tr").all()
+    }
+    assert len(rows) == 6
+    for *phases, total in rows.values():
+        assert sum(phases) == pytest.approx(total)
+    rounds = record["measurement"]["rounds"]
+    for place, agent in enumerate("xy"):
+        for part, name in (("alone", "solo"), ("together", "together")):
+            runs = [one[name][place] for one in rounds]
+            durations_ms = [(run["requests"][-1]["done_ns"] - run["start_ns"]) / 1e6 for run in runs]
+            assert rows[agent, part][-1] == pytest.approx(sum(durations_ms) / len(rounds))
+        longer = rows[agent, "together"][-1] - rows[agent, "alone"][-1]
+        assert rows[agent, "together more than alone"][-1] == pytest.approx(longer)
+    labels = page.eval_on_selector_all(".wide [aria-label]", "all => all.map(one => one.ariaLabel)")
+    assert f"x together, decode: {rows['x', 'together'][2]:.4f} ms" in labels
+
+
 def test_a_chosen_round_is_drawn(show) -> None:
     """By mouse or keyboard: every chunk is a tick, and the table beside it has the round's own numbers."""
     found = failing()

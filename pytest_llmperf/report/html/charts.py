@@ -238,6 +238,55 @@ def distribution_chart(title: str, unit: str, series: Mapping[tuple[str, str], S
     return _drawn(spec, title=title, note=note, header=header, rows=rows)
 
 
+def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float]], note: str) -> Chart:
+    """Stacked bars of what each agent's time goes to, alone and together.
+
+    Args:
+        title: of the chart.
+        phases: ms by phase, by agent and part; the phases in one order.
+        note: how to read it.
+    """
+    names = list(next(iter(phases.values())))
+    bars = [
+        {
+            "who": f"{agent} {part}",
+            "phase": phase,
+            "order": names.index(phase),
+            "value": value,
+            "says": f"{agent} {part}, {phase}: {value:.4f} ms",
+        }
+        for (agent, part), found in phases.items()
+        for phase, value in found.items()
+    ]
+    spec = {
+        "data": {"values": bars},
+        "mark": {"type": "bar"},
+        "encoding": {
+            "y": {"field": "who", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 110}},
+            "x": {"field": "value", "type": "quantitative", "title": "ms, mean over rounds"},
+            "color": {
+                "field": "phase",
+                "type": "nominal",
+                "sort": None,
+                "scale": {"domain": names, "range": [f"var(--{name})" for name in names]},
+                "legend": {"orient": "top", "title": None},
+            },
+            "order": {"field": "order", "type": "quantitative"},
+            "description": {"field": "says"},
+        },
+    }
+    rows: list[tuple[str | float, ...]] = [
+        (agent, part, *found.values(), sum(found.values())) for (agent, part), found in phases.items()
+    ]
+    for agent in dict.fromkeys(agent for agent, _ in phases):
+        both = [phases.get((agent, part)) for part in ("together", "alone")]
+        if both[0] is not None and both[1] is not None:
+            lost = [both[0][name] - both[1][name] for name in names]
+            rows.append((agent, "together more than alone", *lost, sum(lost)))
+    header = ("agent", "part", *(f"{name}, ms" for name in names), "in all, ms")
+    return _drawn(spec, title=title, note=note, header=header, rows=rows)
+
+
 def _line_or_points(points: list[dict[str, Any]], x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     """Points while they can be told apart, else their line."""
     few = len(points) <= _MOST_MARKS

@@ -12,13 +12,25 @@ from markupsafe import Markup, escape
 from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
 from pytest_llmperf.report.figures import SHOWN
-from pytest_llmperf.report.html.charts import Chart, Level, distribution_chart, history_chart, rounds_chart
+from pytest_llmperf.report.html.charts import (
+    Chart,
+    Level,
+    distribution_chart,
+    history_chart,
+    phases_chart,
+    rounds_chart,
+)
+from pytest_llmperf.report.html.phases import by_agent
 from pytest_llmperf.report.html.timeline import timeline
 from pytest_llmperf.report.text import amount
 
 Plain = Mapping[str, Any]
 
 _BAD = ("fail", "invalid", "inconclusive", "not comparable")
+_PHASES_NOTE = (
+    "Means over rounds: what is longer together is what running together costs, and the table has the differences. "
+    "Own: the agent's time outside of its requests."
+)
 _UNGATED = ("efficiency_pct", "scaling_efficiency_pct")
 """Metrics whose rounds are drawn where no gate asks for any."""
 
@@ -152,6 +164,9 @@ def _charts(record: Plain) -> Iterator[Chart]:
     for metric in gated or _UNGATED:
         if metric in series:
             yield _rounds(record, metric)
+    rounds = record["measurement"]["rounds"]
+    if rounds and all(run["requests"] for one in rounds for run in (*one["solo"], *one["together"])):
+        yield phases_chart("Where the time goes, alone and together", by_agent(rounds), _PHASES_NOTE)
     runs = [
         (run["agent"], part, run)
         for one in record["measurement"]["rounds"]
