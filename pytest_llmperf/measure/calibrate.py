@@ -136,14 +136,11 @@ def compare(part: Part, truth: Mapping[int, Truth], *, runtime: str, tok_s: floa
         tok_s: the pace.
         tokens: of each answer.
     """
-    errors_ms, ttfts_ms, merged = [], [], 0
-    seen_ns, true_ns = [], []
+    errors_ms, seen_ns, true_ns = [], [], []
     for (exchange,) in part.exchanges:
-        arrivals, together, number = arrivals_of(exchange)
+        arrivals, _, number = arrivals_of(exchange)
         known = truth[number]
         errors_ms += [(a - s) / 1e6 for a, s in zip(arrivals, known.sent_ns, strict=True)]
-        ttfts_ms.append((arrivals[0] - exchange.sent_ns - (known.sent_ns[0] - known.arrived_ns)) / 1e6)
-        merged += together
         seen_ns.append(arrivals[-1] - part.start_ns)
         true_ns.append(known.sent_ns[-1] - known.arrived_ns)
     errors_ms.sort()
@@ -155,11 +152,8 @@ def compare(part: Part, truth: Mapping[int, Truth], *, runtime: str, tok_s: floa
         tok_s=tok_s,
         tokens=tokens,
         cpu_us_per_token=sum(part.cpu_ns) / 1e3 / tokens / len(part.exchanges),
-        arrival_p50_ms=errors_ms[len(errors_ms) // 2],
         arrival_p99_ms=errors_ms[int(0.99 * (len(errors_ms) - 1))],
-        ttft_ms=max(ttfts_ms, key=abs),
         bias_pp=_balance_pct(seen_ns) - _balance_pct(true_ns),
-        merged_pct=100 * merged / len(errors_ms),
     )
 
 

@@ -16,11 +16,9 @@ class Calibration:
         tok_s: tokens a second of each.
         tokens: of each, so many were timed.
         cpu_us_per_token: CPU time of the client for one token, us.
-        arrival_p50_ms, arrival_p99_ms: how much later than it left each token arrived, ms; the way through the system
+        arrival_p99_ms: how much later than it left each token arrived, ms; the way through the system
             is part of it.
-        ttft_ms: the largest error of a time to first token, ms.
         bias_pp: balance efficiency as the client read it, minus that of the server's own times, points.
-        merged_pct: tokens that were read together with later ones, percent.
     """
 
     runtime: str
@@ -29,8 +27,5 @@ class Calibration:
     tok_s: float
     tokens: int
     cpu_us_per_token: float
-    arrival_p50_ms: float
     arrival_p99_ms: float
-    ttft_ms: float
     bias_pp: float
-    merged_pct: float

@@ -73,6 +73,17 @@ def written(folder: Path, text: str, name: str = "mine") -> Path:
     return path
 
 
+def assert_fault_is_named(folder: Path, good: str, old: str, new: str, text: str) -> None:
+    """A good file with one change is an error that names the file and the fault, and says what to do next."""
+    assert old in good
+    path = written(folder, good.replace(old, new, 1))
+    with pytest.raises(BaselineError) as caught:
+        baselines.load(path)
+    assert str(path) in str(caught.value)
+    assert text in str(caught.value)
+    assert caught.value.next_step
+
+
 def test_every_table_is_read(tmp_path: Path) -> None:
     """Each table becomes its value; the name is the stem; whole numbers serve as floats."""
     baseline = baselines.load(written(tmp_path, WHOLE))
@@ -129,13 +140,7 @@ def test_every_table_is_read(tmp_path: Path) -> None:
 )
 def test_every_fault_names_file_and_key(tmp_path: Path, old: str, new: str, text: str) -> None:
     """One change to a good file: an error with the file, the key, what is wrong, and the next step."""
-    assert old in WHOLE
-    path = written(tmp_path, WHOLE.replace(old, new, 1))
-    with pytest.raises(BaselineError) as caught:
-        baselines.load(path)
-    assert str(path) in str(caught.value)
-    assert text in str(caught.value)
-    assert caught.value.next_step
+    assert_fault_is_named(tmp_path, WHOLE, old, new, text)
 
 
 def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:

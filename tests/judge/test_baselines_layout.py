@@ -14,7 +14,7 @@ from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.catalogue import CONTINUOUS
 from pytest_llmperf.model import Baseline, Stored, StoredSession
-from tests.judge.test_baselines import KEY, SESSION, WHOLE, written
+from tests.judge.test_baselines import KEY, SESSION, WHOLE, assert_fault_is_named, written
 
 FACTS = {"cpu": "i9", "model": "m", "git_commit": "abc", "git_dirty": "no"}
 
@@ -95,13 +95,7 @@ def test_a_packed_file_is_read(tmp_path: Path) -> None:
 )
 def test_faults_of_a_packed_file_name_their_key(tmp_path: Path, old: str, new: str, text: str) -> None:
     """Edited by hand and wrong: the file, the key, what is wrong, the next step."""
-    assert old in PACKED
-    path = written(tmp_path, PACKED.replace(old, new, 1))
-    with pytest.raises(BaselineError) as caught:
-        baselines.load(path)
-    assert str(path) in str(caught.value)
-    assert text in str(caught.value)
-    assert caught.value.next_step
+    assert_fault_is_named(tmp_path, PACKED, old, new, text)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n"])

@@ -46,10 +46,8 @@ def test_the_figures_of_a_calibration() -> None:
     }
     found = compare(part, truth, runtime="threads", tok_s=100, tokens=2)
     assert found.cpu_us_per_token == 150
-    assert (found.arrival_p50_ms, found.arrival_p99_ms) == (1, 1)
-    assert found.ttft_ms == 1
+    assert found.arrival_p99_ms == 1
     assert found.bias_pp == pytest.approx(100 * (41 + 30) / (2 * 41) - 100 * (39 + 30) / (2 * 39))
-    assert found.merged_pct == pytest.approx(100 / 6)
     assert (found.agents, found.timing_source) == (2, "kernel")
 
 
@@ -101,7 +99,7 @@ def test_every_runtime_can_be_calibrated(name: str) -> None:
     finally:
         runtime.close()
     assert (found.runtime, found.agents, found.tokens) == (name, 2, 15)
-    assert 0 < found.arrival_p50_ms <= found.arrival_p99_ms
+    assert found.arrival_p99_ms > 0
     assert found.cpu_us_per_token > 0
     assert abs(found.bias_pp) < 50
 
