@@ -157,7 +157,7 @@ def start_own(
     """
     read, write = os.pipe()
     try:
-        command = [sys.executable, "-m", "pytest_llmperf.servers.serve", *arguments, "--announce-fd", str(write)]
+        command = [sys.executable, "-P", "-m", "pytest_llmperf.servers.serve", *arguments, "--announce-fd", str(write)]
         process = ServerProcess(command, label=label, pass_fds=(write,), env=env)
     except BaseException:
         os.close(read)
