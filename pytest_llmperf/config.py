@@ -99,7 +99,7 @@ def incumbent_of(settings: Settings) -> Settings | None:
         return None
     stated = settings.incumbent.stated()
     usual = {name: getattr(Settings(), name) for name in _OF_SERVERS}
-    if stated["backend"] in ("attach", "ollama") and not settings.gguf:
+    if stated["backend"] in ("attach", "ollama", "openai") and not settings.gguf:
         del usual["model"]
     candidate = settings.configuration.deployments.get(settings.deployment)
     if not (candidate and candidate.topology == settings.force_topology):

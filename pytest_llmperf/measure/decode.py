@@ -7,8 +7,8 @@ the path. What each says of itself:
 | answer | tokens (`eval_count`, `prompt_eval_count`) | the server's durations | its end |
 |---|---|---|---|
 | Ollama | in the object with `done` | in the same, ns | `"done": true` |
-| v1 stream | in the `usage` block, wherever it stands; 0 without one | none: 0 | `[DONE]` |
-| v1 object | in its `usage` block; 0 without one | none: 0 | its own |
+| v1 stream | in the `usage` block, wherever it stands; 0 without one | llama-server's `timings`; else 0 | `[DONE]` |
+| v1 object | in its `usage` block; 0 without one | the same | its own |
 
 A count or duration of 0 makes the metrics that need it undefined, see `judge.formulas`. Of members given twice, the
 last counts, as it does for the servers.

@@ -18,6 +18,7 @@ _OLLAMA_FIGURES = {
     "eval_duration_ns": "eval_duration",
 }
 _V1_FIGURES = {"eval_count": "completion_tokens", "prompt_eval_count": "prompt_tokens"}
+_TIMINGS = {"prompt_eval_duration_ns": "prompt_ms", "eval_duration_ns": "predicted_ms"}
 
 Object = dict[str, Any]
 
@@ -90,7 +91,20 @@ def v1(chunk: Object) -> Part:
         text += _string(said, "content") + _string(said, "text") + _string(said, "refusal")
         content = content or bool(text or said.get("tool_calls") or said.get("function_call"))
         reason = _string(choice, "finish_reason") or reason
-    return Part(text, content, False, reason, _figures(usage, _V1_FIGURES) if usage else {})
+    figures = {**(_figures(usage, _V1_FIGURES) if usage else {}), **_timings(chunk.get("timings"))}
+    return Part(text, content, False, reason, figures)
+
+
+def _timings(timings: object) -> dict[str, int]:
+    """Durations that llama-server adds to what OpenAI's API has, from ms; what is no such object is left alone."""
+    if not isinstance(timings, dict):
+        return {}
+    figures = {}
+    for ours, theirs in _TIMINGS.items():
+        value = timings.get(theirs)
+        if isinstance(value, int | float) and 0 <= value <= _LARGEST / 1e6:
+            figures[ours] = round(value * 1e6)
+    return figures
 
 
 def _check_error(chunk: Object) -> None:

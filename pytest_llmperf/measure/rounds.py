@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.measure.arrival import KERNEL, READ
 from pytest_llmperf.measure.decode import decode
+from pytest_llmperf.measure.openai import v1_options
 from pytest_llmperf.measure.prefix import prefixes
 from pytest_llmperf.measure.request import Request, prepare
 from pytest_llmperf.measure.runtimes import Runtime
@@ -250,7 +251,11 @@ class Rounds:
         common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
         common["keep_alive"] = keep_alive_s(self._timeout_s)
         bodies: list[tuple[str, dict[str, object]]]
-        if len(agent.prompts) == 1:
+        if instance.api == "openai":
+            common = v1_options(self._model, agent.options)
+            turns = range(1, len(agent.prompts) + 1)
+            bodies = [("/v1/chat/completions", {"messages": self._history(agent, turn)}) for turn in turns]
+        elif len(agent.prompts) == 1:
             bodies = [("/api/generate", {"prompt": self._prefix_of(agent) + agent.prompts[0]})]
         else:
             bodies = [

@@ -17,7 +17,7 @@ from pytest_llmperf.model.profile import Profile
 from pytest_llmperf.model.script import Script
 from pytest_llmperf.model.topology import TopologyKind
 
-BACKENDS = ("auto", "attach", "ollama", "embedded", "simulated")
+BACKENDS = ("auto", "attach", "ollama", "openai", "embedded", "simulated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,10 @@ class NamedDeployment:
             faults.append(f"urls and backend are missing, wanted one of them (backend: {', '.join(BACKENDS)})")
         if self.backend and self.backend not in BACKENDS:
             faults.append(f"backend = {self.backend!r}, wanted one of {', '.join(BACKENDS)}")
-        if self.urls and self.backend not in ("", "attach"):
-            faults.append(f"urls belong to running servers, wanted backend 'attach' or none, got {self.backend!r}")
+        if self.urls and self.backend not in ("", "attach", "openai"):
+            faults.append(
+                f"urls belong to running servers, wanted backend 'attach', 'openai' or none, got {self.backend!r}"
+            )
         if bad := [fault for url in self.urls if (fault := url_fault(url))]:
             faults.append(f"urls: {'; '.join(bad)}")
         if unfit := [fault for one in self.auth if (fault := auth_fault(one))]:

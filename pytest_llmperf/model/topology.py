@@ -32,6 +32,7 @@ class Instance:
         version: what `/api/version` said.
         slots: requests it serves at once, as far as we know; 0 when unknown.
         access: how it is reached.
+        api: that it speaks, `ollama` or `openai`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Instance:
     version: str = ""
     slots: int = 0
     access: Access = DIRECT
+    api: str = "ollama"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

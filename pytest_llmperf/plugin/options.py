@@ -49,12 +49,12 @@ OPTIONS = (
         "backend",
         "backend",
         "NAME",
-        parsers.one_of("auto", "attach", "ollama", "embedded", "simulated"),
+        parsers.one_of("auto", "attach", "ollama", "openai", "embedded", "simulated"),
         "where instances come from: auto (default: attach, ollama or embedded, the first that can be had), "
-        "attach (running servers), ollama (starts `ollama serve`), embedded (llama.cpp with a small real model), "
-        "simulated (a scripted server; results are marked as simulated)",
+        "attach (running servers), ollama (starts `ollama serve`), openai (running OpenAI-compatible servers), "
+        "embedded (llama.cpp with a small real model), simulated (a scripted server; results are marked as simulated)",
     ),
-    Option("urls", "urls", "URL,URL", parsers.urls, "running servers for the backend attach, one an agent"),
+    Option("urls", "urls", "URL,URL", parsers.urls, "running servers for the backends attach and openai, one an agent"),
     Option(
         "auth",
         "auth",

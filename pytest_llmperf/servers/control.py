@@ -91,9 +91,13 @@ class Control:
         )
 
     @classmethod
-    def of(cls, instance: Instance, *, timeout_s: float = 120.0) -> Self:
-        """A client of an instance of a topology."""
+    def of(cls, instance: Instance, *, timeout_s: float = 120.0) -> Control:
+        """A client of an instance of a topology, of the kind that its API needs."""
         label = f"instance {instance.name}"
+        if instance.api == "openai":
+            from pytest_llmperf.servers.openai import OpenAIControl  # noqa: PLC0415 - it is a Control itself
+
+            return OpenAIControl(instance.url, label=label, timeout_s=timeout_s, access=instance.access)
         return cls(instance.url, label=label, timeout_s=timeout_s, access=instance.access)
 
     def __enter__(self) -> Self:

@@ -28,6 +28,7 @@ class AttachBackend:
     """
 
     kind = "attach"
+    api = "ollama"
 
     def __init__(self, urls: tuple[str, ...], settings: Settings, reason: str) -> None:
         self.reason = reason
@@ -46,7 +47,8 @@ class AttachBackend:
         count, _ = instances_of(kind, agents)
         urls = self._distinct(kind, count)
         instances = tuple(
-            describe(instance_name(index), url, slots=0, access=self._access[url]) for index, url in enumerate(urls)
+            describe(instance_name(index), url, slots=0, access=self._access[url], api=self.api)
+            for index, url in enumerate(urls)
         )
         model = self._model(instances)
         with ExitStack() as stack:

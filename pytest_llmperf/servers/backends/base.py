@@ -12,6 +12,7 @@ from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.model import DIRECT, Access, Instance, Round, Topology, TopologyKind
 from pytest_llmperf.servers import agreement, identity
 from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.openai import LACKS
 from pytest_llmperf.servers.process import ServerProcess
 from pytest_llmperf.servers.traffic import Traffic
 
@@ -64,6 +65,8 @@ class Opened:
             ServerError: the instances do not serve the same model, or one does not answer.
             UsageError: addresses of different instances lead to one server, or one address to several.
         """
+        if any(instance.api == "openai" for instance in self.topology.instances):
+            return LACKS
         notes = identity.check(self.topology) if self._traffic is not None else ()
         seats = agreement.look(self.topology, asked_ctx)
         notes += agreement.check(self.topology.model, seats)
@@ -163,9 +166,9 @@ def check_url(instance: Instance) -> None:
         control.version()
 
 
-def describe(name: str, url: str, *, slots: int, access: Access = DIRECT) -> Instance:
+def describe(name: str, url: str, *, slots: int, access: Access = DIRECT, api: str = "ollama") -> Instance:
     """The instance at an address, with the version that it says. Raises ServerError."""
-    instance = Instance(name=name, url=url, slots=slots, access=access)
+    instance = Instance(name=name, url=url, slots=slots, access=access, api=api)
     with Control.of(instance) as control:
         return replace(instance, version=control.version())
 

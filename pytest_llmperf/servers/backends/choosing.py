@@ -7,6 +7,7 @@ from pytest_llmperf.model import BACKENDS, Settings
 from pytest_llmperf.servers.backends.attach import USUAL_URLS, AttachBackend
 from pytest_llmperf.servers.backends.base import Backend, Say
 from pytest_llmperf.servers.backends.ollama import OllamaBackend, find_binary
+from pytest_llmperf.servers.backends.openai import OpenAIBackend
 from pytest_llmperf.servers.backends.own import OwnBackend, missing_packages
 from pytest_llmperf.servers.control import Control
 
@@ -38,6 +39,13 @@ def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
     if kind == "auto":
         return _auto(settings, say)
     reason = f"asked for with llmperf_backend = {kind}"
+    if kind == "openai":
+        if not settings.urls:
+            raise ServerError(
+                "backend openai: no addresses are given",
+                next_step="give them with --llmperf-urls, without /v1: http://h1:8000,http://h2:8000",
+            )
+        return OpenAIBackend(settings.urls, settings, reason)
     if kind == "attach":
         urls = settings.urls or _usual_urls()
         if not urls:

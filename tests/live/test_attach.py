@@ -1,0 +1,87 @@
+"""Real Ollamas that somebody else runs: told apart, shared with others, left as they were found."""
+
+import threading
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Settings, TopologyKind
+from pytest_llmperf.servers.backends import choose
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.session import Session
+from tests.live.conftest import OPTIONS
+from tests.servers.relays import relay
+
+pytestmark = pytest.mark.live
+
+LITTLE = GenerationOptions(num_ctx=512, num_predict=8, seed=1, num_gpu=0, num_thread=1)
+PAIR = Scenario(name="pair", agents=tuple(Agent(name=name, prompts=("The sea",), options=LITTLE) for name in "xy"))
+
+
+@pytest.fixture
+def servers(settings):
+    """Two running Ollamas with the model, and its name."""
+    with choose(settings).open(TopologyKind.DUAL, 2) as opened:
+        yield [instance.url for instance in opened.topology.instances], opened.topology.model
+
+
+def measured(urls, model, tmp_path):
+    """Two rounds of a pair of agents on these."""
+    settings = Settings(urls=tuple(urls), model=model, min_rounds=2, max_rounds=2, calibrate=False)
+    session = Session(settings, root=tmp_path)
+    try:
+        return session.measure(PAIR, TopologyKind.DUAL, test="t").measurement
+    finally:
+        session.close()
+
+
+def test_two_servers_are_measured_and_left_as_they_were(servers, tmp_path):
+    """No incident; what was loaded keeps its context and time, what was not is unloaded."""
+    urls, model = servers
+    with Control(urls[0]) as first:
+        first.preload(model, {**OPTIONS, "num_ctx": 1024}, keep_alive=500)
+    measurement = measured(urls, model, tmp_path)
+    assert measurement.topology.backend == "attach"
+    assert measurement.incidents == ()
+    assert "instances a and b share the CPU of this machine" in measurement.notes
+    with Control(urls[0]) as first, Control(urls[1]) as second:
+        assert first.loaded(model).context_length == 1024
+        assert second.loaded(model) is None
+
+
+def test_one_server_under_two_addresses_is_refused(servers, tmp_path):
+    """Another port of the same server; and a balancer in front of both."""
+    (one, other), model = servers
+    with relay(one) as alias, pytest.raises(UsageError, match="lead to one server"):
+        measured((one, alias), model, tmp_path)
+    with (
+        relay(one, other) as balancer,
+        relay(other, one) as again,
+        pytest.raises(UsageError, match=r"leads to several servers|lead to one server"),
+    ):
+        measured((balancer, again), model, tmp_path)
+
+
+def test_another_client_is_noticed(servers, tmp_path):
+    """Its requests ask for another time to stay, and are waited for."""
+    urls, model = servers
+    ended = threading.Event()
+    options = replace(LITTLE, num_predict=1).as_request()
+    body = {"model": model, "prompt": "x", "keep_alive": 60, "stream": False, "options": options}
+
+    def disturb() -> None:
+        with httpx.Client(base_url=urls[1], trust_env=False, timeout=60) as client:
+            while not ended.wait(0.001):
+                client.post("/api/generate", json=body)
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        measurement = measured(urls, model, tmp_path)
+    finally:
+        ended.set()
+        other.join()
+    assert any("somebody else used instance b" in one.what for one in measurement.incidents)
+    assert not any("somebody else used instance a" in one.what for one in measurement.incidents)
