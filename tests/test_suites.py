@@ -85,6 +85,28 @@ def test_the_checklist_can_fail(suite) -> None:
     result.stdout.fnmatch_lines_random(["FAILED *::test_0[1-9]*"])
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("altered", "verdict"), [("", "reproduced"), ("--llmperf-script=load_ms=0", "not reproduced")])
+def test_the_reports_claims(suite, pytester: pytest.Pytester, altered: str, verdict: str) -> None:
+    """As the report has it, all that can be tested is reproduced; where a load takes no time, C6 is not."""
+    result = suite("-m", "claims", "--llmperf-calibrate=off", *filter(None, [altered]))
+    assert outcomes(result) == {"passed": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "claims: * not reproduced, 1 not testable here",
+            "  C1 not testable here, *",
+            "  C2 reproduced, *",
+            "  C3 reproduced (1 of 2 parts *",
+            "  C4 reproduced (2 of 3 parts *",
+            "  C5 reproduced, *",
+            f"  C6 {verdict}, *",
+        ]
+    )
+    text = (pytester.path / "llmperf-results" / "decision-record.md").read_text(encoding="utf-8")
+    assert text.startswith("# Decision record")
+    assert "| C2: an instance an agent is mandatory | reproduced |" in text
+
+
 def test_the_ordering_of_topologies(suite) -> None:
     """In turn, with slots, on two instances: each stands in the table, and the suite's own assertions hold."""
     result = suite("-m", "topology", *QUICK)

@@ -224,7 +224,7 @@ def scenario_of_cell(matrix: Matrix, cell: Cell, made: Scenario | None = None) -
         replace(agent, options=replace(agent.options, **laid)) if isinstance(agent, Agent) else agent
         for agent in scenario.agents
     )
-    fixed = tuple(axis for axis in cell if axis in OPTIONS)
+    fixed = tuple(dict.fromkeys((*scenario.fixed, *(axis for axis in cell if axis in OPTIONS))))
     return replace(scenario, name=cell_name(matrix, cell), agents=agents, fixed=fixed)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_llmperf.plugin import collection, options
 from pytest_llmperf.plugin.fixtures import (
+    decide_claims,
     dual_ollama,
     economics,
     llmperf,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.plugin.running import Running
 
 __all__ = [
+    "decide_claims",
     "dual_ollama",
     "economics",
     "llmperf",

@@ -29,6 +29,7 @@ GATES = {
     "regression": "regression(metrics=..., delta=None): not worse than baseline or incumbent by delta",
 }
 _SELECTIONS = {
+    "claims": "the report's six claims, and what of them holds here (C1 to C6)",
     "predeploy": "the checklist before production (E.1, H.1)",
     "economics": "what measured figures cost at stated prices (seed 7, A.7 to A.9, G)",
     "single": "single inference over a matrix of options and models (TR108)",
@@ -57,6 +58,7 @@ FIXTURES = frozenset(
         "ollama_warmup",
         "run_agents",
         "economics",
+        "decide_claims",
         "write_record",
         "run_matrix",
         "llmperf",

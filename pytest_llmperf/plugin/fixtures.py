@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_llmperf.experiments.decisions import Decided
+    from pytest_llmperf.experiments.findings import Finding
     from pytest_llmperf.experiments.results import Results
     from pytest_llmperf.judge.economics import Economy
     from pytest_llmperf.judge.record import Record
@@ -91,6 +93,13 @@ class WriteRecord(Protocol):
 
     def __call__(self, kind: str, *records: Record, also: str = "") -> Path:
         """Writes `decision`, `validation` or `change` as `KIND-record.md` to the folder of results; `also` ends it."""
+
+
+class DecideClaims(Protocol):
+    """Brings findings together."""
+
+    def __call__(self, findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
+        """What they say of each claim (id to words), by id, and the same as a Markdown table; shown in the summary."""
 
 
 class WarmUp(Protocol):
@@ -216,3 +225,17 @@ def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecor
         return path
 
     return write
+
+
+@pytest.fixture
+def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
+    """`decide_claims(findings, {"C2": "..."})`: verdict and grade of each claim; findings `C2.part` are its parts."""
+    from pytest_llmperf.experiments import decisions  # noqa: PLC0415
+    from pytest_llmperf.plugin.running import LINES, in_clear  # noqa: PLC0415
+
+    def look(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
+        found = in_clear(lambda: decisions.decide(findings, claims))
+        request.node.stash[LINES].extend(decisions.lines(found))
+        return {one.id: one for one in found}, decisions.markdown(found)
+
+    return look
