@@ -131,18 +131,21 @@ def levels_for(
         here: facts of the manifest.
     """
     found: list[Level] = []
-    notes = []
+    left: dict[str, list[str]] = {}
     for metric in WINDOW_S:
         for source in (baseline, card):
             own = list(_own(source, metric))
             if not own:
                 continue
-            why = other_machine(source.manifest, here) if metric_of(metric).kind is MetricClass.MACHINE else ""
-            if why:
-                notes.append(f"{metric} is not watched: its levels are of another machine ({source.name}: {why})")
+            if metric_of(metric).kind is MetricClass.MACHINE and other_machine(source.manifest, here):
+                left.setdefault(source.name, []).append(metric)
             else:
                 found += own
             break
+    notes = (
+        f"not watched: {', '.join(metrics)}: the levels of baseline {name} are of another machine; state your own"
+        for name, metrics in left.items()
+    )
     return tuple(found), tuple(notes)
 
 
