@@ -40,6 +40,7 @@ def blocks(kind: str) -> list[str]:
 @pytest.fixture
 def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder with the project's suites, as a user has who copied them."""
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("CI", raising=False)  # there, pytest does not cut the lines of its summary
     shutil.copytree(ROOT / "perf_suites", pytester.path / "perf_suites", ignore=shutil.ignore_patterns("__pycache__"))
     pytester.makeini("[pytest]\n")
@@ -91,6 +92,17 @@ def form(line: str) -> str:
     return " ".join(re.sub(r"([=_])\1{2,}", r"\1\1\1", line).split())
 
 
+def joined(lines: list[str]) -> list[str]:
+    """Lines with those that continue them, wherever they were broken; without what only a busy machine has to say."""
+    found: list[str] = []
+    for line in lines:
+        if line.startswith("  ") and found and not found[-1].startswith(" "):
+            found[-1] = f"{found[-1]} {line.strip()}"
+        else:
+            found.append(line)
+    return [re.sub(r" seen: in \d+ of \d+ rounds an upper bound .*?(?= seen:| next:)", "", line) for line in found]
+
+
 def as_embedded(printed: list[str], backend: Backend) -> list[str]:
     """What the scripted engine's run printed, as the embedded engine's run in a repository of git prints it."""
     lines = []
@@ -133,7 +145,7 @@ def test_the_outputs_are_what_a_run_prints(
     result = suites.runpytest_inprocess("perf_suites", "-m", "multiagent", *options, *FAST)
     printed, expected = (
         [form(line) for line in lines if line.strip() and not SITUATION.match(line)]
-        for lines in (as_embedded(result.outlines, backend), shown.splitlines())
+        for lines in (as_embedded(joined(result.outlines), backend), joined(shown.splitlines()))
     )
     start = next(index for index, line in enumerate(printed) if line.startswith(begins))
     assert printed[start:] == expected

@@ -7,6 +7,7 @@ noted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ class Difference:
     voids: str = ""
 
     def __str__(self) -> str:
+        if settings := _changed_settings(self.old, self.new):
+            return f"{self.key}: {settings}"
         old, new = _shortened(self.old, self.new)
         return f"{self.key}: {old} -> {new}"
 
@@ -96,6 +99,38 @@ def differences_of(
             Difference(baseline=baseline, key=key, old=old, new=new, machine_bound=key in IDENTITY, voids=voids)
         )
     return tuple(found)
+
+
+def _changed_settings(old: str, new: str) -> str:
+    """Of two facts that list settings (`num_ctx=512; slots=1`) those that differ; empty where they are no such list."""
+    before, after = _by_instance(old), _by_instance(new)
+    if not before or not after:
+        return ""
+    instances = [name for name in dict.fromkeys((*before, *after)) if name] or [""]
+    changes: dict[str, list[str]] = {}
+    for instance in instances:
+        was, now = (side.get(instance, side.get("", {})) for side in (before, after))
+        for name in dict.fromkeys((*was, *now)):
+            if was.get(name) != now.get(name):
+                words = f"{name} {was.get(name, UNKNOWN)} -> {now.get(name, UNKNOWN)}"
+                changes.setdefault(words, []).append(instance)
+    return ", ".join(
+        words if changed == instances else f"{words} (instance {', '.join(changed)})"
+        for words, changed in changes.items()
+    )
+
+
+def _by_instance(text: str) -> dict[str, dict[str, str]]:
+    """Settings by name, by instance (`a: num_ctx=512, b: num_ctx=256`; the empty name: all of them)."""
+    found: dict[str, dict[str, str]] = {}
+    for part in re.split(r", (?=\w+: )", text):
+        instance, pairs = match.groups() if (match := re.fullmatch(r"(\w+): (.*)", part)) else ("", part)
+        for pair in pairs.split("; "):
+            name, equals, value = pair.partition("=")
+            if not equals:
+                return {}
+            found.setdefault(instance, {})[name] = value
+    return found
 
 
 def _shortened(old: str, new: str) -> tuple[str, str]:

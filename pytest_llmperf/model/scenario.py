@@ -76,9 +76,10 @@ class ExternalAgent:
 
     Attributes:
         name: unique within the scenario.
-        run: an async callable that takes the base address, or a command. A command finds the address in `{url}` of an
-            argument and in the environment's OLLAMA_HOST, LLMPERF_BASE_URL and (with `/v1`) OPENAI_BASE_URL, and the
-            model's name in LLMPERF_MODEL. In a record that was read back, the qualified name of the callable.
+        run: an async callable that takes the base address, or a command (a list becomes a tuple). A command finds the
+            address in `{url}` of an argument and in the environment's OLLAMA_HOST, LLMPERF_BASE_URL and (with `/v1`)
+            OPENAI_BASE_URL, and the model's name in LLMPERF_MODEL. In a record that was read back, the qualified name
+            of the callable.
     """
 
     name: str
@@ -87,6 +88,8 @@ class ExternalAgent:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("an agent needs a name")
+        if isinstance(self.run, list):
+            object.__setattr__(self, "run", tuple(self.run))  # natural to write; the value stays frozen
         if isinstance(self.run, tuple):
             if not self.run or not all(isinstance(word, str) for word in self.run):
                 raise ValueError(f"agent {self.name!r} needs a command of one or more words, got {self.run!r}")
@@ -199,6 +202,8 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
     Raises:
         ValueError: an agent is none of these, or there is none.
     """
+    if isinstance(agents, str) or not isinstance(agents, Sequence):
+        raise ValueError(f"wanted a scenario or a list of agents, got {agents!r}")
     made: list[Agent | ExternalAgent] = []
     taken = {"together"}  # the name of the part with all of them
     for one in agents:
@@ -206,7 +211,7 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
             made.append(one)
         else:
             if isinstance(one, str):
-                raise ValueError(f"a command is a list of words, got {one!r}")
+                raise ValueError(f"a command is a list of words of its own, got {one!r}")
             run = tuple(one) if isinstance(one, Sequence) else one
             made.append(ExternalAgent(name=_unique(_short_name(run), taken), run=run))
         taken.add(made[-1].name)

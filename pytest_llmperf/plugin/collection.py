@@ -101,7 +101,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     running.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
     if not faults and not config.option.collectonly:
         try:
-            running.session.check()
+            running.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])
             check_outputs(settings, config.rootpath, OUTPUTS)
         except LlmperfError as error:
             faults.append(str(error))

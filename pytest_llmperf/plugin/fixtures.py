@@ -47,6 +47,9 @@ class Deployment:
         return tuple(instance.url for instance in self.open().instances)
 
 
+_HOW = "run_agents([agent, async_function, ['python', 'critic.py']], on=dual_ollama): agents, functions, lists of words"
+
+
 class RunAgents(Protocol):
     """Runs a scenario and judges it by the test's gates."""
 
@@ -178,8 +181,19 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     benchmark: Any = running.benchmark_fixture(request)
 
     def run(scenario: Any, *, on: Deployment, name: str = "") -> Record:
+        failure = ""
         if not isinstance(scenario, Scenario):
-            scenario = scenario_of(scenario, name=name or getattr(request.node, "originalname", request.node.name))
+            try:
+                scenario = scenario_of(scenario, name=name or getattr(request.node, "originalname", request.node.name))
+            except ValueError as error:
+                failure = f"UsageError: run_agents: {error}\n  next: {_HOW}"
+        if not isinstance(on, Deployment):
+            failure = (
+                f"UsageError: run_agents(..., on={on!r}): wanted a fixture that stands for servers\n"
+                "  next: ask for dual_ollama, single_ollama, single_parallel_ollama or ollama_fleet, and give that"
+            )
+        if failure:
+            pytest.fail(failure, pytrace=False)
         return running.measure(request.node, scenario, on, benchmark)
 
     return run

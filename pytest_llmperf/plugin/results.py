@@ -31,6 +31,7 @@ class Results:
         self._lines: list[str] = []  # what tests have to say, besides their records
         self._said: dict[str, None] = {}  # headers of xdist workers: each line once
         self._faults: dict[str, None] = {}  # and what they could not start for
+        self._explained: set[str] = set()  # tests whose failure text holds their failing gates
         self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
         self._commands: tuple[str, ...] = ()  # that the CI system reads
         self._collected = collected
@@ -42,6 +43,8 @@ class Results:
         self._said |= dict.fromkeys(getattr(report, "llmperf_header", ()))
         self._lines += getattr(report, "llmperf_lines", ())
         self._faults |= dict.fromkeys(getattr(report, "llmperf_faults", ()))
+        if getattr(report, "llmperf_explained", False) and self._config.option.tbstyle != "no":
+            self._explained.add(report.nodeid)
         data = getattr(report, "llmperf", None)
         if data is None:
             return
@@ -80,7 +83,7 @@ class Results:
         run = Run(records=self._records, settings=settings, accepted=accepted, locations=self._locations)
         written = write_all(run, self._config.rootpath, os.environ, OUTPUTS)
         for message, failed in written.messages:
-            self._tell(session, message, failed=failed)
+            self.tell(session, message, failed=failed)
         self._commands = written.commands
 
     def _find_stale(self, session: pytest.Session) -> None:
@@ -88,9 +91,9 @@ class Results:
         stale, full = self._collected.stale(options.resolve(self._config))
         if stale and not full:
             stale += "\n  (a part of the tests was asked for: only a full run fails)"
-        self._tell(session, stale, failed=bool(stale) and full)
+        self.tell(session, stale, failed=bool(stale) and full)
 
-    def _tell(self, session: pytest.Session, message: str, *, failed: bool) -> None:
+    def tell(self, session: pytest.Session, message: str, *, failed: bool) -> None:
         """Keeps a message for the summary; a failure makes a session that would end well end as failed."""
         if message:
             self._messages.append((message, failed))
@@ -101,22 +104,27 @@ class Results:
         """What xdist workers say, the table of scenarios, then what was written."""
         if not (self._records or self._messages or self._said or self._faults):
             return
-        from pytest_llmperf.judge.policy import in_words  # noqa: PLC0415
-        from pytest_llmperf.report.table import table  # noqa: PLC0415
+        from pytest_llmperf.report.screen import wrapped  # noqa: PLC0415
+        from pytest_llmperf.report.table import Manner, table  # noqa: PLC0415
 
+        columns = terminalreporter._tw.fullwidth
         terminalreporter.ensure_newline()
         terminalreporter.section("llmperf")
         for line in self._said:
-            _write(terminalreporter, line)
+            _write(terminalreporter, wrapped(line, columns))
         if self._faults:
             from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415
 
             _write(terminalreporter, refusal(self._faults), red=True)
-        for line, markup in table(self._records) if self._records or not self._faults else ():
-            _write(terminalreporter, line, **markup)
-        if self._records:
-            for line in in_words(options.resolve(self._config)):
-                _write(terminalreporter, line)
+        if self._records or not self._faults:
+            manner = Manner(
+                settings=options.resolve(self._config),
+                columns=columns,
+                verbosity=self._config.get_verbosity(),
+                explained=self._explained,
+            )
+            for line, markup in table(self._records, manner):
+                _write(terminalreporter, line, **markup)
         for line in self._lines:
             _write(terminalreporter, line)
         for message, failed in self._messages:

@@ -19,13 +19,14 @@ from pytest_llmperf.plugin.collection import PROFILE, RUNTIME, SOAK, SPECS
 from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
+from pytest_llmperf.report.screen import width, wrapped
 from pytest_llmperf.report.soak import soak_failures, soak_lines, soak_warnings
-from pytest_llmperf.report.text import explain, one_line
+from pytest_llmperf.report.text import explain, gate_name, name_of, one_line
 from pytest_llmperf.session import Session
 
 if TYPE_CHECKING:
     from pytest_llmperf.experiments.results import Results
-    from pytest_llmperf.model import Scenario
+    from pytest_llmperf.model import Scenario, Verdict
     from pytest_llmperf.plugin.fixtures import Deployment
 
 _T = TypeVar("_T")
@@ -35,6 +36,8 @@ LINES = pytest.StashKey[list[str]]()
 """What a test has to say in the summary, besides its records."""
 WARNINGS = pytest.StashKey[list[str]]()
 """Profiles that it uses in a mode they are not for; said at its end, lest they take a failure's place as errors."""
+EXPLAINED = pytest.StashKey[bool]()
+"""Whether the test failed by the text of its gates."""
 
 
 class GateWarning(pytest.PytestWarning):
@@ -59,7 +62,14 @@ class Running:
         self._unsaid = hasattr(config, "workerinput")  # a worker has no terminal: its first report takes it along
         workers = getattr(config, "workerinput", {}).get("workercount", 1)
         notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
-        self.session = Session(settings, root=config.rootpath, watcher=Live(*_terminal(config)), notes=notes)
+        reporter, capture = _terminal(config)
+        self._live = Live(
+            reporter,
+            capture,
+            rounds=(settings.min_rounds, settings.max_rounds),
+            plain=reporter is None and config.get_verbosity() >= 0,
+        )
+        self.session = Session(settings, root=config.rootpath, watcher=self._live, notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test
         self._measured: list[Record] = []  # all so far: alternatives to what a test measures
 
@@ -91,7 +101,7 @@ class Running:
         records = item.stash.setdefault(RECORDS, [])
         # pytest-benchmark allows one timed call a test: the first measurement is its entry.
         once = benchmark is None or records
-        record: Record = in_clear(work if once else lambda: benchmark.pedantic(work, rounds=1))
+        record: Record = in_clear(work if once else lambda: benchmark.pedantic(work, rounds=1), self._live)
         self._keep(item, [record])
         if benchmark is not None:
             measurement = record.measurement
@@ -189,6 +199,7 @@ class Running:
         if call.when == "call" and records:
             worker = hasattr(item.config, "workerinput")
             report.llmperf = as_plain(records) if worker else list(records)  # type: ignore[attr-defined]
+            report.llmperf_explained = item.stash.get(EXPLAINED, False)  # type: ignore[attr-defined]
         if call.when == "call" and item.stash.get(LINES, None):
             report.llmperf_lines = item.stash[LINES]  # type: ignore[attr-defined]
         if self._unsaid and SPECS in item.stash:
@@ -207,7 +218,12 @@ class Running:
         try:
             self.session.close()
         except LlmperfError as error:
-            warnings.warn(GateWarning(f"{type(error).__name__}: {error}"), stacklevel=1)
+            text, results = f"{type(error).__name__}: {error}", self._config.pluginmanager.get_plugin("llmperf-results")
+            if results is not None:
+                results.tell(session, text, failed=True)
+            else:  # an xdist worker: its warnings travel, and must not end it
+                with suppress(GateWarning):
+                    warnings.warn(GateWarning(text), stacklevel=1)
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -238,32 +254,52 @@ class Running:
                 item.stash[LINES].extend(soak_lines(record))
                 failures += soak_failures(record)
                 undecided += soak_warnings(record)
+            by_action: dict[str, list[Verdict]] = {}
             for verdict in record.verdicts:
-                policy = action(verdict, record.verdicts, settings)
-                if policy == "fail":
-                    failures.append(explain(record, verdict, self._measured))
-                elif policy == "warn":
-                    undecided.append(one_line(record, verdict))
-                elif policy == "skip":
-                    skips.append(one_line(record, verdict))
+                by_action.setdefault(action(verdict, record.verdicts, settings), []).append(verdict)
+            if failed := by_action.get("fail"):
+                failures.append(explain(record, failed))
+            if open_ones := by_action.get("warn"):
+                names = ", ".join(map(gate_name, open_ones))
+                undecided.append(f"{name_of(record)}: not decided: {names} (see the summary of llmperf)")
+            skips += [one_line(record, verdict) for verdict in by_action.get("skip", ())]
         if failures:  # first: where warnings are errors, a warning must not take a failure's place
-            pytest.fail(clean("\n".join(failures)), pytrace=False)
-        for words in item.stash[WARNINGS]:
+            item.stash[EXPLAINED] = True
+            pytest.fail(clean(wrapped("\n".join(failures), width())), pytrace=False)
+        for words in item.stash.get(WARNINGS, []):
             warnings.warn_explicit(ConfigurationTransferWarning(words), None, str(item.path), 0)
         for line in undecided:
-            warnings.warn_explicit(GateWarning(clean(line)), None, str(item.path), 0)
+            _warn(clean(line), str(item.path))
         if skips:
             pytest.skip("; ".join(skips))
 
 
-def in_clear(work: Callable[[], _T]) -> _T:
-    """What the work gives; where it fails as we know it may, the test fails with a screenful, not a traceback."""
-    failure = ""
+def in_clear(work: Callable[[], _T], live: Live | None = None) -> _T:
+    """What the work gives; where it fails as we know it may, the test fails with a screenful, not a traceback.
+
+    Whoever interrupts it is told what was going on, as far as a live view knows.
+    """
+    end: BaseException
     try:
         return work()
     except LlmperfError as error:
-        failure = f"{type(error).__name__}: {error}"
-    pytest.fail(failure, pytrace=False)  # outside of the handler, so that pytest shows no chain of exceptions
+        end = pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False)
+    except KeyboardInterrupt as error:
+        words = "" if live is None else f"llmperf: interrupted; {live.doing}"
+        end = pytest.exit.Exception(words, returncode=pytest.ExitCode.INTERRUPTED) if words else error
+    raise end  # outside of the handlers, so that pytest shows no chain of exceptions
+
+
+def _warn(text: str, path: str) -> None:
+    """A warning; where warnings are errors, a failure in as few words."""
+    try:
+        warnings.warn_explicit(GateWarning(text), None, path, 0)
+    except GateWarning:
+        category = f"{GateWarning.__module__}.{GateWarning.__name__}"
+        text = f"{text}\n  next: warnings are errors here; these are not with -W 'default::{category}'"
+    else:
+        return
+    pytest.fail(text, pytrace=False)
 
 
 def _terminal(config: pytest.Config) -> tuple[Any, Any]:

@@ -10,29 +10,34 @@ from pytest_llmperf.model import Calibration, Measurement
 from pytest_llmperf.report.figures import source_of
 
 _SOURCES = {
-    "kernel": "arrivals by the kernel's clock",
-    "read": "arrivals by the time of the read",
-    "kernel, read": "arrivals by the kernel's clock in some rounds, by the time of the read in others",
+    "kernel": "kernel's clock",
+    "read": "times of the reads",
+    "kernel, read": "kernel's clock in some rounds, times of the reads in others",
 }
 
 
-def client_lines(records: Sequence[Record]) -> list[str]:
-    """Lines for each runtime and source of time that the records have, with the worst of their figures."""
+def client_lines(records: Sequence[Record], *, calibrated: bool = True) -> list[str]:
+    """A line for each runtime and source of time that the records have, with the worst of their figures.
+
+    Args:
+        records: of the run.
+        calibrated: say what the calibrations found as well.
+    """
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for record in records:
         measurement = record.measurement
         if source := source_of(measurement):
             groups.setdefault((measurement.manifest.facts.get("runtime", "?"), source), []).append(measurement)
-    return [line for key, measurements in groups.items() for line in _lines(*key, measurements)]
+    return [line for key, found in groups.items() for line in _lines(*key, found, calibrated=calibrated)]
 
 
-def _lines(runtime: str, source: str, measurements: Sequence[Measurement]) -> list[str]:
+def _lines(runtime: str, source: str, measurements: Sequence[Measurement], *, calibrated: bool) -> list[str]:
     rounds = [one for measurement in measurements for one in measurement.rounds]
     cost_pp, share = max(map(client_cost_pp, rounds)), max(map(client_cpu_share, rounds))
     lines = [
-        f"client: {runtime}, {_SOURCES[source]}; cost at most {cost_pp:.2f} pp of efficiency and {share:.3f} of a core"
+        f"client: {runtime}, {_SOURCES[source]}; cost at most {cost_pp:.2f} pp of efficiency, {share:.3f} of a core"
     ]
-    calibrations = [measurement.calibration for measurement in measurements if measurement.calibration is not None]
+    calibrations = [one.calibration for one in measurements if calibrated and one.calibration is not None]
     return [*lines, *(f"  calibrated at {words}" for words in dict.fromkeys(map(_words, calibrations)))]
 
 

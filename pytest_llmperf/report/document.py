@@ -97,7 +97,7 @@ def _judged(record: Record, verdict: Verdict, run: Run) -> Document:
         "outcome": str(verdict.outcome),
         "action": action(verdict, record.verdicts, run.settings),
         "limit": limit_words(verdict),
-        "text": one_line(record, verdict) if passed else explain(record, verdict, run.records),
+        "text": one_line(record, verdict) if passed else explain(record, (verdict,)),
     }
 
 

@@ -1,32 +1,100 @@
-"""The live line on a terminal: what runs now, how far it is."""
+"""The live view: what runs now, how far it is, what it says so far, how long it will take."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from pytest_llmperf.judge.metrics import all_series
-from pytest_llmperf.model import Measurement, Verdict
+from pytest_llmperf.errors import MeasurementError, clean
+from pytest_llmperf.judge.intervals import interval
+from pytest_llmperf.judge.metrics import CATALOGUE, series
+from pytest_llmperf.judge.stats import centre
+from pytest_llmperf.model import Measurement, Outcome, Verdict
+from pytest_llmperf.report.screen import span_words
+from pytest_llmperf.report.text import round_s
 
 _SHOWN = {"balance": "efficiency_pct", "scaling": "scaling_efficiency_pct"}
 
 
 class Live:
-    """A watcher that keeps one line of the terminal up to date.
+    """A watcher that keeps one line of the terminal up to date; without a terminal it writes a line a round to stderr.
 
     Args:
-        reporter: pytest's terminal reporter, or None to show nothing.
+        reporter: pytest's terminal reporter, or None to show nothing there.
         capture: pytest's capture manager, or None.
+        rounds: fewest and most rounds of a measurement.
+        plain: write lines to stderr, where there is no terminal.
     """
 
-    def __init__(self, reporter: Any, capture: Any) -> None:
+    def __init__(self, reporter: Any, capture: Any, *, rounds: tuple[int, int] = (5, 20), plain: bool = False) -> None:
         self._reporter = reporter
         self._capture = capture
+        self._least, self._most = rounds
+        self._plain = plain
+        self._begun = False
         self._prefix: str | None = None
+        self.doing = "nothing was being measured"
+        """What goes on, in words; for whoever interrupts it."""
 
     def say(self, text: str) -> None:
         """Shows it behind what pytest has written of the test, in place of what was shown there before."""
+        self.doing = text
+        self._show(text)
+
+    def done(self) -> None:
+        """Clears it; pytest goes on where it stood."""
+        self._begun = False
+        if self._prefix is None:
+            return
+        with self._uncaptured():
+            self._reporter.rewrite(self._prefix, erase=True)
+            self._reporter.rewrite(self._prefix)
+        self._reporter._tw._current_line = self._prefix  # what pytest counts its columns by
+        self._prefix = None
+
+    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+        """Shows the round just ended: the estimates so far, the verdicts so far, and how long the rest may take."""
+        name, count = f"{measurement.scenario.name} on {measurement.topology.kind}", len(measurement.rounds)
+        self.doing = f"{name}: in the round after {count}"
+        if self._reporter is None and not self._plain:
+            return
+        so_far = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
+        parts = (*self._estimates(measurement), so_far, self._left(measurement, verdicts))
+        text = f"{name}: round {count}: {'; '.join(filter(None, parts))}"
+        self._show(text)
+        if self._plain:
+            self._write(text)
+
+    def _estimates(self, measurement: Measurement) -> list[str]:
+        """The two efficiencies, where they are defined, with the interval of the first."""
+        found: list[str] = []
+        for word, name in _SHOWN.items():
+            metric = CATALOGUE[name]
+            try:
+                values = series(measurement, name)
+            except MeasurementError:
+                continue
+            looks = self._most - self._least + 1
+            ends = interval(metric.aggregate, values, looks=looks, ceiling=metric.ceiling) if len(values) > 2 else None
+            top = metric.ceiling or float("inf")
+            around = f" ({max(ends.low, 0):.1f} to {min(ends.high, top):.1f})" if ends and not found else ""
+            found.append(f"{word} {centre(metric.aggregate, values):.1f} %{around}")
+        return found
+
+    def _left(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> str:
+        """How long the rest takes, as far as one can know; empty where it has ended."""
+        count = len(measurement.rounds)
+        if count < self._least:
+            return f"{span_words((self._least - count) * round_s(measurement))} to the first verdict"
+        undecided = [verdict for verdict in verdicts if verdict.outcome is Outcome.INCONCLUSIVE]
+        if not undecided or count >= self._most:
+            return ""
+        return f"at most {span_words((self._most - count) * round_s(measurement))} left"
+
+    def _show(self, text: str) -> None:
+        """On the line of the terminal, where there is one."""
         if self._reporter is None:
             return
         writer = self._reporter._tw
@@ -37,27 +105,11 @@ class Live:
             self._reporter.rewrite(line, erase=True)
             self._reporter.rewrite(line)
 
-    def done(self) -> None:
-        """Clears it; pytest goes on where it stood."""
-        if self._prefix is None:
-            return
+    def _write(self, text: str) -> None:
+        """A line of stderr; the first one of a measurement leaves the line that pytest has begun."""
         with self._uncaptured():
-            self._reporter.rewrite(self._prefix, erase=True)
-            self._reporter.rewrite(self._prefix)
-        self._reporter._tw._current_line = self._prefix  # what pytest counts its columns by
-        self._prefix = None
-
-    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
-        """Shows the round just ended, and the verdicts so far."""
-        if self._reporter is None:
-            return
-        values = all_series(measurement)
-        figures = [f"{word} {values[name][-1]:.1f} %" for word, name in _SHOWN.items() if name in values]
-        so_far = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
-        self.say(
-            f"{measurement.scenario.name} on {measurement.topology.kind}: round {len(measurement.rounds)}: "
-            f"{', '.join(figures)}{'; ' + so_far if so_far else ''}"
-        )
+            print("" if self._begun else "\n", f"llmperf: {clean(text)}", sep="", file=sys.stderr, flush=True)
+        self._begun = True
 
     def _uncaptured(self) -> AbstractContextManager[None]:
         """Pytest's capturing is off inside."""

@@ -1,85 +1,136 @@
-"""The summary table: a line a measurement, then what its verdicts say where they are not all green."""
+"""The summary: a line a measurement, then what its verdicts say where they are not all green."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
-from pytest_llmperf.judge.evidence import evidence_of
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.stats import grade
-from pytest_llmperf.judge.validity import last_saturation, merged_firsts
-from pytest_llmperf.model import Outcome
+from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.figures import value_of
-from pytest_llmperf.report.text import effect_of, one_line
+from pytest_llmperf.report.notes import notes
+from pytest_llmperf.report.screen import NARROW, wrapped
+from pytest_llmperf.report.text import headline, name_of, next_step, young, young_lines
 
 Markup = dict[str, bool]
 Line = tuple[str, Markup]
 
 _COLUMNS = (
-    ("balance %", "efficiency_pct", "{:.1f}"),
-    ("scaling %", "scaling_efficiency_pct", "{:.1f}"),
-    ("contended", "contention_rate_ttft", "{:.0%}"),
-    ("TTFT ms", "ttft_ms", "{:.0f}"),
-    ("system tok/s", "system_tok_s", "{:.1f}"),
+    ("balance", "%", "efficiency_pct", "{:.1f}"),
+    ("scaling", "%", "scaling_efficiency_pct", "{:.1f}"),
+    ("contended", "rounds", "", ""),
+    ("TTFT", "ms", "ttft_ms", "{:.0f}"),
+    ("system", "tok/s", "system_tok_s", "{:.1f}"),
 )
+_NOT_JUDGED = "-"
 _NOT_JUDGED = "-"
 _WORST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
 
 
-def table(records: Sequence[Record]) -> list[Line]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How the summary is written.
+
+    Attributes:
+        settings: of the session; its policy is said where it matters.
+        columns: of the terminal.
+        verbosity: pytest's; below 0 only the table and what is not green, above 0 evidence and policy as well.
+        explained: tests whose failing gates stand in their failure text already.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    columns: int = NARROW
+    verbosity: int = 0
+    explained: Collection[str] = ()
+
+
+def table(records: Sequence[Record], manner: Manner | None = None) -> list[Line]:
     """Lines with pytest's terminal markup."""
+    manner = manner or Manner()
     if not records:
         return [("no measurement was recorded", {})]
-    header = ["scenario", "topology", "rounds", "evidence", *(title for title, _, _ in _COLUMNS), "verdict"]
-    shown = [(row, _colour(record) if row[-1] != _NOT_JUDGED else {}) for record in records for row in _rows(record)]
-    rows = [row for row, _ in shown]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines: list[Line] = [(_joined(header, widths), {"bold": True})]
-    lines += [(_joined(row, widths), markup) for row, markup in shown]
-    if simulated := [record for record in records if record.measurement.topology.simulated]:
-        count = "all" if len(simulated) == len(records) else f"{len(simulated)} of {len(records)}"
-        lines.append(
-            (f"SIMULATED: {count} of these lines come from a scripted server, not from a real engine", {"yellow": True})
-        )
-    lines += [(note, {}) for note in (*_graded(records), *_scaled(records), *_differing(records))]
+    lines = [*_rows(records, manner.columns), *_simulated(records)]
+    if manner.verbosity >= 0:
+        lines += [(note, {}) for note in notes(records, verbosity=manner.verbosity, explained=manner.explained)]
+    lines += [line for record in records for line in _not_green(record, manner)]
+    lines += [(line, {}) for line in _policy(records, manner)]
+    if manner.verbosity >= 0:
+        lines += [(line, {}) for line in client_lines(records, calibrated=manner.verbosity > 0)]
+    return [(wrapped(line, manner.columns), markup) for line, markup in lines]
+
+
+# --- the table proper ------------------------------------------------------------------------------------------------
+
+
+def _rows(records: Sequence[Record], columns: int) -> list[Line]:
+    """Two lines of header, then a line a measurement; a name that is too long has a line of its own before it.
+
+    Where two tests measured the same, each test's name stands above its lines.
+    """
+    header = [
+        ("", *(above for above, *_ in _COLUMNS), ""),
+        ("measured", *(unit for _, unit, *_ in _COLUMNS), "verdict"),
+    ]
+    found = [row for record in records for row in _both(record)]
+    tests = _tests(records)
+    indent = "  " if tests else ""
+    widths = [max(len(row[column]) for row in [*header, *found]) for column in range(1, len(header[0]))]
+    room = max(columns - sum(width + 2 for width in widths), 12)
+    first = min(max(len(indent) + max(len(row[0]) for row in found), len("measured")), room)
+    lines: list[Line] = [(_joined(row, first, widths), {"bold": True}) for row in header]
+    said = ""
     for record in records:
-        lines += [(f"note: {note}", {}) for note in _notes(record)]
-        lines += [
-            (
-                one_line(record, verdict),
-                {
-                    "yellow": verdict.outcome not in (Outcome.FAIL, Outcome.PASS),
-                    "red": verdict.outcome is Outcome.FAIL,
-                },
-            )
-            for verdict in record.verdicts
-            if verdict.outcome is not Outcome.PASS or verdict.gate.incumbent
-        ]
-    return [*lines, *((line, {}) for line in client_lines(records))]
+        if tests and said != record.test:
+            said = record.test
+            lines.append((tests[record.test], {"bold": True}))
+        for row in _both(record):
+            label, colour = f"{indent}{row[0]}", _colour(record) if row[-1] != _NOT_JUDGED else {}
+            if len(label) > first:
+                lines.append((label, colour))
+                label = ""
+            lines.append((_joined((label, *row[1:]), first, widths), colour))
+    return lines
 
 
-def _rows(record: Record) -> list[list[str]]:
-    """The line of a measurement; below it that of the incumbent which it took turns with."""
-    rows = [_row(record)]
+def _both(record: Record) -> list[tuple[str, ...]]:
+    """The cells of a measurement; then those of the incumbent which it took turns with."""
+    rows = [_cells(record)]
     if record.incumbent is not None:
-        _, *cells, _ = _row(Record(test=record.test, measurement=record.incumbent.measurement))
-        rows.append([f"  incumbent {record.incumbent.name}", *cells, _NOT_JUDGED])
+        _, *cells, _ = _cells(Record(test=record.test, measurement=record.incumbent.measurement))
+        rows.append((f"  incumbent {record.incumbent.name}", *cells, _NOT_JUDGED))
     return rows
 
 
-def _row(record: Record) -> list[str]:
-    measurement = record.measurement
-    cells = [
-        measurement.scenario.name,
-        str(measurement.topology.kind),
-        str(len(measurement.rounds)),
-        grade(len(measurement.rounds)),
-    ]
-    for _, metric, layout in _COLUMNS:
-        value = value_of(record, metric)
-        cells.append("-" if value is None else layout.format(value))
-    return [*cells, _verdict(record)]
+def _tests(records: Sequence[Record]) -> dict[str, str]:
+    """A short name for each test, where lines of two tests would look alike without."""
+    same = Counter((name_of(record), record.test) for record in records)
+    if max(Counter(name for name, _ in same).values()) < 2:
+        return {}
+    tests = dict.fromkeys(record.test for record in records)
+    short = {test: test.rpartition("::")[2] for test in tests}
+    return short if len(set(short.values())) == len(tests) else {test: test for test in tests}
+
+
+def _cells(record: Record) -> tuple[str, ...]:
+    cells = [name_of(record)]
+    for _, _, metric, layout in _COLUMNS:
+        value = value_of(record, metric) if metric else None
+        cells.append((_contended(record) if not metric else "-") if value is None else layout.format(value))
+    return (*cells, _verdict(record))
+
+
+def _contended(record: Record) -> str:
+    """`1 of 5`, or the number of rounds where contention is not defined."""
+    rounds = len(record.measurement.rounds)
+    try:
+        return f"{sum(series(record.measurement, 'contended_ttft')):.0f} of {rounds}"
+    except MeasurementError:
+        return f"? of {rounds}"
 
 
 def _verdict(record: Record) -> str:
@@ -97,86 +148,54 @@ def _colour(record: Record) -> Markup:
     }
 
 
-def _joined(cells: Iterable[str], widths: Sequence[int]) -> str:
-    """Text to the left, figures to the right."""
-    padded = [
-        cell.ljust(width) if column < 2 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(padded).rstrip()
+def _joined(cells: Sequence[str], first: int, widths: Sequence[int]) -> str:
+    """Names and verdicts to the left, figures to the right."""
+    *figures, verdict = cells[1:]
+    right = (cell.rjust(width) for cell, width in zip(figures, widths, strict=False))
+    return "  ".join((cells[0].ljust(first), *right, verdict)).rstrip()
 
 
-def _graded(records: Sequence[Record]) -> list[str]:
-    """What is decision-grade, and what the rest lacks; each lack once."""
-    lacking: dict[str, list[str]] = {}
-    for record in records:
-        measurement = record.measurement
-        name = f"{measurement.scenario.name} on {measurement.topology.kind}"
-        lacking.setdefault(str(evidence_of(record, records)), []).append(name)
-    return [f"evidence: {words}: {', '.join(dict.fromkeys(names))}" for words, names in lacking.items()]
+# --- what stands below it --------------------------------------------------------------------------------------------
 
 
-def _differing(records: Sequence[Record]) -> list[str]:
-    """What is not as in the baselines that gave limits, old -> new, and what follows; each once."""
-    ways: dict[str, list[str]] = {}
-    for record in records:
-        for baseline in dict.fromkeys(one.baseline for one in record.differences):
-            found = [one for one in record.differences if one.baseline == baseline]
-            void = dict.fromkeys(f"{one} ({one.voids})" for one in found if one.voids)
-            bound = [str(one) for one in found if one.machine_bound]
-            noted = [str(one) for one in found if not one.machine_bound and not one.voids]
-            for facts, words in (
-                (bound, "another machine, so that tok/s and ms are not compared"),
-                (list(void), "void here by its own conditions; its limits for ratios are judged all the same"),
-                (noted, "noted"),
-            ):
-                if facts:
-                    line = f"note: baseline {baseline}: {words}: {'; '.join(facts)}"
-                    ways.setdefault(line, []).append(record.measurement.scenario.name)
-        if record.incumbent is not None and record.incumbent.differences:
-            facts = list(map(str, record.incumbent.differences))
-            line = f"note: incumbent {record.incumbent.name}: differs from what is measured: {'; '.join(facts)}"
-            ways.setdefault(line, []).append(record.measurement.scenario.name)
-    everywhere = {record.measurement.scenario.name for record in records}
+def _simulated(records: Sequence[Record]) -> list[Line]:
+    """Nothing simulated is ever mistaken for real."""
+    simulated = [record for record in records if record.measurement.topology.simulated]
+    if not simulated:
+        return []
+    count = "all" if len(simulated) == len(records) else f"{len(simulated)} of {len(records)}"
     return [
-        line if set(names) == everywhere else f"{line} (for {', '.join(dict.fromkeys(names))})"
-        for line, names in ways.items()
+        (f"SIMULATED: {count} of these lines come from a scripted server, not from a real engine", {"yellow": True})
     ]
 
 
-def _scaled(records: Sequence[Record]) -> list[str]:
-    """Which scenarios a baseline's workload scaled, and how; each way once."""
-    ways: dict[str, list[str]] = {}
-    for record in records:
-        scenario = record.measurement.scenario
-        if scenario.scaled_by:
-            ways.setdefault(scenario.scaled_by, []).append(scenario.name)
-    return [f"note: scaled to {way}: {', '.join(dict.fromkeys(names))}" for way, names in ways.items()]
+def _not_green(record: Record, manner: Manner) -> list[Line]:
+    """Its verdicts that are no pass, where no failure text has them."""
+    explained = record.test in manner.explained
+    shown = [
+        verdict
+        for verdict in record.verdicts
+        if (verdict.outcome is not Outcome.PASS or verdict.gate.incumbent)
+        and not (explained and action(verdict, record.verdicts, manner.settings) == "fail")
+    ]
+    lines: list[Line] = []
+    if few := [verdict for verdict in shown if young(verdict)]:
+        lines += [(line, {"yellow": True}) for line in young_lines(record, few)]
+    steps: dict[str, None] = {}
+    for verdict in shown:
+        if verdict not in few:
+            passed, failed = (verdict.outcome is one for one in (Outcome.PASS, Outcome.FAIL))
+            lines.append((f"{name_of(record)}: {headline(verdict)}", {"yellow": not (passed or failed), "red": failed}))
+            if not passed:
+                steps[next_step(record, verdict)] = None
+    return [*lines, *((f"  next: {step}", {}) for step in steps)]
 
 
-def _notes(record: Record) -> list[str]:
-    """What the reader must know about this line."""
-    measurement = record.measurement
-    name = f"{measurement.scenario.name} on {measurement.topology.kind}"
-    notes = []
-    if effect := effect_of(record):
-        notes.append(f"{name}: {effect}")
-    mismatched = sum(one.work_mismatch for one in measurement.rounds)
-    if mismatched:
-        notes.append(
-            f"{name}: work differed in {mismatched} of {len(measurement.rounds)} rounds (another number of tokens "
-            "together than alone); scaling is computed from token rates there"
-        )
-    if measurement.discarded:
-        ran = len(measurement.rounds) + len(measurement.discarded)
-        notes.append(
-            f"{name}: {len(measurement.discarded)} of {ran} rounds do not count, since the client was saturated: "
-            f"{last_saturation(measurement)}"
-        )
-    late, requests = merged_firsts(measurement)
-    if late:
-        notes.append(
-            f"{name}: TTFT of {late} of {requests} requests is an upper bound: the first chunk was read together with "
-            "later ones"
-        )
-    return [*notes, *(f"{name}: {note}" for note in (*measurement.notes, *measurement.incidents))]
+def _policy(records: Sequence[Record], manner: Manner) -> Iterable[str]:
+    """What the settings make of undecided gates and of other machines; where there are some, or on demand."""
+    outcomes = {verdict.outcome for record in records for verdict in record.verdicts}
+    undecided, machine = in_words(manner.settings)
+    if Outcome.INCONCLUSIVE in outcomes or manner.verbosity > 0:
+        yield undecided
+    if Outcome.NOT_COMPARABLE in outcomes or manner.verbosity > 0:
+        yield machine

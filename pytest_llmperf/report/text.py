@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from pytest_llmperf.judge.evidence import evidence_of
-from pytest_llmperf.judge.metrics import CATALOGUE
+from pytest_llmperf.judge.intervals import MOST_ROUNDS
+from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD
+from pytest_llmperf.judge.stats import MIN_ROUNDS
 from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.validity import dear
-from pytest_llmperf.model import Bound, Outcome, Verdict
+from pytest_llmperf.model import Bound, Measurement, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
 
 _DECIMALS = {"%": 1, "pp": 1, "ms": 0, "tok/s": 1, "x": 2, "ratio": 3}
@@ -23,20 +25,38 @@ _VERBS = {
     Outcome.INVALID: "could not be judged",
 }
 
+_PLAIN = {
+    "efficiency": "efficiency_pct",
+    "scaling": "scaling_efficiency_pct",
+    "speedup": "speedup",
+    "contention": "contention_rate_ttft",
+    "throughput": "decode_tok_s",
+    "ttft": "ttft_ms",
+}
+"""What the name of a gate stands for, unless the text says otherwise."""
+
+_PATIENCE_MIN = 30.0
+"""More minutes of rounds than this nobody waits for: then the advice is another one."""
+
 
 def amount(value: float | None, metric: str) -> str:
-    """A value with its unit, e.g. `81.2 %`; `?` where there is none."""
-    unit = CATALOGUE[metric].unit
-    if value is None:
-        return f"? {unit}"
-    return f"{value:.{_DECIMALS.get(unit, 2)}f} {unit}"
+    """A value with its unit, e.g. `81.2 %`; rates of rounds in percent; `?` where there is none."""
+    found = CATALOGUE[metric]
+    unit = "%" if found.aggregate is Aggregate.RATE else found.unit
+    return f"{'?' if value is None else _figure(value, metric)} {unit}"
+
+
+def gate_name(verdict: Verdict) -> str:
+    """The gate, with the metric where its name does not say it: `efficiency`, `ttft (ttft_ratio)`."""
+    gate = verdict.gate
+    return gate.marker if _PLAIN.get(gate.marker) == gate.metric else f"{gate.marker} ({gate.metric})"
 
 
 def limit_words(verdict: Verdict) -> str:
     """The limit and its source, e.g. `the minimum 95.0 % (baseline decision_card, E.1 #6)`."""
     gate = verdict.gate
     if gate.delta is not None:
-        unit = "pp" if CATALOGUE[gate.metric].unit == "%" else "%"
+        unit = "pp" if CATALOGUE[gate.metric].in_points else "%"
         if gate.incumbent:
             return f"the incumbent's {amount(gate.limit, gate.metric)} ({gate.delta:g} {unit} matter)"
         return f"the stored {amount(gate.limit, gate.metric)} ({gate.delta:g} {unit} matter; {gate.source})"
@@ -46,44 +66,49 @@ def limit_words(verdict: Verdict) -> str:
 
 def one_line(record: Record, verdict: Verdict) -> str:
     """One verdict in one line."""
-    gate, measurement = verdict.gate, record.measurement
     return (
-        f"gate {gate.marker} {_VERBS[verdict.outcome]}: {measurement.scenario.name} on {measurement.topology.kind}: "
-        f"{gate.metric} {_interval(verdict)} against {limit_words(verdict)}{_because(verdict)}"
+        f"gate {gate_name(verdict)} {_VERBS[verdict.outcome]}: {name_of(record)}: "
+        f"{_interval(verdict)} against {limit_words(verdict)}{_because(verdict)}"
     )
 
 
-def explain(record: Record, verdict: Verdict, run: Sequence[Record] = ()) -> str:
-    """A failing verdict in a few lines, the last of which says what to type next.
+def name_of(record: Record) -> str:
+    """What was measured: `chimera_homo on dual`."""
+    return f"{record.measurement.scenario.name} on {record.measurement.topology.kind}"
+
+
+def headline(verdict: Verdict) -> str:
+    """A verdict that is no pass: gate, value, interval, limit and source."""
+    gate = verdict.gate
+    if verdict.outcome is not Outcome.FAIL:
+        against = f"{_interval(verdict)} against {limit_words(verdict)}{_because(verdict)}"
+        return f"gate {gate_name(verdict)} {_VERBS[verdict.outcome]}: {against}"
+    relation = "is worse than" if gate.delta is not None else ("is below" if gate.bound is Bound.MIN else "is above")
+    head = f"gate {gate_name(verdict)}: {_interval(verdict)} {relation} {limit_words(verdict)}"
+    return head if gate.delta is None else head + _because(verdict)
+
+
+def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
+    """The failing verdicts of a measurement, a line each; then, once, what was run, what was seen and what to type.
 
     Args:
         record: the measurement.
-        verdict: one of its verdicts.
-        run: the records of the same run so far, see `evidence_of`.
+        verdicts: one or more of its verdicts.
     """
-    gate, measurement = verdict.gate, record.measurement
-    topology = measurement.topology
-    if verdict.outcome is Outcome.FAIL:
-        relation = (
-            "is worse than" if gate.delta is not None else ("is below" if gate.bound is Bound.MIN else "is above")
-        )
-        head = f"gate {gate.marker}: {_interval(verdict)} {relation} {limit_words(verdict)}"
-    else:
-        head = f"gate {gate.marker} {_VERBS[verdict.outcome]}: {_interval(verdict)} against {limit_words(verdict)}"
+    measurement = record.measurement
+    topology, first = measurement.topology, verdicts[0]
     real = "SIMULATED, " if topology.simulated else ""
     lines = [
-        head if verdict.outcome is Outcome.FAIL and gate.delta is None else head + _because(verdict),
+        *map(headline, verdicts),
         f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} {topology.model}, "
-        f"{verdict.rounds} rounds ({verdict.grade}); {_both_efficiencies(record)}",
+        f"{first.rounds} rounds ({first.grade}); {_both_efficiencies(record)}",
     ]
-    if verdict.outcome is Outcome.FAIL and (words := upper_bound_words(verdict, measurement)):
-        lines.append(f"  seen: {words}")
-    if (evidence := evidence_of(record, run)).lacks:
-        lines.append(f"  evidence so far: {evidence}")
+    for verdict in verdicts:
+        if verdict.outcome is Outcome.FAIL and (words := upper_bound_words(verdict, measurement)):
+            lines.append(f"  seen: {words}")
     if effect := effect_of(record):
         lines.append(f"  seen: {effect}")
-    lines.append(f"  next: {_next_step(record, verdict)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  next: {step}" for step in dict.fromkeys(next_step(record, v) for v in verdicts))])
 
 
 def effect_of(record: Record) -> str:
@@ -105,34 +130,37 @@ def effect_of(record: Record) -> str:
     return ""
 
 
-def _interval(verdict: Verdict) -> str:
-    """The value and its interval."""
-    metric = verdict.gate.metric
-    if verdict.low is None or verdict.high is None:
-        return amount(verdict.value, metric)
-    low, high = (f"{end:.{_DECIMALS.get(CATALOGUE[metric].unit, 2)}f}" for end in (verdict.low, verdict.high))
-    return f"{amount(verdict.value, metric)} ({verdict.confidence_pct:g} % interval {low} to {high})"
+def young(verdict: Verdict) -> bool:
+    """Whether a comparison is undecided because too few sessions are stored to know how much sessions differ."""
+    stored = len(verdict.gate.reference)
+    return verdict.outcome is Outcome.INCONCLUSIVE and verdict.gate.delta is not None and stored < SESSIONS_FOR_SPREAD
 
 
-def _because(verdict: Verdict) -> str:
-    return f": {verdict.reason}" if verdict.reason else ""
+def young_lines(record: Record, verdicts: Sequence[Verdict]) -> list[str]:
+    """Undecided comparisons with a young baseline, all of a measurement in a few lines."""
+    gate = verdicts[0].gate
+    stored = len(gate.reference)
+    figures = [
+        f"{one.gate.metric} {amount(one.value, one.gate.metric)} (stored {amount(one.gate.limit, one.gate.metric)})"
+        for one in verdicts
+    ]
+    count = "1 session" if stored == 1 else f"{stored} sessions"
+    return [
+        f"gate {gate.marker} is undecided: {name_of(record)}: no clear difference, and baseline {gate.baseline} holds "
+        f"{count} of the {SESSIONS_FOR_SPREAD} that show how much sessions differ",
+        f"  {', '.join(figures)}",
+        f"  next: save accepted runs of other days: --llmperf-save={gate.baseline}",
+    ]
 
 
-def _both_efficiencies(record: Record) -> str:
-    balance, scaling = (amount(value_of(record, name), name) for name in ("efficiency_pct", "scaling_efficiency_pct"))
-    return f"balance efficiency {balance}, scaling efficiency {scaling}"
-
-
-def _next_step(record: Record, verdict: Verdict) -> str:
+def next_step(record: Record, verdict: Verdict) -> str:
     """What to type, by the nature of the verdict."""
     if verdict.outcome is Outcome.NOT_COMPARABLE:
         return (
             "give the marker a value of this machine, or --llmperf-limit, or save a baseline here: --llmperf-save NAME"
         )
     if verdict.outcome is Outcome.INCONCLUSIVE:
-        stored = verdict.gate.delta is not None and verdict.gate.baseline
-        more = f"; add sessions of accepted runs: --llmperf-save {stored}" if stored else ""
-        return f"allow more rounds (--llmperf-max-rounds), or quiet the machine{more}"
+        return _to_decide(record, verdict)
     measurement = record.measurement
     if verdict.outcome is Outcome.INVALID and (measurement.discarded or dear(measurement)):
         core = "leave the client a core of its own (what else runs here?)"
@@ -140,7 +168,69 @@ def _next_step(record: Record, verdict: Verdict) -> str:
         return more if dear(measurement) else f"{core}, or try --llmperf-runtime=processes"
     if measurement.topology.kind.shared:
         return "give each agent an instance of its own: the fixture dual_ollama"
-    if verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft"):
+    together = verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft")
+    if together and measurement.topology.backend == "attach":  # servers of our own have ended by then
         return f"check the second instance: curl {measurement.topology.instances[-1].url}/api/ps"
     whose = "both deployments'" if verdict.gate.incumbent else "the"
-    return f"look at {whose} raw timings: pytest '{record.test}' --llmperf-json run.json"
+    return f"look at {whose} raw timings: pytest '{record.test}' --llmperf-json=run.json"
+
+
+def _to_decide(record: Record, verdict: Verdict) -> str:
+    """What would decide: rounds where so many can be waited for, sessions where they tell, else less noise."""
+    stored = verdict.gate.delta is not None and verdict.gate.baseline
+    more = f"add sessions of accepted runs: --llmperf-save={stored}" if stored and verdict.sessions_needed else ""
+    needed = verdict.rounds_needed
+    minutes = None if needed is None else needed * round_s(record.measurement) / 60
+    if needed is not None and minutes is not None and needed <= MOST_ROUNDS and minutes <= _PATIENCE_MIN:
+        rounds = f"allow more rounds: --llmperf-max-rounds={needed} (about {max(minutes, 1):.0f} min)"
+        return f"{rounds}; or {more}" if more else rounds
+    if verdict.rounds < MIN_ROUNDS:
+        return f"allow more rounds (--llmperf-max-rounds): a verdict needs {MIN_ROUNDS} or more"
+    return more or (
+        "quiet the machine, or move the limit: rounds alone do not tell so near to it"
+        if verdict.gate.delta is None
+        else "quiet the machine, or give the gate a larger delta"
+    )
+
+
+def round_s(measurement: Measurement) -> float:
+    """What a round takes: each agent alone, then all together, s; the median, 0 where there is none."""
+    rounds = measurement.rounds
+    if not rounds:
+        return 0.0
+    return median(
+        (sum(run.duration_ns for run in one.solo) + max(run.duration_ns for run in one.together)) / 1e9
+        for one in rounds
+    )
+
+
+def _figure(value: float, metric: str) -> str:
+    """A value without its unit."""
+    found = CATALOGUE[metric]
+    if found.aggregate is Aggregate.RATE:
+        return f"{100 * value:.3g}"
+    return f"{value:.{_DECIMALS.get(found.unit, 2)}f}"
+
+
+def _interval(verdict: Verdict) -> str:
+    """The value and its interval."""
+    metric = verdict.gate.metric
+    if verdict.low is None or verdict.high is None:
+        return amount(verdict.value, metric)
+    low, high = (_figure(end, metric) for end in (verdict.low, verdict.high))
+    return f"{amount(verdict.value, metric)} ({verdict.confidence_pct:g} % interval {low} to {high})"
+
+
+def _because(verdict: Verdict) -> str:
+    """The reason, where interval and limit do not show it already."""
+    gate, ends = verdict.gate, (verdict.low, verdict.high)
+    if verdict.outcome is Outcome.INCONCLUSIVE and gate.delta is None and None not in ends:
+        low, high = verdict.low or 0.0, verdict.high or 0.0
+        if low <= gate.limit <= high and verdict.rounds >= MIN_ROUNDS:
+            return ""
+    return f": {verdict.reason}" if verdict.reason else ""
+
+
+def _both_efficiencies(record: Record) -> str:
+    balance, scaling = (amount(value_of(record, name), name) for name in ("efficiency_pct", "scaling_efficiency_pct"))
+    return f"balance efficiency {balance}, scaling efficiency {scaling}"

@@ -52,6 +52,22 @@ def cache_dir() -> Path:
     return base / "pytest-llmperf"
 
 
+def check_given(gguf: str, name: str) -> None:
+    """Whether a file or name that the user gave can be served; reads no more than the file's header.
+
+    Raises:
+        ModelMissingError: another name was asked for than the packaged model's.
+        ServerError: the file is missing or no GGUF file.
+    """
+    if gguf:
+        read_header(Path(gguf).expanduser())
+    elif name and name.lower() != PACKAGED_NAME:
+        raise ModelMissingError(
+            f"the embedded engine does not have model {name!r}; it has {PACKAGED_NAME}",
+            next_step="leave --llmperf-model out, or name the model's file with --llmperf-gguf",
+        )
+
+
 def model_file(gguf: str = "", name: str = "") -> ModelFile:
     """The file to serve.
 
@@ -65,11 +81,7 @@ def model_file(gguf: str = "", name: str = "") -> ModelFile:
         ServerError: the file is missing, no GGUF file, or (the packaged one) not the one we know.
     """
     if not gguf:
-        if name and name.lower() != PACKAGED_NAME:
-            raise ModelMissingError(
-                f"the embedded engine does not have model {name!r}; it has {PACKAGED_NAME}",
-                next_step="leave --llmperf-model out, or name the model's file with --llmperf-gguf",
-            )
+        check_given(gguf, name)
         path = assemble_packaged()
         return ModelFile(path=path, card=card_of(path, PACKAGED_NAME))
     path = Path(gguf).expanduser().absolute()

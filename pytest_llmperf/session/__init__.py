@@ -5,7 +5,7 @@ Knows nothing of pytest; a script can use it as well as the plugin does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regress
 from pytest_llmperf.judge.soak import Soak, levels_for
 from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
-from pytest_llmperf.measure.runtimes import Runtime
+from pytest_llmperf.measure.runtimes import Runtime, runtime_of
 from pytest_llmperf.measure.wire import expected_source
 from pytest_llmperf.model import (
     Baseline,
@@ -117,16 +117,23 @@ class Session:
         name = self.settings.compare
         return self._named(name) if name else None
 
-    def check(self) -> None:
+    def check(self, runtimes: Iterable[str] = ()) -> None:
         """Chooses the backend, loads the baselines: what cannot work fails here, before anything starts.
 
+        Args:
+            runtimes: that tests ask for, besides that of the settings.
+
         Raises:
-            LlmperfError: no backend; a baseline is missing or torn, or could not be saved; the incumbent is what is
-                measured.
+            LlmperfError: no backend, or one whose servers or model file are not there; a runtime is not installed; a
+                baseline is missing or torn, or could not be saved; the incumbent is what is measured.
         """
         _ = self.backend, self.baseline, self.stored
+        for name in dict.fromkeys((self.settings.runtime, *runtimes)):
+            runtime_of(name).close()  # of a package that is not installed
+        self.backend.check()
         if self._incumbent is not None:
             self._check_incumbent(self._incumbent)
+            self._incumbent.backend.check()
         self.check_save()
 
     def check_save(self) -> None:

@@ -105,7 +105,7 @@ def test_an_unknown_model(client, endpoint):
 
 def test_an_unknown_model_streamed(client):
     """The same where a stream was asked for: the error comes before it begins."""
-    with pytest.raises(ollama.ResponseError, match="model 'no-such-model' not found") as caught:
+    with pytest.raises(ollama.ResponseError, match=r"model 'no-such-model' not found") as caught:
         list(client.chat("no-such-model", [{"role": "user", "content": "x"}], stream=True))
     assert caught.value.status_code == 404
 

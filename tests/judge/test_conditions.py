@@ -82,3 +82,19 @@ def test_long_facts_are_shown_where_they_differ() -> None:
     assert str(found) == f"server_settings: ...{'x' * 20}one{'y' * 20}... -> ...{'x' * 20}two{'y' * 20}..."
     (longer,) = differences_of("main", {"server_settings": old}, {"server_settings": old + "z"}, whole=True)
     assert str(longer) == f"server_settings: ...{'y' * 20} -> ...{'y' * 20}z"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("num_ctx=512; slots=1; x=y", "num_ctx=2048; slots=1; x=y", "num_ctx 512 -> 2048"),
+        ("num_ctx=512", "num_ctx=512; slots=1", "slots not known -> 1"),
+        ("a: num_ctx=512; slots=1, b: num_ctx=256; slots=1", "num_ctx=256; slots=1", "num_ctx 512 -> 256 (instance a)"),
+        ("slots=1", "a: slots=2, b: slots=2", "slots 1 -> 2"),
+        ("slots=1", "the default", "slots=1 -> the default"),
+    ],
+)
+def test_of_settings_those_that_differ_are_shown(old: str, new: str, words: str) -> None:
+    """By name, and by instance where it is not all of them; a text that is no list of settings is shown as it is."""
+    (found,) = differences_of("main", {"server_settings": old}, {"server_settings": new}, whole=True)
+    assert str(found) == f"server_settings: {words}"

@@ -51,9 +51,10 @@ HERE = __name__
         (Critic().method, f"{HERE}.Critic.method"),
         (lambda url: writer(f"{url}/x"), f"{HERE}.<lambda>"),
         (("python", "agent.py"), ("python", "agent.py")),
+        (["python", "agent.py"], ("python", "agent.py")),
         ("module.name", "module.name"),
     ],
-    ids=["function", "wrapper", "partial", "object", "method", "lambda", "command", "out of a record"],
+    ids=["function", "wrapper", "partial", "object", "method", "lambda", "command", "list", "out of a record"],
 )
 def test_what_is_kept_of_an_agent(run: object, stored: object) -> None:
     """A command as it is, a callable by its qualified name; nothing is known of its options."""
@@ -64,7 +65,7 @@ def test_what_is_kept_of_an_agent(run: object, stored: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "run", [plain, (), ("a", 1), 7, ["a"]], ids=["plain function", "empty", "number in it", "number", "list"]
+    "run", [plain, (), ("a", 1), 7, []], ids=["plain function", "empty", "number in it", "number", "empty list"]
 )
 def test_what_is_no_agent(run: object) -> None:
     """A function that is not async would block all others; a command is a tuple of words."""

@@ -57,6 +57,12 @@ GATED = """
 """
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal in which no line is broken; test_screen.py has narrow ones."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture
 def simulated(pytester: pytest.Pytester):
     """`simulated(*options)`: runs the inner pytest against the scripted server, in this process or one of its own."""

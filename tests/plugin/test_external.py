@@ -45,8 +45,7 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     """They are measured, gated, shown, written to JSON and saved, in this process as in xdist workers."""
     result = simulated(*options, "--llmperf-json=run.json", "--llmperf-save=mine", own_process=bool(options))
     result.assert_outcomes(passed=1)
-    (row,) = [line for line in result.stdout.lines if line.startswith("test_team ")]
-    assert row.split()[1] == "dual"
+    (row,) = [line for line in result.stdout.lines if line.startswith("test_team on dual ")]
     assert row.split()[-1] == "pass"
     assert "a server's prompt cache may help later rounds" in result.stdout.str()
     (record,) = json.loads((suite.path / "run.json").read_text())["records"]
@@ -96,9 +95,9 @@ def test_a_warm_up_of_its_own(simulated, pytester: pytest.Pytester, aftermath) -
 @pytest.mark.parametrize(
     ("agents", "says"),
     [
-        ("['curl http://x']", "ValueError: a command is a list of words"),
+        ("['curl http://x']", "UsageError: run_agents: a command is a list of words"),
         ("[print]", "ended without a generation request|raised TypeError"),
-        ("[]", "needs at least one agent"),
+        ("[]", "UsageError: run_agents: .*needs at least one agent"),
         ("[[sys.executable, '-c', 'import sys; sys.exit(\"no words\")']]", r"ended with exit code 1\n  \| no words"),
     ],
     ids=["text", "no async function", "nobody", "a failing command"],

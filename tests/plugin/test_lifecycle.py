@@ -1,15 +1,11 @@
 """However a run ends, the machine is left as it was found: no process, no port, no lock, no file, a clean terminal."""
 
 import contextlib
-import fcntl
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import textwrap
 import threading
 from pathlib import Path
@@ -18,6 +14,7 @@ import psutil
 import pytest
 
 from tests.plugin.conftest import FAST, PAIR, PATIENCE_S, WITHOUT, Aftermath, until
+from tests.plugin.terminal import Terminal
 
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
 ENDLESS = "--llmperf-rounds=1000"
@@ -306,9 +303,9 @@ def test_a_fixture_that_fails(project: Path, pytester: pytest.Pytester, when: st
 # what is printed
 
 PRINTED = {
-    "-q": (".* [[]100%]", "*= llmperf =*", "pair *dual *no gate"),
-    "-v": ("test_it.py::test_pair PASSED *[[]100%]", "*= llmperf =*", "pair *dual *no gate"),
-    "-s": ("test_it.py .", "*= llmperf =*", "pair *dual *no gate"),
+    "-q": (".* [[]100%]", "*= llmperf =*", "pair on dual *no gate"),
+    "-v": ("test_it.py::test_pair PASSED *[[]100%]", "*= llmperf =*", "pair on dual *no gate"),
+    "-s": ("test_it.py .", "*= llmperf =*", "pair on dual *no gate"),
     "--setup-show": (
         "SETUP    S llmperf*",
         "        SETUP    F dual_ollama (fixtures used: llmperf)",
@@ -323,102 +320,37 @@ PRINTED = {
 
 @pytest.mark.parametrize("option", PRINTED)
 def test_what_is_printed_into_a_file(project: Path, pytester: pytest.Pytester, option: str) -> None:
-    """No live line, no control characters, and pytest's own lines unbroken."""
+    """No live line, no control characters, and pytest's own lines unbroken; a line a round on stderr, but at -q."""
     result = pytester.runpytest_inprocess(*FAST, *ONE_ROUND, option)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(PRINTED[option])
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", result.stdout.str())
     assert "llmperf: starting" not in result.stdout.str()
-    assert not result.stderr.lines
+    rounds = [line for line in result.stderr.lines if line]
+    assert len(rounds) == (0 if option == "-q" else 1)
+    assert all(line.startswith("llmperf: pair on dual: round 1: balance ") for line in rounds)
 
 
-ROWS, COLUMNS = 50, 100
 LIVE = re.compile("starting dual|loading simulated|warming up|: round ")
-IN_A_TERMINAL = """
-import os, sys
-os.setsid()  # then the first terminal that is opened becomes the controlling one, whose Ctrl-C reaches us
-terminal = os.open(sys.argv[1], os.O_RDWR)
-for number in range(3):
-    os.dup2(terminal, number)
-os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])
-"""
 
 
-class Terminal:
-    """A terminal of 100 columns that an inner pytest runs in.
+def in_a_terminal(folder: Path, *options: str) -> Terminal:
+    """An inner pytest in a terminal."""
+    (folder / "conftest.py").write_text(FOLLOWED)
+    return Terminal(folder, *options)
 
-    Args:
-        folder: the inner project.
-        options: of the inner pytest.
-    """
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        (folder / "conftest.py").write_text(FOLLOWED)
-        self._master, self._slave = pty.openpty()
-        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        self.modes = termios.tcgetattr(self._slave)
-        self.seen = b""
-        command = [sys.executable, "-c", IN_A_TERMINAL, os.ttyname(self._slave), *options]
-        environment = {**os.environ, "TERM": "xterm", "PY_COLORS": "1"}
-        self._process = subprocess.Popen(command, cwd=folder, env=environment)
+def assert_clean(terminal: Terminal) -> None:
+    """Colours off, cursor at the start of an empty line, modes as before."""
+    text = terminal.seen.decode()
+    assert re.findall(r"\x1b\[[0-9;]*m", text)[-1] == "\x1b[0m"
+    assert text.endswith("\n")
+    assert terminal.modes_after == terminal.modes
 
-    def run(self, *, ctrl_c_at: str = "") -> int:
-        """Reads what is shown until the end, pressing Ctrl-C once this has been; returns the exit code."""
-        reader = threading.Thread(target=self._read)
-        reader.start()
-        try:
-            if ctrl_c_at:
-                until(lambda: ctrl_c_at.encode() in self.seen, lambda: f"never {ctrl_c_at}: {self.seen!r}")
-                os.write(self._master, b"\x03")
-            return self._process.wait(PATIENCE_S)
-        finally:
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.wait(PATIENCE_S)
-            self.modes_after = termios.tcgetattr(self._slave)
-            os.close(self._slave)
-            reader.join(PATIENCE_S)
-            os.close(self._master)
 
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
-            while data := os.read(self._master, 65536):
-                self.seen += data
-
-    def screen(self) -> list[str]:
-        """The lines as they stand at the end, as a terminal would draw them."""
-        rows, row, column = [""], 0, 0
-        for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.seen.decode()):
-            if piece == "\r":
-                column = 0
-            elif piece == "\n":
-                row += 1
-                rows += [""] * (row + 1 - len(rows))
-            elif piece == "\x1b[K":
-                rows[row] = rows[row][:column]
-            elif piece.startswith("\x1b"):
-                assert piece.endswith("m"), f"a control sequence that is neither colour nor erasing: {piece!r}"
-            else:
-                for letter in piece:
-                    if column == COLUMNS:
-                        row, column = row + 1, 0
-                        rows += [""] * (row + 1 - len(rows))
-                    line = rows[row].ljust(column)
-                    rows[row] = line[:column] + letter + line[column + 1 :]
-                    column += 1
-        return [line.rstrip() for line in rows]
-
-    def assert_clean(self) -> None:
-        """Colours off, cursor at the start of an empty line, modes as before."""
-        text = self.seen.decode()
-        colours = re.findall(r"\x1b\[[0-9;]*m", text)
-        assert colours[-1] == "\x1b[0m"
-        assert text.endswith("\n")
-        assert self.modes_after == self.modes
-
-    def left_of_the_live_line(self) -> list[str]:
-        """Lines that should have been erased."""
-        return [line for line in self.screen() if LIVE.search(line)]
+def left_of_the_live_line(terminal: Terminal) -> list[str]:
+    """Lines that should have been erased."""
+    return [line for line in terminal.screen() if LIVE.search(line)]
 
 
 @pytest.mark.parametrize(
@@ -428,27 +360,27 @@ class Terminal:
 )
 def test_a_live_line_on_a_terminal(project: Path, aftermath: Aftermath, options: tuple[str, ...], line: str) -> None:
     """It tells what goes on and how far, never wraps, and is gone at the end; pytest's own line stands as ever."""
-    terminal = Terminal(project, *FAST, "--llmperf-rounds=2", "--llmperf-max-rounds=2", *options)
+    terminal = in_a_terminal(project, *FAST, "--llmperf-rounds=2", "--llmperf-max-rounds=2", *options)
     assert terminal.run() == pytest.ExitCode.OK, terminal.seen
     for words in ("starting dual (simulated)", "loading simulated:scripted on instance b", "warming up", "round 2: "):
         assert words.encode() in terminal.seen
-    terminal.assert_clean()
-    assert not terminal.left_of_the_live_line()
-    assert sum(row.startswith("pair ") for row in terminal.screen()) == 1
+    assert_clean(terminal)
+    assert not left_of_the_live_line(terminal)
+    assert sum(row.startswith("pair on dual") for row in terminal.screen()) == 1
     assert sum(bool(re.fullmatch(line, row)) for row in terminal.screen()) == 1, terminal.screen()
 
 
 def test_ctrl_c_on_a_terminal(project: Path, aftermath: Aftermath) -> None:
     """A key pressed in the middle of rounds: exit code 2, modes and colours as before, the servers are gone."""
-    terminal = Terminal(project, *FAST, ENDLESS)
+    terminal = in_a_terminal(project, *FAST, ENDLESS)
     assert terminal.run(ctrl_c_at="round 2: ") == pytest.ExitCode.INTERRUPTED, terminal.seen
-    terminal.assert_clean()
-    assert any("!!! KeyboardInterrupt !!!" in line for line in terminal.screen())
+    assert_clean(terminal)
+    assert any("llmperf: interrupted; pair on dual: in the round after " in line for line in terminal.screen())
     aftermath.assert_nothing_left()
 
 
 def test_ctrl_c_takes_the_live_line_away(project: Path, aftermath: Aftermath) -> None:
     """The terminal echoes ^C where the cursor stands; the line is erased all the same."""
-    terminal = Terminal(project, *FAST, ENDLESS)
+    terminal = in_a_terminal(project, *FAST, ENDLESS)
     terminal.run(ctrl_c_at="round 2: ")
-    assert not terminal.left_of_the_live_line()
+    assert not left_of_the_live_line(terminal)

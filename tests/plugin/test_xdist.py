@@ -48,7 +48,7 @@ def test_measurements_never_overlap(simulated, pytester: pytest.Pytester, option
     assert {len(entry["session"]) for entry in stored} == {1}
     tests = {entry["test"] for entry in stored}
     assert tests == {"test_one.py::test_pair", "test_two.py::test_pair"}
-    assert sum(line.startswith("pair ") for line in result.stdout.lines) == 2
+    assert sum(line.startswith(("pair on ", "  pair on ")) for line in result.stdout.lines) == 2
     header = [line for line in result.stdout.lines if line.startswith("llmperf: ")]
     assert [line for line in header if "simulated, model simulated:scripted" in line] == header[:1]
     assert header.count("llmperf: baseline decision_card") == 1

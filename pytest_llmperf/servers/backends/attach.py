@@ -38,6 +38,11 @@ class AttachBackend:
         self._access = _accesses(self.urls, settings)
         self.where = ", ".join(map(shown, self.urls)) + _way(settings)
 
+    def check(self) -> None:
+        """Asks each server for its version; see Backend."""
+        for index, url in enumerate(self.urls):
+            describe(instance_name(index), url, slots=0, access=self._access[url])
+
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Takes as many of the servers as the topology has; see Backend.
 

@@ -109,6 +109,15 @@ class Backend(Protocol):
     model: str
     urls: tuple[str, ...]
 
+    def check(self) -> None:
+        """Looks for what the settings name, without starting or loading anything.
+
+        Raises:
+            ServerError: a server does not answer, or a model file is missing or none.
+            UsageError: an address is none.
+        """
+        ...
+
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Instances for so many agents.
 

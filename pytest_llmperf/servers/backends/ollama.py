@@ -25,7 +25,7 @@ from pytest_llmperf.servers.backends.base import (
     port_of,
 )
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.models import cache_dir
+from pytest_llmperf.servers.models import cache_dir, check_given
 from pytest_llmperf.servers.process import ServerProcess, free_port, port_in_use, wait_until
 from pytest_llmperf.servers.provision import import_gguf, pull
 
@@ -61,6 +61,10 @@ class OllamaBackend:
         self._say = say
         self._gguf = Path(settings.gguf).expanduser().absolute() if settings.gguf else None
         self.model = settings.model or (self._gguf.stem.lower() if self._gguf else DEFAULT_MODEL)
+
+    def check(self) -> None:
+        """Looks at the file to import, if there is one; see Backend."""
+        check_given(self._settings.gguf, "")
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Starts the instances, one after the other, and sees to it that they have the model; see Backend.

@@ -63,6 +63,11 @@ class OwnBackend:
         if settings.faults:
             load_plan(Path(settings.faults))  # each instance reads it; what is wrong with it is said before any starts
 
+    def check(self) -> None:
+        """Looks at the model file, if it is the user's; see Backend."""
+        if self.kind == "embedded":
+            models.check_given(self._settings.gguf, self._settings.model)
+
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Starts the instances, one after the other. Raises MissingExtraError before any of them; see Backend."""
         settings = self._settings

@@ -1,0 +1,135 @@
+"""What a reader must know beside the figures: evidence, scaled work, other machines, rounds that do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from pytest_llmperf.judge.evidence import evidence_of
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.stats import grade
+from pytest_llmperf.judge.validity import last_saturation, merged_firsts
+from pytest_llmperf.report.text import effect_of, name_of
+
+_FULL_GRADE = "publishable"
+_MANY = 3
+"""More differences than this are named by their keys."""
+
+
+def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collection[str] = ()) -> list[str]:
+    """What the reader must know, each once, with what it is about.
+
+    Args:
+        records: of the run.
+        verbosity: pytest's; above 0 with all that is missing to be decision-grade.
+        explained: tests whose failure text says what was seen.
+    """
+    lines = [*_graded(records, verbosity), *_scaled(records), *_differing(records, verbosity)]
+    about: dict[str, list[str]] = {}
+    for record in records:
+        for note in _notes(record, explained=record.test in explained):
+            about.setdefault(note, []).append(name_of(record))
+    everywhere = len(set(map(name_of, records)))
+    for note, names in about.items():
+        which = dict.fromkeys(names)
+        of = f"{', '.join(which)}: " if len(which) < everywhere or everywhere == 1 else ""
+        lines.append(f"note: {of}{note}")
+    return lines
+
+
+def _graded(records: Sequence[Record], verbosity: int) -> list[str]:
+    """Grades below the best one; when more is asked for, what is decision-grade, and what the rest lacks."""
+    if verbosity > 0:
+        return _grouped("evidence", records, lambda record: str(evidence_of(record, records)))
+    return _grouped(
+        "evidence",
+        records,
+        lambda record: "" if (found := _grade(record)) == _FULL_GRADE else f"{found} only, too few rounds",
+    )
+
+
+def _grouped(head: str, records: Sequence[Record], words: Callable[[Record], str]) -> list[str]:
+    """`head: words: names`, each words once."""
+    groups: dict[str, list[str]] = {}
+    for record in records:
+        if text := words(record):
+            groups.setdefault(text, []).append(name_of(record))
+    return [f"{head}: {text}: {', '.join(dict.fromkeys(names))}" for text, names in groups.items()]
+
+
+def _grade(record: Record) -> str:
+    return grade(len(record.measurement.rounds))
+
+
+def _differing(records: Sequence[Record], verbosity: int) -> list[str]:
+    """What is not as in the baselines that gave limits, old -> new, and what follows; each once.
+
+    Of many differences (a card of another machine) the keys will do, unless more is asked for.
+    """
+    ways: dict[str, list[str]] = {}
+    for record in records:
+        for baseline in dict.fromkeys(one.baseline for one in record.differences):
+            found = [one for one in record.differences if one.baseline == baseline]
+            void = dict.fromkeys(f"{one} ({one.voids})" for one in found if one.voids)
+            bound = [str(one) for one in found if one.machine_bound]
+            noted = [str(one) for one in found if not one.machine_bound and not one.voids]
+            for facts, words in (
+                (bound, "another machine, so that tok/s and ms are not compared"),
+                (list(void), "void here by its own conditions; its limits for ratios are judged all the same"),
+                (noted, "noted"),
+            ):
+                if facts:
+                    line = f"note: baseline {baseline}: {words}: {_few(facts, verbosity)}"
+                    ways.setdefault(line, []).append(record.measurement.scenario.name)
+        if record.incumbent is not None and record.incumbent.differences:
+            facts = list(map(str, record.incumbent.differences))
+            line = f"note: incumbent {record.incumbent.name}: differs from what is measured: {_few(facts, verbosity)}"
+            ways.setdefault(line, []).append(record.measurement.scenario.name)
+    everywhere = {record.measurement.scenario.name for record in records}
+    return [
+        line if set(names) == everywhere else f"{line} (for {', '.join(dict.fromkeys(names))})"
+        for line, names in ways.items()
+    ]
+
+
+def _few(facts: Sequence[str], verbosity: int) -> str:
+    """Each fact where they are few; else what they are about."""
+    if len(facts) <= _MANY or verbosity > 0:
+        return "; ".join(facts)
+    return f"{', '.join(fact.partition(':')[0] for fact in facts)} (-v: old -> new)"
+
+
+def _scaled(records: Sequence[Record]) -> list[str]:
+    """Which scenarios a baseline's workload scaled, and how; each way once."""
+    ways: dict[str, list[str]] = {}
+    for record in records:
+        scenario = record.measurement.scenario
+        if scenario.scaled_by:
+            ways.setdefault(scenario.scaled_by, []).append(scenario.name)
+    return [f"note: scaled to {way}: {', '.join(dict.fromkeys(names))}" for way, names in ways.items()]
+
+
+def _notes(record: Record, *, explained: bool) -> list[str]:
+    """What the reader must know about this line."""
+    measurement = record.measurement
+    notes = []
+    if not explained and (effect := effect_of(record)):
+        notes.append(effect)
+    mismatched = sum(one.work_mismatch for one in measurement.rounds)
+    if mismatched:
+        notes.append(
+            f"work differed in {mismatched} of {len(measurement.rounds)} rounds (another number of tokens "
+            "together than alone); scaling is computed from token rates there"
+        )
+    if measurement.discarded:
+        ran = len(measurement.rounds) + len(measurement.discarded)
+        notes.append(
+            f"{len(measurement.discarded)} of {ran} rounds do not count, since the client was saturated: "
+            f"{last_saturation(measurement)}"
+        )
+    late, requests = merged_firsts(measurement)
+    if late:
+        notes.append(
+            f"TTFT of {late} of {requests} requests is an upper bound: the first chunk was read together with "
+            "later ones"
+        )
+    return [*notes, *measurement.notes, *map(str, measurement.incidents)]

@@ -1,0 +1,146 @@
+"""What a person sees: one screen for a red gate, nothing twice, no line that is broken in a word."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import FAST, GATED
+from tests.plugin.terminal import Terminal
+
+QUICK = "--llmperf-script=decode_tok_s=800,ttft_ms=5,load_ms=1,jitter_pct=0.2"
+
+
+def screen(folder: Path, *options: str, columns: int, rows: int = 40) -> list[str]:
+    """The lines that a failing run leaves on a terminal without colour."""
+    terminal = Terminal(folder, *FAST, QUICK, *options, columns=columns, rows=rows, colour=False)
+    assert terminal.run() == pytest.ExitCode.TESTS_FAILED, terminal.seen
+    shown = terminal.screen()
+    while not shown[-1]:
+        shown.pop()
+    return shown
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, simulated) -> pytest.Pytester:
+    """One test whose gate of contention fails where its agents share an instance."""
+    pytester.makepyfile(GATED.replace("    @pytest.mark.efficiency(min_pct=90)\n", "").format(fixture="dual_ollama"))
+    return pytester
+
+
+def test_a_failing_gate_fits_one_screen(project: pytest.Pytester) -> None:
+    """All that a run with one failing gate prints stands on a terminal of 100 x 40, and the gate stands there once."""
+    shown = screen(project.path, "--llmperf-topology=single", columns=100, rows=40)
+    text = "\n".join(shown)
+    assert len(shown) <= 40, text
+    assert text.count("is above the maximum 1 %") == 1
+    assert text.count("requests wait for a slot") == 1
+    assert "policy:" not in text
+    assert "decision-grade" not in text
+
+
+def test_eighty_columns_without_colour(project: pytest.Pytester) -> None:
+    """Only what is to be copied is longer; what continues a line stands further in; the table is whole."""
+    shown = screen(project.path, "--llmperf-topology=single", columns=80)
+    start = next(index for index, line in enumerate(shown) if line.startswith("llmperf:"))
+    assert all(len(line) < 80 or set(line) & set("=_") or "[100%]" in line for line in shown[start:]), shown
+    (row,) = [line for line in shown if line.startswith("pair on single ")]
+    assert row.split()[-1] == "fail"
+
+
+def test_quiet_runs_show_what_was_asked_for(simulated, project: pytest.Pytester) -> None:
+    """At -q no notes, no evidence, no policy and no cost of the client; with -v all of them."""
+    quiet, loud = (simulated(QUICK, "--llmperf-topology=single", option).stdout.str() for option in ("-q", "-v"))
+    for words in ("\nnote: ", "\nclient: ", "\npolicy: ", "\nevidence: "):
+        assert words not in quiet
+    for words in ("\nclient: ", "\npolicy: ", "\nevidence: "):
+        assert words in loud
+    assert "pair on single" in quiet
+    assert "SIMULATED" in quiet
+
+
+def test_without_failure_texts_the_summary_says_it(simulated, project: pytest.Pytester) -> None:
+    """With --tb=no the failing gate and its next step stand below the table, or they would stand nowhere."""
+    text = simulated(QUICK, "--llmperf-topology=single", "--tb=no").stdout.str()
+    assert text.count("\npair on single: gate contention: 100 % (") == 1
+    assert "next: give each agent an instance of its own" in text
+
+
+def test_two_tests_of_one_scenario_are_told_apart(simulated, project: pytest.Pytester) -> None:
+    """Each test's name stands above its lines."""
+    project.makepyfile(
+        """
+        import pytest
+        from pair import PAIR
+
+        @pytest.mark.parametrize("again", (1, 2))
+        def test_pair(dual_ollama, run_agents, again):
+            run_agents(PAIR, on=dual_ollama)
+        """
+    )
+    result = simulated(QUICK)
+    result.stdout.fnmatch_lines(["test_pair[[]1]", "  pair on dual *", "test_pair[[]2]", "  pair on dual *"])
+
+
+def test_warnings_that_are_errors(simulated, project: pytest.Pytester) -> None:
+    """An undecided gate that only warns fails its test in a line, not in a traceback through our code."""
+    few = ("--llmperf-rounds=1", "--llmperf-max-rounds=1", "--llmperf-on-inconclusive=warn", "-W", "error")
+    result = simulated(QUICK, *few)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["pair on dual: not decided: contention*", "  next: warnings are errors here*GateWarning'"]
+    )
+    assert "running.py" not in result.stdout.str()
+
+
+def test_interrupted(project: pytest.Pytester, simulated) -> None:
+    """Ctrl-C while an agent hangs: exit code 2, and what was going on is said."""
+    project.makepyfile(
+        """
+        from pytest_llmperf import Agent, Scenario
+
+        async def hangs(url):
+            raise KeyboardInterrupt
+
+        def test_it(dual_ollama, run_agents):
+            run_agents([hangs, Agent(name="other", prompts=("go",))], on=dual_ollama, name="team")
+        """
+    )
+    result = simulated(QUICK)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*llmperf: interrupted; team on dual: warming up*"])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("run_agents(PAIR, on=None)", "*on=None): wanted a fixture that stands for servers"),
+        ("run_agents('curl x', on=dual_ollama)", "*wanted a scenario or a list of agents, got 'curl x'"),
+        ("run_agents(['curl', 'x'], on=dual_ollama)", "*a command is a list of words of its own, got 'curl'"),
+        ("run_agents(3, on=dual_ollama)", "*wanted a scenario or a list of agents, got 3"),
+    ],
+)
+def test_wrong_arguments_are_no_traceback(simulated, project: pytest.Pytester, call: str, words: str) -> None:
+    """What was given, what is wanted, and how to write it."""
+    project.makepyfile(f"from pair import PAIR\ndef test_it(dual_ollama, run_agents): {call}")
+    result = simulated(QUICK)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([words, "  next: *"])
+    assert "fixtures.py" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--llmperf-runtime=uvloop",), "*the runtime uvloop needs uvloop*"),
+        (("--llmperf-backend=embedded", "--llmperf-gguf=nowhere.gguf"), "*nowhere.gguf does not exist*"),
+        (("--llmperf-backend=attach", "--llmperf-urls=http://127.0.0.1:9"), "*http://127.0.0.1:9): nothing answers*"),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_starts(
+    simulated, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], words: str
+) -> None:
+    """A runtime that is not installed, a file that is not there, a server that is not there: exit code 4."""
+    monkeypatch.setitem(__import__("sys").modules, "uvloop", None)
+    result = simulated(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([words])
