@@ -117,7 +117,7 @@ def as_embedded(printed: list[str], backend: Backend) -> list[str]:
     return lines
 
 
-SITUATION = re.compile(r"note: \w+ on \w+: ")
+SITUATION = re.compile(r"note: (?!scaled to |baseline )")
 """Lines that tell of a single run: work that differed, rounds that do not count. Another run has others."""
 
 

@@ -41,7 +41,7 @@ class AttachBackend:
     def check(self) -> None:
         """Asks each server for its version; see Backend."""
         for index, url in enumerate(self.urls):
-            describe(instance_name(index), url, slots=0, access=self._access[url])
+            describe(instance_name(index), url, slots=0, access=self._access[url], api=self.api)
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
         """Takes as many of the servers as the topology has; see Backend.
