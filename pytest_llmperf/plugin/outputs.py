@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_llmperf.experiments.rows import Row, as_csv, derived, rows_of
-from pytest_llmperf.judge.record import from_plain
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.files import OUTPUTS as REPORTS
 from pytest_llmperf.report.files import Output
@@ -17,6 +15,9 @@ def csv(found: Document) -> str:
     Args:
         found: the session's document.
     """
+    from pytest_llmperf.experiments.rows import Row, as_csv, derived, rows_of  # noqa: PLC0415 - only where asked for
+    from pytest_llmperf.judge.record import from_plain  # noqa: PLC0415 - as above
+
     rows: list[Row] = []
     for record in from_plain(found["records"]):
         measurement = record.measurement

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError, ServerError, UnreachableError
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
-from pytest_llmperf.model import Agent, Answered, Incident, Instance, RequestTiming, Round, Scenario, Topology
+from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session.held import Held
 
@@ -75,8 +75,11 @@ class Answering:
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
         """As `Rounds.warm_up`. Raises as `run` does."""
         answers = self._answered(partial(self._rounds.warm_up, times), "the warm-up")
-        contexts = {one.name: self._context_of(one) for one in self._topology.instances if self._agreed}
-        self._contexts = {name: context for name, context in contexts.items() if context is not None}
+        if self._agreed:
+            for instance in self._topology.instances:
+                with Control.of(instance) as control:
+                    if (context := self._context(control)) is not None:
+                        self._contexts[instance.name] = context
         return answers
 
     def run(self, index: int) -> Round:
@@ -172,7 +175,7 @@ class Answering:
                         f"{instance.version}: these would be figures of two servers",
                         next_step="run it again when nobody changes the servers",
                     )
-            was, context = self._contexts.get(instance.name), self._context_of(instance)
+                was, context = self._contexts.get(instance.name), self._context(control)
             if was is None or context == was:
                 continue
             what = (
@@ -183,10 +186,9 @@ class Answering:
             self._load()
             self._note(when, what, "it was loaded again before the clock ran")
 
-    def _context_of(self, instance: Instance) -> int | None:
+    def _context(self, control: Control) -> int | None:
         """The context that the model is loaded with, tokens (0: it does not say); None where it is not loaded."""
-        with Control.of(instance) as control:
-            entry = control.loaded(self._topology.model)
+        entry = control.loaded(self._topology.model)
         return None if entry is None else entry.context_length
 
     def _cold(self, one: Round) -> str:
