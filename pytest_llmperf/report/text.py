@@ -133,7 +133,8 @@ def effect_of(record: Record) -> str:
 def young(verdict: Verdict) -> bool:
     """Whether a comparison is undecided because too few sessions are stored to know how much sessions differ."""
     stored = len(verdict.gate.reference)
-    return verdict.outcome is Outcome.INCONCLUSIVE and verdict.gate.delta is not None and stored < SESSIONS_FOR_SPREAD
+    undecided = verdict.outcome is Outcome.INCONCLUSIVE and verdict.gate.delta is not None
+    return undecided and 0 < stored < SESSIONS_FOR_SPREAD
 
 
 def young_lines(record: Record, verdicts: Sequence[Verdict]) -> list[str]:

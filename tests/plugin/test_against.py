@@ -52,11 +52,11 @@ def test_a_deployment_against_another_of_its_kind(simulated, deployments: Path) 
     result.stdout.fnmatch_lines(
         [
             "llmperf: by turns with the incumbent good: simulated, *",
-            "scenario *",
-            "pair *dual *",
-            "  incumbent good *dual * 5 *-",
+            "measured *",
+            "pair on dual *",
+            "  incumbent good * of 5 *-",
             "SIMULATED: all of these lines *",
-            "gate against *: pair on dual: system_tok_s *the incumbent's * tok/s (20 % matter): against incumbent "
+            "pair on dual: gate against (system_tok_s) * the incumbent's * tok/s (20 % matter): against incumbent "
             "good: drop * % (interval *), paired over 5 rounds*",
         ]
     )
