@@ -85,7 +85,7 @@ class Control:
             timeout=_QUICK_S,
             trust_env=False,
             transport=transport,
-            headers=access.headers(),
+            headers={"accept-encoding": "identity", **access.headers()},
             proxy=access.proxy or None,
             verify=False if self.url.startswith("http:") else access.tls(),  # not needed certificates take 40 ms
         )
@@ -210,6 +210,11 @@ class Control:
         until_s = time.monotonic() + more.get("timeout", _QUICK_S) + _QUICK_S  # for what comes drop by drop
         with self._refusals(method, path), self._client.stream(method, path, **more) as response:
             body = bytearray()
+            if response.headers.get("content-encoding", "identity") != "identity":  # a little can hold very much
+                raise ServerError(
+                    f"{self._label}: {method} {path} answered with packed bytes, though none were asked for",
+                    next_step="take compression out of the server or the proxy before it",
+                )
             for part in response.iter_bytes():
                 body += part
                 if len(body) > MAX_BODY_BYTES:

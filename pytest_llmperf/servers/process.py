@@ -65,7 +65,10 @@ class ServerProcess:
             )
         self.label = label
         self._grace_s = grace_s
-        handle, name = tempfile.mkstemp(prefix="llmperf-", suffix=".log")
+        try:
+            handle, name = tempfile.mkstemp(prefix="llmperf-", suffix=".log")
+        except OSError as error:
+            raise no_room(f"{label}: its log", error) from error
         self.log_path = Path(name)
         # -S -E: the keeper needs nothing but the standard library, and starts faster without
         keeper = [sys.executable, "-S", "-E", str(_KEEPER), str(os.getpid()), str(grace_s), name, str(folder or "")]
@@ -136,6 +139,14 @@ class ServerProcess:
                 raise ServerError(f"{self.label}: processes of group {self.pid} cannot be killed")
             time.sleep(0.005)
         self._keeper.wait(timeout=5)  # dead by now; this only reaps it
+
+
+def no_room(what: str, error: OSError) -> ServerError:
+    """The error for something that the system's folder for temporary files does not take."""
+    return ServerError(
+        f"{what} cannot be written in {tempfile.gettempdir()}: {error.strerror or error}",
+        next_step="free some space there, or set TMPDIR to another folder",
+    )
 
 
 def start_own(

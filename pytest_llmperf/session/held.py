@@ -20,6 +20,7 @@ from pytest_llmperf.model import Round, Scenario, Settings, Topology, TopologyKi
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.process import no_room
 
 _NOTICE_S = 0.3
 """What a keeper needs, at the most, to notice that its server has died, after a client has."""
@@ -226,6 +227,8 @@ class Held:
         except Timeout:
             self.say("waiting for another measurement on this machine to end")
             self._lock.acquire()
+        except OSError as error:
+            raise no_room("the lock of this machine", error) from error
         self._locked = True
 
     def _release(self) -> None:

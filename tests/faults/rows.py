@@ -1,6 +1,7 @@
 """The table of faults: how each is injected, what the user sees, what is done about it. docs/faults.md shows it."""
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from pytest_llmperf.model import Script
@@ -13,6 +14,16 @@ REPEATED, AGAIN, FAILS, MARKED = (
     "the round counts, and is marked",
 )
 STOPS = "the measurement fails; the next test starts or finds the servers afresh"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A fault that is played by a function of its own: its name, how it is injected, what is seen, what is done."""
+
+    name: str
+    injected: str
+    seen: str
+    answer: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,3 +268,9 @@ ROWS = (
         script=slow(decode_tok_s=200),
     ),
 )
+
+
+def matches(pattern: str, seen: str) -> bool:
+    """Whether the pattern is in what was seen, however its lines are broken; `...` stands for anything."""
+    parts = [re.escape(" ".join(part.split())) for part in pattern.split("...")]
+    return re.search(".*".join(parts), " ".join(seen.split())) is not None

@@ -1,6 +1,5 @@
 """Every row of the table of faults happens as it says, and leaves nothing behind."""
 
-import re
 import threading
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from pytest_llmperf.model import TopologyKind
 from pytest_llmperf.report.table import table
 from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
 from tests.faults.conftest import PAIR, until
-from tests.faults.rows import AGAIN, MARKED, REPEATED, ROWS, Row
+from tests.faults.rows import AGAIN, MARKED, REPEATED, ROWS, Row, matches
+from tests.faults.test_scenes import SCENES
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
@@ -33,12 +33,6 @@ def toml(value: object) -> str:
     if not isinstance(value, str):
         return repr(value)
     return '"' + "".join(one if one.isprintable() and one != '"' else f"\\u{ord(one):04x}" for one in value) + '"'
-
-
-def matches(pattern: str, seen: str) -> bool:
-    """Whether the pattern is in what was seen, however its lines are broken; `...` stands for anything."""
-    parts = [re.escape(" ".join(part.split())) for part in pattern.split("...")]
-    return re.search(".*".join(parts), " ".join(seen.split())) is not None
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -68,7 +62,7 @@ def test_the_table_and_the_tests_agree() -> None:
     """Each row stands in docs/faults.md as the test has it; nothing else stands there; at least thirty."""
     page = PAGE.read_text().split("## What is done about them")[1]
     rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| fault", "|---"))]
-    assert rows == [shown(row) for row in ROWS]
+    assert rows == [shown(row) for row in (*ROWS, *(scene for scene, _ in SCENES))]
     assert len(rows) >= 30
 
 
