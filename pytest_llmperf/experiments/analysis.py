@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pytest_llmperf.experiments.rows import Row, values_of
+from pytest_llmperf.judge.stats import summarise
 from pytest_llmperf.model import Value
 
 
@@ -42,6 +43,72 @@ def ranking(rows: Sequence[Row], axis: str, metric: str) -> tuple[tuple[Value, f
             groups.setdefault(row.cell[axis], []).append(row)
     means = [(value, fmean(values_of(group, metric))) for value, group in groups.items()]
     return tuple(sorted(means, key=lambda pair: -pair[1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One value of an axis, in figures of a metric over its rounds.
+
+    Attributes:
+        value: of the axis.
+        mean, sd, min: of the metric; sd is None from one round.
+    """
+
+    value: Value
+    mean: float
+    sd: float | None
+    min: float
+
+
+def consistency(rows: Sequence[Row], axis: str, metric: str) -> tuple[Group, ...]:
+    """The values of an axis, the steadiest first: by standard deviation, not by the best round (TR115).
+
+    Raises:
+        UsageError: no such column.
+        MeasurementError: the metric is undefined in some round.
+    """
+    groups = []
+    for value in dict.fromkeys(row.cell[axis] for row in rows if axis in row.cell):
+        found = summarise(values_of([row for row in rows if row.cell.get(axis) == value], metric))
+        groups.append(Group(value=value, mean=found.mean, sd=found.sd, min=found.min))
+    return tuple(sorted(groups, key=lambda group: math.inf if group.sd is None else group.sd))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Where an agent's wall time goes, percent of it; the rest is the client's and the wire's.
+
+    Attributes:
+        own_pct: its own work between requests: files, thinking.
+        waiting_pct: the server loads the model, or serves others.
+        prefill_pct, decode_pct: the server reads the prompt, writes the answer.
+    """
+
+    own_pct: float
+    waiting_pct: float
+    prefill_pct: float
+    decode_pct: float
+
+
+def split(rows: Sequence[Row]) -> Split:
+    """Where the wall time of these rounds went: of agents one after another, the mean of the agents.
+
+    Raises:
+        MeasurementError: a duration is undefined in some round, as of servers that give none.
+    """
+    wall_ms = math.fsum(1000 * row.total_time_s for row in rows)
+
+    def share(*columns: str) -> float:
+        parts = (values_of(rows, column) for column in columns)
+        each = [row.requests / row.agents for row in rows]
+        return 100 * math.fsum(ms * count for values in parts for ms, count in zip(values, each, strict=True)) / wall_ms
+
+    return Split(
+        own_pct=100 * math.fsum(values_of(rows, "own_ms")) / wall_ms,
+        waiting_pct=share("load_ms", "queue_ms"),
+        prefill_pct=share("prefill_ms"),
+        decode_pct=share("decode_ms"),
+    )
 
 
 def effects(rows: Sequence[Row], metric: str) -> tuple[Effect, ...]:

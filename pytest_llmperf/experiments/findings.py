@@ -76,7 +76,7 @@ def faults_of(matrix: Matrix, card: Baseline) -> tuple[str, ...]:
             ("figure", claim.figure, FIGURES),
             ("statistic", claim.statistic, STATISTICS),
             ("holds", claim.holds, RELATIONS),
-            ("needs", claim.needs, ("", "machine")),
+            ("needs", claim.needs, ("", "machine", "gpu")),
         ):
             if value not in known:
                 faults.append(f"{where}: {key}: got {value!r}, wanted one of {', '.join(filter(None, known))}")
@@ -127,6 +127,7 @@ def compare(
     card: Baseline,
     *,
     same_machine: bool,
+    real_gpu: bool = False,
     skipped: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
     """Every claim of a matrix against the rows.
@@ -137,20 +138,26 @@ def compare(
         card: the decision card, which holds the report's figures.
         same_machine: whether figures of the report's hardware mean something here (on the simulated server they are
             played, so that they do).
+        real_gpu: whether a GPU did the work, not a script.
         skipped: why cells are missing, for the reader.
     """
-    return tuple(_compare(claim, rows, card, same_machine=same_machine, skipped=skipped) for claim in matrix.claim)
+    lacking = {
+        "machine": "" if same_machine else "the figure is of the report's hardware, not of this",
+        "gpu": "" if real_gpu else "no GPU did the work",
+    }
+    return tuple(
+        _compare(claim, rows, card, lacking=lacking.get(claim.needs, ""), skipped=skipped) for claim in matrix.claim
+    )
 
 
-def _compare(
-    claim: Claim, rows: Sequence[Row], card: Baseline, *, same_machine: bool, skipped: Sequence[str]
-) -> Finding:
+def _compare(claim: Claim, rows: Sequence[Row], card: Baseline, *, lacking: str, skipped: Sequence[str]) -> Finding:
     if claim.untestable:
         return Finding(claim=claim, status=Status.NOT_TESTABLE, why=claim.untestable)
     reference = reference_of(claim, card)
     reported = claim.limit if reference is None else reference.value
     unit = reference.unit if reference is not None else ""
-    why = "" if same_machine or claim.needs != "machine" else "the figure is of the report's hardware, not of this"
+    rows = [row for row in rows if row.client_saturated == claim.saturated]
+    why = lacking
     missing = _missing(claim, rows)
     if not why and missing:
         why = "; ".join((f"no cell has {missing}", *skipped))
@@ -204,6 +211,7 @@ _STATISTIC: dict[str, Callable[[Sequence[float]], float]] = {
     "min": min,
     "max": max,
     "sd": lambda values: _known(summarise(values).sd, "standard deviation"),
+    "variance": lambda values: _known(summarise(values).sd, "variance") ** 2,
     "cv_pct": lambda values: _known(summarise(values).cv_pct, "coefficient of variation"),
 }
 

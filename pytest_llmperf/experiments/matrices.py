@@ -18,6 +18,7 @@ from pytest_llmperf.model import (
     CHIMERA_HOMO,
     CONVERSATION,
     RUNTIMES,
+    SERIAL,
     Agent,
     Cell,
     GenerationOptions,
@@ -123,6 +124,7 @@ def _senseless(matrix: Matrix) -> Iterator[str]:
     for index, played in enumerate(matrix.played):
         known = [field.name for field in fields(Script)]
         yield from (f"played[{index}].script.{key}: unknown" for key in played.script if key not in known)
+        yield from _wrong_values("options.", played.options)
         if set(played.script) <= set(known):
             try:
                 Script(**played.script)  # type: ignore[arg-type]
@@ -148,7 +150,7 @@ def _settings_of(matrix: Matrix) -> Iterator[tuple[str, Cell]]:
 
 
 def _wrong_values(where: str, cell: Cell) -> Iterator[str]:
-    choices = {"topology": tuple(TopologyKind), "scenario": tuple(SCENARIOS), "runtime": RUNTIMES}
+    choices = {"topology": tuple(TopologyKind), "scenario": tuple(SCENARIOS), "runtime": (*RUNTIMES, SERIAL)}
     for key, value in cell.items():
         if where == "options." and key not in OPTIONS:
             yield f"{where}{key}: unknown option, wanted one of {', '.join(OPTIONS)}"
@@ -207,19 +209,22 @@ def foreign_axes(matrix: Matrix) -> tuple[str, ...]:
     return tuple(axis for axis in named if axis not in (*OPTIONS, *_PLACES))
 
 
-def scenario_of_cell(matrix: Matrix, cell: Cell, made: Scenario | None = None) -> Scenario:
+def scenario_of_cell(matrix: Matrix, cell: Cell, made: Scenario | None = None, *, simulated: bool = False) -> Scenario:
     """What the agents of a cell do.
 
     Args:
         matrix: of the cell.
         cell: its options are laid over each agent's, and no baseline's workload changes them.
         made: by a function of the user's, in place of the matrix's own agents.
+        simulated: whether a scripted server plays it.
 
     Raises:
         UsageError: the matrix has neither a scenario nor prompts, and there is no function either.
     """
     scenario = made or _named_scenario(matrix, cell)
     laid: dict[str, Any] = {key: value for key, value in {**matrix.options, **cell}.items() if key in OPTIONS}
+    for played in matrix.played if simulated else ():
+        laid |= played.options if matches(cell, played.when) else {}
     agents = tuple(
         replace(agent, options=replace(agent.options, **laid)) if isinstance(agent, Agent) else agent
         for agent in scenario.agents
@@ -256,6 +261,12 @@ def script_of(matrix: Matrix, cell: Cell, given: Script) -> Script:
         if matches(cell, played.when):
             laid |= played.script
     return Script(**{**default, **laid, **typed})
+
+
+def unplayed(matrix: Matrix, cell: Cell) -> str:
+    """The model of a cell, where the matrix says of others how they are played, and not of this one; else empty."""
+    models = {played.when["model"] for played in matrix.played if "model" in played.when}
+    return str(cell["model"]) if models and cell.get("model", next(iter(models))) not in models else ""
 
 
 def matches(cell: Cell, wanted: Cell) -> bool:

@@ -43,6 +43,11 @@ class Results:
     findings: tuple[Finding, ...] = ()
     resumed: int = 0
 
+    @property
+    def counted(self) -> tuple[Row, ...]:
+        """The rows of rounds that count, in which no client was saturated."""
+        return tuple(row for row in self.rows if not row.client_saturated)
+
     def select(self, **cell: Value) -> tuple[Row, ...]:
         """The rows of the cells that have these values."""
         return tuple(row for row in self.rows if matches(row.cell, cell))
@@ -62,11 +67,19 @@ class Results:
 
     def ranking(self, axis: str, metric: str) -> tuple[tuple[Value, float], ...]:
         """The values of an axis with the metric's mean, the largest first; raises as `summary` does."""
-        return analysis.ranking(self.rows, axis, metric)
+        return analysis.ranking(self.counted, axis, metric)
+
+    def consistency(self, axis: str, metric: str) -> tuple[analysis.Group, ...]:
+        """The values of an axis, the steadiest first; raises as `summary` does."""
+        return analysis.consistency(self.counted, axis, metric)
+
+    def split(self, **cell: Value) -> analysis.Split:
+        """Where the wall time went in these cells; raises as `summary` does."""
+        return analysis.split(self.select(**cell))
 
     def effects(self, metric: str) -> tuple[analysis.Effect, ...]:
         """How much each axis matters for a metric; raises as `summary` does."""
-        return analysis.effects(self.rows, metric)
+        return analysis.effects(self.counted, metric)
 
     def finding(self, id_: str) -> Finding:
         """What became of a claim.

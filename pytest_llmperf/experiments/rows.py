@@ -58,6 +58,9 @@ class Row:
         own_ms: the agents' time outside of requests, mean over agents, ms: their files, their thinking.
         scaling_efficiency_pct: against each agent alone, %.
         system_tok_s: all tokens over the wall time, tok/s.
+        requests: of all agents.
+        model_mb: size of the model's file, MB, by the server.
+        client_saturated: the round does not count: its client, not the server, held it up.
         throughput_gap_tok_s: decode rate of the fastest agent minus that of the slowest, tok/s.
         cell: value by axis.
     """
@@ -99,6 +102,9 @@ class Row:
     own_ms: float | None
     scaling_efficiency_pct: float | None
     system_tok_s: float | None
+    requests: int
+    model_mb: float | None
+    client_saturated: bool
     throughput_gap_tok_s: float | None
     cell: Cell = field(default_factory=dict)
 
@@ -110,7 +116,9 @@ NUMERIC = tuple(name for name, kind in _TYPES.items() if kind.startswith(("int",
 
 
 def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | None = None) -> tuple[Row, ...]:
-    """A cell's rounds as rows; what R.2 derives is added by `derived`, over all rows of a configuration.
+    """A cell's rounds as rows; where none counts, those in which the client was saturated.
+
+    What R.2 derives is added by `derived`, over all rows of a configuration.
 
     Args:
         experiment: its name.
@@ -118,7 +126,9 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
         record: what was measured.
         vram_mb: peak VRAM of the instances, MB.
     """
-    measurement = record.measurement
+    measurement, saturated = record.measurement, False
+    if not measurement.rounds:
+        measurement, saturated = replace(measurement, rounds=measurement.discarded), True
     values = all_series(measurement)
     several = len(measurement.scenario.agents) > 1
     common: dict[str, Any] = {
@@ -136,6 +146,8 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
         "topology": str(measurement.topology.kind),
         "backend": measurement.topology.backend,
         "agents": len(measurement.scenario.agents),
+        "model_mb": _model_mb(measurement.manifest.facts.get("model_size_bytes", "")),
+        "client_saturated": saturated,
         "cell": dict(cell),
         **{name: _common_option(measurement, name) for name in _OPTIONS},
     }
@@ -160,6 +172,7 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
                 round=index + 1,
                 scaling_efficiency_pct=of("scaling_efficiency_pct", index) if several else None,
                 system_tok_s=of("system_tok_s", index),
+                requests=sum(len(run.requests) for run in one.together),
                 **_server_side(one),
                 **common,
             )
@@ -180,6 +193,11 @@ def _common_option(measurement: Measurement, name: str) -> Any:
     ours = [agent for agent in measurement.scenario.agents if isinstance(agent, Agent)]
     asked = {getattr(agent.options, name) for agent in ours}
     return asked.pop() if len(asked) == 1 else None
+
+
+def _model_mb(size_bytes: str) -> float | None:
+    """None where instances differ, or nobody says."""
+    return int(size_bytes) / 1e6 if size_bytes.isdigit() and int(size_bytes) else None
 
 
 def _began(measurement: Measurement, one: Round) -> str:

@@ -17,12 +17,14 @@ from pytest_llmperf.experiments.matrices import (
     foreign_axes,
     scenario_of_cell,
     script_of,
+    unplayed,
 )
 from pytest_llmperf.experiments.progress import Progress
 from pytest_llmperf.experiments.results import Results, write
 from pytest_llmperf.experiments.rows import derived, rows_of
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.markers import Marker, count_gates
+from pytest_llmperf.judge.validity import why
 from pytest_llmperf.model import IDENTITY, Cell, Matrix, Scenario, Settings, TopologyKind
 from pytest_llmperf.session import Session
 
@@ -72,7 +74,14 @@ def run(
     without = () if simulated or session.has_gpu() else ("num_gpu",)
     skipped = {f"axis {axis}": NO_GPU for axis in without if _names(matrix, axis)}
     cells = cells_of(matrix, without=without)
-    scenarios = {key_of(cell): scenario_of_cell(matrix, cell, make(cell) if make else None) for cell in cells}
+    for cell in cells if simulated else ():
+        if model := unplayed(matrix, cell):
+            skipped[f"model {model}"] = "the matrix does not say how it is played"
+    cells = tuple(cell for cell in cells if not (simulated and unplayed(matrix, cell)))
+    scenarios = {
+        key_of(cell): scenario_of_cell(matrix, cell, make(cell) if make else None, simulated=simulated)
+        for cell in cells
+    }
     session.close()
     with Journal(folder, matrix.name, _conditions(matrix, session, test, specs, make), resume=resume) as journal:
         resumed = sum(key_of(cell) in journal.finished for cell in cells)
@@ -101,6 +110,9 @@ def run(
                 f"{'; '.join(f'{what}: {why}' for what, why in skipped.items())}",
                 next_step="add a value that this machine has to the matrix",
             )
+        for cell in cells:
+            if (one := done.get(key_of(cell))) is not None and not one.record.measurement.rounds:
+                skipped[f"not counted: {config_name(cell)}"] = why(one.record.measurement)
         rows = derived(
             [
                 row
@@ -118,6 +130,7 @@ def run(
                 matrix,
                 rows,
                 card,
+                real_gpu=session.has_gpu() and not simulated,
                 same_machine=simulated or _is_cards(next(iter(done.values())), card.manifest),
                 skipped=[f"{what}: {why}" for what, why in skipped.items()],
             ),

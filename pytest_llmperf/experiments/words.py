@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.experiments.findings import Finding
+from pytest_llmperf.experiments.matrices import config_name
 from pytest_llmperf.experiments.results import Results
+from pytest_llmperf.model import Mode
 
 
 def summary(results: Results, folder: Path) -> tuple[str, ...]:
@@ -30,6 +32,8 @@ def _lines(results: Results, folder: Path) -> Iterator[str]:
         yield "  SIMULATED: a scripted server answered; no figure is of a real engine"
     for what, why in results.skipped.items():
         yield f"  not measured: {what}: {why}"
+    if matrix.mode == Mode.AGENT_WORKFLOW:
+        yield from _splits(results)
     for metric in matrix.show:
         try:
             yield from _of_metric(results, metric)
@@ -43,12 +47,37 @@ def _of_metric(results: Results, metric: str) -> Iterator[str]:
     """How the values of each axis rank, and how much the axes matter."""
     effects = results.effects(metric)
     for effect in effects:
-        if effect.best is not None:
+        if effect.axis == "runtime":
+            yield f"  {metric} by runtime, the steadiest first: {_steadiness(results, metric)}"
+        elif effect.best is not None:
             ranks = ", ".join(f"{value} {mean:.4g}" for value, mean in results.ranking(effect.axis, metric))
             yield f"  {metric} by {effect.axis}: {ranks}"
     if len(effects) > 1:
         shares = ", ".join(f"{effect.axis} {effect.share_pct:.0f} %" for effect in effects)
         yield f"  variance of {metric}: {shares}"
+
+
+def _steadiness(results: Results, metric: str) -> str:
+    groups = results.consistency("runtime", metric)
+    return ", ".join(
+        f"{group.value} {group.mean:.4g}" + ("" if group.sd is None else f" (sd {group.sd:.2g}, min {group.min:.4g})")
+        for group in groups
+    )
+
+
+def _splits(results: Results) -> Iterator[str]:
+    """Where the wall time of each cell went."""
+    for cell in {config_name(row.cell): row.cell for row in results.counted}.values():
+        try:
+            found = results.split(**cell)
+        except MeasurementError as error:
+            yield f"  wall time of {config_name(cell)}: {error.args[0]}"
+            continue
+        seconds = results.mean("total_time_s", **cell)
+        yield (
+            f"  wall time of {config_name(cell)}: {seconds:.2f} s: own work {found.own_pct:.0f} %, waiting "
+            f"{found.waiting_pct:.0f} %, prefill {found.prefill_pct:.0f} %, decode {found.decode_pct:.0f} %"
+        )
 
 
 def _finding(finding: Finding) -> str:

@@ -121,15 +121,17 @@ class Rounds:
         return tuple(answers)
 
     def run(self, index: int) -> Round:
-        """One round: each agent alone and all together, in `order_of(index)`.
+        """One round: each agent alone and all together, in `order_of(index)`; of one agent, both are the same.
 
         Raises:
             MeasurementError: a request failed; the others of its part were given up.
         """
         placed = self._placed()
         members_of = {agent.name: [(agent, instance)] for agent, instance in placed} | {TOGETHER: list(placed)}
-        order = order_of(index, tuple(agent.name for agent, _ in placed))
+        order = order_of(index, tuple(agent.name for agent, _ in placed)) if len(placed) > 1 else (TOGETHER,)
         parts = {name: self._part(members_of[name]) for name in order}
+        if len(placed) == 1:
+            parts[placed[0][0].name] = parts[TOGETHER]
         sources = frozenset().union(*(part.sources for part in parts.values()))
         return Round(
             index=index,

@@ -41,7 +41,7 @@ from pytest_llmperf.model.scenario import (
     scenario_of,
 )
 from pytest_llmperf.model.script import Script
-from pytest_llmperf.model.settings import RUNTIMES, Settings
+from pytest_llmperf.model.settings import RUNTIMES, SERIAL, Settings
 from pytest_llmperf.model.timing import AgentRun, Incident, Measurement, RequestTiming, Round
 from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
@@ -61,6 +61,7 @@ __all__ = [
     "RELATIONS",
     "RUNTIMES",
     "SCHEMA",
+    "SERIAL",
     "STATISTICS",
     "Access",
     "Agent",

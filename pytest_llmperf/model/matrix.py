@@ -12,21 +12,23 @@ Cell = Mapping[str, Value]
 """One combination: value by axis."""
 
 FIGURES = ("value", "difference", "change_pct", "ratio", "spread", "spread_pct", "order")
-STATISTICS = ("mean", "median", "min", "max", "sd", "cv_pct")
+STATISTICS = ("mean", "median", "min", "max", "sd", "variance", "cv_pct")
 RELATIONS = ("direction", "near", "at least", "at most", "order")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """How the simulated server behaves in the cells that match.
+    """What differs on the simulated server, in the cells that match.
 
     Attributes:
         when: values by axis; a cell matches that has them all, where an axis is not named, whatever it is.
-        script: fields of Script, by name.
+        script: how it behaves: fields of Script, by name.
+        options: of every agent, over all others: so that a figure that is played takes no longer than it must.
     """
 
     when: Cell = field(default_factory=dict)
     script: Mapping[str, float] = field(default_factory=dict)
+    options: Cell = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,9 @@ class Claim:
             for a ratio), `near` (within the tolerance), `at least` or `at most` (give or take the tolerance), `order`.
         limit: in place of a reference: a limit that the claim itself states, in the figure's unit.
         tolerance: in the figure's unit.
-        needs: `machine` where the figure is one of the report's hardware.
+        needs: `machine` where the figure is one of the report's hardware (played ones count); `gpu` where a real GPU
+            must do it; else empty.
+        saturated: whether it is about rounds in which the client was saturated, which else do not count.
         untestable: why it cannot be tested by us at all; else empty.
     """
 
@@ -69,6 +73,7 @@ class Claim:
     limit: float | None = None
     tolerance: float = 0.0
     needs: str = ""
+    saturated: bool = False
     untestable: str = ""
 
 
@@ -90,7 +95,7 @@ class Matrix:
         axes: values by axis; the cells are their product, the last one varies fastest.
         cell: more cells, one by one, which need not name every axis.
         show: columns of the results: by these the summary ranks the values of each axis.
-        played: how the simulated server behaves; all that match, later ones over earlier ones.
+        played: what differs on the simulated server; all that match, later ones over earlier ones.
         claim: what the report says.
     """
 

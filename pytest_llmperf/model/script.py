@@ -13,6 +13,7 @@ _RANGES = {
     "decode_tok_s": (1e-3, 1e9),
     "jitter_pct": (0, 100),
     "load_ms": (0, _DAY_MS),
+    "imbalance_pct": (0, 99),
 }
 
 
@@ -30,6 +31,7 @@ class Script:
         jitter_pct: standard deviation of each duration, percent of it; 0 to 100.
         seed: of the jitter.
         load_ms: time to load the model; 0 to a day.
+        imbalance_pct: how much slower each further instance decodes than the one before it; 0 to 99.
 
     Raises:
         ValueError: a figure that is out of its range, or none; lists every one.
@@ -41,6 +43,7 @@ class Script:
     jitter_pct: float = 0.5
     seed: int = 108
     load_ms: float = 50.0
+    imbalance_pct: float = 0.0
 
     def __post_init__(self) -> None:
         faults = []

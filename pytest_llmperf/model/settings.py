@@ -11,6 +11,9 @@ from pytest_llmperf.model.script import Script
 RUNTIMES = ("threads", "asyncio", "uvloop", "processes")
 """How clients run at once; the first is the default."""
 
+SERIAL = "serial"
+"""One client after the other, where all should run at once: a bad runtime, for experiments that must find it out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

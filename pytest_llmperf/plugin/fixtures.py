@@ -79,15 +79,16 @@ class RunMatrix(Protocol):
 
     def __call__(
         self,
-        matrix: str | Path,
+        matrix: str | Path | Mapping[str, Any],
         *,
         agents: Callable[[Cell], Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]]] | None = None,
         name: str = "",
     ) -> Results:
         """Runs the matrix of a TOML file (a path relative to the test's file), writes its rows, and compares.
 
-        `agents` says what the agents of a cell do, where the file does not: it gets the cell, value by axis. `name` is
-        the experiment's, in place of the file's. Each cell is judged by the test's gate markers.
+        Its tables will do as well, where the test makes them. `agents` says what the agents of a cell do, where the
+        matrix does not: it gets the cell, value by axis. `name` is the experiment's, in place of the file's or the
+        test's. Each cell is judged by the test's gate markers.
         """
 
 
@@ -218,7 +219,7 @@ def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
     """`run_matrix("x.toml")`: every cell of the matrix, kept as it goes; rows, ranking, findings."""
     running = _running(request.config)
 
-    def run(matrix: str | Path, *, agents: Any = None, name: str = "") -> Results:
+    def run(matrix: str | Path | Mapping[str, Any], *, agents: Any = None, name: str = "") -> Results:
         return running.run_matrix(request.node, matrix, agents, name)
 
     return run

@@ -231,7 +231,8 @@ OPTIONS = (
         "script",
         "KEY=VALUE,...",
         parsers.script,
-        "the simulated server's behaviour: ttft_ms, prefill_tok_s, decode_tok_s, jitter_pct, seed, load_ms",
+        "the simulated server's behaviour: ttft_ms, prefill_tok_s, decode_tok_s, jitter_pct, seed, load_ms, "
+        "imbalance_pct",
     ),
     Option(
         "faults",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -134,19 +134,24 @@ class Running:
                 item.stash[key].append(words)
         return profile.over(scenario, name)
 
-    def run_matrix(self, item: pytest.Item, path: str | Path, agents: Any, name: str) -> Results:
+    def run_matrix(self, item: pytest.Item, matrix: str | Path | Mapping[str, Any], agents: Any, name: str) -> Results:
         """Runs an experiment, records its cells, and has its findings said in the summary."""
         from pytest_llmperf.experiments import matrices, running, words  # noqa: PLC0415 - only where there is one
-        from pytest_llmperf.model import Cell, Scenario, scenario_of  # noqa: PLC0415
+        from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of  # noqa: PLC0415
 
         def make(cell: Cell) -> Scenario:
             made = agents(cell)
             return made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
 
+        def read() -> Matrix:
+            if isinstance(matrix, Mapping):
+                return matrices.parse(matrix, name=name or item.name)
+            return matrices.load(item.path.parent / matrix, name=name)
+
         folder = self.session.root / self.session.settings.results
         results: Results = in_clear(
             lambda: running.run(
-                matrices.load(item.path.parent / path, name=name),
+                read(),
                 self.session,
                 test=item.nodeid,
                 folder=folder,

