@@ -7,12 +7,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from statistics import fmean, median, stdev
 
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.experiments.matrices import matches
 from pytest_llmperf.experiments.rows import NUMERIC, Row, values_of
-from pytest_llmperf.judge.stats import summarise
 from pytest_llmperf.model import (
     FIGURES,
     RELATIONS,
@@ -206,27 +205,20 @@ def config_words(cell: Cell) -> str:
 
 
 _STATISTIC: dict[str, Callable[[Sequence[float]], float]] = {
-    "mean": lambda values: summarise(values).mean,
-    "median": lambda values: summarise(values).median,
+    "mean": fmean,
+    "median": median,
     "min": min,
     "max": max,
-    "sd": lambda values: _known(summarise(values).sd, "standard deviation"),
-    "variance": lambda values: _known(summarise(values).sd, "variance") ** 2,
-    "cv_pct": lambda values: _known(summarise(values).cv_pct, "coefficient of variation"),
+    "sd": lambda values: _sd(values, "standard deviation"),
+    "variance": lambda values: _sd(values, "variance") ** 2,
+    "cv_pct": lambda values: 100 * _ratio((_sd(values, "coefficient of variation"), fmean(values))),
 }
 
 
-def _known(value: float | None, what: str) -> float:
-    if value is None:
+def _sd(values: Sequence[float], what: str) -> float:
+    if len(values) < 2:
         raise MeasurementError(f"one round has no {what}")
-    return value
-
-
-class _Groups(NamedTuple):
-    """The values of the selections, each in strata that are resampled on their own: one a cell."""
-
-    groups: tuple[tuple[tuple[float, ...], ...], ...]
-    of: Callable[[Sequence[float]], float]
+    return stdev(values)
 
 
 def _figure(claim: Claim, rows: Sequence[Row]) -> tuple[float, float | None, float | None]:

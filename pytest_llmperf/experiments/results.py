@@ -14,7 +14,7 @@ from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.experiments import analysis
 from pytest_llmperf.experiments.findings import Finding
 from pytest_llmperf.experiments.journal import FULL_DISK
-from pytest_llmperf.experiments.matrices import matches
+from pytest_llmperf.experiments.matrices import PROMPT, matches
 from pytest_llmperf.experiments.rows import Row, as_csv, values_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import Summary, summarise
@@ -78,8 +78,18 @@ class Results:
         return analysis.split(self.select(**cell))
 
     def effects(self, metric: str) -> tuple[analysis.Effect, ...]:
-        """How much each axis matters for a metric; raises as `summary` does."""
-        return analysis.effects(self.counted, metric)
+        """How much each axis matters for a metric, over the product of the axes; raises as `summary` does."""
+        crossed = {axis for axis in self.matrix.axes if any(axis in row.cell for row in self.rows)}
+        crossed.update({PROMPT} if len(self.matrix.prompts) > 1 else ())
+        rows = [row for row in self.counted if set(row.cell) == crossed]
+        return analysis.effects(rows or self.counted, metric)
+
+    @property
+    def singles(self) -> tuple[Row, ...]:
+        """The rows of cells beside the product of the axes."""
+        if not self.matrix.axes:
+            return ()
+        return tuple(row for row in self.counted if any(matches(row.cell, cell) for cell in self.matrix.cell))
 
     def finding(self, id_: str) -> Finding:
         """What became of a claim.

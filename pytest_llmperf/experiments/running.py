@@ -88,7 +88,7 @@ def run(
         took_s = [one.took_s for one in journal.finished.values()]
         sweep = _Sweep(matrix, session, Progress(session.watcher, matrix.name, len(cells), took_s), test, specs)
         try:
-            for cell in cells:
+            for cell in _in_groups(cells, lambda cell: _settings(matrix, cell, session.settings)):
                 if key_of(cell) in journal.finished:
                     continue
                 try:
@@ -141,6 +141,20 @@ def run(
     return results
 
 
+def _in_groups(cells: Sequence[Cell], settings_of: Callable[[Cell], Settings]) -> list[Cell]:
+    """Cells of the same settings one after the other, so that servers start as seldom as they may."""
+    groups: list[tuple[Settings, list[Cell]]] = []
+    for cell in cells:
+        settings = settings_of(cell)
+        for known, group in groups:
+            if known == settings:
+                group.append(cell)
+                break
+        else:
+            groups.append((settings, [cell]))
+    return [cell for _, group in groups for cell in group]
+
+
 class _Sweep:
     """The servers of a sweep: one session at a time, another one where a cell's settings differ.
 
@@ -161,6 +175,8 @@ class _Sweep:
         self._test = test
         self._specs = specs
         self._open: Session | None = None
+        self._opened_for: Settings | None = None
+        self._calibrated: set[str] = set()
         gates = count_gates(specs, compare=bool(session.settings.compare))
         self._more_gates = gates * (progress.total - 1)  # those of one cell are counted already
 
@@ -169,13 +185,17 @@ class _Sweep:
         began_s = time.monotonic()
         self.progress.begin(config_name(cell))
         session = self._for(_settings(self._matrix, cell, self._session.settings))
+        runtime = str(cell.get("runtime", runtime))
+        if runtime in self._calibrated:  # the client's cost is the same in every cell
+            session.settings = replace(session.settings, calibrate=False)
         record = session.measure(
             scenario,
             TopologyKind(str(cell.get("topology", self._matrix.topology))),
             test=self._test,
             specs=self._specs,
-            runtime=str(cell.get("runtime", runtime)),
+            runtime=runtime,
         )
+        self._calibrated.add(runtime)
         took_s = time.monotonic() - began_s
         self.progress.end(took_s)
         return Finished(record, session.vram_mb(), took_s)
@@ -188,8 +208,9 @@ class _Sweep:
 
     def _for(self, settings: Settings) -> Session:
         """The open session, where it has these settings."""
-        if self._open is None or self._open.settings != settings:
+        if self._open is None or self._opened_for != settings:
             self.close()
+            self._opened_for = settings
             self._open = self._session.variant(settings, self.progress)
             self._open.gates += self._more_gates
         return self._open

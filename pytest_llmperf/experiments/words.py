@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.experiments.findings import Finding
 from pytest_llmperf.experiments.matrices import config_name
 from pytest_llmperf.experiments.results import Results
+from pytest_llmperf.experiments.rows import values_of
 from pytest_llmperf.model import Mode
+
+_MOST_SPLITS = 6
+"""Of more cells, where their wall time went is left to the CSV."""
 
 
 def summary(results: Results, folder: Path) -> tuple[str, ...]:
@@ -52,6 +57,10 @@ def _of_metric(results: Results, metric: str) -> Iterator[str]:
         elif effect.best is not None:
             ranks = ", ".join(f"{value} {mean:.4g}" for value, mean in results.ranking(effect.axis, metric))
             yield f"  {metric} by {effect.axis}: {ranks}"
+    if singles := {config_name(row.cell): None for row in results.singles}:
+        rows = {name: [row for row in results.singles if config_name(row.cell) == name] for name in singles}
+        means = ", ".join(f"{name} {fmean(values_of(group, metric)):.4g}" for name, group in rows.items())
+        yield f"  {metric} of single cells: {means}"
     if len(effects) > 1:
         shares = ", ".join(f"{effect.axis} {effect.share_pct:.0f} %" for effect in effects)
         yield f"  variance of {metric}: {shares}"
@@ -67,7 +76,8 @@ def _steadiness(results: Results, metric: str) -> str:
 
 def _splits(results: Results) -> Iterator[str]:
     """Where the wall time of each cell went."""
-    for cell in {config_name(row.cell): row.cell for row in results.counted}.values():
+    cells = {config_name(row.cell): row.cell for row in results.counted}
+    for cell in cells.values() if len(cells) <= _MOST_SPLITS else ():
         try:
             found = results.split(**cell)
         except MeasurementError as error:

@@ -164,10 +164,14 @@ def _each(value: Callable[[Round], float]) -> Callable[[Measurement], tuple[floa
 
 def _balanced(round_: Round) -> tuple[int, ...]:
     """C_i of a round of at least two agents: the balance of one agent is 100 % whatever happens."""
-    durations_ns = _durations_ns(_together(round_))
-    if len(durations_ns) < 2:
+    return _durations_ns(_together(_of_several(round_)))
+
+
+def _of_several(round_: Round) -> Round:
+    """A round of at least two agents: one alone is alone with itself, too."""
+    if len(_together(round_)) < 2:
         raise MeasurementError("efficiency and speedup need at least 2 agents: with one they cannot fail")
-    return durations_ns
+    return round_
 
 
 def _system_tok_s(round_: Round) -> float:
@@ -217,9 +221,9 @@ def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
 
 _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "efficiency_pct": _each(lambda round_: formulas.efficiency_pct(_balanced(round_))),
-    "scaling_efficiency_pct": _each(scaling_efficiency_pct),
+    "scaling_efficiency_pct": _each(lambda round_: scaling_efficiency_pct(_of_several(round_))),
     "speedup": _each(lambda round_: formulas.speedup(_balanced(round_))),
-    "scaling_speedup": _each(lambda round_: scaling_efficiency_pct(round_) / 100 * len(round_.together)),
+    "scaling_speedup": _each(lambda round_: scaling_efficiency_pct(_of_several(round_)) / 100 * len(round_.together)),
     "system_tok_s": _each(_system_tok_s),
     "decode_tok_s": _each(_slowest_decode_tok_s),
     "ttft_ms": _each(_worst_ttft_ms),

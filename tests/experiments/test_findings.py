@@ -1,9 +1,11 @@
 """Claims against rows: each relation holds and fails, and what cannot be tested says why."""
 
+from dataclasses import replace
+
 import pytest
 
-from pytest_llmperf.errors import UsageError
-from pytest_llmperf.experiments.analysis import effects, ranking
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.experiments.analysis import consistency, effects, ranking, split
 from pytest_llmperf.experiments.findings import Status, compare, faults_of, reference_of
 from pytest_llmperf.judge.baselines import load_named
 from tests.experiments.build import matrix, rows
@@ -180,6 +182,41 @@ def test_how_much_each_axis_matters() -> None:
     assert [round(effect.share_pct) for effect in noisy] == [20, 80]
     (flat,) = effects(rows({(("a", 0),): [1, 1]}), "throughput_tok_s")
     assert flat.axis == "residual"
+
+
+def test_what_needs_a_gpu_needs_a_real_one() -> None:
+    """A script does not do."""
+    made = matrix(claim=[{**CLAIM, "limit": 1, "needs": "gpu"}])
+    for real, status in ((False, Status.NOT_TESTABLE), (True, Status.REPRODUCED)):
+        (one,) = compare(made, rows({(): [1]}), CARD, same_machine=True, real_gpu=real)
+        assert one.status is status
+
+
+def test_rounds_that_do_not_count_are_in_no_claim_that_does_not_ask() -> None:
+    """And no others in one that does."""
+    bad = [replace(row, client_saturated=True) for row in rows({(("model", "q8"),): [7]})]
+    made = matrix(claim=[{**CLAIM, "limit": 7, "saturated": asks} | {"id": str(asks)} for asks in (True, False)])
+    found = compare(made, [*rows({(("model", "q4"),): [1]}), *bad], CARD, same_machine=True)
+    assert [one.value for one in found] == [7, 1]
+
+
+def test_the_steadiest_is_first() -> None:
+    """By standard deviation, however good the best round of another is."""
+    figures = {(("runtime", "a"),): [90, 100], (("runtime", "b"),): [93, 94], (("runtime", "c"),): [99]}
+    groups = consistency(rows(figures), "runtime", "throughput_tok_s")
+    assert [(group.value, group.mean, group.min) for group in groups] == [("b", 93.5, 93), ("a", 95, 90), ("c", 99, 99)]
+    assert groups[-1].sd is None
+
+
+def test_where_the_wall_time_went() -> None:
+    """Means over requests times their number, and the agent's own time, over the wall time."""
+    (one,) = rows({(): [1]})
+    told = {"load_ms": 5.0, "queue_ms": 1.0, "prefill_ms": 10.0, "decode_ms": 30.0, "own_ms": 8.0}
+    (found,) = [split([replace(one, total_time_s=0.1, requests=2, agents=1, **told)])]
+    assert (found.own_pct, found.waiting_pct) == (pytest.approx(8), pytest.approx(12))
+    assert (found.prefill_pct, found.decode_pct) == (pytest.approx(20), pytest.approx(60))
+    with pytest.raises(MeasurementError, match="load_ms is undefined"):
+        split([one])
 
 
 def test_an_unknown_reference_key() -> None:

@@ -15,6 +15,7 @@ from pytest_llmperf.experiments.matrices import (
     parse,
     scenario_of_cell,
     script_of,
+    unplayed,
 )
 from pytest_llmperf.model import Agent, Script, Workload
 from tests.experiments.build import matrix
@@ -101,6 +102,17 @@ def test_how_the_simulated_server_is_played() -> None:
     assert script_of(made, {"num_ctx": 512}, Script(decode_tok_s=7)) == Script(ttft_ms=5, decode_tok_s=7)
 
 
+def test_what_is_played_on_the_simulated_server_only() -> None:
+    """Options over all others; models that nobody says how to play are none of the script's."""
+    played = [{"when": {"model": "a"}, "options": {"num_predict": 3}}]
+    made = matrix(axes={"model": ["a", "b"]}, options={"num_predict": 64}, played=played)
+    asked = [scenario_of_cell(made, cell, simulated=True).agents[0].options.num_predict for cell in cells_of(made)]
+    assert asked == [3, 64]
+    assert scenario_of_cell(made, {"model": "a"}).agents[0].options.num_predict == 64
+    assert [unplayed(made, cell) for cell in ({"model": "a"}, {"model": "b"}, {"num_ctx": 1})] == ["", "b", ""]
+    assert unplayed(matrix(axes={"model": ["a", "b"]}), {"model": "b"}) == ""
+
+
 @pytest.mark.parametrize(
     ("tables", "fault"),
     [
@@ -124,6 +136,7 @@ def test_how_the_simulated_server_is_played() -> None:
         ({"mode": "solo"}, "mode: got 'solo', wanted one of single_inference"),
         ({"agents": 0}, "wanted 1 or more agents"),
         ({"played": [{"script": {"speed": 1}}]}, r"played\[0\].script.speed: unknown"),
+        ({"played": [{"options": {"num_cpu": 1}}]}, "options.num_cpu: unknown option"),
         ({"played": [{"script": {"decode_tok_s": 0}}]}, r"played\[0\].script: decode_tok_s = 0, wanted 0.001"),
         ({"claim": [{"id": "a", "claim": "", "source": ""}] * 2}, "claim 'a' stands twice"),
     ],

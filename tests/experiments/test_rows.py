@@ -72,6 +72,22 @@ def test_where_the_time_went() -> None:
     assert rows_of("m", {}, record((100,)))[0].load_ms is None  # a server that tells nothing
 
 
+def test_rounds_that_do_not_count() -> None:
+    """Where the client was saturated in all of them, they are rows that say so; what it is about may ask for them."""
+    measured = record((100, 80))
+    held_up = replace(measured.measurement, rounds=(), discarded=measured.measurement.rounds)
+    (row,) = rows_of("m", {}, replace(measured, measurement=held_up))
+    assert row.client_saturated
+    assert row.parallel_efficiency_pct == pytest.approx(90)
+    assert not rows_of("m", {}, measured)[0].client_saturated
+
+
+def test_how_large_the_model_is() -> None:
+    """In MB, where the server tells one number."""
+    assert rows_of("m", {}, record((1,), facts={"model_size_bytes": "2500000"}))[0].model_mb == 2.5
+    assert rows_of("m", {}, record((1,), facts={"model_size_bytes": "a: 1, b: 2"}))[0].model_mb is None
+
+
 def test_when_a_round_began() -> None:
     """As long after the measurement's start as it was after the first round."""
     measurement = measurement_of(round_of([1], [1]), replace(round_of([1], [1]), solo=(run("x", start_ms=1500),)))

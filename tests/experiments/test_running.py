@@ -217,6 +217,41 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
         Journal(tmp_path / "file", "m", {}).__enter__()
 
 
+def test_a_runtime_that_serialises_is_found_out(sweep) -> None:
+    """None of its rounds counts, since the client was saturated; they are kept as rows that say so."""
+    made = matrix(
+        axes={"runtime": ["threads", "serial"]},
+        options={"num_predict": 64},
+        rounds=1,
+        show=["scaling_efficiency_pct"],
+    )
+    results = sweep(made)
+    assert [group.value for group in results.consistency("runtime", "total_time_s")] == ["threads"]
+    assert "client was saturated" in results.skipped["not counted: serial"]
+    assert all(row.client_saturated for row in results.select(runtime="serial"))
+    text = "\n".join(summary(results, Path("results")))
+    assert "scaling_efficiency_pct: " not in text  # one value of the axis is left: nothing to rank
+
+
+def test_cells_beside_the_product(sweep) -> None:
+    """They are shown on their own; what each axis matters is told of the product alone."""
+    made = matrix(
+        axes={"num_ctx": [512, 1024]},
+        cell=[{"num_thread": 1}],
+        options={"num_predict": 4},
+        rounds=3,  # a busy machine may cost one
+        mode="agent_workflow",
+        show=["total_tokens", "throughput_tok_s"],
+    )
+    results = sweep(made)
+    assert [row.config_name for row in results.singles] == ["threads1"]
+    assert {effect.axis for effect in results.effects("throughput_tok_s")} == {"num_ctx", "residual"}
+    text = "\n".join(summary(results, Path("results")))
+    assert "total_tokens of single cells: threads1 8" in text
+    assert "wall time of ctx512: " in text
+    assert results.split(num_ctx=512).decode_pct > 0
+
+
 def test_the_time_left() -> None:
     """Unknown before the first cell, then what cells took so far times those that are left."""
     now, told = [0.0], Told()

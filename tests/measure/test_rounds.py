@@ -129,6 +129,15 @@ def test_together_means_one_barrier() -> None:
     assert all(run.duration_ns == run.requests[-1].done_ns - run.start_ns for run in result.together)
 
 
+def test_one_agent_is_alone_and_together_at_once() -> None:
+    """It does its work once a round; both parts are that run."""
+    alone, network = replace(CHIMERA_HOMO, agents=CHIMERA_HOMO.agents[:1]), Network()
+    result = one_round(alone, SINGLE, network, index=1)
+    assert len(network.log) == 1
+    assert result.solo == result.together
+    assert result.order == (TOGETHER,)
+
+
 def test_a_shared_topology_sends_all_to_one_instance() -> None:
     """On `single` both agents talk to instance a."""
     network = Network()

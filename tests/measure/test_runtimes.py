@@ -21,7 +21,7 @@ from pytest_llmperf.measure.runtimes import Runtime, base, loop, processes, runt
 from pytest_llmperf.measure.runtimes.base import Start
 from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime
 from pytest_llmperf.measure.wire import CONNECT_S, Address, Connection
-from pytest_llmperf.model import RUNTIMES
+from pytest_llmperf.model import RUNTIMES, SERIAL
 
 from .scripted import request_to, serving
 
@@ -35,6 +35,18 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
     yield made
     made.close()
     made.close()
+
+
+def test_the_bad_runtime_serves_one_client_after_the_other() -> None:
+    """All clocks start at one barrier; nobody sends before the one before has all its answers."""
+    bad = runtime_of(SERIAL)
+    assert bad.name == SERIAL
+    with serving(lambda sock: sock.sendall(ANSWER)) as url:
+        part = bad.run([[request_to(url), request_to(url)], [request_to(url)]], timeout_s=30)
+    bad.close()
+    (_, first_done), (second,) = part.exchanges
+    assert part.start_ns < first_done.sent_ns < first_done.pieces[-1].arrival_ns < second.sent_ns
+    assert b"".join(piece.data for piece in second.pieces) == ANSWER
 
 
 def test_each_client_gets_its_answers_in_order(runtime: Runtime) -> None:

