@@ -27,7 +27,7 @@ class Settings:
         model: name on the servers; empty = the backend's choice.
         gguf: a GGUF file for `embedded` (or to import into `ollama`); empty = the packaged model.
         ports: ports for the instances that we start; empty = the system chooses.
-        threads: CPU threads an instance; 0 = cores divided by instances.
+        threads: CPU threads an instance; 0 = cores divided by instances, or what servers that are not ours decide.
         ollama_bin: path of the binary; empty = PATH.
         gpus: GPU of each Ollama that we start, by number or UUID (-1 = none); one for all, empty = all of them.
         pull: whether an Ollama that we start may fetch a model that it lacks.

@@ -68,7 +68,13 @@ OPTIONS = (
     Option("model", "model", "NAME", parsers.text, "model name on the servers (default: the backend's choice)"),
     Option("gguf", "gguf", "FILE", parsers.text, "a GGUF file to serve instead of the packaged model", bool),
     Option("ports", "ports", "PORT,PORT", parsers.ports, "ports of the instances that we start (default: free ones)"),
-    Option("threads", "threads", "N", parsers.count, "CPU threads an instance (default 0: cores divided by instances)"),
+    Option(
+        "threads",
+        "threads",
+        "N",
+        parsers.count,
+        "CPU threads an instance (default 0: cores divided by instances; Ollama and attached servers: theirs)",
+    ),
     Option(
         "ollama_bin", "ollama-bin", "FILE", parsers.text, "the ollama binary (default: found on PATH)", _is_in_a_folder
     ),
