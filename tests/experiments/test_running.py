@@ -244,7 +244,7 @@ def test_cells_beside_the_product(sweep) -> None:
         show=["total_tokens", "throughput_tok_s"],
     )
     results = sweep(made)
-    assert [row.config_name for row in results.singles] == ["threads1"]
+    assert {row.config_name for row in results.singles} == {"threads1"}
     assert {effect.axis for effect in results.effects("throughput_tok_s")} == {"num_ctx", "residual"}
     text = "\n".join(summary(results, Path("results")))
     assert "total_tokens of single cells: threads1 8" in text
