@@ -207,9 +207,9 @@ class Control:
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Any other request; refusals become ServerError, statuses are left to the caller."""
-        until_s = time.monotonic() + more.get("timeout", _QUICK_S) + _QUICK_S  # for what comes drop by drop
         with self._refusals(method, path), self._client.stream(method, path, **more) as response:
             body = bytearray()
+            until_s = time.monotonic() + _QUICK_S  # once it has begun, for what comes drop by drop
             if response.headers.get("content-encoding", "identity") != "identity":  # a little can hold very much
                 raise ServerError(
                     f"{self._label}: {method} {path} answered with packed bytes, though none were asked for",
