@@ -73,6 +73,8 @@ class Run:
 
 def strike(run: Run, aftermath: Aftermath, chance: random.Random) -> str:
     """Kills pytest itself, or some process that it started; who it was, empty where there was nobody left."""
+    if run.process.poll() is not None:
+        return ""
     others = [one for one in aftermath.processes() if one.pid != run.process.pid]
     victim = psutil.Process(run.process.pid) if chance.random() < 0.4 or not others else chance.choice(others)
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -135,6 +137,8 @@ def test_random_kills(tmp_path: Path) -> None:
             assert green.ends() == 0, f"seed {seed}, after {who}: {green.output()}"
             aftermath.assert_nothing_left()
             assert_no_torn_file(folder)
+            if who and struck.total() % 20 == 0:
+                print(f"{struck.total()} of {KILLS} kills", flush=True)
             (folder / "run.json").unlink()
             for file in folder.glob("baselines/*"):
                 if struck.total() % 10 == 0:
