@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from pytest_llmperf.judge.diagnosis import LARGE_PP, diagnose
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import grade
 from pytest_llmperf.judge.validity import last_saturation, merged_firsts
-from pytest_llmperf.report.text import effect_of, name_of
+from pytest_llmperf.report.text import name_of
 
 _FULL_GRADE = "publishable"
 _MANY = 3
@@ -112,8 +113,9 @@ def _notes(record: Record, *, explained: bool) -> list[str]:
     """What the reader must know about this line."""
     measurement = record.measurement
     notes = []
-    if not explained and (effect := effect_of(record)):
-        notes.append(effect)
+    found = None if explained else diagnose(measurement)
+    if found is not None and found.sentence and (found.loss_pp >= LARGE_PP or found.cause == "throttling"):
+        notes.append(found.sentence)
     mismatched = sum(one.work_mismatch for one in measurement.rounds)
     if mismatched:
         notes.append(

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.judge.diagnosis import Diagnosis
 from pytest_llmperf.judge.evidence import Evidence
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
@@ -49,6 +50,7 @@ def schema() -> dict[str, Any]:
             "Where the test stands; absent where nobody knows.",
             {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
         ),
+        "diagnosis": _reference(Diagnosis, definitions),  # absent where next to nothing was lost and nothing is known
         "history": _object(
             "The sessions of the baseline that this run was compared with, or saved to, before it; absent: none.",
             {

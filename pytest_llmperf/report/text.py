@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
 from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
@@ -106,28 +107,9 @@ def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         if verdict.outcome is Outcome.FAIL and (words := upper_bound_words(verdict, measurement)):
             lines.append(f"  seen: {words}")
-    if effect := effect_of(record):
-        lines.append(f"  seen: {effect}")
+    if found := diagnose(measurement):
+        lines += [f"  seen: {words}" for words in (*found.facts[:1], found.sentence) if words]
     return "\n".join([*lines, *(f"  next: {step}" for step in dict.fromkeys(next_step(record, v) for v in verdicts))])
-
-
-def effect_of(record: Record) -> str:
-    """What the figures say about lost efficiency, in one clause; empty where little is lost and both agree."""
-    balance, scaling = value_of(record, "efficiency_pct"), value_of(record, "scaling_efficiency_pct")
-    slowdown, queue_ms = value_of(record, "slowdown"), value_of(record, "queue_ms")
-    if balance is None or scaling is None or slowdown is None or (scaling >= 90 and abs(balance - scaling) <= 10):
-        return ""
-    wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in record.measurement.rounds)
-    if queue_ms is not None and queue_ms > 0.25 * wall_ms:
-        return (
-            f"requests wait for a slot (queue time {queue_ms:.0f} ms of a round's {wall_ms:.0f} ms): "
-            "agents that share a slot are served one after the other"
-        )
-    if balance - scaling > 10:
-        return f"the agents are slower together than alone (up to {slowdown:.2f} x): they share a device, or its cores"
-    if balance < 90 or scaling - balance > 10:
-        return f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x"
-    return ""
 
 
 def young(verdict: Verdict) -> bool:
@@ -167,8 +149,10 @@ def next_step(record: Record, verdict: Verdict) -> str:
         core = "leave the client a core of its own (what else runs here?)"
         more = f"give the agents more to do in a round (num_predict), and {core}"
         return more if dear(measurement) else f"{core}, or try --llmperf-runtime=processes"
-    if measurement.topology.kind.shared:
-        return "give each agent an instance of its own: the fixture dual_ollama"
+    found = diagnose(measurement) if verdict.outcome is Outcome.FAIL else None
+    if (found is not None and found.next_step) or measurement.topology.kind.shared:
+        told = found.next_step if found is not None else ""
+        return told or "give each agent an instance of its own: the fixture dual_ollama"
     together = verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft")
     if together and measurement.topology.backend == "attach":  # servers of our own have ended by then
         return f"check the second instance: curl {measurement.topology.instances[-1].url}/api/ps"

@@ -1,30 +1,38 @@
-"""Words of the report: which effect separates the two efficiencies."""
+"""Words of the report: what a failing gate's text says of the cause, and what is said where none fails."""
 
 import pytest
 
+from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.report.figures import value_of
-from pytest_llmperf.report.text import effect_of
-from tests.judge.build import measurement_of, round_of
+from pytest_llmperf.report.notes import notes
+from pytest_llmperf.report.text import explain
+from tests.judge.build import gate, measurement_of, round_of
 
 ONE_IS_LONGER = "one agent takes longer than the other"
 BOTH_ARE_SLOWER = "the agents are slower together than alone"
 
 
 @pytest.mark.parametrize(
-    ("solo_ms", "together_ms", "efficiencies", "words"),
+    ("solo_ms", "together_ms", "efficiencies", "words", "noted"),
     [
-        ((100, 87.5), (100, 62.5), (81.25, 93.75), ONE_IS_LONGER),
-        ((110, 110), (100, 84), (92.0, 110.0), ONE_IS_LONGER),
-        ((100, 100), (200, 200), (100.0, 50.0), BOTH_ARE_SLOWER),
-        ((90, 90), (100, 100), (100.0, 90.0), ""),
-        ((100, 100), (100, 100), (100.0, 100.0), ""),
+        ((100, 87.5), (100, 62.5), (81.25, 93.75), ONE_IS_LONGER, True),
+        ((110, 110), (100, 84), (92.0, 110.0), ONE_IS_LONGER, False),
+        ((100, 100), (200, 200), (100.0, 50.0), BOTH_ARE_SLOWER, True),
+        ((92, 92), (100, 100), (100.0, 92.0), BOTH_ARE_SLOWER, False),
+        ((100, 100), (100, 100), (100.0, 100.0), "", False),
     ],
 )
-def test_efficiencies_that_differ_are_explained(solo_ms, together_ms, efficiencies, words: str) -> None:
-    """More than 10 points apart, whichever is the higher: the effect is named, though scaling may be good."""
-    record = Record(test="test", measurement=measurement_of(round_of(solo_ms, together_ms)), verdicts=())
+def test_lost_efficiency_is_explained(solo_ms, together_ms, efficiencies, words: str, noted: bool) -> None:
+    """A failing gate's text names the cause of a point or more; a note tells of it from ten points on, once."""
+    measurement = measurement_of(*(round_of(solo_ms, together_ms, index=index) for index in range(5)))
+    verdict = judge(gate(limit=101), measurement, looks=1)
+    record = Record(test="test", measurement=measurement, verdicts=(verdict,))
     values = tuple(value_of(record, name) for name in ("efficiency_pct", "scaling_efficiency_pct"))
     assert values == pytest.approx(efficiencies)
-    assert effect_of(record).startswith(words)
-    assert bool(effect_of(record)) is bool(words)
+    seen = [line for line in explain(record, (verdict,)).splitlines() if line.startswith("  seen: ")]
+    assert [line.startswith(f"  seen: {words}") for line in seen] == ([True] if words else [])
+    assert any(words in line for line in notes([record])) is noted or not words
+    assert not any(
+        one in line for one in (ONE_IS_LONGER, BOTH_ARE_SLOWER) for line in notes([record], explained=["test"])
+    )

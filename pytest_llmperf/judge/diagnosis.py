@@ -1,0 +1,205 @@
+"""Why efficiency was lost: what is known of the servers first, then the largest share of the loss, then a trend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.formulas import agent_decode_tok_s, queue_ms
+from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.shares import Loss, losses
+from pytest_llmperf.judge.validity import last_saturation
+from pytest_llmperf.model import Measurement
+
+LEAST_PP = 1.0
+"""Less lost efficiency than this has no cause worth a name."""
+
+LARGE_PP = 10.0
+"""So much is named even where no gate fails."""
+
+_SUNK, _STEADILY = 0.9, 0.8
+"""A decode rate sinks where the last rounds have less than so much of the first ones' rate, and so many of all pairs of
+rounds agree."""
+
+_FEWEST = 5
+"""Fewer rounds show no trend."""
+
+_FACTS = (
+    ("another client", "another client uses it", "run it again when nobody else uses these servers"),
+    ("another client", "somebody else", "run it again when nobody else uses these servers"),
+    ("model left", "model had left", "keep the model loaded: does another client or too little memory push it out?"),
+    ("model left", "to load the model", "keep the model loaded: does another client or too little memory push it out?"),
+    ("spilled to the CPU", "outside the GPU's memory", "free GPU memory, or ask for less num_ctx"),
+    ("unequal places", "not run on equal terms", "free GPU memory on the instance that has the model on the CPU"),
+    ("different versions", "run different versions", "install one version for all instances"),
+    ("different contexts", "different contexts", "free memory where the context is smaller, or ask for less num_ctx"),
+)
+"""Cause, words of the note or incident that tell of it, what to do."""
+
+_CORE = "leave the client a core of its own (what else runs here?), or try --llmperf-runtime=processes"
+
+_SLOWER = {
+    "client": "its client is late",
+    "queue": "its requests wait for a slot",
+    "load": "it waits for the model to load",
+    "prefill": "its prompts are read more slowly",
+    "decode": "its tokens come more slowly",
+    "tokens": "it has more tokens to read or to write",
+    "rest": "neither the client's nor the server's times say where",
+}
+"""What is longer, of one agent."""
+
+_TOGETHER = {
+    "client": "their clients are late",
+    "load": "they wait for the model to load",
+    "prefill": "they share a device, or its cores (prompts are read more slowly)",
+    "decode": "they share a device, or its cores",
+    "tokens": "they generate more tokens than alone",
+    "rest": "neither the clients' nor the servers' times say where",
+}
+"""Why all are slower together."""
+
+_UNTIMED = "first tokens come later: they share a device, or prompts wait: this server gives no durations that tell"
+
+_NEXT = {
+    "client alone": _CORE,
+    "client together": _CORE,
+    "tokens alone": "give the agents equal work (prompts, num_predict), or gate scaling in place of balance",
+    "tokens together": "make the answers equally long: num_predict with a seed and temperature 0",
+    "load alone": "keep the model loaded: see /api/ps",
+    "load together": "keep the model loaded: see /api/ps",
+    "queue alone": "is another client using this instance? see /api/ps",
+}
+"""What to do about a share; of the others it depends on where the servers run."""
+
+_THROTTLED = "let the machine cool down, and watch clocks and temperature while it runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why efficiency was lost.
+
+    Attributes:
+        cause: in a few words: a fact's, else the largest share's name, else `throttling`.
+        facts: what is known of servers and client and bears on the figures, as it was noted.
+        sentence: what the figures say; empty where they say nothing.
+        next_step: what to do; empty where it depends on the gate.
+        of: the efficiency that lost more, `scaling` or `balance`; empty where neither is defined.
+        loss_pp: what it lost by durations, mean over rounds, points.
+        shares_pp: of the loss, points, by `PART alone` (one agent is slower, even alone) and `PART together` (slower in
+            company); they add up to it; negative: gained.
+    """
+
+    cause: str
+    facts: tuple[str, ...] = ()
+    sentence: str = ""
+    next_step: str = ""
+    of: str = ""
+    loss_pp: float = 0.0
+    shares_pp: Mapping[str, float]
+
+
+def diagnose(measurement: Measurement) -> Diagnosis | None:
+    """Why efficiency was lost; None where next to nothing was and nothing is known."""
+    facts = _facts(measurement)
+    loss, slowdown = _loss(measurement)
+    sunk = _sunk(measurement)
+    cause = sentence = advice = ""
+    if loss is not None and loss.loss_pp >= (LARGE_PP if sunk else LEAST_PP):
+        cause = max(loss.shares_pp, key=lambda key: loss.shares_pp[key])
+        sentence, advice = _words(measurement, loss, cause, slowdown), _advice(measurement, loss, cause)
+    elif sunk:
+        cause, sentence, advice = "throttling", sunk, _THROTTLED
+    if facts:
+        cause, _, advice = facts[0]
+    if not cause:
+        return None
+    return Diagnosis(
+        cause=cause,
+        facts=tuple(dict.fromkeys(said for _, said, _ in facts)),
+        sentence=sentence,
+        next_step=advice,
+        of=loss.of if loss is not None else "",
+        loss_pp=loss.loss_pp if loss is not None else 0.0,
+        shares_pp=loss.shares_pp if loss is not None else {},
+    )
+
+
+def _facts(measurement: Measurement) -> list[tuple[str, str, str]]:
+    """Cause, what was noted, and what to do, of all that is known and bears on the figures."""
+    noted = [*map(str, measurement.incidents), *measurement.notes]
+    found = [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
+    if measurement.discarded:
+        ran = len(measurement.rounds) + len(measurement.discarded)
+        text = f"the client was saturated in {len(measurement.discarded)} of {ran} rounds: "
+        found.append(("saturated client", text + last_saturation(measurement), _CORE))
+    return found
+
+
+def _loss(measurement: Measurement) -> tuple[Loss | None, float]:
+    """The greater of the two losses, and the slowdown of the agent that suffers most, x; None where undefined."""
+    try:
+        slowdown = median(series(measurement, "slowdown"))
+        series(measurement, "scaling_efficiency_pct")
+    except MeasurementError:
+        return None, 0.0
+    return max(losses(measurement.rounds), key=lambda loss: loss.loss_pp), slowdown
+
+
+def _words(measurement: Measurement, loss: Loss, cause: str, slowdown: float) -> str:
+    """The cause in one clause, with its figures."""
+    part, where = cause.split()
+    if where == "together" and part == "queue":
+        wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in measurement.rounds)
+        waited_ms = median(
+            max(queue_ms(request) or 0.0 for run in one.together for request in run.requests)
+            for one in measurement.rounds
+        )
+        return (
+            f"requests wait for a slot (queue time {waited_ms:.0f} ms of a round's {wall_ms:.0f} ms): "
+            "agents that share a slot are served one after the other"
+        )
+    if where == "together" and loss.of == "scaling":
+        timed = all(one.total_duration_ns for run in measurement.rounds[0].together for one in run.requests)
+        why = _TOGETHER[part] if timed or part != "prefill" else _UNTIMED
+        return f"the agents are slower together than alone (up to {slowdown:.2f} x): {why}"
+    balance = median(series(measurement, "efficiency_pct"))
+    return (
+        f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x; of "
+        f"{loss.slowest} on instance {loss.instance}, {'even alone' if where == 'alone' else 'together'}, "
+        f"{_SLOWER[part]}"
+    )
+
+
+def _advice(measurement: Measurement, loss: Loss, cause: str) -> str:
+    """What to do about a share."""
+    topology = measurement.topology
+    if cause in _NEXT:
+        return _NEXT[cause]
+    if cause.endswith("alone") and topology.backend == "attach":  # servers of our own have ended by then
+        urls = [one.url for one in topology.instances if one.name == loss.instance]
+        return "".join(f"check instance {loss.instance}: curl {url}/api/ps" for url in urls)
+    return ""
+
+
+def _sunk(measurement: Measurement) -> str:
+    """Whose decode rate, alone, sank over the rounds, in words; empty where none did."""
+    for runs in zip(*(one.solo for one in measurement.rounds), strict=False):
+        rates = [rate for run in runs if (rate := agent_decode_tok_s(run)) is not None]
+        if len(rates) >= _FEWEST and _sinks(rates):
+            return (
+                f"the decode rate of {runs[0].agent}, alone, sank over the rounds from {rates[0]:.1f} to "
+                f"{rates[-1]:.1f} tok/s: throttling"
+            )
+    return ""
+
+
+def _sinks(rates: Sequence[float]) -> bool:
+    """Whether the rates, in the order of the rounds, sink by more than noise."""
+    third = max(1, len(rates) // 3)
+    pairs = list(combinations(rates, 2))
+    steady = sum(after < before for before, after in pairs) >= _STEADILY * len(pairs)
+    return steady and median(rates[-third:]) < _SUNK * median(rates[:third])
