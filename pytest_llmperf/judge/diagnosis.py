@@ -83,8 +83,8 @@ class Diagnosis:
     """Why efficiency was lost.
 
     Attributes:
-        cause: in a few words: a fact's, else the largest share's name, else `throttling`.
-        facts: what is known of servers and client and bears on the figures, as it was noted.
+        cause: in a few words: a fact's, else the largest share's name, else `throttling` or `saturated client`.
+        facts: what is known of the servers and bears on the figures, as it was noted.
         sentence: what the figures say; empty where they say nothing.
         next_step: what to do; empty where it depends on the gate.
         of: the efficiency that lost more, `scaling` or `balance`; empty where neither is defined.
@@ -113,6 +113,12 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         sentence, advice = _words(measurement, loss, cause, slowdown), _advice(measurement, loss, cause)
     elif sunk:
         cause, sentence, advice = "throttling", sunk, _THROTTLED
+    elif measurement.discarded:  # they are not judged: no reason for what the others lost
+        ran = len(measurement.rounds) + len(measurement.discarded)
+        cause, advice = "saturated client", _CORE
+        sentence = (
+            f"the client was saturated in {len(measurement.discarded)} of {ran} rounds: {last_saturation(measurement)}"
+        )
     if facts:
         cause, _, advice = facts[0]
     if not cause:
@@ -131,12 +137,7 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
 def _facts(measurement: Measurement) -> list[tuple[str, str, str]]:
     """Cause, what was noted, and what to do, of all that is known and bears on the figures."""
     noted = [*map(str, measurement.incidents), *measurement.notes]
-    found = [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
-    if measurement.discarded:
-        ran = len(measurement.rounds) + len(measurement.discarded)
-        text = f"the client was saturated in {len(measurement.discarded)} of {ran} rounds: "
-        found.append(("saturated client", text + last_saturation(measurement), _CORE))
-    return found
+    return [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
 
 
 def _loss(measurement: Measurement) -> tuple[Loss | None, float]:

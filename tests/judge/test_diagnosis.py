@@ -162,13 +162,15 @@ def test_incidents_come_first(what: str, cause: str) -> None:
     assert (diagnosis.cause, diagnosis.facts, diagnosis.sentence) == (cause, (str(incident),), "")
 
 
-def test_discarded_rounds_come_first() -> None:
-    """Rounds in which the client was saturated tell of a busy client."""
+def test_discarded_rounds_explain_no_loss() -> None:
+    """They are not judged: a saturated client is the cause only where the rounds that count have none."""
     late = replace(rounds()[0], together=tuple(replace(run, lag_ns=20 * MS) for run in rounds()[0].together))
-    diagnosis = diagnose(measured(rounds(), discarded=(late,)))
-    assert diagnosis is not None
-    assert diagnosis.cause == "saturated client"
-    assert diagnosis.facts[0].startswith("the client was saturated in 1 of 6 rounds: the client of x")
+    quiet, lossy = (diagnose(measured(found, discarded=(late,))) for found in (rounds(), (SLOT,) * 5))
+    assert quiet is not None
+    assert lossy is not None
+    assert quiet.cause == "saturated client"
+    assert quiet.sentence.startswith("the client was saturated in 1 of 6 rounds: the client of x")
+    assert lossy.cause == "queue together"
 
 
 @pytest.mark.parametrize(
