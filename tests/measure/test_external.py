@@ -379,6 +379,7 @@ def test_an_agent_out_of_a_record_cannot_run(dual: Topology, tap: Tap) -> None:
         rounds_of([ExternalAgent(name="x", run="tests.writer")], dual, tap).run(0)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("inside", [False, True], ids=["plain", "inside a loop"])
 def test_ctrl_c_leaves_nothing(dual: Topology, inside: bool) -> None:
     """The interrupt comes through at once; commands, their children, the tap and our thread are gone."""

@@ -168,17 +168,27 @@ def test_a_large_request_passes_a_small_buffer(runtime: Runtime) -> None:
     assert exchange.pieces[0].arrival_ns > exchange.sent_ns
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("inside", [False, True], ids=["plain", "inside a loop"])
 def test_ctrl_c_ends_a_part(runtime: Runtime, inside: bool) -> None:
     """The interrupt comes through at once, also where an event loop would keep it to itself; no client stays behind."""
-    stuck = threading.Event()
+    stuck, asked = threading.Event(), threading.Event()
 
     async def main() -> None:
         runtime.run(clients, timeout_s=60)
 
-    with serving(lambda _: stuck.wait(60) and None) as url:
+    def answer(_: socket.socket) -> None:
+        asked.set()
+        stuck.wait(60)
+
+    def interrupt() -> None:
+        asked.wait(60)
+        time.sleep(0.3)  # so that the clients wait
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with serving(answer) as url:
         clients = [[request_to(url)], [request_to(url)]]
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        timer = threading.Thread(target=interrupt)
         timer.start()
         begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
@@ -189,6 +199,7 @@ def test_ctrl_c_ends_a_part(runtime: Runtime, inside: bool) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmperf-")]
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_a_part_that_connects(runtime: Runtime) -> None:
     """A server that accepts nobody in mid-conversation is not waited for."""
     with (
