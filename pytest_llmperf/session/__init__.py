@@ -130,10 +130,12 @@ class Session:
         _ = self.backend, self.baseline, self.stored
         for name in dict.fromkeys((self.settings.runtime, *runtimes)):
             runtime_of(name).close()  # of a package that is not installed
-        self.backend.check()
         if self._incumbent is not None:
             self._check_incumbent(self._incumbent)
-            self._incumbent.backend.check()
+        self.backend.check()
+        if self._incumbent is not None:
+            with named(self.settings.against):
+                self._incumbent.backend.check()
         self.check_save()
 
     def check_save(self) -> None:

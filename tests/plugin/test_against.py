@@ -57,7 +57,7 @@ def test_a_deployment_against_another_of_its_kind(simulated, deployments: Path) 
             "  incumbent good * of 5 *-",
             "SIMULATED: all of these lines *",
             "pair on dual: gate against (system_tok_s) * the incumbent's * tok/s (20 % matter): against incumbent "
-            "good: drop * % (interval *), paired over 5 rounds*",
+            "good: drop * % (interval *",
         ]
     )
     (record,) = json.loads((deployments / "run.json").read_text())["records"]
@@ -86,8 +86,8 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "gate regression: * is worse than the stored * tok/s *",
-            "gate against: * is worse than the incumbent's * tok/s (5 % matter): against incumbent good: drop *",
+            "gate regression (system_tok_s): * is worse than the stored * tok/s *",
+            "gate against (system_tok_s): * is worse than the incumbent's * tok/s (5 % matter): against incumbent good: drop *",
             "*next: look at both deployments' raw timings*",
             "policy: *, against an incumbent at once",
         ]
@@ -98,7 +98,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
 
 MISUSES = {
     "unknown": (("--llmperf-against=goot",), "*no deployment 'goot'; *has good, slow, dying; did you mean 'good'?*"),
-    "address": (("--llmperf-against=ftp://h:1",), "*'ftp://h:1': wanted http://*"),
+    "address": (("--llmperf-against=ftp://h:1",), "*'ftp://h:1' is no address, wanted http://*"),
     "same": (
         (
             "--llmperf-backend=attach",
@@ -125,7 +125,7 @@ def test_an_incumbent_that_dies(simulated, deployments: Path) -> None:
 def test_an_incumbent_that_nobody_has_started(simulated, deployments: Path) -> None:
     """Its address and whose it is."""
     result = simulated("--llmperf-against=http://127.0.0.1:9,http://127.0.0.1:10")
-    assert_clear(result, pytest.ExitCode.TESTS_FAILED, "UnreachableError: incumbent http://127.0.0.1:9,*127.0.0.1:9*")
+    assert_clear(result, pytest.ExitCode.USAGE_ERROR, "*incumbent http://127.0.0.1:9,*127.0.0.1:9*")
 
 
 def test_ctrl_c(deployments: Path, aftermath: Aftermath) -> None:
