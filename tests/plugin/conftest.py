@@ -13,6 +13,7 @@ from pathlib import Path
 import httpcore  # noqa: F401
 import psutil
 import pytest
+import vl_convert  # noqa: F401 - can be loaded once in a process only
 from filelock import FileLock, Timeout
 
 import pytest_llmperf.plugin.running  # noqa: F401
