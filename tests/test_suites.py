@@ -58,7 +58,9 @@ def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, found: dict
         ]
     )
     if limit:
-        result.stdout.fnmatch_lines(["gate cost (system_tok_s): * tok/s * is below the minimum 1388.9 tok/s (0.1 USD for a million *"])
+        result.stdout.fnmatch_lines(
+            ["gate cost (system_tok_s): * tok/s * is below the minimum 1388.9 tok/s (0.1 USD for a million *"]
+        )
 
 
 def test_the_checklist_before_production(suite, pytester: pytest.Pytester) -> None:
