@@ -87,7 +87,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
     result.stdout.fnmatch_lines(
         [
             "gate regression (system_tok_s): * is worse than the stored * tok/s *",
-            "gate against (system_tok_s): * is worse than the incumbent's * tok/s (5 % matter): against incumbent good: *",
+            "gate against (system_tok_s): * is worse than the incumbent's * tok/s (5 % matter): against incumbent *",
             "*next: look at both deployments' raw timings*",
             "policy: *, against an incumbent at once",
         ]
