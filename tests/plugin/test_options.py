@@ -13,7 +13,7 @@ USES_US = """
 """
 
 MISUSES = {
-    "--llmperf-backend=gpu": "wanted one of auto, attach, ollama, embedded, simulated",
+    "--llmperf-backend=gpu": "wanted one of auto, attach, ollama, openai, embedded, simulated",
     "--llmperf-rounds=0": "wanted 1 to 1000",
     "--llmperf-rounds=many": "invalid literal for int()",
     "--llmperf-warmups=-1": "wanted 0 or more",
