@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
+from statistics import fmean, median
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.formulas import agent_decode_tok_s, queue_ms
@@ -143,7 +143,7 @@ def _facts(measurement: Measurement) -> list[tuple[str, str, str]]:
 def _loss(measurement: Measurement) -> tuple[Loss | None, float]:
     """The greater of the two losses, and the slowdown of the agent that suffers most, x; None where undefined."""
     try:
-        slowdown = median(series(measurement, "slowdown"))
+        slowdown = fmean(series(measurement, "slowdown"))
         series(measurement, "scaling_efficiency_pct")
     except MeasurementError:
         return None, 0.0
@@ -167,7 +167,7 @@ def _words(measurement: Measurement, loss: Loss, cause: str, slowdown: float) ->
         timed = all(one.total_duration_ns for run in measurement.rounds[0].together for one in run.requests)
         why = _TOGETHER[part] if timed or part != "prefill" else _UNTIMED
         return f"the agents are slower together than alone (up to {slowdown:.2f} x): {why}"
-    balance = median(series(measurement, "efficiency_pct"))
+    balance = fmean(series(measurement, "efficiency_pct"))
     return (
         f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x; of "
         f"{loss.slowest} on instance {loss.instance}, {'even alone' if where == 'alone' else 'together'}, "

@@ -149,7 +149,8 @@ def next_step(record: Record, verdict: Verdict) -> str:
         core = "leave the client a core of its own (what else runs here?)"
         more = f"give the agents more to do in a round (num_predict), and {core}"
         return more if dear(measurement) else f"{core}, or try --llmperf-runtime=processes"
-    found = diagnose(measurement) if verdict.outcome is Outcome.FAIL else None
+    own = verdict.outcome is Outcome.FAIL and not verdict.gate.incumbent  # of two, no shares
+    found = diagnose(measurement) if own else None
     if (found is not None and found.next_step) or measurement.topology.kind.shared:
         told = found.next_step if found is not None else ""
         return told or "give each agent an instance of its own: the fixture dual_ollama"
