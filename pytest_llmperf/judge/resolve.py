@@ -20,12 +20,14 @@ from pytest_llmperf.judge.markers import (
     Contention,
     Cost,
     Marker,
+    Quality,
     Regression,
     Throughput,
     Ttft,
     build,
     written,
 )
+from pytest_llmperf.judge.quality import gates_of
 from pytest_llmperf.judge.stored import Here, Key, differences, entry_of, other_machine, regression_gate
 from pytest_llmperf.model import Gate, Settings
 
@@ -70,7 +72,7 @@ def resolve(
         facts: of the manifest here.
 
     Returns:
-        One gate; for `ttft` one for each limit given, for `regression` one a metric.
+        One gate; for `ttft` one for each limit given, for `regression` one a metric, for `quality` one of answers, too.
 
     Raises:
         UsageError: no limit anywhere, or a setting that the marker would refuse.
@@ -89,6 +91,8 @@ def resolve(
             )
             for metric in spec.metrics
         )
+    if isinstance(spec, Quality):
+        return gates_of(spec, settings)
     if isinstance(spec, Cost):
         return (_cost_gate(spec, bare, settings.configuration.prices),)
     return tuple(_limit_gate(spec, wanted, bare, baseline, here) for wanted in _wanted(spec))

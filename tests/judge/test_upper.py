@@ -29,7 +29,7 @@ def test_a_failure_by_upper_bounds_says_so(metric: str, limit: float) -> None:
     verdict = judge(asked, measurement, looks=1)
     assert verdict.outcome is Outcome.FAIL
     assert f"; {WORDS}" in verdict.reason
-    text = explain(Record(test="t", measurement=measurement, verdicts=(verdict,)), verdict)
+    text = explain(Record(test="t", measurement=measurement, verdicts=(verdict,)), (verdict,))
     assert WORDS in text
     exact = judge(asked, measurement_of(late(merged=False), late(41, merged=False), late(42, merged=False)), looks=1)
     assert "upper bound" not in exact.reason
