@@ -227,7 +227,7 @@ class Control:
                         f"{self._label}: the answer to {method} {path} does not end",
                         next_step="is it an Ollama server? its /api/version would say",
                     )
-            return httpx.Response(response.status_code, content=bytes(body))
+            return httpx.Response(response.status_code, content=bytes(body), request=response.request)
 
     @contextmanager
     def _refusals(self, method: str, path: str) -> Iterator[None]:

@@ -187,6 +187,7 @@ def test_a_request_that_comes_while_the_model_leaves_loads_it_again():
         task = asyncio.create_task(scheduler.acquire(SMALL, None))
         await asyncio.sleep(0.01)
         assert not task.done()
+        assert scheduler.loaded is not None  # it is listed until its memory is free
         may_leave.set()
         scheduler.release(await task)
         assert engine.events == ["load", "unload", "load"]

@@ -35,6 +35,8 @@ class Loaded:
         self.slots = Slots(slots)
         self.keep_alive_s = keep_alive_s
         self.users = 0
+        self.going = False
+        """Being unloaded: still listed, but of no use to anybody."""
         self.expires_at_s = math.inf
         self.timer: asyncio.TimerHandle | None = None
 
@@ -98,7 +100,7 @@ class Scheduler:
         """
         loaded = self.loaded
         num_ctx = effective_num_ctx(options, self.engine.card)
-        if loaded is not None and self._runner is None and not loaded.needs_reload(options, num_ctx):
+        if loaded and not loaded.going and self._runner is None and not loaded.needs_reload(options, num_ctx):
             return self._use(loaded, keep_alive_s)
         if len(self._pending) >= self._max_queue + (not self._in_hand):  # the one in hand waits in no queue
             raise RequestError(BUSY, status=503)
@@ -209,6 +211,9 @@ class Scheduler:
     async def _unload(self, loaded: Loaded) -> None:
         if loaded.timer is not None:
             loaded.timer.cancel()
-        self.loaded = None
-        await asyncio.get_running_loop().run_in_executor(self.workers, self.engine.unload)
+        loaded.going = True
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.workers, self.engine.unload)
+        finally:
+            self.loaded = None  # only now: who polls /api/ps waits until its memory is free
         _log.info("unloaded")
