@@ -45,7 +45,11 @@ def test_a_scorer_of_the_project_decides(simulated, pytester: pytest.Pytester, a
     result = simulated("--llmperf-rounds=1")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["gate quality: 40.0 pp * is above the maximum 5.0 pp (marker quality(samples=3), default)", "*next: *"]
+        [
+            "gate quality (quality_drop_pp): 40.0 pp * is above the maximum 5.0 pp "
+            "(marker quality(samples=3), default)",
+            "*next: *",
+        ]
     )
     result.stdout.fnmatch_lines(
         ["note: *mean score 0.900 alone, 0.500 together, by pytest_llmperf_score of conftest.py"]
