@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from statistics import fmean
@@ -21,8 +21,6 @@ from pytest_llmperf.judge.metrics import all_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import summarise
 from pytest_llmperf.model import Agent, AgentRun, Cell, Measurement, RequestTiming, Round
-
-NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +217,7 @@ def _server_side(one: Round) -> dict[str, Any]:
     told = [request for request in requests if request.total_duration_ns > 0]
     rates = [rate for run in one.together if (rate := formulas.agent_decode_tok_s(run)) is not None]
     found: dict[str, Any] = {
-        "own_ms": fmean(_own_ns(run) for run in one.together) / NS_PER_MS,
+        "own_ms": fmean(_own_ns(run) for run in one.together) / formulas.NS_PER_MS,
         "throughput_gap_tok_s": max(rates) - min(rates) if len(rates) > 1 else None,
     }
     for name, figure in _DURATIONS.items():
@@ -233,15 +231,11 @@ def _own_ns(run: AgentRun) -> int:
     return run.duration_ns - sum(request.done_ns - request.sent_ns for request in run.requests)
 
 
-def _queue_ms(request: RequestTiming) -> float:
-    return formulas.queue_ms(request) or 0.0
-
-
-_DURATIONS = {
-    "load_ms": lambda request: request.load_duration_ns / NS_PER_MS,
-    "prefill_ms": lambda request: request.prompt_eval_duration_ns / NS_PER_MS,
-    "decode_ms": lambda request: request.eval_duration_ns / NS_PER_MS,
-    "queue_ms": _queue_ms,
+_DURATIONS: dict[str, Callable[[RequestTiming], float]] = {
+    "load_ms": lambda request: request.load_duration_ns / formulas.NS_PER_MS,
+    "prefill_ms": lambda request: request.prompt_eval_duration_ns / formulas.NS_PER_MS,
+    "decode_ms": lambda request: request.eval_duration_ns / formulas.NS_PER_MS,
+    "queue_ms": lambda request: request.queue_ns / formulas.NS_PER_MS,
 }
 
 

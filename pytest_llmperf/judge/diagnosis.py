@@ -8,7 +8,7 @@ from itertools import combinations
 from statistics import fmean, median
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.formulas import agent_decode_tok_s, queue_ms
+from pytest_llmperf.judge.formulas import agent_decode_tok_s
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.shares import Loss, losses
 from pytest_llmperf.judge.validity import last_saturation
@@ -156,7 +156,7 @@ def _words(measurement: Measurement, loss: Loss, cause: str, slowdown: float) ->
     if where == "together" and part == "queue":
         wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in measurement.rounds)
         waited_ms = median(
-            max(queue_ms(request) or 0.0 for run in one.together for request in run.requests)
+            max(request.queue_ns / 1e6 for run in one.together for request in run.requests)
             for one in measurement.rounds
         )
         return (

@@ -56,14 +56,13 @@ def server_ttft_ms(request: RequestTiming) -> float | None:
 
 
 def queue_ms(request: RequestTiming) -> float | None:
-    """What the server's total holds besides load, prefill and decode, ms, floored at 0: waiting for a slot.
+    """Waiting for a slot, ms: `RequestTiming.queue_ns`.
 
     None from a server that reports no total: no sign of waiting is not the same as no waiting.
     """
     if request.total_duration_ns <= 0:
         return None
-    known_ns = request.load_duration_ns + request.prompt_eval_duration_ns + request.eval_duration_ns
-    return max(0, request.total_duration_ns - known_ns) / NS_PER_MS
+    return request.queue_ns / NS_PER_MS
 
 
 def decode_tok_s(request: RequestTiming) -> float | None:

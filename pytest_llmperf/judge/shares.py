@@ -107,8 +107,7 @@ def _parts_ns(run: AgentRun) -> dict[str, int]:
             parts["load"] += one.load_duration_ns
             parts["prefill"] += one.prompt_eval_duration_ns
             parts["decode"] += one.eval_duration_ns
-            known_ns = one.load_duration_ns + one.prompt_eval_duration_ns + one.eval_duration_ns
-            parts["queue"] += max(0, one.total_duration_ns - known_ns)
+            parts["queue"] += one.queue_ns
         else:
             first_ns = one.arrivals_ns[0] if one.arrivals_ns else one.done_ns
             parts["prefill"] += first_ns - one.sent_ns

@@ -45,6 +45,15 @@ class RequestTiming:
     done_reason: str = ""
     text: str = ""
 
+    @property
+    def queue_ns(self) -> int:
+        """What the server's total holds besides load, prefill and decode, at least 0: waiting for a slot.
+
+        0, too, of a server that gives no total.
+        """
+        known_ns = self.load_duration_ns + self.prompt_eval_duration_ns + self.eval_duration_ns
+        return max(0, self.total_duration_ns - known_ns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRun:

@@ -207,19 +207,13 @@ class Answering:
 def _crowd(one: Round) -> str:
     """Which agent had to wait for a slot although it was alone, in words; empty where none had."""
     for run in one.solo:
-        waited_ns = sum(_queued_ns(request) for request in run.requests)
+        waited_ns = sum(request.queue_ns for request in run.requests)
         if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.duration_ns):
             return (
                 f"agent {run.agent}, alone, waited {waited_ns / 1e6:.0f} ms for instance {run.instance} to begin: "
                 "another client uses it"
             )
     return ""
-
-
-def _queued_ns(request: RequestTiming) -> int:
-    """What its server's durations leave unexplained; 0 where it gives none."""
-    worked_ns = request.load_duration_ns + request.prompt_eval_duration_ns + request.eval_duration_ns
-    return max(0, request.total_duration_ns - worked_ns)
 
 
 _LOAD_NEXT = "does another client use these servers, or do they lack the memory to keep the model? see /api/ps"
