@@ -15,14 +15,15 @@ PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
     "errors": set(),
     "strict": set(),
+    "whole": set(),
     "model": {"errors"},
     "config": {"errors", "model", "strict"},
-    "servers": {"errors", "model"},
+    "servers": {"errors", "model", "whole"},
     "measure": {"errors", "model"},
     "judge": {"errors", "model", "strict"},
-    "report": {"errors", "model", "judge"},
+    "report": {"errors", "model", "judge", "whole"},
     "session": {"errors", "model", "config", "servers", "measure", "judge"},
-    "experiments": {"errors", "strict", "model", "judge", "session"},
+    "experiments": {"errors", "strict", "whole", "model", "judge", "session"},
     "plugin": {"errors", "model", "config", "judge", "report", "session", "experiments"},
     "cli": {"errors", "model", "config", "servers", "judge", "report"},
 }

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Cell
+from pytest_llmperf.whole import write_whole
 
 FULL_DISK = "free some space, or give another folder: --llmperf-results"
 
@@ -99,9 +100,7 @@ class Journal:
 
     def _begin(self) -> None:
         """Puts an empty journal in the place of what is there."""
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(json.dumps({"conditions": self._conditions}).encode() + b"\n")
-        temporary.replace(self.path)
+        write_whole(self.path, json.dumps({"conditions": self._conditions}) + "\n")
 
     def _read(self) -> int:
         """Takes the cells that hold under these conditions; says how many bytes their lines are."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from pytest_llmperf.experiments.rows import Row, as_csv, values_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import Summary, summarise
 from pytest_llmperf.model import Matrix, Value
+from pytest_llmperf.whole import write_whole
 
 FINDING_COLUMNS = ("id", "status", "claim", "source", "reported", "here", "low", "high", "unit", "rounds", "why")
 
@@ -114,13 +113,9 @@ def write(results: Results, folder: Path) -> tuple[Path, ...]:
     if results.findings:
         texts[folder / f"{results.matrix.name}.findings.csv"] = _findings_as_csv(results.findings)
     for path, text in texts.items():
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(text, "utf-8")
-            temporary.replace(path)
+            write_whole(path, text)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
             raise LlmperfError(f"cannot write {path}: {error}", next_step=FULL_DISK) from error
     return tuple(texts)
 

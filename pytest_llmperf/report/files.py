@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +14,7 @@ from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import ci, html, markdown, openmetrics
 from pytest_llmperf.report.document import Document, as_text
 from pytest_llmperf.report.stored import changes
+from pytest_llmperf.whole import temporary_of, write_whole
 
 
 class Output(NamedTuple):
@@ -100,14 +99,9 @@ def write_output(output: Output, found: Document, settings: Settings, root: Path
         text = output.render(found)
     except LlmperfError as error:
         raise LlmperfError(f"{path} was not written: {error.args[0]}", next_step=error.next_step) from error
-    temporary = _temporary_of(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise LlmperfError(
             f"cannot write {path}: {error}", next_step=f"free some space or give another --llmperf-{output.field}"
         ) from error
@@ -161,10 +155,6 @@ def _probe(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     folder = next(parent for parent in path.parents if parent.exists())
-    temporary = folder / _temporary_of(path).name
+    temporary = folder / temporary_of(path).name
     temporary.touch()
     temporary.unlink()
-
-
-def _temporary_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

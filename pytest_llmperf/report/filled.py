@@ -11,6 +11,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.report.document import Run, document
 from pytest_llmperf.report.records import RECORDS
+from pytest_llmperf.whole import write_whole
 
 
 def fill(kind: str, records: Sequence[Record], settings: Settings, folder: Path, *, also: str = "") -> Path:
@@ -39,8 +40,7 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, folder: Path,
     text = RECORDS[kind](found, load_named("decision_card", ()))
     path = folder / f"{kind}-record.md"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text.rstrip()}\n\n{also}\n" if also else text, encoding="utf-8")
+        write_whole(path, f"{text.rstrip()}\n\n{also}\n" if also else text)
     except OSError as error:
         raise LlmperfError(f"cannot write {path}: {error}", next_step="give another --llmperf-results") from error
     return path

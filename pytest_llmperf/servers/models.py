@@ -21,6 +21,7 @@ from filelock import FileLock
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError
 from pytest_llmperf.servers.engine import ModelCard
 from pytest_llmperf.servers.gguf import Header, read_header
+from pytest_llmperf.whole import write_whole
 
 PACKAGED_NAME = "gemma3:270m"
 PACKAGED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -252,12 +253,5 @@ def _recall(path: Path) -> dict[str, Any]:
 
 def _remember(path: Path, facts: dict[str, Any]) -> None:
     """Best effort: a cache that cannot be written only costs time."""
-    note = _note_of(path)
-    temporary = note.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"key": _key_of(path), **facts}), "utf-8")
-        temporary.replace(note)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with contextlib.suppress(OSError):
+        write_whole(_note_of(path), json.dumps({"key": _key_of(path), **facts}))
