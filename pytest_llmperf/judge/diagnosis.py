@@ -39,7 +39,8 @@ _FACTS = (
 )
 """Cause, words of the note or incident that tell of it, what to do."""
 
-_CORE = "leave the client a core of its own (what else runs here?), or try --llmperf-runtime=processes"
+OWN_CORE = "leave the client a core of its own (what else runs here?)"
+CORE = f"{OWN_CORE}, or try --llmperf-runtime=processes"
 
 _SLOWER = {
     "client": "its client is late",
@@ -65,8 +66,8 @@ _TOGETHER = {
 _UNTIMED = "first tokens come later: they share a device, or prompts wait: this server gives no durations that tell"
 
 _NEXT = {
-    "client alone": _CORE,
-    "client together": _CORE,
+    "client alone": CORE,
+    "client together": CORE,
     "tokens alone": "give the agents equal work (prompts, num_predict), or gate scaling in place of balance",
     "tokens together": "make the answers equally long: num_predict with a seed and temperature 0",
     "load alone": "keep the model loaded: see /api/ps",
@@ -115,7 +116,7 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         cause, sentence, advice = "throttling", sunk, _THROTTLED
     elif measurement.discarded:  # they are not judged: no reason for what the others lost
         ran = len(measurement.rounds) + len(measurement.discarded)
-        cause, advice = "saturated client", _CORE
+        cause, advice = "saturated client", CORE
         sentence = (
             f"the client was saturated in {len(measurement.discarded)} of {ran} rounds: {last_saturation(measurement)}"
         )

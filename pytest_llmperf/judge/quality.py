@@ -21,7 +21,7 @@ from pytest_llmperf.model import Bound, Gate, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.markers import Quality as Marker
-    from pytest_llmperf.model import Answered, Quality, Settings
+    from pytest_llmperf.model import Answered, Quality
 
 DEFAULT_MAX_DROP_PP = 5.0
 """Where nobody says otherwise; the change that TR109 calls a loss is 6.9 %."""
@@ -29,13 +29,17 @@ DEFAULT_MAX_DROP_PP = 5.0
 CHANGED, DROP = "changed_answers_rate", "quality_drop_pp"
 
 
-def gates_of(spec: Marker, settings: Settings) -> tuple[Gate, ...]:
-    """The gates that the marker asks for: same answers (unless it says otherwise), and the drop of the score."""
+def gates_of(spec: Marker, bare: float | None) -> tuple[Gate, ...]:
+    """The gates that the marker asks for: same answers (unless it says otherwise), and the drop of the score.
+
+    Args:
+        spec: the marker.
+        bare: the limit that the command line or ini gives for it, if any.
+    """
     if spec.max_drop_pp is not None:
         limit, source = spec.max_drop_pp, f"marker {written(spec)}"
-    elif spec.NAME in settings.limits:
-        limit = settings.limits[spec.NAME]
-        source = f"--llmperf-limit {spec.NAME}={limit:g}"
+    elif bare is not None:
+        limit, source = bare, f"--llmperf-limit {spec.NAME}={bare:g}"
     else:
         limit, source = DEFAULT_MAX_DROP_PP, f"marker {written(spec)}, default"
     drop = Gate(marker=spec.NAME, metric=DROP, bound=Bound.MAX, limit=limit, source=source)

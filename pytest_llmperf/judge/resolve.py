@@ -92,7 +92,7 @@ def resolve(
             for metric in spec.metrics
         )
     if isinstance(spec, Quality):
-        return gates_of(spec, settings)
+        return gates_of(spec, bare)
     if isinstance(spec, Cost):
         return (_cost_gate(spec, bare, settings.configuration.prices),)
     return tuple(_limit_gate(spec, wanted, bare, baseline, here) for wanted in _wanted(spec))

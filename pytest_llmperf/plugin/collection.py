@@ -188,8 +188,7 @@ def _runtime(item: pytest.Item, faults: list[str]) -> str:
         return ""  # a bare marker only selects
     names = [*mark.args, *mark.kwargs.values()]
     if len(names) != 1 or set(mark.kwargs) - {"name"} or names[0] not in RUNTIMES:
-        given = ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])
-        faults.append(f"{item.nodeid}: marker {_RUNTIME}({given}): wanted one of {', '.join(RUNTIMES)}")
+        faults.append(f"{item.nodeid}: marker {_RUNTIME}({_given(mark)}): wanted one of {', '.join(RUNTIMES)}")
         return ""
     return str(names[0])
 
@@ -202,11 +201,15 @@ def _profile(item: pytest.Item, settings: Settings, faults: list[str]) -> str:
     if mark is None:
         return ""
     if len(mark.args) != 1 or mark.kwargs or not isinstance(mark.args[0], str):
-        given = ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])
-        faults.append(f"{item.nodeid}: marker {_PROFILE}({given}): wanted the name of one profile")
+        faults.append(f"{item.nodeid}: marker {_PROFILE}({_given(mark)}): wanted the name of one profile")
         return ""
     try:
         profile_of(settings.configuration, mark.args[0])
     except LlmperfError as error:
         faults.append(f"{item.nodeid}: marker {_PROFILE}: {error}")
     return mark.args[0]
+
+
+def _given(mark: pytest.Mark) -> str:
+    """A marker's arguments as they were written."""
+    return ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])

@@ -228,15 +228,14 @@ def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
 @pytest.fixture
 def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecord:
     """`write_record("validation", record, ...)`: a record of appendix S in Markdown, filled from measurements."""
-    from pytest_llmperf.plugin.running import LINES, in_clear  # noqa: PLC0415
+    from pytest_llmperf.plugin.running import LINES, in_clear, shown  # noqa: PLC0415
     from pytest_llmperf.report.filled import fill  # noqa: PLC0415
 
-    folder, start = llmperf.root / llmperf.settings.results, request.config.invocation_params.dir
+    folder = llmperf.root / llmperf.settings.results
 
     def write(kind: str, *records: Record, also: str = "") -> Path:
         path = in_clear(lambda: fill(kind, records, llmperf.settings, folder, also=also))
-        shown = path.relative_to(start) if path.is_relative_to(start) else path
-        request.node.stash[LINES].append(f"wrote {shown}")
+        request.node.stash[LINES].append(f"wrote {shown(path, request.config)}")
         return path
 
     return write

@@ -162,9 +162,7 @@ class Running:
             )
         )
         self._keep(item, results.records)
-        start = self._config.invocation_params.dir
-        shown = folder.relative_to(start) if folder.is_relative_to(start) else folder
-        item.stash.setdefault(LINES, []).extend(words.summary(results, shown))
+        item.stash.setdefault(LINES, []).extend(words.summary(results, shown(folder, self._config)))
         return results
 
     def _keep(self, item: pytest.Item, records: Sequence[Record]) -> None:
@@ -293,6 +291,12 @@ def in_clear(work: Callable[[], _T], live: Live | None = None) -> _T:
         words = "" if live is None else f"llmperf: interrupted; {live.doing}"
         end = pytest.exit.Exception(words, returncode=pytest.ExitCode.INTERRUPTED) if words else error
     raise end  # outside of the handlers, so that pytest shows no chain of exceptions
+
+
+def shown(path: Path, config: pytest.Config) -> Path:
+    """A path as whoever started pytest would type it, where it lies below."""
+    start = config.invocation_params.dir
+    return path.relative_to(start) if path.is_relative_to(start) else path
 
 
 def _warn(text: str, path: str) -> None:

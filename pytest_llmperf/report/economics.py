@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pytest_llmperf.judge.economics import Economy, Saving, economy_of, saving
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Prices
+from pytest_llmperf.report.text import name_of
 
 _COLUMNS = (
     "deployment",
@@ -36,7 +37,7 @@ def compared(
     """
     economies = tuple(economy_of(record.measurement, prices) for record in records)
     savings = tuple(saving(economies[0], one, prices) for one in economies[1:])
-    names = [f"{record.measurement.scenario.name} on {record.measurement.topology.kind}" for record in records]
+    names = list(map(name_of, records))
     rows = [_COLUMNS, *(_row(name, economy) for name, economy in zip(names, economies, strict=True))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = [f"economics: {_stated(prices)}"]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record
@@ -27,7 +28,6 @@ _COLUMNS = (
     ("TTFT", "ms", "ttft_ms", "{:.0f}"),
     ("system", "tok/s", "system_tok_s", "{:.1f}"),
 )
-_NOT_JUDGED = "-"
 _NOT_JUDGED = "-"
 _WORST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
 
@@ -182,12 +182,13 @@ def _not_green(record: Record, manner: Manner) -> list[Line]:
     if few := [verdict for verdict in shown if young(verdict)]:
         lines += [(line, {"yellow": True}) for line in young_lines(record, few)]
     steps: dict[str, None] = {}
+    found = diagnose(record.measurement) if shown else None
     for verdict in shown:
         if verdict not in few:
             passed, failed = (verdict.outcome is one for one in (Outcome.PASS, Outcome.FAIL))
             lines.append((f"{name_of(record)}: {headline(verdict)}", {"yellow": not (passed or failed), "red": failed}))
             if not passed:
-                steps[next_step(record, verdict)] = None
+                steps[next_step(record, verdict, found)] = None
     return [*lines, *((f"  next: {step}", {}) for step in steps)]
 
 

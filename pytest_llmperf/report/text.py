@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from pytest_llmperf.judge.diagnosis import diagnose
+from pytest_llmperf.judge.diagnosis import CORE, OWN_CORE, Diagnosis, diagnose
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
 from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
@@ -107,9 +107,11 @@ def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         if verdict.outcome is Outcome.FAIL and (words := upper_bound_words(verdict, measurement)):
             lines.append(f"  seen: {words}")
-    if found := diagnose(measurement):
+    found = diagnose(measurement)
+    if found is not None:
         lines += [f"  seen: {words}" for words in (*found.facts[:1], found.sentence) if words]
-    return "\n".join([*lines, *(f"  next: {step}" for step in dict.fromkeys(next_step(record, v) for v in verdicts))])
+    steps = dict.fromkeys(next_step(record, verdict, found) for verdict in verdicts)
+    return "\n".join([*lines, *(f"  next: {step}" for step in steps)])
 
 
 def young(verdict: Verdict) -> bool:
@@ -136,8 +138,8 @@ def young_lines(record: Record, verdicts: Sequence[Verdict]) -> list[str]:
     ]
 
 
-def next_step(record: Record, verdict: Verdict) -> str:
-    """What to type, by the nature of the verdict."""
+def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
+    """What to type, by the nature of the verdict and what was found of the measurement."""
     if verdict.outcome is Outcome.NOT_COMPARABLE:
         return (
             "give the marker a value of this machine, or --llmperf-limit, or save a baseline here: --llmperf-save NAME"
@@ -146,13 +148,10 @@ def next_step(record: Record, verdict: Verdict) -> str:
         return _to_decide(record, verdict)
     measurement = record.measurement
     if verdict.outcome is Outcome.INVALID and (measurement.discarded or dear(measurement)):
-        core = "leave the client a core of its own (what else runs here?)"
-        more = f"give the agents more to do in a round (num_predict), and {core}"
-        return more if dear(measurement) else f"{core}, or try --llmperf-runtime=processes"
+        return f"give the agents more to do in a round (num_predict), and {OWN_CORE}" if dear(measurement) else CORE
     own = verdict.outcome is Outcome.FAIL and not verdict.gate.incumbent  # of two, no shares
-    found = diagnose(measurement) if own else None
-    if (found is not None and found.next_step) or measurement.topology.kind.shared:
-        told = found.next_step if found is not None else ""
+    told = found.next_step if own and found is not None else ""
+    if told or measurement.topology.kind.shared:
         return told or "give each agent an instance of its own: the fixture dual_ollama"
     together = verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft")
     if together and measurement.topology.backend == "attach":  # servers of our own have ended by then

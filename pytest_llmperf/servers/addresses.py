@@ -11,6 +11,8 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import Topology
 from pytest_llmperf.servers.control import same_model
 
+OWN_HOST = "127.0.0.1"
+
 
 def address_of(url: str) -> tuple[str, int]:
     """Host and port; every way to write the own machine is one.
@@ -25,7 +27,7 @@ def address_of(url: str) -> tuple[str, int]:
         port = 0
     if parts.scheme not in ("http", "https") or not parts.hostname or not port:
         raise UsageError(f"llmperf_urls: {url!r} is no address", next_step="give http://host:port")
-    host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname
+    host = OWN_HOST if parts.hostname in ("localhost", "::1") else parts.hostname
     return host, port
 
 

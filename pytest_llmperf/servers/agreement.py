@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance, Topology
+from pytest_llmperf.servers.addresses import OWN_HOST, address_of
 from pytest_llmperf.servers.control import Control, ModelEntry
 
 _COMMAND_S = 5.0
@@ -140,8 +140,8 @@ def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> t
     notes = []
     hosts: dict[str, list[Seat]] = {}
     for seat in seats:
-        host = urlsplit(seat.instance.url).hostname or ""
-        hosts.setdefault("this machine" if host in ("localhost", "::1", "127.0.0.1") else host, []).append(seat)
+        host, _ = address_of(seat.instance.url)
+        hosts.setdefault("this machine" if host == OWN_HOST else host, []).append(seat)
     for host, there in hosts.items():
         if len(there) < 2:
             continue

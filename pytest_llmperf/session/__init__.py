@@ -20,7 +20,7 @@ from pytest_llmperf.judge.conditions import differences_for
 from pytest_llmperf.judge.markers import Marker, Quality, is_regression
 from pytest_llmperf.judge.quality import gates_of, judged
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.resolve import compare_gates, resolve, without_regression
+from pytest_llmperf.judge.resolve import bare_limit, compare_gates, resolve, without_regression
 from pytest_llmperf.judge.soak import Soak, levels_for
 from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
@@ -225,7 +225,9 @@ class Session:
                 next_step="leave --llmperf-against out, or the tests marked soak: -m 'not soak'",
             )
         scenario = self._scaled(scenario)
-        asked = [spec for spec in specs if isinstance(spec, Quality)]
+        asked = [
+            (spec, gates_of(spec, bare_limit(spec.NAME, self.settings))) for spec in specs if isinstance(spec, Quality)
+        ]
         specs = [spec for spec in specs if not isinstance(spec, Quality)]
         try:
             clients = self._clients.runtime(runtime or self.settings.runtime)
@@ -244,8 +246,8 @@ class Session:
                 turns.meet(incumbent, self.settings.warmups)
             soaked = self._soak(candidate, soak_s) if soak_s else None
             verdicts = turns.until_decided(gates, self.settings, run_gates=self.gates, as_it_is=soaked is not None)
-            for spec in asked:
-                verdicts += self._judge_quality(spec, candidate)
+            for spec, answer_gates in asked:
+                verdicts += self._judge_quality(spec, answer_gates, candidate)
         finally:
             self.watcher.done()
         measurement = candidate.measurement
@@ -261,13 +263,13 @@ class Session:
             soak=soaked,
         )
 
-    def _judge_quality(self, spec: Quality, side: Side) -> tuple[Verdict, ...]:
+    def _judge_quality(self, spec: Quality, gates: tuple[Gate, ...], side: Side) -> tuple[Verdict, ...]:
         """Whether agents answer as well together as alone, after the rounds."""
         self.watcher.say("comparing answers, alone and together")
         side.answer(spec.samples, self.score, self.scorer)
         quality = side.measurement.quality
         assert quality is not None
-        return judged(quality, gates_of(spec, self.settings), run_gates=self.gates)
+        return judged(quality, gates, run_gates=self.gates)
 
     def _soak(self, candidate: Side, asked_s: float) -> Soak:
         """Rounds for so long, held to the levels of the baseline in force or of the decision card."""

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import DegradedError, MeasurementError, ServerError, UnreachableError
-from pytest_llmperf.model import Round, Scenario, Settings, Topology, TopologyKind
+from pytest_llmperf.model import Instance, Round, Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.control import Control
@@ -139,22 +139,16 @@ class Held:
 
     def on_gpu(self) -> bool:
         """Whether some instance says that the model, loaded now, lies on a GPU at least in part. Raises ServerError."""
-        if self._opened is None:
-            return False
-        for instance in self._opened.topology.instances:
-            with Control.of(instance) as control:
-                found = control.loaded(self._opened.topology.model)
-            if found is not None and found.size_vram_bytes:
-                return True
-        return False
+        topology = self.topology
+        return topology is not None and any(_vram_bytes(one, topology.model) for one in topology.instances)
 
     def vram_mb(self) -> float | None:
         """VRAM that the loaded model holds on all open instances, MB; None where it holds none, or nobody says."""
         topology, held = self.topology, 0
-        for instance in topology.instances if topology is not None else ():
-            with suppress(ServerError), Control.of(instance) as control:
-                loaded = control.loaded(topology.model) if topology is not None else None
-                held += (loaded.size_vram_bytes or 0) if loaded is not None else 0
+        if topology is not None:
+            for instance in topology.instances:
+                with suppress(ServerError):
+                    held += _vram_bytes(instance, topology.model)
         return held / 1e6 or None
 
     def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
@@ -236,6 +230,13 @@ class Held:
         if self._locked:
             self._locked = False
             self._lock.release()
+
+
+def _vram_bytes(instance: Instance, model: str) -> int:
+    """What the model, loaded there, takes of the GPU's memory; 0 where it says nothing. Raises ServerError."""
+    with Control.of(instance) as control:
+        entry = control.loaded(model)
+    return (entry.size_vram_bytes or 0) if entry is not None else 0
 
 
 def _load_again(topology: Topology) -> None:

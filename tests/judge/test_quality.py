@@ -8,7 +8,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge import scoring
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.quality import checked, gates_of, in_words, judged
-from pytest_llmperf.model import Answered, Outcome, Quality, Settings
+from pytest_llmperf.model import Answered, Outcome, Quality
 
 ONE = Answered(agent="x", prompt="p", alone="a", again="a", together="a")
 
@@ -24,7 +24,7 @@ def scored(*together: float, alone: float = 0.9, **changes: str) -> Quality:
 
 
 def outcomes(quality: Quality, **keywords) -> dict[str, Outcome]:
-    gates = gates_of(build("quality", kwargs=keywords), Settings())
+    gates = gates_of(build("quality", kwargs=keywords), None)
     return {verdict.gate.metric: verdict.outcome for verdict in judged(quality, gates)}
 
 
@@ -39,7 +39,7 @@ def test_another_answer_of_an_engine_that_repeats_itself_fails() -> None:
     quality = replace(quality, answered=(*quality.answered[:3], replace(quality.answered[3], together="b" * 70)))
     assert outcomes(quality) == {"changed_answers_rate": "fail", "quality_drop_pp": "pass"}
     assert outcomes(quality, same=False) == {"quality_drop_pp": "pass"}
-    verdict = judged(quality, gates_of(build("quality"), Settings()))[0]
+    verdict = judged(quality, gates_of(build("quality"), None))[0]
     assert verdict.value == 0.25
     assert verdict.reason == (
         "1 of 4 answers differ from those alone, which repeat: x said " + repr("b" * 60 + "...") + " for 'a'"
@@ -71,9 +71,9 @@ def test_scores_need_an_interval(together: tuple[float, ...], outcome: Outcome) 
 
 def test_where_the_limit_comes_from() -> None:
     """Marker, then option, then 5 points."""
-    spec, option = build("quality", kwargs={"max_drop_pp": 2}), Settings(limits={"quality": 3.0})
+    spec, option = build("quality", kwargs={"max_drop_pp": 2}), 3.0
     assert [gates_of(one, option)[1].limit for one in (spec, build("quality"))] == [2, 3.0]
-    assert gates_of(build("quality"), Settings())[1].source == "marker quality(), default"
+    assert gates_of(build("quality"), None)[1].source == "marker quality(), default"
 
 
 def test_no_opinion_is_no_pass() -> None:

@@ -57,7 +57,7 @@ def test_a_deployment_against_another_of_its_kind(simulated, deployments: Path) 
             "  incumbent good * of 5 *-",
             "SIMULATED: all of these lines *",
             "pair on dual: gate against (system_tok_s) * the incumbent's * tok/s (20 % matter): against incumbent "
-            "good: drop * % (interval *",
+            "good: drop * % (interval *), paired over 5 rounds*",
         ]
     )
     (record,) = json.loads((deployments / "run.json").read_text())["records"]
@@ -82,12 +82,13 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
     )
     simulated("--llmperf-save=mine").assert_outcomes(passed=1)
     slow = "--llmperf-script=decode_tok_s=100,ttft_ms=30,load_ms=1,jitter_pct=0.2"
-    result = simulated("--llmperf-against=good", slow, "--llmperf-compare=mine", "--llmperf-max-rounds=6")
+    result = simulated("--llmperf-against=good", slow, "--llmperf-compare=mine", "--llmperf-max-rounds=6", "-v")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
             "gate regression (system_tok_s): * is worse than the stored * tok/s *",
-            "gate against (system_tok_s): * is worse than the incumbent's * tok/s (5 % matter): against incumbent *",
+            "gate against (system_tok_s): * is worse than the incumbent's * tok/s (5 % matter): against incumbent "
+            "good: drop *",
             "*next: look at both deployments' raw timings*",
             "policy: *, against an incumbent at once",
         ]

@@ -174,7 +174,9 @@ def test_an_absent_model_file(inner) -> None:
 def test_the_embedded_engine_has_no_other_model(inner) -> None:
     """A model's name alone cannot be served: the one that is there is named."""
     result = inner("--llmperf-backend=embedded", "--llmperf-model=llama3.1:8b")
-    assert_clear(result, USAGE, "*the embedded engine does not have model 'llama3.1:8b'*gemma3:270m")
+    assert_clear(
+        result, USAGE, "*the embedded engine does not have model 'llama3.1:8b'; it has gemma3:270m and smollm2:135m"
+    )
 
 
 # servers that fail while they are measured
