@@ -42,6 +42,7 @@ from pytest_llmperf.model.scenario import (
 )
 from pytest_llmperf.model.script import Script
 from pytest_llmperf.model.settings import RUNTIMES, SERIAL, Settings
+from pytest_llmperf.model.telemetry import GpuSample, Sample, Telemetry, Used
 from pytest_llmperf.model.timing import AgentRun, Incident, Measurement, RequestTiming, Round
 from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
@@ -79,6 +80,7 @@ __all__ = [
     "ExternalAgent",
     "Gate",
     "GenerationOptions",
+    "GpuSample",
     "Incident",
     "Instance",
     "Manifest",
@@ -94,14 +96,17 @@ __all__ = [
     "Reference",
     "RequestTiming",
     "Round",
+    "Sample",
     "Scenario",
     "Script",
     "Settings",
     "Stored",
     "StoredSession",
+    "Telemetry",
     "Threshold",
     "Topology",
     "TopologyKind",
+    "Used",
     "Value",
     "Verdict",
     "Workload",

@@ -8,6 +8,7 @@ from pytest_llmperf.model.calibration import Calibration
 from pytest_llmperf.model.manifest import Manifest
 from pytest_llmperf.model.quality import Quality
 from pytest_llmperf.model.scenario import Scenario
+from pytest_llmperf.model.telemetry import Telemetry
 from pytest_llmperf.model.topology import Topology
 
 
@@ -151,6 +152,7 @@ class Measurement:
         calibration: what the harness itself costs at this load; None where it was not measured.
         incidents: what went wrong with the servers meanwhile and did not end the measurement.
         quality: answers alone and together; None where nobody asked for them.
+        telemetry: what the machine did meanwhile; None where it was not looked at.
     """
 
     scenario: Scenario
@@ -164,3 +166,4 @@ class Measurement:
     calibration: Calibration | None = None
     incidents: tuple[Incident, ...] = ()
     quality: Quality | None = None
+    telemetry: Telemetry | None = None

@@ -1,0 +1,200 @@
+"""What samples of the machine say: who used its processors, whether it swapped or slowed down, peaks by round."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pytest_llmperf.model import Measurement, Sample, Telemetry
+
+_SHORTEST_S = 0.1
+"""The system counts CPU time in steps of 10 ms: over less than this nothing is said."""
+
+_SWAPS_MIB_S = 1.0
+"""Less than this moves between memory and swap on any machine."""
+
+_OFTEN = 0.1
+"""A GPU that slowed itself down in so many of its samples was slowed down."""
+
+_FEWEST, _SUNK, _WARMER_C = 6, 0.9, 3.0
+"""A clock sank with temperature where the last third of so many samples has less than so much of the first third's
+clock, and is so much warmer."""
+
+_BUSY_PCT = 50.0
+"""A GPU that computes less than this may lower its clock because it can."""
+
+
+def neighbour_cores(measurement: Measurement) -> float | None:
+    """Cores that processes which are neither client nor servers used while the rounds ran; the median over rounds.
+
+    None: not known, because nothing was sampled, or an instance's processes are not known or on another machine.
+    """
+    telemetry = measurement.telemetry
+    if telemetry is None or not telemetry.complete:
+        return None
+    return _median([max(0.0, others) for _, _, others in _cores(telemetry)])
+
+
+def busy_cores(measurement: Measurement) -> float | None:
+    """Cores that all processes of this machine used while the rounds ran, the median over rounds; None: not known."""
+    return _median([busy for busy, _, _ in _cores(measurement.telemetry)])
+
+
+def client_cores(measurement: Measurement) -> float | None:
+    """Cores that the client used while the rounds ran, as `busy_cores`."""
+    return _median([client for _, client, _ in _cores(measurement.telemetry)])
+
+
+def stolen_cores(measurement: Measurement) -> float | None:
+    """Cores that this virtual machine wanted and did not get while the rounds ran, as `busy_cores`."""
+    spans = _spans(measurement.telemetry)
+    return _median([(last.stolen_s - first.stolen_s) / _s(first, last) for first, last in spans])
+
+
+def swapping(measurement: Measurement) -> str:
+    """How much the machine swapped while the rounds ran, in words; empty where it did not, or nobody knows."""
+    moved, lasted_s = 0.0, 0.0
+    for first, last in _spans(measurement.telemetry):
+        if first.swapped_mib is not None and last.swapped_mib is not None:
+            moved += last.swapped_mib - first.swapped_mib
+            lasted_s += _s(first, last)
+    if not lasted_s or moved / lasted_s < _SWAPS_MIB_S:
+        return ""
+    return f"{moved:.0f} MiB moved between memory and swap during the rounds ({moved / lasted_s:.1f} MiB/s)"
+
+
+def throttled(measurement: Measurement) -> str:
+    """What of the machine slowed itself down while the rounds ran, in words; empty where nothing did, or nobody knows.
+
+    By the reasons that a GPU gives, else by a clock that sank while it got warmer.
+    """
+    telemetry = measurement.telemetry
+    if telemetry is None:
+        return ""
+    found = [_gpu_throttled(telemetry, index) for index in range(len(telemetry.gpus))]
+    clocks = [(one.cpu_mhz, one.cpu_c) for one in telemetry.samples]
+    return "; ".join(filter(None, (*found, _sank("the processor", clocks))))
+
+
+def peaks(measurement: Measurement, of: Callable[[Sample], float | None], what: str) -> tuple[float, ...]:
+    """The largest value of each round.
+
+    A round without a sample of its own (of a long run, not every round has one) has the value of the last one before.
+
+    Args:
+        measurement: one round or more.
+        of: the value of a sample; None: there is none.
+        what: for messages.
+
+    Raises:
+        MeasurementError: it was not observed in some round.
+    """
+    telemetry = measurement.telemetry
+    samples = telemetry.samples if telemetry is not None else ()
+    by_round = {index: tuple(group) for index, group in groupby(samples, lambda one: one.round)}
+    found: list[float] = []
+    before: tuple[float, ...] = ()
+    wanted = {one.index for one in measurement.rounds}
+    for index in range(max(wanted, default=-1) + 1):
+        values = tuple(value for one in by_round.get(index, ()) if (value := of(one)) is not None)
+        before = values or (before if index not in by_round else ())
+        if index in wanted and not before:
+            raise MeasurementError(f"{what} was not observed{_why(telemetry)}", next_step=_LOOK)
+        if index in wanted:
+            found.append(max(before))
+        before = before[-1:]
+    return tuple(found)
+
+
+def vram_gib(sample: Sample) -> float | None:
+    """Memory in use on the fullest GPU, GiB."""
+    return _most(one.memory_used_mib / 1024 for one in sample.gpus if one.memory_used_mib is not None)
+
+
+def gpu_temperature_c(sample: Sample) -> float | None:
+    """Of the hottest GPU, C."""
+    return _most(one.temperature_c for one in sample.gpus if one.temperature_c is not None)
+
+
+def cpu_temperature_c(sample: Sample) -> float | None:
+    """Of the processor, C."""
+    return sample.cpu_c
+
+
+def server_rss_gib(sample: Sample) -> float | None:
+    """Resident memory of the largest instance with its processes, GiB."""
+    return _most(one.rss_mib / 1024 for one in sample.servers.values())
+
+
+_LOOK = "see docs/telemetry.md: what is needed to observe it"
+
+
+def _why(telemetry: Telemetry | None) -> str:
+    if telemetry is None:
+        return ": the telemetry is off (--llmperf-telemetry)"
+    return f": {'; '.join(telemetry.notes)}" if telemetry.notes else ""
+
+
+def _cores(telemetry: Telemetry | None) -> list[tuple[float, float, float]]:
+    """Of each round: cores that all used, that the client used, and that are left without the servers'."""
+    found = []
+    for first, last in _spans(telemetry):
+        busy_s, client_s = last.busy_s - first.busy_s, last.client.cpu_s - first.client.cpu_s
+        servers_s = sum(used.cpu_s - first.servers[name].cpu_s for name, used in last.servers.items())
+        lasted_s = _s(first, last)
+        found.append((busy_s / lasted_s, client_s / lasted_s, (busy_s - client_s - servers_s) / lasted_s))
+    return found
+
+
+def _spans(telemetry: Telemetry | None) -> Iterator[tuple[Sample, Sample]]:
+    """The first and the last sample of each round that is long enough."""
+    for _, group in groupby(telemetry.samples if telemetry is not None else (), lambda one: one.round):
+        first, *others = group
+        if others and _s(first, others[-1]) >= _SHORTEST_S:
+            yield first, others[-1]
+
+
+def _s(first: Sample, last: Sample) -> float:
+    return (last.at_ns - first.at_ns) / 1e9
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None
+
+
+def _most(values: Iterator[float]) -> float | None:
+    return max(values, default=None)
+
+
+def _gpu_throttled(telemetry: Telemetry, index: int) -> str:
+    """What one GPU says of itself, else what its clock says."""
+    name = f"GPU {index} ({telemetry.gpus[index]})"
+    samples = [one.gpus[index] for one in telemetry.samples]
+    slowed = [one for one in samples if one.slowed_by]
+    if slowed and len(slowed) >= _OFTEN * len(samples):
+        reasons = ", ".join(dict.fromkeys(reason for one in slowed for reason in one.slowed_by))
+        hottest = max((one.temperature_c for one in samples if one.temperature_c is not None), default=None)
+        warm = f", up to {hottest:.0f} C" if hottest is not None else ""
+        return f"{name} slowed itself down in {len(slowed)} of {len(samples)} samples: {reasons}{warm}"
+    at_work = [one for one in samples if one.utilisation_pct is None or one.utilisation_pct >= _BUSY_PCT]
+    return _sank(name, [(one.sm_clock_mhz, one.temperature_c) for one in at_work])
+
+
+def _sank(name: str, samples: Sequence[tuple[float | None, float | None]]) -> str:
+    """Whether a clock sank while it got warmer, in words; of clock and temperature of each sample."""
+    known = [(mhz, c) for mhz, c in samples if mhz is not None and c is not None]
+    if len(known) < _FEWEST:
+        return ""
+    third = len(known) // 3
+    (mhz, c), (later_mhz, later_c) = (
+        (median(mhz for mhz, _ in part), median(c for _, c in part)) for part in (known[:third], known[-third:])
+    )
+    if later_mhz >= _SUNK * mhz or later_c < c + _WARMER_C:
+        return ""
+    return f"the clock of {name} sank from {mhz:.0f} to {later_mhz:.0f} MHz as it went from {c:.0f} to {later_c:.0f} C"
