@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, UsageError
+from pytest_llmperf.experiments.conditions import conditions
 from pytest_llmperf.experiments.findings import compare, faults_of
 from pytest_llmperf.experiments.journal import Finished, Journal, key_of
 from pytest_llmperf.experiments.matrices import (
@@ -83,7 +84,8 @@ def run(
         for cell in cells
     }
     session.close()
-    with Journal(folder, matrix.name, _conditions(matrix, session, test, specs, make), resume=resume) as journal:
+    alike = conditions(matrix, session, test=test, specs=specs, make=make, runtime=runtime)
+    with Journal(folder, matrix.name, alike, resume=resume) as journal:
         resumed = sum(key_of(cell) in journal.finished for cell in cells)
         took_s = [one.took_s for one in journal.finished.values()]
         sweep = _Sweep(matrix, session, Progress(session.watcher, matrix.name, len(cells), took_s), test, specs)
@@ -236,27 +238,6 @@ def _blamed(cell: Cell, error: Exception) -> str:
     """What of a cell cannot be had here."""
     axis = "model" if "model" in cell and isinstance(error, ModelMissingError) else "runtime"
     return f"{axis} {cell[axis]}" if axis in cell else f"model {cell['model']}"
-
-
-def _conditions(
-    matrix: Matrix, session: Session, test: str, specs: Sequence[Marker], make: Make | None
-) -> Mapping[str, Any]:
-    """What must be the same for a finished cell to count in another run."""
-    settings = asdict(session.settings)
-    for field in ("json", "save", "compare", "update", "baselines_dir", "results", "resume"):
-        settings.pop(field, None)
-    plain = asdict(replace(matrix, claim=(), description=""))
-    gguf = Path(session.settings.gguf)
-    return {
-        "matrix": plain,
-        "settings": settings,
-        "backend": [session.backend.kind, session.backend.model, session.backend.where],
-        "gguf": [gguf.stat().st_size, gguf.stat().st_mtime_ns] if session.settings.gguf and gguf.is_file() else [],
-        "workload": repr(session.baseline.workload),
-        "gates": [repr(spec) for spec in specs],
-        "test": test,
-        "make": getattr(make, "__qualname__", repr(make)),
-    }
 
 
 def _check_same_machine(journal: Journal, finished: Finished) -> None:

@@ -53,6 +53,14 @@ class Told(Silent):
         self.said.append(text)
 
 
+class Stops(Told):
+    """Interrupts a sweep in its second cell."""
+
+    def say(self, text: str) -> None:
+        if "ctx1024: " in text:
+            raise KeyboardInterrupt
+
+
 @pytest.fixture
 def sweep(url: str, tmp_path: Path):
     """`sweep(matrix, ...)`: runs it on the server, results under the test's folder."""
@@ -142,11 +150,6 @@ def test_an_interrupted_sweep_goes_on(sweep, tmp_path: Path) -> None:
     """What is finished is neither repeated nor lost, and what was not is measured."""
     made, cells = matrix(**TWO), []
 
-    class Stops(Told):
-        def say(self, text: str) -> None:
-            if "ctx1024: " in text:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         sweep(made, watcher=Stops())
     partial = tmp_path / "results" / "m.partial.jsonl"
@@ -169,6 +172,7 @@ def test_an_interrupted_sweep_goes_on(sweep, tmp_path: Path) -> None:
     ("tables", "more", "kept"),
     [
         ({"description": "other words"}, {}, 1),
+        ({}, {"settings": {"html": "report.html", "timeout_s": 200.0, "github": False}}, 1),
         ({"options": {"num_predict": 5}}, {}, 0),
         ({}, {"resume": False}, 0),
         ({}, {"settings": {"warmups": 1}}, 0),
@@ -176,12 +180,6 @@ def test_an_interrupted_sweep_goes_on(sweep, tmp_path: Path) -> None:
 )
 def test_only_cells_of_the_same_experiment_count(sweep, tables: dict, more: dict, kept: int) -> None:
     """Another option, another setting, or the wish to start anew: nothing is taken over."""
-
-    class Stops(Told):
-        def say(self, text: str) -> None:
-            if "ctx1024: " in text:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         sweep(matrix(**TWO), watcher=Stops())
     assert sweep(matrix(**{**TWO, **tables}), **more).resumed == kept
@@ -189,12 +187,6 @@ def test_only_cells_of_the_same_experiment_count(sweep, tables: dict, more: dict
 
 def test_cells_of_another_machine_do_not_mix(sweep, tmp_path: Path) -> None:
     """The journal moved to another machine: the difference is named, with what to do."""
-
-    class Stops(Told):
-        def say(self, text: str) -> None:
-            if "ctx1024: " in text:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         sweep(matrix(**TWO), watcher=Stops())
     partial = tmp_path / "results" / "m.partial.jsonl"
