@@ -4,6 +4,8 @@ import tempfile
 
 import pytest
 
+from pytest_llmperf.session import turns
+
 
 @pytest.fixture(autouse=True)
 def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +21,19 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inner runs are not xdist workers, though the tests may run in some."""
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def judged_client() -> None:
+    """For tests of what the client's own part does to rounds and verdicts."""
+
+
+@pytest.fixture(autouse=True)
+def client_keeps_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds count, however busy the machine is that the tests run on; where nobody asks for `judged_client`."""
+    if "judged_client" not in request.fixturenames:
+        monkeypatch.setattr(turns, "saturated", lambda _: "")
+        monkeypatch.setattr(turns, "dear", lambda _: "")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -18,7 +18,6 @@ from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin import collection
 from pytest_llmperf.servers.backends import Backend, choosing
 from pytest_llmperf.servers.process import free_port
-from pytest_llmperf.session import turns
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,8 +39,7 @@ def blocks(kind: str) -> list[str]:
 
 @pytest.fixture
 def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A folder with the project's suites, as a user has who copied them; rounds count on a busy machine, too."""
-    monkeypatch.setattr(turns, "saturated", lambda _: "")
+    """A folder with the project's suites, as a user has who copied them."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("CI", raising=False)  # there, pytest does not cut the lines of its summary
     shutil.copytree(ROOT / "perf_suites", pytester.path / "perf_suites", ignore=shutil.ignore_patterns("__pycache__"))
@@ -55,9 +53,8 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("def ")[1].split("(")[0])
-def test_python_blocks_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Each is a whole test file; rounds count on a busy machine, too, else nothing might be left to look at."""
-    monkeypatch.setattr(turns, "saturated", lambda _: "")
+def test_python_blocks_pass(pytester: pytest.Pytester, code: str) -> None:
+    """Each is a whole test file."""
     pytester.makepyfile(code)
     pytester.runpytest_inprocess(*FAST).assert_outcomes(passed=1)
 

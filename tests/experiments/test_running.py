@@ -17,7 +17,7 @@ from pytest_llmperf.experiments.words import summary
 from pytest_llmperf.judge.markers import Efficiency
 from pytest_llmperf.model import CHIMERA_HOMO, Settings
 from pytest_llmperf.servers.process import start_own
-from pytest_llmperf.session import Session, turns
+from pytest_llmperf.session import Session
 from pytest_llmperf.session.watcher import Silent
 from tests.experiments.build import matrix, record
 
@@ -137,9 +137,8 @@ def test_agents_by_a_function(sweep) -> None:
         sweep(made)
 
 
-def test_gates_judge_every_cell(sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And ask for more rounds than the matrix, where they are undecided; on a busy machine, too."""
-    monkeypatch.setattr(turns, "saturated", lambda _: "")
+def test_gates_judge_every_cell(sweep) -> None:
+    """And ask for more rounds than the matrix, where they are undecided."""
     results = sweep(matrix(**TWO), specs=[Efficiency(min_pct=1)])
     assert [len(record.verdicts) for record in results.records] == [1, 1]
     assert {verdict.gates for record in results.records for verdict in record.verdicts} == {2}
@@ -210,6 +209,8 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
         Journal(tmp_path / "file", "m", {}).__enter__()
 
 
+@pytest.mark.alone
+@pytest.mark.usefixtures("judged_client")
 def test_a_runtime_that_serialises_is_found_out(sweep) -> None:
     """None of its rounds counts, since the client was saturated; they are kept as rows that say so."""
     made = matrix(

@@ -145,6 +145,7 @@ def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypat
     result.stdout.fnmatch_lines(["note: pair on dual: 2 of 7 rounds do not count*"])
 
 
+@pytest.mark.usefixtures("judged_client")
 def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulated, monkeypatch) -> None:
     """However little the client takes: where it is too much of the round, no gate passes or fails by it."""
     monkeypatch.setattr(validity, "MOST_COST_PP", 1e-6)

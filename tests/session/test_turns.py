@@ -70,13 +70,6 @@ def measured(asked: Settings, tmp_path: Path, *markers, kind: TopologyKind = Top
         session.close()
 
 
-@pytest.fixture(autouse=True)
-def client_keeps_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds count, however busy the machine is that the tests run on."""
-    monkeypatch.setattr(turns, "saturated", lambda _: "")
-    monkeypatch.setattr(turns, "dear", lambda _: "")
-
-
 @pytest.fixture
 def servers() -> Iterator[Callable[..., str]]:
     """`servers(*arguments)`: the address of a simulated server that somebody else has started."""
