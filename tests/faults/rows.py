@@ -66,7 +66,7 @@ ROWS = (
     Row(
         name="refused for a moment",
         faults=(b("refuse", seconds=0.15),),
-        seen="round 1: agent y, instance b ...Connection refused... it was repeated",
+        seen="round ...instance b ...Connection refused... it was repeated",
         answer=REPEATED,
     ),
     Row(
