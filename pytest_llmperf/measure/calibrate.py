@@ -21,7 +21,7 @@ from pytest_llmperf.measure.runtimes import Part, Runtime
 from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import Calibration
 
-SECONDS = 0.15
+SECONDS = 0.1
 """About how long the calibration times, besides TTFT_MS."""
 
 TTFT_MS = 5.0

@@ -106,18 +106,22 @@ class Rounds:
         self._fixed: Mapping[str, str] = {}
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
-        """Sends every agent's first request `times` times to its instance, one at a time; no results, but answers.
+        """Sends every agent's first request `times` times to its instance, all at once; no results, but answers.
 
-        Of an external agent nobody knows the first request: it does all its work.
+        Of an external agent nobody knows the first request: where there is one, all agents do all their work.
         """
-        answers: list[RequestTiming] = []
-        for agent, instance in self._placed() * times:
-            if isinstance(agent, ExternalAgent):
-                answers += self._tapped([(agent, instance)]).runs[0].requests
-            else:
-                first = self._requests(agent, instance, instance.url)[:1]
-                part = self._runtime.run([first], timeout_s=self._timeout_s)
-                answers.append(decode(part.exchanges[0][0]))
+        placed, answers = self._placed(), []
+        for _ in range(times):
+            if self._tap is not None:
+                answers += [one for run in self._tapped(placed).runs for one in run.requests]
+                continue
+            firsts = [
+                self._requests(agent, instance, instance.url)[:1]
+                for agent, instance in placed
+                if isinstance(agent, Agent)
+            ]
+            part = self._runtime.run(firsts, timeout_s=self._timeout_s)
+            answers += [decode(exchanges[0]) for exchanges in part.exchanges]
         return tuple(answers)
 
     def run(self, index: int) -> Round:
