@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "judge": {"errors", "model", "strict"},
     "report": {"errors", "model", "judge", "whole"},
     "session": {"errors", "model", "config", "servers", "measure", "judge"},
-    "experiments": {"errors", "strict", "whole", "model", "judge", "session"},
+    "experiments": {"errors", "strict", "whole", "model", "config", "judge", "session"},
     "plugin": {"errors", "model", "config", "judge", "report", "session", "experiments"},
     "cli": {"errors", "model", "config", "servers", "judge", "report"},
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.judge.markers import Cost, Marker
-from pytest_llmperf.model import Matrix
+from pytest_llmperf.model import Matrix, Profile
 from pytest_llmperf.session import Session
 
 BEARING = (
@@ -31,6 +31,7 @@ def conditions(
     specs: Sequence[Marker] = (),
     make: Callable[..., Any] | None = None,
     runtime: str = "",
+    profile: Profile | None = None,
 ) -> Mapping[str, Any]:
     """What a journal is of; see the module.
 
@@ -41,6 +42,7 @@ def conditions(
         specs: gate markers that judge every cell.
         make: the user's function that says what agents do.
         runtime: of the clients, in place of that of the settings.
+        profile: of the matrix: what it says may have been changed under its name.
     """
     settings, baseline = session.settings, session.baseline
     files = [Path(getattr(settings, name)) for name in _FILES if getattr(settings, name)]
@@ -55,5 +57,6 @@ def conditions(
         "prices": repr(settings.configuration.prices) if priced else "",
         "test": test,
         "runtime": runtime,
+        "profile": repr(profile),
         "make": getattr(make, "__qualname__", repr(make)),
     }

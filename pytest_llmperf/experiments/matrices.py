@@ -24,6 +24,7 @@ from pytest_llmperf.model import (
     GenerationOptions,
     Matrix,
     Mode,
+    Profile,
     Scenario,
     Script,
     TopologyKind,
@@ -209,19 +210,29 @@ def foreign_axes(matrix: Matrix) -> tuple[str, ...]:
     return tuple(axis for axis in named if axis not in (*OPTIONS, *_PLACES))
 
 
-def scenario_of_cell(matrix: Matrix, cell: Cell, made: Scenario | None = None, *, simulated: bool = False) -> Scenario:
+def scenario_of_cell(
+    matrix: Matrix,
+    cell: Cell,
+    made: Scenario | None = None,
+    *,
+    profile: Profile | None = None,
+    simulated: bool = False,
+) -> Scenario:
     """What the agents of a cell do.
 
     Args:
         matrix: of the cell.
         cell: its options are laid over each agent's, and no baseline's workload changes them.
         made: by a function of the user's, in place of the matrix's own agents.
+        profile: of the matrix: options over those of the agents, below all others.
         simulated: whether a scripted server plays it.
 
     Raises:
         UsageError: the matrix has neither a scenario nor prompts, and there is no function either.
     """
     scenario = made or _named_scenario(matrix, cell)
+    if profile is not None:
+        scenario = profile.over(scenario, matrix.profile)
     laid: dict[str, Any] = {key: value for key, value in {**matrix.options, **cell}.items() if key in OPTIONS}
     for played in matrix.played if simulated else ():
         laid |= played.options if matches(cell, played.when) else {}

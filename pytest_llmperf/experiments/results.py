@@ -33,6 +33,8 @@ class Results:
         skipped: cells or axes that were not measured, and why.
         findings: one a claim.
         resumed: how many of the cells an earlier run had finished.
+        profile: of the matrix, in words; empty: none.
+        transfers: what to know where that is for another mode than some cells' agents.
     """
 
     matrix: Matrix
@@ -41,6 +43,8 @@ class Results:
     skipped: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     resumed: int = 0
+    profile: str = ""
+    transfers: tuple[str, ...] = ()
 
     @property
     def counted(self) -> tuple[Row, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.config import profile_of
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, UsageError
 from pytest_llmperf.experiments.conditions import conditions
 from pytest_llmperf.experiments.findings import compare, faults_of
@@ -26,7 +27,7 @@ from pytest_llmperf.experiments.rows import derived, rows_of
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.markers import Marker, count_gates
 from pytest_llmperf.judge.validity import why
-from pytest_llmperf.model import IDENTITY, Cell, Matrix, Scenario, Settings, TopologyKind
+from pytest_llmperf.model import IDENTITY, Cell, Matrix, Profile, Scenario, Settings, TopologyKind
 from pytest_llmperf.session import Session
 
 Make = Callable[[Cell], Scenario]
@@ -63,6 +64,7 @@ def run(
         LlmperfError: a cell could not be measured, or results not written; what is finished stays in the journal.
     """
     card = baselines.load_named("decision_card", ())
+    profile = profile_of(session.settings.configuration, matrix.profile) if matrix.profile else None
     if faults := faults_of(matrix, card):
         raise UsageError("\n  ".join((f"matrix {matrix.name} is wrong:", *faults)), next_step="docs/experiments.md")
     if (foreign := foreign_axes(matrix)) and make is None:
@@ -80,11 +82,11 @@ def run(
             skipped[f"model {model}"] = "the matrix does not say how it is played"
     cells = tuple(cell for cell in cells if not (simulated and unplayed(matrix, cell)))
     scenarios = {
-        key_of(cell): scenario_of_cell(matrix, cell, make(cell) if make else None, simulated=simulated)
+        key_of(cell): scenario_of_cell(matrix, cell, make(cell) if make else None, profile=profile, simulated=simulated)
         for cell in cells
     }
     session.close()
-    alike = conditions(matrix, session, test=test, specs=specs, make=make, runtime=runtime)
+    alike = conditions(matrix, session, test=test, specs=specs, make=make, runtime=runtime, profile=profile)
     with Journal(folder, matrix.name, alike, resume=resume) as journal:
         resumed = sum(key_of(cell) in journal.finished for cell in cells)
         took_s = [one.took_s for one in journal.finished.values()]
@@ -137,10 +139,20 @@ def run(
                 skipped=[f"{what}: {why}" for what, why in skipped.items()],
             ),
             resumed=resumed,
+            profile="" if profile is None else profile.in_words(matrix.profile),
+            transfers=_transfers(matrix, profile, scenarios.values()),
         )
         write(results, folder)
         journal.remove()
     return results
+
+
+def _transfers(matrix: Matrix, profile: Profile | None, scenarios: Iterable[Scenario]) -> tuple[str, ...]:
+    """Where the matrix's profile is for another mode than a cell's: once a mode, however many cells there are."""
+    if profile is None:
+        return ()
+    told = (profile.transferred(matrix.profile, replace(one, name=f"matrix {matrix.name}")) for one in scenarios)
+    return tuple(dict.fromkeys(filter(None, told)))
 
 
 def _in_groups(cells: Sequence[Cell], settings_of: Callable[[Cell], Settings]) -> list[Cell]:

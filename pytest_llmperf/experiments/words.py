@@ -35,6 +35,8 @@ def _lines(results: Results, folder: Path) -> Iterator[str]:
     yield f"experiment {matrix.name}: {cells}{earlier}, {rounds}: {folder / matrix.name}.csv"
     if any(record.measurement.topology.simulated for record in results.records):
         yield "  SIMULATED: a scripted server answered; no figure is of a real engine"
+    if results.profile:
+        yield f"  {results.profile}"
     for what, why in results.skipped.items():
         yield f"  not measured: {what}: {why}"
     if matrix.mode == Mode.AGENT_WORKFLOW:

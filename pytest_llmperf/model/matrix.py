@@ -91,6 +91,7 @@ class Matrix:
         prompts: of agents that are defined here, rotated: each is a block of its own, named `prompt` in the cells.
         agents: how many do the same work at once, where there are prompts.
         rounds: of each cell; 0: as the settings say.
+        profile: name of a Profile, whose options every agent has before the matrix's own; empty: none.
         options: of every agent, by Ollama's names, before those of axes.
         axes: values by axis; the cells are their product, the last one varies fastest.
         cell: more cells, one by one, which need not name every axis.
@@ -108,6 +109,7 @@ class Matrix:
     prompts: tuple[str, ...] = ()
     agents: int = 1
     rounds: int = 0
+    profile: str = ""
     options: Cell = field(default_factory=dict)
     axes: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     cell: tuple[Cell, ...] = ()

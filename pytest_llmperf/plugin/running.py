@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -139,14 +141,17 @@ class Running:
         from pytest_llmperf.experiments import matrices, running, words  # noqa: PLC0415 - only where there is one
         from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of  # noqa: PLC0415
 
+        @wraps(agents)  # by whose name a journal knows its own
         def make(cell: Cell) -> Scenario:
             made = agents(cell)
             return made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
 
         def read() -> Matrix:
             if isinstance(matrix, Mapping):
-                return matrices.parse(matrix, name=name or item.name)
-            return matrices.load(item.path.parent / matrix, name=name)
+                found = matrices.parse(matrix, name=name or item.name)
+            else:
+                found = matrices.load(item.path.parent / matrix, name=name)
+            return replace(found, profile=item.stash[PROFILE] or found.profile)
 
         folder = self.session.root / self.session.settings.results
         results: Results = in_clear(
@@ -162,7 +167,8 @@ class Running:
             )
         )
         self._keep(item, results.records)
-        item.stash.setdefault(LINES, []).extend(words.summary(results, shown(folder, self._config)))
+        item.stash[LINES].extend(words.summary(results, shown(folder, self._config)))
+        item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
         return results
 
     def _keep(self, item: pytest.Item, records: Sequence[Record]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmperf.experiments.conditions import BEARING, conditions
 from pytest_llmperf.judge.markers import Cost, Efficiency
-from pytest_llmperf.model import Configuration, NamedDeployment, Prices, Script, Settings
+from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Prices, Script, Settings
 from pytest_llmperf.session import Session
 from tests.experiments.build import matrix
 
@@ -95,3 +95,4 @@ def test_what_a_matrix_says_of_itself_does_not_count(tmp_path: Path) -> None:
     assert before != conditions(replace(matrix(), rounds=3), session, test="test")
     assert before != conditions(matrix(), session, test="test", runtime="asyncio")
     assert before != conditions(matrix(), session, test="test", make=conditions_of)
+    assert before != conditions(matrix(), session, test="test", profile=PROFILES["multi_agent"])

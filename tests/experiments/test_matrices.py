@@ -17,7 +17,7 @@ from pytest_llmperf.experiments.matrices import (
     script_of,
     unplayed,
 )
-from pytest_llmperf.model import Agent, Script, Workload
+from pytest_llmperf.model import Agent, GenerationOptions, Profile, Script, Workload
 from tests.experiments.build import matrix
 
 PROMPTS = {"scenario": "", "prompts": ["a", "b"], "axes": {"num_ctx": [512]}}
@@ -69,6 +69,16 @@ def test_a_cells_options_win_over_everything() -> None:
     assert {agent.options.num_gpu for agent in scenario.agents} == {0}
     assert scenario.scaled_by == "num_gpu=0 (small)"
     assert scenario.name == "chimera_homo_ctx512"
+
+
+def test_a_profiles_options_are_defaults() -> None:
+    """Over those of the agents, below the matrix's and those of axes; texts to stop at come with it."""
+    options = GenerationOptions(num_ctx=1, num_predict=2, temperature=0.5, stop=("END",))
+    made = matrix(profile="ours", options={"num_predict": 7})
+    scenario = scenario_of_cell(made, {"num_ctx": 512}, profile=Profile(mode="multi_agent", options=options))
+    asked = [agent.options for agent in scenario.agents]
+    assert {(one.num_ctx, one.num_predict, one.temperature, one.stop) for one in asked} == {(512, 7, 0.5, ("END",))}
+    assert "profile ours (multi_agent)" in scenario.source
 
 
 def test_an_axis_of_scenarios() -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.plugin.conftest import Aftermath
+from tests.plugin.conftest import Aftermath, assert_clear
 
 SUITE = """
     import pytest
@@ -41,6 +41,54 @@ def test_a_profile_of_another_mode_warns(simulated, pytester: pytest.Pytester, a
     )
     result = simulated("--llmperf-rounds=1")
     result.assert_outcomes(failed=1)
+
+
+MATRIX = """
+    schema = 1
+    topology = "dual"
+    scenario = "chimera_homo"
+    profile = "ours"
+    options = { num_predict = 8 }
+    rounds = 1
+    axes = { num_ctx = [512, 1024] }
+"""
+
+SWEEP = """
+    import pytest
+
+    {marker}
+    def test_sweep(run_matrix):
+        results = run_matrix("m.toml")
+        assert [(row.num_ctx, row.temperature) for row in results.rows] == [(512, {temperature}), (1024, {temperature})]
+"""
+
+
+def test_a_matrix_names_a_profile(simulated, pytester: pytest.Pytester) -> None:
+    """Its options are the cells' where these say nothing; used in another mode it is warned of once, not by cell."""
+    pytester.makefile(".toml", m=MATRIX, llmperf="[profiles.ours]\nmode = 'agent_workflow'\noptions.temperature = 0.25")
+    pytester.makepyfile(SWEEP.format(marker="", temperature=0.25))
+    result = simulated("-W", "default")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ConfigurationTransferWarning: configuration transfer: profile ours is for agent_workflow, and matrix m is "
+            "multi_agent: *",
+            "  profile ours (agent_workflow): temperature=0.25",
+        ]
+    )
+    pytester.makepyfile(SWEEP.format(marker="@pytest.mark.profile('multi_agent')", temperature=1.0))
+    result = simulated()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["  profile multi_agent (multi_agent): num_ctx=2048, *"])
+
+
+def test_a_matrix_names_a_profile_that_is_none(simulated, pytester: pytest.Pytester) -> None:
+    """One screen, before anything starts."""
+    pytester.makefile(".toml", m=MATRIX)
+    pytester.makepyfile(SWEEP.format(marker="", temperature=1))
+    assert_clear(
+        simulated(), pytest.ExitCode.TESTS_FAILED, "UsageError: no profile 'ours', wanted one of single_inference, *"
+    )
 
 
 @pytest.mark.parametrize(
