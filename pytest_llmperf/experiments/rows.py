@@ -45,7 +45,7 @@ class Row:
         timestamp: ISO 8601: when the cell's measurement began, plus the time from its first round to this one.
         cv_throughput: of the configuration's rounds, % (R.2).
         efficiency_spread_pp: largest minus smallest of the configuration, points (R.2).
-        cost_per_1M_tokens: USD (R.2); None without a price.
+        cost_per_1M_tokens: at the rate of all agents over the wall time, USD (R.2); None without a price.
         memory_efficiency: tok/s a GiB of VRAM (R.2); None without VRAM.
         experiment, scenario, topology, backend: where it comes from; `simulated` is no real engine.
         round: from 1, in its cell.
@@ -244,7 +244,7 @@ def derived(rows: Sequence[Row], *, usd_per_hour: float | None = None) -> tuple[
 
     Args:
         rows: of the whole experiment.
-        usd_per_hour: price of the machine; None: no cost.
+        usd_per_hour: price of the machine that serves all agents; None: no cost.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -261,7 +261,9 @@ def derived(rows: Sequence[Row], *, usd_per_hour: float | None = None) -> tuple[
                 cv_throughput=summarise(rates).cv_pct if rates else None,
                 efficiency_spread_pp=max(balances) - min(balances) if balances else None,
                 cost_per_1M_tokens=(
-                    formulas.cost_per_1m_usd(tok_s=rate, usd_per_hour=usd_per_hour) if rate and usd_per_hour else None
+                    formulas.cost_per_1m_usd(tok_s=row.system_tok_s, usd_per_hour=usd_per_hour)
+                    if row.system_tok_s and usd_per_hour
+                    else None
                 ),
                 memory_efficiency=(
                     formulas.memory_efficiency(tok_s=rate, vram_gib=row.vram_mb / 1024)

@@ -117,13 +117,15 @@ def run(
         for cell in cells:
             if (one := done.get(key_of(cell))) is not None and not one.record.measurement.rounds:
                 skipped[f"not counted: {config_name(cell)}"] = why(one.record.measurement)
+        prices = session.settings.configuration.prices
         rows = derived(
             [
                 row
                 for cell in cells
                 if (one := done.get(key_of(cell))) is not None
                 for row in rows_of(matrix.name, cell, one.record, vram_mb=one.vram_mb)
-            ]
+            ],
+            usd_per_hour=None if prices is None else prices.usd_per_hour,
         )
         results = Results(
             matrix=matrix,

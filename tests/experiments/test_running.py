@@ -15,7 +15,7 @@ from pytest_llmperf.experiments.rows import from_csv
 from pytest_llmperf.experiments.running import run
 from pytest_llmperf.experiments.words import summary
 from pytest_llmperf.judge.markers import Efficiency
-from pytest_llmperf.model import CHIMERA_HOMO, Settings
+from pytest_llmperf.model import CHIMERA_HOMO, Configuration, Prices, Settings
 from pytest_llmperf.servers.process import start_own
 from pytest_llmperf.session import Session
 from pytest_llmperf.session.watcher import Silent
@@ -87,6 +87,17 @@ def test_every_cell_is_measured_and_written(sweep, tmp_path: Path) -> None:
     assert len(results.select(num_ctx=1024)) == 1
     with pytest.raises(UsageError, match="no claim 'x'"):
         results.finding("x")
+
+
+def test_prices_make_costs(sweep) -> None:
+    """Those of `llmperf.toml`, by the rate of all agents; a price stated after a sweep was interrupted holds, too."""
+    made = matrix(**TWO)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(made, watcher=Stops())
+    results = sweep(made, settings={"configuration": Configuration(prices=Prices(usd_per_hour=3.6))})
+    assert results.resumed == 1
+    rates = [row.system_tok_s for row in results.rows]
+    assert [row.cost_per_1M_tokens for row in results.rows] == pytest.approx([1000 / rate for rate in rates if rate])
 
 
 def test_what_cannot_be_measured_here_is_said(sweep) -> None:

@@ -71,8 +71,7 @@ def test_a_matrix_names_a_profile(simulated, pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(
         [
-            "*ConfigurationTransferWarning: configuration transfer: profile ours is for agent_workflow, and matrix m is "
-            "multi_agent: *",
+            "*ConfigurationTransferWarning: *: profile ours is for agent_workflow, and matrix m is multi_agent: *",
             "  profile ours (agent_workflow): temperature=0.25",
         ]
     )
