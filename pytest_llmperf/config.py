@@ -15,7 +15,7 @@ from pytest_llmperf.strict import faults_of, nearest, strict_converter
 FILE = "llmperf.toml"
 
 _OF_SERVERS = (
-    *("backend", "urls", "auth", "ca_file", "proxy"),
+    *("backend", "urls", "auth", "ca_file", "proxy", "proxy_auth"),
     *("model", "gguf", "ports", "force_topology", "script", "faults"),
 )
 """What of the settings says which servers; not shared by two deployments."""

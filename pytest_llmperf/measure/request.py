@@ -42,10 +42,17 @@ class Request:
         Raises:
             UsageError: the environment lacks the secret.
         """
-        if not self.access.auth:
+        if not (self.access.auth or self.access.proxy_auth):
             return self.payload
         first, _, rest = self.payload.partition(b"\r\n")
-        return b"\r\n".join((first, f"Authorization: {self.access.authorization()}".encode("ascii"), rest))
+        of_proxy = [] if self.tls else _lines(self.access.proxy_headers())  # in a tunnel the server would read them
+        return b"\r\n".join((first, *_lines(self.access.headers()), *of_proxy, rest))
+
+    def tunnel(self) -> bytes:
+        """What is sent to the proxy before TLS: CONNECT, with its authorization. Raises as `signed` does."""
+        where = f"{_bracketed(self.host)}:{self.port}"
+        head = f"CONNECT {where} HTTP/1.1\r\nHost: {where}".encode("ascii")
+        return b"\r\n".join((head, *_lines(self.access.proxy_headers()), b"\r\n"))
 
 
 class Target(NamedTuple):
@@ -95,7 +102,7 @@ def prepare(url: str, path: str, body: bytes, *, label: str, access: Access = DI
         MeasurementError: see `target_of`.
     """
     target = target_of(url, label=label)
-    host = f"[{target.host}]" if ":" in target.host else target.host
+    host = _bracketed(target.host)
     # a proxy is told the whole address, but of a tunnel's inside it sees nothing
     whole = f"http://{host}:{target.port}" if access.proxy and not target.tls else ""
     head = (
@@ -107,3 +114,13 @@ def prepare(url: str, path: str, body: bytes, *, label: str, access: Access = DI
     )
     payload = head.encode("ascii") + body
     return Request(host=target.host, port=target.port, tls=target.tls, payload=payload, label=label, access=access)
+
+
+def _bracketed(host: str) -> str:
+    """A host as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _lines(headers: dict[str, str]) -> list[bytes]:
+    """Headers as lines, their ends apart."""
+    return [f"{name}: {value}".encode("ascii") for name, value in headers.items()]

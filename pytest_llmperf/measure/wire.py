@@ -258,9 +258,7 @@ class Connection:
 
     def _tunnel(self, sock: socket.socket) -> None:
         """Has the proxy connect to the server. Raises OSError where it does not."""
-        where = f"[{self.request.host}]" if ":" in self.request.host else self.request.host
-        where = f"{where}:{self.request.port}"
-        sock.sendall(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode("ascii"))
+        sock.sendall(self.request.tunnel())
         head = b""
         while not head.endswith(b"\r\n\r\n"):  # byte by byte: what follows is the server's
             if len(head) > _HEAD_BYTES or not (byte := sock.recv(1)):
@@ -268,6 +266,7 @@ class Connection:
             head += byte
         status = head.partition(b"\r\n")[0].split(b" ")[1:2]
         if status != [b"200"]:
+            where = f"{self.request.host}:{self.request.port}"
             raise OSError(f"the proxy {self.request.access.proxy} answered {head[:80]!r} to CONNECT {where}")
 
     def _not_now(self, error: OSError) -> bool:

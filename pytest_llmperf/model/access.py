@@ -24,40 +24,30 @@ class Access:
             `user:password`; empty = none.
         ca_file: certificates that TLS trusts, PEM; empty = those of the system.
         proxy: `http://host:port` that requests go through; empty = straight. The environment's proxies are not used.
+        proxy_auth: of the proxy, as `auth`.
     """
 
     auth: str = ""
     ca_file: str = ""
     proxy: str = ""
+    proxy_auth: str = ""
 
     @property
     def plain(self) -> bool:
         """Whether there is nothing special about it."""
         return not (self.auth or self.ca_file or self.proxy)
 
-    def authorization(self) -> str:
-        """The value of the Authorization header, read from the environment now; empty = none.
+    def headers(self) -> dict[str, str]:
+        """The headers that every request to the server carries, secrets read from the environment now.
 
         Raises:
             UsageError: the variable is not set, or what it holds cannot be a token or `user:password`.
         """
-        kind, _, name = self.auth.partition(":")
-        if not self.auth:
-            return ""
-        # never bound to a name here: a traceback that shows local variables would show it
-        if not os.environ.get(name, "").strip():
-            raise UsageError(f"llmperf_auth: the environment has no {name}", next_step=f"export {name}=...")
-        if not re.fullmatch(r"[\x20-\x7e]+", os.environ[name].strip()):
-            raise UsageError(f"llmperf_auth: {name} holds a character that no HTTP header may have")
-        if kind == "bearer":
-            return f"Bearer {os.environ[name].strip()}"
-        if ":" not in os.environ[name]:
-            raise UsageError(f"llmperf_auth: {name} holds no user:password", next_step=f"export {name}=user:password")
-        return f"Basic {base64.b64encode(os.environ[name].strip().encode()).decode()}"
+        return {"Authorization": _credentials(self.auth, "llmperf_auth")} if self.auth else {}
 
-    def headers(self) -> dict[str, str]:
-        """The headers that every request carries. Raises UsageError."""
-        return {"Authorization": self.authorization()} if self.auth else {}
+    def proxy_headers(self) -> dict[str, str]:
+        """The headers for the proxy: of every plain request, and of each tunnel. Raises as `headers` does."""
+        return {"Proxy-Authorization": _credentials(self.proxy_auth, "llmperf_proxy_auth")} if self.proxy_auth else {}
 
     def tls(self) -> ssl.SSLContext:
         """What TLS trusts.
@@ -69,7 +59,10 @@ class Access:
 
     def check(self) -> None:
         """Raises UsageError where something of it cannot work, before anything is asked of a server."""
-        self.authorization()
+        self.headers()
+        self.proxy_headers()
+        if self.proxy_auth and not self.proxy:
+            raise UsageError("llmperf_proxy_auth logs in at no proxy", next_step="give --llmperf-proxy, too")
         if self.ca_file:
             self.tls()
         if self.proxy:
@@ -109,7 +102,10 @@ def url_fault(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or bad_port or re.search(r"[\s\x00-\x1f\x7f]", url):
         return f"{without_secrets(url)!r} is no address, wanted http://host:port"
     if "@" in parts.netloc:
-        return f"{without_secrets(url)} holds a user or password: put them into the environment, see --llmperf-auth"
+        return (
+            f"{without_secrets(url)} holds a user or password: put them into the environment, see --llmperf-auth and "
+            "--llmperf-proxy-auth"
+        )
     if parts.query or parts.fragment:
         return f"{without_secrets(url)} has a query, wanted http://host:port"
     return ""
@@ -129,6 +125,21 @@ def shown(url: str) -> str:
         return without_secrets(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{host[:1]}***{port}"
+
+
+def _credentials(auth: str, option: str) -> str:
+    """The value of a header that logs in; raises UsageError, which does not repeat it."""
+    kind, _, name = auth.partition(":")
+    # never bound to a name here: a traceback that shows local variables would show it
+    if not os.environ.get(name, "").strip():
+        raise UsageError(f"{option}: the environment has no {name}", next_step=f"export {name}=...")
+    if not re.fullmatch(r"[\x20-\x7e]+", os.environ[name].strip()):
+        raise UsageError(f"{option}: {name} holds a character that no HTTP header may have")
+    if kind == "bearer":
+        return f"Bearer {os.environ[name].strip()}"
+    if ":" not in os.environ[name]:
+        raise UsageError(f"{option}: {name} holds no user:password", next_step=f"export {name}=user:password")
+    return f"Basic {base64.b64encode(os.environ[name].strip().encode()).decode()}"
 
 
 @functools.cache

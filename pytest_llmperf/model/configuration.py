@@ -29,6 +29,7 @@ class NamedDeployment:
         auth: of each of them, or one for all: `bearer:NAME` or `basic:NAME`, NAME being an environment variable.
         ca_file: certificates that https servers are checked with; a relative path starts at the file's folder.
         proxy: that requests go through.
+        proxy_auth: of the proxy, as auth.
         backend: one of BACKENDS; empty = `attach`, where there are urls.
         model: name on the servers.
         gguf: a GGUF file to serve; a relative path starts at the file's folder.
@@ -46,6 +47,7 @@ class NamedDeployment:
     auth: tuple[str, ...] = ()
     ca_file: str = ""
     proxy: str = ""
+    proxy_auth: str = ""
     backend: str = ""
     model: str = ""
     gguf: str = ""
@@ -71,6 +73,8 @@ class NamedDeployment:
             faults.append(f"auth: {unfit[0]}")
         if self.proxy and (fault := url_fault(self.proxy)):
             faults.append(f"proxy: {fault}")
+        if self.proxy_auth and (fault := auth_fault(self.proxy_auth)):
+            faults.append(f"proxy_auth: {fault}")
         if bad_ports := [port for port in self.ports if not 0 < port < 65536]:
             faults.append(f"ports hold {', '.join(map(str, bad_ports))}, wanted ports from 1 to 65535")
         if self.threads < 0:

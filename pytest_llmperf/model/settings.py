@@ -23,7 +23,7 @@ class Settings:
         backend: one of BACKENDS.
         urls: base addresses for `attach`.
         auth: of each of them, or one for all; see Access.
-        ca_file, proxy: of all of them; see Access.
+        ca_file, proxy, proxy_auth: of all of them; see Access.
         model: name on the servers; empty = the backend's choice.
         gguf: a GGUF file for `embedded` (or to import into `ollama`); empty = the packaged model.
         ports: ports for the instances that we start; empty = the system chooses.
@@ -69,6 +69,7 @@ class Settings:
     auth: tuple[str, ...] = ()
     ca_file: str = ""
     proxy: str = ""
+    proxy_auth: str = ""
     model: str = ""
     gguf: str = ""
     ports: tuple[int, ...] = ()

@@ -65,6 +65,13 @@ OPTIONS = (
     ),
     Option("ca_file", "ca", "FILE", parsers.text, "certificates that https servers are checked with (PEM)", bool),
     Option("proxy", "proxy", "URL", parsers.proxy, "a proxy that requests go through, timed ones too (default: none)"),
+    Option(
+        "proxy_auth",
+        "proxy-auth",
+        "KIND:NAME",
+        parsers.one_auth,
+        "how to log in at the proxy: basic:NAME, NAME being the environment variable that holds user:password",
+    ),
     Option("model", "model", "NAME", parsers.text, "model name on the servers (default: the backend's choice)"),
     Option("gguf", "gguf", "FILE", parsers.text, "a GGUF file to serve instead of the packaged model", bool),
     Option("ports", "ports", "PORT,PORT", parsers.ports, "ports of the instances that we start (default: free ones)"),
@@ -367,7 +374,7 @@ def _without_secrets(option: Option, raw: str) -> str:
     """What was given, for an error that may stand in a log of CI."""
     from pytest_llmperf.model.access import without_secrets  # noqa: PLC0415 - keeps unused runs free of it
 
-    return "***" if option.field == "auth" else without_secrets(raw)
+    return "***" if option.field in ("auth", "proxy_auth") else without_secrets(raw)
 
 
 def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list[str]) -> None:

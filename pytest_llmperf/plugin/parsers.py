@@ -93,6 +93,14 @@ def auth(raw: str) -> tuple[str, ...]:
     return found
 
 
+def one_auth(raw: str) -> str:
+    """As `auth`, one of them."""
+    found = auth(raw)
+    if len(found) > 1:
+        raise ValueError("wanted one: there is one proxy")
+    return found[0] if found else ""
+
+
 def stem(raw: str) -> str:
     """The name of a baseline to write."""
     name = raw.strip()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import getproxies_environment
 
 import httpx
 
@@ -80,13 +81,14 @@ class Control:
         self._timeout_s = timeout_s
         self._sleep = sleep
         # the environment's proxies must not come between us and an instance
+        self._proxy = access.proxy
         self._client = httpx.Client(
             base_url=self.url,
             timeout=_QUICK_S,
             trust_env=False,
             transport=transport,
             headers={"accept-encoding": "identity", **access.headers()},
-            proxy=access.proxy or None,
+            proxy=httpx.Proxy(access.proxy, headers=access.proxy_headers()) if access.proxy else None,
             verify=False if self.url.startswith("http:") else access.tls(),  # not needed certificates take 40 ms
         )
 
@@ -235,15 +237,18 @@ class Control:
         try:
             yield
         except httpx.ConnectError as error:
+            through = f" through the proxy {self._proxy}" if self._proxy else ""
             raise UnreachableError(
-                f"{self._label}: nothing answers there ({error})",
-                next_step=f"is the server running? curl {self.url}/api/version",
+                f"{self._label}: nothing answers there{through} ({error})",
+                next_step=f"is the server running? curl {self.url}/api/version{self._unused_proxy()}",
             ) from error
         except httpx.TimeoutException as error:
             raise UnreachableError(
                 f"{self._label}: no answer to {method} {path} in time ({type(error).__name__})",
-                next_step="look at the server's log, or raise --llmperf-start-timeout",
+                next_step=f"look at the server's log, or raise --llmperf-start-timeout{self._unused_proxy()}",
             ) from error
+        except httpx.ProxyError as error:  # it refused to make a tunnel
+            raise self._proxy_refuses(method, path, str(error)) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServerError(
                 f"{self._label}: {method} {path} failed ({type(error).__name__}: {error})",
@@ -283,6 +288,8 @@ class Control:
                 f"{self._label}: {method} {path} answered {response.status_code}: it does not let us in",
                 next_step="log in with --llmperf-auth=bearer:NAME or basic:NAME, NAME being an environment variable",
             )
+        if response.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
+            raise self._proxy_refuses(method, path, str(response.status_code))
         try:
             value = response.json()
         except ValueError:
@@ -302,6 +309,19 @@ class Control:
                 next_step=MEMORY if is_out_of_memory(said) else "look at the server's log",
             )
         return value
+
+    def _proxy_refuses(self, method: str, path: str, said: str) -> ServerError:
+        login = "log in there with --llmperf-proxy-auth=basic:NAME, NAME being the environment variable that holds "
+        login += "user:password"
+        return ServerError(
+            f"{self._label}: the proxy {self._proxy} refused {method} {path}: {printable(said)}",
+            next_step=login if said.startswith("407") else "may the proxy connect to that address?",
+        )
+
+    def _unused_proxy(self) -> str:
+        """Words where the environment names a proxy, and we were not told to use one."""
+        named = {"http", "https", "all"} & set(getproxies_environment())
+        return "; the environment's proxy is not used, but --llmperf-proxy is" if named and not self._proxy else ""
 
     def _missing(self, model: str) -> ModelMissingError:
         names = ", ".join(entry.name for entry in self.tags()) or "none at all"

@@ -16,7 +16,7 @@ from tests.experiments.build import matrix
 HARMLESS = {
     **dict.fromkeys(("json", "html", "csv", "markdown", "codequality", "openmetrics", "github"), "written at the end"),
     **dict.fromkeys(("save", "results", "resume"), "where results go, and whether an earlier run's count"),
-    **dict.fromkeys(("auth", "ca_file"), "how to get in"),
+    **dict.fromkeys(("auth", "ca_file", "proxy_auth"), "how to get in"),
     **dict.fromkeys(("ports", "pull", "start_timeout_s", "timeout_s"), "whether a cell can be finished, not how"),
     **dict.fromkeys(("on_inconclusive", "on_inconclusive_regression", "min_sessions", "on_mismatch"), "decided anew"),
     **dict.fromkeys(("deployment", "config_file", "configuration"), "what of it bears is in other settings"),
@@ -27,6 +27,7 @@ HARMLESS = {
 OTHER: dict[str, Any] = {
     "backend": "openai",
     "auth": ("bearer:TOKEN",),
+    "proxy_auth": "bearer:TOKEN",
     "ca_file": certifi.where(),
     "proxy": "http://127.0.0.1:3",
     "script": Script(ttft_ms=7),
@@ -61,7 +62,7 @@ def test_another_value(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TOKEN", "secret")
     default = getattr(Settings(urls=("http://127.0.0.1:1",)), name)
     value = OTHER[name] if name in OTHER else other_than(default)
-    needed = {"backend": "simulated"} if name == "faults" else {}
+    needed = {"faults": {"backend": "simulated"}, "proxy_auth": {"proxy": "http://127.0.0.1:3"}}.get(name, {})
     if name == "faults":
         value = str(tmp_path / "plan.toml")
         Path(value).write_text("")

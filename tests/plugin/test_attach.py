@@ -1,5 +1,6 @@
 """Servers that somebody else runs: reached by login, TLS and proxy, told apart, shared with others, left as found."""
 
+import base64
 import json
 import threading
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from tests.plugin.conftest import PAIR, WITHOUT, Aftermath, assert_clear
 from tests.servers.relays import certificate, proxy, relay
 
 TOKEN = "s3cret-t0ken"
+PASSWORD = "pr0xy-s3cret"
 MODEL = "simulated:scripted"
 QUICK = (*WITHOUT, "--llmperf-calibrate=off", "--llmperf-rounds=2", "--llmperf-max-rounds=2", "-p", "no:cacheprovider")
 
@@ -58,20 +60,24 @@ def test_logins_tls_and_a_proxy(
     inner, servers, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
     """Every request, timed ones too, goes through the proxy's tunnel and logs in; the secret stands nowhere."""
+    login = f"me:{PASSWORD}"
     monkeypatch.setenv("MY_TOKEN", TOKEN)
+    monkeypatch.setenv("MY_LOGIN", login)
     cert, context = certificate(Path(pytester.path))
     heard: list[str] = []
+    inside: list[bytes] = []
     bearer = f"Authorization: Bearer {TOKEN}"
     with (
-        relay(servers[0], tls=context, needs=bearer) as one,
+        relay(servers[0], tls=context, needs=bearer, heard=inside) as one,
         relay(servers[1], tls=context, needs=bearer) as other,
-        proxy(heard) as address,
+        proxy(heard, needs=f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}") as address,
     ):
         result = inner(
             f"--llmperf-urls={one},{other}",
             "--llmperf-auth=bearer:MY_TOKEN",
             f"--llmperf-ca={cert}",
             f"--llmperf-proxy={address}",
+            "--llmperf-proxy-auth=basic:MY_LOGIN",
             f"--llmperf-runtime={runtime}",
             "--llmperf-json=run.json",
             "--junitxml=junit.xml",
@@ -79,14 +85,33 @@ def test_logins_tls_and_a_proxy(
             "-v",
         )
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"llmperf: attach,*(bearer from MY_TOKEN, through the proxy {address})*"])
+    way = f"(bearer from MY_TOKEN, through the proxy {address} with basic from MY_LOGIN)"
+    result.stdout.fnmatch_lines([f"llmperf: attach,*{way}*"])
     assert {line.split()[0] for line in heard} == {"CONNECT"}
+    assert any(b"POST /api/generate" in one for one in inside)
+    assert b"proxy-authorization" not in b"".join(inside).lower()
     (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
     assert {one["access"]["auth"] for one in record["measurement"]["topology"]["instances"]} == {"bearer:MY_TOKEN"}
     assert record["measurement"]["manifest"]["facts"]["timing_source"] == "read"
     written = result.stdout.str() + result.stderr.str()
     written += "".join(path.read_text("utf-8", "replace") for path in Path(pytester.path).rglob("*") if path.is_file())
-    assert TOKEN not in written
+    for secret in (TOKEN, PASSWORD, base64.b64encode(login.encode()).decode()):
+        assert secret not in written
+
+
+def test_timed_requests_log_in_at_a_proxy_without_a_tunnel(inner, servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that speak plain HTTP: every request goes through, with the login; none without."""
+    monkeypatch.setenv("MY_LOGIN", f"me:{PASSWORD}")
+    heard: list[str] = []
+    needs = f"Proxy-Authorization: Basic {base64.b64encode(f'me:{PASSWORD}'.encode()).decode()}"
+    with proxy(heard, needs=needs) as address:
+        through = (f"--llmperf-urls={','.join(servers)}", f"--llmperf-proxy={address}")
+        inner(*through, "--llmperf-proxy-auth=basic:MY_LOGIN").assert_outcomes(passed=1)
+        timed = [line for line in heard if "/api/generate " in line]
+        assert len(timed) >= 4
+        result = inner(*through)
+    refused = f"*instance a*the proxy {address} refused*407*"
+    assert_clear(result, pytest.ExitCode.USAGE_ERROR, refused, "*next: *--llmperf-proxy-auth*")
 
 
 def test_a_login_that_fails_is_one_clear_screen(inner, servers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ MISUSES = {
     "--llmperf-urls=http://h:0": "is no address",
     "--llmperf-urls=http://h:66000": "is no address",
     "--llmperf-auth=bearer:s3cret-t0ken": "'***': wanted bearer:NAME",
+    "--llmperf-proxy-auth=basic:me:s3cret": "'***': wanted bearer:NAME",
+    "--llmperf-proxy-auth=basic:ONE,basic:TWO": "wanted one: there is one proxy",
     "--llmperf-proxy=https://p:1": "wanted a proxy that is spoken to in plain HTTP",
     "--llmperf-gpus=first": "wanted numbers, GPU-... UUIDs or -1",
     "--llmperf-limit=efficiency": "wanted NAME=VALUE",

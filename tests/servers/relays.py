@@ -99,8 +99,11 @@ def relay(
 
 
 @contextlib.contextmanager
-def proxy(heard: list[str]) -> Iterator[str]:
-    """An HTTP proxy: CONNECT, and requests for whole addresses; notes the first line of each."""
+def proxy(heard: list[str], *, needs: str = "") -> Iterator[str]:
+    """An HTTP proxy: CONNECT, and requests for whole addresses; notes the first line of each.
+
+    Without the line that it needs, a request is answered with 407; with it, the server is not told that line.
+    """
 
     def handle(client: socket.socket) -> None:
         head = b""
@@ -108,6 +111,14 @@ def proxy(heard: list[str]) -> Iterator[str]:
             head += client.recv(65536)
         line, _, rest = head.partition(b"\r\n")
         heard.append(line.decode())
+        lines = rest.split(b"\r\n")
+        told = [one for one in lines if not needs or one.lower() != needs.lower().encode()]
+        if needs and len(told) == len(lines):
+            client.sendall(
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
+            )
+            return
+        rest = b"\r\n".join(told)
         method, target, version = line.split(b" ")
         if method == b"CONNECT":
             host, _, port = target.rpartition(b":")

@@ -1,7 +1,7 @@
 import base64
 import logging
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -10,7 +10,8 @@ from pytest_llmperf.model import Access, Script, Settings, TopologyKind
 from pytest_llmperf.model.access import auth_fault, shown, url_fault, without_secrets
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
-from tests.servers.relays import certificate, proxy, relay
+from pytest_llmperf.servers.process import free_port
+from tests.servers.relays import certificate, listening, proxy, relay
 
 TOKEN = "s3cret-t0ken"
 SIMULATED = Settings(backend="simulated", script=Script(load_ms=0))
@@ -112,6 +113,67 @@ def test_through_a_proxy(server, tmp_path):
             with Control(url, access=Access(proxy=address, ca_file=str(cert))) as control:
                 assert control.version()
     assert heard == [f"GET {server}/api/version HTTP/1.1", f"CONNECT {tls_url.removeprefix('https://')} HTTP/1.1"]
+
+
+def test_a_proxy_that_asks_for_a_login(server, token, tmp_path):
+    """Told with each plain request and before a tunnel, and to nobody else; without it, what to do is said."""
+    cert, context = certificate(tmp_path)
+    needs = f"Proxy-Authorization: Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"
+    heard: list[bytes] = []
+    with (
+        relay(server, heard=heard) as plain_url,
+        relay(server, tls=context, heard=heard) as tls_url,
+        proxy([], needs=needs) as address,
+    ):
+        for url in (plain_url, tls_url):
+            access = Access(proxy=address, ca_file=str(cert), proxy_auth="basic:MY_LOGIN")
+            with Control(url, access=access) as control:
+                assert control.version()
+            with (
+                Control(url, access=replace(access, proxy_auth="")) as control,
+                pytest.raises(ServerError, match=rf"the proxy {address} refused GET /api/version: 407.*\n.*proxy-auth"),
+            ):
+                control.version()
+            with Control(url, access=replace(access, proxy_auth="bearer:MY_TOKEN")) as control:
+                with pytest.raises(ServerError) as caught:
+                    control.version()
+                assert TOKEN not in str(caught.value)
+    assert len(heard) == 2
+    assert b"proxy-authorization" not in b"".join(heard).lower()
+
+
+def test_a_proxy_that_cannot(server, tmp_path):
+    """One that is not there, and one that may not connect: which proxy, and what to look at."""
+    gone = f"http://127.0.0.1:{free_port()}"
+    answers = f"nothing answers there through the proxy {gone}"
+    with Control(server, access=Access(proxy=gone)) as control, pytest.raises(ServerError, match=answers):
+        control.version()
+    with listening(lambda client: client.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")) as port:
+        access = Access(proxy=f"http://127.0.0.1:{port}")
+        refused = r"refused GET /api/version: 403 Forbidden\n.*may the proxy connect"
+        with Control("https://h1.invalid", access=access) as control, pytest.raises(ServerError, match=refused):
+            control.version()
+
+
+def test_the_environment_s_proxy_is_not_used_and_said_so(monkeypatch):
+    """Where a server cannot be reached straight, and there is a proxy that might help."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    url = f"http://127.0.0.1:{free_port()}"
+    for value, said in (("", False), ("http://127.0.0.1:9", True)):
+        monkeypatch.setenv("https_proxy", value)
+        with Control(url) as control, pytest.raises(ServerError) as caught:
+            control.version()
+        assert ("the environment's proxy is not used, but --llmperf-proxy is" in str(caught.value)) is said
+
+
+def test_a_login_at_no_proxy(server, token):
+    """It would be told to nobody: an error, before anything is asked."""
+    with pytest.raises(UsageError, match="llmperf_proxy_auth logs in at no proxy"):
+        choose(Settings(urls=(server,), proxy_auth="basic:MY_LOGIN"))
+    with pytest.raises(UsageError, match="llmperf_proxy_auth: the environment has no NONE"):
+        choose(Settings(urls=(server,), proxy="http://p", proxy_auth="basic:NONE"))
 
 
 def test_a_proxy_s_address(server):

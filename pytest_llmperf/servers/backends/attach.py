@@ -128,7 +128,12 @@ def _accesses(urls: tuple[str, ...], settings: Settings) -> dict[str, Access]:
     for index, url in enumerate(urls):
         if fault := url_fault(url):
             raise UsageError(f"llmperf_urls: {fault}", next_step="give http://host:port")
-        found[url] = Access(auth=auth[index % len(auth)], ca_file=settings.ca_file, proxy=settings.proxy)
+        found[url] = Access(
+            auth=auth[index % len(auth)],
+            ca_file=settings.ca_file,
+            proxy=settings.proxy,
+            proxy_auth=settings.proxy_auth,
+        )
         found[url].check()
     return found
 
@@ -140,7 +145,13 @@ def _answers(url: str, access: Access) -> bool:
 
 def _way(settings: Settings) -> str:
     """How they are reached, for the header: which variable, never what it holds."""
-    ways = [f"{kind} from {name}" for kind, _, name in (one.partition(":") for one in dict.fromkeys(settings.auth))]
+    ways = [_login(one) for one in dict.fromkeys(settings.auth)]
     if settings.proxy:
-        ways.append(f"through the proxy {shown(settings.proxy)}")
+        login = f" with {_login(settings.proxy_auth)}" if settings.proxy_auth else ""
+        ways.append(f"through the proxy {shown(settings.proxy)}{login}")
     return f" ({', '.join(ways)})" if ways else ""
+
+
+def _login(auth: str) -> str:
+    kind, _, name = auth.partition(":")
+    return f"{kind} from {name}"
