@@ -40,6 +40,37 @@ def until(
             raise asyncio.CancelledError
 
 
+def apart(work: Callable[[], _T], give_up: Callable[[], None]) -> _T:
+    """Does what blocks: here, where a Ctrl-C ends it, or in a thread where an event loop runs in this one.
+
+    Args:
+        work: what to do.
+        give_up: called when it is not wanted any more; what that cannot end goes on, and nobody waits for it.
+
+    Raises:
+        KeyboardInterrupt, asyncio.CancelledError: as `until` does; or whatever the work raises.
+    """
+    if _task() is None:
+        return work()
+    ended: Future[_T] = Future()
+
+    def target() -> None:
+        try:
+            ended.set_result(work())
+        except BaseException as error:  # handed to the caller's thread
+            ended.set_exception(error)
+
+    thread = threading.Thread(target=target, name="llmperf-apart", daemon=True)
+    thread.start()
+    try:
+        until(lambda wait_s: _is_done(ended, wait_s))
+    except BaseException:
+        give_up()
+        thread.join(LOOK_S)
+        raise
+    return ended.result()
+
+
 def run_on_loop(main: Callable[[], Coroutine[Any, Any, _T]], factory: Callable[[], asyncio.AbstractEventLoop]) -> _T:
     """Runs it on an event loop of its own: here, or in a thread where a loop already runs in this one.
 

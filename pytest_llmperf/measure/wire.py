@@ -83,6 +83,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_aborted",
         "_blocking",
         "_clock",
         "_connect_ns",
@@ -103,7 +104,7 @@ class Connection:
     def __init__(self, request: Request, *, timeout_s: float, clock: Clock = time.monotonic_ns) -> None:
         self.request = request
         self.sock: socket.socket | None = None
-        self._blocking = False
+        self._aborted = self._blocking = False
         self._send: Callable[[memoryview], int]
         self._recvmsg: Receive
         self._clock = clock
@@ -217,6 +218,7 @@ class Connection:
 
     def abort(self) -> None:
         """Ends the connection, also one that a thread waits on or opens; for the runtime, when another failed."""
+        self._aborted = True
         if self.sock is not None:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -239,6 +241,8 @@ class Connection:
         """To the first of these that answers; the socket is known before, so that `abort` reaches it."""
         failure = OSError("no address")
         for family, address in addresses:
+            if self._aborted:
+                raise failure
             self.sock = socket.socket(family, socket.SOCK_STREAM)
             try:
                 self.sock.settimeout(min(CONNECT_S, self._timeout_s))

@@ -200,20 +200,27 @@ def test_ctrl_c_ends_a_part(runtime: Runtime, inside: bool) -> None:
 
 
 @pytest.mark.alone
-def test_ctrl_c_ends_a_part_that_connects(runtime: Runtime) -> None:
-    """A server that accepts nobody in mid-conversation is not waited for."""
+@pytest.mark.parametrize("inside", [False, True], ids=["plain", "inside a loop"])
+@pytest.mark.parametrize("first", [False, True], ids=["later", "first"])
+def test_ctrl_c_ends_a_part_that_connects(runtime: Runtime, inside: bool, first: bool) -> None:
+    """A server that accepts nobody, from the start or in mid-conversation, is not waited for."""
+
+    async def main() -> None:
+        runtime.run(clients, timeout_s=600)
+
     with (
         serving(lambda sock: sock.sendall(ANSWER)) as url,
         socket.create_server(("127.0.0.1", 0), backlog=0) as full,
         socket.create_connection(full.getsockname()),
     ):
-        second = prepare(f"http://127.0.0.1:{full.getsockname()[1]}", "/x", b"{}", label="agent a")
-        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        deaf = prepare(f"http://127.0.0.1:{full.getsockname()[1]}", "/x", b"{}", label="agent a")
+        clients = [[deaf], [deaf]] if first else [[request_to(url), deaf]]
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            runtime.run([[request_to(url), second]], timeout_s=600)
-        assert time.monotonic() - begun < CONNECT_S
+            asyncio.run(main()) if inside else runtime.run(clients, timeout_s=600)
+        assert time.monotonic() - begun < CONNECT_S / 2
         timer.join()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmperf-")]
 

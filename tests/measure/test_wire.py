@@ -175,6 +175,17 @@ def test_a_connection_that_does_not_come_about(monkeypatch: pytest.MonkeyPatch) 
     assert connection.sock.fileno() == -1
 
 
+def test_a_connection_that_was_given_up_is_not_made() -> None:
+    """Not to the next address of its host either."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        request = prepare(f"http://127.0.0.1:{server.getsockname()[1]}", "/x", b"", label="agent a")
+        connection = Connection(request, timeout_s=5)
+        connection.abort()
+        with pytest.raises(MeasurementError, match="agent a: the connection failed"):
+            connection.open()
+        assert connection.sock is None
+
+
 def test_a_host_without_an_address_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown, or with no address at all."""
     connection = Connection(prepare("http://no-such-host.invalid", "/x", b"", label="agent a"), timeout_s=5)

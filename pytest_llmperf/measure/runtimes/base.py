@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from pytest_llmperf.measure.arrival import Clock, wall_offset_ns
 from pytest_llmperf.measure.pulse import Pulse
 from pytest_llmperf.measure.request import Request
+from pytest_llmperf.measure.waiting import apart
 from pytest_llmperf.measure.wire import Address, Connection, Exchange
 
 Clients = Sequence[Sequence[Request]]
@@ -85,7 +87,8 @@ class Start:
             for requests in clients:
                 self.connections.append([Connection(one, timeout_s=timeout_s, clock=clock) for one in requests])
                 first = self.connections[-1][0]
-                self._addresses[first.request.host, first.request.port] = first.open(self.address(first))
+                found = apart(partial(first.open, self.address(first)), first.abort)
+                self._addresses[first.request.host, first.request.port] = found
         except BaseException:
             self.close()
             raise
