@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.experiments import running
 from pytest_llmperf.experiments.findings import Status
-from pytest_llmperf.experiments.journal import Journal
+from pytest_llmperf.experiments.journal import Finished, Journal, key_of
 from pytest_llmperf.experiments.progress import Progress
 from pytest_llmperf.experiments.results import FINDING_COLUMNS, Results
 from pytest_llmperf.experiments.rows import from_csv
@@ -19,6 +20,7 @@ from pytest_llmperf.model import CHIMERA_HOMO, Configuration, Prices, Settings
 from pytest_llmperf.servers.process import start_own
 from pytest_llmperf.session import Session
 from pytest_llmperf.session.watcher import Silent
+from tests.disk import full
 from tests.experiments.build import matrix, record
 
 SCRIPT = '{"decode_tok_s": 2000, "ttft_ms": 1, "load_ms": 0}'
@@ -222,6 +224,41 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.alone
 @pytest.mark.usefixtures("judged_client")
+def test_a_disk_that_is_full_loses_no_finished_cell(tmp_path: Path) -> None:
+    """Neither when a cell is added, nor when a journal is opened again."""
+    one = Finished(record((100, 90)), None, 1.0)
+    with Journal(tmp_path, "m", {}) as journal:
+        journal.add({"num_ctx": 512}, one)
+        with full(most_bytes=journal.path.stat().st_size + 10), pytest.raises(LlmperfError, match="File too large"):
+            journal.add({"num_ctx": 1024}, one)
+        assert list(journal.finished) == [key_of({"num_ctx": 512})]
+    with full(most_bytes=1), Journal(tmp_path, "m", {}) as journal:
+        assert list(journal.finished) == [key_of({"num_ctx": 512})]
+    with Journal(tmp_path, "m", {}) as journal:
+        journal.add({"num_ctx": 1024}, one)
+    with Journal(tmp_path, "m", {}) as journal:
+        assert len(journal.finished) == 2
+
+
+def test_results_that_find_no_room(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that says so, the old results whole, every cell kept for the next run."""
+    made, old, write = matrix(**TWO), tmp_path / "results" / "m.csv", running.write
+
+    def on_a_full_disk(*results):
+        with full(most_bytes=1):
+            return write(*results)
+
+    old.parent.mkdir()
+    old.write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "write", on_a_full_disk)
+        with pytest.raises(LlmperfError, match=r"cannot write .*m\.csv: .*File too large\n.*--llmperf-results"):
+            sweep(made)
+    assert old.read_text() == "old"
+    assert sweep(made).resumed == 2
+    assert len(from_csv(old.read_text())) == 2
+
+
 def test_a_runtime_that_serialises_is_found_out(sweep) -> None:
     """None of its rounds counts, since the client was saturated; they are kept as rows that say so."""
     made = matrix(

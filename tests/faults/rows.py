@@ -261,6 +261,19 @@ ROWS = (
         answer=MARKED,
     ),
     Row(
+        name="the second instance spills to the CPU",
+        faults=({"kind": "spill", "factor": 0.4},),
+        seen="instance b: 60 % of the model (0.6 GiB) lies outside the GPU's memory, and is computed by the CPU: ...",
+        answer="a note says so; a failing gate's diagnosis names it",
+    ),
+    Row(
+        name="one instance grows hot and slow",
+        faults=(b("throttle", "1-", factor=0.1, seconds=0.1),),
+        seen="one agent takes longer than the other: balance ...",
+        answer="the table says which effect it is; a soak sees the rate sink",
+        script=slow(decode_tok_s=200),
+    ),
+    Row(
         name="one instance decodes slowly",
         faults=(b("slow_decode", "1-", factor=0.2),),
         seen="one agent takes longer than the other: balance ...",

@@ -1,6 +1,5 @@
 """The faults of the table that need processes, a whole pytest, or a broken machine."""
 
-import json
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ import pytest
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.measure.runtimes import base
 from pytest_llmperf.model import Script, Settings, TopologyKind
+from pytest_llmperf.report import writing
 from pytest_llmperf.report.table import table
 from pytest_llmperf.servers import process
 from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
 from pytest_llmperf.session import Session
+from tests.disk import full
 from tests.faults.conftest import PAIR
 from tests.faults.rows import FAILS, STOPS, Scene, matches
 from tests.plugin.conftest import FAST, Aftermath
@@ -98,8 +99,12 @@ def no_room_to_start(stage: Stage) -> str:
     return seen
 
 
+REPORTS = ("json", "html", "csv", "markdown", "codequality", "openmetrics")
+"""What is asked for when the disk is full; each file has its old text afterwards."""
+
+
 def disk_full(stage: Stage) -> str:
-    """No file may grow beyond a few kilobytes when results are written."""
+    """No file may grow beyond one byte when results are written."""
     pytester = stage.pytester
     pytester.makepyfile(
         pair=PAIR_FILE,
@@ -110,23 +115,36 @@ def disk_full(stage: Stage) -> str:
             run_agents(PAIR, on=dual_ollama)
         """,
     )
-    pytester.makeconftest(
-        """
-        import pytest, resource
+    write_all = writing.write_all
 
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_teardown():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-        """
-    )
-    old = pytester.path / "run.json"
-    old.write_text("{}")
-    result = pytester.runpytest_subprocess(
-        *FAST, "--llmperf-rounds=2", "--llmperf-max-rounds=2", f"--llmperf-json={old}"
+    def on_a_full_disk(*args) -> writing.Written:
+        with full(most_bytes=1):
+            return write_all(*args)
+
+    stage.patch.setattr(writing, "write_all", on_a_full_disk)
+    old = {name: pytester.path / f"run.{name}" for name in REPORTS}
+    for path in old.values():
+        path.write_text("old")
+    stage.patch.setenv("GITHUB_ACTIONS", "true")
+    stage.patch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    options = [f"--llmperf-{name}={path}" for name, path in old.items()]
+    result = pytester.runpytest_inprocess(
+        *FAST, "--llmperf-rounds=2", "--llmperf-max-rounds=2", "--llmperf-save=kept", *options
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert json.loads(old.read_text()) == {}
-    return result.stdout.str()
+    assert {path.read_text() for path in old.values()} == {"old"}
+    assert not (pytester.path / "baselines" / "kept.toml").exists()
+    seen = result.stdout.str()
+    result.stdout.fnmatch_lines(
+        [
+            *(f"LlmperfError: cannot write *run.{name}: *File too large*" for name in ("json", "html", "markdown")),
+            *(f"LlmperfError: cannot write *run.{name}: *File too large*" for name in ("codequality", "openmetrics")),
+            "LlmperfError: cannot write *run.csv: *File too large*",
+            "BaselineError: *kept.toml*File too large*",
+            "the summary page of this job was not written: *File too large*",
+        ]
+    )
+    return seen
 
 
 SCENES = (
@@ -188,9 +206,9 @@ SCENES = (
     (
         Scene(
             "the disk is full when results are written",
-            "no file may grow beyond 20 kB",
-            "LlmperfError: cannot write ...run.json: ...File too large next: free some space...",
-            "the session ends with exit code 1; the old file is whole",
+            "no file may grow beyond 1 byte while the results are written",
+            "LlmperfError: cannot write ...run.json: ...File too large next: free some space... cannot write ...",
+            "the session ends with exit code 1; every old file is whole (reports, baseline), and the log has the table",
         ),
         disk_full,
     ),
