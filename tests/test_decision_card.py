@@ -487,7 +487,7 @@ def test_validation_thresholds_agree_with_the_catalogue(card: Baseline) -> None:
         for row in card.threshold
         if row.level == "validation" and STANDS_FOR.get(row.metric, row.metric) in CATALOGUE
     }
-    assert set(known) == {"efficiency_pct", "contention_rate", "ttft_ms", "decode_tok_s", "cv_pct"}
+    assert set(known) == {"efficiency_pct", "contention_rate", "ttft_ms", "decode_tok_s", "cv_pct", "vram_gib"}
     for row, metric in known.values():
         assert (row.unit, row.bound) == (metric.unit, metric.good), row
 

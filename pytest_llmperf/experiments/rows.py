@@ -17,7 +17,7 @@ from typing import Any
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.experiments.matrices import config_name
 from pytest_llmperf.judge import formulas
-from pytest_llmperf.judge.metrics import all_series
+from pytest_llmperf.judge.metrics import all_series, observed_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import summarise
 from pytest_llmperf.model import Agent, AgentRun, Cell, Measurement, RequestTiming, Round
@@ -122,19 +122,18 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
         experiment: its name.
         cell: value by axis.
         record: what was measured.
-        vram_mb: peak VRAM of the instances, MB.
+        vram_mb: peak VRAM of the instances, MB; None: what was in use on the fullest GPU in each round, where observed.
     """
     measurement, saturated = record.measurement, False
     if not measurement.rounds:
         measurement, saturated = replace(measurement, rounds=measurement.discarded), True
-    values = all_series(measurement)
+    values = all_series(measurement) | observed_series(measurement)
     several = len(measurement.scenario.agents) > 1
     common: dict[str, Any] = {
         "config_name": config_name(cell),
         "model": measurement.topology.model,
         "language": "python" if not measurement.scenario.external else "",
         "runtime": measurement.manifest.facts.get("runtime", ""),
-        "vram_mb": vram_mb,
         "cv_throughput": None,
         "efficiency_spread_pp": None,
         "cost_per_1M_tokens": None,
@@ -155,7 +154,7 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
 
     rows = []
     for index, one in enumerate(measurement.rounds):
-        contended = of("contended_ttft", index)
+        contended, observed_gib = of("contended_ttft", index), of("vram_gib", index)
         rows.append(
             Row(
                 run_id=f"{experiment}:{_label(cell)}:{measurement.started_at}:{index + 1}",
@@ -166,6 +165,7 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
                 parallel_efficiency_pct=of("efficiency_pct", index) if several else None,
                 concurrency_speedup=of("speedup", index) if several else None,
                 contention_detected=bool(contended) if several and contended is not None else None,
+                vram_mb=observed_gib * 2**30 / 1e6 if vram_mb is None and observed_gib is not None else vram_mb,
                 timestamp=_began(measurement, one),
                 round=index + 1,
                 scaling_efficiency_pct=of("scaling_efficiency_pct", index) if several else None,

@@ -43,6 +43,7 @@ class Aggregate(StrEnum):
     MEDIAN = "median"
     RATE = "rate"  # share of rounds whose value is 1
     CV = "cv"  # sample standard deviation over the mean, percent
+    MAX = "max"  # of the largest round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +82,8 @@ class Metric:
 
 
 def _metric(name: str, unit: str, how: tuple[Bound, Aggregate], source: str, definition: str) -> Metric:
-    """A catalogue line; ms, tok/s and what is derived from them are of the machine, the rest are ratios."""
-    kind = MetricClass.RATIO if unit in ("%", "pp", "ratio", "x") else MetricClass.MACHINE
+    """A catalogue line; ms, tok/s, GiB and the like are of the machine; ratios, and how hot silicon may be, are not."""
+    kind = MetricClass.RATIO if unit in ("%", "pp", "ratio", "x", "C") else MetricClass.MACHINE
     good, aggregate = how
     # Only the balance index cannot exceed 100 %: scaling can, when running together is faster than alone.
     ceiling = 100.0 if name == "efficiency_pct" else 1.0 if aggregate is Aggregate.RATE else None
@@ -103,6 +104,7 @@ _LESS = (Bound.MAX, Aggregate.MEAN)
 _LESS_MEDIAN = (Bound.MAX, Aggregate.MEDIAN)
 _LESS_RATE = (Bound.MAX, Aggregate.RATE)
 _LESS_CV = (Bound.MAX, Aggregate.CV)
+_LESS_MAX = (Bound.MAX, Aggregate.MAX)
 _TTFT_CONTENDED = f"rounds with a request whose ttft_ratio is above {TTFT_RATIO_LIMIT:g}"
 _RATE_CONTENDED = f"rounds with an agent whose decode_tok_s is more than {RATE_DROP_PCT:g} % below its solo median"
 
@@ -142,18 +144,30 @@ _QUALITY = (
     _metric("changed_answers_rate", "ratio", _LESS_RATE, "E.2 #5, R10", "share of answers that differ together"),
     _metric("quality_drop_pp", "pp", _LESS, "TR109, R10", "score alone - score together, in points of 100"),
 )
+_OBSERVED = (
+    _metric("vram_gib", "GiB", _LESS_MAX, "E.1 #9, H.2", "memory in use on the fullest GPU, peak of the round"),
+    _metric(
+        "server_rss_gib", "GiB", _LESS_MAX, "METRICS", "resident memory of the largest instance, peak of the round"
+    ),
+    _metric("gpu_temperature_c", "C", _LESS_MAX, "H.2", "of the hottest GPU, peak of the round"),
+    _metric("cpu_temperature_c", "C", _LESS_MAX, "METRICS", "of the processor, peak of the round"),
+)
 _CVS = tuple(
     _metric(f"{base.name}_cv_pct", "%", _LESS_CV, "A.4", f"sample sd over mean of {base.name}, percent")
     for base in _OVER_ROUNDS
 )
 
 CATALOGUE: Mapping[str, Metric] = {
-    metric.name: metric for metric in (*_OVER_ROUNDS, *_RATES, *_PER_REQUEST, *_DERIVED, *_QUALITY, *_CVS)
+    metric.name: metric for metric in (*_OVER_ROUNDS, *_RATES, *_PER_REQUEST, *_DERIVED, *_QUALITY, *_OBSERVED, *_CVS)
 }
 """Every metric by name."""
 
 CONTINUOUS = tuple(metric.name for metric in _OVER_ROUNDS)
 """Metrics of a round that are measured, not counted: those that `consistency` and `regression` may name."""
+
+
+OBSERVED = tuple(metric.name for metric in _OBSERVED)
+"""Metrics of the machine, sampled while rounds run."""
 
 
 def metric_of(name: str) -> Metric:

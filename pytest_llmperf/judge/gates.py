@@ -5,6 +5,7 @@
 - A contention gate passes when no more rounds were contended than `limit * rounds` allow (the seed's own criterion,
   E.1 #7: with 5 rounds and 1 % that means none), where some were only at the last look, and fails when the rate is
   above the limit beyond doubt.
+- A gate on the largest round (memory, temperature) passes when no round was beyond the limit, and fails when one was.
 - A regression gate fails when no drop at all is excluded, and passes when a drop of `delta` is (see `judge.drop`);
   between none and delta either answer is right.
 
@@ -65,11 +66,14 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
 
     Source: METRICS; seed E.1 #6 and #7, decision card.
     """
-    _check_gate(gate)
+    metric = _check_gate(gate)
     try:
         values = series(measurement, gate.metric)
     except MeasurementError as error:
-        return invalid(gate, len(measurement.rounds), str(error.args[0]))
+        verdict = invalid(gate, len(measurement.rounds), str(error.args[0]))
+        if gate.not_comparable and metric.aggregate is Aggregate.MAX:  # a GPU's limit, where there is no GPU
+            return replace(verdict, outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
+        return verdict
     verdict = decide(gate, values, looks=looks, last=last, gates=gates)
     words = upper_bound_words(verdict, measurement)
     return replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
@@ -153,6 +157,8 @@ def _decide(
         judged = _regression(gate, metric, values, looking, delta=gate.delta, incumbent=incumbent)
     if gate.not_comparable:
         judged = _Judged(outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
+    elif len(values) >= MIN_ROUNDS and metric.aggregate is Aggregate.MAX:
+        judged = _peak(gate, metric, values)
     elif len(values) < MIN_ROUNDS or found is None:
         reason = f"{rounds_words(len(values))}, a verdict needs at least {MIN_ROUNDS}"
         judged = replace(judged, outcome=Outcome.INCONCLUSIVE, reason=reason)
@@ -241,6 +247,17 @@ def _rate(gate: Gate, values: Sequence[float], looking: Looking) -> _Judged:
     needed = first_rounds(lambda rounds: rate_interval(count * rounds // n, rounds, shared).low > gate.limit, n + 1)
     reason = f"{text}, the maximum is {100 * gate.limit:g} %; {needed_words(needed)}"
     return _Judged(outcome=Outcome.INCONCLUSIVE, reason=reason, rounds_needed=needed)
+
+
+def _peak(gate: Gate, metric: Metric, values: Sequence[float]) -> _Judged:
+    """The largest round against the limit: it was beyond it, or not; nothing is concluded for other rounds."""
+    value = max(values)
+    over = sum(one > gate.limit for one in values)
+    if over:
+        text = f"{over} of {rounds_words(len(values))} above the maximum {figure_words(gate.limit)} {metric.unit}"
+        return _Judged(outcome=Outcome.FAIL, reason=text)
+    text = f"the largest of {rounds_words(len(values))}, {figure_words(value)} {metric.unit}, keeps the maximum"
+    return _Judged(outcome=Outcome.PASS, reason=f"{text} {figure_words(gate.limit)} {metric.unit}")
 
 
 def _regression(

@@ -68,7 +68,8 @@ def interval(
         ceiling: the largest value of a mean that the metric's definition allows.
 
     Returns:
-        None from fewer than 2 rounds (a rate needs 1). Of all but a rate, widened where neighbouring rounds are alike.
+        None from fewer than 2 rounds (a rate needs 1), and of the largest round, which is what it is. Of all but a
+        rate, widened where neighbouring rounds are alike.
 
     Raises:
         MeasurementError: no value, or one that is not finite.
@@ -77,7 +78,7 @@ def interval(
     alpha = alpha_of_look(looks, gates)
     if aggregate is Aggregate.RATE:
         return rate_interval(round(sum(values)), len(values), alpha)
-    if len(values) < 2:
+    if len(values) < 2 or aggregate is Aggregate.MAX:
         return None
     if aggregate is Aggregate.MEAN:
         found = mean_interval(values, alpha)

@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 LEVEL = "validation"
 """The level of thresholds that gates use."""
 
+WARNING, CRITICAL = "warning", "critical"
+"""Levels of monitoring (H.2)."""
+
 FAMILIES = {"contention_rate": "contention_rate_ttft", "cv_pct": "decode_tok_s_cv_pct"}
 """Threshold names that stand for a family of metrics, and one metric of it: for its unit and bound."""
 
 UNGATED = frozenset(
     {
-        "gpu_temperature_c",
         "instances_answering",
         "num_ctx",
         "num_gpu",
         "temperature",
-        "vram_gib",
         "vram_headroom_gib",
     }
 )

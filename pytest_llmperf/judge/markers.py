@@ -115,6 +115,7 @@ class Ttft(Marker):
 
     NAME: ClassVar[str] = "ttft"
     LIMIT: ClassVar[str] = "max_ms"
+    METRICS: ClassVar[Mapping[str, str]] = {"max_ms": "ttft_ms", "max_ratio": "ttft_ratio"}
     RANGES: ClassVar[Mapping[str, str]] = {"max_ms": "a number above 0", "max_ratio": "a number above 0"}
     max_ms: float | None = None
     max_ratio: float | None = None
@@ -194,6 +195,41 @@ class Quality(Marker):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory(Marker):
+    """At most this much in use on the fullest GPU, GiB, or resident memory of the largest instance; both: two gates."""
+
+    NAME: ClassVar[str] = "memory"
+    LIMIT: ClassVar[str] = "max_vram_gib"
+    METRICS: ClassVar[Mapping[str, str]] = {"max_vram_gib": "vram_gib", "max_rss_gib": "server_rss_gib"}
+    RANGES: ClassVar[Mapping[str, str]] = {"max_vram_gib": "a number above 0", "max_rss_gib": "a number above 0"}
+    max_vram_gib: float | None = None
+    max_rss_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "max_vram_gib")
+        _check_number(self, "max_rss_gib")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thermal(Marker):
+    """The hottest GPU, or the processor, gets at most this hot, C; both make two gates."""
+
+    NAME: ClassVar[str] = "thermal"
+    LIMIT: ClassVar[str] = "max_gpu_c"
+    METRICS: ClassVar[Mapping[str, str]] = {"max_gpu_c": "gpu_temperature_c", "max_cpu_c": "cpu_temperature_c"}
+    RANGES: ClassVar[Mapping[str, str]] = {
+        "max_gpu_c": "a number in (0, 150]",
+        "max_cpu_c": "a number in (0, 150]",
+    }
+    max_gpu_c: float | None = None
+    max_cpu_c: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "max_gpu_c", most=150)
+        _check_number(self, "max_cpu_c", most=150)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Regression(Marker):
     """No change for the worse of `delta` or more against stored baseline or incumbent, in each of the metrics.
 
@@ -224,9 +260,26 @@ class Regression(Marker):
 
 MARKERS: Mapping[str, type[Marker]] = {
     kind.NAME: kind
-    for kind in (Efficiency, Scaling, Contention, Throughput, Ttft, Speedup, Consistency, Cost, Quality, Regression)
+    for kind in (
+        Efficiency,
+        Scaling,
+        Contention,
+        Throughput,
+        Ttft,
+        Speedup,
+        Consistency,
+        Cost,
+        Quality,
+        Memory,
+        Thermal,
+        Regression,
+    )
 }
 """Every gate marker by name."""
+
+
+TWO_LIMITS = (Ttft, Memory, Thermal)
+"""Markers whose keywords are limits of two metrics, each a gate of its own."""
 
 
 def build(name: str, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None) -> Marker:
@@ -269,7 +322,7 @@ def count_gates(specs: Sequence[Marker], *, compare: bool, against: bool = False
     regressions = [spec for spec in specs if isinstance(spec, Regression)]
     if (compare or against) and not regressions:
         regressions = [Regression()]
-    both = [spec for spec in specs if isinstance(spec, Ttft) and None not in (spec.max_ms, spec.max_ratio)]
+    both = [spec for spec in specs if isinstance(spec, TWO_LIMITS) and all(getattr(spec, key) for key in spec.RANGES)]
     others = sum(not isinstance(spec, Regression) for spec in specs)
     twice = 2 if compare and against else 1
     return others + len(both) + twice * sum(len(spec.metrics) for spec in regressions)

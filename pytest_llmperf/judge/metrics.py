@@ -7,13 +7,15 @@ formulas themselves are in `formulas`.
 from __future__ import annotations
 
 import statistics
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge import formulas
+from pytest_llmperf.judge import formulas, telemetry
 from pytest_llmperf.judge.catalogue import (
     CATALOGUE,
     CONTINUOUS,
+    OBSERVED,
     RATE_DROP_PCT,
     TTFT_RATIO_LIMIT,
     Aggregate,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOGUE",
     "CONTINUOUS",
+    "OBSERVED",
     "RATE_DROP_PCT",
     "TTFT_RATIO_LIMIT",
     "Aggregate",
@@ -37,6 +40,7 @@ __all__ = [
     "MetricClass",
     "all_series",
     "metric_of",
+    "observed_series",
     "scaling_efficiency_pct",
     "series",
     "slowdowns",
@@ -74,7 +78,8 @@ def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
 def all_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
     """Every metric of the rounds that is defined, by name: what reports show and baselines store.
 
-    Metrics that are undefined for this measurement (see `series`) are absent.
+    Metrics that are undefined for this measurement (see `series`) are absent, and what is observed of the machine is
+    (see `observed_series`).
     """
     found = {}
     for name in (*CONTINUOUS, "contended_ttft", "contended_throughput"):
@@ -82,6 +87,15 @@ def all_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
             found[name] = series(measurement, name)
         except MeasurementError:
             continue
+    return found
+
+
+def observed_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
+    """Every metric of the machine that was observed in each round, by name."""
+    found = {}
+    for name in OBSERVED:
+        with suppress(MeasurementError):
+            found[name] = series(measurement, name)
     return found
 
 
@@ -219,6 +233,11 @@ def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
     )
 
 
+def _observed(name: str) -> Callable[[Measurement], tuple[float, ...]]:
+    """The peaks of a metric of the machine."""
+    return lambda measurement: telemetry.peaks(measurement, name)
+
+
 _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "efficiency_pct": _each(lambda round_: formulas.efficiency_pct(_balanced(round_))),
     "scaling_efficiency_pct": _each(lambda round_: scaling_efficiency_pct(_of_several(round_))),
@@ -234,6 +253,7 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "contended_throughput": _contended_throughput,
     "contention_rate_ttft": _contended_ttft,
     "contention_rate_throughput": _contended_throughput,
+    **{name: _observed(name) for name in OBSERVED},
 }
 
 

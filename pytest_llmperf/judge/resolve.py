@@ -8,14 +8,16 @@ agrees; a limit that somebody typed holds where they typed it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError, UsageError
-from pytest_llmperf.judge.catalogue import MetricClass, metric_of
+from pytest_llmperf.judge.catalogue import OBSERVED, MetricClass, metric_of
 from pytest_llmperf.judge.formulas import cost_per_1m_usd
-from pytest_llmperf.judge.layout import LEVEL
+from pytest_llmperf.judge.layout import CRITICAL, LEVEL
 from pytest_llmperf.judge.markers import (
     MARKERS,
+    TWO_LIMITS,
     Consistency,
     Contention,
     Cost,
@@ -152,10 +154,10 @@ def without_regression(
 
 def _wanted(spec: Marker) -> tuple[_Wanted, ...]:
     """The limits that a marker other than `regression` asks for."""
-    if isinstance(spec, Ttft):
-        both = (_of("ttft_ms", spec.max_ms), _of("ttft_ratio", spec.max_ratio))
+    if isinstance(spec, TWO_LIMITS):
+        both = tuple(_of(metric, getattr(spec, keyword)) for keyword, metric in spec.METRICS.items())
         given = tuple(wanted for wanted in both if wanted.given is not None)
-        return given or (_of("ttft_ms", None, "ttft_ratio"),)
+        return given or ((_of("ttft_ms", None, "ttft_ratio"),) if isinstance(spec, Ttft) else both[:1])
     given_limit = getattr(spec, spec.LIMIT)
     if isinstance(spec, Contention):
         return (_of(f"contention_rate_{spec.detector}", given_limit, "contention_rate"),)
@@ -230,19 +232,23 @@ def _limit_gate(spec: Marker, wanted: _Wanted, bare: float | None, baseline: Bas
 
 
 def _threshold(baseline: Baseline, wanted: _Wanted, key: Key) -> Threshold | None:
-    """The most specific threshold that applies; one that names the scenario beats one that names the topology."""
+    """The most specific threshold that applies; one that names the scenario beats one that names the topology.
+
+    Of what is observed of the machine, a baseline that states no limit for gates has one in its critical level (H.2).
+    """
     bound = metric_of(wanted.metric).good
-    for name in wanted.thresholds:
+    levels = (LEVEL, CRITICAL) if wanted.metric in OBSERVED else (LEVEL,)
+    for level, name in product(levels, wanted.thresholds):
         ranked: dict[tuple[bool, bool], Threshold] = {}
         for threshold in baseline.threshold:
-            if (threshold.metric, threshold.level, threshold.bound) != (name, LEVEL, bound):
+            if (threshold.metric, threshold.level, threshold.bound) != (name, level, bound):
                 continue
             if threshold.scenario not in ("", key.scenario) or threshold.topology not in ("", key.topology):
                 continue
             rank = (bool(threshold.scenario), bool(threshold.topology))
             if rank in ranked and ranked[rank].value != threshold.value:
                 raise BaselineError(
-                    f"baseline {baseline.name} has two {LEVEL} thresholds of {name} that apply alike: "
+                    f"baseline {baseline.name} has two {level} thresholds of {name} that apply alike: "
                     f"{ranked[rank].value:g} ({ranked[rank].source}) and {threshold.value:g} ({threshold.source})",
                     next_step="remove one, or give it a topology or scenario of its own",
                 )

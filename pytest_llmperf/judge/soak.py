@@ -10,17 +10,22 @@ from dataclasses import dataclass, replace
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.breaks import FEWEST, breaks, levels
-from pytest_llmperf.judge.catalogue import CATALOGUE, MetricClass, metric_of
-from pytest_llmperf.judge.layout import LEVEL
+from pytest_llmperf.judge.catalogue import CATALOGUE, OBSERVED, MetricClass, metric_of
+from pytest_llmperf.judge.layout import CRITICAL, LEVEL, WARNING
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.stats import centre
 from pytest_llmperf.judge.stored import other_machine
 from pytest_llmperf.judge.trend import METRICS, worse_by
-from pytest_llmperf.model import Baseline, Bound, Measurement, Round, Threshold
+from pytest_llmperf.model import Baseline, Bound, Gate, Measurement, Round, Threshold
 
-WARNING, CRITICAL = "warning", "critical"
-
-WINDOW_S = {"efficiency_pct": 300.0, "contention_rate_ttft": 900.0, "decode_tok_s": 300.0, "ttft_ms": 300.0}
+WINDOW_S = {
+    "efficiency_pct": 300.0,
+    "contention_rate_ttft": 900.0,
+    "decode_tok_s": 300.0,
+    "ttft_ms": 300.0,
+    "vram_gib": 30.0,
+    "gpu_temperature_c": 30.0,
+}
 """Over how long each metric is looked at (H.2); what it has per request is taken over the shorter window."""
 
 _NAMES = {"contention_rate": "contention_rate_ttft"}
@@ -147,6 +152,27 @@ def levels_for(
         for name, metrics in left.items()
     )
     return tuple(found), tuple(notes)
+
+
+def crossed(measurement: Measurement, watched: Sequence[Level], gates: Sequence[Gate]) -> tuple[str, ...]:
+    """Levels of the machine that some round crossed, in words: of each metric without a gate the worst one.
+
+    Args:
+        measurement: with its rounds.
+        watched: the levels.
+        gates: of the measurement, which say the rest.
+    """
+    said: dict[str, str] = {}
+    gated = {gate.metric for gate in gates}
+    for level in sorted(watched, key=lambda one: one.level == CRITICAL):
+        value = _centre(measurement, level.metric) if level.metric in OBSERVED else None
+        if value is not None and level.metric not in gated and level.broken(value):
+            unit = metric_of(level.metric).unit
+            said[level.metric] = (
+                f"{level.metric} reached {value:.3g} {unit}, the {level.level} level is {level.limit:g} {unit} "
+                f"({level.source})"
+            )
+    return tuple(said.values())
 
 
 class Watch:

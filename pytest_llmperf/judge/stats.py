@@ -123,7 +123,7 @@ def decision_grade(
 
 
 def centre(aggregate: Aggregate, values: Sequence[float]) -> float:
-    """The rounds' values as one: mean (of 0 and 1 for a rate), median, or CV in percent.
+    """The rounds' values as one: mean (of 0 and 1 for a rate), median, largest, or CV in percent.
 
     Raises:
         MeasurementError: no value, one that is not finite, or a CV of a mean that is not positive.
@@ -131,6 +131,8 @@ def centre(aggregate: Aggregate, values: Sequence[float]) -> float:
     check_finite(values)
     if aggregate is Aggregate.MEDIAN:
         return statistics.median(values)
+    if aggregate is Aggregate.MAX:
+        return max(values)
     if aggregate is Aggregate.CV:
         cv_pct = _cv_pct(values)
         if cv_pct is None:

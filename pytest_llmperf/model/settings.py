@@ -33,6 +33,7 @@ class Settings:
         pull: whether an Ollama that we start may fetch a model that it lacks.
         runtime: one of RUNTIMES.
         calibrate: whether the harness measures its own cost before the first round.
+        telemetry_s: time between two samples of the machine in a round, s; 0: it is not looked at.
         duration_s: how long a test marked `soak` runs; 0: it is skipped.
         min_rounds, max_rounds: bounds of the number of rounds.
         warmups: discarded requests an instance.
@@ -80,6 +81,7 @@ class Settings:
     runtime: str = RUNTIMES[0]
     calibrate: bool = True
     min_rounds: int = 5
+    telemetry_s: float = 1.0
     duration_s: float = 0
     max_rounds: int = 20
     warmups: int = 1

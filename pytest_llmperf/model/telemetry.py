@@ -29,7 +29,7 @@ class GpuSample:
         sm_clock_mhz: of its processors, MHz.
         temperature_c: C.
         power_w: W.
-        slowed_by: why its clocks are lower than they could be, in words; idleness and settings are no reasons.
+        slowed_by: by heat or hardware, in words; neither idleness, settings nor the usual power cap are among them.
     """
 
     memory_used_mib: float | None = None

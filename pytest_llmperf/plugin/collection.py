@@ -26,6 +26,8 @@ GATES = {
     "cost": "cost(max_usd_per_1m=None): USD for a million tokens, at the hour's price in llmperf.toml",
     "quality": "quality(max_drop_pp=None, same=True, samples=5): answers together are as good as those alone, by "
     "pytest_llmperf_score",
+    "memory": "memory(max_vram_gib=None, max_rss_gib=None): GiB in use on the fullest GPU, or of the largest instance",
+    "thermal": "thermal(max_gpu_c=None, max_cpu_c=None): temperature of the hottest GPU, or of the processor, C",
     "regression": "regression(metrics=..., delta=None): not worse than baseline or incumbent by delta",
 }
 _SELECTIONS = {

@@ -114,6 +114,14 @@ OPTIONS = (
         parsers.switch,
         "measure what the harness itself costs, once a session, against a paced server (default on: half a second)",
     ),
+    Option(
+        "telemetry_s",
+        "telemetry",
+        "SECONDS|off",
+        parsers.seconds_or_off,
+        "how often to look, while a round runs, at processors, memory, processes and GPUs of this machine (default 1; "
+        "see docs/telemetry.md)",
+    ),
     Option("min_rounds", "rounds", "N", parsers.rounds, "fewest rounds a measurement (default 5)"),
     Option("max_rounds", "max-rounds", "N", parsers.rounds, "most rounds, while gates are undecided (default 20)"),
     Option(

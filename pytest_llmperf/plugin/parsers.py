@@ -41,6 +41,14 @@ def seconds(raw: str) -> float:
     return value
 
 
+def seconds_or_off(raw: str) -> float:
+    """A time from 0.1 s to an hour; `off` is 0."""
+    value = 0.0 if raw == "off" else float(raw)
+    if raw != "off" and not 0.1 <= value <= 3600:
+        raise ValueError("wanted off, or seconds from 0.1 to 3600")
+    return value
+
+
 def duration(raw: str) -> float:
     """A time as `90s`, `30m`, `12h`, or in seconds; in s."""
     found = re.fullmatch(r"([0-9.]+)\s*([smh]?)", raw.strip())

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.judge.evidence import evidence_of
-from pytest_llmperf.judge.metrics import all_series
+from pytest_llmperf.judge.metrics import all_series, observed_series
 from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.judge.trend import Trend, trends
@@ -77,7 +77,11 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
         "passed": record in run.accepted,
         "evidence": asdict(evidence_of(record, run.records)),
         "figures": figures(record, run.records),
-        "series": {name: list(values) for name, values in all_series(record.measurement).items()},
+        "series": {
+            name: list(values)
+            for found in (all_series(record.measurement), observed_series(record.measurement))
+            for name, values in found.items()
+        },
         "remarks": [{"level": level, "text": text} for level, text in remarks(record)],
         "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }

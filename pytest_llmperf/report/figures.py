@@ -7,22 +7,27 @@ from statistics import fmean
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.evidence import evidence_of
-from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS
+from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS, OBSERVED
 from pytest_llmperf.judge.record import Incumbent, Record
+from pytest_llmperf.judge.telemetry import busy_cores, client_cores, neighbour_cores
 from pytest_llmperf.judge.validity import client_cost_pp, client_cpu_share
 from pytest_llmperf.model import Measurement
 
-SHOWN = (*CONTINUOUS, "contention_rate_ttft", "contention_rate_throughput")
+SHOWN = (*CONTINUOUS, "contention_rate_ttft", "contention_rate_throughput", *OBSERVED)
 """The metrics that every report shows."""
 
 
+_CORES = {"busy_cores": busy_cores, "client_cores": client_cores, "neighbour_cores": neighbour_cores}
+"""Who used the processors of this machine while rounds ran, in cores."""
+
+
 def value_of(record: Record, metric: str) -> float | None:
-    """The metric's centre over the rounds (mean or median, as the catalogue says); None where it is undefined."""
+    """The metric's centre over the rounds (mean, median or largest, as the catalogue says); None where undefined."""
     try:
         summary = record.summary(metric)
     except MeasurementError:
         return None
-    return summary.median if CATALOGUE[metric].aggregate == "median" else summary.mean
+    return {"median": summary.median, "max": summary.max}.get(CATALOGUE[metric].aggregate, summary.mean)
 
 
 def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int | str | bool]:
@@ -54,6 +59,8 @@ def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int
         value = value_of(record, metric)
         if value is not None:
             flat[metric] = round(value, 4)
+    if measurement.telemetry is not None:
+        flat |= {name: round(value, 4) for name, of in _CORES.items() if (value := of(measurement)) is not None}
     if record.incumbent is not None:
         flat |= _of_incumbent(record.incumbent)
     if record.soak is not None:

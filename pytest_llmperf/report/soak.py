@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pytest_llmperf.judge.layout import CRITICAL
 from pytest_llmperf.judge.metrics import metric_of
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.soak import CRITICAL, Alarm, Drift, Soak
+from pytest_llmperf.judge.soak import Alarm, Drift, Soak
 from pytest_llmperf.model import Bound
 from pytest_llmperf.report.text import amount
 

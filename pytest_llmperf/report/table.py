@@ -14,6 +14,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.figures import value_of
+from pytest_llmperf.report.machine import machine_lines
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.screen import NARROW, wrapped
 from pytest_llmperf.report.text import headline, name_of, next_step, young, young_lines
@@ -61,6 +62,8 @@ def table(records: Sequence[Record], manner: Manner | None = None) -> list[Line]
     lines += [(line, {}) for line in _policy(records, manner)]
     if manner.verbosity >= 0:
         lines += [(line, {}) for line in client_lines(records, calibrated=manner.verbosity > 0)]
+    if manner.verbosity > 0:
+        lines += [(line, {}) for line in machine_lines(records)]
     return [(wrapped(line, manner.columns), markup) for line, markup in lines]
 
 

@@ -16,7 +16,7 @@ from pytest_llmperf.judge.validity import dear
 from pytest_llmperf.model import Bound, Measurement, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
 
-_DECIMALS = {"%": 1, "pp": 1, "ms": 0, "tok/s": 1, "x": 2, "ratio": 3}
+_DECIMALS = {"%": 1, "pp": 1, "ms": 0, "tok/s": 1, "x": 2, "ratio": 3, "C": 0}
 
 _VERBS = {
     Outcome.PASS: "holds",
@@ -33,6 +33,8 @@ _PLAIN = {
     "contention": "contention_rate_ttft",
     "throughput": "decode_tok_s",
     "ttft": "ttft_ms",
+    "memory": "vram_gib",
+    "thermal": "gpu_temperature_c",
 }
 """What the name of a gate stands for, unless the text says otherwise."""
 

@@ -21,7 +21,7 @@ from pytest_llmperf.judge.markers import Marker, Quality, is_regression
 from pytest_llmperf.judge.quality import gates_of, judged
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import bare_limit, compare_gates, resolve, without_regression
-from pytest_llmperf.judge.soak import Soak, levels_for
+from pytest_llmperf.judge.soak import Level, Soak, crossed, levels_for
 from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
@@ -43,7 +43,7 @@ from pytest_llmperf.servers.addresses import same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import gpu_here, manifest
 from pytest_llmperf.session.held import Held, machine_lock
-from pytest_llmperf.session.memory import memory_mib
+from pytest_llmperf.session.observing import Observing
 from pytest_llmperf.session.side import Score, Side, named
 from pytest_llmperf.session.soaking import soak
 from pytest_llmperf.session.turns import Turns
@@ -73,6 +73,7 @@ class Session:
         self.scorer = scoring.NAME
         self._notes = notes
         self._clients = Clients()
+        self._observing = Observing(settings.telemetry_s)
         lock, incumbent = machine_lock(), incumbent_settings(settings)
         self._servers = Held(settings, self._say, lock=lock)
         self._incumbent = None if incumbent is None else Held(incumbent, self._say, lock=lock)
@@ -181,6 +182,7 @@ class Session:
             stack.callback(self._servers.close)
             if self._incumbent is not None:
                 stack.callback(self._incumbent.close)
+            stack.callback(self._observing.close)
             self._clients.close()
 
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
@@ -238,6 +240,7 @@ class Session:
                 self._check_other(candidate.measurement.topology, incumbent.measurement.topology)
             candidate.load()
             gates = self._gates(specs, candidate, test)
+            candidate.check_sight(gates)
             self.watcher.say(f"{scenario.name} on {candidate.measurement.topology.kind}: warming up")
             warm = candidate.warm_up(self.settings.warmups)
             if self.settings.calibrate:
@@ -251,6 +254,9 @@ class Session:
         finally:
             self.watcher.done()
         measurement = candidate.measurement
+        if soaked is None and measurement.telemetry is not None and measurement.telemetry.gpus:
+            notes = (*measurement.notes, *crossed(measurement, self._levels(candidate)[0], gates))
+            measurement = replace(measurement, notes=notes)
         differences = differences_for(
             gates, self.baseline, self.stored, baselines.key_of(test, measurement), measurement.manifest.facts
         )
@@ -273,9 +279,13 @@ class Session:
 
     def _soak(self, candidate: Side, asked_s: float) -> Soak:
         """Rounds for so long, held to the levels of the baseline in force or of the decision card."""
+        watched, notes = self._levels(candidate)
+        return soak(candidate, watched, asked_s, watcher=self.watcher, notes=notes)
+
+    def _levels(self, candidate: Side) -> tuple[tuple[Level, ...], tuple[str, ...]]:
+        """What is watched in a long run, and what is not."""
         facts = candidate.measurement.manifest.facts
-        watched, notes = levels_for(self.baseline, baselines.load_named("decision_card", ()), facts)
-        return soak(candidate, watched, asked_s, watcher=self.watcher, memory=memory_mib, notes=notes)
+        return levels_for(self.baseline, baselines.load_named("decision_card", ()), facts)
 
     def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime) -> Side:
         """A deployment with its servers open, ready to load the model and to run the scenario."""
@@ -283,6 +293,7 @@ class Session:
         name = "" if judged else self.settings.against
         with named(name):
             topology = held.open(kind, len(scenario.agents))
+        sampler = self._observing.sampler(topology, held.pids)
         measurement = Measurement(
             scenario=scenario,
             topology=topology,
@@ -293,6 +304,7 @@ class Session:
                 *held.lost,
                 *(self._notes if judged else ()),
                 *((EXTERNAL_NOTE,) if scenario.external and judged else ()),
+                *(self._observing.missing if judged else ()),
             ),
         )
         return Side(
@@ -301,6 +313,7 @@ class Session:
             measurement,
             partial(self._manifest, topology, "tap" if scenario.external else clients.name),
             name=name,
+            sampler=sampler,
         )
 
     def _calibrate(self, side: Side, warm: Sequence[RequestTiming]) -> None:

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +71,11 @@ class Held:
     def topology(self) -> Topology | None:
         """What is open now."""
         return self._opened.topology if self._opened is not None else None
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """The first process of each open instance that we started, by the instance's name."""
+        return self._opened.pids if self._opened is not None else {}
 
     def open(self, kind: TopologyKind, agents: int) -> Topology:
         """Running servers for that many agents; reused while the same topology is asked for.

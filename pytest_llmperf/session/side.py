@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.quality import checked, in_words
+from pytest_llmperf.judge.telemetry import LOOK, VALUES, blind
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
-from pytest_llmperf.model import Answered, Manifest, Measurement, Quality, RequestTiming, Round
+from pytest_llmperf.model import Answered, Gate, Manifest, Measurement, Quality, RequestTiming, Round
 from pytest_llmperf.session.answering import Answering
 from pytest_llmperf.session.held import Held
+
+if TYPE_CHECKING:
+    from pytest_llmperf.telemetry.sampler import Sampler
 
 Score = Callable[[str, str], float | None]
 """Of a prompt and an answer to it: 0 (bad) to 1, or None for no opinion."""
@@ -37,6 +42,7 @@ class Side:
         measurement: without rounds and manifest.
         describe: the manifest, which says where the loaded model sits.
         name: for messages; empty for the deployment that is judged.
+        sampler: looks at the machine while rounds run; None: nobody does.
 
     Attributes:
         name: as given.
@@ -44,9 +50,17 @@ class Side:
     """
 
     def __init__(
-        self, held: Held, rounds: Rounds, measurement: Measurement, describe: Callable[[], Manifest], *, name: str = ""
+        self,
+        held: Held,
+        rounds: Rounds,
+        measurement: Measurement,
+        describe: Callable[[], Manifest],
+        *,
+        name: str = "",
+        sampler: Sampler | None = None,
     ) -> None:
         self.name = name
+        self._sampler = sampler
         self._describe = describe
         self.measurement = measurement
         self._held = held
@@ -94,13 +108,31 @@ class Side:
             finally:
                 self._note_incidents()
 
+    def check_sight(self, gates: Sequence[Gate]) -> None:
+        """Whether what the gates judge of the machine can be observed here, before anything is timed.
+
+        Raises:
+            UsageError: it cannot, and the gate's limit is not of another machine anyway.
+        """
+        observed = [gate for gate in gates if gate.metric in VALUES and not gate.not_comparable]
+        if not observed:
+            return
+        sample = None if self._sampler is None else self._sampler.look()
+        telemetry = None if self._sampler is None else self._sampler.seen()
+        for gate in observed:
+            if why := blind(gate, sample, telemetry):
+                raise UsageError(f"gate {gate.marker} cannot be judged: {why}", next_step=LOOK)
+
     def run(self, index: int) -> Round:
         """One round; see `Rounds.run`. Raises LlmperfError."""
         with named(self.name):
             try:
-                return self._rounds.run(index)
+                with self._sampler.round(index) if self._sampler is not None else nullcontext():
+                    return self._rounds.run(index)
             finally:
                 self._note_incidents()
+                if self._sampler is not None:
+                    self.measurement = replace(self.measurement, telemetry=self._sampler.seen())
 
     def _note_incidents(self) -> None:
         self.measurement = replace(self.measurement, incidents=self._rounds.incidents)

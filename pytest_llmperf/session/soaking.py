@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from pytest_llmperf.judge.soak import CRITICAL, Alarm, Level, Soak, Watch, drifts, leaks
+from pytest_llmperf.judge.layout import CRITICAL
+from pytest_llmperf.judge.soak import Alarm, Level, Soak, Watch, drifts, leaks
+from pytest_llmperf.judge.telemetry import memory_mib
 from pytest_llmperf.judge.validity import saturated
 from pytest_llmperf.session.side import Side
 from pytest_llmperf.session.watcher import Watcher
 
 SAMPLE_S = 30.0
-"""How often memory is looked at, between rounds (H.2)."""
+"""How often memory is looked at (H.2)."""
+
+_OFF = "memory, VRAM and temperature are not watched: the telemetry is off (--llmperf-telemetry)"
 
 
 def soak(
@@ -19,7 +23,6 @@ def soak(
     asked_s: float,
     *,
     watcher: Watcher,
-    memory: Callable[[], Mapping[str, float]],
     notes: tuple[str, ...] = (),
 ) -> Soak:
     """Runs rounds until the time is up or a level is critical.
@@ -29,7 +32,6 @@ def soak(
         watched: the levels.
         asked_s: how long, by the rounds' own time.
         watcher: is told of rounds and alarms.
-        memory: MiB by name, now.
         notes: what could not be watched.
 
     Raises:
@@ -37,8 +39,6 @@ def soak(
     """
     watch = Watch(watched, asked_s)
     alarms: list[Alarm] = []
-    samples = [memory()]
-    every_s = min(SAMPLE_S, asked_s / 20)
     lasted_s, count = 0.0, 0
     while lasted_s < asked_s and not any(one.level.level == CRITICAL for one in alarms):
         one = side.run(count)
@@ -51,13 +51,12 @@ def soak(
             side.keep(one)
             alarms += watch.add(side.measurement, one)
             watcher.round_done(watch.recent(side.measurement), ())
-        if lasted_s >= len(samples) * every_s:
-            samples.append(memory())
+    telemetry = side.measurement.telemetry
     return Soak(
         asked_s=asked_s,
         lasted_s=lasted_s,
         alarms=tuple(alarms),
         drifts=drifts(side.measurement) if side.measurement.rounds else (),
-        leaks=leaks(samples),
-        notes=notes if samples[0] else (*notes, "memory is not watched: this system does not tell"),
+        leaks=() if telemetry is None else leaks(memory_mib(telemetry, min(SAMPLE_S, asked_s / 20))),
+        notes=(*notes, *((_OFF,) if telemetry is None else telemetry.notes)),
     )

@@ -20,6 +20,7 @@ HARMLESS = {
     **dict.fromkeys(("ports", "pull", "start_timeout_s", "timeout_s"), "whether a cell can be finished, not how"),
     **dict.fromkeys(("on_inconclusive", "on_inconclusive_regression", "min_sessions", "on_mismatch"), "decided anew"),
     **dict.fromkeys(("deployment", "config_file", "configuration"), "what of it bears is in other settings"),
+    "telemetry_s": "how often the machine is looked at, off the timed path",
     "against_itself": "whether a comparison is refused",
     "duration_s": "no experiment is a soak",
 }

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.soak import Level, Watch, drifts, leaks, levels_for
-from pytest_llmperf.model import Baseline, Bound, Round, Threshold
-from tests.judge.build import measurement_of, round_of
+from pytest_llmperf.judge.soak import Level, Watch, crossed, drifts, leaks, levels_for
+from pytest_llmperf.model import Baseline, Bound, GpuSample, Measurement, Round, Threshold
+from tests.judge.build import gate, measurement_of, round_of
+from tests.judge.test_telemetry import observed, sample
 
 CARD = baselines.load_named("decision_card", ())
 S = 1_000_000_000
@@ -89,11 +90,15 @@ def test_the_levels_of_the_report() -> None:
         ("decode_tok_s", "critical"): 80.0,
         ("ttft_ms", "warning"): 1500.0,
         ("ttft_ms", "critical"): 2000.0,
+        ("vram_gib", "warning"): 10.0,
+        ("vram_gib", "critical"): 11.0,
+        ("gpu_temperature_c", "warning"): 85.0,
+        ("gpu_temperature_c", "critical"): 90.0,
     }
     assert notes == ()
     found, notes = levels_for(CARD, CARD, {"cpu": "i3"})
-    assert {one.metric for one in found} == {"efficiency_pct", "contention_rate_ttft"}
-    assert [note.partition(": the")[0] for note in notes] == ["not watched: decode_tok_s, ttft_ms"]
+    assert {one.metric for one in found} == {"efficiency_pct", "contention_rate_ttft", "gpu_temperature_c"}
+    assert [note.partition(": the")[0] for note in notes] == ["not watched: decode_tok_s, ttft_ms, vram_gib"]
 
 
 def test_whose_levels_count() -> None:
@@ -107,6 +112,52 @@ def test_whose_levels_count() -> None:
     warning = replace(limit, level="warning", value=85)
     found, _ = levels_for(replace(own, threshold=(limit, warning)), CARD, {})
     assert [(one.level, one.limit) for one in found if one.metric == "efficiency_pct"] == [("warning", 85)]
+
+
+def heated(celsius: list[float]) -> Measurement:
+    """Rounds with a GPU of these temperatures."""
+    samples = [
+        sample(20 * n, index=n, gpus=(GpuSample(temperature_c=c, memory_used_mib=2048.0),))
+        for n, c in enumerate(celsius)
+    ]
+    return observed(*samples, rounds=len(celsius))
+
+
+def test_heat_ends_a_run() -> None:
+    """A GPU's temperature is looked at every 30 s: the warning level, then the critical one."""
+    levels, _ = levels_for(CARD, CARD, {})
+    watch, alarms = Watch(levels, 3600), []
+    measurement = heated([80.0, 84.0, 86.0, 88.0, 91.0])
+    for n in range(5):
+        shown = replace(measurement, rounds=measurement.rounds[: n + 1])
+        alarms += [
+            (n, one.level.level)
+            for one in watch.add(shown, at(even(n), 20 * n))
+            if one.level.metric == "gpu_temperature_c"
+        ]
+    assert alarms == [(2, "warning"), (4, "critical")]
+
+
+@pytest.mark.parametrize(
+    ("celsius", "words"),
+    [
+        ([80.0, 84.0, 82.0], []),
+        (
+            [80.0, 86.0, 82.0],
+            ["gpu_temperature_c reached 86 C, the warning level is 85 C (baseline decision_card, H.2)"],
+        ),
+        (
+            [80.0, 91.0, 82.0],
+            ["gpu_temperature_c reached 91 C, the critical level is 90 C (baseline decision_card, H.2)"],
+        ),
+    ],
+    ids=["fine", "warning", "critical"],
+)
+def test_levels_that_a_short_run_crosses(celsius: list[float], words: list[str]) -> None:
+    """Are said, the worst one of each metric; where a gate judges the metric, the gate says it."""
+    levels, _ = levels_for(CARD, CARD, {})
+    assert list(crossed(heated(celsius), levels, ())) == words
+    assert crossed(heated(celsius), levels, (gate("gpu_temperature_c", 85.0, Bound.MAX),)) == ()
 
 
 def test_drift_is_found() -> None:

@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_llmperf.plugin.collection import GATES
+from pytest_llmperf.telemetry import gpu
 from tests.plugin.conftest import GATED, PAIR, WITHOUT
+from tests.telemetry.nvml import Gpu, Nvml
 
 
 def test_two_instances_pass(simulated, pytester: pytest.Pytester) -> None:
@@ -67,6 +69,8 @@ EVERY_GATE = {
     "regression": "metrics=['decode_tok_s'], delta=30",
     "cost": "max_usd_per_1m=0.25",
     "quality": "samples=3",
+    "memory": "max_vram_gib=11, max_rss_gib=4",
+    "thermal": "max_gpu_c=85",
 }
 PRICES = "[prices]\nusd_per_hour = 0.5\n"  # the limit of `cost` is 556 tok/s
 WORSE = """
@@ -82,6 +86,7 @@ BROKEN = {
     "slow": (("--llmperf-script=decode_tok_s=150,ttft_ms=30,load_ms=1",), ("throughput", "regression", "cost")),
     "unsteady": (("--llmperf-script=decode_tok_s=800,ttft_ms=60,load_ms=1,jitter_pct=100",), ("consistency",)),
     "worse answers": (("-p", "worse"), ("quality",)),
+    "a hot and full GPU": ((), ("memory", "thermal")),
 }
 
 
@@ -96,11 +101,17 @@ def verdicts_of(pytester: pytest.Pytester) -> dict[str, str]:
 
 @pytest.mark.parametrize(("options", "failing"), BROKEN.values(), ids=BROKEN)
 def test_every_gate_passes_and_fails(
-    simulated, pytester: pytest.Pytester, options: tuple[str, ...], failing: tuple[str, ...]
+    simulated,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    failing: tuple[str, ...],
 ) -> None:
     """All hold where nothing is broken; each fails, and names itself, where what it watches is broken."""
     assert set(EVERY_GATE) == set(GATES) == {name for _, names in BROKEN.values() for name in names}
     gates = failing or tuple(EVERY_GATE)
+    scripted = Gpu(used_mib=11_500.0, temperature_c=91) if "thermal" in failing else Gpu()
+    monkeypatch.setattr(gpu, "_library", lambda: Nvml(scripted))
     test = textwrap.dedent(GATED.format(fixture="dual_ollama"))
     plain = "\n".join(line for line in test.splitlines() if not line.startswith("@"))
     marks = ", ".join(f"pytest.mark.{name}({EVERY_GATE[name]})" for name in gates)

@@ -28,16 +28,27 @@ class Opened:
 
     Attributes:
         topology: its running instances.
+        pids: of the first process of each instance that we started, by its name.
 
     Args:
         topology: its running instances.
         stack: ends what was started, puts back what was found.
         checks: of each instance.
+        pids: as above.
         found: whether the servers were running before: then others may use them, too, and two may be one.
     """
 
-    def __init__(self, topology: Topology, *, stack: ExitStack, checks: tuple[Check, ...], found: bool = False) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        stack: ExitStack,
+        checks: tuple[Check, ...],
+        pids: Mapping[str, int] | None = None,
+        found: bool = False,
+    ) -> None:
         self.topology = topology
+        self.pids = pids or {}
         self._traffic = Traffic(topology) if found else None
         self._stack = stack
         self._checks = checks

@@ -77,6 +77,7 @@ class OllamaBackend:
         gpus = _gpus_of(self._settings.gpus, count)
         started: list[Instance] = []
         checks: list[Check] = []
+        pids: dict[str, int] = {}
         with ExitStack() as stack:
             for index in range(count):
                 name = instance_name(index)
@@ -84,12 +85,13 @@ class OllamaBackend:
                 process, url = self._start(name, Path(home), ports[index], slots, gpus[index])
                 stack.callback(process.stop)
                 checks.append(partial(check_process, process))
+                pids[name] = process.pid
                 self._provide(name, url)
                 started.append(describe(name, url, slots=slots))
             topology = Topology(
                 kind=kind, instances=tuple(started), model=self.model, backend=self.kind, reason=self.reason
             )
-            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks))
+            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids)
 
     def _start(self, name: str, home: Path, port: int, slots: int, gpu: str) -> tuple[ServerProcess, str]:
         """One server that answers. A port that the system chose may be taken meanwhile: then another one."""

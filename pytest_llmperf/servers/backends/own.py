@@ -77,6 +77,7 @@ class OwnBackend:
         model = self._prepare_model()
         started: list[Instance] = []
         checks: list[Check] = []
+        pids: dict[str, int] = {}
         with ExitStack() as stack:
             for index in range(count):
                 name = instance_name(index)
@@ -88,9 +89,10 @@ class OwnBackend:
                 )
                 stack.callback(process.stop)
                 checks.append(partial(check_process, process))
+                pids[name] = process.pid
                 started.append(describe(name, f"http://127.0.0.1:{port}", slots=slots))
             topology = Topology(kind=kind, instances=tuple(started), model=model, backend=self.kind, reason=self.reason)
-            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks))
+            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids)
 
     def _check_extra(self) -> None:
         if missing := missing_packages(self.kind, gguf=self._settings.gguf):

@@ -1,0 +1,1 @@
+"""Looks at the machine beside the rounds, off the timed path; imports only errors and model."""

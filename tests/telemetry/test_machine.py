@@ -1,0 +1,163 @@
+"""This machine, as it is read: who uses it."""
+
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from pytest_llmperf.telemetry import machine as module
+from pytest_llmperf.telemetry import processes
+from pytest_llmperf.telemetry.machine import Machine
+from tests.plugin.conftest import until
+
+BUSY = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
+
+
+@contextmanager
+def child(code: str):
+    """A process that says when it is ready, and ends when its input does."""
+    ready = f"print(1, flush=True)\n{code}\ninput()"
+    command = [sys.executable, "-c", ready]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+def spend_s(process: psutil.Process, s: float) -> None:
+    """Waits until a process has used most of so much: times are counted in steps of 10 ms."""
+    until(lambda: sum(process.cpu_times()[:2]) > s - 0.05, lambda: f"{process.cpu_times()}")
+
+
+def test_whose_time_it_was() -> None:
+    """A server's time is not the client's, nor the other way round; all of it is the machine's."""
+    with child(BUSY.format(0.3)) as server, child(BUSY.format(0.2)) as own:
+        found = Machine({"a": server})
+        first = found.sample(0, 0, timed=False)
+        spend_s(server, 0.3)
+        spend_s(own, 0.2)
+        last = found.sample(1, 0, timed=True)
+    assert first.servers["a"].cpu_s <= last.servers["a"].cpu_s
+    assert 0.1 < last.servers["a"].cpu_s < 0.45
+    assert last.client.cpu_s > 0.05
+    assert last.busy_s > 0.2
+    assert last.servers["a"].rss_mib > 3
+    assert last.client.rss_mib > 20
+    assert last.memory_used_mib > 10
+    assert last.memory_available_mib > 10
+    assert last.gpus == ()
+
+
+def test_a_tree_counts_children_that_have_ended() -> None:
+    """Once, whether it saw them live or not; and what it never waited for does not take time back."""
+    with child(
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY.format(0.2)!r}])\nprint(2)"
+    ) as root:
+        tree = processes.Tree(root)
+        seen_s = [tree.used().cpu_s]
+
+        def ended() -> bool:
+            tree.hold(processes.descendants(root))
+            seen_s.append(tree.used().cpu_s)
+            return sum(root.cpu_times()[2:4]) > 0.15  # of children that have ended
+
+        until(ended, lambda: f"{root.cpu_times()}")
+        seen_s.append(tree.used().cpu_s)
+        assert seen_s == sorted(seen_s)
+        assert seen_s[-1] < 0.2 + 0.25  # an interpreter's start takes time, too
+        assert len(processes.descendants(root)) == 1
+    tree.hold([])
+    assert tree.used().cpu_s == pytest.approx(seen_s[-1], abs=0.05)
+    assert tree.used().rss_mib == 0
+
+
+def test_a_process_that_is_found_later_brings_no_time_of_before() -> None:
+    """Only what it takes from then on counts."""
+    with child(BUSY.format(0.2)) as late:
+        spend_s(late, 0.2)
+        tree = processes.Tree(psutil.Process())
+        before_s = tree.used().cpu_s
+        tree.hold([psutil.Process(), late])
+        assert tree.used().cpu_s - before_s < 0.15
+
+
+def test_processes_that_are_gone() -> None:
+    """Are no processes, have no descendants and take nothing."""
+    with child("") as gone:
+        pass
+    assert processes.process_of(gone.pid) is None
+    assert processes.descendants(gone) == []
+    assert processes.Tree(gone).used().cpu_s == 0
+
+
+def test_who_listens() -> None:
+    """This process, on a port that it listens on; nobody on another."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+        assert processes.listeners()[port] == os.getpid()
+    assert port not in processes.listeners()
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("127.0.0.1", True), ("127.0.1.1", True), ("localhost", True), ("::1", True), ("192.0.2.1", False)],
+)
+def test_what_is_here(host: str, here: bool) -> None:
+    """Loopback and own addresses; nothing else, and no name that nobody knows."""
+    assert processes.is_here(host) is here
+    assert not processes.is_here("no.such.host.invalid")
+
+
+def test_a_system_that_tells_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sensors, no clocks, swapping not counted: None, and no warning."""
+
+    def warns():
+        warnings.warn("sin and sout could not be determined", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.setattr(psutil, "swap_memory", warns)
+    monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)
+    monkeypatch.setattr(psutil, "cpu_freq", lambda: None)
+    found = Machine({}).sample(0, 0, timed=False)
+    assert (found.swapped_mib, found.swap_used_mib, found.cpu_c, found.cpu_mhz) == (None, None, None, None)
+
+
+def test_the_processors_sensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own ones only, the hottest of them; kept for some seconds."""
+    now = [100.0]
+    heat = [71.0]
+
+    def sensors():
+        def entry(celsius):
+            return type("Entry", (), {"current": celsius})()
+
+        return {"nvme": [entry(99.0)], "coretemp": [entry(60.0), entry(heat[0])]}
+
+    monkeypatch.setattr(psutil, "sensors_temperatures", sensors, raising=False)
+    found = Machine({}, clock=lambda: now[0])
+    assert found.sample(0, 0, timed=True).cpu_c == 71.0
+    heat[0] = 80.0
+    assert found.sample(0, 0, timed=True).cpu_c == 71.0
+    now[0] += module.SENSORS_S
+    assert found.sample(0, 0, timed=True).cpu_c == 80.0
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: {"nvme": []})
+    now[0] += module.SENSORS_S
+    assert found.sample(0, 0, timed=True).cpu_c is None
+
+
+def test_new_processes_are_found_outside_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for them takes longest: every 5 s between rounds, every 30 s within one."""
+    now, looks = [0.0], []
+    found = Machine({}, clock=lambda: now[0])
+    monkeypatch.setattr(module, "descendants", lambda root: looks.append(now[0]) or [root])
+    for at, timed in [(0, False), (4, False), (6, True), (7, False), (20, True), (37, True)]:
+        now[0] = float(at)
+        found.sample(0, 0, timed=timed)
+    assert looks == [0.0, 7.0, 37.0]

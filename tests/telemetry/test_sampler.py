@@ -1,0 +1,112 @@
+"""When samples are taken, on a scripted machine; and what they cost on this one."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from pytest_llmperf.model import Sample
+from pytest_llmperf.telemetry.machine import Machine
+from pytest_llmperf.telemetry.sampler import MANY, SELDOM_S, Sampler
+from tests.judge.test_telemetry import sample
+from tests.plugin.conftest import until
+
+
+class Scripted:
+    """A machine that notes who asks."""
+
+    cores = 2
+    gpus = None
+
+    def __init__(self, *, breaks_at: int = -1) -> None:
+        self.asked: list[tuple[int, bool, str]] = []
+        self._breaks_at = breaks_at
+
+    def sample(self, at_ns: int, index: int, *, timed: bool) -> Sample:
+        if len(self.asked) == self._breaks_at:
+            raise OSError("no such file")
+        self.asked.append((index, timed, threading.current_thread().name))
+        return sample(at_ns / 1e9, index=index)
+
+
+def test_before_in_and_after_a_round() -> None:
+    """One before and one after, by whoever runs it; in between at the asked distance, by a thread that then ends."""
+    machine = Scripted()
+    sampler = Sampler(machine, every_s=0.02)
+    with sampler.round(3):
+        until(lambda: len(machine.asked) >= 3, lambda: f"{machine.asked}")
+    main = threading.current_thread().name
+    assert machine.asked[0] == (3, False, main)
+    assert machine.asked[-1] == (3, False, main)
+    assert set(machine.asked[1:-1]) == {(3, True, "llmperf-telemetry")}
+    assert [one.name for one in threading.enumerate()].count("llmperf-telemetry") == 0
+    found = sampler.seen()
+    assert [one.round for one in found.samples] == [3] * len(machine.asked)
+    assert (found.every_s, found.cores, found.gpus) == (0.02, 2, ())
+    assert found.cost_s > 0
+
+
+def test_a_round_that_fails() -> None:
+    """Its thread ends as well, and its samples stay."""
+    machine = Scripted()
+    sampler = Sampler(machine, every_s=0.02)
+    with pytest.raises(KeyError), sampler.round(0):
+        raise KeyError
+    assert len(machine.asked) == 2
+    assert "llmperf-telemetry" not in [one.name for one in threading.enumerate()]
+
+
+def test_samples_of_a_long_run_become_seldom() -> None:
+    """After so many the distance doubles, up to 30 s; then not every round has samples."""
+    now = [0]
+    machine = Scripted()
+    sampler = Sampler(machine, every_s=1.0, clock=lambda: now[0])
+    distances, taken = [], []
+    for index in range(6 * MANY):
+        now[0] += 10 * 10**9
+        before = len(machine.asked)
+        with sampler.round(index):
+            pass
+        distances.append(sampler.seen().every_s)
+        taken.append(len(machine.asked) - before)
+    assert list(dict.fromkeys(distances)) == [1.0, 2.0, 4.0, 8.0, 16.0, SELDOM_S]
+    assert set(taken[: 2 * MANY]) == {2}
+    assert sorted(taken[-6:]) == [0, 0, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("breaks_at", [0, 1])
+def test_a_machine_that_does_not_tell(breaks_at: int) -> None:
+    """Costs no measurement: it is said, once, and nobody asks again."""
+    machine = Scripted(breaks_at=breaks_at)
+    sampler = Sampler(machine, every_s=0.02, notes=("no GPU",))
+    for index in range(3):
+        with sampler.round(index):
+            pass
+    found = sampler.seen()
+    assert found.notes == ("no GPU", "it ended early: OSError: no such file")
+    assert len(found.samples) == breaks_at
+    assert sampler.look() is None or breaks_at
+
+
+def test_a_look_is_no_sample() -> None:
+    """It says what can be seen, and leaves no trace."""
+    sampler = Sampler(Scripted(), every_s=1.0)
+    assert sampler.look().round == 0
+    assert sampler.seen().samples == ()
+
+
+def test_this_machine_is_looked_at_in_well_under_a_millisecond() -> None:
+    """CPU time of a sample in a round, which bounds how long it can keep other threads from running.
+
+    The least of many, for on a busy machine caches are cold; the first one in a round does more (see the processes).
+    """
+    machine = Machine({})
+    machine.sample(0, 0, timed=False)
+    costs_ms = []
+    for index in range(50):
+        began_ns = time.thread_time_ns()
+        machine.sample(index, 0, timed=True)
+        costs_ms.append((time.thread_time_ns() - began_ns) / 1e6)
+    assert min(costs_ms) < 1.0, costs_ms
+    assert machine.cores == os.cpu_count()
