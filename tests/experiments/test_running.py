@@ -17,13 +17,12 @@ from pytest_llmperf.experiments.running import run
 from pytest_llmperf.experiments.words import summary
 from pytest_llmperf.judge.markers import Efficiency
 from pytest_llmperf.model import CHIMERA_HOMO, Configuration, Prices, Settings
-from pytest_llmperf.servers.process import start_own
 from pytest_llmperf.session import Session
 from pytest_llmperf.session.watcher import Silent
 from tests.disk import full
 from tests.experiments.build import matrix, record
+from tests.started import simulated_server
 
-SCRIPT = '{"decode_tok_s": 2000, "ttft_ms": 1, "load_ms": 0}'
 TWO = {"axes": {"num_ctx": [512, 1024]}, "options": {"num_predict": 4}, "rounds": 1}
 SPREAD = {
     "id": "ctx",
@@ -39,10 +38,8 @@ SPREAD = {
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    arguments = ["--slots", "1", "--port", "0", "--keep-alive-s", "-1", "--engine", "scripted", "--script", SCRIPT]
-    process, port = start_own(arguments, label="instance a", timeout_s=60)
-    yield f"http://127.0.0.1:{port}"
-    process.stop()
+    with simulated_server("--keep-alive-s", "-1", decode_tok_s=2000, ttft_ms=1, load_ms=0) as url:
+        yield url
 
 
 class Told(Silent):
@@ -222,8 +219,6 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
         Journal(tmp_path / "file", "m", {}).__enter__()
 
 
-@pytest.mark.alone
-@pytest.mark.usefixtures("judged_client")
 def test_a_disk_that_is_full_loses_no_finished_cell(tmp_path: Path) -> None:
     """Neither when a cell is added, nor when a journal is opened again."""
     one = Finished(record((100, 90)), None, 1.0)
@@ -259,6 +254,8 @@ def test_results_that_find_no_room(sweep, tmp_path: Path, monkeypatch: pytest.Mo
     assert len(from_csv(old.read_text())) == 2
 
 
+@pytest.mark.alone
+@pytest.mark.usefixtures("judged_client")
 def test_a_runtime_that_serialises_is_found_out(sweep) -> None:
     """None of its rounds counts, since the client was saturated; they are kept as rows that say so."""
     made = matrix(

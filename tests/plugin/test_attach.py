@@ -3,16 +3,15 @@
 import base64
 import json
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.process import start_own
 from tests.plugin.conftest import PAIR, WITHOUT, Aftermath, assert_clear
 from tests.servers.relays import certificate, proxy, relay
+from tests.started import simulated_servers
 
 TOKEN = "s3cret-t0ken"
 PASSWORD = "pr0xy-s3cret"
@@ -30,15 +29,7 @@ TEST = """
 @pytest.fixture
 def servers(aftermath: Aftermath):
     """Two running simulated servers, with time enough in a request to be disturbed."""
-    script = {"load_ms": 0, "ttft_ms": 20, "decode_tok_s": 800, "jitter_pct": 0.1}
-    with ExitStack() as stack:
-        urls = []
-        for label in "ab":
-            process, port = start_own(
-                ["--engine", "scripted", "--script", json.dumps(script)], label=label, timeout_s=60
-            )
-            stack.callback(process.stop)
-            urls.append(f"http://127.0.0.1:{port}")
+    with simulated_servers(2, load_ms=0, ttft_ms=20, decode_tok_s=800, jitter_pct=0.1) as urls:
         yield urls
 
 

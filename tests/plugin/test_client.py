@@ -1,6 +1,5 @@
 """What the client itself does to a measurement: its runtime, its calibration, and a client that cannot keep up."""
 
-import contextlib
 import json
 import os
 import sys
@@ -10,12 +9,10 @@ import pytest
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge import validity
 from pytest_llmperf.measure import clients
-from pytest_llmperf.servers.process import start_own
 from pytest_llmperf.session import turns
+from tests.started import simulated_servers
 
 from .conftest import FAST, GATED, PAIR
-
-SCRIPT = json.dumps({"decode_tok_s": 400, "ttft_ms": 30, "load_ms": 1})
 
 
 def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
@@ -183,12 +180,7 @@ def starved(pytester, aftermath):
 
     def run(begin: str, end: str) -> pytest.RunResult:
         pytester.makepyfile(test_it=STARVED.format(begin=begin, end=end))
-        with contextlib.ExitStack() as stack:
-            urls = []
-            for name in "ab":
-                process, port = start_own(["--engine", "scripted", "--script", SCRIPT], label=name, timeout_s=60)
-                stack.callback(process.stop)
-                urls.append(f"http://127.0.0.1:{port}")
+        with simulated_servers(2, decode_tok_s=400, ttft_ms=30, load_ms=1) as urls:
             options = [option for option in FAST if not option.startswith("--llmperf")]
             options += [f"--llmperf-urls={','.join(urls)}", "--llmperf-calibrate=off", "--llmperf-rounds=2"]
             return pytester.runpytest_subprocess(*options)

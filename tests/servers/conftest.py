@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -113,6 +114,17 @@ def serving(engine, **more) -> Iterator[httpx.Client]:
             server.should_exit = True
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
+
+
+@pytest.fixture
+def toy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small GGUF file, and a cache folder of its own."""
+    from tests.servers.test_models import gguf
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "Toy.gguf"
+    path.write_bytes(gguf())
+    return path
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import json
 import os
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +12,10 @@ from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerEr
 from pytest_llmperf.model import Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import attach, base, choose, ollama, own
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.process import free_port, port_in_use, start_own
+from pytest_llmperf.servers.process import free_port, port_in_use
 from tests.servers.conftest import HandEngine, serving
 from tests.servers.test_models import gguf
+from tests.started import simulated_servers
 
 QUICK = Script(ttft_ms=1, load_ms=0)
 SIMULATED = Settings(backend="simulated", script=QUICK)
@@ -53,15 +53,8 @@ def no_servers(monkeypatch):
 @pytest.fixture
 def two_servers():
     """Two running simulated servers, started by somebody else."""
-    with ExitStack() as stack:
-        urls = []
-        for label in "ab":
-            process, port = start_own(
-                ["--engine", "scripted", "--script", json.dumps({"load_ms": 0})], label=label, timeout_s=20
-            )
-            stack.callback(process.stop)
-            urls.append(f"http://127.0.0.1:{port}")
-        yield tuple(urls)
+    with simulated_servers(2, load_ms=0) as urls:
+        yield urls
 
 
 # which one
@@ -427,15 +420,6 @@ def test_an_ollama_port_in_use(fake_ollama):
         settings = Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL, ports=(port,))
         with pytest.raises(ServerError, match=f"port {port}: address already in use"):
             choose(settings).open(TopologyKind.SINGLE, 2)
-
-
-@pytest.fixture
-def toy_file(tmp_path, monkeypatch) -> Path:
-    """A small GGUF file, and a cache folder of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "Toy.gguf"
-    path.write_bytes(gguf())
-    return path
 
 
 def test_a_file_of_the_user_s_has_a_store_of_its_own(toy_file, fake_ollama, tmp_path, monkeypatch):

@@ -1,6 +1,3 @@
-import json
-from contextlib import ExitStack
-
 import pytest
 
 from pytest_llmperf.errors import UsageError
@@ -8,24 +5,17 @@ from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.servers import identity
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.process import start_own
 from tests.servers.relays import relay
+from tests.started import simulated_servers
 
 MODEL = "simulated:scripted"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def servers():
     """Three running simulated servers."""
-    with ExitStack() as stack:
-        urls = []
-        for label in "abc":
-            process, port = start_own(
-                ["--engine", "scripted", "--script", json.dumps({"load_ms": 0})], label=label, timeout_s=20
-            )
-            stack.callback(process.stop)
-            urls.append(f"http://127.0.0.1:{port}")
-        yield tuple(urls)
+    with simulated_servers(3, load_ms=0) as urls:
+        yield urls
 
 
 def settled(*urls: str, kind: TopologyKind = TopologyKind.DUAL) -> tuple[str, ...]:

@@ -1,9 +1,7 @@
 """The openai backend against a server that speaks just enough of the API, over real sockets."""
 
 import json
-import threading
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -13,6 +11,7 @@ from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.openai import LACKS, UNKNOWN, OpenAIControl
 from pytest_llmperf.session import Session
+from tests.started import Handler, http_server
 
 WORDS = ("once", " upon", " a", " time")
 PAIR = Scenario(
@@ -29,39 +28,23 @@ def serving(*models: str, extra: dict[str, dict[str, object]] | None = None, tim
     """The address of such a server with these models and these further answers to GET, and what it was asked."""
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class OpenAI(Handler):
         def do_GET(self):
             known = {"/v1/models": {"data": [{"id": model} for model in models]}, **(extra or {})}
-            self.answer(200 if self.path in known else 404, json.dumps(known.get(self.path, {})).encode())
+            self.answer(json.dumps(known.get(self.path, {})).encode(), status=200 if self.path in known else 404)
 
         def do_POST(self):
-            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            asked.append((self.path, self.body()))
             events = [{"choices": [{"delta": {"content": word}}]} for word in WORDS]
             events.append({"choices": [{"delta": {}, "finish_reason": "length"}]})
             usage = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": len(WORDS)}}
             if timings:
                 usage["timings"] = {"prompt_ms": 12.5, "predicted_ms": 40.0}
             text = "".join(f"data: {json.dumps(event)}\n\n" for event in (*events, usage)) + "data: [DONE]\n\n"
-            self.answer(200, text.encode(), "text/event-stream")
+            self.answer(text.encode(), kind="text/event-stream")
 
-        def answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            """Keeps the output clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(OpenAI) as url:
+        yield url, asked
 
 
 @pytest.mark.parametrize("timings", [False, True])

@@ -1,10 +1,6 @@
 import hashlib
 import json
-import socketserver
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +9,7 @@ from pytest_llmperf.errors import ServerError
 from pytest_llmperf.servers import provision
 from pytest_llmperf.servers.control import Control
 from tests.servers.test_models import gguf
+from tests.started import Handler, http_server
 
 
 def import_into(answers, path, model="toy:1"):
@@ -27,15 +24,6 @@ def import_into(answers, path, model="toy:1"):
     with Control("http://h1:1", transport=httpx.MockTransport(handle)) as control:
         provision.import_gguf(control, path, model)
     return [entry for entry in seen if entry[1] not in ("/api/show", "/api/tags")]
-
-
-@pytest.fixture
-def toy_file(tmp_path, monkeypatch) -> Path:
-    """A small GGUF file, and a cache folder of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "Toy.gguf"
-    path.write_bytes(gguf())
-    return path
 
 
 UNKNOWN = {
@@ -86,26 +74,17 @@ def registry_of(*lines: object, status: int = 200):
     """The address of a server that answers a pull with these lines, one after the other, and what it was asked."""
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Registry(Handler):
         def do_POST(self):
-            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            asked.append((self.path, self.body()))
             self.send_response(status)
             self.end_headers()
             for line in lines:
                 self.wfile.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
                 self.wfile.flush()
 
-        def log_message(self, *_):
-            """Keeps the output clean."""
-
-    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Registry) as url:
+        yield url, asked
 
 
 BLOB = {"status": "pulling a1b2", "digest": "sha256:a1b2", "total": 8_000_000}

@@ -16,8 +16,8 @@ from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import NamedDeployment, Outcome, Script, Settings, TopologyKind
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.process import start_own
 from pytest_llmperf.session import Session, turns
+from tests.started import simulated_server
 
 QUICK = Script(decode_tok_s=2000, ttft_ms=5, load_ms=1, jitter_pct=0.2)
 MODEL = "simulated:scripted"
@@ -76,12 +76,8 @@ def servers() -> Iterator[Callable[..., str]]:
     with ExitStack() as stack:
 
         def start(*arguments: str, load_ms: float = 1) -> str:
-            script = json.dumps({"load_ms": load_ms, "decode_tok_s": 2000, "ttft_ms": 5})
-            process, port = start_own(
-                ["--engine", "scripted", "--script", script, *arguments], label="found", timeout_s=60
-            )
-            stack.callback(process.stop)
-            return f"http://127.0.0.1:{port}"
+            script = {"load_ms": load_ms, "decode_tok_s": 2000, "ttft_ms": 5}
+            return stack.enter_context(simulated_server(*arguments, **script))
 
         yield start
 
