@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import MissingExtraError
-from pytest_llmperf.model import Agent, AgentRun, Bound, Manifest, RequestTiming, Round, Scenario, Settings
+from pytest_llmperf.model import Agent, AgentRun, Bound, GpuSample, Manifest, RequestTiming, Round, Scenario, Settings
 from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files import check_outputs
 from tests.judge.build import MS, gate
+from tests.judge.test_telemetry import observed, sample
 from tests.report.browser import ARGUMENTS, BROWSER
 from tests.report.conftest import run_of
 
@@ -339,3 +340,36 @@ def test_a_thousand_rounds_are_written_soon() -> None:
     took_s = time.monotonic() - begun_s
     print(f"1000 rounds: {took_s:.2f} s, {len(page) / 1e6:.1f} MB")
     assert took_s < 3
+
+
+def test_the_machine_stands_under_the_timeline(show) -> None:
+    """A chart for each unit that was observed, right after the round; its table holds what the JSON's samples say."""
+    one = run_of()
+    gpus = tuple(GpuSample(memory_used_mib=mib, temperature_c=60.0, power_w=100.0) for mib in (1024.0, 2048.0))
+    seen = observed(
+        sample(0, servers_s={"a": 0.0}, gpus=gpus),
+        sample(1, busy_s=1.0, client_s=0.1, servers_s={"a": 0.5}, gpus=gpus),
+        sample(3, busy_s=2.0, client_s=0.3, servers_s={"a": 0.7}, gpus=gpus),
+        sample(4, index=1, busy_s=2.5, client_s=0.3, servers_s={"a": 0.8}, gpus=gpus),
+        notes=("instance b is on another machine, which is not looked at",),
+    )
+    (record,) = one.records
+    measurement = replace(record.measurement, telemetry=replace(seen.telemetry, gpus=("RTX", "RTX")))
+    page = show(read_back(replace(one, records=[replace(record, measurement=measurement)])))
+    titles = page.eval_on_selector_all("figure h3", "all => all.map(one => one.textContent)")
+    assert titles[:5] == [
+        "One round, as it went",
+        "The machine's processors",
+        "Resident memory",
+        "Temperature",
+        "GPU memory in use",
+    ]
+    figures = page.query_selector_all("figure")
+    assert values_in(figures[1]) == [2, 0.1, 0.1, 0.1, 2, 0.1, 0.3, 0.5, 2, 0.3, 0.35, 0.4]
+    assert values_in(figures[4]) == [4, 1024, 1024, 1024, 4, 2048, 2048, 2048]
+    assert "Not seen of the machine: instance b is on another machine" in page.inner_text("section:last-of-type")
+
+
+def values_in(figure) -> list[float]:
+    """The numbers of a chart's table, to four places."""
+    return [round(float(one.get_attribute("value")), 4) for one in figure.query_selector_all("data")]

@@ -238,6 +238,48 @@ def distribution_chart(title: str, unit: str, series: Mapping[tuple[str, str], S
     return _drawn(spec, title=title, note=note, header=header, rows=rows)
 
 
+def lines_chart(title: str, unit: str, series: Mapping[str, Sequence[tuple[float, float]]], note: str) -> Chart:
+    """Values over time, a line for each name.
+
+    Args:
+        title: of the chart.
+        unit: of the values.
+        series: seconds and value, by name; one or more each, in the order of time.
+        note: how to read it.
+    """
+    points = [
+        {"of": name, "at": at_s, "value": value} for name, values in series.items() for at_s, value in _largest(values)
+    ]
+    names = list(series)
+    spec = {
+        "data": {"values": points},
+        "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 18}},
+        "encoding": {
+            "x": {"field": "at", "type": "quantitative", "title": "s from the first round"},
+            "y": {"field": "value", "type": "quantitative", "title": unit},
+            "color": {
+                "field": "of",
+                "type": "nominal",
+                "sort": None,
+                "scale": {"domain": names, "range": [_SERIES[i % len(_SERIES)] for i in range(len(names))]},
+                "legend": {"orient": "top", "title": None, "columns": 2},
+            },
+        },
+    }
+    rows: list[tuple[str | float, ...]] = []
+    for name, values in series.items():
+        ordered = sorted(value for _, value in values)
+        rows.append((name, len(ordered), ordered[0], _quantile(ordered, 0.5), ordered[-1]))
+    header = ("of", "samples", *(f"{word}, {unit}" for word in ("least", "median", "most")))
+    return _drawn(spec, title=title, note=note, header=header, rows=rows)
+
+
+def _largest(values: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """The values, or of neighbours the largest where they are many."""
+    size = -(-len(values) // _MOST_MARKS)
+    return [max(values[i : i + size], key=lambda one: one[1]) for i in range(0, len(values), size)]
+
+
 def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float]], note: str) -> Chart:
     """Stacked bars of what each agent's time goes to, alone and together.
 

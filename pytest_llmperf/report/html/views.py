@@ -20,6 +20,7 @@ from pytest_llmperf.report.html.charts import (
     phases_chart,
     rounds_chart,
 )
+from pytest_llmperf.report.html.machine import machine_charts
 from pytest_llmperf.report.html.phases import by_agent
 from pytest_llmperf.report.html.timeline import timeline
 from pytest_llmperf.report.text import amount
@@ -80,6 +81,7 @@ class View:
         figures: definition, name and value of each figure that is defined.
         charts: in the order of reading.
         timeline: numbers that the page's script draws a chosen round from.
+        machine: charts of what the machine did meanwhile.
         history: a chart for each metric that the baseline's sessions hold.
         facts: of the manifest, those that differ first.
     """
@@ -91,6 +93,7 @@ class View:
     figures: tuple[tuple[str, str, Figure], ...]
     charts: tuple[Chart, ...]
     timeline: Plain
+    machine: tuple[Chart, ...]
     history: tuple[Chart, ...]
     facts: tuple[Fact, ...]
 
@@ -116,6 +119,7 @@ def view(record: Plain, number: int) -> View:
         ),
         charts=tuple(_charts(record)),
         timeline=timeline(record["measurement"]),
+        machine=tuple(machine_charts(record["measurement"]["telemetry"])),
         history=tuple(_history(record)),
         facts=tuple(_facts(record)),
     )
