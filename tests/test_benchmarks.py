@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import peers, reload_leak, stopwatch, tap_cost
+from benchmarks import peers, reload_leak, stopwatch, tap_cost, telemetry_cost
 from benchmarks.rows import Row, show
 from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.calibrate import Truth
@@ -55,6 +55,19 @@ def test_the_taps_cost_is_two_rows(monkeypatch) -> None:
     assert passage.value > 0
     monkeypatch.setattr("sys.argv", ["tap_cost", "--tokens", "5", "--pairs", "1", "--ordinary"])
     assert tap_cost.main() in (0, 1)
+
+
+def test_the_cost_of_telemetry_is_four_rows(monkeypatch) -> None:
+    """CPU and what it moves, both against limits; what a sample is, and how long it keeps another thread waiting."""
+    monkeypatch.setattr(telemetry_cost, "TOK_S", 1000)
+    monkeypatch.setattr(telemetry_cost, "TOKENS", 100)
+    monkeypatch.setattr(telemetry_cost, "EVERY_S", 0.05)
+    cost, moved, dearest, held = telemetry_cost.rows(1)
+    assert (cost.most, moved.most, held.most) == (1.0, 0.05, 1.0)
+    assert 0 < cost.value < 50
+    assert 0 <= moved.value < 20
+    assert 0 < dearest.value < 50
+    assert held.value > 0
 
 
 def test_peers_that_are_not_there_are_named(monkeypatch, capsys) -> None:

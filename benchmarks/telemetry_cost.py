@@ -1,0 +1,138 @@
+"""What telemetry and live view cost, and whether they move what is measured: rounds with both and without, in turn.
+
+    python -m benchmarks.telemetry_cost [--repetitions 5]
+
+Two ideal agents, whose truth is 100 %, against a paced server, and two scripted servers beside it whose processes are
+looked at as those of a measurement are. Each repetition is a round without and a round with both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import sys
+import threading
+import time
+from contextlib import ExitStack, redirect_stderr
+from dataclasses import replace
+
+from benchmarks.rows import Row, show
+from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.telemetry import sampled_s
+from pytest_llmperf.measure.calibrate import paced_server
+from pytest_llmperf.measure.rounds import Rounds
+from pytest_llmperf.measure.runtimes import runtime_of
+from pytest_llmperf.model import RUNTIMES, Agent, Instance, Measurement, Scenario, Topology, TopologyKind
+from pytest_llmperf.report.live import Live
+from pytest_llmperf.servers.process import start_own
+from pytest_llmperf.telemetry.machine import Machine
+from pytest_llmperf.telemetry.processes import process_of
+from pytest_llmperf.telemetry.sampler import Sampler
+
+TOK_S, TOKENS, TTFT_MS = 115, 345, 50.0
+EVERY_S = 1.0
+"""The default of `--llmperf-telemetry`."""
+
+PAIR = Scenario(name="pair", agents=tuple(Agent(name=name, prompts=("tell me",)) for name in "xy"))
+
+
+def rows(repetitions: int) -> list[Row]:
+    """CPU of both, and the efficiency that is read with them and without."""
+    read: dict[bool, list[float]] = {False: [], True: []}
+    process_ns: dict[bool, list[float]] = {False: [], True: []}
+    live_ns = round_ns = 0
+    with ExitStack() as stack:
+        url = stack.enter_context(paced_server(ttft_ms=TTFT_MS, tok_s=TOK_S, tokens=TOKENS))
+        roots = {}
+        for name in "ab":
+            server, _ = start_own(["--engine", "scripted"], label=f"instance {name}", timeout_s=60)
+            stack.callback(server.stop)
+            roots[name] = process_of(server.pid)
+        topology = Topology(
+            kind=TopologyKind.DUAL,
+            instances=tuple(Instance(name=name, url=url) for name in "ab"),
+            model="paced",
+            backend="attach",
+        )
+        runtime = runtime_of(RUNTIMES[0])
+        stack.callback(runtime.close)
+        rounds = Rounds(PAIR, topology, runtime=runtime, timeout_s=120)
+        sampler = Sampler(Machine(roots), every_s=EVERY_S, complete=True)
+        live, measurement = Live(None, None, plain=True), Measurement(scenario=PAIR, topology=topology, rounds=())
+        rounds.warm_up(1)
+        for index in range(2 * repetitions):
+            both = bool(index % 2)
+            began_ns, wall_ns = time.process_time_ns(), time.monotonic_ns()
+            if both:
+                with sampler.round(index):
+                    one = rounds.run(index)
+                shown_ns = time.thread_time_ns()
+                measurement = replace(measurement, rounds=(*measurement.rounds, one), telemetry=sampler.seen())
+                with redirect_stderr(io.StringIO()):
+                    live.round_done(measurement, ())
+                live_ns += time.thread_time_ns() - shown_ns
+                round_ns += time.monotonic_ns() - wall_ns
+            else:
+                one = rounds.run(index)
+            process_ns[both].append((time.process_time_ns() - began_ns) / (time.monotonic_ns() - wall_ns))
+            read[both] += series(replace(measurement, rounds=(one,)), "efficiency_pct")
+    found = sampler.seen()
+    telemetry, shown = found.cost_s / sampled_s(found), live_ns / round_ns
+    more = statistics.median(process_ns[True]) - statistics.median(process_ns[False])
+    moved = statistics.median(read[True]) - statistics.median(read[False])
+    held_ms = longest_hold_ms(Machine(roots))
+    load = f"2 x {TOK_S} tok/s"
+    return [
+        Row(
+            f"CPU of telemetry and live view, {load}",
+            100 * (telemetry + shown),
+            "%",
+            most=1.0,
+            beside=f"of one core: telemetry {100 * telemetry:.3f}, live view {100 * shown:.3f}; all of the client's, "
+            f"with minus without: {100 * more:+.3f}",
+        ),
+        Row(
+            f"efficiency moved by both, {load}",
+            abs(moved),
+            "pp",
+            most=0.05,
+            beside=f"with {statistics.median(read[True]):.4f} %, without {statistics.median(read[False]):.4f} %",
+        ),
+        Row("CPU of the dearest sample in a round", found.dearest_ms, "ms"),
+        Row("longest that samples keep another thread waiting", held_ms, "ms", most=1.0, beside="200 samples on end"),
+    ]
+
+
+def longest_hold_ms(machine: Machine) -> float:
+    """How late another thread is that wakes up every 0.2 ms, while samples are taken; the 99th percentile.
+
+    The worst is whatever else the system does; what a sample does is in each of them.
+    """
+    late_ns: list[int] = []
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.is_set():
+            due_ns = time.monotonic_ns() + 200_000
+            time.sleep(0.0002)
+            late_ns.append(time.monotonic_ns() - due_ns)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    for index in range(200):
+        machine.sample(index, 0, timed=True)
+    over.set()
+    thread.join()
+    return sorted(late_ns)[int(0.99 * (len(late_ns) - 1))] / 1e6
+
+
+def main() -> int:
+    """Prints the rows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=5, help="pairs of rounds (default 5)")
+    return show(rows(parser.parse_args().repetitions))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
