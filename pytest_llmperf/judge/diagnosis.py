@@ -27,6 +27,8 @@ rounds agree."""
 _FEWEST = 5
 """Fewer rounds show no trend."""
 
+_LESS_CTX = "free memory where the context is smaller, or ask for less num_ctx"
+
 _FACTS = (
     ("another client", "another client uses it", "run it again when nobody else uses these servers"),
     ("another client", "somebody else", "run it again when nobody else uses these servers"),
@@ -35,7 +37,8 @@ _FACTS = (
     ("spilled to the CPU", "outside the GPU's memory", "free GPU memory, or ask for less num_ctx"),
     ("unequal places", "not run on equal terms", "free GPU memory on the instance that has the model on the CPU"),
     ("different versions", "run different versions", "install one version for all instances"),
-    ("different contexts", "different contexts", "free memory where the context is smaller, or ask for less num_ctx"),
+    ("different contexts", "different contexts", _LESS_CTX),
+    ("different contexts", "gives the model a context of", _LESS_CTX),
 )
 """Cause, words of the note or incident that tell of it, what to do."""
 

@@ -41,6 +41,8 @@ def in_words(settings: Settings) -> tuple[str, ...]:
     }[settings.on_inconclusive_regression]
     limit = {"fail": "fails", "warn": "warns"}[settings.on_inconclusive]
     machine = {"fail": "fails", "warn": "warns", "skip": "skips its test"}[settings.on_mismatch]
+    if settings.compare and settings.on_mismatch != "warn":
+        machine += "; one that --llmperf-compare adds only warns while others of its test can be compared"
     return (
         f"policy: an inconclusive limit gate {limit}; an inconclusive regression gate {regression}",
         f"policy: a gate whose limit is of another machine {machine}",

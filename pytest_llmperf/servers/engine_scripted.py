@@ -38,6 +38,7 @@ _WORDS = (
     "clients can count them and time them"
 ).split()
 _SPILT_BYTES = 1_000_000_000  # a model that lies nowhere has no size; one that spills needs some
+_MOST_CTX = 131072
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 _NO_FAULTS = FaultPlan()
@@ -59,7 +60,7 @@ class ScriptedEngine:
         slots: generations at once.
         clock: monotonic nanoseconds.
         wait: see Wait.
-        plan: its faults of loads, and a spill, are this engine's; all others are done around it.
+        plan: its faults of loads, and what its server is like, are this engine's; all others are done around it.
         instance: its name in the plan.
 
     Attributes:
@@ -77,7 +78,7 @@ class ScriptedEngine:
         plan: FaultPlan = _NO_FAULTS,
         instance: str = "",
     ) -> None:
-        self.version = VERSION
+        self.version = next((one.version for one in plan.hits(instance, 1, "other_version")), VERSION)
         self.plan = plan
         self.instance = instance
         self._loads = 0
@@ -89,9 +90,11 @@ class ScriptedEngine:
         self._random_lock = threading.Lock()
         self._num_ctx = 0
         spills = list(plan.hits(instance, 1, "spill"))
+        model = f"{MODEL_NAME} of {instance}" if any(plan.hits(instance, 1, "other_model")) else MODEL_NAME
+        contexts = [one.num_ctx for one in plan.hits(instance, 1, "small_context")]
         self._card = ModelCard(
             name=MODEL_NAME,
-            digest=hashlib.sha256(MODEL_NAME.encode()).hexdigest(),
+            digest=hashlib.sha256(model.encode()).hexdigest(),
             size_bytes=_SPILT_BYTES if spills else 0,
             size_vram_bytes=round(_SPILT_BYTES * spills[0].factor) if spills else 0,
             modified_at="1970-01-01T00:00:00Z",
@@ -99,7 +102,7 @@ class ScriptedEngine:
             family="simulated",
             parameter_size="0",
             quantization="none",
-            context_length=131072,
+            context_length=min([_MOST_CTX, *contexts]),
             info={
                 "simulated": True,
                 "llmperf.slots": slots,

@@ -217,6 +217,13 @@ ROWS = (
         answer=FAILS,
     ),
     Row(
+        name="another model under the name",
+        faults=({"kind": "other_model"},),
+        seen="ServerError: the instances serve different models under the name simulated:scripted: a has ..., b has "
+        "... next: ollama pull simulated:scripted on each of them...",
+        answer=FAILS,
+    ),
+    Row(
         name="the model leaves between rounds",
         faults=(b("unload", 4),),
         seen="round 2: instance b: the model had left; it was loaded again before the clock ran",

@@ -1,47 +1,68 @@
 """What the simulated servers do wrong is what the diagnosis names, first; its shares are the whole loss."""
 
 import json
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from pytest_llmperf.judge.diagnosis import diagnose
-from pytest_llmperf.model import Settings, TopologyKind
+from pytest_llmperf.measure.wire import Connection
+from pytest_llmperf.model import Settings
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
-from tests.faults.conftest import PAIR, slow
+from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
+from tests.faults.causes import CAUSES, Cause, together
+from tests.faults.test_rows import toml
 
-ENDLESS = 10**6
-SLOW = slow(ttft_ms=40, decode_tok_s=100)
-ALWAYS = {"instance": "b", "first": 1, "last": ENDLESS}
+PAGE = Path(__file__).parents[2] / "docs" / "diagnosis.md"
 
 
-@pytest.mark.parametrize(
-    ("fault", "kind", "cause", "settings"),
-    [
-        (Fault(kind="slow_decode", factor=0.2, **ALWAYS), TopologyKind.DUAL, "decode alone", {}),
-        (Fault(kind="slow_prefill", factor=0.1, **ALWAYS), TopologyKind.DUAL, "prefill alone", {}),
-        (Fault(kind="traffic", instance="b", first=2, last=2, tokens=200), TopologyKind.DUAL, "another client", {}),
-        (Fault(kind="unload", instance="b", first=4, last=4), TopologyKind.DUAL, "model left", {}),
-        (Fault(kind="spill", factor=0.4, **ALWAYS), TopologyKind.DUAL, "spilled to the CPU", {}),
-        (
-            Fault(kind="throttle", factor=0.3, seconds=2.0, **ALWAYS),
-            TopologyKind.DUAL,
-            "decode alone",
-            {"min_rounds": 5, "max_rounds": 5},
-        ),
-        (None, TopologyKind.SINGLE, "queue together", {}),
-    ],
-    ids=lambda value: getattr(value, "kind", None),
-)
-def test_the_injected_cause_is_named(fault: Fault | None, kind: TopologyKind, cause: str, settings, attached) -> None:
-    """Found by real requests to real servers; the JSON document holds the same figures."""
-    session, _ = attached(FaultPlan(faults=(fault,) if fault else ()), SLOW, **settings)
-    record = session.measure(PAIR, kind, test="t")
+def plan_of(cause: Cause, folder: Path) -> FaultPlan:
+    """Read from a file, as the user's is."""
+    entries = [
+        {**one, "requests": number} if one.get("requests") == "together" else one
+        for one in cause.faults
+        for number in (together(one["instance"]) if one.get("requests") == "together" else (0,))
+    ]
+    file = folder / "plan.toml"
+    file.write_text("".join("[[fault]]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in one.items()) for one in entries))
+    return load_plan(file)
+
+
+def slow_down(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Has a client sleep before it connects for another turn."""
+    usual = Connection.open
+
+    def late(self: Connection, *arguments: object) -> object:
+        if threading.current_thread().name == "llmperf-client":
+            time.sleep(seconds)
+        return usual(self, *arguments)
+
+    patch.setattr(Connection, "open", late)
+
+
+@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.name)
+def test_the_injected_cause_is_named(cause: Cause, attached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by real requests to real servers; the shares add up to the loss; the JSON holds the same figures."""
+    if cause.client_sleeps_s:
+        slow_down(monkeypatch, cause.client_sleeps_s)
+    session, _ = attached(plan_of(cause, tmp_path), cause.script, **cause.settings)
+    record = session.measure(cause.scenario, cause.kind, test="t")
     session.close()
     diagnosis = diagnose(record.measurement)
     assert diagnosis is not None
-    assert diagnosis.cause == cause
+    assert diagnosis.cause == cause.cause, diagnosis
+    assert cause.says in " ".join((*diagnosis.facts, diagnosis.sentence))
     assert sum(diagnosis.shares_pp.values()) == pytest.approx(diagnosis.loss_pp, abs=1e-9)
     (plain,) = json.loads(as_text(document(Run(records=[record], settings=Settings()))))["records"]
     assert plain["diagnosis"]["shares_pp"] == diagnosis.shares_pp
-    assert plain["diagnosis"]["cause"] == cause
+    assert plain["diagnosis"]["cause"] == cause.cause
+
+
+def test_the_table_and_the_tests_agree() -> None:
+    """Each row stands in docs/diagnosis.md as the test has it, and nothing else does; at least fifteen."""
+    page = PAGE.read_text().split("## Injected causes")[1]
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| what", "|---"))]
+    assert rows == [f"| {one.name} | {one.shown} | `{one.cause}` |" for one in CAUSES]
+    assert len(rows) >= 15

@@ -88,3 +88,9 @@ def test_the_policy_in_words() -> None:
     words = in_words(Settings(on_inconclusive="warn", on_inconclusive_regression="fail", on_mismatch="skip"))
     assert "limit gate warns; an inconclusive regression gate fails" in words[0]
     assert "skips its test" in words[1]
+    words = in_words(Settings(compare="main"))
+    assert words[1] == (
+        "policy: a gate whose limit is of another machine fails; one that --llmperf-compare adds only warns while "
+        "others of its test can be compared"
+    )
+    assert in_words(Settings(compare="main", on_mismatch="warn"))[1].endswith("another machine warns")

@@ -1,5 +1,6 @@
 """Faults on demand: each kind as a client sees it, from a server process of its own."""
 
+import hashlib
 import json
 import socket
 import tempfile
@@ -15,7 +16,7 @@ from pytest_llmperf.servers.api.scheduler import BUSY
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME, OUT_OF_MEMORY
-from pytest_llmperf.servers.faults.kinds import BETWEEN, KINDS, OF_ANSWERS, OF_PACE
+from pytest_llmperf.servers.faults.kinds import BETWEEN, FROM_THE_START, KINDS, OF_ANSWERS, OF_PACE, OF_WORK
 from pytest_llmperf.servers.faults.plan import Fault, FaultPlan, load_plan
 from pytest_llmperf.servers.process import start_own
 from tests.servers.conftest import PATIENCE_S
@@ -217,6 +218,37 @@ def test_a_load_that_fails_and_one_that_takes_long(server):
     assert loaded_ms(ask(client)) < 300
 
 
+def test_work_that_is_done_differently(server):
+    """Longer than asked for; late, as for a load; late on the way, of which the server's own times know nothing."""
+    _, client = server(entry("longer", 1, tokens=9) + entry("slow_acquire", 2, seconds=0.2) + entry("delay", 3))
+    longer, acquired, delayed = (
+        (json.loads(lines_of(answer)[-1]), answer.elapsed.total_seconds()) for answer in (ask(client) for _ in range(3))
+    )
+    assert longer[0]["eval_count"] == 9
+    assert acquired[0]["load_duration"] >= 200_000_000
+    assert (delayed[0]["eval_count"], delayed[0]["done"]) == (4, True)
+    assert delayed[1] >= delayed[0]["total_duration"] / 1e9 + 0.099
+
+
+def test_an_answer_under_way_ends_with_its_client(server):
+    """What is still on its way is forgotten; the next request is answered."""
+    _, client = server(entry("delay", 1, seconds=0.5))
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("/api/generate", json={"model": MODEL_NAME, "prompt": "x"}, timeout=0.1)
+    assert is_whole(ask(client))
+
+
+def test_what_a_server_is_like(server):
+    """Its version, its model's digest and the context that it has memory for."""
+    kinds = ("other_version", "other_model", "small_context")
+    _, client = server("".join(f'[[fault]]\nkind = "{kind}"\n' for kind in kinds))
+    ask(client)
+    assert client.get("/api/version").json() == {"version": "0.0.1-simulated"}
+    (entry_,) = client.get("/api/ps").json()["models"]
+    assert entry_["context_length"] == 2048
+    assert entry_["digest"] == hashlib.sha256(f"{MODEL_NAME} of a".encode()).hexdigest()
+
+
 def test_a_spill_is_seen_in_ps_and_in_show(server):
     """A part of the model is in VRAM; the plan's kinds are part of what the server says of itself."""
     _, client = server('[[fault]]\nkind = "spill"\nfactor = 0.25')
@@ -354,8 +386,8 @@ def test_only_the_simulated_server_has_faults(tmp_path):
 
 def test_every_kind_is_somebodys():
     """A kind that nothing acts on would be a fault that never happens."""
-    others = {"traffic", "out_of_memory", "slow_load", "spill"}
-    assert {*OF_ANSWERS, *BETWEEN, *OF_PACE, *others} == set(KINDS)
+    others = {"traffic", "out_of_memory", "slow_load"}
+    assert {*OF_ANSWERS, *BETWEEN, *OF_PACE, *OF_WORK, *FROM_THE_START, *others} == set(KINDS)
 
 
 def test_the_page_shows_every_kind_and_its_keys():

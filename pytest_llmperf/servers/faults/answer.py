@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -91,3 +92,40 @@ class SpoiltAnswer:
         if self._fault.kind == "garbage":
             return [self._fault.message.encode() + b"\n"]
         return [body] * REPEATS if self._fault.kind == "repeat" else []
+
+
+class DelayedAnswer:
+    """ASGI: an answer whose bytes are all on their way for so long, while the server goes on.
+
+    Args:
+        answer: what is written.
+        delay_s: between being written and being sent.
+    """
+
+    def __init__(self, answer: ASGIApp, delay_s: float) -> None:
+        self._answer = answer
+        self._delay_s = delay_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Writes the answer, and sends it later."""
+        now, underway = asyncio.get_running_loop().time, asyncio.Queue[tuple[float, Message | None]]()
+
+        async def written(message: Message | None) -> None:
+            await underway.put((now() + self._delay_s, message))
+
+        async def deliver() -> None:
+            while True:
+                due_s, message = await underway.get()
+                await asyncio.sleep(due_s - now())
+                if message is None:
+                    return
+                await send(message)
+
+        delivery = asyncio.create_task(deliver())
+        try:
+            await self._answer(scope, receive, written)
+            await written(None)
+            with contextlib.suppress(OSError):  # the client has gone
+                await delivery
+        finally:
+            delivery.cancel()

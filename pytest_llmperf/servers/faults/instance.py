@@ -16,9 +16,9 @@ from pytest_llmperf.servers.api.requests import GenerationRequest
 from pytest_llmperf.servers.api.scheduler import BUSY, Scheduler
 from pytest_llmperf.servers.engine import Job, LoadOptions, Pace, Sampling
 from pytest_llmperf.servers.engine_scripted import ScriptedEngine
-from pytest_llmperf.servers.faults.answer import SpoiltAnswer
+from pytest_llmperf.servers.faults.answer import DelayedAnswer, SpoiltAnswer
 from pytest_llmperf.servers.faults.host import Host
-from pytest_llmperf.servers.faults.kinds import BETWEEN, OF_ANSWERS, OF_PACE
+from pytest_llmperf.servers.faults.kinds import BETWEEN, OF_ANSWERS, OF_PACE, OF_WORK
 from pytest_llmperf.servers.faults.plan import Fault
 
 _log = logging.getLogger(__name__)
@@ -59,10 +59,15 @@ class FaultyInstance:
         await self._prepare(number, scheduler)
         for fault in self._hits(number, "traffic"):
             await self._traffic(fault, scheduler)
-        answer = usual(replace(request, job=replace(request.job, pace=self._pace(number)) if request.job else None))
+        work = {one.kind: one for one in self._hits(number, *OF_WORK)}
+        if late := work.get("slow_acquire"):
+            await asyncio.sleep(late.seconds)
+        answer = usual(replace(request, job=self._job(request.job, number, work.get("longer"))))
         for fault in self._hits(number, *OF_ANSWERS):
             answer = self._spoilt(answer, fault, request.model)
             break
+        if delay := work.get("delay"):
+            answer = DelayedAnswer(answer, delay.seconds)
         return _Then(answer, lambda: self._prepare(number + 1, scheduler))
 
     def _hits(self, number: int, *kinds: str) -> list[Fault]:
@@ -113,6 +118,13 @@ class FaultyInstance:
         task.add_done_callback(self._others.discard)
         await begun.wait()
         await asyncio.sleep(0)
+
+    def _job(self, job: Job | None, number: int, longer: Fault | None) -> Job | None:
+        """The job at the pace of this request, and as long as the plan says."""
+        if job is None:
+            return None
+        sampling = replace(job.sampling, num_predict=longer.tokens) if longer else job.sampling
+        return replace(job, pace=self._pace(number), sampling=sampling)
 
     def _pace(self, number: int) -> Pace:
         """How fast the engine works on this request."""

@@ -35,7 +35,13 @@ KINDS = {
     "slow_prefill": Kind("the first token takes 1/`factor` times as long", {"factor": 0.5}),
     "slow_decode": Kind("tokens come at `factor` times the rate", {"factor": 0.5}),
     "throttle": Kind("the rate of tokens sinks over `seconds` to `factor` of it", {"factor": 0.5, "seconds": 60.0}),
+    "slow_acquire": Kind("the request waits `seconds` for the model, as for a load", {"seconds": 0.1}),
+    "delay": Kind("all bytes of the answer come `seconds` later, which the server does not know", {"seconds": 0.1}),
+    "longer": Kind("the answer has so many tokens, whatever was asked for", {"tokens": 64}),
     "spill": Kind("only `factor` of the model sits in VRAM: `/api/ps` says so", {"factor": 0.4}),
+    "other_version": Kind("the server is of this version", {"version": "0.0.1-simulated"}),
+    "other_model": Kind("the name stands for another model: its digest says so"),
+    "small_context": Kind("the model gets no more than `num_ctx` tokens of context", {"num_ctx": 2048}),
 }
 
 OF_ANSWERS = ("reset", "stall", "half_line", "no_done", "error_line", "garbage", "repeat", "status", "die")
@@ -45,3 +51,9 @@ BETWEEN = ("refuse", "restart", "unload", "reload")
 """What happens before a request, as soon as the one before has ended."""
 
 OF_PACE = ("slow_prefill", "slow_decode", "throttle")
+
+OF_WORK = ("slow_acquire", "delay", "longer")
+"""What is done differently, besides the pace."""
+
+FROM_THE_START = ("spill", "other_version", "other_model", "small_context")
+"""What a server is like: no matter of requests."""

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.servers.faults.kinds import KINDS
+from pytest_llmperf.servers.faults.kinds import FROM_THE_START, KINDS
 
 _COMMON = ("kind", "instance", "requests", "probability")
 _RANGES: dict[str, tuple[type, float, float]] = {
@@ -41,11 +41,11 @@ class Fault:
         after_tokens: how many tokens come before it.
         seconds: how long; 0 = for good.
         factor: of a rate, or of the model's size.
-        tokens: that another client asks for.
-        num_ctx: context that another client loads with, tokens.
+        tokens: that another client asks for, or that an answer has.
+        num_ctx: context that another client loads with, or the most that there is, tokens.
         status: HTTP.
         message: that the server gives.
-        version: that the server has from then on.
+        version: that the server has, from the start or from then on.
     """
 
     kind: str
@@ -135,7 +135,7 @@ def _fault(entry: Mapping[str, Any], where: str, wrong: list[str]) -> Fault | No
         wrong.append(f"{where}: kind = {_shown(kind)}, wanted one of {', '.join(KINDS)}{hint}")
         return None
     before, where = len(wrong), f"{where} ({kind})"
-    common = ("kind", "instance") if kind == "spill" else _COMMON
+    common = ("kind", "instance") if kind in FROM_THE_START else _COMMON
     _unknown(entry, (*common, *KINDS[kind].keys), f"{where}: ", wrong)
     values: dict[str, Any] = {**KINDS[kind].keys, **entry}
     for key in set(values) & {one.name for one in fields(Fault)}:
