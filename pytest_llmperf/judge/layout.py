@@ -16,6 +16,7 @@ import tomli_w
 
 from pytest_llmperf.judge.catalogue import CATALOGUE, Aggregate
 from pytest_llmperf.judge.packing import numbers_as_literals, packed, unpacked
+from pytest_llmperf.judge.shares import STORED_PARTS
 from pytest_llmperf.model import SCHEMA, Baseline, Bound
 from pytest_llmperf.strict import each_item, faults_of, strict_converter
 
@@ -102,12 +103,24 @@ def _stored_faults(index: int, stored: Stored) -> list[str]:
         return [f"stored[{index}].session: empty, wanted at least one session"]
     faults = []
     for number, session in enumerate(stored.session):
+        faults += _parts_faults(f"stored[{index}].session[{number}].parts", session.parts)
         where = f"stored[{index}].session[{number}].rounds"
         faults += [f"{where}.{metric}: unknown metric" for metric in session.rounds if metric not in CATALOGUE]
         lengths = sorted({len(values) for values in session.rounds.values()})
         if len(lengths) != 1 or lengths[0] == 0:
             faults.append(f"{where}: metrics have {lengths} values, wanted the same number for each, one a round")
     return faults
+
+
+def _parts_faults(where: str, parts: Mapping[str, tuple[float, ...]]) -> list[str]:
+    """What stored parts get wrong: some are missing, or not as many as agents alone and together."""
+    lengths = sorted({len(values) for values in parts.values()})
+    if not parts or (set(parts) == set(STORED_PARTS) and len(lengths) == 1 and lengths[0] and lengths[0] % 2 == 0):
+        return []
+    return [
+        f"{where}: {', '.join(parts)} with {lengths} values, wanted {', '.join(STORED_PARTS)}, each with one value for "
+        "each agent alone and one for each together"
+    ]
 
 
 _Numbers = tuple[float, ...]

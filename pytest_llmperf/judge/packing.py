@@ -66,8 +66,12 @@ def _packed_session(session: Mapping[str, Any], machines: dict[str, dict[str, st
     machine = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
     machines[machine] = shared
     own = {key: manifest[fact] for key, fact in _OWN.items() if fact in manifest}
-    rounds = {metric: " ".join(map(repr, values)) for metric, values in session["rounds"].items()}
-    return {"saved_at": session["saved_at"], **own, "machine": machine, "rounds": rounds}
+    texts = {
+        table: {name: " ".join(map(repr, values)) for name, values in session[table].items()}
+        for table in ("rounds", "parts")
+        if table in session
+    }
+    return {"saved_at": session["saved_at"], **own, "machine": machine, **texts}
 
 
 def _unpacked_session(session: Any, machines: Mapping[str, Any], where: str, faults: list[str]) -> Any:

@@ -11,6 +11,7 @@ import cattrs
 
 from pytest_llmperf.judge.conditions import Difference
 from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.slower import Slower
 from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.judge.stats import Summary, summarise
 from pytest_llmperf.model import ExternalAgent, Measurement, Verdict
@@ -42,6 +43,7 @@ class Record:
         differences: between the manifests of the baselines that its gates took limits from and the one here.
         incumbent: of `--llmperf-against`; None without.
         soak: what a long run came to; None of any other.
+        slower: what takes longer than in the stored sessions, or on the incumbent; the largest first.
     """
 
     test: str
@@ -50,6 +52,7 @@ class Record:
     differences: tuple[Difference, ...] = ()
     incumbent: Incumbent | None = None
     soak: Soak | None = None
+    slower: tuple[Slower, ...] = ()
 
     def series(self, metric: str) -> tuple[float, ...]:
         """One value a round, in the metric's unit; names are those of `judge.metrics.CATALOGUE`.

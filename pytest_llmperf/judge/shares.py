@@ -18,7 +18,19 @@ from pytest_llmperf.model import AgentRun, Round
 PARTS = ("client", "queue", "load", "prefill", "decode", "tokens", "rest")
 """`tokens`: more of them, at the other's pace; `rest`: in neither the client's nor the server's times."""
 
+TIMED = tuple(part for part in PARTS if part != "tokens")
+"""Those whose time a run has by itself."""
+
+COUNTS = ("read", "written")
+"""Tokens of a run: of its prompts, and of its answers."""
+
+STORED_PARTS = (*(f"{part}_ms" for part in TIMED), *COUNTS)
+"""What baselines call them, in this order."""
+
 Shares = Mapping[str, float]
+
+Times = Mapping[str, float]
+"""A run's time by part, and its counts of tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,45 +84,43 @@ def _of_round(one: Round, *, idle: bool) -> dict[str, float]:
     last = one.together.index(_slowest(one))
     to_pp = 100 / (len(one.together) * one.together[last].duration_ns)
     shares = {f"{part} {where}": 0.0 for where in ("alone", "together") for part in PARTS}
-    own = _more(one.together[last], one.solo[last])
-    for together, solo in zip(one.together, one.solo, strict=True):
-        uneven, theirs = _more(one.solo[last], solo), _more(together, solo)
+    together, alone = (list(map(times_of, runs)) for runs in (one.together, one.solo))
+    own = more(together[last], alone[last])
+    for mine, solo in zip(together, alone, strict=True):
+        uneven, theirs = more(alone[last], solo), more(mine, solo)
         for part in PARTS:
             shares[f"{part} alone"] += to_pp * uneven[part]
             shares[f"{part} together"] += to_pp * (own[part] - theirs[part] if idle else own[part])
     return shares
 
 
-def _more(one: AgentRun, other: AgentRun) -> dict[str, float]:
-    """By how much each part of the one run is longer, ns."""
-    mine, theirs = _parts_ns(one), _parts_ns(other)
-    more: dict[str, float] = {part: mine[part] - theirs[part] for part in mine}
-    read, written = (
-        [sum(getattr(request, count) for request in run.requests) for run in (one, other)]
-        for count in ("prompt_eval_count", "eval_count")
-    )
-    more["tokens"] = 0.0
-    for part, (count, base) in (("prefill", read), ("decode", written)):
-        if count and base:
-            longer = (count - base) * theirs[part] / base
-            more[part] -= longer
-            more["tokens"] += longer
-    return more
+def more(one: Times, other: Times) -> dict[str, float]:
+    """By how much each part of the one is longer, in their unit; in all by how much the one is."""
+    found = {part: one[part] - other[part] for part in TIMED}
+    found["tokens"] = 0.0
+    for part, count in (("prefill", "read"), ("decode", "written")):
+        if one[count] and other[count]:
+            longer = (one[count] - other[count]) * other[part] / other[count]
+            found[part] -= longer
+            found["tokens"] += longer
+    return found
 
 
-def _parts_ns(run: AgentRun) -> dict[str, int]:
-    """The run's duration by part, ns. Where a server gives no durations, its first token ends the prefill."""
-    parts = dict.fromkeys(("client", "queue", "load", "prefill", "decode"), 0)
-    parts["client"] = run.client_ns
+def times_of(run: AgentRun) -> dict[str, float]:
+    """A run's time by part, ns, and its counts; where a server gives no durations, its first token ends the prefill."""
+    times = dict.fromkeys((*TIMED, *COUNTS), 0.0)
+    times["client"] = run.client_ns
     for one in run.requests:
+        times["read"] += one.prompt_eval_count
+        times["written"] += one.eval_count
         if one.total_duration_ns > 0:
-            parts["load"] += one.load_duration_ns
-            parts["prefill"] += one.prompt_eval_duration_ns
-            parts["decode"] += one.eval_duration_ns
-            parts["queue"] += one.queue_ns
+            times["load"] += one.load_duration_ns
+            times["prefill"] += one.prompt_eval_duration_ns
+            times["decode"] += one.eval_duration_ns
+            times["queue"] += one.queue_ns
         else:
             first_ns = one.arrivals_ns[0] if one.arrivals_ns else one.done_ns
-            parts["prefill"] += first_ns - one.sent_ns
-            parts["decode"] += one.done_ns - first_ns
-    parts["rest"] = run.duration_ns - sum(parts.values())
-    return parts
+            times["prefill"] += first_ns - one.sent_ns
+            times["decode"] += one.done_ns - first_ns
+    times["rest"] = run.duration_ns - sum(times[part] for part in TIMED)
+    return times

@@ -86,11 +86,15 @@ class StoredSession:
         saved_at: ISO 8601 with the zone: when it was measured.
         manifest: facts by key, the commit (`git_commit`, `git_dirty`) and the plugin's version among them.
         rounds: values of each metric, one a round, by metric name.
+        parts: what the agents' time went to, medians over rounds: `client_ms`, `queue_ms`, `load_ms`, `prefill_ms`,
+            `decode_ms`, `rest_ms`, and tokens `read` and `written`; one value for each agent alone, then one for each
+            together, in the scenario's order. Empty: saved by a release that kept none, or agents did not run alone.
     """
 
     saved_at: str
     manifest: Mapping[str, str]
     rounds: Mapping[str, tuple[float, ...]]
+    parts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.metrics import all_series
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.slower import parts_of
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import ci, html, markdown, openmetrics
 from pytest_llmperf.report.document import Document, as_text
@@ -147,7 +148,12 @@ def _stored(record: Record) -> StoredSession:
     rounds = {
         name: tuple(float(f"{value:.9g}") for value in values) for name, values in all_series(measurement).items()
     }
-    return StoredSession(saved_at=measurement.started_at, manifest=measurement.manifest.facts, rounds=rounds)
+    return StoredSession(
+        saved_at=measurement.started_at,
+        manifest=measurement.manifest.facts,
+        rounds=rounds,
+        parts=parts_of(measurement),
+    )
 
 
 def _probe(path: Path) -> None:

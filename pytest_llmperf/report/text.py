@@ -10,6 +10,7 @@ from pytest_llmperf.judge.intervals import MOST_ROUNDS
 from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD
+from pytest_llmperf.judge.slower import explaining, in_words
 from pytest_llmperf.judge.stats import MIN_ROUNDS
 from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.validity import dear
@@ -37,6 +38,9 @@ _PLAIN = {
     "thermal": "gpu_temperature_c",
 }
 """What the name of a gate stands for, unless the text says otherwise."""
+
+_MOST_SEEN = 2
+"""Explanations of one failure."""
 
 _PATIENCE_MIN = 30.0
 """More minutes of rounds than this nobody waits for: then the advice is another one."""
@@ -110,10 +114,20 @@ def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
         if verdict.outcome is Outcome.FAIL and (words := upper_bound_words(verdict, measurement)):
             lines.append(f"  seen: {words}")
     found = diagnose(measurement)
-    if found is not None:
-        lines += [f"  seen: {words}" for words in (*found.facts[:1], found.sentence) if words]
+    lines += [f"  seen: {words}" for words in _seen(record, verdicts, found)]
     steps = dict.fromkeys(next_step(record, verdict, found) for verdict in verdicts)
     return "\n".join([*lines, *(f"  next: {step}" for step in steps)])
+
+
+def _seen(record: Record, verdicts: Sequence[Verdict], found: Diagnosis | None) -> list[str]:
+    """What explains it, the likeliest first: what is known of the servers, what has changed, where the loss goes."""
+    slower = explaining(record.slower, verdicts)
+    words = (
+        *(found.facts[:1] if found is not None else ()),
+        in_words(slower) if slower else "",
+        found.sentence if found is not None else "",
+    )
+    return list(filter(None, words))[:_MOST_SEEN]
 
 
 def young(verdict: Verdict) -> bool:
@@ -151,8 +165,7 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     measurement = record.measurement
     if verdict.outcome is Outcome.INVALID and (measurement.discarded or dear(measurement)):
         return f"give the agents more to do in a round (num_predict), and {OWN_CORE}" if dear(measurement) else CORE
-    own = verdict.outcome is Outcome.FAIL and not verdict.gate.incumbent  # of two, no shares
-    told = found.next_step if own and found is not None else ""
+    told = _told(record, verdict, found)
     if told or measurement.topology.kind.shared:
         return told or "give each agent an instance of its own: the fixture dual_ollama"
     together = verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft")
@@ -160,6 +173,15 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
         return f"check the second instance: curl {measurement.topology.instances[-1].url}/api/ps"
     whose = "both deployments'" if verdict.gate.incumbent else "the"
     return f"look at {whose} raw timings: pytest '{record.test}' --llmperf-json=run.json"
+
+
+def _told(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
+    """What the explanation of a failure says to do; empty where it says nothing."""
+    changed = explaining(record.slower, (verdict,))
+    if changed and changed[0].commit and not (found is not None and found.facts):
+        return f"see what has changed since: git log --oneline {changed[0].commit}..HEAD"
+    own = verdict.outcome is Outcome.FAIL and not verdict.gate.incumbent  # of two, no shares
+    return found.next_step if own and found is not None else ""
 
 
 def _to_decide(record: Record, verdict: Verdict) -> str:

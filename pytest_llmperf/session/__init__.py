@@ -21,6 +21,7 @@ from pytest_llmperf.judge.markers import Marker, Quality, is_regression
 from pytest_llmperf.judge.quality import gates_of, judged
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import bare_limit, compare_gates, resolve, without_regression
+from pytest_llmperf.judge.slower import than_incumbent, than_stored
 from pytest_llmperf.judge.soak import Level, Soak, crossed, levels_for
 from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
@@ -257,9 +258,11 @@ class Session:
         if soaked is None and measurement.telemetry is not None and measurement.telemetry.gpus:
             notes = (*measurement.notes, *crossed(measurement, self._levels(candidate)[0], gates))
             measurement = replace(measurement, notes=notes)
-        differences = differences_for(
-            gates, self.baseline, self.stored, baselines.key_of(test, measurement), measurement.manifest.facts
-        )
+        key = baselines.key_of(test, measurement)
+        differences = differences_for(gates, self.baseline, self.stored, key, measurement.manifest.facts)
+        slower = than_stored(measurement, key, self.stored or self.baseline)
+        if incumbent is not None:
+            slower += than_incumbent(measurement, incumbent.measurement, incumbent.name)
         return Record(
             test=test,
             measurement=measurement,
@@ -267,6 +270,7 @@ class Session:
             differences=differences,
             incumbent=None if incumbent is None else incumbent_of(incumbent.name, incumbent.measurement, measurement),
             soak=soaked,
+            slower=slower,
         )
 
     def _judge_quality(self, spec: Quality, gates: tuple[Gate, ...], side: Side) -> tuple[Verdict, ...]:
