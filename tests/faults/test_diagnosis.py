@@ -12,6 +12,7 @@ from pytest_llmperf.measure.wire import Connection
 from pytest_llmperf.model import Settings
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
+from pytest_llmperf.session import Session
 from tests.faults.causes import CAUSES, Cause, together
 from tests.faults.test_rows import toml
 
@@ -42,12 +43,8 @@ def slow_down(patch: pytest.MonkeyPatch, seconds: float) -> None:
     patch.setattr(Connection, "open", late)
 
 
-@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.name)
-def test_the_injected_cause_is_named(cause: Cause, attached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found by real requests to real servers; the shares add up to the loss; the JSON holds the same figures."""
-    if cause.client_sleeps_s:
-        slow_down(monkeypatch, cause.client_sleeps_s)
-    session, _ = attached(plan_of(cause, tmp_path), cause.script, **cause.settings)
+def named(cause: Cause, session: Session) -> None:
+    """The diagnosis names the cause first; the shares add up to the loss; the JSON holds the same figures."""
     record = session.measure(cause.scenario, cause.kind, test="t")
     session.close()
     diagnosis = diagnose(record.measurement)
@@ -58,6 +55,20 @@ def test_the_injected_cause_is_named(cause: Cause, attached, tmp_path: Path, mon
     (plain,) = json.loads(as_text(document(Run(records=[record], settings=Settings()))))["records"]
     assert plain["diagnosis"]["shares_pp"] == diagnosis.shares_pp
     assert plain["diagnosis"]["cause"] == cause.cause
+
+
+@pytest.mark.parametrize("cause", [one for one in CAUSES if not one.client_sleeps_s], ids=lambda cause: cause.name)
+def test_the_injected_cause_is_named(cause: Cause, attached, tmp_path: Path) -> None:
+    """Found by real requests to real servers."""
+    named(cause, attached(plan_of(cause, tmp_path), cause.script, **cause.settings)[0])
+
+
+@pytest.mark.usefixtures("judged_client")
+@pytest.mark.parametrize("cause", [one for one in CAUSES if one.client_sleeps_s], ids=lambda cause: cause.name)
+def test_a_slow_client_is_named(cause: Cause, attached, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by what the client itself takes; no round counts, so that there is no loss."""
+    slow_down(monkeypatch, cause.client_sleeps_s)
+    named(cause, attached(FaultPlan(), cause.script)[0])
 
 
 def test_the_table_and_the_tests_agree() -> None:
