@@ -1,0 +1,59 @@
+"""A comparison that fails by what a server does worse: the text names the part, the agent and the commit."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.judge.record import Record, as_plain, from_plain
+from pytest_llmperf.model import Outcome, Settings, TopologyKind
+from pytest_llmperf.report.files import save_baseline
+from pytest_llmperf.report.text import explain
+from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
+from tests.faults.causes import USUAL
+from tests.faults.conftest import PAIR
+
+HEALTHY = FaultPlan()
+ALWAYS = {"instance": "b", "first": 1, "last": 10**6}
+COMMITS = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
+
+
+def measured(attached, plan: FaultPlan, **settings: object) -> Record:
+    session, _ = attached(plan, USUAL, **{"min_rounds": 3, "max_rounds": 6, **settings})
+    record = session.measure(PAIR, TopologyKind.DUAL, test="t")
+    session.close()
+    return record
+
+
+@pytest.fixture
+def stored(attached, tmp_path: Path) -> None:
+    """Baseline `main` of four commits, by the command that saves it."""
+    healthy = measured(attached, HEALTHY)
+    for commit in COMMITS:
+        facts = {**healthy.measurement.manifest.facts, "git_commit": commit, "git_dirty": "no"}
+        manifest = replace(healthy.measurement.manifest, facts=facts)
+        one = replace(healthy, measurement=replace(healthy.measurement, manifest=manifest))
+        save_baseline([one], Settings(save="main"), tmp_path, [one])
+
+
+@pytest.mark.parametrize(
+    ("fault", "metric", "says"),
+    [
+        (Fault(kind="slow_prefill", factor=0.2, **ALWAYS), "ttft_ms", r"prefill of y alone takes [3-6]\.\d x"),
+        (Fault(kind="slow_decode", factor=0.4, **ALWAYS), "system_tok_s", r"decode of y alone takes 2\.\d x"),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+@pytest.mark.usefixtures("stored")
+def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, attached) -> None:
+    """Part, agent, factor, figures and the last good commit; what to type; as it is in an xdist controller, too."""
+    record = measured(attached, FaultPlan(faults=(fault,)), compare="main")
+    (failed,) = [one for one in record.verdicts if one.gate.metric == metric]
+    assert failed.outcome is Outcome.FAIL
+    text = explain(record, (failed,))
+    found = rf"  seen: {says} of baseline main's 4 sessions \(\d+ -> \d+ ms\), since ddddddddd of \d{{4}}-\d\d-\d\d\n"
+    assert re.search(found, text), text
+    assert text.endswith("\n  next: see what has changed since: git log --oneline ddddddddd..HEAD")
+    assert text.count("seen:") == 2
+    assert from_plain(as_plain([record]))[0].slower == record.slower
