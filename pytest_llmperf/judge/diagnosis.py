@@ -11,6 +11,7 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.formulas import agent_decode_tok_s
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.shares import Loss, losses
+from pytest_llmperf.judge.telemetry import busy_cores, neighbour_cores, swapping, throttled
 from pytest_llmperf.judge.validity import last_saturation
 from pytest_llmperf.model import Measurement
 
@@ -23,6 +24,9 @@ LARGE_PP = 10.0
 _SUNK, _STEADILY = 0.9, 0.8
 """A decode rate sinks where the last rounds have less than so much of the first ones' rate, and so many of all pairs of
 rounds agree."""
+
+_MUCH_CORES = 0.5
+"""So much of a core is worth having."""
 
 _FEWEST = 5
 """Fewer rounds show no trend."""
@@ -108,15 +112,15 @@ class Diagnosis:
 
 def diagnose(measurement: Measurement) -> Diagnosis | None:
     """Why efficiency was lost; None where next to nothing was and nothing is known."""
-    facts = _facts(measurement)
-    loss, slowdown = _loss(measurement)
-    sunk = _sunk(measurement)
+    facts = facts_of(measurement)
+    loss = loss_of(measurement)
+    sinking = sunk(measurement)
     cause = sentence = advice = ""
-    if loss is not None and loss.loss_pp >= (LARGE_PP if sunk else LEAST_PP):
+    if loss is not None and loss.loss_pp >= (LARGE_PP if sinking else LEAST_PP):
         cause = max(loss.shares_pp, key=lambda key: loss.shares_pp[key])
-        sentence, advice = _words(measurement, loss, cause, slowdown), _advice(measurement, loss, cause)
-    elif sunk:
-        cause, sentence, advice = "throttling", sunk, _THROTTLED
+        sentence, advice = _words(measurement, loss, cause), _advice(measurement, loss, cause)
+    elif sinking:
+        cause, sentence, advice = "throttling", sinking, _THROTTLED
     elif measurement.discarded:  # they are not judged: no reason for what the others lost
         ran = len(measurement.rounds) + len(measurement.discarded)
         cause, advice = "saturated client", CORE
@@ -138,25 +142,45 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     )
 
 
-def _facts(measurement: Measurement) -> list[tuple[str, str, str]]:
+def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
     """Cause, what was noted, and what to do, of all that is known and bears on the figures."""
     noted = [*map(str, measurement.incidents), *measurement.notes]
-    return [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
+    found = [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
+    of_machine = (
+        ("busy neighbour", _crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
+        (
+            "swapping",
+            swapping(measurement),
+            "free memory: fewer or smaller models, less num_ctx, or end what else runs",
+        ),
+        ("throttling", throttled(measurement), _THROTTLED),
+    )
+    return [*found, *((cause, said, step) for cause, said, step in of_machine if said)]
 
 
-def _loss(measurement: Measurement) -> tuple[Loss | None, float]:
-    """The greater of the two losses, and the slowdown of the agent that suffers most, x; None where undefined."""
+def _crowded(measurement: Measurement) -> str:
+    """Whether processes of others took cores of which none was left, in words; empty where they did not, or unknown."""
+    others, busy = neighbour_cores(measurement), busy_cores(measurement)
+    cores = float(measurement.manifest.facts.get("cpu_count", "0"))
+    if others is None or busy is None or others < _MUCH_CORES or cores - busy > _MUCH_CORES:
+        return ""
+    return f"other processes used {others:.1f} of this machine's {cores:.0f} cores while the rounds ran; none was left"
+
+
+def loss_of(measurement: Measurement) -> Loss | None:
+    """The greater of the two losses; None where they are not defined."""
     try:
-        slowdown = fmean(series(measurement, "slowdown"))
+        series(measurement, "slowdown")
         series(measurement, "scaling_efficiency_pct")
     except MeasurementError:
-        return None, 0.0
-    return max(losses(measurement.rounds), key=lambda loss: loss.loss_pp), slowdown
+        return None
+    return max(losses(measurement.rounds), key=lambda loss: loss.loss_pp)
 
 
-def _words(measurement: Measurement, loss: Loss, cause: str, slowdown: float) -> str:
-    """The cause in one clause, with its figures."""
+def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
+    """The cause in one clause, with its figures; the slowdown is that of the agent that suffers most."""
     part, where = cause.split()
+    slowdown = fmean(series(measurement, "slowdown"))
     if where == "together" and part == "queue":
         wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in measurement.rounds)
         waited_ms = median(
@@ -190,7 +214,7 @@ def _advice(measurement: Measurement, loss: Loss, cause: str) -> str:
     return ""
 
 
-def _sunk(measurement: Measurement) -> str:
+def sunk(measurement: Measurement) -> str:
     """Whose decode rate, alone, sank over the rounds, in words; empty where none did."""
     for runs in zip(*(one.solo for one in measurement.rounds), strict=False):
         rates = [rate for run in runs if (rate := agent_decode_tok_s(run)) is not None]

@@ -14,6 +14,7 @@ from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.slower import Slower
 from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.judge.stats import Summary, summarise
+from pytest_llmperf.judge.triage import Answer
 from pytest_llmperf.model import ExternalAgent, Measurement, Verdict
 
 
@@ -44,6 +45,7 @@ class Record:
         incumbent: of `--llmperf-against`; None without.
         soak: what a long run came to; None of any other.
         slower: what takes longer than in the stored sessions, or on the incumbent; the largest first.
+        triage: the questions of `--llmperf-diagnose` with their answers; empty: nobody asked.
     """
 
     test: str
@@ -53,6 +55,7 @@ class Record:
     incumbent: Incumbent | None = None
     soak: Soak | None = None
     slower: tuple[Slower, ...] = ()
+    triage: tuple[Answer, ...] = ()
 
     def series(self, metric: str) -> tuple[float, ...]:
         """One value a round, in the metric's unit; names are those of `judge.metrics.CATALOGUE`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -100,12 +99,9 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
 
     A part counts that is further above all sessions than they lie apart, or that has changed its level among them.
     """
-    columns, facts = _columns(measurement), measurement.manifest.facts
-    held = chain.from_iterable(
-        one.session for one in baseline.stored if (one.test, one.scenario, one.topology, one.workload) == _what(key)
-    )
-    sessions = [one for one in held if _has(one, len(columns)) and is_like(one, facts, "ttft_ms")][-_MOST_SESSIONS:]
-    if not columns or not sessions:
+    columns, sessions = _columns(measurement), _comparable(measurement, key, baseline)
+    facts = measurement.manifest.facts
+    if not sessions:
         return ()
     now = [_typical(column) for column in columns]
     old = [[_stored(one, at) for at in range(len(now))] for one in sessions]
@@ -129,6 +125,12 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
             )
         )
     return _largest_first(found)
+
+
+def held_in_words(measurement: Measurement, key: Key, baseline: Baseline) -> str:
+    """What `than_stored` compares with, in words; empty where there is nothing."""
+    count = len(_comparable(measurement, key, baseline))
+    return _sessions(baseline.name, count) if count else ""
 
 
 def than_incumbent(measurement: Measurement, incumbent: Measurement, name: str) -> tuple[Slower, ...]:
@@ -281,13 +283,26 @@ def _stored(session: StoredSession, at: int) -> Times:
     return {key: session.parts[name][at] for name, key in zip(STORED_PARTS, _KEYS, strict=True)}
 
 
+def _comparable(measurement: Measurement, key: Key, baseline: Baseline) -> list[StoredSession]:
+    """The newest sessions of this measurement that hold parts and are of this machine."""
+    columns, what = len(_columns(measurement)), (key.test, key.scenario, key.topology, key.workload)
+    entries = (one for one in baseline.stored if (one.test, one.scenario, one.topology, one.workload) == what)
+    facts = measurement.manifest.facts
+    return [
+        session
+        for entry in entries
+        for session in entry.session
+        if columns and _has(session, columns) and is_like(session, facts, "ttft_ms")
+    ][-_MOST_SESSIONS:]
+
+
+def _sessions(name: str, count: int) -> str:
+    return f"baseline {name}'s {count} session{'' if count == 1 else 's'}"
+
+
 def _has(session: StoredSession, columns: int) -> bool:
     """Whether a session has the parts of so many runs."""
     return all(len(session.parts.get(name, ())) == columns for name in STORED_PARTS)
-
-
-def _what(key: Key) -> tuple[str, str, str, str]:
-    return key.test, key.scenario, key.topology, key.workload
 
 
 def _against(verdict: Verdict) -> tuple[str, str]:

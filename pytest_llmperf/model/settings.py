@@ -62,6 +62,7 @@ class Settings:
         faults: its fault plan, a TOML file; empty = nothing goes wrong.
         against: name or addresses of the deployment that takes turns with the one that is measured; empty: none.
         incumbent: what is known of it; None: none.
+        diagnose: whether the servers are asked, after the rounds, how they are.
         against_itself: whether that may be the very servers that are measured.
     """
 
@@ -114,4 +115,5 @@ class Settings:
     faults: str = ""
     against: str = ""
     incumbent: NamedDeployment | None = None
+    diagnose: bool = False
     against_itself: bool = False

@@ -27,7 +27,10 @@ def _is_in_a_folder(name: str) -> bool:
 
 
 class Option(NamedTuple):
-    """One row: `field` of Settings, name on the command line, placeholder, parser, help, and which values are paths."""
+    """One row: `field` of Settings, name on the command line, placeholder, parser, help, and which values are paths.
+
+    An option without a placeholder is a flag: it stands for `on`.
+    """
 
     field: str
     name: str
@@ -264,6 +267,14 @@ OPTIONS = (
         bool,
     ),
     Option(
+        "diagnose",
+        "diagnose",
+        "",
+        parsers.switch,
+        "ask the servers after the rounds how they are, whether gates fail or not, and say where time goes: a line a "
+        "question, see docs/diagnosis.md",
+    ),
+    Option(
         "config_file",
         "config",
         "FILE",
@@ -304,12 +315,15 @@ def add_options(parser: pytest.Parser) -> None:
         "those in the ini file at that file's folder",
     )
     for option in OPTIONS:
+        value: dict[str, Any] = (
+            {"metavar": option.metavar} if option.metavar else {"action": "store_const", "const": "on"}
+        )
         group.addoption(
             f"--llmperf-{option.name}",
             dest=f"llmperf_{option.field}",
-            metavar=option.metavar,
             default=None,
             help=option.help.replace("%", "%%"),
+            **value,
         )
         parser.addini(option.ini, help=f"same as --llmperf-{option.name}")
 

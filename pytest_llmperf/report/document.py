@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.judge.diagnosis import diagnose
+from pytest_llmperf.judge.diagnosis import diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import all_series, observed_series
 from pytest_llmperf.judge.policy import action, in_words
@@ -85,6 +85,8 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
         "remarks": [{"level": level, "text": text} for level, text in remarks(record)],
         "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }
+    if loss := loss_of(record.measurement):
+        plain["loss"] = asdict(loss)
     if found := diagnose(record.measurement):
         plain["diagnosis"] = {**asdict(found), "facts": list(found.facts)}
     if run.stored is not None and (past := history_of(record, run.stored.name, history)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from pytest_llmperf.judge.diagnosis import LARGE_PP, diagnose
+from pytest_llmperf.judge.diagnosis import LARGE_PP, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import grade
@@ -12,6 +12,7 @@ from pytest_llmperf.judge.validity import last_saturation, merged_firsts
 from pytest_llmperf.report.text import name_of
 
 _FULL_GRADE = "publishable"
+_LEAST_SHARE_PP = 0.1
 _MANY = 3
 """More differences than this are named by their keys."""
 
@@ -25,6 +26,7 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
         explained: tests whose failure text says what was seen.
     """
     lines = [*_graded(records, verbosity), *_scaled(records), *_differing(records, verbosity)]
+    lines += _lost(records) if verbosity > 0 else []
     about: dict[str, list[str]] = {}
     for record in records:
         for note in _notes(record, explained=record.test in explained):
@@ -34,6 +36,18 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
         which = dict.fromkeys(names)
         of = f"{', '.join(which)}: " if len(which) < everywhere or everywhere == 1 else ""
         lines.append(f"note: {of}{note}")
+    return lines
+
+
+def _lost(records: Sequence[Record]) -> list[str]:
+    """Where the greater of the two losses goes, a line a measurement that has one."""
+    lines = []
+    for record in records:
+        if (loss := loss_of(record.measurement)) is not None:
+            shares = sorted(loss.shares_pp.items(), key=lambda item: -abs(item[1]))
+            told = ", ".join(f"{name} {pp:.1f}" for name, pp in shares if abs(pp) >= _LEAST_SHARE_PP)
+            words = f": {told}" if told else ""
+            lines.append(f"lost: {name_of(record)}: {loss.loss_pp:.1f} pp of {loss.of}{words}")
     return lines
 
 

@@ -20,6 +20,7 @@ from pytest_llmperf.judge.diagnosis import Diagnosis
 from pytest_llmperf.judge.evidence import Evidence
 from pytest_llmperf.judge.metrics import CATALOGUE
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.shares import Loss
 from pytest_llmperf.judge.trend import Trend
 from pytest_llmperf.model import ExternalAgent, Outcome, Settings
 from pytest_llmperf.report.figures import SHOWN
@@ -50,6 +51,7 @@ def schema() -> dict[str, Any]:
             "Where the test stands; absent where nobody knows.",
             {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
         ),
+        "loss": _reference(Loss, definitions),  # absent where it is not defined: of one agent, or of none alone
         "diagnosis": _reference(Diagnosis, definitions),  # absent where next to nothing was lost and nothing is known
         "history": _object(
             "The sessions of the baseline that this run was compared with, or saved to, before it; absent: none.",

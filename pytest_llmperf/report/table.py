@@ -18,6 +18,7 @@ from pytest_llmperf.report.machine import machine_lines
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.screen import NARROW, wrapped
 from pytest_llmperf.report.text import headline, name_of, next_step, young, young_lines
+from pytest_llmperf.report.triage import triage_lines
 
 Markup = dict[str, bool]
 Line = tuple[str, Markup]
@@ -56,6 +57,7 @@ def table(records: Sequence[Record], manner: Manner | None = None) -> list[Line]
     if not records:
         return [("no measurement was recorded", {})]
     lines = [*_rows(records, manner.columns), *_simulated(records)]
+    lines += [(line, {}) for line in triage_lines(records)]
     if manner.verbosity >= 0:
         lines += [(note, {}) for note in notes(records, verbosity=manner.verbosity, explained=manner.explained)]
     lines += [line for record in records for line in _not_green(record, manner)]

@@ -71,23 +71,30 @@ def check(model: str, seats: Sequence[Seat]) -> tuple[str, ...]:
     Raises:
         ServerError: the instances serve different models under one name.
     """
-    if len({seat.digest for seat in seats if seat.digest}) > 1:
-        said = ", ".join(f"{seat.instance.name} has {seat.digest[:12] or 'none'}" for seat in seats)
-        raise ServerError(
-            f"the instances serve different models under the name {model}: {said}",
-            next_step=f"ollama pull {model} on each of them, or name another with --llmperf-model",
-        )
-    return (*_versions(seats), *_contexts(seats), *_places(seats))
+    if said := models(model, seats):
+        step = f"ollama pull {model} on each of them, or name another with --llmperf-model"
+        raise ServerError(said[0], next_step=step)
+    return (*versions(seats), *contexts(seats), *places(seats))
 
 
-def _versions(seats: Sequence[Seat]) -> list[str]:
+def models(model: str, seats: Sequence[Seat]) -> list[str]:
+    """Whether one name stands for different models."""
+    if len({seat.digest for seat in seats if seat.digest}) < 2:
+        return []
+    said = ", ".join(f"{seat.instance.name} has {seat.digest[:12] or 'none'}" for seat in seats)
+    return [f"the instances serve different models under the name {model}: {said}"]
+
+
+def versions(seats: Sequence[Seat]) -> list[str]:
+    """Whether the servers are of different versions."""
     if len({seat.instance.version for seat in seats}) < 2:
         return []
     said = ", ".join(f"{seat.instance.name} {seat.instance.version}" for seat in seats)
     return [f"the instances run different versions ({said}): a difference between agents may come from that"]
 
 
-def _contexts(seats: Sequence[Seat]) -> list[str]:
+def contexts(seats: Sequence[Seat]) -> list[str]:
+    """Where the model is not loaded, or has less context than was asked for, or than elsewhere."""
     notes = []
     for seat in seats:
         if seat.loaded is None:
@@ -109,7 +116,7 @@ def _contexts(seats: Sequence[Seat]) -> list[str]:
     return notes
 
 
-def _places(seats: Sequence[Seat]) -> list[str]:
+def places(seats: Sequence[Seat]) -> list[str]:
     """The model must lie where it lies on the others, and as a whole."""
     notes = []
     for seat in seats:

@@ -21,8 +21,9 @@ from pytest_llmperf.judge.markers import Marker, Quality, is_regression
 from pytest_llmperf.judge.quality import gates_of, judged
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.resolve import bare_limit, compare_gates, resolve, without_regression
-from pytest_llmperf.judge.slower import than_incumbent, than_stored
+from pytest_llmperf.judge.slower import Slower, held_in_words, than_incumbent, than_stored
 from pytest_llmperf.judge.soak import Level, Soak, crossed, levels_for
+from pytest_llmperf.judge.triage import Answer
 from pytest_llmperf.measure.clients import Clients
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
@@ -47,6 +48,7 @@ from pytest_llmperf.session.held import Held, machine_lock
 from pytest_llmperf.session.observing import Observing
 from pytest_llmperf.session.side import Score, Side, named
 from pytest_llmperf.session.soaking import soak
+from pytest_llmperf.session.triage import triage
 from pytest_llmperf.session.turns import Turns
 from pytest_llmperf.session.watcher import Silent, Watcher
 
@@ -252,6 +254,7 @@ class Session:
             verdicts = turns.until_decided(gates, self.settings, run_gates=self.gates, as_it_is=soaked is not None)
             for spec, answer_gates in asked:
                 verdicts += self._judge_quality(spec, answer_gates, candidate)
+            slower, triaged = self._look_back(test, candidate, incumbent)
         finally:
             self.watcher.done()
         measurement = candidate.measurement
@@ -260,9 +263,6 @@ class Session:
             measurement = replace(measurement, notes=notes)
         key = baselines.key_of(test, measurement)
         differences = differences_for(gates, self.baseline, self.stored, key, measurement.manifest.facts)
-        slower = than_stored(measurement, key, self.stored or self.baseline)
-        if incumbent is not None:
-            slower += than_incumbent(measurement, incumbent.measurement, incumbent.name)
         return Record(
             test=test,
             measurement=measurement,
@@ -271,7 +271,23 @@ class Session:
             incumbent=None if incumbent is None else incumbent_of(incumbent.name, incumbent.measurement, measurement),
             soak=soaked,
             slower=slower,
+            triage=triaged,
         )
+
+    def _look_back(
+        self, test: str, candidate: Side, incumbent: Side | None
+    ) -> tuple[tuple[Slower, ...], tuple[Answer, ...]]:
+        """What takes longer than it did; and, where that was asked for, the triage."""
+        measurement = candidate.measurement
+        key, baseline = baselines.key_of(test, measurement), self.stored or self.baseline
+        slower, held = than_stored(measurement, key, baseline), held_in_words(measurement, key, baseline)
+        if incumbent is not None:
+            slower += than_incumbent(measurement, incumbent.measurement, incumbent.name)
+            held = " and ".join(filter(None, (held, f"incumbent {incumbent.name}'s")))
+        if not self.settings.diagnose:
+            return slower, ()
+        self.watcher.say("asking the servers how they are")
+        return slower, triage(measurement, slower, held, taking_turns=incumbent is not None)
 
     def _judge_quality(self, spec: Quality, gates: tuple[Gate, ...], side: Side) -> tuple[Verdict, ...]:
         """Whether agents answer as well together as alone, after the rounds."""

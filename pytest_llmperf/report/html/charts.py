@@ -329,6 +329,29 @@ def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float
     return _drawn(spec, title=title, note=note, header=header, rows=rows)
 
 
+def loss_chart(title: str, shares_pp: Mapping[str, float], note: str) -> Chart:
+    """Bars of the shares that a loss is made of, the largest first; the table holds those of 0, too.
+
+    Args:
+        title: of the chart.
+        shares_pp: by name, points; negative: gained.
+        note: how to read it.
+    """
+    ordered = sorted(shares_pp.items(), key=lambda item: -item[1])
+    bars = [{"share": name, "value": pp, "says": f"{name}: {pp:.4f} pp"} for name, pp in ordered if pp]
+    spec = {
+        "data": {"values": bars},
+        "mark": {"type": "bar", "color": "var(--one)"},
+        "encoding": {
+            "y": {"field": "share", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 110}},
+            "x": {"field": "value", "type": "quantitative", "title": "points, mean over rounds"},
+            "description": {"field": "says"},
+        },
+    }
+    rows: list[tuple[str | float, ...]] = [*ordered, ("in all", sum(shares_pp.values()))]
+    return _drawn(spec, title=title, note=note, header=("share", "pp"), rows=rows)
+
+
 def _line_or_points(points: list[dict[str, Any]], x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     """Points while they can be told apart, else their line."""
     few = len(points) <= _MOST_MARKS

@@ -17,6 +17,7 @@ from pytest_llmperf.report.html.charts import (
     Level,
     distribution_chart,
     history_chart,
+    loss_chart,
     phases_chart,
     rounds_chart,
 )
@@ -31,6 +32,10 @@ _BAD = ("fail", "invalid", "inconclusive", "not comparable")
 _PHASES_NOTE = (
     "Means over rounds: what is longer together is what running together costs, and the table has the differences. "
     "Own: the agent's time outside of its requests."
+)
+_LOSS_NOTE = (
+    "Alone: agents differ even when they run alone; together: what the company adds. Mean over rounds; a negative share "
+    "is a gain."
 )
 _UNGATED = ("efficiency_pct", "scaling_efficiency_pct")
 """Metrics whose rounds are drawn where no gate asks for any."""
@@ -171,6 +176,9 @@ def _charts(record: Plain) -> Iterator[Chart]:
     rounds = record["measurement"]["rounds"]
     if rounds and all(run["requests"] for one in rounds for run in (*one["solo"], *one["together"])):
         yield phases_chart("Where the time goes, alone and together", by_agent(rounds), _PHASES_NOTE)
+    if loss := record.get("loss"):
+        title = f"Where the loss goes: {loss['loss_pp']:.1f} pp of {loss['of']}"
+        yield loss_chart(title, loss["shares_pp"], _LOSS_NOTE)
     runs = [
         (run["agent"], part, run)
         for one in record["measurement"]["rounds"]

@@ -1,0 +1,32 @@
+"""The triage in lines: all of it for one measurement, of several only what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.triage import State
+from pytest_llmperf.report.text import name_of
+
+_MOST_LINES = 24
+"""More do not fit a screen beside the rest."""
+
+
+def triage_lines(records: Sequence[Record]) -> list[str]:
+    """What a triage found, a line a question; empty where there was none.
+
+    Args:
+        records: of the run.
+    """
+    asked = [record for record in records if record.triage]
+    lines: list[str] = []
+    for record in asked:
+        found = [one for one in record.triage if one.state is State.FOUND]
+        shown = record.triage if len(asked) == 1 else found
+        count = f"{len(found)} of {len(record.triage)} questions found something" if found else "nothing was found"
+        lines.append(f"triage of {name_of(record)}: {count}")
+        lines += [f"  {one.state:<9}  {one.question:<8}  {one.said}" for one in shown]
+    if len(lines) > _MOST_LINES:
+        rest = len(lines) - _MOST_LINES
+        lines = [*lines[:_MOST_LINES], f"  and {rest} lines more: --llmperf-json, --llmperf-html"]
+    return lines
