@@ -151,7 +151,7 @@ def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
         (
             "swapping",
             swapping(measurement),
-            "free memory: fewer or smaller models, less num_ctx, or end what else runs",
+            "free memory: fewer or smaller models, or less num_ctx",
         ),
         ("throttling", throttled(measurement), _THROTTLED),
     )
@@ -161,10 +161,12 @@ def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
 def _crowded(measurement: Measurement) -> str:
     """Whether processes of others took cores of which none was left, in words; empty where they did not, or unknown."""
     others, busy = neighbour_cores(measurement), busy_cores(measurement)
-    cores = float(measurement.manifest.facts.get("cpu_count", "0"))
-    if others is None or busy is None or others < _MUCH_CORES or cores - busy > _MUCH_CORES:
+    if measurement.telemetry is None or others is None or busy is None:
         return ""
-    return f"other processes used {others:.1f} of this machine's {cores:.0f} cores while the rounds ran; none was left"
+    cores = measurement.telemetry.cores
+    if others < _MUCH_CORES or cores - busy > _MUCH_CORES:
+        return ""
+    return f"other processes used {others:.1f} of this machine's {cores} cores while the rounds ran; none was left"
 
 
 def loss_of(measurement: Measurement) -> Loss | None:
