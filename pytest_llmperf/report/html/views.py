@@ -33,7 +33,7 @@ _PHASES_NOTE = (
     "Means over rounds: what is longer together is what running together costs, and the table has the differences. "
     "Own: the agent's time outside of its requests."
 )
-_LOSS_NOTE = "Alone: agents differ even when they run alone; together: what the company adds. Mean over rounds; negative: a gain."
+_LOSS_NOTE = "Alone: agents differ even alone; together: what company adds. Mean over rounds; below 0: a gain."
 _UNGATED = ("efficiency_pct", "scaling_efficiency_pct")
 """Metrics whose rounds are drawn where no gate asks for any."""
 
