@@ -1,6 +1,7 @@
 """Two real `llama-server` processes, reached by the OpenAI-compatible API: what it can give, and what it cannot."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -59,8 +60,15 @@ def test_the_suite_that_users_run(servers, tmp_path):
     ]
     command = [sys.executable, "-m", "pytest", "perf_suites", "-m", "multiagent", "-p", "no:cacheprovider"]
     root = Path(__file__).parent.parent.parent
+    wide = {**os.environ, "COLUMNS": "1000"}  # the summary's lines are not broken
     done = subprocess.run(
-        [*command, "-W", "default", *options], cwd=root, capture_output=True, text=True, timeout=600, check=False
+        [*command, "-W", "default", *options],
+        cwd=root,
+        env=wide,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert "queue time and the server's TTFT are not known" in done.stdout
