@@ -26,6 +26,7 @@ FAST = (
     "--llmperf-backend=simulated",
     "--llmperf-script=decode_tok_s=800,ttft_ms=2,load_ms=1,jitter_pct=0.2",
     "--llmperf-baseline=embedded",
+    "--llmperf-max-rounds=8",
     "-W",
     "default",
     "-p",

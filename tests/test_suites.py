@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 QUICK = ("--llmperf-script=decode_tok_s=400,ttft_ms=10,load_ms=1,jitter_pct=0.2", "--llmperf-baseline=embedded")
+QUICKER = QUICK[0].replace("=400", "=800")
 FEW = ("--llmperf-calibrate=off", "--llmperf-rounds=3")
 
 
@@ -65,7 +66,7 @@ def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, found: dict
 
 def test_the_checklist_before_production(suite, pytester: pytest.Pytester) -> None:
     """Ten items; those that need a GPU are skipped, with the reason; a validation record is filled, as simulated."""
-    result = suite("-m", "predeploy", "-rs", "--llmperf-calibrate=off", QUICK[0])
+    result = suite("-m", "predeploy", "-rs", "--llmperf-calibrate=off", QUICKER)
     assert outcomes(result) == {"passed": 8, "skipped": 2}
     result.stdout.fnmatch_lines(["SKIPPED * no GPU here: num_gpu *", "SKIPPED * no GPU here: VRAM *"])
     result.stdout.fnmatch_lines_random(["wrote llmperf-results/validation-record.md"])
@@ -84,7 +85,7 @@ def test_the_checklist_before_production(suite, pytester: pytest.Pytester) -> No
 
 def test_the_checklist_can_fail(suite) -> None:
     """On one instance: there is one address, agents contend, efficiency falls, alerts would sound; and so on."""
-    result = suite("-m", "predeploy", "--llmperf-topology=single", *FEW, QUICK[0])
+    result = suite("-m", "predeploy", "--llmperf-topology=single", *FEW, QUICKER)
     assert result.parseoutcomes()["failed"] >= 5
     result.stdout.fnmatch_lines_random(["FAILED *::test_0[1-9]*"])
 

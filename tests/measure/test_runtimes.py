@@ -200,8 +200,7 @@ def test_ctrl_c_ends_a_part(runtime: Runtime, inside: bool) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("inside", [False, True], ids=["plain", "inside a loop"])
-@pytest.mark.parametrize("first", [False, True], ids=["later", "first"])
+@pytest.mark.parametrize(("inside", "first"), [(False, False), (True, True)], ids=["later", "first, inside a loop"])
 def test_ctrl_c_ends_a_part_that_connects(runtime: Runtime, inside: bool, first: bool) -> None:
     """A server that accepts nobody, from the start or in mid-conversation, is not waited for."""
 

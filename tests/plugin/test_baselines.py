@@ -21,6 +21,10 @@ PLAIN = """
         run_agents(PAIR, on=dual_ollama)
 """
 
+TWO = ("--llmperf-rounds=2", "--llmperf-max-rounds=2")
+FIVE = ("--llmperf-max-rounds=5", "-W", "default")
+"""Where it does not matter whether a regression gate is decided: undecided ones warn while their baseline is young."""
+
 
 def test_save_then_compare(simulated, pytester: pytest.Pytester) -> None:
     """A saved session becomes the limit of the next run; a second save adds a session."""
@@ -35,7 +39,7 @@ def test_save_then_compare(simulated, pytester: pytest.Pytester) -> None:
         assert len(stored["session"]) == sessions
         assert len(stored["session"][-1]["rounds"]["efficiency_pct"].split()) == 5
         assert tables["machine"][stored["session"][-1]["machine"]]["backend"] == "simulated"
-    compared = simulated("--llmperf-compare=mine", "--llmperf-on-inconclusive=warn", "-W", "default")
+    compared = simulated("--llmperf-compare=mine", "--llmperf-on-inconclusive=warn", *FIVE)
     assert compared.ret == pytest.ExitCode.OK
     compared.stdout.fnmatch_lines(["pair on dual *"])
 
@@ -57,7 +61,7 @@ def test_a_regression_fails(simulated, pytester: pytest.Pytester) -> None:
 def test_compare_without_an_entry_is_an_error(simulated, pytester: pytest.Pytester) -> None:
     """A test that the baseline does not know fails with the command that saves it."""
     pytester.makepyfile(PLAIN)
-    simulated("--llmperf-save=mine").assert_outcomes(passed=1)
+    simulated("--llmperf-save=mine", *TWO).assert_outcomes(passed=1)
     pytester.makepyfile(test_other=PLAIN)
     result = simulated("--llmperf-compare=mine", "test_other.py")
     result.assert_outcomes(failed=1)
@@ -90,7 +94,7 @@ BROKEN_LATER = """
 def test_an_error_in_teardown_is_no_pass(simulated, pytester: pytest.Pytester) -> None:
     """The test's call passed, its teardown did not: nothing is saved, and the JSON does not say passed."""
     pytester.makepyfile(BROKEN_LATER)
-    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json")
+    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json", *TWO)
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["saved nothing to baseline mine*not saved*::test_pair*"])
     (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
@@ -125,7 +129,7 @@ def test_a_rerun_is_judged_and_saved_by_its_last_attempt(simulated, pytester: py
     """A plugin runs a failed test again: the first attempt's rounds are shown, and neither judged again nor saved."""
     pytester.makeconftest(TWICE)
     pytester.makepyfile(FAILS_ONCE)
-    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json")
+    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json", *TWO)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["saved 1 measurement to *mine.toml"])
     records = json.loads((pytester.path / "run.json").read_text())["records"]
@@ -143,7 +147,7 @@ def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester
     text = file.read_text()
     assert "\ncpu = " in text
     file.write_text("\n".join('cpu = "another"' if line.startswith("cpu = ") else line for line in text.splitlines()))
-    result = simulated("--llmperf-compare=mine", "--llmperf-limit=regression=12", "-W", "default")
+    result = simulated("--llmperf-compare=mine", "--llmperf-limit=regression=12", *FIVE)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         [
@@ -172,7 +176,7 @@ def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pyt
     first = simulated("--llmperf-save=mine")
     first.assert_outcomes(passed=1)
     first.stdout.fnmatch_lines(["note: *regression was not judged: what is measured here is what baseline mine*"])
-    again = simulated("--llmperf-save=mine", "--llmperf-compare=mine", "-W", "default")
+    again = simulated("--llmperf-save=mine", "--llmperf-compare=mine", *FIVE)
     assert again.ret == pytest.ExitCode.OK
     simulated("--llmperf-compare=mine", SLOWER).assert_outcomes(failed=1)
     updated = simulated("--llmperf-update=mine", SLOWER)
@@ -185,7 +189,7 @@ def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pyt
             "  *::test_pair (pair on dual): 1 session in place of 2: efficiency_pct *system_tok_s * -> * tok/s*",
         ]
     )
-    assert simulated("--llmperf-compare=mine", "-W", "default", SLOWER).ret == pytest.ExitCode.OK
+    assert simulated("--llmperf-compare=mine", *FIVE, SLOWER).ret == pytest.ExitCode.OK
 
 
 def test_nothing_is_measured_where_it_could_not_be_stored(simulated, pytester: pytest.Pytester) -> None:
@@ -292,7 +296,7 @@ def test_differing_manifests_are_named_old_against_new(simulated, pytester: pyte
     file = pytester.path / "baselines" / "mine.toml"
     changed = re.sub("(?m)^cpu = .*", 'cpu = "another"', file.read_text())
     file.write_text(re.sub("(?m)^python = .*", 'python = "CPython 2.7"', changed))
-    result = simulated("--llmperf-compare=mine", "-W", "default", "--llmperf-json=run.json", "-v")
+    result = simulated("--llmperf-compare=mine", *FIVE, "--llmperf-json=run.json", "-v")
     result.stdout.fnmatch_lines(
         [
             "note: baseline decision_card: another machine, so that tok/s and ms are not compared: gpu: NVIDIA *",

@@ -14,6 +14,8 @@ from tests.started import simulated_servers
 
 from .conftest import FAST, GATED, PAIR
 
+TWO = ("--llmperf-rounds=2", "--llmperf-max-rounds=2")
+
 
 def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
     """Runtime, source of the arrival times, cost and calibration stand below the table, in JUnit and in the JSON."""
@@ -70,7 +72,7 @@ def test_the_runtime_is_chosen_by_option(pytester, simulated, aftermath, name) -
             run_agents(PAIR, on=dual_ollama)
         """
     )
-    result = simulated(f"--llmperf-runtime={name}", "--llmperf-calibrate=off", own_process=True)
+    result = simulated(f"--llmperf-runtime={name}", *TWO, own_process=True)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"client: {name},*"])
     aftermath.assert_nothing_left()
@@ -99,7 +101,7 @@ def test_the_runtime_is_chosen_by_marker(pytester, simulated) -> None:
             assert False
         """
     )
-    result = simulated("--llmperf-runtime=uvloop", "--llmperf-calibrate=off", "-m", "runtime")
+    result = simulated("--llmperf-runtime=uvloop", "-m", "runtime", *TWO)
     result.assert_outcomes(passed=3, deselected=1)
 
 
@@ -176,7 +178,7 @@ STARVED = """
 @pytest.fixture
 def starved(pytester, aftermath):
     """`starved(begin, end)`: a gated test between these lines, against two servers that we did not start."""
-    pytester.makepyfile(pair=PAIR)
+    pytester.makepyfile(pair=PAIR.replace("num_predict=48", "num_predict=12"))
 
     def run(begin: str, end: str) -> pytest.RunResult:
         pytester.makepyfile(test_it=STARVED.format(begin=begin, end=end))

@@ -241,7 +241,7 @@ def test_a_server_that_stalls(inner) -> None:
     assert_clear(
         result,
         FAILED,
-        "MeasurementError: agent x, instance a (http://127.0.0.1:*): no complete answer within 1 s after *",
+        "MeasurementError: agent [xy], instance [ab] (http://127.0.0.1:*): no complete answer within 1 s after *",
         "*next: *--llmperf-timeout",
     )
 

@@ -137,12 +137,13 @@ CARD = """
     def test_pair(dual_ollama, run_agents):
         run_agents(PAIR, on=dual_ollama)
 """
+SHORTER = PAIR.replace("num_predict=48", "num_predict=24")
 SEED = (*WITHOUT, "--llmperf-backend=simulated", "-p", "no:cacheprovider", "--junitxml=junit.xml")
 
 
 def test_a_pair_at_the_reports_rate_passes_the_card(pytester: pytest.Pytester, aftermath) -> None:
     """The default script (TR108: 102.85 tok/s) on two instances, by the card's own limits: exit code 0, two passes."""
-    pytester.makepyfile(test_it=CARD, pair=PAIR)
+    pytester.makepyfile(test_it=CARD, pair=SHORTER)
     result = pytester.runpytest_inprocess(*SEED)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["llmperf: baseline decision_card", "pair on dual * 0 of 5 * pass"])
@@ -151,7 +152,7 @@ def test_a_pair_at_the_reports_rate_passes_the_card(pytester: pytest.Pytester, a
 
 def test_the_same_pair_on_one_instance_fails_the_card(pytester: pytest.Pytester, aftermath) -> None:
     """Exit code 1, the item red in JUnit, and a text that names gate, value, interval, limit and its source."""
-    pytester.makepyfile(test_it=CARD, pair=PAIR)
+    pytester.makepyfile(test_it=CARD, pair=SHORTER)
     result = pytester.runpytest_inprocess(*SEED, "--llmperf-topology=single")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
@@ -194,7 +195,7 @@ def test_a_failure_in_the_body_wins(simulated, pytester: pytest.Pytester) -> Non
 def test_limits_from_the_command_line(simulated, pytester: pytest.Pytester) -> None:
     """`--llmperf-limit` serves a marker without a value, and is named as the source."""
     pytester.makepyfile(GATED.format(fixture="dual_ollama").replace("(min_pct=90)", ""))
-    result = simulated("--llmperf-limit=efficiency=100")
+    result = simulated("--llmperf-limit=efficiency=100", "--llmperf-max-rounds=5")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["gate efficiency*100.0 % (*--llmperf-limit*"])
 
@@ -211,17 +212,18 @@ def test_a_limit_of_another_machine_is_not_comparable(simulated, pytester: pytes
             run_agents(PAIR, on=dual_ollama)
         """
     )
-    failed = simulated()
+    once = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
+    failed = simulated(*once)
     failed.assert_outcomes(failed=1)
     failed.stdout.fnmatch_lines(
         ["gate throughput is not comparable here*decision_card*", "*next: give the marker a value of this machine*"]
     )
-    warned = simulated("--llmperf-on-mismatch=warn", "-W", "default")
+    warned = simulated("--llmperf-on-mismatch=warn", "-W", "default", *once)
     warned.assert_outcomes(passed=1, warnings=1)
     warned.stdout.fnmatch_lines(
         ["*GateWarning: pair on dual: not decided: throughput*", "*gate throughput is not comparable here*"]
     )
-    simulated("--llmperf-on-mismatch=skip").assert_outcomes(skipped=1)
+    simulated("--llmperf-on-mismatch=skip", *once).assert_outcomes(skipped=1)
 
 
 def test_an_undecided_gate_fails_or_warns(simulated, pytester: pytest.Pytester) -> None:
@@ -296,7 +298,7 @@ def test_without_a_gate_figures_are_shown_and_nothing_is_judged(simulated, pytes
             assert len(dual_ollama.urls) == 2
         """
     )
-    result = simulated()
+    result = simulated("--llmperf-rounds=2", "--llmperf-max-rounds=2")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["conversation *dual *no gate"])
 
