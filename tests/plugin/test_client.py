@@ -205,7 +205,7 @@ def assert_invalid(result: pytest.RunResult) -> None:
 
 def test_a_client_without_its_interpreter_is_invalid(starved) -> None:
     """A thread of the test's own that hogs the interpreter: the client reads late, and says so."""
-    begin = "busy = [1]; sys.setswitchinterval(0.1); "
+    begin = "busy = [1]; sys.setswitchinterval(0.04); "
     begin += "threading.Thread(target=lambda: any(False for _ in iter(busy.copy, []))).start()"
     assert_invalid(starved(begin, "busy.clear()"))
 
