@@ -11,7 +11,7 @@ import psutil
 
 from pytest_llmperf.model import Sample
 from pytest_llmperf.telemetry.gpu import Gpus
-from pytest_llmperf.telemetry.processes import Tree, descendants
+from pytest_llmperf.telemetry.processes import Tree, descendants, within
 
 TREES_S, TREES_TIMED_S = 5.0, 30.0
 """How long it is known which processes there are, outside of the clock and while it runs: to look takes longest."""
@@ -96,13 +96,13 @@ class Machine:
         )
 
     def _look(self) -> None:
-        """Which processes there are."""
-        theirs: set[psutil.Process] = set()
+        """Which processes there are; those of servers that we started are among our own."""
+        ours, theirs = descendants(self._client), set[psutil.Process]()
         for name, root in self._roots.items():
-            members = descendants(root)
+            members = within(root, ours) if root in ours else descendants(root)
             theirs.update(members)
             self._trees[name].hold(members)
-        self._own.hold([one for one in descendants(self._client) if one not in theirs])
+        self._own.hold([one for one in ours if one not in theirs])
 
 
 def _busy() -> tuple[float, float]:

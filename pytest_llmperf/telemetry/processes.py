@@ -56,6 +56,17 @@ def descendants(root: psutil.Process) -> list[psutil.Process]:
     return []
 
 
+def within(root: psutil.Process, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """The process and all that it started, out of these, among which parents stand before their children."""
+    found, pids = [root], {root.pid}
+    for one in processes:
+        with suppress(psutil.Error):
+            if one.ppid() in pids:
+                found.append(one)
+                pids.add(one.pid)
+    return found
+
+
 def process_of(pid: int) -> psutil.Process | None:
     """The process of that number, where it lives and tells what it uses."""
     with suppress(psutil.Error):

@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from pytest_llmperf.model import Used
 from pytest_llmperf.telemetry import machine as module
 from pytest_llmperf.telemetry import processes
 from pytest_llmperf.telemetry.machine import Machine
@@ -39,16 +41,16 @@ def spend_s(process: psutil.Process, s: float) -> None:
 
 def test_whose_time_it_was() -> None:
     """A server's time is not the client's, nor the other way round; all of it is the machine's."""
-    with child(BUSY.format(0.3)) as server, child(BUSY.format(0.2)) as own:
+    with child(BUSY.format(0.6)) as server, child(BUSY.format(0.1)) as own:
         found = Machine({"a": server})
         first = found.sample(0, 0, timed=False)
-        spend_s(server, 0.3)
-        spend_s(own, 0.2)
+        spend_s(server, 0.6)
+        spend_s(own, 0.1)
         last = found.sample(1, 0, timed=True)
     assert first.servers["a"].cpu_s <= last.servers["a"].cpu_s
-    assert 0.1 < last.servers["a"].cpu_s < 0.45
-    assert last.client.cpu_s > 0.05
-    assert last.busy_s > 0.2
+    assert 0.4 < last.servers["a"].cpu_s < 0.75
+    assert 0 < last.client.cpu_s < 0.4
+    assert last.busy_s > 0.4
     assert last.servers["a"].rss_mib > 3
     assert last.client.rss_mib > 20
     assert last.memory_used_mib > 10
@@ -89,6 +91,46 @@ def test_a_process_that_is_found_later_brings_no_time_of_before() -> None:
         assert tree.used().cpu_s - before_s < 0.15
 
 
+class Scripted:
+    """A process that has taken so much itself, and its children that have ended so much."""
+
+    def __init__(self, own_s: float, children_s: float = 0.0) -> None:
+        self.own_s, self.children_s = own_s, children_s
+
+    def oneshot(self):
+        return nullcontext()
+
+    def cpu_times(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            user=self.own_s / 2,
+            system=self.own_s / 2,
+            children_user=self.children_s / 2,
+            children_system=self.children_s / 2,
+        )
+
+    def memory_info(self) -> SimpleNamespace:
+        return SimpleNamespace(rss=2**20)
+
+
+def test_a_tree_in_figures() -> None:
+    """Time from when a process was first seen; of one that ended once, with whoever waited for it or not at all."""
+    root, waited, orphan = Scripted(5.0, 1.0), Scripted(2.0), Scripted(3.0)
+    tree = processes.Tree(root)
+    assert tree.used() == Used(cpu_s=0.0, rss_mib=1.0)
+    tree.hold([root, waited, orphan])
+    assert tree.used() == Used(cpu_s=0.0, rss_mib=3.0)
+    root.own_s, waited.own_s, orphan.own_s = 5.5, 2.25, 4.0
+    assert tree.used().cpu_s == 1.75
+    root.children_s += waited.own_s  # it ended, and was waited for
+    tree.hold([root, orphan])
+    assert tree.used() == Used(cpu_s=1.75, rss_mib=2.0)
+    tree.hold([root])  # this one nobody waited for
+    assert tree.used().cpu_s == 1.75
+    root.own_s += 0.5
+    root.children_s += 0.25  # a child that began and ended since
+    assert tree.used().cpu_s == 2.5
+
+
 def test_processes_that_are_gone() -> None:
     """Are no processes, have no descendants and take nothing."""
     with child("") as gone:
@@ -96,6 +138,18 @@ def test_processes_that_are_gone() -> None:
     assert processes.process_of(gone.pid) is None
     assert processes.descendants(gone) == []
     assert processes.Tree(gone).used().cpu_s == 0
+
+
+def test_whose_child_it_is() -> None:
+    """Of processes all of which we started, those that one of them started; others are not among them."""
+    deeper = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'input()'], stdin=0)"
+    with child(deeper) as root, child(deeper) as other:
+        me = psutil.Process()
+        until(lambda: len(processes.descendants(me)) >= 5, lambda: f"{processes.descendants(me)}")
+        found = processes.within(root, processes.descendants(me))
+        assert found == processes.descendants(root)
+        assert len(found) == 2
+        assert other not in found
 
 
 def test_who_listens() -> None:
