@@ -147,7 +147,7 @@ def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
     noted = [*map(str, measurement.incidents), *measurement.notes]
     found = [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
     of_machine = (
-        ("busy neighbour", _crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
+        ("busy neighbour", crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
         (
             "swapping",
             swapping(measurement),
@@ -158,7 +158,7 @@ def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
     return [*found, *((cause, said, step) for cause, said, step in of_machine if said)]
 
 
-def _crowded(measurement: Measurement) -> str:
+def crowded(measurement: Measurement) -> str:
     """Whether processes of others took cores of which none was left, in words; empty where they did not, or unknown."""
     others, busy = neighbour_cores(measurement), busy_cores(measurement)
     if measurement.telemetry is None or others is None or busy is None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.diagnosis import LEAST_PP, diagnose, loss_of, sunk
+from pytest_llmperf.judge.diagnosis import LEAST_PP, crowded, diagnose, loss_of, sunk
 from pytest_llmperf.judge.slower import Slower, in_words
 from pytest_llmperf.judge.telemetry import swapping, throttled
 from pytest_llmperf.judge.validity import client_cost_pp, dear, last_saturation
@@ -85,10 +85,11 @@ def _client(measurement: Measurement) -> Answer:
 
 
 def _machine(measurement: Measurement) -> Answer:
-    found = list(filter(None, (throttled(measurement), swapping(measurement), sunk(measurement))))
+    looks = (crowded, swapping, throttled, sunk)
+    found = list(filter(None, (look(measurement) for look in looks)))
     if measurement.telemetry is None:
         return answer("machine", found, "no decode rate sinks; nothing else was looked at")
-    return answer("machine", found, "neither throttled nor swapping, and no decode rate sinks")
+    return answer("machine", found, "cores are left, nothing swaps or throttles, no decode rate sinks")
 
 
 def _loss(measurement: Measurement) -> Answer:

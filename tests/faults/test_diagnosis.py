@@ -1,6 +1,10 @@
 """What the simulated servers do wrong is what the diagnosis names, first; its shares are the whole loss."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,11 +13,12 @@ import pytest
 
 from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.measure.wire import Connection
-from pytest_llmperf.model import Settings
+from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
 from pytest_llmperf.session import Session
 from tests.faults.causes import CAUSES, Cause, together
+from tests.faults.conftest import PAIR, slow
 from tests.faults.test_rows import toml
 
 PAGE = Path(__file__).parents[2] / "docs" / "diagnosis.md"
@@ -69,6 +74,28 @@ def test_a_slow_client_is_named(cause: Cause, attached, monkeypatch: pytest.Monk
     """Found by what the client itself takes; no round counts, so that there is no loss."""
     slow_down(monkeypatch, cause.client_sleeps_s)
     named(cause, attached(FaultPlan(), cause.script)[0])
+
+
+def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
+    """Processes that take every core while two servers of our own answer."""
+    script = slow(ttft_ms=20, decode_tok_s=60)
+    given = {"min_rounds": 2, "max_rounds": 2, "calibrate": False, "diagnose": True, "script": script}
+    session = Session(Settings(backend="simulated", **given), root=tmp_path)
+    spin = (sys.executable, "-c", "while True: pass")
+    neighbours = [subprocess.Popen(spin) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        record = session.measure(PAIR, TopologyKind.DUAL, test="t")
+    finally:
+        session.close()
+        for one in neighbours:
+            one.kill()
+            one.wait()
+    diagnosis = diagnose(record.measurement)
+    assert diagnosis is not None
+    assert diagnosis.cause == "busy neighbour", record.measurement.telemetry
+    assert re.match(r"other processes used \d+\.\d of this machine's \d+ cores", diagnosis.facts[0])
+    (machine,) = [one for one in record.triage if one.question == "machine"]
+    assert diagnosis.facts[0] in machine.said
 
 
 def test_the_table_and_the_tests_agree() -> None:

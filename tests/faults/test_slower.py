@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
+from pytest_llmperf.judge.triage import State
 from pytest_llmperf.model import Outcome, Settings, TopologyKind
 from pytest_llmperf.report.files import save_baseline
 from pytest_llmperf.report.text import explain
@@ -48,7 +49,7 @@ def stored(attached, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("stored")
 def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, attached) -> None:
     """Part, agent, factor, figures and the last good commit; what to type; as it is in an xdist controller, too."""
-    record = measured(attached, FaultPlan(faults=(fault,)), compare="main")
+    record = measured(attached, FaultPlan(faults=(fault,)), compare="main", diagnose=True)
     (failed,) = [one for one in record.verdicts if one.gate.metric == metric]
     assert failed.outcome is Outcome.FAIL
     text = explain(record, (failed,))
@@ -56,4 +57,18 @@ def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, a
     assert re.search(found, text), text
     assert text.endswith("\n  next: see what has changed since: git log --oneline ddddddddd..HEAD")
     assert text.count("seen:") == 2
+    (baseline,) = [one for one in record.triage if one.question == "baseline"]
+    assert baseline.state is State.FOUND
+    assert re.match(says, baseline.said)
     assert from_plain(as_plain([record]))[0].slower == record.slower
+
+
+@pytest.mark.usefixtures("stored")
+def test_where_nothing_has_become_slower(attached) -> None:
+    """The triage says what it was compared with."""
+    record = measured(attached, HEALTHY, compare="main", diagnose=True)
+    (baseline,) = [one for one in record.triage if one.question == "baseline"]
+    assert (baseline.state, baseline.said) == (
+        State.OK,
+        "each agent alone takes no longer than baseline main's 4 sessions",
+    )

@@ -9,6 +9,7 @@ from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.judge.formulas import efficiency_pct, scaling_efficiency_pct
 from pytest_llmperf.model import AgentRun, Incident, Measurement, RequestTiming, Round, TopologyKind
 from tests.judge.build import MS, measurement_of
+from tests.judge.test_telemetry import gpus, observed, sample
 
 PARTS_MS = {"client": 0, "queue": 0, "load": 10, "prefill": 40, "decode": 200, "rest": 3}
 """Of a usual run; 20 tokens read, 50 written."""
@@ -207,3 +208,38 @@ def test_the_slower_instance_is_to_be_looked_at() -> None:
         "check instance a: curl http://127.0.0.1/a/api/ps",
     ]
     assert own.topology.kind is TopologyKind.DUAL
+
+
+@pytest.mark.parametrize(
+    ("samples", "cause", "says"),
+    [
+        (
+            (sample(0), sample(1, busy_s=1.9, client_s=0.1)),
+            "busy neighbour",
+            "other processes used 1.8 of this machine's 2",
+        ),
+        ((sample(0, swapped_mib=0), sample(1, swapped_mib=90)), "swapping", "90 MiB moved between memory and swap"),
+        (
+            tuple(sample(at, gpus=gpus(slowed_by=("too hot",), temperature_c=90)) for at in range(3)),
+            "throttling",
+            "slowed itself down in 3 of 3 samples: too hot, up to 90 C",
+        ),
+        ((sample(0), sample(1, busy_s=1.9, client_s=1.6)), None, ""),
+        ((sample(0), sample(1, busy_s=1.2)), None, ""),
+    ],
+    ids=["a neighbour", "swap", "a hot GPU", "a busy client", "cores are left"],
+)
+def test_what_the_machine_did_comes_first(samples, cause: str | None, says: str) -> None:
+    """A neighbour where no core is left, memory that is swapped, a GPU that is too hot."""
+    diagnosis = diagnose(measured(rounds(), telemetry=observed(*samples).telemetry))
+    assert (diagnosis.cause if diagnosis is not None else None) == cause
+    assert says in "".join(diagnosis.facts if diagnosis is not None else ())
+
+
+def test_a_fact_of_the_servers_comes_before_one_of_the_machine() -> None:
+    """Both are said in the JSON, the first is the cause."""
+    crowded = observed(sample(0), sample(1, busy_s=1.9)).telemetry
+    diagnosis = diagnose(measured(rounds(), notes=(NOTED["different versions"],), telemetry=crowded))
+    assert diagnosis is not None
+    assert diagnosis.cause == "different versions"
+    assert len(diagnosis.facts) == 2

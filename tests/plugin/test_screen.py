@@ -47,6 +47,34 @@ def test_eighty_columns_without_colour(project: pytest.Pytester) -> None:
     assert row.split()[-1] == "fail"
 
 
+def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, project: pytest.Pytester) -> None:
+    """What became slower, since when and what to type; with every answer of the triage, in 40 lines of 100 columns."""
+    project.makepyfile(
+        """
+        import pytest
+        from pair import PAIR
+
+        @pytest.mark.regression(metrics=("ttft_ms",))
+        def test_pair(dual_ollama, run_agents):
+            run_agents(PAIR, on=dual_ollama)
+        """
+    )
+    simulated(QUICK, "--llmperf-save=mine").assert_outcomes(passed=1)
+    slow = "--llmperf-script=decode_tok_s=800,ttft_ms=40,load_ms=1,jitter_pct=0.2"
+    for columns in (100, 80):
+        shown = screen(project.path, slow, "--llmperf-compare=mine", "--llmperf-diagnose", columns=columns)
+        text = "\n".join(shown)
+        assert len(shown) <= 40, text
+        start = next(index for index, line in enumerate(shown) if line.startswith("gate regression"))
+        assert all(len(line) <= columns for line in shown[start:]), text
+        assert text.count("is worse than the stored") == 1
+        assert "  seen: prefill of " in text
+        assert "baseline mine's 1 session" in text
+        assert text.count("  seen: ") <= 2
+        assert "  found      baseline  prefill of " in text
+        assert all(f"  ok         {question:<8}  " in text for question in ("alive", "versions", "model", "memory"))
+
+
 def test_quiet_runs_show_what_was_asked_for(simulated, project: pytest.Pytester) -> None:
     """At -q no notes, no evidence, no policy and no cost of the client; with -v all of them."""
     quiet, loud = (simulated(QUICK, "--llmperf-topology=single", option).stdout.str() for option in ("-q", "-v"))

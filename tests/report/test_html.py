@@ -159,6 +159,34 @@ def test_what_together_costs_adds_up(show) -> None:
     assert f"x together, decode: {rows['x', 'together'][2]:.4f} ms" in labels
 
 
+def test_the_shares_of_the_loss(show) -> None:
+    """Each is that of the JSON, and the last row is the whole loss; the largest stands first."""
+    found = failing()
+    page = show(found)
+    (record,) = found["records"]
+    chart = page.locator("figure", has=page.get_by_role("heading", name="Where the loss goes: "))
+    chart.locator("summary").click()
+    rows = [(row.locator("td").first.inner_text(), row.locator("data")) for row in chart.locator("tbody tr").all()]
+    values = {name: float(cell.get_attribute("value")) for name, cell in rows}
+    assert values.pop("in all") == pytest.approx(record["loss"]["loss_pp"])
+    assert values == record["loss"]["shares_pp"]
+    assert next(iter(values)) == max(values, key=lambda name: values[name])
+
+
+def test_a_triage_is_a_table(show) -> None:
+    """A row a question, with its state and words, whatever these hold."""
+    found = failing()
+    answers = [
+        {"question": "versions", "state": "found", "said": HOSTILE},
+        {"question": "loss", "state": "ok", "said": "x"},
+    ]
+    found["records"][0]["triage"] = answers
+    page = show(found)
+    table = page.locator("h3:has-text('Triage') + table")
+    assert table.locator("td").all_inner_texts() == ["found", HOSTILE, "ok", "x"]
+    assert page.evaluate("typeof hacked") == "undefined"
+
+
 def test_a_chosen_round_is_drawn(show) -> None:
     """By mouse or keyboard: every chunk is a tick, and the table beside it has the round's own numbers."""
     found = failing()

@@ -36,3 +36,16 @@ def test_lost_efficiency_is_explained(solo_ms, together_ms, efficiencies, words:
     assert not any(
         one in line for one in (ONE_IS_LONGER, BOTH_ARE_SLOWER) for line in notes([record], explained=["test"])
     )
+
+
+def test_where_the_loss_goes_is_said_on_demand() -> None:
+    """At -v a line a measurement with its largest shares, which add up to the loss but for what is next to nothing."""
+    measurement = measurement_of(*(round_of((100, 100), (200, 180), index=index) for index in range(5)))
+    record = Record(test="test", measurement=measurement)
+    assert not any(line.startswith("lost: ") for line in notes([record]))
+    (line,) = [line for line in notes([record], verbosity=1) if line.startswith("lost: ")]
+    head, _, shares = line.rpartition(": ")
+    assert head == "lost: pair on dual: 50.0 pp of scaling"
+    assert sum(float(one.split()[-1]) for one in shares.split(", ")) == pytest.approx(50, abs=0.3)
+    alone = measurement_of(*(round_of((100,), (100,), index=index) for index in range(5)))
+    assert not any(line.startswith("lost: ") for line in notes([Record(test="t", measurement=alone)], verbosity=1))
