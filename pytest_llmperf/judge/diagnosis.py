@@ -127,6 +127,8 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         sentence = (
             f"the client was saturated in {len(measurement.discarded)} of {ran} rounds: {last_saturation(measurement)}"
         )
+    if not facts and (machine := of_machine(measurement)) and _of_cores(loss, cause):
+        facts = machine
     if facts:
         cause, _, advice = facts[0]
     if not cause:
@@ -143,10 +145,14 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
 
 
 def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
-    """Cause, what was noted, and what to do, of all that is known and bears on the figures."""
+    """Cause, what was noted, and what to do, of all that is known of the servers and bears on the figures."""
     noted = [*map(str, measurement.incidents), *measurement.notes]
-    found = [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
-    of_machine = (
+    return [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
+
+
+def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
+    """The same of what the telemetry saw of the machine."""
+    found = (
         ("busy neighbour", crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
         (
             "swapping",
@@ -155,7 +161,12 @@ def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
         ),
         ("throttling", throttled(measurement), _THROTTLED),
     )
-    return [*found, *((cause, said, step) for cause, said, step in of_machine if said)]
+    return [one for one in found if one[1]]
+
+
+def _of_cores(loss: Loss | None, cause: str) -> bool:
+    """Whether what the machine did may explain the loss: a large one that no processor makes has its own cause."""
+    return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(("queue", "load", "tokens"))
 
 
 def crowded(measurement: Measurement) -> str:

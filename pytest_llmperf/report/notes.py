@@ -14,7 +14,10 @@ from pytest_llmperf.report.text import name_of
 _FULL_GRADE = "publishable"
 _LEAST_SHARE_PP = 0.1
 _MANY = 3
-"""More differences than this are named by their keys."""
+"""More differences than this are named by their keys ..."""
+
+_LONG = 240
+"""... and so are those that have more letters together."""
 
 
 def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collection[str] = ()) -> list[str]:
@@ -108,7 +111,7 @@ def _differing(records: Sequence[Record], verbosity: int) -> list[str]:
 
 def _few(facts: Sequence[str], verbosity: int) -> str:
     """Each fact where they are few; else what they are about."""
-    if len(facts) <= _MANY or verbosity > 0:
+    if verbosity > 0 or (len(facts) <= _MANY and sum(map(len, facts)) <= _LONG):
         return "; ".join(facts)
     return f"{', '.join(fact.partition(':')[0] for fact in facts)} (-v: old -> new)"
 

@@ -103,7 +103,14 @@ def attached(tmp_path: Path):
 
         def start(plan: FaultPlan, script: Script = FAST, **settings) -> tuple[Session, list[Served]]:
             servers = [stack.enter_context(served(plan, name, script)) for name in "ab"]
-            given = {"min_rounds": 2, "max_rounds": 2, "timeout_s": 20.0, "calibrate": False, **settings}
+            given = {
+                "min_rounds": 2,
+                "max_rounds": 2,
+                "timeout_s": 20.0,
+                "calibrate": False,
+                "telemetry_s": 0,
+                **settings,
+            }
             urls = tuple(one.url for one in servers)
             session = Session(Settings(backend="attach", urls=urls, **given), root=tmp_path)
             stack.callback(session.close)

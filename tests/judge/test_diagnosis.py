@@ -236,10 +236,20 @@ def test_what_the_machine_did_comes_first(samples, cause: str | None, says: str)
     assert says in "".join(diagnosis.facts if diagnosis is not None else ())
 
 
-def test_a_fact_of_the_servers_comes_before_one_of_the_machine() -> None:
-    """Both are said in the JSON, the first is the cause."""
-    crowded = observed(sample(0), sample(1, busy_s=1.9)).telemetry
-    diagnosis = diagnose(measured(rounds(), notes=(NOTED["different versions"],), telemetry=crowded))
+@pytest.mark.parametrize(
+    ("found", "more", "cause"),
+    [
+        (rounds(), {"notes": (NOTED["different versions"],)}, "different versions"),
+        ((SLOT,) * 5, {}, "queue together"),
+        (rounds(both={"decode": 350}), {}, "busy neighbour"),
+        (rounds(both={"queue": 10}), {}, "busy neighbour"),
+    ],
+    ids=["noted of the servers", "a slot is shared", "decoding takes longer", "little is lost"],
+)
+def test_what_a_busy_neighbour_does_not_explain(found: tuple[Round, ...], more: dict, cause: str) -> None:
+    """What is known of the servers, and a large loss that no processor makes, have their own cause."""
+    telemetry = observed(sample(0), sample(1, busy_s=1.9)).telemetry
+    diagnosis = diagnose(measured(found, telemetry=telemetry, **more))
     assert diagnosis is not None
-    assert diagnosis.cause == "different versions"
-    assert len(diagnosis.facts) == 2
+    assert diagnosis.cause == cause
+    assert any("other processes" in fact for fact in diagnosis.facts) == (cause == "busy neighbour")
