@@ -127,7 +127,7 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         sentence = (
             f"the client was saturated in {len(measurement.discarded)} of {ran} rounds: {last_saturation(measurement)}"
         )
-    if not facts and (machine := of_machine(measurement)) and _of_cores(loss, cause):
+    if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         facts = machine
     if facts:
         cause, _, advice = facts[0]
@@ -164,9 +164,13 @@ def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
     return [one for one in found if one[1]]
 
 
-def _of_cores(loss: Loss | None, cause: str) -> bool:
-    """Whether what the machine did may explain the loss: a large one that no processor makes has its own cause."""
-    return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(("queue", "load", "tokens"))
+def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
+    """Whether what the machine did may explain the loss: not a large one of a shared slot, a load, or other work.
+
+    Where nobody shares a slot, a server that gets no core begins late, too, which looks like a queue.
+    """
+    others = ("load", "tokens", "queue") if measurement.topology.kind.shared else ("load", "tokens")
+    return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(others)
 
 
 def crowded(measurement: Measurement) -> str:

@@ -1,7 +1,6 @@
 """`--llmperf-diagnose`: after the rounds, real servers answer each question; what is wrong with them is found."""
 
 import json
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,14 +38,17 @@ def states(record: Record) -> dict[str, State]:
 
 
 def test_where_all_is_well(attached) -> None:
-    """Every question has a line of its own, also in a summary without notes; JSON and controllers have the same."""
+    """Every question has a line of its own, also in a summary without notes; JSON and controllers have the same.
+
+    What client, machine and loss are like depends on how busy this machine is.
+    """
     record = triaged(attached, script=USUAL)
     assert tuple(states(record)) == QUESTIONS
-    assert Counter(states(record).values()) == {State.OK: 9, State.UNKNOWN: 1}, record.triage
+    assert {states(record)[question] for question in QUESTIONS[:6]} == {State.OK}, record.triage
     assert states(record)["baseline"] is State.UNKNOWN
     lines = [line for line, _ in table([record], Manner(columns=200, verbosity=-1))]
-    start = lines.index("triage of pair on dual: nothing was found")
-    assert [line.split()[0] for line in lines[start + 1 : start + 11]].count("ok") == 9
+    (start,) = [index for index, line in enumerate(lines) if line.startswith("triage of pair on dual: ")]
+    assert [line[13:].split()[0] for line in lines[start + 1 : start + 11]] == list(QUESTIONS)
     assert "  ok         model     simulated:scripted, the same on a and b" in lines
     (plain,) = json.loads(as_text(document(Run(records=[record], settings=Settings()))))["records"]
     assert [(one["question"], one["state"], one["said"]) for one in plain["triage"]] == [
@@ -91,7 +93,7 @@ def test_a_server_that_is_gone(attached) -> None:
     assert record.triage[0].state is State.FOUND
     assert record.triage[0].said.startswith("instance b (http://127.0.0.1:")
     assert {states(record)[question] for question in QUESTIONS[1:6]} == {State.UNKNOWN}
-    assert states(record)["client"] is State.OK
+    assert tuple(states(record)) == QUESTIONS
 
 
 def test_a_server_that_tells_nothing(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ SLOT = replace(
     rounds()[0],
     together=(work("x"), work("y", queue=250)),
 )
+SINGLE = replace(measurement_of().topology, kind=TopologyKind.SINGLE)
 NOTED = {
     "spilled to the CPU": "instance b: 60 % of the model (1.0 GiB) lies outside the GPU's memory, and is computed by",
     "unequal places": "the model lies in the GPU's memory on instance a ...: these agents do not run on equal terms",
@@ -240,11 +241,20 @@ def test_what_the_machine_did_comes_first(samples, cause: str | None, says: str)
     ("found", "more", "cause"),
     [
         (rounds(), {"notes": (NOTED["different versions"],)}, "different versions"),
-        ((SLOT,) * 5, {}, "queue together"),
+        ((SLOT,) * 5, {"topology": SINGLE}, "queue together"),
+        ((SLOT,) * 5, {}, "busy neighbour"),
+        (rounds(both={"load": 300}), {}, "load together"),
         (rounds(both={"decode": 350}), {}, "busy neighbour"),
         (rounds(both={"queue": 10}), {}, "busy neighbour"),
     ],
-    ids=["noted of the servers", "a slot is shared", "decoding takes longer", "little is lost"],
+    ids=[
+        "noted of the servers",
+        "a slot is shared",
+        "late beginnings",
+        "a load",
+        "decoding takes longer",
+        "little is lost",
+    ],
 )
 def test_what_a_busy_neighbour_does_not_explain(found: tuple[Round, ...], more: dict, cause: str) -> None:
     """What is known of the servers, and a large loss that no processor makes, have their own cause."""
