@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
 from pytest_llmperf.model.access import without_secrets
-from pytest_llmperf.strict import faults_of, nearest, strict_converter
+from pytest_llmperf.strict import faults_of, nearest, strict_converter, tables_of
 
 FILE = "llmperf.toml"
 
@@ -35,14 +34,14 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
         UsageError: missing, not readable or no TOML, or it lists every fault with its key.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tables_of(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if not wanted:
             return Configuration()
         raise UsageError(f"{path}: no such file", next_step="give another --llmperf-config, or none") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", next_step="is it a text file in UTF-8?") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{path} is no TOML: {error}", next_step="see docs/configuration.md") from error
     try:
         found = strict_converter().structure(tables, Configuration)

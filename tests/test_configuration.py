@@ -125,6 +125,8 @@ def test_what_is_no_file_of_ours(tmp_path: Path) -> None:
         load(written(tmp_path, b"\xff\xfe"))
     with pytest.raises(UsageError, match=r"is no TOML: .*at end of document"):
         load(written(tmp_path, "[deployments"))
+    with pytest.raises(UsageError, match="is no TOML: it is nested too deeply"):
+        load(written(tmp_path, f"a = {'[' * 100_000}"))
 
 
 def test_an_unknown_deployment_names_the_nearest(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from itertools import product
@@ -30,7 +29,7 @@ from pytest_llmperf.model import (
     TopologyKind,
     Value,
 )
-from pytest_llmperf.strict import faults_of, strict_converter
+from pytest_llmperf.strict import faults_of, strict_converter, tables_of
 
 SCHEMA = 1
 
@@ -61,12 +60,12 @@ def load(path: Path, *, name: str = "") -> Matrix:
         UsageError: missing, no TOML, or with keys or values that do not belong; lists every fault.
     """
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tables_of(path.read_text("utf-8"))
     except OSError as error:
         raise UsageError(
             f"matrix {path} cannot be read: {error.strerror}", next_step="name a file, relative to the test's own"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"matrix {path} is no TOML: {error}", next_step="correct it there") from error
     return parse(tables, name=name or path.stem, where=str(path))
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +19,7 @@ from pytest_llmperf.judge.layout import as_text, structure
 from pytest_llmperf.judge.stored import Key
 from pytest_llmperf.judge.writing import rewrite
 from pytest_llmperf.model import SCHEMA, Agent, Baseline
+from pytest_llmperf.strict import tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -251,8 +251,8 @@ def _read(path: Path) -> str:
 def _parse(text: str, path: Path) -> Baseline:
     """A file's text as a baseline."""
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        tables = tables_of(text)
+    except ValueError as error:
         raise BaselineError(f"baseline file {path} is not TOML: {error}", next_step=_RESTORE) from error
     schema = tables.get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int):

@@ -14,7 +14,9 @@ from pytest_llmperf.session import Session
 from tests.experiments.build import matrix
 
 HARMLESS = {
-    **dict.fromkeys(("json", "html", "csv", "markdown", "codequality", "openmetrics", "github"), "written at the end"),
+    **dict.fromkeys(
+        ("json", "html", "csv", "markdown", "codequality", "openmetrics", "github", "diagnose"), "said at the end"
+    ),
     **dict.fromkeys(("save", "results", "resume"), "where results go, and whether an earlier run's count"),
     **dict.fromkeys(("auth", "ca_file", "proxy_auth"), "how to get in"),
     **dict.fromkeys(("ports", "pull", "start_timeout_s", "timeout_s"), "whether a cell can be finished, not how"),
