@@ -86,6 +86,19 @@ def test_nothing_is_made_up(found) -> None:
     assert than_stored(replace(now(USUAL), rounds=found), KEY, four()) == ()
 
 
+def test_what_scatters_is_not_slower() -> None:
+    """Sessions that lie 30 ms apart: 20 ms above all of them is nothing, 40 ms is."""
+    held = baseline(*(session(n, rounds(decode=190 + 10 * n)) for n in range(4)))
+    assert than_stored(now(rounds(decode=240)), KEY, held) == ()
+    assert {one.part for one in than_stored(now(rounds(decode=260)), KEY, held)} == {"decode"}
+
+
+def test_what_takes_longer_alone_is_not_said_of_the_company() -> None:
+    """It takes as much longer together; that is one thing, not two."""
+    slower = than_stored(now(rounds(y={"prefill": 80})), KEY, four())
+    assert [(one.part, one.where, one.agent) for one in slower] == [("prefill", "alone", "y")]
+
+
 def test_since_the_session_that_changed() -> None:
     """Three of nine sessions are slow already: the last before them is named, and what was before it counts."""
     old = [session(n, rounds(prefill=40 + JITTERS[n % 4])) for n in range(6)]
@@ -138,7 +151,7 @@ def test_an_incumbent() -> None:
     slow = rounds(y={"prefill": 60})
     (first, *_) = than_incumbent(now(slow), measured(USUAL), "old")
     assert in_words([first]) == "prefill of y alone takes 1.5 x of incumbent old's (40 -> 60 ms)"
-    mixed = tuple(new if index % 2 else old for index, (new, old) in enumerate(zip(slow, USUAL, strict=True)))
+    mixed = tuple(old if index % 2 else new for index, (new, old) in enumerate(zip(slow, USUAL, strict=True)))
     assert than_incumbent(now(mixed), measured(USUAL), "old") == ()
 
 
