@@ -48,9 +48,9 @@ def test_whose_time_it_was() -> None:
         spend_s(own, 0.1)
         last = found.sample(1, 0, timed=True)
     assert first.servers["a"].cpu_s <= last.servers["a"].cpu_s
-    assert 0.4 < last.servers["a"].cpu_s < 0.75
+    assert 0.2 < last.servers["a"].cpu_s < 0.75
     assert 0 < last.client.cpu_s < 0.4
-    assert last.busy_s > 0.4
+    assert last.busy_s > 0.2
     assert last.servers["a"].rss_mib > 3
     assert last.client.rss_mib > 20
     assert last.memory_used_mib > 10
