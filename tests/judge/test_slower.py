@@ -88,7 +88,7 @@ def test_nothing_is_made_up(found) -> None:
 
 def test_what_scatters_is_not_slower() -> None:
     """Sessions that lie 30 ms apart: 20 ms above all of them is nothing, 40 ms is."""
-    held = baseline(*(session(n, rounds(decode=190 + 10 * n)) for n in range(4)))
+    held = baseline(*(session(n, rounds(decode=decode)) for n, decode in enumerate((210, 190, 220, 200))))
     assert than_stored(now(rounds(decode=240)), KEY, held) == ()
     assert {one.part for one in than_stored(now(rounds(decode=260)), KEY, held)} == {"decode"}
 
