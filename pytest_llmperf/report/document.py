@@ -17,8 +17,10 @@ from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.judge.trend import Trend, trends
 from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
+from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.figures import SHOWN, figures, value_of
 from pytest_llmperf.report.history import history_of
+from pytest_llmperf.report.notes import notes_of
 from pytest_llmperf.report.schema import VERSION
 from pytest_llmperf.report.soak import soak_failures, soak_lines, soak_warnings
 from pytest_llmperf.report.text import amount, explain, limit_words, one_line
@@ -82,6 +84,10 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
             for found in (all_series(record.measurement), observed_series(record.measurement))
             for name, values in found.items()
         },
+        "notes": [
+            *notes_of(record, explained=any(one.outcome is not Outcome.PASS for one in record.verdicts)),
+            *client_lines([record], calibrated=False),
+        ],
         "remarks": [{"level": level, "text": text} for level, text in remarks(record)],
         "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }

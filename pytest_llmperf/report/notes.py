@@ -32,7 +32,8 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
     lines += _lost(records) if verbosity > 0 else []
     about: dict[str, list[str]] = {}
     for record in records:
-        for note in _notes(record, explained=record.test in explained):
+        said = notes_of(record, explained=record.test in explained)
+        for note in (*said, *map(str, record.measurement.incidents)):
             about.setdefault(note, []).append(name_of(record))
     everywhere = len(set(map(name_of, records)))
     for note, names in about.items():
@@ -126,8 +127,13 @@ def _scaled(records: Sequence[Record]) -> list[str]:
     return [f"note: scaled to {way}: {', '.join(dict.fromkeys(names))}" for way, names in ways.items()]
 
 
-def _notes(record: Record, *, explained: bool) -> list[str]:
-    """What the reader must know about this line."""
+def notes_of(record: Record, *, explained: bool) -> list[str]:
+    """What the reader of one measurement must know, besides its incidents.
+
+    Args:
+        record: of it.
+        explained: its failure text says what was seen.
+    """
     measurement = record.measurement
     notes = []
     found = None if explained else diagnose(measurement)
@@ -151,4 +157,4 @@ def _notes(record: Record, *, explained: bool) -> list[str]:
             f"TTFT of {late} of {requests} requests is an upper bound: the first chunk was read together with "
             "later ones"
         )
-    return [*notes, *measurement.notes, *map(str, measurement.incidents)]
+    return [*notes, *measurement.notes]

@@ -75,6 +75,11 @@ def schema() -> dict[str, Any]:
             "type": "object",
             "additionalProperties": {"type": "array", "items": _PLAIN[float]},
         },
+        "notes": {
+            "type": "array",
+            "items": _PLAIN[str],
+            "description": "What the reader must know beside the figures.",
+        },
         "remarks": {
             "type": "array",
             "items": _object(
@@ -97,7 +102,7 @@ def schema() -> dict[str, Any]:
             ),
         },
     }
-    record["required"] += ["passed", "evidence", "figures", "series", "remarks", "judged"]
+    record["required"] += ["passed", "evidence", "figures", "series", "notes", "remarks", "judged"]
     definitions["Record"] = record
     top = {
         "schema": {"const": VERSION, "description": "Version of this layout."},

@@ -167,7 +167,7 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
         return f"give the agents more to do in a round (num_predict), and {OWN_CORE}" if dear(measurement) else CORE
     told = _told(record, verdict, found)
     if told or measurement.topology.kind.shared:
-        return told or "give each agent an instance of its own: the fixture dual_ollama"
+        return told or "give each agent an instance of its own: dual_ollama, no --llmperf-topology"
     together = verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft")
     if together and measurement.topology.backend == "attach":  # servers of our own have ended by then
         return f"check the second instance: curl {measurement.topology.instances[-1].url}/api/ps"

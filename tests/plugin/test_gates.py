@@ -44,7 +44,7 @@ def test_one_instance_fails_the_item(simulated, pytester: pytest.Pytester) -> No
             "gate efficiency: 7?.? % (* % interval * to *) is below the minimum 90.0 % (marker efficiency(min_pct=90))",
             "  SIMULATED, scenario pair, topology single, *rounds (publishable); balance efficiency*",
             "  seen: requests wait for a slot*",
-            "  next: give each agent an instance of its own: the fixture dual_ollama",
+            "  next: give each agent an instance of its own: dual_ollama, no --llmperf-topology",
         ]
     )
     case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
@@ -165,7 +165,7 @@ def test_the_same_pair_on_one_instance_fails_the_card(pytester: pytest.Pytester,
         r"\(baseline decision_card, E\.1 #7\)\n  SIMULATED, scenario pair, topology single",
         text,
     )
-    assert text.count("  next: give each agent an instance of its own: the fixture dual_ollama") == 1
+    assert text.count("  next: give each agent an instance of its own: dual_ollama, no --llmperf-topology") == 1
     assert verdicts_of(pytester) == {"efficiency": "fail", "contention": "fail"}
 
 

@@ -102,8 +102,12 @@ def test_the_verdicts_come_first(show) -> None:
     assert "fail" in rows[0].inner_text()
     page.click("#verdicts a")
     assert page.url.endswith("#m1")
-    (failed,) = (one["text"] for one in record["judged"] if one["gate"] == "efficiency")
-    assert page.query_selector("pre").inner_text() == failed
+    texts = [one["text"] for one in record["judged"] if one["outcome"] != "pass"]
+    shown = [one.inner_text() for one in page.query_selector_all("pre")]
+    assert [text[: len(pre)] for text, pre in zip(texts, shown, strict=True)] == shown
+    assert [pre.count("next:") for pre in shown] == [0, 1]  # what they have in common is said once
+    assert shown[-1] == texts[-1]
+    assert [one for one in record["notes"] if one.capitalize() not in page.inner_text("body").capitalize()] == []
 
 
 def test_numbers_are_those_of_the_json(show) -> None:

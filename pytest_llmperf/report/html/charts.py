@@ -31,6 +31,7 @@ _AXIS = {
 }
 _CONFIG: dict[str, Any] = {
     "background": "transparent",
+    "padding": {"left": 18, "top": 5, "right": 14, "bottom": 5},  # a browser's letters are wider than the drawer's
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": _AXIS | {"labelFontSize": 12, "titleFontSize": 12},
@@ -69,7 +70,7 @@ class Level:
 def rounds_chart(
     title: str,
     unit: str,
-    values: Sequence[float],
+    values: Mapping[int, float],
     *,
     levels: Sequence[Level] = (),
     interval: tuple[float, float] | None = None,
@@ -80,14 +81,14 @@ def rounds_chart(
     Args:
         title: of the chart.
         unit: of the values.
-        values: one a round.
+        values: by the number of the round, from 1.
         levels: limits and centres to draw across.
         interval: of the centre.
         stored: values of stored sessions, if any.
     """
     points = [
         {"at": number, "value": value, "says": f"round {number}: {value:.4f} {unit}"}
-        for number, value in enumerate(values, 1)
+        for number, value in values.items()
     ]
     y = {"field": "value", "type": "quantitative", "title": unit, "scale": {"zero": False, "nice": True}}
     layers: list[dict[str, Any]] = []
@@ -142,7 +143,7 @@ def rounds_chart(
         spec = {"hconcat": [ticks, {"width": -100, **spec}], "resolve": {"scale": {"y": "shared"}}}
     words = "; ".join(f"dashed, {_COLOURS[level.colour]}: {level.name}" for level in levels)
     band = "shaded: the interval of the centre" if interval is not None else ""
-    rows: list[tuple[str | float, ...]] = [("this run", number, value) for number, value in enumerate(values, 1)]
+    rows: list[tuple[str | float, ...]] = [("this run", number, value) for number, value in values.items()]
     rows = [("stored", number, value) for number, session in enumerate(stored, 1) for value in session] + rows
     return _drawn(
         spec,

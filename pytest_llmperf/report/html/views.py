@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -34,6 +34,10 @@ _PHASES_NOTE = (
     "Own: the agent's time outside of its requests."
 )
 _LOSS_NOTE = "Alone: agents differ even alone; together: what company adds. Mean over rounds; below 0: a gain."
+_BY_DURATIONS = (
+    "This loss is one of durations; the scaling efficiency is one of token rates here, since the agents' work differed."
+)
+_DIFFERS_PP = 0.05
 _UNGATED = ("efficiency_pct", "scaling_efficiency_pct")
 """Metrics whose rounds are drawn where no gate asks for any."""
 
@@ -107,7 +111,7 @@ def breakable(name: str) -> Markup:
 
 def view(record: Plain, number: int) -> View:
     """A measurement as the page shows it; `number` tells its section from others."""
-    judged = sorted(_judged(record), key=lambda one: one.outcome not in _BAD)
+    judged = _told_once(sorted(_judged(record), key=lambda one: one.outcome not in _BAD))
     outcomes = {one.outcome for one in judged}
     return View(
         anchor=f"m{number}",
@@ -125,6 +129,19 @@ def view(record: Plain, number: int) -> View:
         history=tuple(_history(record)),
         facts=tuple(_facts(record)),
     )
+
+
+def _told_once(judged: Sequence[Judged]) -> list[Judged]:
+    """What several gates of a measurement say alike, below what is their own, stands at the last of them only."""
+    told = []
+    for one, following in zip_longest(judged, judged[1:]):
+        lines = one.text.splitlines()
+        if following is not None and following.outcome in _BAD:
+            theirs = following.text.splitlines()
+            while len(lines) > 1 and theirs and lines[-1] == theirs.pop():
+                lines.pop()
+        told.append(replace(one, text="\n".join(lines)))
+    return told
 
 
 def _figure(value: float | None, metric: str) -> Figure:
@@ -175,7 +192,9 @@ def _charts(record: Plain) -> Iterator[Chart]:
         yield phases_chart("Where the time goes, alone and together", by_agent(rounds), _PHASES_NOTE)
     if loss := record.get("loss"):
         title = f"Where the loss goes: {loss['loss_pp']:.1f} pp of {loss['of']}"
-        yield loss_chart(title, loss["shares_pp"], _LOSS_NOTE)
+        scaling = record["figures"].get("scaling_efficiency_pct") if loss["of"] == "scaling" else None
+        differs = scaling is not None and abs(100 - scaling - loss["loss_pp"]) > _DIFFERS_PP
+        yield loss_chart(title, loss["shares_pp"], f"{_LOSS_NOTE} {_BY_DURATIONS}" if differs else _LOSS_NOTE)
     runs = [
         (run["agent"], part, run)
         for one in record["measurement"]["rounds"]
@@ -237,5 +256,8 @@ def _rounds(record: Plain, metric: str) -> Chart:
             stored = gate["reference"]
         if verdict["low"] is not None and verdict["high"] is not None:
             interval = verdict["low"], verdict["high"]
-    values = record["series"][metric]
+    values, rounds = record["series"][metric], record["measurement"]["rounds"]
+    known = len(values) == len(rounds)  # a metric may be undefined in some
+    numbers = [one["index"] + 1 for one in rounds] if known else range(1, len(values) + 1)
+    values = dict(zip(numbers, values, strict=True))
     return rounds_chart(f"{metric} by round", found.unit, values, levels=levels, interval=interval, stored=stored)
