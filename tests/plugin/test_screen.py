@@ -49,6 +49,7 @@ def test_eighty_columns_without_colour(project: pytest.Pytester) -> None:
     assert row.split()[-1] == "fail"
 
 
+@pytest.mark.alone
 def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, project: pytest.Pytester) -> None:
     """What became slower, since when, and what to type, in 40 lines; so are all answers of the triage below it."""
     project.makepyfile(
@@ -64,7 +65,8 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, projec
     simulated(QUICK, "--llmperf-save=mine").assert_outcomes(passed=1)
     slow = "--llmperf-script=decode_tok_s=800,ttft_ms=40,load_ms=1,jitter_pct=0.2"
     options = (slow, "--llmperf-compare=mine", "--llmperf-telemetry=off")
-    assert len(screen(project.path, *options, columns=100)) <= 40
+    shown = screen(project.path, *options, columns=100)
+    assert len(shown) <= 40, "\n".join(shown)
     for columns in (100, 80):
         shown = screen(project.path, *options, "--llmperf-diagnose", columns=columns)
         text = "\n".join(shown)
