@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,20 +79,33 @@ def test_a_slow_client_is_named(cause: Cause, attached, monkeypatch: pytest.Monk
     named(cause, attached(FaultPlan(), cause.script)[0])
 
 
+SPIN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+STRANGERS = """
+import subprocess, sys
+for _ in range(int(sys.argv[2])):
+    print(subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.DEVNULL).pid)
+"""
+
+
+@contextmanager
+def strangers(count: int) -> Iterator[None]:
+    """Busy processes that are not ours: who started them has ended, else they would be the client's own."""
+    command = [sys.executable, "-c", STRANGERS, SPIN, str(count)]
+    pids = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    try:
+        yield
+    finally:
+        for pid in map(int, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
     """Processes that take every core while two servers of our own answer."""
     script = slow(ttft_ms=20, decode_tok_s=60)
     given = {"min_rounds": 2, "max_rounds": 2, "calibrate": False, "diagnose": True, "script": script}
     session = Session(Settings(backend="simulated", **given), root=tmp_path)
-    spin = (sys.executable, "-c", "while True: pass")
-    neighbours = [subprocess.Popen(spin) for _ in range(2 * (os.cpu_count() or 1))]
-    try:
+    with closing(session), strangers(2 * (os.cpu_count() or 1)):
         record = session.measure(PAIR, TopologyKind.DUAL, test="t")
-    finally:
-        session.close()
-        for one in neighbours:
-            one.kill()
-            one.wait()
     diagnosis = diagnose(record.measurement)
     assert diagnosis is not None
     assert diagnosis.cause == "busy neighbour", record.measurement.telemetry

@@ -141,6 +141,7 @@ SHORTER = PAIR.replace("num_predict=48", "num_predict=24")
 SEED = (*WITHOUT, "--llmperf-backend=simulated", "-p", "no:cacheprovider", "--junitxml=junit.xml")
 
 
+@pytest.mark.alone
 def test_a_pair_at_the_reports_rate_passes_the_card(pytester: pytest.Pytester, aftermath) -> None:
     """The default script (TR108: 102.85 tok/s) on two instances, by the card's own limits: exit code 0, two passes."""
     pytester.makepyfile(test_it=CARD, pair=SHORTER)
