@@ -60,8 +60,8 @@ def compare_stored(
     Raises:
         BaselineError: the standard holds none of the metrics of a measurement.
     """
-    theirs = {_key(entry): entry for entry in candidate.stored}
-    both = [(key, old) for old in standard.stored if (key := _key(old)) in theirs]
+    theirs = {Key.of(entry): entry for entry in candidate.stored}
+    both = [(key, old) for old in standard.stored if (key := Key.of(old)) in theirs]
     gates = {
         key: compare_gates(
             standard, key=key, facts=theirs[key].session[-1].manifest, settings=settings, metrics=metrics
@@ -74,12 +74,8 @@ def compare_stored(
 
 def only_in(one: Baseline, other: Baseline) -> tuple[Key, ...]:
     """Measurements that only the first holds."""
-    theirs = {_key(entry) for entry in other.stored}
-    return tuple(key for entry in one.stored if (key := _key(entry)) not in theirs)
-
-
-def _key(entry: Stored) -> Key:
-    return Key(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload)
+    theirs = {Key.of(entry) for entry in other.stored}
+    return tuple(key for entry in one.stored if (key := Key.of(entry)) not in theirs)
 
 
 def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: int) -> Compared:

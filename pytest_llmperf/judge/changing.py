@@ -114,7 +114,7 @@ def _joined(entries: Iterable[Stored], *, ordered: bool = True) -> tuple[Stored,
     """Entries of one key as one; `ordered`: the sessions of several are put in the order of their time."""
     joined: dict[Key, Stored] = {}
     for entry in entries:
-        key = Key(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload)
+        key = Key.of(entry)
         if key in joined:
             sessions = (*joined[key].session, *entry.session)
             entry = replace(  # noqa: PLW2901 - the joined one takes its place

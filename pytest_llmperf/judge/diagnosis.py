@@ -12,7 +12,7 @@ from pytest_llmperf.judge.formulas import agent_decode_tok_s
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.shares import Loss, losses
 from pytest_llmperf.judge.telemetry import busy_cores, neighbour_cores, swapping, throttled
-from pytest_llmperf.judge.validity import last_saturation
+from pytest_llmperf.judge.validity import last_saturation, set_aside
 from pytest_llmperf.model import Measurement
 
 LEAST_PP = 1.0
@@ -122,11 +122,8 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     elif sinking:
         cause, sentence, advice = "throttling", sinking, _THROTTLED
     elif measurement.discarded:  # they are not judged: no reason for what the others lost
-        ran = len(measurement.rounds) + len(measurement.discarded)
         cause, advice = "saturated client", CORE
-        sentence = (
-            f"the client was saturated in {len(measurement.discarded)} of {ran} rounds: {last_saturation(measurement)}"
-        )
+        sentence = f"the client was saturated in {set_aside(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         facts = machine
     if facts:
@@ -154,11 +151,7 @@ def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
     """The same of what the telemetry saw of the machine."""
     found = (
         ("busy neighbour", crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
-        (
-            "swapping",
-            swapping(measurement),
-            "free memory: fewer or smaller models, or less num_ctx",
-        ),
+        ("swapping", swapping(measurement), "free memory: fewer or smaller models, or less num_ctx"),
         ("throttling", throttled(measurement), _THROTTLED),
     )
     return [one for one in found if one[1]]

@@ -81,19 +81,18 @@ def all_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
     Metrics that are undefined for this measurement (see `series`) are absent, and what is observed of the machine is
     (see `observed_series`).
     """
-    found = {}
-    for name in (*CONTINUOUS, "contended_ttft", "contended_throughput"):
-        try:
-            found[name] = series(measurement, name)
-        except MeasurementError:
-            continue
-    return found
+    return _defined(measurement, (*CONTINUOUS, "contended_ttft", "contended_throughput"))
 
 
 def observed_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
     """Every metric of the machine that was observed in each round, by name."""
+    return _defined(measurement, OBSERVED)
+
+
+def _defined(measurement: Measurement, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Those of these metrics that are defined in each round, by name."""
     found = {}
-    for name in OBSERVED:
+    for name in names:
         with suppress(MeasurementError):
             found[name] = series(measurement, name)
     return found

@@ -99,8 +99,8 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
 
     A part counts that is further above all sessions than they lie apart, or that has changed its level among them.
     """
-    columns, sessions = _columns(measurement), _comparable(measurement, key, baseline)
-    facts = measurement.manifest.facts
+    columns, facts = _columns(measurement), measurement.manifest.facts
+    sessions = _comparable(columns, facts, key, baseline)
     if not sessions:
         return ()
     now = [_typical(column) for column in columns]
@@ -129,7 +129,7 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
 
 def held_in_words(measurement: Measurement, key: Key, baseline: Baseline) -> str:
     """What `than_stored` compares with, in words; empty where there is nothing."""
-    count = len(_comparable(measurement, key, baseline))
+    count = len(_comparable(_columns(measurement), measurement.manifest.facts, key, baseline))
     return _sessions(baseline.name, count) if count else ""
 
 
@@ -169,10 +169,7 @@ def in_words(found: Sequence[Slower]) -> str:
     """One part of one agent or more, with the figures of the first."""
     worst = found[0]
     agents = " and ".join(dict.fromkeys(one.agent for one in found))
-    unit = f"session{'' if worst.count == 1 else 's'}"
-    against = (
-        f"baseline {worst.baseline}'s {worst.count} {unit}" if worst.baseline else f"incumbent {worst.incumbent}'s"
-    )
+    against = _sessions(worst.baseline, worst.count) if worst.baseline else f"incumbent {worst.incumbent}'s"
     figures = f"({worst.before_ms:.0f} -> {worst.now_ms:.0f} ms)"
     took = (
         f"{worst.now_ms / worst.before_ms:.1f} x of {against}"
@@ -283,16 +280,16 @@ def _stored(session: StoredSession, at: int) -> Times:
     return {key: session.parts[name][at] for name, key in zip(STORED_PARTS, _KEYS, strict=True)}
 
 
-def _comparable(measurement: Measurement, key: Key, baseline: Baseline) -> list[StoredSession]:
+def _comparable(
+    columns: Sequence[Sequence[Times]], facts: Mapping[str, str], key: Key, baseline: Baseline
+) -> list[StoredSession]:
     """The newest sessions of this measurement that hold parts and are of this machine."""
-    columns, what = len(_columns(measurement)), (key.test, key.scenario, key.topology, key.workload)
-    entries = (one for one in baseline.stored if (one.test, one.scenario, one.topology, one.workload) == what)
-    facts = measurement.manifest.facts
     return [
         session
-        for entry in entries
+        for entry in baseline.stored
+        if Key.of(entry) == key
         for session in entry.session
-        if columns and _has(session, columns) and is_like(session, facts, "ttft_ms")
+        if columns and _has(session, len(columns)) and is_like(session, facts, "ttft_ms")
     ][-_MOST_SESSIONS:]
 
 

@@ -38,6 +38,11 @@ class Key:
     topology: str
     workload: str
 
+    @classmethod
+    def of(cls, entry: Stored) -> Key:
+        """That of a stored measurement."""
+        return cls(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload)
+
     def __str__(self) -> str:
         return f"{self.test} (scenario {self.scenario}, topology {self.topology}, workload {self.workload})"
 

@@ -103,7 +103,7 @@ def _trend(entry: Stored, metric: Metric, points: tuple[Point, ...], error: floa
     found = breaks(values, error)
     fitted = levels(values, found)
     return Trend(
-        key=Key(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload),
+        key=Key.of(entry),
         metric=metric.name,
         points=points,
         left_out=len(entry.session) - len(points),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.diagnosis import LEAST_PP, crowded, diagnose, loss_of, sunk
 from pytest_llmperf.judge.slower import Slower, in_words
 from pytest_llmperf.judge.telemetry import swapping, throttled
-from pytest_llmperf.judge.validity import client_cost_pp, dear, last_saturation
+from pytest_llmperf.judge.validity import client_cost_pp, dear, last_saturation, set_aside
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement
@@ -76,8 +76,7 @@ def _baseline(slower: Sequence[Slower], held: str) -> Answer:
 def _client(measurement: Measurement) -> Answer:
     found = [dear(measurement)] if dear(measurement) else []
     if measurement.discarded:
-        ran = len(measurement.rounds) + len(measurement.discarded)
-        found.append(f"saturated in {len(measurement.discarded)} of {ran} rounds: {last_saturation(measurement)}")
+        found.append(f"saturated in {set_aside(measurement)}: {last_saturation(measurement)}")
     if not measurement.rounds:
         return answer("client", found, "")
     cost_pp = median(map(client_cost_pp, measurement.rounds))

@@ -75,11 +75,13 @@ def dear(measurement: Measurement) -> str:
 
 def why(measurement: Measurement) -> str:
     """Why a measurement with too many discarded rounds is no verdict on the servers, in words."""
+    return f"the client was saturated in {set_aside(measurement)}; in the last one {last_saturation(measurement)}"
+
+
+def set_aside(measurement: Measurement) -> str:
+    """How many of all the rounds that ran were discarded, in words."""
     ran = len(measurement.rounds) + len(measurement.discarded)
-    return (
-        f"the client was saturated in {len(measurement.discarded)} of {ran} rounds; in the last one "
-        f"{last_saturation(measurement)}"
-    )
+    return f"{len(measurement.discarded)} of {ran} rounds"
 
 
 def last_saturation(measurement: Measurement) -> str:

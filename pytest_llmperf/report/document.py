@@ -74,6 +74,8 @@ def as_text(found: Document) -> str:
 
 
 def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
+    found = diagnose(record.measurement)
+    explained = any(one.outcome is not Outcome.PASS for one in record.verdicts)
     plain: Document = {
         **as_plain([record])[0],
         "passed": record in run.accepted,
@@ -81,19 +83,15 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
         "figures": figures(record, run.records),
         "series": {
             name: list(values)
-            for found in (all_series(record.measurement), observed_series(record.measurement))
-            for name, values in found.items()
+            for name, values in (all_series(record.measurement) | observed_series(record.measurement)).items()
         },
-        "notes": [
-            *notes_of(record, explained=any(one.outcome is not Outcome.PASS for one in record.verdicts)),
-            *client_lines([record], calibrated=False),
-        ],
+        "notes": [*notes_of(record, None if explained else found), *client_lines([record], calibrated=False)],
         "remarks": [{"level": level, "text": text} for level, text in remarks(record)],
         "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }
     if loss := loss_of(record.measurement):
         plain["loss"] = asdict(loss)
-    if found := diagnose(record.measurement):
+    if found is not None:
         plain["diagnosis"] = {**asdict(found), "facts": list(found.facts)}
     if run.stored is not None and (past := history_of(record, run.stored.name, history)):
         plain["history"] = past

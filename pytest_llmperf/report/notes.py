@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from pytest_llmperf.judge.diagnosis import LARGE_PP, diagnose, loss_of
+from pytest_llmperf.judge.diagnosis import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import grade
-from pytest_llmperf.judge.validity import last_saturation, merged_firsts
+from pytest_llmperf.judge.validity import last_saturation, merged_firsts, set_aside
 from pytest_llmperf.report.text import name_of
 
 _FULL_GRADE = "publishable"
@@ -32,7 +32,7 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
     lines += _lost(records) if verbosity > 0 else []
     about: dict[str, list[str]] = {}
     for record in records:
-        said = notes_of(record, explained=record.test in explained)
+        said = notes_of(record, None if record.test in explained else diagnose(record.measurement))
         for note in (*said, *map(str, record.measurement.incidents)):
             about.setdefault(note, []).append(name_of(record))
     everywhere = len(set(map(name_of, records)))
@@ -127,16 +127,15 @@ def _scaled(records: Sequence[Record]) -> list[str]:
     return [f"note: scaled to {way}: {', '.join(dict.fromkeys(names))}" for way, names in ways.items()]
 
 
-def notes_of(record: Record, *, explained: bool) -> list[str]:
+def notes_of(record: Record, found: Diagnosis | None) -> list[str]:
     """What the reader of one measurement must know, besides its incidents.
 
     Args:
         record: of it.
-        explained: its failure text says what was seen.
+        found: its diagnosis; None: there is none, or its failure text says what was seen.
     """
     measurement = record.measurement
     notes = []
-    found = None if explained else diagnose(measurement)
     if found is not None and found.sentence and (found.loss_pp >= LARGE_PP or found.cause == "throttling"):
         notes.append(found.sentence)
     mismatched = sum(one.work_mismatch for one in measurement.rounds)
@@ -146,11 +145,8 @@ def notes_of(record: Record, *, explained: bool) -> list[str]:
             "together than alone); scaling is computed from token rates there"
         )
     if measurement.discarded:
-        ran = len(measurement.rounds) + len(measurement.discarded)
-        notes.append(
-            f"{len(measurement.discarded)} of {ran} rounds do not count, since the client was saturated: "
-            f"{last_saturation(measurement)}"
-        )
+        why = last_saturation(measurement)
+        notes.append(f"{set_aside(measurement)} do not count, since the client was saturated: {why}")
     late, requests = merged_firsts(measurement)
     if late:
         notes.append(

@@ -280,13 +280,14 @@ class Session:
         """What takes longer than it did; and, where that was asked for, the triage."""
         measurement = candidate.measurement
         key, baseline = baselines.key_of(test, measurement), self.stored or self.baseline
-        slower, held = than_stored(measurement, key, baseline), held_in_words(measurement, key, baseline)
+        slower = than_stored(measurement, key, baseline)
         if incumbent is not None:
             slower += than_incumbent(measurement, incumbent.measurement, incumbent.name)
-            held = " and ".join(filter(None, (held, f"incumbent {incumbent.name}'s")))
         if not self.settings.diagnose:
             return slower, ()
         self.watcher.say("asking the servers how they are")
+        other = f"incumbent {incumbent.name}'s" if incumbent is not None else ""
+        held = " and ".join(filter(None, (held_in_words(measurement, key, baseline), other)))
         return slower, triage(measurement, slower, held, taking_turns=incumbent is not None)
 
     def _judge_quality(self, spec: Quality, gates: tuple[Gate, ...], side: Side) -> tuple[Verdict, ...]:

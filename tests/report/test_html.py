@@ -83,6 +83,18 @@ def values(page, selector: str) -> list[float]:
     return [float(one.get_attribute("value")) for one in page.query_selector_all(f"{selector} data")]
 
 
+def chart_of(page, title: str):
+    """The figure of a chart with this heading."""
+    return page.locator("figure", has=page.get_by_role("heading", name=title))
+
+
+def opened(page, title: str):
+    """The same, with its table to be seen."""
+    chart = chart_of(page, title)
+    chart.locator("summary").click()
+    return chart
+
+
 def test_the_verdicts_come_first(show) -> None:
     """The headline says what a session came to; the first table every gate, its value, interval and limit."""
     found = failing()
@@ -125,13 +137,13 @@ def test_numbers_are_those_of_the_json(show) -> None:
     for metric, unit in (("efficiency_pct", "%"), ("ttft_ratio", "x")):
         for number, value in enumerate(record["series"][metric], 1):
             assert f"round {number}: {value:.4f} {unit}" in labels
-        chart = page.locator("figure", has=page.get_by_role("heading", name=f"{metric} by round"))
+        chart = chart_of(page, f"{metric} by round")
         inside = [float(one.get_attribute("value")) for one in chart.locator("data").element_handles()]
         assert [value for value in record["series"][metric] if value not in inside] == []
     assert "minimum of gate efficiency: 95.0000 %" in labels
     assert "stored session 2: 98.2000 %" in labels
     assert "above it, a round is contended: 3.0000 x" in labels
-    ttft = page.locator("figure", has=page.get_by_role("heading", name="Time to first token"))
+    ttft = chart_of(page, "Time to first token")
     assert ttft.locator("tbody tr").count() == 4  # two agents, alone and together
 
 
@@ -140,8 +152,7 @@ def test_what_together_costs_adds_up(show) -> None:
     found = failing()
     page = show(found)
     (record,) = found["records"]
-    chart = page.locator("figure", has=page.get_by_role("heading", name="Where the time goes"))
-    chart.locator("summary").click()
+    chart = opened(page, "Where the time goes")
     rows = {
         tuple(row.locator("td").all_inner_texts()[:2]): [
             float(one.get_attribute("value")) for one in row.locator("data").all()
@@ -168,8 +179,7 @@ def test_the_shares_of_the_loss(show) -> None:
     found = failing()
     page = show(found)
     (record,) = found["records"]
-    chart = page.locator("figure", has=page.get_by_role("heading", name="Where the loss goes: "))
-    chart.locator("summary").click()
+    chart = opened(page, "Where the loss goes: ")
     rows = [(row.locator("td").first.inner_text(), row.locator("data")) for row in chart.locator("tbody tr").all()]
     values = {name: float(cell.get_attribute("value")) for name, cell in rows}
     assert values.pop("in all") == pytest.approx(record["loss"]["loss_pp"])
