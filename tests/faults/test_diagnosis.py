@@ -99,8 +99,9 @@ def strangers(count: int) -> Iterator[None]:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.alone
 def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
-    """Processes that take every core while two servers of our own answer."""
+    """Processes that take every core, those of other tests too, while two servers of our own answer."""
     script = slow(ttft_ms=20, decode_tok_s=60)
     given = {"min_rounds": 2, "max_rounds": 2, "calibrate": False, "diagnose": True, "script": script}
     session = Session(Settings(backend="simulated", **given), root=tmp_path)

@@ -15,6 +15,8 @@ from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
 from tests.faults.causes import USUAL
 from tests.faults.conftest import PAIR
 
+pytestmark = pytest.mark.alone  # the stored sessions are one and the same: none of this machine's noise is in them
+
 HEALTHY = FaultPlan()
 ALWAYS = {"instance": "b", "first": 1, "last": 10**6}
 COMMITS = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
