@@ -182,7 +182,7 @@ def test_the_model_leaves_comes_otherwise_and_the_server_restarts(server):
         later(lambda: not control.is_loaded(MODEL_NAME))
         answer = ask(client)
         assert loaded_ms(answer) >= 90
-        later(lambda: (control.loaded(MODEL_NAME) or control).context_length == 1024 if control.ps() else False)
+        later(lambda: [one.context_length for one in control.ps()] == [1024])
         assert loaded_ms(ask(client)) >= 90
         later(lambda: control.version() == "9.9-simulated")
         assert loaded_ms(ask(client)) >= 90
