@@ -1,10 +1,14 @@
 """What all tests share."""
 
+import signal
 import tempfile
 
 import pytest
 
 from pytest_llmperf.session import turns
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a background job of a shell,
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and by one of `nohup`; what tests start would ignore them, too
 
 
 @pytest.fixture(autouse=True)

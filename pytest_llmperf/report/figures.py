@@ -16,6 +16,25 @@ from pytest_llmperf.model import Measurement
 SHOWN = (*CONTINUOUS, "contention_rate_ttft", "contention_rate_throughput", *OBSERVED)
 """The metrics that every report shows."""
 
+CALLED = {
+    "efficiency_pct": "balance efficiency",
+    "scaling_efficiency_pct": "scaling efficiency",
+    "speedup": "speedup",
+    "scaling_speedup": "scaling speedup",
+    "system_tok_s": "tokens a second of all agents",
+    "decode_tok_s": "decode rate of the slowest agent",
+    "ttft_ms": "worst time to first token",
+    "ttft_ratio": "worst time to first token, in times that alone",
+    "slowdown": "slowdown of the worst agent",
+    "queue_ms": "longest wait for a slot",
+    "contention_rate_ttft": "rounds contended, by time to first token",
+    "contention_rate_throughput": "rounds contended, by decode rate",
+    "vram_gib": "memory in use on the fullest GPU",
+    "server_rss_gib": "memory of the largest instance",
+    "gpu_temperature_c": "temperature of the hottest GPU",
+    "cpu_temperature_c": "temperature of the processor",
+}
+"""What people call them."""
 
 _CORES = {"busy_cores": busy_cores, "client_cores": client_cores, "neighbour_cores": neighbour_cores}
 """Who used the processors of this machine while rounds ran, in cores."""

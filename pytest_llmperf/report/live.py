@@ -61,7 +61,8 @@ class Live:
         if self._reporter is None and not self._plain:
             return
         so_far = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
-        parts = (*self._estimates(measurement), so_far, self._left(measurement, verdicts))
+        known = "; ".join(filter(None, (*self._estimates(measurement), so_far)))
+        parts = (f"so far {known}" if known else "", self._left(measurement, verdicts))
         text = f"{name}: round {count}: {'; '.join(filter(None, parts))}"
         self._show(text)
         if self._plain:

@@ -57,7 +57,7 @@ def table(records: Sequence[Record], manner: Manner | None = None) -> list[Line]
     if not records:
         return [("no measurement was recorded", {})]
     lines = [*_rows(records, manner.columns), *_simulated(records)]
-    lines += [(line, {}) for line in triage_lines(records)]
+    lines += [(line, {}) for line in triage_lines(records, verbosity=manner.verbosity)]
     if manner.verbosity >= 0:
         lines += [(note, {}) for note in notes(records, verbosity=manner.verbosity, explained=manner.explained)]
     lines += [line for record in records for line in _not_green(record, manner)]

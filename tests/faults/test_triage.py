@@ -38,7 +38,7 @@ def states(record: Record) -> dict[str, State]:
 
 
 def test_where_all_is_well(attached) -> None:
-    """Every question has a line of its own, also in a summary without notes; JSON and controllers have the same.
+    """What is well is one line, at -v a line a question; JSON and controllers have the same.
 
     What client, machine and loss are like depends on how busy this machine is.
     """
@@ -46,7 +46,10 @@ def test_where_all_is_well(attached) -> None:
     assert tuple(states(record)) == QUESTIONS
     assert {states(record)[question] for question in QUESTIONS[:6]} == {State.OK}, record.triage
     assert states(record)["baseline"] is State.UNKNOWN
-    lines = [line for line, _ in table([record], Manner(columns=200, verbosity=-1))]
+    quiet, lines = ([line for line, _ in table([record], Manner(columns=200, verbosity=each))] for each in (-1, 1))
+    (fine,) = [line.split(maxsplit=1)[1].split(", ") for line in quiet if line.startswith("  ok ")]
+    assert fine == [question for question, state in states(record).items() if state is State.OK]
+    assert [line for line in quiet if line.startswith("  not known  baseline  ")]
     (start,) = [index for index, line in enumerate(lines) if line.startswith("triage of pair on dual: ")]
     assert [line[13:].split()[0] for line in lines[start + 1 : start + 11]] == list(QUESTIONS)
     assert "  ok         model     simulated:scripted, the same on a and b" in lines

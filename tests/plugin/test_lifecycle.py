@@ -23,10 +23,7 @@ EMBEDDED = (*WITHOUT, "-p", "no:cacheprovider", "--llmperf-backend=embedded", "-
 
 # What the session says and how many rounds it has done, one line each, for the test to follow from outside.
 FOLLOWED = """
-import signal
 import pytest
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell would ignore it
 
 class Followed:
     def __init__(self, watcher):

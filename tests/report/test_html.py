@@ -84,8 +84,8 @@ def values(page, selector: str) -> list[float]:
 
 
 def chart_of(page, title: str):
-    """The figure of a chart with this heading."""
-    return page.locator("figure", has=page.get_by_role("heading", name=title))
+    """The figure of a chart whose heading begins so."""
+    return page.locator("figure", has=page.get_by_role("heading", name=re.compile(f"^{re.escape(title)}")))
 
 
 def opened(page, title: str):
@@ -109,9 +109,11 @@ def test_the_verdicts_come_first(show) -> None:
         cells = row.query_selector_all("td")
         verdict = by_gate[tuple(cells[1].inner_text().split())]
         assert cells[0].inner_text().split()[1] == verdict["outcome"]
-        shown = [float(one.get_attribute("value")) for one in row.query_selector_all("data")]
+        shown = [float(one.get_attribute("value")) for one in row.query_selector_all("td data")]
         assert shown == [verdict["value"], verdict["low"], verdict["high"]]
     assert "fail" in rows[0].inner_text()
+    both = [float(one.get_attribute("value")) for one in rows[0].query_selector_all("th data")]
+    assert both == [record["figures"][name] for name in ("efficiency_pct", "scaling_efficiency_pct")]
     page.click("#verdicts a")
     assert page.url.endswith("#m1")
     texts = [one["text"] for one in record["judged"] if one["outcome"] != "pass"]
@@ -127,17 +129,20 @@ def test_numbers_are_those_of_the_json(show) -> None:
     found = failing()
     page = show(found)
     (record,) = found["records"]
-    figures = {row.query_selector("th").inner_text(): row for row in page.query_selector_all("h3 + table tbody tr")}
+    figures = {
+        row.query_selector("th .quiet").inner_text(): row for row in page.query_selector_all("h3 + table tbody tr")
+    }
     assert {name: float(row.query_selector("data").get_attribute("value")) for name, row in figures.items()} == {
         name: value
         for name, value in record["figures"].items()
         if name in record["series"] or name.startswith("contention_rate")
     }
     labels = page.eval_on_selector_all(".wide [aria-label]", "all => all.map(one => one.ariaLabel)")
+    titles = {"efficiency_pct": "Balance efficiency", "ttft_ratio": "Worst time to first token, in times that alone"}
     for metric, unit in (("efficiency_pct", "%"), ("ttft_ratio", "x")):
         for number, value in enumerate(record["series"][metric], 1):
             assert f"round {number}: {value:.4f} {unit}" in labels
-        chart = chart_of(page, f"{metric} by round")
+        chart = chart_of(page, f"{titles[metric]} by round")
         inside = [float(one.get_attribute("value")) for one in chart.locator("data").element_handles()]
         assert [value for value in record["series"][metric] if value not in inside] == []
     assert "minimum of gate efficiency: 95.0000 %" in labels
@@ -323,8 +328,10 @@ def test_what_a_screen_reader_needs(show) -> None:
     assert page.locator("h1").count() == 1
     assert page.locator("table").count() == page.locator("table:has(thead th[scope=col])").count()
     assert page.evaluate(
-        "[...document.querySelectorAll('figure svg')].every(one => one.querySelector('[aria-label]') || one.ariaLabel)"
+        "[...document.querySelectorAll('figure svg')].every(one => one.closest('[role][aria-label]')?.ariaLabel)"
     )
+    named = "one => one.role === 'region' && one.ariaLabel && !one.tabIndex"
+    assert page.evaluate(f"[...document.querySelectorAll('.scroll')].every({named})")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the verdicts"
     assert {one.inner_text()[0] for one in page.query_selector_all(".outcome")} <= {"✓", "✗", "?"}

@@ -44,6 +44,7 @@ def page(found: Document) -> str:
     check()
     import jinja2  # noqa: PLC0415 - of the extra
 
+    from pytest_llmperf.report.figures import CALLED  # noqa: PLC0415 - loads numpy
     from pytest_llmperf.report.html.views import breakable, view  # noqa: PLC0415 - loads the extra
 
     script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
@@ -60,6 +61,7 @@ def page(found: Document) -> str:
         found=found,
         headline=headline(found),
         views=views,
+        called=CALLED,
         script=script,
         style=style,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -19,6 +19,9 @@ _MOST_MARKS = 120
 _MOST_STEPS = 100
 """Steps of a distribution's line, at most."""
 
+_LEAST_PP = 0.05
+"""Shares that read 0.0 are not drawn."""
+
 _SERIES = ("var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)", "var(--six)")
 _COLOURS = {"var(--bad)": "red", "var(--quiet)": "grey"}
 _AXIS = {
@@ -331,7 +334,7 @@ def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float
 
 
 def loss_chart(title: str, shares_pp: Mapping[str, float], note: str) -> Chart:
-    """Bars of the shares that a loss is made of, the largest first; the table holds those of 0, too.
+    """Bars of the shares that a loss is made of, the largest first; the table holds the tiny ones, too.
 
     Args:
         title: of the chart.
@@ -339,7 +342,9 @@ def loss_chart(title: str, shares_pp: Mapping[str, float], note: str) -> Chart:
         note: how to read it.
     """
     ordered = sorted(shares_pp.items(), key=lambda item: -item[1])
-    bars = [{"share": name, "value": pp, "says": f"{name}: {pp:.4f} pp"} for name, pp in ordered if pp]
+    bars = [
+        {"share": name, "value": pp, "says": f"{name}: {pp:.4f} pp"} for name, pp in ordered if abs(pp) >= _LEAST_PP
+    ]
     spec = {
         "data": {"values": bars},
         "mark": {"type": "bar", "color": "var(--one)"},

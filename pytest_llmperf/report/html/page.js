@@ -2,7 +2,7 @@
 // Draws the chosen round of each measurement from the numbers in #timelines. All names go in as text, never as markup.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const WIDTH = { wide: 900, narrow: 340 }, LEFT = { wide: 150, narrow: 8 };
+  const WIDTH = { wide: 900, narrow: 340 }, LEFT = { wide: 150, narrow: 8 }, MOST_TICKS = { wide: 7, narrow: 3 };
   const small = matchMedia("(max-width: 45rem)");
   const timelines = JSON.parse(document.getElementById("timelines").textContent);
 
@@ -30,9 +30,9 @@
     return { sent: sent / 1000, first, done: done / 1000, tokens, arrivals, says,
              waiting: says ? waiting / 1000 : first - sent / 1000, prefill: says ? prefill / 1000 : 0 };
   };
-  const stepOf = (end) => {
-    const size = 10 ** Math.floor(Math.log10(end / 4 || 1));
-    return [1, 2, 5, 10].map((one) => one * size).find((one) => end / one <= 6);
+  const stepOf = (end, most) => {
+    const size = 10 ** Math.floor(Math.log10(end / most || 1));
+    return [1, 2, 5, 10].map((one) => one * size).find((one) => end / one <= most);
   };
 
   const draw = (holder, round, part) => {
@@ -46,7 +46,7 @@
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("viewBox", `0 0 ${width} ${runs.length * high + 30}`);
     svg.setAttribute("role", "img");
-    for (let ms = 0, step = stepOf(end); ms <= end; ms += step) {
+    for (let ms = 0, step = stepOf(end, MOST_TICKS[kind]); ms <= end; ms += step) {
       add(svg, "line", { x1: x(ms), x2: x(ms), y1: 0, y2: runs.length * high });
       add(svg, "text", { x: x(ms), y: runs.length * high + 16, "text-anchor": ms ? "middle" : "start" }, `${+ms.toPrecision(6)} ms`);
     }

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
-from pytest_llmperf.report.figures import SHOWN
+from pytest_llmperf.report.figures import CALLED, SHOWN
 from pytest_llmperf.report.html.charts import (
     Chart,
     Level,
@@ -38,8 +38,8 @@ _BY_DURATIONS = (
     "This loss is one of durations; the scaling efficiency is one of token rates here, since the agents' work differed."
 )
 _DIFFERS_PP = 0.05
-_UNGATED = ("efficiency_pct", "scaling_efficiency_pct")
-"""Metrics whose rounds are drawn where no gate asks for any."""
+_ALWAYS = ("efficiency_pct", "scaling_efficiency_pct")
+"""Metrics that are shown whatever the gates are about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,7 @@ class View:
         outcome: the worst of its verdicts.
         judged: its verdicts, the bad ones first.
         figures: definition, name and value of each figure that is defined.
+        both: the two efficiencies, with their names, as far as they are defined.
         charts: in the order of reading.
         timeline: numbers that the page's script draws a chosen round from.
         machine: charts of what the machine did meanwhile.
@@ -97,6 +98,7 @@ class View:
     outcome: str
     judged: tuple[Judged, ...]
     figures: tuple[tuple[str, str, Figure], ...]
+    both: tuple[tuple[str, Figure], ...]
     charts: tuple[Chart, ...]
     timeline: Plain
     machine: tuple[Chart, ...]
@@ -121,6 +123,11 @@ def view(record: Plain, number: int) -> View:
         figures=tuple(
             (CATALOGUE[name].definition, name, _figure(record["figures"][name], name))
             for name in SHOWN
+            if name in record["figures"]
+        ),
+        both=tuple(
+            (CALLED[name].partition(" ")[0], _figure(record["figures"][name], name))
+            for name in _ALWAYS
             if name in record["figures"]
         ),
         charts=tuple(_charts(record)),
@@ -184,7 +191,7 @@ def _facts(record: Plain) -> Iterator[Fact]:
 def _charts(record: Plain) -> Iterator[Chart]:
     series: Mapping[str, Sequence[float]] = record["series"]
     gated = dict.fromkeys(_drawn_for(verdict["gate"]["metric"]) for verdict in record["verdicts"])
-    for metric in gated or _UNGATED:
+    for metric in gated or _ALWAYS:
         if metric in series:
             yield _rounds(record, metric)
     rounds = record["measurement"]["rounds"]
@@ -226,7 +233,7 @@ def _history(record: Plain) -> Iterator[Chart]:
             for point, level in zip(trend["points"], trend["levels"], strict=True)
         ]
         yield history_chart(
-            f"{metric} over the sessions", CATALOGUE[metric].unit, points, record["figures"].get(metric)
+            f"{_called(metric)} over the sessions", CATALOGUE[metric].unit, points, record["figures"].get(metric)
         )
 
 
@@ -260,4 +267,11 @@ def _rounds(record: Plain, metric: str) -> Chart:
     known = len(values) == len(rounds)  # a metric may be undefined in some
     numbers = [one["index"] + 1 for one in rounds] if known else range(1, len(values) + 1)
     values = dict(zip(numbers, values, strict=True))
-    return rounds_chart(f"{metric} by round", found.unit, values, levels=levels, interval=interval, stored=stored)
+    title = f"{_called(metric)} by round"
+    return rounds_chart(title, found.unit, values, levels=levels, interval=interval, stored=stored)
+
+
+def _called(metric: str) -> str:
+    """As a heading begins: `Balance efficiency`."""
+    words = CALLED.get(metric, metric)
+    return words[0].upper() + words[1:]
