@@ -251,7 +251,7 @@ _INSIGHT = (
 def _options(
     *, num_gpu: int | None = None, num_ctx: int | None = None, temperature: float | None = None
 ) -> GenerationOptions:
-    return GenerationOptions(num_gpu=num_gpu, num_ctx=num_ctx, temperature=temperature, num_predict=128, seed=42)
+    return GenerationOptions(num_gpu=num_gpu, num_ctx=num_ctx, temperature=temperature, num_predict=96, seed=42)
 
 
 BASELINE_VS_CHIMERA = Scenario(

@@ -173,8 +173,8 @@ def test_requests_carry_the_agents_options_and_keep_the_model_loaded() -> None:
     one_round(CHIMERA_HETERO, DUAL, network)
     sent = {(host, json.dumps(body["options"], sort_keys=True)) for host, _, body in network.log}
     assert sent == {
-        ("a", '{"num_ctx": 512, "num_gpu": 120, "num_predict": 128, "seed": 42, "temperature": 0.8}'),
-        ("b", '{"num_ctx": 1024, "num_gpu": 140, "num_predict": 128, "seed": 42, "temperature": 0.8}'),
+        ("a", '{"num_ctx": 512, "num_gpu": 120, "num_predict": 96, "seed": 42, "temperature": 0.8}'),
+        ("b", '{"num_ctx": 1024, "num_gpu": 140, "num_predict": 96, "seed": 42, "temperature": 0.8}'),
     }
     assert {(body["model"], body["stream"], body["keep_alive"]) for _, _, body in network.log} == {("m", True, 601)}
 

@@ -49,7 +49,7 @@ def test_agents_need_names_of_their_own() -> None:
 def test_the_reports_scenarios_have_two_agents_and_fixed_work(scenario: Scenario) -> None:
     """Seeds and num_predict are set, so that solo and together do the same; each names its source."""
     assert len(scenario.agents) == 2
-    assert {(agent.options.seed, agent.options.num_predict) for agent in scenario.agents} == {(42, 128)}
+    assert {(agent.options.seed, agent.options.num_predict) for agent in scenario.agents} == {(42, 96)}
     assert "seed 3.5" in scenario.source
 
 

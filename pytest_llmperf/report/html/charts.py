@@ -13,6 +13,9 @@ import vl_convert
 from markupsafe import Markup
 
 _WIDTHS = {"wide": 800, "narrow": 250}
+_LEAST_WIDE = 500
+"""A drawing from here on has room for a legend in one row."""
+
 _MOST_MARKS = 120
 """More points than these are drawn as a line only; the table behind the chart holds every one."""
 
@@ -31,6 +34,8 @@ _AXIS = {
     "tickColor": "var(--quiet)",
     "gridColor": "var(--line)",
     "titleFontWeight": "normal",
+    "labelFlush": False,
+    "labelSeparation": 8,
 }
 _CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -38,7 +43,7 @@ _CONFIG: dict[str, Any] = {
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": _AXIS | {"labelFontSize": 12, "titleFontSize": 12},
-    "legend": {"labelColor": "var(--ink)", "titleColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 12},
+    "legend": {"labelColor": "var(--ink)", "titleColor": "var(--ink)", "labelFontSize": 12, "columnPadding": 20},
 }
 
 
@@ -224,7 +229,7 @@ def distribution_chart(title: str, unit: str, series: Mapping[tuple[str, str], S
                 "type": "nominal",
                 "sort": None,
                 "scale": {"domain": agents, "range": [_SERIES[i % len(_SERIES)] for i in range(len(agents))]},
-                "legend": {"orient": "top", "title": None, "columns": 2},
+                "legend": {"orient": "top", "title": None},
             },
             "strokeDash": {
                 "field": "part",
@@ -257,7 +262,7 @@ def lines_chart(title: str, unit: str, series: Mapping[str, Sequence[tuple[float
     names = list(series)
     spec = {
         "data": {"values": points},
-        "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 18}},
+        "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 18, "aria": False}},
         "encoding": {
             "x": {"field": "at", "type": "quantitative", "title": "s from the first round"},
             "y": {"field": "value", "type": "quantitative", "title": unit},
@@ -266,7 +271,7 @@ def lines_chart(title: str, unit: str, series: Mapping[str, Sequence[tuple[float
                 "type": "nominal",
                 "sort": None,
                 "scale": {"domain": names, "range": [_SERIES[i % len(_SERIES)] for i in range(len(names))]},
-                "legend": {"orient": "top", "title": None, "columns": 2},
+                "legend": {"orient": "top", "title": None},
             },
         },
     }
@@ -397,7 +402,7 @@ def _svg(spec: dict[str, Any], width: int, title: str) -> str:
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": title,
-        "config": _CONFIG,
+        "config": _CONFIG | {"legend": {**_CONFIG["legend"], "columns": 0 if width >= _LEAST_WIDE else 2}},
         **spec,
     }
     if parts := spec.get("hconcat"):

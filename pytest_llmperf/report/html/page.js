@@ -48,7 +48,7 @@
     svg.setAttribute("role", "img");
     for (let ms = 0, step = stepOf(end, MOST_TICKS[kind]); ms <= end; ms += step) {
       add(svg, "line", { x1: x(ms), x2: x(ms), y1: 0, y2: runs.length * high });
-      add(svg, "text", { x: x(ms), y: runs.length * high + 16, "text-anchor": ms ? "middle" : "start" }, `${+ms.toPrecision(6)} ms`);
+      add(svg, "text", { x: x(ms), y: runs.length * high + 16, "text-anchor": !ms ? "start" : x(ms) > width - 30 ? "end" : "middle" }, `${+ms.toPrecision(6)} ms`);
     }
     const said = runs.map((run, index) => {
       const top = index * high + head;
