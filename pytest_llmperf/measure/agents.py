@@ -17,7 +17,7 @@ from typing import IO
 from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.measure.tap.carried import Taken
 from pytest_llmperf.measure.tap.process import Tap
-from pytest_llmperf.measure.waiting import run_on_loop
+from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.model import AsyncAgent, Command
 
 _POLL_S = 0.02
@@ -85,15 +85,12 @@ class Agents:
                     pending, timeout=min(rest_s, _LOOK_S), return_when=asyncio.FIRST_COMPLETED
                 )
                 released = self._tap.released()
-                for task in done:
+                for task in filter(done.__contains__, tasks):
                     task.result()
                     if not released:
                         raise self.silence(tasks[task], [])
         finally:
-            for task in pending:
-                task.cancel()
-            if pending:
-                await asyncio.wait(pending)
+            await end(tasks)
         if pending:
             raise self._late([tasks[task] for task in pending])
 

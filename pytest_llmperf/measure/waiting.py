@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -111,6 +111,17 @@ def run_on_loop(main: Callable[[], Coroutine[Any, Any, _T]], factory: Callable[[
     finally:
         thread.join()
     return ended.result()
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Gives up those that go on, and waits for them; asks every one for its exception.
+
+    One that nobody asks for is logged by asyncio when the task is thrown away, at whatever moment that is: inside the
+    compiler it breaks what is being compiled.
+    """
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_done(ended: Future[Any], wait_s: float) -> bool:

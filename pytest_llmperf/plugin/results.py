@@ -43,7 +43,7 @@ class Results:
         self._said |= dict.fromkeys(getattr(report, "llmperf_header", ()))
         self._lines += getattr(report, "llmperf_lines", ())
         self._faults |= dict.fromkeys(getattr(report, "llmperf_faults", ()))
-        if getattr(report, "llmperf_explained", False) and self._config.option.tbstyle != "no":
+        if getattr(report, "llmperf_explained", False) and getattr(self._config.option, "tbstyle", "") != "no":
             self._explained.add(report.nodeid)
         data = getattr(report, "llmperf", None)
         if data is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -282,6 +283,14 @@ def test_a_command_that_does_not_exist(dual: Topology, tap: Tap) -> None:
     """Named with the agent."""
     error = failing(tap, member(dual.instances[0].url, ("/no/such/program",)))
     assert "agent x: '/no/such/program' cannot be started" in str(error)
+
+
+def test_two_agents_that_fail_at_once(dual: Topology, tap: Tap, caplog: pytest.LogCaptureFixture) -> None:
+    """The first is the error; that of the other is not left for the garbage collection, which may come in an import."""
+    nobody = [member(dual.instances[0].url, ("/no/such/program",), name) for name in ("one", "two")]
+    assert str(failing(tap, *nobody)).startswith("agent one: '/no/such/program' cannot be started")
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_an_agent_that_asks_no_model(dual: Topology, tap: Tap, program: list[str]) -> None:

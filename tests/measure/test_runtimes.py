@@ -1,6 +1,7 @@
 """Every runtime does the same: one contract, against real sockets."""
 
 import asyncio
+import gc
 import os
 import select
 import signal
@@ -124,6 +125,17 @@ def test_a_stall_is_an_error_that_keeps_what_came(runtime: Runtime) -> None:
             runtime.run([[request_to(url)]], timeout_s=0.4)
         gone.set()
     assert caught.value.received == b"half"
+
+
+def test_two_failures_at_once_are_one_error(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    """The other is not left for the garbage collection to complain of, whenever that comes."""
+    gone = threading.Event()
+    with serving(lambda _: gone.wait(30) and None) as url:
+        with pytest.raises(MeasurementError, match=r"no complete answer within 0\.3 s"):
+            runtime.run([[request_to(url)], [request_to(url)]], timeout_s=0.3)
+        gone.set()
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_a_refused_connection_is_an_error(runtime: Runtime) -> None:

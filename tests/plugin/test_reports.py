@@ -33,6 +33,15 @@ def test_a_session_s_document(simulated, pytester: pytest.Pytester, options: tup
     assert record["figures"]["efficiency_pct"] == round(back.summary("efficiency_pct").mean, 4)
 
 
+def test_without_a_terminal(simulated, pytester: pytest.Pytester, capfd: pytest.CaptureFixture[str]) -> None:
+    """Without pytest's terminal, and so without its options, a failing gate fails the run, and the document is written."""
+    pytester.makepyfile(test_it=GATED.format(fixture="single_ollama"))
+    result = simulated("-p", "no:terminal", "--llmperf-json=run.json", "--llmperf-rounds=1", "--llmperf-max-rounds=1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, capfd.readouterr()
+    (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert "pass" not in {verdict["outcome"] for verdict in record["verdicts"]}
+
+
 def test_what_cannot_be_written_starts_nothing(simulated, pytester: pytest.Pytester, aftermath) -> None:
     """Two files of one name: a usage error before any server starts, under xdist, too."""
     pytester.makepyfile(GATED.format(fixture="dual_ollama"))

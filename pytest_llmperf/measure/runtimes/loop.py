@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pytest_llmperf.measure.arrival import Clock
 from pytest_llmperf.measure.pulse import BEAT_S
 from pytest_llmperf.measure.runtimes.base import Clients, Part, Start
-from pytest_llmperf.measure.waiting import run_on_loop
+from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.measure.wire import Address, Connection
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -48,19 +48,15 @@ async def _part(start: Start, timeout_s: float) -> Part:
     start.barrier()
     _keep_beating(loop, start.pulse.beat)
     try:
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    except asyncio.CancelledError:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        start.pulse.beat()
+        for task in filter(done.__contains__, tasks):
+            task.result()
+    except BaseException:
         start.abort()  # also what a thread is connecting: nobody waits for that
         raise
-    start.pulse.beat()
-    if pending:
-        start.abort()
-    for task in pending:
-        task.cancel()
-    if pending:
-        await asyncio.wait(pending)
-    for task in done:
-        task.result()
+    finally:
+        await end(tasks)
     return start.part()
 
 
