@@ -34,7 +34,7 @@ def test_a_session_s_document(simulated, pytester: pytest.Pytester, options: tup
 
 
 def test_without_a_terminal(simulated, pytester: pytest.Pytester, capfd: pytest.CaptureFixture[str]) -> None:
-    """Without pytest's terminal, and so without its options, a failing gate fails the run, and the document is written."""
+    """Without it and its options, a failing gate fails the run, and the document is written."""
     pytester.makepyfile(test_it=GATED.format(fixture="single_ollama"))
     result = simulated("-p", "no:terminal", "--llmperf-json=run.json", "--llmperf-rounds=1", "--llmperf-max-rounds=1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED, capfd.readouterr()
