@@ -38,7 +38,7 @@ from pytest_llmperf.judge.sequence import autocorrelation, outliers
 from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade
 from pytest_llmperf.judge.strength import strength
 from pytest_llmperf.judge.upper import upper_bound_words
-from pytest_llmperf.judge.words import drop_words, figure_words, needed_words, rounds_words
+from pytest_llmperf.judge.words import drop_words, figure_words, limit_words, needed_words, rounds_words
 from pytest_llmperf.model import Bound, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -214,8 +214,9 @@ def _interval(metric: Metric, values: Sequence[float], looks: int, gates: int = 
 def _limit(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking, found: Interval) -> _Judged:
     """Interval against limit; with several gates, `fail` asks for a wider one."""
     side, unit, least = ("minimum" if gate.bound is Bound.MIN else "maximum"), metric.unit, gate.bound is Bound.MIN
-    text = f"the interval {figure_words(found.low)} to {figure_words(found.high)} {unit} ({found.method})"
-    limit = f"the {side} {figure_words(gate.limit)} {unit}"
+    low, high = (figure_words(end, gate.limit) for end in (found.low, found.high))
+    text = f"the interval {low} to {high} {unit} ({found.method})"
+    limit = f"the {side} {limit_words(gate.limit)} {unit}"
     shared = found if looking.gates == 1 else _interval(metric, values, looking.looks, looking.gates) or found
     effect, power = strength(metric, values, gate, shared)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="", effect_size=effect, power_pct=power)
@@ -254,10 +255,11 @@ def _peak(gate: Gate, metric: Metric, values: Sequence[float]) -> _Judged:
     value = max(values)
     over = sum(one > gate.limit for one in values)
     if over:
-        text = f"{over} of {rounds_words(len(values))} above the maximum {figure_words(gate.limit)} {metric.unit}"
+        text = f"{over} of {rounds_words(len(values))} above the maximum {limit_words(gate.limit)} {metric.unit}"
         return _Judged(outcome=Outcome.FAIL, reason=text)
-    text = f"the largest of {rounds_words(len(values))}, {figure_words(value)} {metric.unit}, keeps the maximum"
-    return _Judged(outcome=Outcome.PASS, reason=f"{text} {figure_words(gate.limit)} {metric.unit}")
+    largest = f"the largest of {rounds_words(len(values))}, {figure_words(value, gate.limit)} {metric.unit}"
+    reason = f"{largest}, keeps the maximum {limit_words(gate.limit)} {metric.unit}"
+    return _Judged(outcome=Outcome.PASS, reason=reason)
 
 
 def _regression(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
@@ -10,6 +11,9 @@ from pytest_llmperf.model import Outcome
 if TYPE_CHECKING:
     from pytest_llmperf.judge.drop import Drop
     from pytest_llmperf.judge.regression import StoredDrop
+
+_TYPED = 4
+"""Decimals of a limit that somebody may have typed."""
 
 
 def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, paired: str = "") -> str:
@@ -53,6 +57,20 @@ def rounds_words(n: int) -> str:
     return f"{n} round{'' if n == 1 else 's'}"
 
 
-def figure_words(value: float) -> str:
-    """A figure for a sentence."""
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+def figure_words(value: float, limit: float | None = None) -> str:
+    """A figure for a sentence; beside a limit, with as many digits as tell it from that."""
+    usual = f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    if limit is None or (float(usual) > limit, float(usual) < limit) == (value > limit, value < limit):
+        return usual
+    more = (f"{value:.{digits}g}" for digits in range(5, 17))
+    return next((one for one in more if (float(one) > limit) == (value > limit) and float(one) != limit), usual)
+
+
+def limit_words(limit: float) -> str:
+    """A limit for a sentence: as it was typed, else with all digits that can matter."""
+    return typed(limit) or f"{limit:.8g}"
+
+
+def typed(limit: float) -> str:
+    """A limit as somebody may have typed it; empty where it has more decimals than anybody types: it was computed."""
+    return f"{limit:.12g}" if math.isclose(limit, round(limit, _TYPED), rel_tol=1e-12) else ""

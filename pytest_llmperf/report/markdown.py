@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmperf.report.document import Document, headline
-from pytest_llmperf.report.text import amount
+from pytest_llmperf.report.text import amount, digits_in
 
 _SHOWN = (
     ("balance", "efficiency_pct"),
@@ -56,12 +56,13 @@ def _lines(found: Document) -> Iterator[str]:
     if judged:
         yield from table("verdict", "test", "gate", "value", "95 % interval", "against")
     for record, words, verdict in judged:
-        ends = [amount(verdict[end], words["metric"]).split()[0] for end in ("low", "high")]
+        more = digits_in(verdict)
+        ends = [amount(verdict[end], words["metric"], more).split()[0] for end in ("low", "high")]
         yield row(
             f"{_SIGNS.get(words['outcome'], '⚠️')} {words['outcome']}",
             _name(record),
             f"{words['gate']} ({escaped(words['metric'])})",
-            amount(verdict["value"], words["metric"]),
+            amount(verdict["value"], words["metric"], more),
             "-" if None in (verdict["low"], verdict["high"]) else " to ".join(ends),
             escaped(words["limit"]),
         )

@@ -7,7 +7,7 @@ from pytest_llmperf.judge.metrics import metric_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.soak import Alarm, Drift, Soak
 from pytest_llmperf.model import Bound
-from pytest_llmperf.report.text import amount
+from pytest_llmperf.report.text import amount, digits_apart, limit_amount
 
 _MEMORY = "memory of "
 
@@ -58,10 +58,12 @@ def _name(record: Record) -> str:
 
 
 def _alarm(one: Alarm) -> str:
-    metric, side = one.level.metric, "below" if one.level.bound is Bound.MIN else "above"
+    level, side = one.level, "below" if one.level.bound is Bound.MIN else "above"
+    more = digits_apart(level.metric, level.limit, [one.value])
     return (
-        f"{metric} {one.level.level}: {amount(one.value, metric)} over {_time(one.window_s)} ({one.rounds} rounds), "
-        f"{side} {amount(one.level.limit, metric)} ({one.level.source}), after {_time(one.at_s)}"
+        f"{level.metric} {level.level}: {amount(one.value, level.metric, more)} over {_time(one.window_s)} "
+        f"({one.rounds} rounds), {side} {limit_amount(level.limit, level.metric, more)} ({level.source}), "
+        f"after {_time(one.at_s)}"
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import median
+from typing import Any
 
 from pytest_llmperf.judge.diagnosis import CORE, OWN_CORE, Diagnosis, diagnose
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
@@ -14,10 +16,14 @@ from pytest_llmperf.judge.slower import explaining, in_words
 from pytest_llmperf.judge.stats import MIN_ROUNDS
 from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.validity import dear
+from pytest_llmperf.judge.words import typed
 from pytest_llmperf.model import Bound, Measurement, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
 
 _DECIMALS = {"%": 1, "pp": 1, "ms": 0, "tok/s": 1, "x": 2, "ratio": 3, "C": 0}
+
+_MOST_DIGITS = 7
+"""More of them than usual tell nothing that a reader asks for."""
 
 _VERBS = {
     Outcome.PASS: "holds",
@@ -46,11 +52,54 @@ _PATIENCE_MIN = 30.0
 """More minutes of rounds than this nobody waits for: then the advice is another one."""
 
 
-def amount(value: float | None, metric: str) -> str:
-    """A value with its unit, e.g. `81.2 %`; rates of rounds in percent; `?` where there is none."""
-    found = CATALOGUE[metric]
-    unit = "%" if found.aggregate is Aggregate.RATE else found.unit
-    return f"{'?' if value is None else _figure(value, metric)} {unit}"
+def amount(value: float | None, metric: str, more: int = 0) -> str:
+    """A value with its unit, e.g. `81.2 %`; rates of rounds in percent; `?` where there is none.
+
+    Args:
+        value: in the metric's unit.
+        metric: in the catalogue.
+        more: digits more than usual, see `digits_apart`.
+    """
+    return f"{'?' if value is None else _figure(value, metric, more)} {_unit(metric)}"
+
+
+def limit_amount(limit: float, metric: str, more: int = 0) -> str:
+    """A limit with its unit, as it was given: `95.0 %`, `99.99 %`; one that was computed like any value."""
+    return f"{_limit_figure(limit, metric, more)} {_unit(metric)}"
+
+
+def digits_apart(metric: str, limit: float, values: Sequence[float | None]) -> int:
+    """How many digits more than usual it takes until each value, as it is shown, lies where it lies of the limit.
+
+    Args:
+        metric: in the catalogue.
+        limit: as `limit_amount` shows it.
+        values: that a reader compares with it; None: there is none.
+
+    Returns:
+        0 where the usual ones do, and where none tell.
+    """
+    for more in range(_MOST_DIGITS):
+        shown = float(_limit_figure(limit, metric, more))
+        sides = ((float(_figure(one, metric, more)) - shown, one - limit) for one in values if one is not None)
+        if all((shown > 0) == (real > 0) and (shown < 0) == (real < 0) for shown, real in sides):
+            return more
+    return 0
+
+
+def digits_of(verdict: Verdict) -> int:
+    """How many digits more than usual tell a verdict's value and interval from its limit."""
+    return digits_in(asdict(verdict))
+
+
+def digits_in(verdict: Mapping[str, Any]) -> int:
+    """The same of a verdict in a session's document.
+
+    The interval of a comparison is that of the value alone, which nobody compares with the stored centre.
+    """
+    gate = verdict["gate"]
+    ends = ("value",) if gate["delta"] is not None else ("value", "low", "high")
+    return digits_apart(gate["metric"], gate["limit"], [verdict[end] for end in ends])
 
 
 def gate_name(verdict: Verdict) -> str:
@@ -61,14 +110,15 @@ def gate_name(verdict: Verdict) -> str:
 
 def limit_words(verdict: Verdict) -> str:
     """The limit and its source, e.g. `the minimum 95.0 % (baseline decision_card, E.1 #6)`."""
-    gate = verdict.gate
+    gate, more = verdict.gate, digits_of(verdict)
     if gate.delta is not None:
         unit = "pp" if CATALOGUE[gate.metric].in_points else "%"
+        limit = amount(gate.limit, gate.metric, more)
         if gate.incumbent:
-            return f"the incumbent's {amount(gate.limit, gate.metric)} ({gate.delta:g} {unit} matter)"
-        return f"the stored {amount(gate.limit, gate.metric)} ({gate.delta:g} {unit} matter; {gate.source})"
+            return f"the incumbent's {limit} ({gate.delta:g} {unit} matter)"
+        return f"the stored {limit} ({gate.delta:g} {unit} matter; {gate.source})"
     side = "minimum" if gate.bound is Bound.MIN else "maximum"
-    return f"the {side} {amount(gate.limit, gate.metric)} ({gate.source})"
+    return f"the {side} {limit_amount(gate.limit, gate.metric, more)} ({gate.source})"
 
 
 def one_line(record: Record, verdict: Verdict) -> str:
@@ -213,21 +263,35 @@ def round_s(measurement: Measurement) -> float:
     )
 
 
-def _figure(value: float, metric: str) -> str:
+def _unit(metric: str) -> str:
+    found = CATALOGUE[metric]
+    return "%" if found.aggregate is Aggregate.RATE else found.unit
+
+
+def _figure(value: float, metric: str, more: int = 0) -> str:
     """A value without its unit."""
     found = CATALOGUE[metric]
     if found.aggregate is Aggregate.RATE:
-        return f"{100 * value:.3g}"
-    return f"{value:.{_DECIMALS.get(found.unit, 2)}f}"
+        return f"{100 * value:.{3 + more}g}"
+    return f"{value:.{_DECIMALS.get(found.unit, 2) + more}f}"
+
+
+def _limit_figure(limit: float, metric: str, more: int) -> str:
+    """A limit without its unit: no digit is rounded away of one that somebody typed."""
+    given = 100 * limit if CATALOGUE[metric].aggregate is Aggregate.RATE else limit
+    usual, exact = _figure(limit, metric), typed(given)
+    if not exact:
+        return _figure(limit, metric, more)
+    return usual if float(usual) == float(exact) else exact
 
 
 def _interval(verdict: Verdict) -> str:
     """The value and its interval."""
-    metric = verdict.gate.metric
+    metric, more = verdict.gate.metric, digits_of(verdict)
     if verdict.low is None or verdict.high is None:
-        return amount(verdict.value, metric)
-    low, high = (_figure(end, metric) for end in (verdict.low, verdict.high))
-    return f"{amount(verdict.value, metric)} ({verdict.confidence_pct:g} % interval {low} to {high})"
+        return amount(verdict.value, metric, more)
+    low, high = (_figure(end, metric, more) for end in (verdict.low, verdict.high))
+    return f"{amount(verdict.value, metric, more)} ({verdict.confidence_pct:g} % interval {low} to {high})"
 
 
 def _because(verdict: Verdict) -> str:

@@ -15,6 +15,7 @@ from pytest_llmperf.report import ci, html, markdown, openmetrics, schema
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.text import amount
 from pytest_llmperf.report.writing import write_all
+from tests.judge.build import gate
 from tests.report.conftest import run_of
 
 UNEVEN = ((100, 60), (100, 58), (100, 61), (100, 59.5), (100, 62))
@@ -73,6 +74,17 @@ class TestMarkdown:
         assert "@someone" not in outside
         assert "](http" not in outside
         assert {len(row) for row in self.cells(hostile())} == {6, 7}
+
+
+def test_values_are_told_apart_from_their_limit_everywhere() -> None:
+    """In the tables of the comment and of the page as in the text: 89.97 % is below 90, not 90.0 %."""
+    run = run_of(together_ms=[(100, 79.94)] * 5, gates=[gate(marker="efficiency", limit=90)])
+    found = json.loads(as_text(document(run)))
+    assert "| 89.97 % | 89.97 to 89.97 | the minimum 90.0 %" in markdown.page(found)
+    shown = re.findall(r"<data value=[^>]*>([^<]*)<", html.page(found))
+    assert shown[(at := shown.index("89.97 %")) : at + 3] == ["89.97 %", "89.97", "89.97"]
+    (issue,) = json.loads(ci.code_quality(found))
+    assert "efficiency: 89.97 %" in issue["description"]
 
 
 class TestOpenMetrics:

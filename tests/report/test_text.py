@@ -1,12 +1,16 @@
 """Words of the report: what a failing gate's text says of the cause, and what is said where none fails."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Bound
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.notes import notes
-from pytest_llmperf.report.text import explain
+from pytest_llmperf.report.text import digits_apart, explain, limit_words, one_line
 from tests.judge.build import gate, measurement_of, round_of
 
 ONE_IS_LONGER = "one agent takes longer than the other"
@@ -49,3 +53,37 @@ def test_where_the_loss_goes_is_said_on_demand() -> None:
     assert sum(float(one.split()[-1]) for one in shares.split(", ")) == pytest.approx(50, abs=0.3)
     alone = measurement_of(*(round_of((100,), (100,), index=index) for index in range(5)))
     assert not any(line.startswith("lost: ") for line in notes([Record(test="t", measurement=alone)], verbosity=1))
+
+
+@pytest.mark.parametrize(
+    ("together_ms", "limit", "words"),
+    [
+        ((100, 99), 99.99, "99.5 % (95 % interval 99.5 to 99.5) is below the minimum 99.99 %"),
+        ((100, 79.94), 90.0, "89.97 % (95 % interval 89.97 to 89.97) is below the minimum 90.0 %"),
+        ((100, 60), 95, "80.0 % (95 % interval 80.0 to 80.0) is below the minimum 95.0 %"),
+        ((100, 60), 80 + 1 / 3000, "80.0000 % (95 % interval 80.0000 to 80.0000) is below the minimum 80.0003 %"),
+    ],
+)
+def test_a_limit_is_shown_as_given_and_values_apart_from_it(together_ms, limit: float, words: str) -> None:
+    """No digit of a limit is rounded away, and a value that fails never reads like the limit; nor in the reason."""
+    measurement = measurement_of(*(round_of((100, 100), together_ms, index=index) for index in range(5)))
+    verdict = judge(gate(limit=limit), measurement, looks=1)
+    record = Record(test="test", measurement=measurement, verdicts=(verdict,))
+    assert explain(record, (verdict,)).startswith(f"gate test (efficiency_pct): {words} (here)")
+    value, least = (one.split()[0] for one in re.split(r"interval|minimum ", verdict.reason)[1:])
+    assert float(value) < float(least)
+
+
+def test_ends_of_an_interval_and_rates_are_told_apart_from_the_limit() -> None:
+    """What keeps a limit narrowly does so as it is read; rates are in percent, of which none is lost."""
+    holds = replace(
+        judge(gate(limit=90), measurement_of(*[round_of((100, 100), (100, 100))] * 5), looks=1),
+        value=90.04,
+        low=90.003,
+        high=90.08,
+    )
+    record = Record(test="test", measurement=measurement_of(round_of((1, 1), (1, 1))))
+    assert "90.040 % (95 % interval 90.003 to 90.080) against the minimum 90.0 %" in one_line(record, holds)
+    contended = replace(holds, gate=gate("contention_rate_ttft", 0.9999, Bound.MAX), value=1.0, low=None, high=None)
+    assert limit_words(contended) == "the maximum 99.99 % (here)"
+    assert digits_apart("efficiency_pct", 90.0, [90.0, None, 90.0 + 1e-12]) == 0

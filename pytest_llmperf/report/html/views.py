@@ -24,7 +24,7 @@ from pytest_llmperf.report.html.charts import (
 from pytest_llmperf.report.html.machine import machine_charts
 from pytest_llmperf.report.html.phases import by_agent
 from pytest_llmperf.report.html.timeline import timeline
-from pytest_llmperf.report.text import amount
+from pytest_llmperf.report.text import amount, digits_in
 
 Plain = Mapping[str, Any]
 
@@ -151,19 +151,19 @@ def _told_once(judged: Sequence[Judged]) -> list[Judged]:
     return told
 
 
-def _figure(value: float | None, metric: str) -> Figure:
-    return Figure(value=value, words=amount(value, metric))
+def _figure(value: float | None, metric: str, more: int = 0) -> Figure:
+    return Figure(value=value, words=amount(value, metric, more))
 
 
 def _judged(record: Plain) -> Iterator[Judged]:
     for verdict, words in zip(record["verdicts"], record["judged"], strict=True):
-        metric = words["metric"]
+        metric, more = words["metric"], digits_in(verdict)
         yield Judged(
             gate=words["gate"],
             metric=metric,
-            value=_figure(verdict["value"], metric),
-            low=_end(verdict["low"], metric),
-            high=_end(verdict["high"], metric),
+            value=_figure(verdict["value"], metric, more),
+            low=_end(verdict["low"], metric, more),
+            high=_end(verdict["high"], metric, more),
             limit=words["limit"],
             outcome=words["outcome"],
             action=words["action"],
@@ -171,9 +171,9 @@ def _judged(record: Plain) -> Iterator[Judged]:
         )
 
 
-def _end(value: float | None, metric: str) -> Figure:
+def _end(value: float | None, metric: str, more: int) -> Figure:
     """An end of an interval: without its unit, which stands beside it."""
-    return Figure(value=value, words=amount(value, metric).partition(" ")[0])
+    return Figure(value=value, words=amount(value, metric, more).partition(" ")[0])
 
 
 def _facts(record: Plain) -> Iterator[Fact]:
