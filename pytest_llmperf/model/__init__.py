@@ -11,7 +11,7 @@ from pytest_llmperf.model.baseline import (
     Threshold,
 )
 from pytest_llmperf.model.calibration import Calibration
-from pytest_llmperf.model.configuration import BACKENDS, Configuration, NamedDeployment
+from pytest_llmperf.model.configuration import BACKENDS, STARTED, Configuration, NamedDeployment
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
 from pytest_llmperf.model.matrix import (
     FIGURES,
@@ -63,6 +63,7 @@ __all__ = [
     "RUNTIMES",
     "SCHEMA",
     "SERIAL",
+    "STARTED",
     "STATISTICS",
     "Access",
     "Agent",

@@ -18,6 +18,8 @@ from pytest_llmperf.model.script import Script
 from pytest_llmperf.model.topology import TopologyKind
 
 BACKENDS = ("auto", "attach", "ollama", "openai", "embedded", "simulated")
+STARTED = ("ollama", "embedded", "simulated")
+"""Backends that start their servers, and can have no addresses of running ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

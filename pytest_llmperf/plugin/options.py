@@ -353,7 +353,7 @@ def resolve(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: lists every wrong value at once.
     """
-    from pytest_llmperf.model import Settings  # noqa: PLC0415 - keeps unused runs free of it
+    from pytest_llmperf.model import STARTED, Settings  # noqa: PLC0415 - keeps unused runs free of it
 
     values: dict[str, Any] = {}
     typed = set()
@@ -374,6 +374,9 @@ def resolve(config: pytest.Config) -> Settings:
         except (ValueError, TypeError) as error:
             faults.append(f"{where}: {_without_secrets(option, raw)!r}: {error}")
     _configure(values, typed, config.rootpath, faults)
+    closer = "urls" not in typed and ("backend" in typed or values.get("deployment"))
+    if closer and values.get("backend") in STARTED:
+        values.pop("urls", None)  # of the ini file, which what is closer overrules
     settings = Settings(**values)
     if settings.update and (settings.save or settings.compare):
         faults.append(

@@ -13,8 +13,16 @@ def text(raw: str) -> str:
 
 
 def texts(raw: str) -> tuple[str, ...]:
-    """Texts between commas, without a slash at their end."""
-    return tuple(part.strip().rstrip("/") for part in raw.split(",") if part.strip())
+    """Texts between commas, without a slash at their end; none where there is nothing at all."""
+    found = tuple(part.strip().rstrip("/") for part in raw.split(","))
+    if found == ("",):
+        return ()
+    if empty := [str(number) for number, part in enumerate(found, 1) if not part]:
+        raise ValueError(
+            f"nothing stands in place {' and '.join(empty)} of {len(found)}\n"
+            "    next: is a variable unset? give each, or leave the option out"
+        )
+    return found
 
 
 def count(raw: str) -> int:
@@ -59,7 +67,7 @@ def duration(raw: str) -> float:
 
 def ports(raw: str) -> tuple[int, ...]:
     """Port numbers between commas."""
-    found = tuple(int(part) for part in raw.split(",") if part.strip())
+    found = tuple(int(part) for part in texts(raw))
     if not all(0 < port < 65536 for port in found):
         raise ValueError("wanted ports from 1 to 65535")
     return found
@@ -77,6 +85,8 @@ def urls(raw: str) -> tuple[str, ...]:
     """HTTP addresses between commas; `http://` may be left out."""
     from pytest_llmperf.model.access import url_fault  # noqa: PLC0415 - only where an address is given
 
+    if not raw.strip():
+        raise ValueError("wanted an address\n    next: is a variable unset? give it, or leave the option out")
     found = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))
     if faults := [fault for url in found if (fault := url_fault(url))]:
         raise ValueError("; ".join(faults))
@@ -85,7 +95,9 @@ def urls(raw: str) -> tuple[str, ...]:
 
 def proxy(raw: str) -> str:
     """The address of a proxy that speaks plain HTTP with us."""
-    (url,) = urls(raw) or ("",)
+    if not raw.strip():
+        return ""
+    (url,) = urls(raw)
     if url.startswith("https:"):
         raise ValueError("wanted a proxy that is spoken to in plain HTTP: http://host:port")
     return url

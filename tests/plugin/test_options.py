@@ -19,6 +19,11 @@ MISUSES = {
     "--llmperf-warmups=-1": "wanted 0 or more",
     "--llmperf-timeout=0": "wanted more than 0 seconds",
     "--llmperf-ports=80,99999": "wanted ports from 1 to 65535",
+    "--llmperf-urls=": "wanted an address",
+    "--llmperf-urls=,": "nothing stands in place 1 and 2 of 2",
+    "--llmperf-urls=http://h:1, ": "place 2 of 2\n    next: is a variable unset? give each, or leave the option out",
+    "--llmperf-ports=80,": "nothing stands in place 2 of 2",
+    "--llmperf-gpus=,": "nothing stands in place 1 and 2 of 2",
     "--llmperf-urls=ftp://h": "is no address, wanted http://host:port",
     "--llmperf-urls=http://me:pw@h": "holds a user or password",
     "--llmperf-urls=http://h:0": "is no address",
@@ -86,6 +91,45 @@ def test_precedence_is_command_line_then_ini_then_default(pytester: pytest.Pytes
     pytester.makeini("[pytest]\nllmperf_rounds = 7\nllmperf_warmups = 3\n")
     settings = resolve(pytester.parseconfigure("--llmperf-rounds=9"))
     assert (settings.min_rounds, settings.warmups, settings.max_rounds) == (9, 3, 20)
+
+
+STARTED = "--llmperf-backend=simulated"
+URLS = "--llmperf-urls=http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("ini", "options"),
+    [
+        ("", (STARTED, URLS)),
+        ("llmperf_backend = simulated", (URLS,)),
+        ("llmperf_backend = simulated\nllmperf_urls = http://127.0.0.1:9", ()),
+        ("", ("--llmperf-deployment=mine", URLS)),
+        ("", (STARTED, URLS, "-n1")),
+    ],
+    ids=["typed", "beside the ini file's backend", "both in the ini file", "beside a deployment", "xdist"],
+)
+def test_addresses_that_would_not_be_used_are_refused(pytester: pytest.Pytester, ini: str, options: tuple) -> None:
+    """Whoever gives an address has it measured, or is told; never something else instead."""
+    pytester.makeini(f"[pytest]\n{ini}\n")
+    pytester.makefile(".toml", llmperf='[deployments.mine]\nbackend = "simulated"\n')
+    pytester.makepyfile(USES_US)
+    result = pytester.runpytest(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*llmperf_urls: addresses belong to running servers, llmperf_backend is simulated*",
+            "*next: leave --llmperf-urls*",
+        ]
+    )
+
+
+@pytest.mark.parametrize("option", [STARTED, "--llmperf-deployment=mine"])
+def test_what_is_typed_overrules_addresses_of_the_ini_file(pytester: pytest.Pytester, option: str) -> None:
+    """A backend, or a deployment that states one."""
+    pytester.makeini("[pytest]\nllmperf_urls = http://127.0.0.1:9\n")
+    pytester.makefile(".toml", llmperf='[deployments.mine]\nbackend = "simulated"\n')
+    settings = resolve(pytester.parseconfigure(option))
+    assert (settings.backend, settings.urls) == ("simulated", ())
 
 
 def test_values_are_parsed(pytester: pytest.Pytester) -> None:

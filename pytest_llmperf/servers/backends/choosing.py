@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_llmperf.errors import MissingExtraError, ServerError, UsageError
-from pytest_llmperf.model import BACKENDS, Settings
+from pytest_llmperf.model import BACKENDS, STARTED, Settings
 from pytest_llmperf.servers.backends.attach import USUAL_URLS, AttachBackend
 from pytest_llmperf.servers.backends.base import Backend, Say
 from pytest_llmperf.servers.backends.ollama import OllamaBackend, find_binary
@@ -35,6 +35,11 @@ def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
         raise UsageError(
             f"llmperf_faults: only the simulated server has faults on demand, llmperf_backend is {kind}",
             next_step="add --llmperf-backend=simulated, or leave --llmperf-faults out",
+        )
+    if settings.urls and kind in STARTED:
+        raise UsageError(
+            f"llmperf_urls: addresses belong to running servers, llmperf_backend is {kind}, which starts its own",
+            next_step="leave --llmperf-urls out, or use --llmperf-backend=attach",
         )
     if kind == "auto":
         return _auto(settings, say)
