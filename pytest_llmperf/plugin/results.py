@@ -13,6 +13,10 @@ from pytest_llmperf.plugin import options
 if TYPE_CHECKING:
     from pytest_llmperf.judge.record import Record
     from pytest_llmperf.plugin.stale import Collected
+    from pytest_llmperf.report.endings import Tested
+
+_MOST_LETTERS = 4000
+"""Of a failure's text, in reports: an assertion may show whole answers."""
 
 
 class Results:
@@ -26,7 +30,7 @@ class Results:
     def __init__(self, config: pytest.Config, collected: Collected) -> None:
         self._config = config
         self._records: list[Record] = []
-        self._locations: dict[str, tuple[str, int]] = {}
+        self._tests: dict[str, Tested] = {}  # of ours, as they ended
         self._accepted: dict[str, list[Record]] = {}  # by test: those of its last attempt, where all phases passed
         self._lines: list[str] = []  # what tests have to say, besides their records
         self._said: dict[str, None] = {}  # headers of xdist workers: each line once
@@ -40,6 +44,8 @@ class Results:
         """Takes the records off a test's report; a failed phase or attempt takes back what was accepted."""
         if report.when == "call" or report.failed:
             self._accepted.pop(report.nodeid, None)
+        if getattr(report, "llmperf_test", False) and (report.when != "teardown" or report.failed):
+            self._tests[report.nodeid] = _tested(report)
         self._said |= dict.fromkeys(getattr(report, "llmperf_header", ()))
         self._lines += getattr(report, "llmperf_lines", ())
         self._faults |= dict.fromkeys(getattr(report, "llmperf_faults", ()))
@@ -52,8 +58,6 @@ class Results:
 
         records = from_plain(data) if isinstance(data[0], dict) else data  # plain where it crossed processes
         self._records += records
-        file, line, _ = report.location
-        self._locations[report.nodeid] = file, (line or 0) + 1
         if report.passed:
             self._accepted[report.nodeid] = records
 
@@ -67,10 +71,14 @@ class Results:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if self._faults and not self._records:
             return
-        if self._records or options.given(self._config):
+        if self._records or self._failed() or options.given(self._config):
             self._write(session)
         if self._records or options.names_stored(self._config):
             self._find_stale(session)
+
+    def _failed(self) -> bool:
+        """Whether a test of ours failed; it may have measured nothing."""
+        return any(one.ending == "failed" for one in self._tests.values())
 
     def _write(self, session: pytest.Session) -> None:
         """The files that were asked for, the saved baseline, and what a GitHub Actions job is told."""
@@ -80,7 +88,8 @@ class Results:
 
         accepted = [record for records in self._accepted.values() for record in records]
         settings = options.resolve(self._config)
-        run = Run(records=self._records, settings=settings, accepted=accepted, locations=self._locations)
+        tests = tuple(self._tests.values())
+        run = Run(records=self._records, settings=settings, accepted=accepted, tests=tests)
         written = write_all(run, self._config.rootpath, os.environ, OUTPUTS)
         for message, failed in written.messages:
             self.tell(session, message, failed=failed)
@@ -131,6 +140,27 @@ class Results:
             _write(terminalreporter, message, red=failed)
         for command in self._commands:
             _write(terminalreporter, command)
+
+
+def _tested(report: pytest.TestReport) -> Tested:
+    """What a phase of a test came to."""
+    from pytest_llmperf.report.endings import Ending, Tested  # noqa: PLC0415 - only where a test used us
+
+    file, line, _ = report.location
+    expected = hasattr(report, "wasxfail")
+    ending = (Ending.XFAILED if expected else Ending.SKIPPED) if report.skipped else Ending(report.outcome)
+    return Tested(test=report.nodeid, ending=ending, text=_why(report), file=file, line=(line or 0) + 1)
+
+
+def _why(report: pytest.TestReport) -> str:
+    """Why a phase failed, or was skipped; empty where gates say it."""
+    if report.passed or getattr(report, "llmperf_explained", False):
+        return ""
+    found = report.longrepr
+    crash = getattr(found, "reprcrash", None)
+    text = str(found[-1] if isinstance(found, (tuple, list)) else crash.message if crash else found)
+    text = text.removeprefix("Failed: ").removeprefix("Skipped: ")  # of pytest.fail and pytest.skip: `ending` says it
+    return clean(text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} ...")
 
 
 def _write(terminalreporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:

@@ -204,6 +204,7 @@ class Running:
                     (f"{prefix}.{name}", value) for name, value in figures(record, self._measured).items()
                 ]
         report = yield
+        report.llmperf_test = SPECS in item.stash  # type: ignore[attr-defined]
         records = item.stash.get(RECORDS, [])
         if call.when == "call" and records:
             worker = hasattr(item.config, "workerinput")

@@ -7,33 +7,47 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmperf.report.document import Document
+from pytest_llmperf.report.document import Document, endings_of, unexplained
+from pytest_llmperf.report.endings import Ending
 
 _GITHUB = {"fail": "error", "warn": "warning", "skip": "notice"}
 _GITLAB = {"fail": "major", "warn": "minor", "skip": "info"}
 
 
 def github(found: Document) -> list[str]:
-    """Workflow commands to print, one for each measurement and level: GitHub shows few of them.
+    """Workflow commands to print, one for each measurement and level, and each other failure: GitHub shows few of them.
 
     Args:
         found: the session's document.
     """
     lines = []
+    endings = endings_of(found)
+    for one in unexplained(found):
+        title = f"{one['test'].rpartition('::')[2]}: {one['text'].partition(':')[0]}"
+        lines.append(_command("error", (one["file"], one["line"]), title, one["text"]))
     for record in found["records"]:
-        file, line = _location(record)
-        for action, level in _GITHUB.items():
+        for action in _GITHUB:
             texts = [words["text"] for words in record["judged"] if words["action"] == action]
             texts += [one["text"] for one in record["remarks"] if one["level"] == action]
             if texts:
                 title = f"{record['test'].rpartition('::')[2]}: {_gates(record, action) or texts[0].partition(':')[0]}"
-                where = f"file={_property(file)},line={line},title={_property(title)}"
-                lines.append(f"::{level} {where}::{_data(chr(10).join(texts))}")
+                level = _GITHUB[_taken(action, endings.get(record["test"]))]
+                lines.append(_command(level, _location(record), title, "\n".join(texts)))
     return lines
 
 
+def _command(level: str, where: tuple[str, int], title: str, text: str) -> str:
+    file, line = where
+    return f"::{level} file={_property(file)},line={line},title={_property(title)}::{_data(text)}"
+
+
+def _taken(action: str, ending: str | None) -> str:
+    """What an action comes to: in a test that did not fail after all (expected, or tried again) it failed nothing."""
+    return "skip" if action == "fail" and ending not in (None, Ending.FAILED) else action
+
+
 def code_quality(found: Document) -> str:
-    """GitLab's Code Quality report, an entry for each verdict that did not pass.
+    """GitLab's Code Quality report, an entry for each verdict that did not pass, and each other failure.
 
     Args:
         found: the session's document.
@@ -42,8 +56,10 @@ def code_quality(found: Document) -> str:
 
 
 def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
+    endings = endings_of(found)
+    for one in unexplained(found):
+        yield _issue(("test",), (one["test"],), "fail", one["text"], (one["file"], one["line"]))
     for record in found["records"]:
-        file, line = _location(record)
         measurement = record["measurement"]
         what = (record["test"], measurement["scenario"]["name"], measurement["topology"]["kind"])
         entries = [(one["gate"], one["metric"], one["action"], one["text"]) for one in record["judged"]]
@@ -51,13 +67,21 @@ def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
         entries += [(*_subject(one["text"]), one["level"], one["text"]) for one in record["remarks"]]
         for check, about, action, text in entries:
             if action in _GITLAB:
-                yield {
-                    "description": text.partition("\n")[0],
-                    "check_name": f"llmperf.{check}",
-                    "fingerprint": hashlib.sha256("\0".join((*what, check, about)).encode()).hexdigest(),
-                    "severity": _GITLAB[action],
-                    "location": {"path": file, "lines": {"begin": line}},
-                }
+                taken = _taken(action, endings.get(record["test"]))
+                yield _issue((check, about), what, taken, text, _location(record))
+
+
+def _issue(
+    check: tuple[str, ...], what: tuple[str, ...], action: str, text: str, where: tuple[str, int]
+) -> Mapping[str, Any]:
+    """An entry; its fingerprint is the same from run to run."""
+    return {
+        "description": text.partition("\n")[0],
+        "check_name": f"llmperf.{check[0]}",
+        "fingerprint": hashlib.sha256("\0".join((*what, *check)).encode()).hexdigest(),
+        "severity": _GITLAB[action],
+        "location": {"path": where[0], "lines": {"begin": where[1]}},
+    }
 
 
 def _subject(text: str) -> tuple[str, str]:

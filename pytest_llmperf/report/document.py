@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +19,7 @@ from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.judge.trend import Trend, trends
 from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
 from pytest_llmperf.report.client import client_lines
+from pytest_llmperf.report.endings import Ending, Tested
 from pytest_llmperf.report.figures import SHOWN, figures, value_of
 from pytest_llmperf.report.history import history_of
 from pytest_llmperf.report.notes import notes_of
@@ -37,14 +39,14 @@ class Run:
         records: of the whole run.
         settings: what was asked for.
         accepted: those of the records whose test passed.
-        locations: file and line (from 1) of each test, where known.
+        tests: of ours, as they ended; some may have no record.
         stored: the baseline whose sessions are the history of what was measured, if any.
     """
 
     records: Sequence[Record]
     settings: Settings
     accepted: Sequence[Record] = ()
-    locations: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    tests: Sequence[Tested] = ()
     stored: Baseline | None = None
 
 
@@ -57,6 +59,7 @@ def document(run: Run) -> Document:
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "settings": asdict(run.settings),
         "policy": list(in_words(run.settings)),
+        "tests": [asdict(one) for one in run.tests],
         "records": [_record(record, run, history) for record in run.records],
     }
 
@@ -95,9 +98,9 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
         plain["diagnosis"] = {**asdict(found), "facts": list(found.facts)}
     if run.stored is not None and (past := history_of(record, run.stored.name, history)):
         plain["history"] = past
-    if record.test in run.locations:
-        file, line = run.locations[record.test]
-        plain["location"] = {"file": file, "line": line}
+    for one in run.tests:
+        if one.test == record.test:
+            plain["location"] = {"file": one.file, "line": one.line}
     return plain
 
 
@@ -135,11 +138,21 @@ def headline(found: Document) -> str:
     Args:
         found: its document.
     """
-    tests: dict[str, bool] = {}
-    for record in found["records"]:
-        tests[record["test"]] = tests.get(record["test"], True) and record["passed"]
-    failed = sum(not passed for passed in tests.values())
+    endings = Counter(one["ending"] for one in found["tests"])
+    failed, passed = endings.pop(Ending.FAILED, 0), endings.pop(Ending.PASSED, 0)
     simulated = sum(record["figures"]["simulated"] for record in found["records"])
     real = "" if not simulated else " (SIMULATED)" if simulated == len(found["records"]) else " (some SIMULATED)"
+    tests = found["tests"] if failed else range(passed)
     count = f"{len(tests)} test{'' if len(tests) == 1 else 's'}"
-    return f"{failed} of {count} failed{real}" if failed else f"{count} passed{real}"
+    others = "".join(f", {number} {ending}" for ending, number in sorted(endings.items()))
+    return f"{failed} of {count} failed{others}{real}" if failed else f"{count} passed{others}{real}"
+
+
+def endings_of(found: Document) -> dict[str, str]:
+    """What became of each test."""
+    return {one["test"]: one["ending"] for one in found["tests"]}
+
+
+def unexplained(found: Document) -> list[Document]:
+    """The tests that failed for another reason than their gates."""
+    return [one for one in found["tests"] if one["ending"] == Ending.FAILED and one["text"]]

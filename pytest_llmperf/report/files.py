@@ -13,7 +13,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.slower import parts_of
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import ci, html, markdown, openmetrics
-from pytest_llmperf.report.document import Document, as_text
+from pytest_llmperf.report.document import Document, as_text, unexplained
 from pytest_llmperf.report.stored import changes
 from pytest_llmperf.whole import temporary_of, write_whole
 
@@ -94,7 +94,7 @@ def write_output(output: Output, found: Document, settings: Settings, root: Path
     path = output.path(settings, root)
     if path is None:
         return ""
-    if not found["records"]:
+    if not found["records"] and not unexplained(found):
         return f"{path} was not written: nothing was measured"
     try:
         text = output.render(found)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmperf.report.document import Document, headline
+from pytest_llmperf.report.document import Document, headline, unexplained
 from pytest_llmperf.report.text import amount, digits_in
 
 _SHOWN = (
@@ -53,8 +53,15 @@ def _lines(found: Document) -> Iterator[str]:
     records = sorted(found["records"], key=lambda record: record["passed"])
     yield from (f"### llmperf: {headline(found)}", "")
     judged = [(record, *pair) for record in records for pair in zip(record["judged"], record["verdicts"], strict=True)]
-    if judged:
+    failed = unexplained(found)
+    soaked = [record for record in records if any(one["level"] == "fail" for one in record["remarks"])]
+    if judged or failed or soaked:
         yield from table("verdict", "test", "gate", "value", "95 % interval", "against")
+    for one in failed:
+        yield row(f"{_SIGNS['fail']} fail", _short(one["test"]), "-", "-", "-", escaped(one["text"].partition("\n")[0]))
+    for record in soaked:
+        text = next(one["text"] for one in record["remarks"] if one["level"] == "fail")
+        yield row(f"{_SIGNS['fail']} fail", _name(record), "-", "-", "-", escaped(text.partition("\n")[0]))
     for record, words, verdict in judged:
         more = digits_in(verdict)
         ends = [amount(verdict[end], words["metric"], more).split()[0] for end in ("low", "high")]
@@ -70,13 +77,11 @@ def _lines(found: Document) -> Iterator[str]:
         texts = [words["text"] for words in record["judged"] if words["outcome"] != "pass"]
         texts += [one["text"] for one in record["remarks"] if one["level"] != "note"]
         if texts:
-            yield from (
-                "",
-                f"<details><summary>{_name(record)}</summary>",
-                "",
-                *_fenced("\n".join(texts)),
-                "</details>",
-            )
+            yield from _folded(_name(record), "\n".join(texts))
+    for one in failed:
+        yield from _folded(_short(one["test"]), one["text"])
+    if not records:
+        return
     yield from ("", *table("measurement", "rounds", *(title for title, _ in _SHOWN)))
     for record in records:
         figures = record["figures"]
@@ -91,7 +96,15 @@ def _name(record: Mapping[str, Any]) -> str:
     measurement = record["measurement"]
     simulated = " (SIMULATED)" if record["figures"]["simulated"] else ""
     what = f"{measurement['scenario']['name']} on {measurement['topology']['kind']}"
-    return f"{escaped(record['test'].rpartition('::')[2])}: {escaped(what)}{simulated}"
+    return f"{_short(record['test'])}: {escaped(what)}{simulated}"
+
+
+def _short(test: str) -> str:
+    return escaped(test.rpartition("::")[2])
+
+
+def _folded(name: str, text: str) -> list[str]:
+    return ["", f"<details><summary>{name}</summary>", "", *_fenced(text), "</details>"]
 
 
 def _fenced(text: str) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmperf.judge.metrics import CATALOGUE
-from pytest_llmperf.report.document import Document
+from pytest_llmperf.report.document import Document, endings_of
+from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.figures import SHOWN
 
 _Sample = tuple[dict[str, str], float]
@@ -32,14 +33,16 @@ def page(found: Document) -> str:
     families: dict[str, tuple[str, list[_Sample]]] = {
         **{name: (f"{CATALOGUE[name].unit}: {CATALOGUE[name].definition}", []) for name in SHOWN},
         **{name: (what, []) for name, what in _COUNTED.items()},
-        "passed": ("1 where the test passed", []),
+        "passed": ("1 where the test passed, 0 where it failed", []),
         **{name: (what, []) for name, what in _GATES.items()},
     }
+    endings = endings_of(found)
     for record, labels in _labelled(found):
         for name in (*SHOWN, *_COUNTED):
             if name in record["figures"]:
                 families[name][1].append((labels, record["figures"][name]))
-        families["passed"][1].append((labels, int(record["passed"])))
+        if endings.get(record["test"]) not in (Ending.SKIPPED, Ending.XFAILED):
+            families["passed"][1].append((labels, int(record["passed"])))
         for verdict in record["verdicts"]:
             gate = verdict["gate"]
             of_gate = labels | {"gate": gate["marker"], "metric": gate["metric"]}

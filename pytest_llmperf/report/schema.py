@@ -23,6 +23,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.shares import Loss
 from pytest_llmperf.judge.trend import Trend
 from pytest_llmperf.model import ExternalAgent, Outcome, Settings
+from pytest_llmperf.report.endings import Tested
 from pytest_llmperf.report.figures import SHOWN
 
 VERSION = 1
@@ -110,6 +111,7 @@ def schema() -> dict[str, Any]:
         "written_at": {"type": "string", "description": "ISO 8601 with the zone."},
         "settings": _reference(Settings, definitions),
         "policy": {"type": "array", "items": _PLAIN[str], "description": "What undecided gates do, in words."},
+        "tests": {"type": "array", "items": _reference(Tested, definitions)},
         "records": {"type": "array", "items": {"$ref": "#/$defs/Record"}},
     }
     whole = _object("What `--llmperf-json` of pytest-llmperf writes: a session with every raw timing.", top)

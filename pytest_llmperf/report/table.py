@@ -141,6 +141,8 @@ def _contended(record: Record) -> str:
 def _verdict(record: Record) -> str:
     """The worst outcome, or that there was no gate."""
     outcomes = {verdict.outcome for verdict in record.verdicts}
+    if record.soak is not None and record.soak.failed:
+        return "fail"
     return next((str(outcome) for outcome in _WORST if outcome in outcomes), "no gate")
 
 

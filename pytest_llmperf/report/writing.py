@@ -12,6 +12,7 @@ from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.model import Baseline, Settings
 from pytest_llmperf.report import ci, markdown
 from pytest_llmperf.report.document import Document, Run, document
+from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.files import OUTPUTS, Output, save_baseline, write_output
 
 
@@ -39,7 +40,8 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
     """
     settings = run.settings
     asked = [output for output in outputs if output.path(settings, root)]
-    on_github = settings.github and environ.get("GITHUB_ACTIONS") == "true" and bool(run.records)
+    told = bool(run.records) or any(one.ending is Ending.FAILED for one in run.tests)
+    on_github = settings.github and environ.get("GITHUB_ACTIONS") == "true" and told
     found = document(replace(run, stored=_stored(settings, root))) if asked or on_github else {}
     messages = []
     for write in (

@@ -80,3 +80,77 @@ def test_every_number_is_the_json_s(simulated, pytester: pytest.Pytester, monkey
     assert summary.read_text() == (pytester.path / "run.md").read_text()
     assert f"{figures['efficiency_pct']:.1f} %" in summary.read_text()
     result.stdout.fnmatch_lines([f"::error file={test.name},line=4,title=test_pair%3A*::gate *"])
+
+
+MIXED = """
+import pytest
+from pair import PAIR
+
+def test_well(dual_ollama, run_agents):
+    run_agents(PAIR, on=dual_ollama)
+
+def test_body(dual_ollama, run_agents):
+    assert run_agents(PAIR, on=dual_ollama).summary("speedup").mean > 99, "too slow <b>for us</b>"
+
+def test_broken(single_ollama, run_agents):
+    run_agents([["/nonexistent/agent"]], on=single_ollama)
+
+@pytest.mark.efficiency(min_pct=99.999)
+@pytest.mark.xfail(reason="known", strict=True)
+def test_known(dual_ollama, run_agents):
+    run_agents(PAIR, on=dual_ollama)
+
+@pytest.mark.skip(reason="not today")
+def test_later(dual_ollama, run_agents):
+    run_agents(PAIR, on=dual_ollama)
+
+def test_other_people_s():
+    assert False
+"""
+
+FILES = ("json", "html", "markdown", "codequality", "openmetrics")
+
+
+@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_tests_count_as_pytest_counts_them(
+    simulated, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Also those that failed without a measurement or a verdict; what is expected to fail fails nowhere."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    test = pytester.makepyfile(MIXED).name
+    result = simulated(*(f"--llmperf-{name}=run.{name}" for name in FILES), *SHORT, *options)
+    result.assert_outcomes(passed=1, failed=3, xfailed=1, skipped=1)
+    text = {name: (pytester.path / f"run.{name}").read_text() for name in FILES}
+    found = json.loads(text["json"])
+    jsonschema.Draft202012Validator(schema.schema()).validate(found)
+    assert {one["test"].partition("::")[2]: (one["ending"], one["text"][:28].strip()) for one in found["tests"]} == {
+        "test_well": ("passed", ""),
+        "test_body": ("failed", "AssertionError: too slow <b>"),
+        "test_broken": ("failed", "MeasurementError: agent agen"),
+        "test_known": ("xfailed", ""),
+        "test_later": ("skipped", "not today"),
+    }
+    assert "### llmperf: 2 of 5 tests failed, 1 skipped, 1 xfailed (SIMULATED)" in text["markdown"]
+    assert "<h1>2 of 5 tests failed, 1 skipped, 1 xfailed (SIMULATED)</h1>" in text["html"]
+    assert "too slow &lt;b&gt;for us&lt;/b&gt;" in text["html"]
+    errors = [line for line in result.outlines if line.startswith("::error ")]
+    assert [re.search(r"title=(\w+)", line)[1] for line in errors] == ["test_body", "test_broken"]
+    assert f"::error file={test},line=7,title=test_body%3A AssertionError::AssertionError: too slow" in errors[0]
+    assert [line for line in result.outlines if line.startswith("::notice ") and "test_known" in line]
+    severe = [one for one in json.loads(text["codequality"]) if one["severity"] == "major"]
+    assert [one["check_name"] for one in severe] == ["llmperf.test"] * 2
+    passed = re.findall(r'llmperf_passed{test="[^"]*::(\w+)".*} (\d)', text["openmetrics"])
+    assert passed == [("test_well", "1"), ("test_body", "0")]
+
+
+def test_failures_alone_are_reported(simulated, pytester: pytest.Pytester) -> None:
+    """Where nothing was measured, reports say why, in place of those of an earlier run."""
+    pytester.makepyfile(MIXED)
+    for name in FILES:
+        (pytester.path / f"run.{name}").write_text("of yesterday")
+    simulated(*(f"--llmperf-{name}=run.{name}" for name in FILES), "-k", "broken").assert_outcomes(failed=1)
+    text = {name: (pytester.path / f"run.{name}").read_text() for name in FILES}
+    assert json.loads(text["json"])["records"] == []
+    assert text["markdown"].startswith("### llmperf: 1 of 1 test failed\n")
+    assert text["openmetrics"] == "# EOF\n"
+    assert all("/nonexistent/agent" in text[name] for name in FILES if name != "openmetrics")

@@ -8,6 +8,7 @@ from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Bound, Settings
 from pytest_llmperf.report.document import Run, as_text, document
+from pytest_llmperf.report.endings import Ending, Tested
 from tests.judge.build import gate, measurement_of, round_of
 
 GATES = (
@@ -31,8 +32,9 @@ def run_of(
         verdicts = tuple(judge(one, measurement, looks=1) for one in gates)
         records.append(Record(test=f"perf/test_team.py::{test}", measurement=measurement, verdicts=verdicts))
     accepted = [one for one in records if all(verdict.outcome == "pass" for verdict in one.verdicts)]
-    locations = {one.test: ("perf/test_team.py", 7) for one in records}
-    return Run(records=records, settings=Settings(), accepted=accepted, locations=locations)
+    endings = {one.test: Ending.PASSED if one in accepted else Ending.FAILED for one in records}
+    ended = [Tested(test=test, ending=ending, file="perf/test_team.py", line=7) for test, ending in endings.items()]
+    return Run(records=records, settings=Settings(), accepted=accepted, tests=ended)
 
 
 @pytest.fixture

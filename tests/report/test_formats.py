@@ -13,6 +13,7 @@ from pytest_llmperf.judge.soak import Alarm, Level, Soak
 from pytest_llmperf.model import Bound, Settings
 from pytest_llmperf.report import ci, html, markdown, openmetrics, schema
 from pytest_llmperf.report.document import Run, as_text, document
+from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.text import amount
 from pytest_llmperf.report.writing import write_all
 from tests.judge.build import gate
@@ -211,7 +212,8 @@ class TestRemarks:
         alarm = Alarm(level=level, at_s=400.0, value=80.0, window_s=300.0, rounds=5)
         run = run_of(together_ms=UNEVEN, gates=())
         record = replace(run.records[0], soak=Soak(asked_s=1800.0, lasted_s=400.0, alarms=(alarm,)))
-        return json.loads(as_text(document(replace(run, records=[record], accepted=[]))))
+        tests = [replace(run.tests[0], ending=Ending.FAILED)]
+        return json.loads(as_text(document(replace(run, records=[record], accepted=[], tests=tests))))
 
     def test_everywhere(self, soaked) -> None:
         """In the page, the comment, the annotation and the Code Quality report; and the schema knows it."""
@@ -219,6 +221,7 @@ class TestRemarks:
         text = "soak: efficiency_pct critical: 80.0 % over 5 min (5 rounds), below 90.0 % (here), after 7 min"
         assert text in html.page(soaked)
         assert "7 min of 30 min, 5 rounds" in html.page(soaked)
+        assert "| ❌ fail | test\\_pair: " in markdown.page(soaked)
         assert text in markdown.page(soaked)
         (command,) = ci.github(soaked)
         assert command.startswith("::error file=perf/test_team.py,line=7,title=test_pair%3A soak::soak: efficiency_pct")

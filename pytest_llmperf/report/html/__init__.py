@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_llmperf.errors import MissingExtraError
-from pytest_llmperf.report.document import Document, headline
+from pytest_llmperf.report.document import Document, endings_of, headline, unexplained
 
 _HERE = Path(__file__).parent
 _PACKAGES = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
@@ -48,7 +48,8 @@ def page(found: Document) -> str:
     from pytest_llmperf.report.html.views import breakable, view  # noqa: PLC0415 - loads the extra
 
     script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
-    views = [view(record, number) for number, record in enumerate(found["records"], 1)]
+    endings = endings_of(found)
+    views = [view(record, number, endings.get(record["test"], "")) for number, record in enumerate(found["records"], 1)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -61,6 +62,7 @@ def page(found: Document) -> str:
         found=found,
         headline=headline(found),
         views=views,
+        failed=unexplained(found),
         called=CALLED,
         script=script,
         style=style,

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
+from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.figures import CALLED, SHOWN
 from pytest_llmperf.report.html.charts import (
     Chart,
@@ -82,7 +83,8 @@ class View:
     Attributes:
         anchor: of the section.
         record: in the document.
-        outcome: the worst of its verdicts.
+        outcome: the worst of its verdicts; `fail` where its test failed for another reason.
+        ending: of its test, see `endings.Ending`; empty: not known.
         judged: its verdicts, the bad ones first.
         figures: definition, name and value of each figure that is defined.
         both: the two efficiencies, with their names, as far as they are defined.
@@ -96,6 +98,7 @@ class View:
     anchor: str
     record: Plain
     outcome: str
+    ending: str
     judged: tuple[Judged, ...]
     figures: tuple[tuple[str, str, Figure], ...]
     both: tuple[tuple[str, Figure], ...]
@@ -111,14 +114,16 @@ def breakable(name: str) -> Markup:
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
-def view(record: Plain, number: int) -> View:
-    """A measurement as the page shows it; `number` tells its section from others."""
+def view(record: Plain, number: int, ending: str) -> View:
+    """A measurement as the page shows it; `number` tells its section from others, `ending` is its test's."""
     judged = _told_once(sorted(_judged(record), key=lambda one: one.outcome not in _BAD))
     outcomes = {one.outcome for one in judged}
+    best = "fail" if ending == Ending.FAILED else "pass" if judged else "no gate"
     return View(
         anchor=f"m{number}",
         record=record,
-        outcome=next((outcome for outcome in _BAD if outcome in outcomes), "pass" if judged else "no gate"),
+        outcome=next((outcome for outcome in _BAD if outcome in outcomes), best),
+        ending=ending,
         judged=tuple(judged),
         figures=tuple(
             (CATALOGUE[name].definition, name, _figure(record["figures"][name], name))
