@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.experiments.matrices import script_of
 from pytest_llmperf.judge.markers import Cost, Marker
-from pytest_llmperf.model import Matrix, Profile
+from pytest_llmperf.model import Agent, Cell, Matrix, Scenario
 from pytest_llmperf.session import Session
 
 BEARING = (
@@ -19,44 +21,56 @@ BEARING = (
 """The settings that bear on a cell's figures or verdicts. All others leave it as it is: files to write, logins,
 patience, what an undecided gate does (that is decided anew from the verdicts)."""
 
+_OPTIONS = {"min_rounds": "rounds", "force_topology": "topology"}
+"""Settings whose option has another name."""
+
 _FILES = ("gguf", "faults")
 """Settings whose file bears on figures by what it holds."""
 
 
 def conditions(
-    matrix: Matrix,
-    session: Session,
-    *,
-    test: str,
-    specs: Sequence[Marker] = (),
-    make: Callable[..., Any] | None = None,
-    runtime: str = "",
-    profile: Profile | None = None,
-) -> Mapping[str, Any]:
-    """What a journal is of; see the module.
+    matrix: Matrix, session: Session, *, test: str, specs: Sequence[Marker] = (), runtime: str = ""
+) -> Mapping[str, str]:
+    """What all cells of a journal have in common: a digest of each, by what it is, in words.
 
     Args:
-        matrix: what is measured; its words and claims do not count.
+        matrix: what is measured; most of it bears on single cells (see `asked`).
         session: with its settings.
         test: the name under which cells are recorded.
         specs: gate markers that judge every cell.
-        make: the user's function that says what agents do.
         runtime: of the clients, in place of that of the settings.
-        profile: of the matrix: what it says may have been changed under its name.
     """
     settings, baseline = session.settings, session.baseline
     files = [Path(getattr(settings, name)) for name in _FILES if getattr(settings, name)]
     priced = any(isinstance(spec, Cost) for spec in specs)  # else costs are reckoned when all is measured
-    return {
-        "matrix": asdict(replace(matrix, claim=(), description="", show=())),
-        "settings": {name: repr(getattr(settings, name)) for name in BEARING},
-        "backend": [session.backend.kind, session.backend.model, session.backend.urls],
-        "files": [(path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()],
-        "baseline": repr((baseline.workload, baseline.threshold)),
-        "gates": [repr(spec) for spec in specs],
-        "prices": repr(settings.configuration.prices) if priced else "",
-        "test": test,
-        "runtime": runtime,
-        "profile": repr(profile),
-        "make": getattr(make, "__qualname__", repr(make)),
+    found = {
+        **{
+            f"--llmperf-{_OPTIONS.get(name, name).replace('_', '-')}": repr(getattr(settings, name)) for name in BEARING
+        },
+        "the matrix's rounds": matrix.rounds,
+        "the servers": [session.backend.kind, session.backend.model, session.backend.urls],
+        "the files of the model or the faults": [
+            (path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()
+        ],
+        "the baseline": repr((baseline.workload, baseline.threshold)),
+        "the gates": [repr(spec) for spec in specs],
+        "the prices": repr(settings.configuration.prices) if priced else "",
+        "the test": test,
+        "the runtime": runtime,
     }
+    return {name: _digest(value) for name, value in found.items()}
+
+
+def asked(matrix: Matrix, cell: Cell, scenario: Scenario, session: Session) -> str:
+    """What is asked of one cell, as a digest: agents with their prompts and options, topology, what is played.
+
+    Of an agent that was not written for us only its name and command count.
+    """
+    agents = [asdict(one) if isinstance(one, Agent) else (one.name, one.stored) for one in scenario.agents]
+    topology = str(cell.get("topology", matrix.topology))
+    played = script_of(matrix, cell, session.settings.script)
+    return _digest((sorted(cell.items(), key=str), agents, scenario.fixed, topology, played))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]

@@ -67,6 +67,10 @@ class Progress:
         """Passes it on."""
         self._inner.round_done(measurement, verdicts)
 
+    def note(self, text: str) -> None:
+        """Passes it on."""
+        self._inner.note(text)
+
     def done(self) -> None:
         """Passes it on."""
         self._inner.done()

@@ -19,7 +19,20 @@ from pytest_llmperf.judge.stats import Summary, summarise
 from pytest_llmperf.model import Matrix, Value
 from pytest_llmperf.whole import write_whole
 
-FINDING_COLUMNS = ("id", "status", "claim", "source", "reported", "here", "low", "high", "unit", "rounds", "why")
+FINDING_COLUMNS = (
+    "id",
+    "status",
+    "claim",
+    "source",
+    "reported",
+    "here",
+    "low",
+    "high",
+    "unit",
+    "rounds",
+    "why",
+    "backend",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +43,10 @@ class Results:
         matrix: as read.
         rows: one a round, in the order of the cells.
         records: one a cell, with every raw timing.
-        skipped: cells or axes that were not measured, and why.
+        skipped: cells or axes that cannot be measured here, and why.
+        failed: cells whose measurement failed, and why; they are tried again by the same command.
+        untried: how many cells were left, since the servers had failed.
+        notes: finished cells of an earlier run that do not count, and why.
         findings: one a claim.
         resumed: how many of the cells an earlier run had finished.
         profile: of the matrix, in words; empty: none.
@@ -41,6 +57,9 @@ class Results:
     rows: tuple[Row, ...]
     records: tuple[Record, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    untried: int = 0
+    notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     resumed: int = 0
     profile: str = ""
@@ -115,7 +134,7 @@ def write(results: Results, folder: Path) -> tuple[Path, ...]:
     """
     texts = {folder / f"{results.matrix.name}.csv": as_csv(results.rows)}
     if results.findings:
-        texts[folder / f"{results.matrix.name}.findings.csv"] = _findings_as_csv(results.findings)
+        texts[folder / f"{results.matrix.name}.findings.csv"] = _findings_as_csv(results)
     for path, text in texts.items():
         try:
             write_whole(path, text)
@@ -124,15 +143,16 @@ def write(results: Results, folder: Path) -> tuple[Path, ...]:
     return tuple(texts)
 
 
-def _findings_as_csv(findings: tuple[Finding, ...]) -> str:
+def _findings_as_csv(results: Results) -> str:
+    backend = ", ".join(dict.fromkeys(row.backend for row in results.rows))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FINDING_COLUMNS)
-    for one in findings:
+    for one in results.findings:
         figures = [one.reported, one.value, one.low, one.high]
         writer.writerow(
             [one.claim.id, str(one.status), one.claim.claim, one.claim.source]
             + ["" if figure is None else figure for figure in figures]
-            + [one.unit, one.rounds, one.why]
+            + [one.unit, one.rounds, one.why, backend]
         )
     return out.getvalue()

@@ -157,7 +157,7 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
         contended, observed_gib = of("contended_ttft", index), of("vram_gib", index)
         rows.append(
             Row(
-                run_id=f"{experiment}:{_label(cell)}:{measurement.started_at}:{index + 1}",
+                run_id=f"{experiment}:{label(cell)}:{measurement.started_at}:{index + 1}",
                 throughput_tok_s=of("decode_tok_s", index),
                 ttft_ms=of("ttft_ms", index),
                 total_tokens=sum(run.eval_count for run in one.together),
@@ -181,7 +181,7 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
 _OPTIONS = ("num_gpu", "num_ctx", "temperature", "num_thread", "num_predict")
 
 
-def _label(cell: Cell) -> str:
+def label(cell: Cell) -> str:
     """Unique in the experiment; the prompt counts."""
     return ",".join(f"{axis}={value}" for axis, value in cell.items())
 

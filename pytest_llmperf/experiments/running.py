@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.config import profile_of
-from pytest_llmperf.errors import MissingExtraError, ModelMissingError, UsageError
-from pytest_llmperf.experiments.conditions import conditions
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.experiments.conditions import asked, conditions
 from pytest_llmperf.experiments.findings import compare, faults_of
 from pytest_llmperf.experiments.journal import Finished, Journal, key_of
-from pytest_llmperf.experiments.matrices import (
-    cells_of,
-    config_name,
-    foreign_axes,
-    scenario_of_cell,
-    script_of,
-    unplayed,
-)
+from pytest_llmperf.experiments.matrices import cells_of, config_name, foreign_axes, scenario_of_cell, unplayed
 from pytest_llmperf.experiments.progress import Progress
 from pytest_llmperf.experiments.results import Results, write
 from pytest_llmperf.experiments.rows import derived, rows_of
+from pytest_llmperf.experiments.sweep import Sweep
+from pytest_llmperf.experiments.words import in_vain
 from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.markers import Marker, count_gates
+from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.validity import why
-from pytest_llmperf.model import IDENTITY, Cell, Matrix, Profile, Scenario, Settings, TopologyKind
+from pytest_llmperf.model import Cell, Matrix, Profile, Scenario
 from pytest_llmperf.session import Session
 
 Make = Callable[[Cell], Scenario]
@@ -61,7 +54,8 @@ def run(
 
     Raises:
         UsageError: the matrix makes no sense; nothing was started.
-        LlmperfError: a cell could not be measured, or results not written; what is finished stays in the journal.
+        MeasurementError: no cell could be measured. (Where some could, `Results.failed` names the others.)
+        LlmperfError: results could not be written; what is finished stays in the journal.
     """
     card = baselines.load_named("decision_card", ())
     profile = profile_of(session.settings.configuration, matrix.profile) if matrix.profile else None
@@ -86,28 +80,23 @@ def run(
         for cell in cells
     }
     session.close()
-    alike = conditions(matrix, session, test=test, specs=specs, make=make, runtime=runtime, profile=profile)
-    with Journal(folder, matrix.name, alike, resume=resume) as journal:
-        resumed = sum(key_of(cell) in journal.finished for cell in cells)
+    alike = conditions(matrix, session, test=test, specs=specs, runtime=runtime)
+    wanted = {key_of(cell): asked(matrix, cell, scenarios[key_of(cell)], session) for cell in cells}
+    with Journal(folder, matrix.name, alike, wanted, resume=resume) as journal:
+        resumed = len(journal.finished)
+        for note in journal.notes:
+            session.watcher.note(f"experiment {matrix.name}: {note}")
         took_s = [one.took_s for one in journal.finished.values()]
-        sweep = _Sweep(matrix, session, Progress(session.watcher, matrix.name, len(cells), took_s), test, specs)
+        progress = Progress(session.watcher, matrix.name, len(cells), took_s)
+        sweep = Sweep(matrix, session, progress, test=test, specs=specs, runtime=runtime)
         try:
-            for cell in _in_groups(cells, lambda cell: _settings(matrix, cell, session.settings)):
-                if key_of(cell) in journal.finished:
-                    continue
-                try:
-                    finished = sweep.measure(cell, scenarios[key_of(cell)], runtime)
-                except (MissingExtraError, ModelMissingError) as error:
-                    if not {"model", "runtime"} & set(cell):
-                        raise
-                    skipped[_blamed(cell, error)] = str(error.args[0])
-                    sweep.progress.skip()
-                    continue
-                _check_same_machine(journal, finished)
-                journal.add(cell, finished)
+            sweep.run([(cell, scenarios[key_of(cell)]) for cell in cells], journal)
         finally:
             sweep.close()
+        skipped |= sweep.skipped
         done = {key: journal.finished[key] for cell in cells if (key := key_of(cell)) in journal.finished}
+        if not done and sweep.failed:
+            raise in_vain(matrix.name, sweep.failed, done=0, untried=sweep.untried)
         if not done:
             raise UsageError(
                 f"no cell of matrix {matrix.name} can be measured here: "
@@ -138,14 +127,18 @@ def run(
                 card,
                 real_gpu=session.has_gpu() and not simulated,
                 same_machine=simulated or _is_cards(next(iter(done.values())), card.manifest),
-                skipped=[f"{what}: {why}" for what, why in skipped.items()],
+                skipped=[f"{what}: {why}" for what, why in (skipped | sweep.failed).items()],
             ),
+            failed=sweep.failed,
+            untried=sweep.untried,
+            notes=journal.notes,
             resumed=resumed,
             profile="" if profile is None else profile.in_words(matrix.profile),
             transfers=_transfers(matrix, profile, scenarios.values()),
         )
         write(results, folder)
-        journal.remove()
+        if not sweep.failed:
+            journal.remove()
     return results
 
 
@@ -157,119 +150,8 @@ def _transfers(matrix: Matrix, profile: Profile | None, scenarios: Iterable[Scen
     return tuple(dict.fromkeys(filter(None, told)))
 
 
-def _in_groups(cells: Sequence[Cell], settings_of: Callable[[Cell], Settings]) -> list[Cell]:
-    """Cells of the same settings one after the other, so that servers start as seldom as they may."""
-    groups: list[tuple[Settings, list[Cell]]] = []
-    for cell in cells:
-        settings = settings_of(cell)
-        for known, group in groups:
-            if known == settings:
-                group.append(cell)
-                break
-        else:
-            groups.append((settings, [cell]))
-    return [cell for _, group in groups for cell in group]
-
-
-class _Sweep:
-    """The servers of a sweep: one session at a time, another one where a cell's settings differ.
-
-    Args:
-        matrix: whose cells.
-        session: to take variants of.
-        progress: is told.
-        test: name of the records.
-        specs: gate markers.
-    """
-
-    def __init__(
-        self, matrix: Matrix, session: Session, progress: Progress, test: str, specs: Sequence[Marker]
-    ) -> None:
-        self.progress = progress
-        self._matrix = matrix
-        self._session = session
-        self._test = test
-        self._specs = specs
-        self._open: Session | None = None
-        self._opened_for: Settings | None = None
-        self._calibrated: set[str] = set()
-        gates = count_gates(specs, compare=bool(session.settings.compare))
-        self._more_gates = gates * (progress.total - 1)  # those of one cell are counted already
-
-    def measure(self, cell: Cell, scenario: Scenario, runtime: str) -> Finished:
-        """One cell; raises as `Session.measure` does."""
-        began_s = time.monotonic()
-        self.progress.begin(config_name(cell))
-        session = self._for(_settings(self._matrix, cell, self._session.settings))
-        runtime = str(cell.get("runtime", runtime))
-        if runtime in self._calibrated:  # the client's cost is the same in every cell
-            session.settings = replace(session.settings, calibrate=False)
-        record = session.measure(
-            scenario,
-            TopologyKind(str(cell.get("topology", self._matrix.topology))),
-            test=self._test,
-            specs=self._specs,
-            runtime=runtime,
-        )
-        self._calibrated.add(runtime)
-        took_s = time.monotonic() - began_s
-        self.progress.end(took_s)
-        return Finished(record, session.vram_mb(), took_s)
-
-    def close(self) -> None:
-        """Leaves the servers as they were found."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-
-    def _for(self, settings: Settings) -> Session:
-        """The open session, where it has these settings."""
-        if self._open is None or self._opened_for != settings:
-            self.close()
-            self._opened_for = settings
-            self._open = self._session.variant(settings, self.progress)
-            self._open.gates += self._more_gates
-        return self._open
-
-
-def _settings(matrix: Matrix, cell: Cell, settings: Settings) -> Settings:
-    """The session's settings as a cell changes them."""
-    changed: dict[str, Any] = {"script": script_of(matrix, cell, settings.script)}
-    if matrix.rounds:
-        changed |= {"min_rounds": matrix.rounds, "max_rounds": max(matrix.rounds, settings.max_rounds)}
-    if "model" in cell:
-        model = str(cell["model"])
-        is_file = model.lower().endswith(".gguf")
-        changed |= {"gguf": model, "model": ""} if is_file else {"gguf": "", "model": model}
-    return replace(settings, **changed)
-
-
 def _names(matrix: Matrix, axis: str) -> bool:
     return axis in matrix.axes or any(axis in cell for cell in matrix.cell)
-
-
-def _blamed(cell: Cell, error: Exception) -> str:
-    """What of a cell cannot be had here."""
-    axis = "model" if "model" in cell and isinstance(error, ModelMissingError) else "runtime"
-    return f"{axis} {cell[axis]}" if axis in cell else f"model {cell['model']}"
-
-
-def _check_same_machine(journal: Journal, finished: Finished) -> None:
-    """Cells of one experiment are of one machine and one server.
-
-    Raises:
-        UsageError: an earlier run's cells are of another.
-    """
-    here = finished.record.measurement.manifest.facts
-    for one in journal.finished.values():
-        there = one.record.measurement.manifest.facts
-        of_model = ("model", "model_digest", "quantization")
-        for key in (key for key in IDENTITY if key not in of_model):
-            if there.get(key) != here.get(key):
-                raise UsageError(
-                    f"the finished cells in {journal.path} are of another {key}: {there.get(key)} -> {here.get(key)}",
-                    next_step="start anew: --llmperf-resume=off",
-                )
 
 
 def _is_cards(finished: Finished, card: Mapping[str, str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -27,6 +27,19 @@ def summary(results: Results, folder: Path) -> tuple[str, ...]:
     return tuple(_lines(results, folder))
 
 
+def in_vain(name: str, failed: Mapping[str, str], *, done: int, untried: int = 0) -> MeasurementError:
+    """Which cells of an experiment could not be measured, and why; and what became of the others."""
+    parts = (
+        f"experiment {name}: {len(failed)} cell{'' if len(failed) == 1 else 's'} could not be measured",
+        f"{done} finished {'is' if done == 1 else 'are'} kept" if done else "",
+        f"{untried} not tried, since two in a row had failed by their servers" if untried else "",
+    )
+    return MeasurementError(
+        "\n  ".join(("; ".join(filter(None, parts)), *(f"{cell}: {why}" for cell, why in failed.items()))),
+        next_step="correct what is wrong, in the matrix or with the server; the same command then measures only these",
+    )
+
+
 def _lines(results: Results, folder: Path) -> Iterator[str]:
     matrix = results.matrix
     cells = f"{len(results.records)} cell{'' if len(results.records) == 1 else 's'}"
@@ -37,6 +50,11 @@ def _lines(results: Results, folder: Path) -> Iterator[str]:
         yield "  SIMULATED: a scripted server answered; no figure is of a real engine"
     if results.profile:
         yield f"  {results.profile}"
+    yield from (f"  {note}" for note in results.notes)
+    for what, why in results.failed.items():
+        yield f"  FAILED: {what}: {why}"
+    if results.untried:
+        yield f"  not tried after that: {results.untried} more"
     for what, why in results.skipped.items():
         yield f"  not measured: {what}: {why}"
     if matrix.mode == Mode.AGENT_WORKFLOW:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -141,7 +140,6 @@ class Running:
         from pytest_llmperf.experiments import matrices, running, words  # noqa: PLC0415 - only where there is one
         from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of  # noqa: PLC0415
 
-        @wraps(agents)  # by whose name a journal knows its own
         def make(cell: Cell) -> Scenario:
             made = agents(cell)
             return made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
@@ -154,8 +152,9 @@ class Running:
             return replace(found, profile=item.stash[PROFILE] or found.profile)
 
         folder = self.session.root / self.session.settings.results
-        results: Results = in_clear(
-            lambda: running.run(
+
+        def work() -> Results:
+            results = running.run(
                 read(),
                 self.session,
                 test=item.nodeid,
@@ -165,11 +164,16 @@ class Running:
                 resume=self.session.settings.resume,
                 runtime=item.stash[RUNTIME],
             )
-        )
-        self._keep(item, results.records)
-        item.stash[LINES].extend(words.summary(results, shown(folder, self._config)))
-        item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
-        return results
+            self._keep(item, results.records)
+            item.stash[LINES].extend(words.summary(results, shown(folder, self._config)))
+            item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
+            if results.failed:  # after all that could be measured is kept, written and shown
+                raise words.in_vain(
+                    results.matrix.name, results.failed, done=len(results.records), untried=results.untried
+                )
+            return results
+
+        return in_clear(work)
 
     def _keep(self, item: pytest.Item, records: Sequence[Record]) -> None:
         item.stash.setdefault(RECORDS, []).extend(records)

@@ -43,6 +43,11 @@ class Live:
         self.doing = text
         self._show(text)
 
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        if self._reporter is not None or self._plain:
+            self._write(text)
+
     def done(self) -> None:
         """Clears it; pytest goes on where it stood."""
         self._begun = False

@@ -14,6 +14,9 @@ class Watcher(Protocol):
     def say(self, text: str) -> None:
         """Something that takes time has begun."""
 
+    def note(self, text: str) -> None:
+        """Something that a reader must know before it all ends."""
+
     def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
         """A round has ended; the measurement holds all rounds so far."""
 
@@ -25,6 +28,9 @@ class Silent:
     """A watcher that shows nothing."""
 
     def say(self, text: str) -> None:
+        """Shows nothing."""
+
+    def note(self, text: str) -> None:
         """Shows nothing."""
 
     def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:

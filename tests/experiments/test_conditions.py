@@ -7,9 +7,10 @@ from typing import Any
 import certifi
 import pytest
 
-from pytest_llmperf.experiments.conditions import BEARING, conditions
+from pytest_llmperf.experiments.conditions import BEARING, asked, conditions
+from pytest_llmperf.experiments.matrices import scenario_of_cell
 from pytest_llmperf.judge.markers import Cost, Efficiency
-from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Prices, Script, Settings
+from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Prices, Script, Settings, scenario_of
 from pytest_llmperf.session import Session
 from tests.experiments.build import matrix
 
@@ -92,11 +93,29 @@ def test_gates_their_prices_and_the_test(tmp_path: Path) -> None:
 
 
 def test_what_a_matrix_says_of_itself_does_not_count(tmp_path: Path) -> None:
-    """Words, claims and what is shown may be corrected between two runs; what is measured may not."""
+    """Words, claims, axes and what is shown may be corrected between two runs; rounds may not."""
     session = Session(Settings(backend="attach", urls=("http://127.0.0.1:1",)), root=tmp_path)
     before = conditions(matrix(), session, test="test")
-    assert before == conditions(replace(matrix(), description="x", show=("ttft_ms",)), session, test="test")
+    corrected = replace(matrix(), description="x", show=("ttft_ms",), axes={"num_ctx": (512,)})
+    assert before == conditions(corrected, session, test="test")
     assert before != conditions(replace(matrix(), rounds=3), session, test="test")
     assert before != conditions(matrix(), session, test="test", runtime="asyncio")
-    assert before != conditions(matrix(), session, test="test", make=conditions_of)
-    assert before != conditions(matrix(), session, test="test", profile=PROFILES["multi_agent"])
+
+
+def test_what_is_asked_of_a_cell(tmp_path: Path) -> None:
+    """Agents, a profile over them, the topology and what is played; an agent of somebody else's by its command."""
+    session = Session(Settings(backend="attach", urls=("http://127.0.0.1:1",)), root=tmp_path)
+    cell = {"num_ctx": 512}
+
+    def of(made=None, scenario=None, **more):
+        made = made or matrix()
+        return asked(made, cell, scenario or scenario_of_cell(made, cell, **more), session)
+
+    assert of() == of(replace(matrix(), axes={"num_ctx": (512,)}))
+    assert of() != of(matrix(options={"num_predict": 5}))
+    assert of() != of(matrix(topology="dual"))
+    assert of() != of(matrix(played=[{"when": {"num_ctx": 512}, "script": {"ttft_ms": 3}}]))
+    assert of() == of(matrix(played=[{"when": {"num_ctx": 1024}, "script": {"ttft_ms": 3}}]))
+    assert of() != of(profile=PROFILES["single_inference"])
+    one, other = (scenario_of([["curl", word]], name="x") for word in ("a", "b"))
+    assert of(scenario=one) != of(scenario=other)

@@ -1,12 +1,13 @@
 """A sweep on a server: what is measured, skipped, kept, resumed, and written."""
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
 from pytest_llmperf.experiments import running
 from pytest_llmperf.experiments.findings import Status
 from pytest_llmperf.experiments.journal import Finished, Journal, key_of
@@ -16,7 +17,7 @@ from pytest_llmperf.experiments.rows import from_csv
 from pytest_llmperf.experiments.running import run
 from pytest_llmperf.experiments.words import summary
 from pytest_llmperf.judge.markers import Efficiency
-from pytest_llmperf.model import CHIMERA_HOMO, Configuration, Prices, Settings
+from pytest_llmperf.model import CHIMERA_HOMO, Agent, Configuration, GenerationOptions, Prices, Scenario, Settings
 from pytest_llmperf.session import Session
 from pytest_llmperf.session.watcher import Silent
 from tests.disk import full
@@ -24,6 +25,7 @@ from tests.experiments.build import matrix, record
 from tests.started import simulated_server
 
 TWO = {"axes": {"num_ctx": [512, 1024]}, "options": {"num_predict": 4}, "rounds": 1}
+ASKED = {key_of({"num_ctx": value}): "" for value in (512, 1024)}
 SPREAD = {
     "id": "ctx",
     "claim": "the context does not matter",
@@ -49,6 +51,16 @@ class Told(Silent):
         self.said: list[str] = []
 
     def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+class Noted(Told):
+    """Keeps what stays on a screen."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         self.said.append(text)
 
 
@@ -79,7 +91,9 @@ def test_every_cell_is_measured_and_written(sweep, tmp_path: Path) -> None:
     assert [row.num_ctx for row in results.rows] == [512, 1024]
     folder = tmp_path / "results"
     assert from_csv((folder / "m.csv").read_text()) == results.rows
-    assert (folder / "m.findings.csv").read_text().splitlines()[0] == ",".join(FINDING_COLUMNS)
+    header, line = csv.reader((folder / "m.findings.csv").read_text().splitlines())
+    assert tuple(header) == FINDING_COLUMNS
+    assert line[-1] == "simulated" == results.rows[0].backend
     assert not list(folder.glob("*.jsonl")) + list(folder.glob("*.tmp"))
     assert results.finding("ctx").status is Status.REPRODUCED
     assert results.mean("throughput_tok_s", num_ctx=512) > 0
@@ -194,6 +208,102 @@ def test_only_cells_of_the_same_experiment_count(sweep, tables: dict, more: dict
     assert sweep(matrix(**{**TWO, **tables}), **more).resumed == kept
 
 
+def test_a_cell_that_cannot_be_measured_keeps_no_other_from_it(sweep, tmp_path: Path) -> None:
+    """It is told with its reason, the others are measured and written; without it, the rest counts."""
+    made = matrix(**{**TWO, "axes": {"num_ctx": [512, 4, 1024]}}, claim=[SPREAD])
+    for resumed in (0, 2):  # the same command tries it again, and only it
+        results = sweep(made)
+        assert results.resumed == resumed
+        assert list(results.failed) == ["num_ctx=4"]
+        assert "exceed" in results.failed["num_ctx=4"]
+    assert [row.num_ctx for row in from_csv((tmp_path / "results" / "m.csv").read_text())] == [512, 1024]
+    assert "  FAILED: num_ctx=4: " in "\n".join(summary(results, tmp_path))
+    results = sweep(matrix(**TWO, claim=[SPREAD]))
+    assert (results.resumed, results.failed) == (2, {})
+    assert not list((tmp_path / "results").glob("*.jsonl"))
+
+
+def test_cells_count_one_by_one(sweep) -> None:
+    """An axis that gets longer or shorter, and cells that are added, leave the finished ones as they are."""
+    with pytest.raises(MeasurementError, match=r"1 cell could not be measured\n  num_ctx=4: .*\n  next: correct"):
+        sweep(matrix(**{**TWO, "axes": {"num_ctx": [4]}}))
+    assert sweep(matrix(**{**TWO, "axes": {"num_ctx": [512, 4]}})).resumed == 0
+    made = {**TWO, "axes": {"num_ctx": [1024]}, "cell": [{"num_ctx": 512}, {"num_thread": 1}]}
+    assert sweep(matrix(**made)).resumed == 1
+
+
+def test_servers_that_fail_twice_in_a_row_end_a_sweep(sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is left for the next run, in which what failed comes last, so that it cannot stand in the way again."""
+    tried: list[int] = []
+    measure = Session.measure
+
+    def reset(session, scenario, *args, **more):
+        tried.append(scenario.agents[0].options.num_ctx)
+        if len(tried) in (2, 3):
+            raise MeasurementError("the connection failed", passing=True)
+        return measure(session, scenario, *args, **more)
+
+    monkeypatch.setattr(Session, "measure", reset)
+    made = matrix(**{**TWO, "axes": {"num_ctx": [512, 600, 700, 800]}})
+    results = sweep(made)
+    assert (tried, list(results.failed), results.untried) == ([512, 600, 700], ["num_ctx=600", "num_ctx=700"], 1)
+    assert sweep(made).resumed == 1
+    assert tried[3:] == [800, 600, 700]
+
+
+def test_a_journal_of_other_conditions_is_kept(sweep, tmp_path: Path) -> None:
+    """It is said at once how many cells do not count and why; under the former conditions they count again."""
+    made, noted = matrix(**TWO), Noted()
+    with pytest.raises(KeyboardInterrupt):
+        sweep(made, watcher=Stops())
+    with pytest.raises(KeyboardInterrupt):
+        sweep(made, watcher=Stops(), settings={"warmups": 1})
+    (aside,) = (tmp_path / "results").glob("m.*.partial.jsonl")
+    assert len(aside.read_text().splitlines()) == 2
+    results = sweep(made, watcher=noted)
+    assert results.resumed == 1
+    (note,) = noted.said
+    assert note.startswith(
+        "experiment m: 1 finished cell of an earlier run does not count: --llmperf-warmups differs; "
+    )
+    assert note.removeprefix("experiment m: ") in "\n".join(summary(results, tmp_path))
+    assert [path.name in note for path in (tmp_path / "results").glob("m.*.partial.jsonl")] == [True]
+
+
+def test_a_journal_of_another_version_is_kept(sweep, tmp_path: Path) -> None:
+    """Whatever stands there, with cells that somebody has measured."""
+    folder, noted = tmp_path / "results", Noted()
+    folder.mkdir()
+    (folder / "m.partial.jsonl").write_text('{"conditions": "0123"}\n{"cell": {}, "record": {}}\n')
+    assert sweep(matrix(**TWO), watcher=noted).resumed == 0
+    assert "another version of this plugin wrote them" in noted.said[0]
+    assert len(list(folder.glob("m.*.partial.jsonl"))) == 1
+
+
+def test_agents_that_have_changed(sweep) -> None:
+    """Cells in which they do something else are measured again, and that is said; the others count."""
+
+    def agents_of(tokens: int):
+        def make(cell):
+            options = GenerationOptions(num_predict=tokens if cell["files"] == 1 else 4)
+            return Scenario(name="x", agents=(Agent(name="a", prompts=("go",), options=options),))
+
+        return make
+
+    class StopsLate(Stops):
+        def say(self, text: str) -> None:
+            if "files3: " in text:
+                raise KeyboardInterrupt
+
+    made, noted = matrix(axes={"files": [1, 2, 3]}, rounds=1, scenario=""), Noted()
+    with pytest.raises(KeyboardInterrupt):
+        sweep(made, make=agents_of(4), watcher=StopsLate())
+    results = sweep(made, make=agents_of(8), watcher=noted)
+    assert results.resumed == 1
+    assert [row.total_tokens for row in results.rows] == [8, 4, 4]
+    assert noted.said[0].startswith("experiment m: 1 finished cell of an earlier run is measured again: agents, ")
+
+
 def test_cells_of_another_machine_do_not_mix(sweep, tmp_path: Path) -> None:
     """The journal moved to another machine: the difference is named, with what to do."""
     with pytest.raises(KeyboardInterrupt):
@@ -206,9 +316,9 @@ def test_cells_of_another_machine_do_not_mix(sweep, tmp_path: Path) -> None:
 
 def test_one_run_at_a_time_writes_a_journal(tmp_path: Path) -> None:
     """A second one is refused before it measures."""
-    with Journal(tmp_path, "m", {}), pytest.raises(UsageError, match="another run is writing"):
-        Journal(tmp_path, "m", {}).__enter__()
-    with Journal(tmp_path, "m", {}):
+    with Journal(tmp_path, "m", {}, ASKED), pytest.raises(UsageError, match="another run is writing"):
+        Journal(tmp_path, "m", {}, ASKED).__enter__()
+    with Journal(tmp_path, "m", {}, ASKED):
         pass
 
 
@@ -216,22 +326,22 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
     """One clear error, with what to do."""
     (tmp_path / "file").write_text("")
     with pytest.raises(LlmperfError, match=r"cannot write .*\n.*--llmperf-results"):
-        Journal(tmp_path / "file", "m", {}).__enter__()
+        Journal(tmp_path / "file", "m", {}, {}).__enter__()
 
 
 def test_a_disk_that_is_full_loses_no_finished_cell(tmp_path: Path) -> None:
     """Neither when a cell is added, nor when a journal is opened again."""
     one = Finished(record((100, 90)), None, 1.0)
-    with Journal(tmp_path, "m", {}) as journal:
+    with Journal(tmp_path, "m", {}, ASKED) as journal:
         journal.add({"num_ctx": 512}, one)
         with full(most_bytes=journal.path.stat().st_size + 10), pytest.raises(LlmperfError, match="File too large"):
             journal.add({"num_ctx": 1024}, one)
         assert list(journal.finished) == [key_of({"num_ctx": 512})]
-    with full(most_bytes=1), Journal(tmp_path, "m", {}) as journal:
+    with full(most_bytes=1), Journal(tmp_path, "m", {}, ASKED) as journal:
         assert list(journal.finished) == [key_of({"num_ctx": 512})]
-    with Journal(tmp_path, "m", {}) as journal:
+    with Journal(tmp_path, "m", {}, ASKED) as journal:
         journal.add({"num_ctx": 1024}, one)
-    with Journal(tmp_path, "m", {}) as journal:
+    with Journal(tmp_path, "m", {}, ASKED) as journal:
         assert len(journal.finished) == 2
 
 

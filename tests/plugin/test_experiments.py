@@ -125,6 +125,43 @@ def test_a_gate_that_fails_in_a_cell(pytester: pytest.Pytester, project: Path) -
     result.stdout.fnmatch_lines(["gate throughput: *", "  SIMULATED, scenario other_ctx512, topology single, *"])
 
 
+def test_a_cell_that_cannot_be_measured(pytester: pytest.Pytester, project: Path) -> None:
+    """The others are measured, shown and written; the test fails by that cell, and then measures only that."""
+    (project / "mine.toml").write_text(MATRIX.replace("[512, 1024, 2048]", "[512, 2, 1024]"))
+    for earlier in ("", ", 2 of them finished by an earlier run"):
+        result = pytester.runpytest_inprocess(*FAST)
+        assert_clear(
+            result,
+            pytest.ExitCode.TESTS_FAILED,
+            "MeasurementError: experiment mine: 1 cell could not be measured; 2 finished are kept",
+            "  num_ctx=2: *exceed*",
+        )
+        result.stdout.fnmatch_lines(
+            [
+                "mine_ctx1024 * single *",
+                f"experiment mine: 2 cells{earlier}, 4 rounds: llmperf-results/mine.csv",
+                "  FAILED: num_ctx=2: *",
+            ]
+        )
+    assert len(from_csv((project / "llmperf-results" / "mine.csv").read_text())) == 4
+    (project / "mine.toml").write_text(MATRIX.replace("[512, 1024, 2048]", "[512, 1024]"))
+    result = pytester.runpytest_inprocess(*FAST)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["experiment mine: 2 cells, 2 of them finished by an earlier run, 4 rounds: *"])
+
+
+def test_a_journal_of_other_conditions(pytester: pytest.Pytester, project: Path) -> None:
+    """What does not count is said before anything is measured, and again in the summary."""
+    (project / "mine.toml").write_text(MATRIX.replace("[512, 1024, 2048]", "[512, 2]"))
+    pytester.runpytest_inprocess(*FAST)
+    result = pytester.runpytest_inprocess(*FAST, "--llmperf-warmups=2")
+    line = (
+        "1 finished cell of an earlier run does not count: --llmperf-warmups differs; kept in mine.*.partial.jsonl, *"
+    )
+    result.stdout.fnmatch_lines([f"  {line}"])
+    result.stderr.fnmatch_lines([f"llmperf: experiment mine: {line}"])
+
+
 def test_agents_of_ones_own_in_a_cell(pytester: pytest.Pytester, project: Path) -> None:
     """A function that gives a list of agents for each cell."""
     (project / "mine.toml").write_text('schema = 1\nrounds = 1\naxes = { words = [2, 9] }\ntopology = "dual"\n')

@@ -40,6 +40,9 @@ class Told:
         if ": round " in text:
             self._ask(text)
 
+    def note(self, text: str) -> None:
+        pass
+
     def round_done(self, measurement, verdicts) -> None:
         self._ask("pair done")
 
