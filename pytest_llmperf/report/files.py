@@ -131,6 +131,9 @@ def save_baseline(records: Sequence[Record], settings: Settings, root: Path, acc
         return ""
     refused = sorted({record.test for record in records} - {record.test for record in accepted})
     words = f"; not saved, since they did not pass: {', '.join(refused)}" if refused else ""
+    if empty := [record.test for record in accepted if not record.measurement.rounds]:
+        words += f"; not saved, since the client could not keep up in any round: {', '.join(dict.fromkeys(empty))}"
+        accepted = [record for record in accepted if record.measurement.rounds]
     if not accepted:
         return f"saved nothing to baseline {name}: no test passed with a measurement{words}"
     saved = [(baselines.key_of(record.test, record.measurement), _stored(record)) for record in accepted]

@@ -1,14 +1,16 @@
 """Files that a session leaves: whole or not at all, and checked before anything is measured."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.model import Settings
 from pytest_llmperf.report.document import Run, document
-from pytest_llmperf.report.files import OUTPUTS, check_outputs, write_output
+from pytest_llmperf.report.files import OUTPUTS, check_outputs, save_baseline, write_output
 from tests.report.conftest import run_of
 
 JSON = OUTPUTS[0]
@@ -66,3 +68,19 @@ class TestEveryFile:
             with pytest.raises(UsageError, match=f"--llmperf-{output.field}: cannot write"):
                 check_outputs(Settings(**{output.field: name}), tmp_path)
         assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - hidden ones too
+
+
+def test_what_has_no_round_is_not_saved(tmp_path: Path) -> None:
+    """A client that could not keep up in any round leaves nothing to store: that is said, and the others are saved."""
+    run = run_of(tests=("test_pair", "test_busy"), gates=())
+    (pair, busy) = run.records
+    busy = replace(busy, measurement=replace(busy.measurement, rounds=()))
+    settings = Settings(save="main", baselines_dir=str(tmp_path))
+    said = save_baseline([pair, busy], settings, tmp_path, [pair, busy])
+    assert said == (
+        f"saved 1 measurement to {tmp_path}/main.toml; not saved, since the client could not keep up in any round: "
+        "perf/test_team.py::test_busy"
+    )
+    (only,) = load_named("main", (tmp_path,)).stored
+    assert only.test == pair.test
+    assert save_baseline([busy], settings, tmp_path, [busy]).startswith("saved nothing to baseline main: ")
