@@ -20,7 +20,7 @@ from pytest_llmperf.judge import formulas
 from pytest_llmperf.judge.metrics import all_series, observed_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import summarise
-from pytest_llmperf.model import Agent, AgentRun, Cell, Measurement, RequestTiming, Round
+from pytest_llmperf.model import OLLAMA_ONLY, Agent, AgentRun, Cell, Measurement, RequestTiming, Round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +189,8 @@ def label(cell: Cell) -> str:
 def _common_option(measurement: Measurement, name: str) -> Any:
     """What every agent asked for; None where they differ or leave it to the server."""
     ours = [agent for agent in measurement.scenario.agents if isinstance(agent, Agent)]
+    if name in OLLAMA_ONLY and any(one.api == "openai" for one in measurement.topology.instances):
+        return None
     asked = {getattr(agent.options, name) for agent in ours}
     return asked.pop() if len(asked) == 1 else None
 

@@ -20,13 +20,14 @@ from pytest_llmperf.experiments.words import in_vain
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.validity import why
-from pytest_llmperf.model import Cell, Matrix, Profile, Scenario
+from pytest_llmperf.model import OLLAMA_ONLY, Cell, Matrix, Profile, Scenario
 from pytest_llmperf.session import Session
 
 Make = Callable[[Cell], Scenario]
 """A function of the user's: what the agents of a cell do."""
 
 NO_GPU = "no GPU here"
+NEVER_SENT = "an OpenAI-compatible API has no such option"
 
 
 def run(
@@ -68,13 +69,7 @@ def run(
             next_step="say what it means: run_matrix(..., agents=FUNCTION), which gets the cell",
         )
     simulated = session.backend.kind == "simulated"
-    without = () if simulated or session.has_gpu() else ("num_gpu",)
-    skipped = {f"axis {axis}": NO_GPU for axis in without if _names(matrix, axis)}
-    cells = cells_of(matrix, without=without)
-    for cell in cells if simulated else ():
-        if model := unplayed(matrix, cell):
-            skipped[f"model {model}"] = "the matrix does not say how it is played"
-    cells = tuple(cell for cell in cells if not (simulated and unplayed(matrix, cell)))
+    cells, skipped = _measurable(matrix, session)
     scenarios = {
         key_of(cell): scenario_of_cell(matrix, cell, make(cell) if make else None, profile=profile, simulated=simulated)
         for cell in cells
@@ -140,6 +135,24 @@ def run(
         if not sweep.failed:
             journal.remove()
     return results
+
+
+def _measurable(matrix: Matrix, session: Session) -> tuple[list[Cell], dict[str, str]]:
+    """The cells that mean something here; and what of the matrix does not, and why."""
+    simulated, forced = session.backend.kind == "simulated", session.settings.force_topology
+    without = {} if simulated or session.has_gpu() else {"num_gpu": NO_GPU}
+    if session.backend.kind == "openai":
+        without |= dict.fromkeys(OLLAMA_ONLY, NEVER_SENT)
+    skipped = {f"axis {axis}": reason for axis, reason in without.items() if _names(matrix, axis)}
+    cells = []
+    for cell in cells_of(matrix, without=tuple(without)):
+        if simulated and (model := unplayed(matrix, cell)):
+            skipped[f"model {model}"] = "the matrix does not say how it is played"
+        elif forced and cell.get("topology", forced) != forced:
+            skipped[f"topology {cell['topology']}"] = f"--llmperf-topology or the deployment wants {forced}"
+        else:
+            cells.append(cell)
+    return cells, skipped
 
 
 def _transfers(matrix: Matrix, profile: Profile | None, scenarios: Iterable[Scenario]) -> tuple[str, ...]:

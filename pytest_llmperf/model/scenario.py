@@ -39,6 +39,10 @@ class GenerationOptions:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
+OLLAMA_ONLY = ("num_ctx", "num_thread", "num_gpu")
+"""Options that an OpenAI-compatible API has no name for: there they are the server's own affair, and never sent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """One sequential client: it sends its prompts one after the other.

@@ -22,6 +22,7 @@ from pytest_llmperf.session import Session
 from pytest_llmperf.session.watcher import Silent
 from tests.disk import full
 from tests.experiments.build import matrix, record
+from tests.servers.test_openai import serving
 from tests.started import simulated_server
 
 TWO = {"axes": {"num_ctx": [512, 1024]}, "options": {"num_predict": 4}, "rounds": 1}
@@ -131,6 +132,29 @@ def test_what_cannot_be_measured_here_is_said(sweep) -> None:
     assert "not testable here: the context does not matter (TR108): no cell has a second value of model; axis" in text
     assert "vram_mb: vram_mb is undefined in 1 of 1 rounds" in text
     assert "experiment m: 1 cell, 1 round: results/m.csv" in text
+
+
+def test_a_topology_that_is_forced(sweep) -> None:
+    """Cells of another one are passed over, not measured on it under the wrong name."""
+    made = matrix(axes={"topology": ["single", "single_parallel"]}, options={"num_predict": 4}, rounds=1)
+    results = sweep(made, settings={"force_topology": "single"})
+    assert [(row.cell["topology"], row.topology) for row in results.rows] == [("single", "single")]
+    assert results.skipped == {"topology single_parallel": "--llmperf-topology or the deployment wants single"}
+
+
+def test_options_that_the_api_has_no_name_for(sweep) -> None:
+    """They are not swept there, nor written as sent."""
+    made = matrix(
+        axes={"num_ctx": [512, 1024], "temperature": [0.0, 1.0]},
+        cell=[{"num_thread": 1}],
+        options={"num_predict": 4, "num_ctx": 512},
+        rounds=1,
+    )
+    with serving("m:1") as (openai, _):
+        results = sweep(made, settings={"backend": "openai", "urls": (openai,)})
+    assert [row.cell for row in results.rows] == [{"temperature": 0.0}, {"temperature": 1.0}]
+    assert {(row.num_ctx, row.num_predict) for row in results.rows} == {(None, 4)}
+    assert {results.skipped[f"axis {axis}"] for axis in ("num_ctx", "num_thread")} == {running.NEVER_SENT}
 
 
 def test_nothing_that_can_be_measured(sweep) -> None:

@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from pytest_llmperf.errors import ModelMissingError, ServerError
-from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Settings, TopologyKind
+from pytest_llmperf.measure.openai import v1_options
+from pytest_llmperf.model import OLLAMA_ONLY, Agent, GenerationOptions, Scenario, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.openai import LACKS, UNKNOWN, OpenAIControl
@@ -45,6 +46,16 @@ def serving(*models: str, extra: dict[str, dict[str, object]] | None = None, tim
 
     with http_server(OpenAI) as url:
         yield url, asked
+
+
+def test_what_is_never_sent():
+    """No request there carries these options, all others are sent."""
+    every = {"num_ctx": 1, "num_predict": 1, "seed": 1, "temperature": 1, "top_k": 1, "top_p": 1, "stop": ("x",)}
+    every |= {"num_thread": 1, "num_gpu": 1}
+    whole = v1_options("m", GenerationOptions(**every))
+    for name in every:
+        fewer = v1_options("m", GenerationOptions(**{**every, name: None}))
+        assert (fewer == whole) is (name in OLLAMA_ONLY)
 
 
 @pytest.mark.parametrize("timings", [False, True])
