@@ -12,7 +12,7 @@ from pytest_llmperf.judge.conditions import differences_of
 from pytest_llmperf.judge.markers import Regression
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.stats import grade
-from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
+from pytest_llmperf.model import Baseline, Bound, Outcome, Settings, Verdict
 from pytest_llmperf.report.stored import aligned, counted
 from pytest_llmperf.report.text import amount
 
@@ -81,12 +81,10 @@ def _block(one: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
 
 
 def _row(verdict: Verdict) -> list[str]:
-    gate = verdict.gate
-    change = "?"
-    if verdict.value is not None and metric_of(gate.metric).in_points:
-        change = f"{verdict.value - gate.limit:+.1f} pp"
-    elif verdict.value is not None and gate.limit:
-        change = f"{100 * (verdict.value - gate.limit) / abs(gate.limit):+.1f} %"
+    gate, change = verdict.gate, "?"
+    if verdict.worse_by is not None:
+        sign = -1 if gate.bound is Bound.MIN else 1
+        change = f"{sign * verdict.worse_by:+.1f} {'pp' if metric_of(gate.metric).in_points else '%'}"
     return [
         gate.metric,
         amount(gate.limit, gate.metric),

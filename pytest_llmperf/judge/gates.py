@@ -33,7 +33,7 @@ from pytest_llmperf.judge.levels import check_counts
 from pytest_llmperf.judge.metrics import Aggregate, Metric, metric_of, series
 from pytest_llmperf.judge.paired import paired_drop
 from pytest_llmperf.judge.quantiles import beta_quantile
-from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, StoredDrop, drop_of
+from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, StoredDrop, drop_of, reference_centre
 from pytest_llmperf.judge.sequence import autocorrelation, outliers
 from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade
 from pytest_llmperf.judge.strength import strength
@@ -153,6 +153,7 @@ def _decide(
         found = _interval(metric, values, looking.looks)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
     if gate.delta is not None:
+        gate = _as_compared(gate, metric, len(values))
         # Also where the gate is decided already, so that a broken reference is never hidden.
         judged = _regression(gate, metric, values, looking, delta=gate.delta, incumbent=incumbent)
     if gate.not_comparable:
@@ -175,6 +176,7 @@ def _decide(
         rounds=len(values),
         grade=grade(len(values)),
         gates=looking.gates,
+        worse_by=_finite(judged.worse_by),
         autocorrelation=None if metric.aggregate is Aggregate.RATE else autocorrelation(values),
         outliers=() if metric.aggregate is Aggregate.RATE else outliers(values),
         outcome=judged.outcome,
@@ -194,6 +196,7 @@ class _Judged:
 
     outcome: Outcome
     reason: str
+    worse_by: float | None = None
     error_of_fail: float | None = None
     error_of_pass: float | None = None
     effect_size: float | None = None
@@ -286,7 +289,7 @@ def _regression(
         # One pair says nothing, and says so as too few rounds.
         if paired is None:
             return _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
-        words = drop_words(paired, delta, paired=rounds_words(len(values)))
+        words = drop_words(paired, delta, pairs=len(values))
         name = f"incumbent {gate.incumbent}" if gate.incumbent else "the incumbent"
         return replace(_of_drop(paired, delta), reason=f"against {name}: {words}")
     if not gate.reference:
@@ -307,11 +310,19 @@ def _regression(
     return _of_drop(found.drop, delta, found)
 
 
+def _as_compared(gate: Gate, metric: Metric, rounds: int) -> Gate:
+    """The gate with the centre that so many new rounds are compared with: that of the first as many of each session."""
+    if not any(len(stored) > rounds for stored in gate.reference):
+        return gate
+    return replace(gate, limit=reference_centre(metric.aggregate, [stored[:rounds] for stored in gate.reference]))
+
+
 def _of_drop(drop: Drop, delta: float, stored: StoredDrop | None = None) -> _Judged:
     """A drop as what a verdict holds."""
     return _Judged(
         outcome=drop.outcome,
         reason=drop_words(drop, delta, stored),
+        worse_by=drop.estimate,
         error_of_fail=drop.error_of_fail,
         error_of_pass=drop.error_of_pass,
         effect_size=None if drop.effect_size is None else -drop.effect_size,

@@ -16,20 +16,26 @@ _TYPED = 4
 """Decimals of a limit that somebody may have typed."""
 
 
-def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, paired: str = "") -> str:
-    """A drop, its interval, what was charged, and what would be needed where it is not decided.
+def change_words(worse_by: float, unit: str) -> str:
+    """A change by its direction: `worse by 3.0 pp`, `better by 0.9 %`."""
+    return f"{'better' if worse_by < 0 else 'worse'} by {abs(worse_by):.1f} {unit}"
+
+
+def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, pairs: int = 0) -> str:
+    """A change, its interval in the same direction, what was charged, and what would be needed where it is not decided.
 
     Args:
         drop: to put in words.
         delta: the smallest change that matters.
         stored: where it is from stored sessions.
-        paired: where it is from pairs: how many, see `rounds_words`.
+        pairs: where it is the mean difference of pairs: how many.
     """
     charged = f"; {stored.spread}" if stored else ""
-    pairs = f", paired over {paired}" if paired else ""
+    low, high = (-drop.high, -drop.low) if drop.estimate < 0 else (drop.low, drop.high)
+    mean = f", the mean of {pairs} pairs" if pairs else ""
     text = (
-        f"{'drop' if paired else 'worse by'} {drop.estimate:.1f} {drop.unit} (interval {drop.low:.1f} to "
-        f"{drop.high:.1f}{charged}){pairs}, {delta:g} {drop.unit} matter"
+        f"{change_words(drop.estimate, drop.unit)} (interval {low:.1f} to {high:.1f}{charged}){mean}, "
+        f"{delta:g} {drop.unit} matter"
     )
     if drop.floored:
         return f"{text}; so large a drop fails in any case"

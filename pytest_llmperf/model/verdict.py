@@ -31,7 +31,8 @@ class Gate:
         marker: the marker that asked for it, e.g. `efficiency`; `compare` for one that `--llmperf-compare` adds.
         metric: name in the catalogue, e.g. `efficiency_pct`.
         bound: which side is good.
-        limit: in the metric's unit. For a regression gate: the centre of the stored baseline, or of the incumbent.
+        limit: in the metric's unit. For a regression gate: the centre of the stored baseline, or of the incumbent; in a
+            verdict, of as many rounds of each stored session as were compared.
         source: where the limit came from, in words, e.g. `baseline decision_card, E.1 #6`.
         delta: regression gates: the smallest change for the worse that matters (pp for percentages of ratio
             class, else percent of the limit). None for limit gates.
@@ -69,6 +70,8 @@ class Verdict:
         grade: `exploratory`, `directional` or `publishable`.
         reason: one clause: why this outcome.
         gates: of the run, which share the error of `fail`.
+        worse_by: regression gates: how much worse than what is stored, or than the incumbent pair by pair, in points of
+            percentages of ratio class, else percent; negative: better. None: not known, or another gate.
         error_of_fail: how probably a value that is as it should be looks as bad as this one; None: no such figure.
         error_of_pass: regression gates: how probably a change of delta looks as good as this one.
         effect_size: distance from the limit, or from the stored centre, in standard deviations of a round; negative on
@@ -91,6 +94,7 @@ class Verdict:
     grade: str
     reason: str = ""
     gates: int = 1
+    worse_by: float | None = None
     error_of_fail: float | None = None
     error_of_pass: float | None = None
     effect_size: float | None = None

@@ -11,6 +11,7 @@ from pytest_llmperf.judge.breaks import FEWEST, Break, How
 from pytest_llmperf.judge.metrics import metric_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.trend import Point, Trend, worse_by
+from pytest_llmperf.judge.words import change_words
 from pytest_llmperf.report.stored import counted
 from pytest_llmperf.report.text import amount
 
@@ -52,7 +53,7 @@ def history_of(record: Record, baseline: str, found: Sequence[Trend]) -> dict[st
 def _change(trend: Trend, found: Break) -> str:
     metric = metric_of(trend.metric)
     worse = worse_by(metric, found.before, found.after)
-    size = f"{'worse' if worse > 0 else 'better'} by {abs(worse):.1f} {'pp' if metric.in_points else '%'}"
+    size = change_words(worse, "pp" if metric.in_points else "%")
     values = f"{amount(found.before, metric.name)} -> {amount(found.after, metric.name)}"
     ends = " and ".join(_point(trend.points[at]) for at in (found.start, found.end))
     if found.how is How.STEP:

@@ -11,11 +11,11 @@ from typing import Any
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.catalogue import metric_of
 from pytest_llmperf.judge.stats import summarise
-from pytest_llmperf.judge.trend import worse_by
+from pytest_llmperf.judge.words import change_words
 from pytest_llmperf.model import Baseline
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.markdown import escaped, row, table
-from pytest_llmperf.report.text import amount
+from pytest_llmperf.report.text import amount, digits_in
 
 Plain = Mapping[str, Any]
 
@@ -223,10 +223,10 @@ def _impacts(record: Plain) -> Iterator[str]:
     """A line for each comparison with what was there before."""
     for verdict in record["verdicts"]:
         gate = verdict["gate"]
-        if gate["delta"] is None or verdict["value"] is None:
+        if gate["delta"] is None or verdict["worse_by"] is None:
             continue
-        metric = metric_of(gate["metric"])
-        worse = worse_by(metric, gate["limit"], verdict["value"])
-        size = f"{abs(worse):.1f} {'pp' if metric.in_points else '%'} {'worse' if worse > 0 else 'better'}"
-        values = f"{amount(gate['limit'], metric.name)} -> {amount(verdict['value'], metric.name)}"
-        yield f"- {_name(record)}: {metric.name} {size}, {values}: {verdict['outcome']}"
+        metric, more = metric_of(gate["metric"]), digits_in(verdict)
+        size = change_words(verdict["worse_by"], "pp" if metric.in_points else "%")
+        pairs = f" (the mean of {verdict['rounds']} pairs)" if gate["incumbent"] else ""
+        values = f"{amount(gate['limit'], metric.name, more)} -> {amount(verdict['value'], metric.name, more)}"
+        yield f"- {_name(record)}: {metric.name} {size}{pairs}, {values}: {verdict['outcome']}"

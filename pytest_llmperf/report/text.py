@@ -116,7 +116,8 @@ def limit_words(verdict: Verdict) -> str:
         limit = amount(gate.limit, gate.metric, more)
         if gate.incumbent:
             return f"the incumbent's {limit} ({gate.delta:g} {unit} matter)"
-        return f"the stored {limit} ({gate.delta:g} {unit} matter; {gate.source})"
+        part = f"first {verdict.rounds} rounds of each session; " if _in_part(verdict) else ""
+        return f"the stored {limit} ({part}{gate.delta:g} {unit} matter; {gate.source})"
     side = "minimum" if gate.bound is Bound.MIN else "maximum"
     return f"the {side} {limit_amount(gate.limit, gate.metric, more)} ({gate.source})"
 
@@ -261,6 +262,11 @@ def round_s(measurement: Measurement) -> float:
         (sum(run.duration_ns for run in one.solo) + max(run.duration_ns for run in one.together)) / 1e9
         for one in rounds
     )
+
+
+def _in_part(verdict: Verdict) -> bool:
+    """Whether stored sessions are longer than what was compared with them."""
+    return any(len(stored) > verdict.rounds for stored in verdict.gate.reference)
 
 
 def _unit(metric: str) -> str:

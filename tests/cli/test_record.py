@@ -98,8 +98,10 @@ def test_change(write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["record", "change", path]) == 0
     text = capsys.readouterr().out
     efficiency, ttft = (one for one in found["records"][0]["verdicts"] if one["gate"]["delta"] is not None)
-    assert f"efficiency_pct {99.5 - efficiency['value']:.1f} pp worse, 99.5 % -> " in text
-    assert f"ttft_ms {100 * (20 - ttft['value']) / 20:.1f} % better, 20 ms -> 10 ms" in text
+    assert f"efficiency_pct worse by {efficiency['worse_by']:.1f} pp, 99.5 % -> " in text
+    assert f"ttft_ms better by {-ttft['worse_by']:.1f} %, 20 ms -> 10 ms" in text
+    assert f"worse by {efficiency['worse_by']:.1f} pp" in efficiency["reason"]
+    assert f"better by {-ttft['worse_by']:.1f} %" in ttft["reason"]
     assert "**Approval:** [name and date]" in text
     _, path = write(run_of())
     assert main(["record", "change", path]) == 0

@@ -1,7 +1,9 @@
 """Every outcome of every kind of gate."""
 
 import math
+import re
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 from hypothesis import given
@@ -240,7 +242,7 @@ def test_an_incumbent_that_took_turns() -> None:
     worse = tuple(old - loss for old, loss in zip(incumbent, (2.9, 3.2, 3.0, 3.1, 2.8), strict=True))
     failed = decide(asked, worse, looks=16, incumbent=incumbent)
     assert failed.outcome is Outcome.FAIL
-    assert "drop 3.0 pp (interval 2.7 to 3.2), paired over 5 rounds" in failed.reason
+    assert "worse by 3.0 pp (interval 2.7 to 3.2), the mean of 5 pairs" in failed.reason
     assert failed.sessions_needed is None
     alike = tuple(value + 0.1 * (-1) ** index for index, value in enumerate(incumbent))
     same = decide(asked, alike, looks=16, incumbent=incumbent)
@@ -356,3 +358,30 @@ def test_judge_takes_the_metric_from_the_rounds() -> None:
         judge(gate("nonsense"), measurement_of(*even), looks=1)
     with pytest.raises(UsageError, match="its limit is nan"):
         judge(gate(limit=math.nan), measurement_of(torn), looks=1)
+
+
+def test_a_comparison_states_what_it_compared() -> None:
+    """The centre of as many rounds of each session as are new, and the change from it: limit and words add up."""
+    longer = tuple((*stored, *(value - 4 for value in stored)) for stored in REGRESSION["reference"])
+    asked = gate(**{**REGRESSION, "reference": longer, "limit": 90.0})
+    verdict = decide(asked, tuple(value - 0.5 for value in GOOD), looks=16)
+    n = len(GOOD)
+    assert verdict.gate.limit == pytest.approx(fmean(fmean(stored[:n]) for stored in longer))
+    assert verdict.worse_by == pytest.approx(verdict.gate.limit - verdict.value)
+    assert verdict.reason.startswith("worse by 0.5 pp")
+    same = decide(gate(**REGRESSION), GOOD, looks=16)
+    assert same.gate.limit == REGRESSION["limit"]
+    assert decide(gate(), GOOD, looks=16).worse_by is None
+
+
+def test_a_change_for_the_better_is_called_so() -> None:
+    """Never by a negative drop; its interval is in the same direction."""
+    incumbent = (98.0, 95.0, 99.0, 92.0, 97.0)
+    better = decide(
+        gate(limit=0.0, delta=2.0),
+        tuple(old + gain for old, gain in zip(incumbent, (0.9, 1.2, 1.0, 1.1, 0.8), strict=True)),
+        looks=16,
+        incumbent=incumbent,
+    )
+    assert better.worse_by == pytest.approx(-1.0)
+    assert re.search(r"better by 1\.0 pp \(interval 0\.\d to 1\.\d\), the mean of 5 pairs", better.reason)

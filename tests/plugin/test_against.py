@@ -57,7 +57,7 @@ def test_a_deployment_against_another_of_its_kind(simulated, deployments: Path) 
             "  incumbent good * of 5 *-",
             "SIMULATED: all of these lines *",
             "pair on dual: gate against (system_tok_s) * the incumbent's * tok/s (20 % matter): against incumbent "
-            "good: drop * % (interval *), paired over 5 rounds*",
+            "good: *er by * % (interval *), the mean of 5 pairs*",
         ]
     )
     (record,) = json.loads((deployments / "run.json").read_text())["records"]
@@ -88,7 +88,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
         [
             "gate regression (system_tok_s): * is worse than the stored * tok/s *",
             "gate against (system_tok_s): * is worse than the incumbent's * tok/s (5 % matter): against incumbent "
-            "good: drop *",
+            "good: worse by *",
             "*next: look at both deployments' raw timings*",
             "policy: *, against an incumbent at once",
         ]

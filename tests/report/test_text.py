@@ -87,3 +87,13 @@ def test_ends_of_an_interval_and_rates_are_told_apart_from_the_limit() -> None:
     contended = replace(holds, gate=gate("contention_rate_ttft", 0.9999, Bound.MAX), value=1.0, low=None, high=None)
     assert limit_words(contended) == "the maximum 99.99 % (here)"
     assert digits_apart("efficiency_pct", 90.0, [90.0, None, 90.0 + 1e-12]) == 0
+
+
+def test_a_shorter_comparison_says_so() -> None:
+    """Of stored sessions that are longer, the first rounds are compared: the limit is their centre, and named so."""
+    measurement = measurement_of(*(round_of((100, 100), (100, 90), index=index) for index in range(5)))
+    stored = ((97.0,) * 5 + (87.0,) * 5,) * 4
+    verdict = judge(gate(limit=92.0, delta=2.0, reference=stored), measurement, looks=1)
+    assert limit_words(verdict) == "the stored 97.0 % (first 5 rounds of each session; 2 pp matter; here)"
+    equal = judge(gate(limit=97.0, delta=2.0, reference=((97.0,) * 5,) * 4), measurement, looks=1)
+    assert limit_words(equal) == "the stored 97.0 % (2 pp matter; here)"
