@@ -152,10 +152,10 @@ def _decide(
         value = centre(metric.aggregate, values)
         found = _interval(metric, values, looking.looks)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
-    if gate.delta is not None:
+    if (delta := gate.delta) is not None:
         gate = _as_compared(gate, metric, len(values))
         # Also where the gate is decided already, so that a broken reference is never hidden.
-        judged = _regression(gate, metric, values, looking, delta=gate.delta, incumbent=incumbent)
+        judged = _regression(gate, metric, values, looking, delta=delta, incumbent=incumbent)
     if gate.not_comparable:
         judged = _Judged(outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
     elif len(values) >= MIN_ROUNDS and metric.aggregate is Aggregate.MAX:

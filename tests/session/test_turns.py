@@ -118,7 +118,7 @@ def test_a_slower_candidate_fails_by_its_pairs(tmp_path: Path) -> None:
     assert (limit.gate.marker, limit.outcome) == ("efficiency", Outcome.PASS)
     assert (paired.gate.marker, paired.gate.metric, paired.gate.demanded) == ("against", "system_tok_s", True)
     assert paired.outcome is Outcome.FAIL
-    assert paired.reason.startswith("against incumbent old: drop ")
+    assert paired.reason.startswith("against incumbent old: worse by ")
     assert f"the mean of {paired.rounds} pairs" in paired.reason
     assert record.incumbent is not None
     incumbent = Record(test="", measurement=record.incumbent.measurement)
