@@ -95,7 +95,7 @@ def strike(run: Run, aftermath: Aftermath, chance: random.Random) -> str:
 def assert_no_torn_file(folder: Path) -> None:
     """What was written is whole."""
     for file in folder.glob("*.json"):
-        assert json.loads(file.read_text())["records"]
+        assert json.loads(file.read_text())["tests"]
     for file in folder.glob("baselines/*.toml"):
         tomllib.loads(file.read_text())
 
