@@ -18,6 +18,9 @@ from pytest_llmperf.model import Measurement
 LEAST_PP = 1.0
 """Less lost efficiency than this has no cause worth a name."""
 
+_SHARE_PP = 2.0
+"""A smaller share explains nothing: balance changes by as much where nothing has changed."""
+
 LARGE_PP = 10.0
 """So much is named even where no gate fails."""
 
@@ -116,8 +119,10 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     loss = loss_of(measurement)
     sinking = sunk(measurement)
     cause = sentence = advice = ""
-    if loss is not None and loss.loss_pp >= (LARGE_PP if sinking else LEAST_PP):
-        cause = max(loss.shares_pp, key=lambda key: loss.shares_pp[key])
+    largest = max(loss.shares_pp, key=lambda key: loss.shares_pp[key]) if loss is not None else ""
+    explains = loss is not None and loss.shares_pp[largest] >= _SHARE_PP
+    if loss is not None and explains and loss.loss_pp >= (LARGE_PP if sinking else LEAST_PP):
+        cause = largest
         sentence, advice = _words(measurement, loss, cause), _advice(measurement, loss, cause)
     elif sinking:
         cause, sentence, advice = "throttling", sinking, _THROTTLED
@@ -197,9 +202,12 @@ def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
             max(request.queue_ns / 1e6 for run in one.together for request in run.requests)
             for one in measurement.rounds
         )
+        figures = f"(queue time {waited_ms:.0f} ms of a round's {wall_ms:.0f} ms)"
+        if measurement.topology.kind.shared:
+            return f"requests wait for a slot {figures}: agents that share a slot are served one after the other"
         return (
-            f"requests wait for a slot (queue time {waited_ms:.0f} ms of a round's {wall_ms:.0f} ms): "
-            "agents that share a slot are served one after the other"
+            f"requests wait at the server {figures}, though each agent has an instance of its own: another client uses "
+            "it, or an agent sends more requests at once than it has slots"
         )
     if where == "together" and loss.of == "scaling":
         timed = all(one.total_duration_ns for run in measurement.rounds[0].together for one in run.requests)
@@ -216,6 +224,8 @@ def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
 def _advice(measurement: Measurement, loss: Loss, cause: str) -> str:
     """What to do about a share."""
     topology = measurement.topology
+    if cause == "queue together" and not topology.kind.shared:
+        return _NEXT["queue alone"]
     if cause in _NEXT:
         return _NEXT[cause]
     if cause.endswith("alone") and topology.backend == "attach":  # servers of our own have ended by then

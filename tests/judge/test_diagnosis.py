@@ -79,7 +79,11 @@ def lost_pp(measurement: Measurement, of: str) -> float:
 @pytest.mark.parametrize(
     ("found", "cause", "says"),
     [
-        ((SLOT,) * 5, "queue together", "requests wait for a slot (queue time 250 ms of a round's 503 ms)"),
+        (
+            (SLOT,) * 5,
+            "queue together",
+            "requests wait at the server (queue time 250 ms of a round's 503 ms), though each agent has an instance",
+        ),
         (rounds(both={"decode": 350}), "decode together", "slower together than alone (up to 1.59 x): they share"),
         (rounds(both={"prefill": 200}), "prefill together", "prompts are read more slowly"),
         (rounds(both={"load": 300}), "load together", "they wait for the model to load"),
@@ -112,6 +116,17 @@ def test_the_largest_share_is_the_cause(found: tuple[Round, ...], cause: str, sa
     assert says in diagnosis.sentence
     assert sum(diagnosis.shares_pp.values()) == pytest.approx(diagnosis.loss_pp, abs=1e-9)
     assert diagnosis.loss_pp == pytest.approx(lost_pp(measurement, diagnosis.of), abs=1e-9)
+
+
+def test_who_waits_for_what() -> None:
+    """Agents of one instance wait for each other; on an instance of its own an agent waits for something else."""
+    shared, own = (diagnose(measured((SLOT,) * 5, **more)) for more in ({"topology": SINGLE}, {}))
+    assert shared is not None
+    assert own is not None
+    assert "agents that share a slot are served one after the other" in shared.sentence
+    assert "share" not in own.sentence
+    assert "another client uses it, or an agent sends more requests at once than it has slots" in own.sentence
+    assert (shared.next_step, own.next_step) == ("", "is another client using this instance? see /api/ps")
 
 
 def test_the_figures_of_a_slot() -> None:
@@ -180,11 +195,12 @@ def test_discarded_rounds_explain_no_loss() -> None:
     [
         rounds(),
         rounds(both={"decode": 202}),
+        rounds(both={"decode": 204, "rest": 4}),
         rounds(rates=(60, 59, 58, 58, 57)),
         rounds(rates=(60, 40, 60, 40, 60)),
         (),
     ],
-    ids=["no loss", "less than a point", "a small trend", "noise", "no rounds"],
+    ids=["no loss", "less than a point", "no share of two points", "a small trend", "noise", "no rounds"],
 )
 def test_nothing_is_made_up(found: tuple[Round, ...]) -> None:
     """Where next to nothing was lost, no rate sinks and nothing is noted, there is no diagnosis."""
