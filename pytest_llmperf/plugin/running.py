@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +72,6 @@ class Running:
         )
         self.session = Session(settings, root=config.rootpath, watcher=self._live, notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test
-        self._measured: list[Record] = []  # all so far: alternatives to what a test measures
 
     def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
         """pytest-benchmark's fixture, where the test asks for it or its JSON is wanted; else None."""
@@ -103,11 +102,11 @@ class Running:
         # pytest-benchmark allows one timed call a test: the first measurement is its entry.
         once = benchmark is None or records
         record: Record = in_clear(work if once else lambda: benchmark.pedantic(work, rounds=1), self._live)
-        self._keep(item, [record])
+        records.append(record)
         if benchmark is not None:
             measurement = record.measurement
             name = f"{measurement.scenario.name}.{measurement.topology.kind}"
-            benchmark.extra_info[name] = figures(record, self._measured)
+            benchmark.extra_info[name] = figures(record)
         return record
 
     def _score_by(self, item: pytest.Item) -> None:
@@ -164,7 +163,7 @@ class Running:
                 resume=self.session.settings.resume,
                 runtime=item.stash[RUNTIME],
             )
-            self._keep(item, results.records)
+            item.stash.setdefault(RECORDS, []).extend(results.records)
             item.stash[LINES].extend(words.summary(results, shown(folder, self._config)))
             item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
             if results.failed:  # after all that could be measured is kept, written and shown
@@ -174,10 +173,6 @@ class Running:
             return results
 
         return in_clear(work)
-
-    def _keep(self, item: pytest.Item, records: Sequence[Record]) -> None:
-        item.stash.setdefault(RECORDS, []).extend(records)
-        self._measured.extend(records)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """In an xdist worker, what would be a usage error fails every test of ours."""
@@ -204,9 +199,7 @@ class Running:
         if call.when == "call":
             for record in item.stash.get(RECORDS, ()):
                 prefix = f"llmperf.{record.measurement.scenario.name}.{record.measurement.topology.kind}"
-                item.user_properties += [
-                    (f"{prefix}.{name}", value) for name, value in figures(record, self._measured).items()
-                ]
+                item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
         report = yield
         report.llmperf_test = SPECS in item.stash  # type: ignore[attr-defined]
         records = item.stash.get(RECORDS, [])

@@ -9,6 +9,7 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS, OBSERVED
 from pytest_llmperf.judge.record import Incumbent, Record
+from pytest_llmperf.judge.stats import grade
 from pytest_llmperf.judge.telemetry import busy_cores, client_cores, neighbour_cores
 from pytest_llmperf.judge.validity import client_cost_pp, client_cpu_share
 from pytest_llmperf.model import Measurement
@@ -49,14 +50,14 @@ def value_of(record: Record, metric: str) -> float | None:
     return {"median": summary.median, "max": summary.max}.get(CATALOGUE[metric].aggregate, summary.mean)
 
 
-def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int | str | bool]:
+def figures(record: Record, run: Sequence[Record] | None = None) -> dict[str, float | int | str | bool]:
     """Name to value: every metric that is defined here, rounds, topology, evidence, verdicts by gate.
 
     Args:
         record: whose figures.
-        run: the records of the same run so far, see `evidence_of`.
+        run: the records of the whole run, by which the evidence is weighed, see `evidence_of`; None: it has not ended,
+            and what its record lacks stands nowhere yet.
     """
-    evidence = evidence_of(record, run)
     measurement = record.measurement
     flat: dict[str, float | int | str | bool] = {
         "backend": measurement.topology.backend,
@@ -64,10 +65,11 @@ def figures(record: Record, run: Sequence[Record] = ()) -> dict[str, float | int
         "scenario": measurement.scenario.name,
         "topology": str(measurement.topology.kind),
         "rounds": len(measurement.rounds),
-        "grade": evidence.grade,
-        "decision_grade": not evidence.lacks,
-        "lacks": "; ".join(evidence.lacks),
+        "grade": grade(len(measurement.rounds)),
     }
+    if run is not None:
+        lacks = evidence_of(record, run).lacks
+        flat |= {"decision_grade": not lacks, "lacks": "; ".join(lacks)}
     if measurement.rounds:
         flat["timing_source"] = source_of(measurement)
         flat["client_cost_pp"] = round(fmean(client_cost_pp(one) for one in measurement.rounds), 4)
