@@ -22,7 +22,9 @@ from pytest_llmperf.servers.engine import (
     Sampling,
     effective_num_ctx,
 )
-from pytest_llmperf.servers.faults.plan import FaultPlan
+from pytest_llmperf.servers.faults.kinds import FROM_THE_START
+from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
+from pytest_llmperf.servers.faults.struck import tell
 
 MODEL_NAME = "simulated:scripted"
 VERSION = "0.0.0-simulated"
@@ -92,6 +94,8 @@ class ScriptedEngine:
         spills = list(plan.hits(instance, 1, "spill"))
         model = f"{MODEL_NAME} of {instance}" if any(plan.hits(instance, 1, "other_model")) else MODEL_NAME
         contexts = [one.num_ctx for one in plan.hits(instance, 1, "small_context")]
+        for fault in plan.hits(instance, 1, *FROM_THE_START):
+            tell(fault, "from the start")
         self._card = ModelCard(
             name=MODEL_NAME,
             digest=hashlib.sha256(model.encode()).hexdigest(),
@@ -124,11 +128,17 @@ class ScriptedEngine:
     def load(self, options: LoadOptions) -> None:
         """Takes `load_ms`. Raises EngineError where the plan says that the memory does not suffice."""
         self._loads += 1
-        more_s = sum(one.seconds for one in self.plan.hits(self.instance, self._loads, "slow_load"))
+        more_s = sum(one.seconds for one in self._hits("slow_load"))
         self._wait(threading.Event(), self._jittered(self.script.load_ms) / 1e9 + more_s)
-        for fault in self.plan.hits(self.instance, self._loads, "out_of_memory"):
+        for fault in self._hits("out_of_memory"):
             raise EngineError(fault.message or OUT_OF_MEMORY)
         self._num_ctx = effective_num_ctx(options, self._card)
+
+    def _hits(self, kind: str) -> Iterator[Fault]:
+        """The faults of this load, said in the log."""
+        for fault in self.plan.hits(self.instance, self._loads, kind):
+            tell(fault, f"at load {self._loads}")
+            yield fault
 
     def unload(self) -> None:
         """Takes no time."""

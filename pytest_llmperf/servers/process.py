@@ -105,6 +105,13 @@ class ServerProcess:
         tail = [line for line in text.splitlines() if line.strip()][-lines:]
         return "\n".join(f"    {line}" for line in tail) or "    (the log is empty)"
 
+    def log(self) -> str:
+        """Its whole output so far; empty where it cannot be read."""
+        try:
+            return self.log_path.read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
     def died(self, when: str) -> ServerError:
         """The error of a server that is not there any more."""
         return ServerError(

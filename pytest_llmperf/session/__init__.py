@@ -258,6 +258,7 @@ class Session:
         finally:
             self.watcher.done()
         measurement = candidate.measurement
+        measurement = replace(measurement, notes=(*measurement.notes, *self._struck()))
         if soaked is None and measurement.telemetry is not None and measurement.telemetry.gpus:
             notes = (*measurement.notes, *crossed(measurement, self._levels(candidate)[0], gates))
             measurement = replace(measurement, notes=notes)
@@ -383,6 +384,11 @@ class Session:
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
             gates += compare_gates(self.stored, key=key, facts=facts, settings=settings)
         return gates + (against_gates(specs, name=name, settings=settings) if name else ())
+
+    def _struck(self) -> Iterable[str]:
+        """What of the fault plans in force has struck."""
+        theirs = () if self._incumbent is None else self._incumbent.struck()
+        return (*self._servers.struck(), *(f"incumbent {self.settings.against}: {one}" for one in theirs))
 
     def _say(self, text: str) -> None:
         """Tells whoever watches now."""

@@ -160,6 +160,10 @@ class Held:
         """What tells that somebody else used servers which we only found while this round ran, in words."""
         return self._opened.disturbed(one, keep_alive_s=keep_alive_s) if self._opened is not None else ()
 
+    def struck(self) -> tuple[str, ...]:
+        """What of a fault plan has struck on the open servers, in words; nothing where there is no plan."""
+        return self._opened.struck() if self._opened is not None else ()
+
     def timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""
         try:

@@ -10,7 +10,7 @@ import pytest
 from pytest_llmperf.experiments.rows import from_csv
 from pytest_llmperf.judge.record import from_plain
 from pytest_llmperf.report import schema
-from tests.plugin.conftest import GATED
+from tests.plugin.conftest import GATED, assert_clear
 
 SHORT = ("--llmperf-rounds=2", "--llmperf-max-rounds=2", "-W", "default")
 
@@ -156,3 +156,50 @@ def test_failures_alone_are_reported(simulated, pytester: pytest.Pytester) -> No
     assert text["markdown"].startswith("### llmperf: 1 of 1 test failed\n")
     assert text["openmetrics"] == "# EOF\n"
     assert all("/nonexistent/agent" in text[name] for name in FILES if name != "openmetrics")
+
+
+PLAN = """
+[[fault]]
+kind = "slow_decode"
+instance = "{}"
+factor = 0.9
+
+[[fault]]
+kind = "reset"
+requests = 9999
+"""
+
+
+def test_a_fault_plan_says_what_has_struck(simulated, pytester: pytest.Pytester, aftermath) -> None:
+    """Its header says that it is in force; a note in the summary and the document, which faults struck nothing here."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from pair import PAIR
+
+        def test_dual(dual_ollama, run_agents):
+            run_agents(PAIR, on=dual_ollama)
+
+        def test_single(single_ollama, run_agents):
+            run_agents(PAIR, on=single_ollama)
+        """
+    )
+    pytester.makefile(".toml", faults=PLAN.format("b"))
+    options = (
+        "--llmperf-faults=faults.toml",
+        "--llmperf-rounds=1",
+        "--llmperf-max-rounds=1",
+        "--llmperf-json=run.json",
+    )
+    result = simulated(*options)
+    result.assert_outcomes(passed=2)
+    reset = "fault 2 (reset, every instance, requests 9999)"
+    dual = f"fault plan faults.toml: 1 of 2 never struck: {reset}"
+    single = f"fault plan faults.toml: 2 of 2 never struck: fault 1 (slow_decode, instance b, requests 1-); {reset}"
+    result.stdout.fnmatch_lines_random(
+        ["llmperf: simulated, *, where things go wrong by the fault plan *faults.toml (*", f"note: *dual: {dual}"]
+    )
+    records = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert [record["measurement"]["notes"][-1] for record in records] == [dual, single]
+    pytester.makefile(".toml", faults=PLAN.format("B"))
+    assert_clear(simulated(*options), pytest.ExitCode.USAGE_ERROR, "*fault 1 (slow_decode): instance = 'B', wanted *")

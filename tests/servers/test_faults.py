@@ -18,6 +18,7 @@ from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME, OUT_OF_MEMORY
 from pytest_llmperf.servers.faults.kinds import BETWEEN, FROM_THE_START, KINDS, OF_ANSWERS, OF_PACE, OF_WORK
 from pytest_llmperf.servers.faults.plan import Fault, FaultPlan, load_plan
+from pytest_llmperf.servers.faults.struck import struck
 from pytest_llmperf.servers.process import start_own
 from tests.servers.conftest import PATIENCE_S
 
@@ -131,16 +132,16 @@ def test_a_stall_for_good_ends_with_its_client(server):
 
 
 def test_refused_for_a_while(server):
-    """From the request before on nobody listens; then the same port answers again."""
+    """From the request before on nobody listens (who still waits there is reset); then the same port answers again."""
     _, client = server(entry("refuse", 2, seconds=0.5))
     assert is_whole(ask(client))
-    until_raises(httpx.ConnectError, lambda: ask(client))
+    until_raises(httpx.NetworkError, lambda: ask(client))
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         try:
             assert is_whole(ask(client))
             break
-        except httpx.ConnectError:
+        except httpx.NetworkError:
             time.sleep(0.05)
     else:
         pytest.fail("it never came back")
@@ -310,6 +311,46 @@ def test_a_plan_is_read(tmp_path):
     )
 
 
+def test_what_strikes_and_what_does_not_is_known(server):
+    """Told by the log, which outlives the instance: from the start, of loads, of answers where it was really done."""
+    entries = [
+        entry("slow_load", seconds=0),
+        entry("no_done", 1, after_tokens=9),  # which an answer of four tokens never reaches
+        entry("status", 1),  # and the first that hits an answer is the only one that does
+        entry("slow_decode", "2-"),
+        entry("reset", 3, instance="b"),
+        "[[fault]]\nkind = 'spill'\n",
+        entry("status", 2),
+        entry("die", 3),
+    ]
+    process, client = server("".join(entries))
+    ask(client)
+    ask(client)
+    with pytest.raises(httpx.HTTPError):
+        ask(client)
+    until_dead = time.monotonic() + PATIENCE_S
+    while process.alive and time.monotonic() < until_dead:
+        time.sleep(0.01)
+    assert struck(process.log()) == {1, 4, 6, 7, 8}
+
+
+def test_a_plan_in_words():
+    """What has struck, and each that has not, as it stands in the plan."""
+    faults = (
+        Fault(kind="die", number=1),
+        Fault(kind="reset", instance="c", first=3, last=3, number=2),
+        Fault(kind="stall", first=3, last=7, number=3),
+        Fault(kind="spill", instance="b", number=4),
+    )
+    assert FaultPlan(faults=faults).so_far({1}) == (
+        "3 of 4 never struck: fault 2 (reset, instance c, requests 3); fault 3 (stall, every instance, requests 3-7); "
+        "fault 4 (spill, instance b)"
+    )
+    assert FaultPlan(faults=faults).so_far({1, 2, 3, 4}) == "each of its 4 faults has struck"
+    assert FaultPlan(faults=faults[:1]).so_far({1}) == "its fault has struck"
+    assert str(faults[0]) == "fault 1 (die, every instance, requests 1-)"
+
+
 def test_probabilities_are_seeded_and_of_their_size():
     """The same seed hits the same requests, in each instance others; about the share that is wanted."""
 
@@ -339,6 +380,7 @@ def test_probabilities_are_seeded_and_of_their_size():
         ('[[fault]]\nkind = "reset"\nafter_tokens = true', "after_tokens = True, wanted"),
         ('[[fault]]\nkind = "slow_decode"\nfactor = nan', "factor = nan, wanted a number of 0.001 to 1"),
         ('[[fault]]\nkind = "reset"\ninstance = 1', "instance = 1, wanted a text"),
+        ('[[fault]]\nkind = "reset"\ninstance = "B"', "instance = 'B', wanted the name of an instance: a, b, c, ..."),
         ('[[fault]]\nkind = "reset"\nrequests = "7-3"', 'requests = \'7-3\', wanted 3, "3-7" or "3-"'),
         ('[[fault]]\nkind = "reset"\nrequests = 0', "requests = 0, wanted"),
         ('[[fault]]\nkind = "spill"\nrequests = 1', "unknown key 'requests'"),

@@ -29,6 +29,7 @@ class Opened:
     Attributes:
         topology: its running instances.
         pids: of the first process of each instance that we started, by its name.
+        struck: what of a fault plan has struck since it was opened, in words; nothing where there is no plan.
 
     Args:
         topology: its running instances.
@@ -36,6 +37,7 @@ class Opened:
         checks: of each instance.
         pids: as above.
         found: whether the servers were running before: then others may use them, too, and two may be one.
+        struck: as below.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class Opened:
         checks: tuple[Check, ...],
         pids: Mapping[str, int] | None = None,
         found: bool = False,
+        struck: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.topology = topology
         self.pids = pids or {}
+        self.struck = struck
         self._traffic = Traffic(topology) if found else None
         self._stack = stack
         self._checks = checks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -23,8 +24,9 @@ from pytest_llmperf.servers.backends.base import (
     threads_each,
 )
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME
-from pytest_llmperf.servers.faults.plan import load_plan
-from pytest_llmperf.servers.process import start_own
+from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
+from pytest_llmperf.servers.faults.struck import struck
+from pytest_llmperf.servers.process import ServerProcess, start_own
 
 _SERVER_PACKAGES = ("starlette", "uvicorn")
 _ENGINE_PACKAGES = (*_SERVER_PACKAGES, "xllamacpp")
@@ -60,8 +62,10 @@ class OwnBackend:
         self.urls: tuple[str, ...] = ()
         self.model = MODEL_NAME if kind == "simulated" else settings.model or settings.gguf or models.PACKAGED_NAME
         self._settings = settings
-        if settings.faults:
-            load_plan(Path(settings.faults))  # each instance reads it; what is wrong with it is said before any starts
+        self._plan = FaultPlan()
+        if settings.faults:  # each instance reads it; what is wrong with it is said before any starts
+            self._plan = load_plan(Path(settings.faults))
+            self.where += f", where things go wrong by the fault plan {settings.faults}"
 
     def check(self) -> None:
         """Looks at the model file, if it is the user's; see Backend."""
@@ -77,6 +81,7 @@ class OwnBackend:
         model = self._prepare_model()
         started: list[Instance] = []
         checks: list[Check] = []
+        processes: list[ServerProcess] = []
         pids: dict[str, int] = {}
         with ExitStack() as stack:
             for index in range(count):
@@ -89,10 +94,19 @@ class OwnBackend:
                 )
                 stack.callback(process.stop)
                 checks.append(partial(check_process, process))
+                processes.append(process)
                 pids[name] = process.pid
                 started.append(describe(name, f"http://127.0.0.1:{port}", slots=slots))
             topology = Topology(kind=kind, instances=tuple(started), model=model, backend=self.kind, reason=self.reason)
-            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids)
+            struck_so_far = partial(self._struck, processes)
+            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids, struck=struck_so_far)
+
+    def _struck(self, processes: Sequence[ServerProcess]) -> tuple[str, ...]:
+        """What of the fault plan has struck on these instances; nothing where there is no plan."""
+        if not self._settings.faults:
+            return ()
+        numbers = struck("\n".join(process.log() for process in processes))
+        return (f"fault plan {Path(self._settings.faults).name}: {self._plan.so_far(numbers)}",)
 
     def _check_extra(self) -> None:
         if missing := missing_packages(self.kind, gguf=self._settings.gguf):

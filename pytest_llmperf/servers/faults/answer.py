@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pytest_llmperf.servers.faults.host import Host
 from pytest_llmperf.servers.faults.plan import Fault
+from pytest_llmperf.servers.faults.struck import tell
 
 REPEATS = 31
 """Ollama cuts off a model after more than 30 equal chunks."""
@@ -28,13 +29,15 @@ class SpoiltAnswer:
         answer: what is written until then.
         fault: one of plan.OF_ANSWERS, `status` excepted.
         host: the process.
+        number: of the request.
         pause_s: between tokens that this class makes.
     """
 
-    def __init__(self, answer: ASGIApp, fault: Fault, host: Host, *, pause_s: float) -> None:
+    def __init__(self, answer: ASGIApp, fault: Fault, host: Host, *, number: int, pause_s: float) -> None:
         self._answer = answer
         self._fault = fault
         self._host = host
+        self._number = number
         self._pause_s = pause_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,6 +70,7 @@ class SpoiltAnswer:
     async def _due(self, scope: Scope, head: Message | None, message: Message, send: Send) -> bool:
         """Does the fault in place of this message; whether the answer ends with it."""
         fault = self._fault
+        tell(fault, f"at request {self._number}")
         if fault.kind == "stall":
             await asyncio.sleep(fault.seconds or 1e9)
             return False

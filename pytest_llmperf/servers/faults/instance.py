@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -20,8 +19,7 @@ from pytest_llmperf.servers.faults.answer import DelayedAnswer, SpoiltAnswer
 from pytest_llmperf.servers.faults.host import Host
 from pytest_llmperf.servers.faults.kinds import BETWEEN, OF_ANSWERS, OF_PACE, OF_WORK
 from pytest_llmperf.servers.faults.plan import Fault
-
-_log = logging.getLogger(__name__)
+from pytest_llmperf.servers.faults.struck import tell
 
 _ANOTHERS_KEEP_ALIVE_S = 300.0
 
@@ -63,8 +61,8 @@ class FaultyInstance:
         if late := work.get("slow_acquire"):
             await asyncio.sleep(late.seconds)
         answer = usual(replace(request, job=self._job(request.job, number, work.get("longer"))))
-        for fault in self._hits(number, *OF_ANSWERS):
-            answer = self._spoilt(answer, fault, request.model)
+        for fault in self._engine.plan.hits(self._engine.instance, number, *OF_ANSWERS):
+            answer = self._spoilt(answer, fault, request.model, number)
             break
         if delay := work.get("delay"):
             answer = DelayedAnswer(answer, delay.seconds)
@@ -74,7 +72,7 @@ class FaultyInstance:
         """The faults of a request, said in the log."""
         found = list(self._engine.plan.hits(self._engine.instance, number, *kinds))
         for fault in found:
-            _log.warning("fault plan: %s at request %d", fault.kind, number)
+            tell(fault, f"at request {number}")
         return found
 
     async def _prepare(self, number: int, scheduler: Scheduler) -> None:
@@ -139,9 +137,11 @@ class FaultyInstance:
                 decode *= 1 - (1 - fault.factor) * (min(1.0, hot_s / fault.seconds) if fault.seconds else 1.0)
         return Pace(prefill=prefill, decode=decode)
 
-    def _spoilt(self, answer: ASGIApp, fault: Fault, model: str) -> ASGIApp:
+    def _spoilt(self, answer: ASGIApp, fault: Fault, model: str, number: int) -> ASGIApp:
         if fault.kind != "status":
-            return SpoiltAnswer(answer, fault, self._host, pause_s=1 / self._engine.script.decode_tok_s)
+            pause_s = 1 / self._engine.script.decode_tok_s
+            return SpoiltAnswer(answer, fault, self._host, number=number, pause_s=pause_s)
+        tell(fault, f"at request {number}")
         words = {404: f"model '{model}' not found", 503: BUSY}
         message = fault.message or words.get(fault.status, "an internal error of the server")
         return JSONResponse({"error": message}, fault.status)

@@ -6,8 +6,8 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,6 +25,7 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "num_ctx": (int, 64, 131072),
     "status": (int, 400, 599),
 }
+_INSTANCE = re.compile(r"([a-z]([1-9][0-9]{0,3})?)?")
 _REQUESTS = re.compile(r"([1-9][0-9]{0,8})(-([1-9][0-9]{0,8})?)?")
 _MOST_BYTES = 1_000_000
 
@@ -46,6 +47,7 @@ class Fault:
         status: HTTP.
         message: that the server gives.
         version: that the server has, from the start or from then on.
+        number: its place in the plan, from 1; 0 = it is of none.
     """
 
     kind: str
@@ -61,6 +63,14 @@ class Fault:
     status: int = 0
     message: str = ""
     version: str = ""
+    number: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        where = f"instance {self.instance}" if self.instance else "every instance"
+        last = "" if math.isinf(self.last) else f"{self.last:g}"
+        requests = last if self.first == self.last else f"{self.first}-{last}"
+        which = "" if self.kind in FROM_THE_START else f", requests {requests}"
+        return f"fault {self.number} ({self.kind}, {where}{which})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +96,13 @@ class FaultPlan:
     def in_words(self, instance: str) -> str:
         """The kinds of fault that an instance has, for its manifest; empty = none."""
         return ", ".join(dict.fromkeys(one.kind for one in self.faults if one.instance in ("", instance)))
+
+    def so_far(self, struck: Collection[int]) -> str:
+        """What has struck, and what has not, in words; `struck` are their numbers."""
+        count, left = len(self.faults), [str(one) for one in self.faults if one.number not in struck]
+        if not left:
+            return f"each of its {count} faults has struck" if count > 1 else "its fault has struck"
+        return f"{len(left)} of {count} never struck: {'; '.join(left)}"
 
 
 def load_plan(path: Path) -> FaultPlan:
@@ -122,12 +139,13 @@ def _plan(document: Mapping[str, Any], wrong: list[str]) -> FaultPlan:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         wrong.append("fault: wanted tables, each with the head [[fault]]")
         return FaultPlan()
-    found = tuple(_fault(entry, f"fault {index}", wrong) for index, entry in enumerate(entries, 1))
+    found = tuple(_fault(entry, index, wrong) for index, entry in enumerate(entries, 1))
     return FaultPlan(faults=tuple(one for one in found if one is not None), seed=seed if isinstance(seed, int) else 0)
 
 
-def _fault(entry: Mapping[str, Any], where: str, wrong: list[str]) -> Fault | None:
+def _fault(entry: Mapping[str, Any], number: int, wrong: list[str]) -> Fault | None:
     """One entry; None where it is wrong."""
+    where = f"fault {number}"
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         near = difflib.get_close_matches(str(kind)[:40], KINDS, 1)
@@ -144,7 +162,7 @@ def _fault(entry: Mapping[str, Any], where: str, wrong: list[str]) -> Fault | No
     first, last = _range_of(str(values.pop("requests", "1-")))
     if first > last:
         wrong.append(f'{where}: requests = {_shown(entry["requests"])}, wanted 3, "3-7" or "3-"')
-    return None if len(wrong) > before else Fault(first=first, last=last, **values)
+    return None if len(wrong) > before else Fault(first=first, last=last, number=number, **values)
 
 
 def _range_of(requests: str) -> tuple[int, float]:
@@ -158,6 +176,8 @@ def _range_of(requests: str) -> tuple[int, float]:
 
 def _wrong_value(key: str, value: object) -> str:
     """What was wanted of a key instead; empty where the value is right."""
+    if key == "instance" and isinstance(value, str):
+        return "" if _INSTANCE.fullmatch(value) else "the name of an instance: a, b, c, ..."
     if key not in _RANGES:
         return "" if isinstance(value, str) else "a text"
     kind, low, high = _RANGES[key]
