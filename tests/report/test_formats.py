@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from pytest_llmperf.judge.record import Incumbent
 from pytest_llmperf.judge.soak import Alarm, Level, Soak
 from pytest_llmperf.model import Bound, Settings
 from pytest_llmperf.report import ci, html, markdown, openmetrics, schema
@@ -17,6 +18,7 @@ from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.text import amount
 from pytest_llmperf.report.writing import write_all
 from tests.judge.build import gate
+from tests.judge.test_telemetry import observed, sample
 from tests.report.conftest import run_of
 
 UNEVEN = ((100, 60), (100, 58), (100, 61), (100, 59.5), (100, 62))
@@ -109,6 +111,23 @@ class TestOpenMetrics:
                 assert samples["llmperf_gate_value", of_gate] == verdict["value"]
                 assert samples["llmperf_gate_limit", of_gate] == verdict["gate"]["limit"]
                 assert samples["llmperf_gate_passed", of_gate] == (verdict["outcome"] == "pass")
+
+    def test_every_figure_that_is_a_number_is_there(self) -> None:
+        """Of an incumbent, a soak, the telemetry and rounds set aside, too; truths are 0 and 1, texts stay labels."""
+        run = run_of()
+        (record,) = run.records
+        own = record.measurement
+        incumbent = Incumbent(name="old", measurement=own)
+        soak = Soak(asked_s=60.0, lasted_s=61.5)
+        seen = observed(*(sample(at / 2, busy_s=at / 2, client_s=at / 20) for at in range(7)))
+        measurement = replace(own, discarded=own.rounds[:1], telemetry=seen.telemetry)
+        whole = replace(record, measurement=measurement, incumbent=incumbent, soak=soak)
+        found = json.loads(as_text(document(replace(run, records=[whole], accepted=[whole]))))
+        figures = found["records"][0]["figures"]
+        numbers = {name: value for name, value in figures.items() if not isinstance(value, str) and name != "simulated"}
+        assert numbers.keys() > {"busy_cores", "client_cpu_cores", "discarded_rounds", "soak_s", "incumbent.ttft_ms"}
+        families = {name: value for (name, _), value in self.samples(found).items()}
+        assert {name: families[f"llmperf_{name.replace('.', '_')}"] for name in numbers} == numbers
 
     def test_texts_of_others_stay_texts(self) -> None:
         """Labels come back as they were."""
