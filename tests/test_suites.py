@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.model import TopologyKind
+from pytest_llmperf.session.held import Held
+
 ROOT = Path(__file__).parents[1]
 QUICK = ("--llmperf-script=decode_tok_s=400,ttft_ms=10,load_ms=1,jitter_pct=0.2", "--llmperf-baseline=embedded")
 QUICKER = QUICK[0].replace("=400", "=800")
@@ -126,9 +129,11 @@ def test_the_ordering_of_topologies(suite) -> None:
 
 
 @pytest.mark.parametrize("forced", ["single", "dual"])
-def test_the_ordering_is_really_asserted(suite, forced: str) -> None:
+def test_the_ordering_is_really_asserted(suite, forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three times the same deployment, whichever, is no ordering: the suite fails by its own assertions."""
-    result = suite("-m", "topology", f"--llmperf-topology={forced}", "--llmperf-rounds=1", *QUICK)
+    opens = Held.open
+    monkeypatch.setattr(Held, "open", lambda held, _, agents: opens(held, TopologyKind(forced), agents))
+    result = suite("-m", "topology", "--llmperf-rounds=1", *QUICK)
     assert outcomes(result) == {"failed": 1}
     result.stdout.fnmatch_lines(["E *assert *"])
 

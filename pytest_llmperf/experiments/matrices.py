@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from itertools import product
 from pathlib import Path
@@ -43,6 +43,10 @@ OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name 
 
 PROMPT = "prompt"
 """The axis that a rotated set of prompts makes: its values are 1, 2, ..."""
+
+_WHOLE = tuple(field.name for field in fields(GenerationOptions) if str(field.type).startswith("int"))
+_LEAST = {"num_ctx": 1, "num_predict": -2, "num_thread": 0, "num_gpu": -1, "temperature": 0, "top_k": -1, "top_p": 0}
+"""Of what Ollama accepts; what is below means something to it (-1: as much as there is, or as it likes)."""
 
 _PLACES = ("model", "topology", "scenario", "runtime")
 _SHORT = {"num_gpu": "gpu", "num_ctx": "ctx", "temperature": "temp", "num_thread": "threads", "num_predict": "predict"}
@@ -108,7 +112,10 @@ _CONVERTER.register_structure_hook_func(
 def _senseless(matrix: Matrix) -> Iterator[str]:
     """What is well-formed and cannot be meant."""
     if not _NAME.fullmatch(matrix.name):
-        yield f"name {matrix.name!r}: wanted letters, digits, '_', '-' and '.', since files are called so"
+        yield (
+            f"name {matrix.name!r}: wanted letters, digits, '_', '-' and '.', since files are called so; give another: "
+            'run_matrix(..., name="NAME")'
+        )
     if matrix.mode and matrix.mode not in tuple(Mode):
         yield f"mode: got {matrix.mode!r}, wanted one of {', '.join(Mode)}"
     if matrix.scenario and matrix.prompts:
@@ -121,6 +128,13 @@ def _senseless(matrix: Matrix) -> Iterator[str]:
     yield from (f"axes.{axis}: a value stands twice" for axis, values in matrix.axes.items() if _twice(values))
     for where, cell in _settings_of(matrix):
         yield from _wrong_values(where, cell)
+    axes = dict.fromkeys((*_named(matrix), *((PROMPT,) if len(matrix.prompts) > 1 else ())))
+    for where, keys in _uses_of_axes(matrix):
+        yield from (
+            f"{where}: got {key!r}, wanted an axis: {', '.join(axes) or 'there is none'}"
+            for key in keys
+            if key not in axes
+        )
     for index, played in enumerate(matrix.played):
         known = [field.name for field in fields(Script)]
         yield from (f"played[{index}].script.{key}: unknown" for key in played.script if key not in known)
@@ -132,6 +146,17 @@ def _senseless(matrix: Matrix) -> Iterator[str]:
                 yield f"played[{index}].script: {error}"
     ids = [claim.id for claim in matrix.claim]
     yield from (f"claim {one!r} stands twice" for one in dict.fromkeys(ids) if ids.count(one) > 1)
+
+
+def _uses_of_axes(matrix: Matrix) -> Iterator[tuple[str, Iterable[str]]]:
+    """Where axes are named that must be there, and which."""
+    for index, played in enumerate(matrix.played):
+        yield f"played[{index}].when", played.when
+    for claim in matrix.claim:
+        if not claim.untestable:
+            yield f"claim {claim.id!r}: of", claim.of
+            yield f"claim {claim.id!r}: against", claim.against
+            yield f"claim {claim.id!r}: over", (claim.over,) if claim.over else ()
 
 
 def _twice(values: tuple[Value, ...]) -> bool:
@@ -158,6 +183,10 @@ def _wrong_values(where: str, cell: Cell) -> Iterator[str]:
             yield f"{where}{key}: got {value!r}, wanted one of {', '.join(choices[key])}"
         if key in OPTIONS and isinstance(value, str):
             yield f"{where}{key}: got {value!r}, wanted a number"
+        elif key in _WHOLE and not isinstance(value, int):
+            yield f"{where}{key}: got {value!r}, wanted a whole number"
+        elif key in _LEAST and float(value) < _LEAST[key]:
+            yield f"{where}{key}: got {value!r}, wanted {_LEAST[key]} or more"
         if key == "model" and not isinstance(value, str):
             yield f"{where}{key}: got {value!r}, wanted a model's name"
 
@@ -184,13 +213,19 @@ def config_name(cell: Cell) -> str:
 
     >>> config_name({"num_gpu": 80, "num_ctx": 1024, "temperature": 0.6, "prompt": 2})
     'gpu80_ctx1024_temp0p6'
+    >>> config_name({"topology": "dual", "start": "cold"})
+    'dual_start-cold'
     """
     words = []
     for axis, value in cell.items():
         if axis == PROMPT:
             continue
         text = str(value).replace(".", "p") if not isinstance(value, str) else re.sub(r"[^A-Za-z0-9.]+", "-", value)
-        words.append(text if isinstance(value, str) else f"{_SHORT.get(axis, axis)}{text}")
+        if not isinstance(value, str):
+            text = f"{_SHORT.get(axis, axis)}{text}"
+        elif axis not in _PLACES:  # a word of the user's, which may stand for something else on another axis
+            text = f"{axis}-{text}"
+        words.append(text)
     return "_".join(words) or "default"
 
 
@@ -205,8 +240,12 @@ def cell_name(matrix: Matrix, cell: Cell) -> str:
 
 def foreign_axes(matrix: Matrix) -> tuple[str, ...]:
     """Axes that only a function of the user's can give a meaning."""
-    named = dict.fromkeys((*matrix.axes, *(axis for cell in matrix.cell for axis in cell)))
-    return tuple(axis for axis in named if axis not in (*OPTIONS, *_PLACES))
+    return tuple(axis for axis in _named(matrix) if axis not in (*OPTIONS, *_PLACES))
+
+
+def _named(matrix: Matrix) -> tuple[str, ...]:
+    """Every axis, of the product or of a cell."""
+    return tuple(dict.fromkeys((*matrix.axes, *(axis for cell in matrix.cell for axis in cell))))
 
 
 def scenario_of_cell(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
 from pytest_llmperf.experiments import analysis
 from pytest_llmperf.experiments.findings import Finding
 from pytest_llmperf.experiments.journal import FULL_DISK
@@ -16,7 +16,7 @@ from pytest_llmperf.experiments.matrices import PROMPT, matches
 from pytest_llmperf.experiments.rows import Row, as_csv, values_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import Summary, summarise
-from pytest_llmperf.model import Matrix, Value
+from pytest_llmperf.model import Cell, Matrix, Value
 from pytest_llmperf.whole import write_whole
 
 FINDING_COLUMNS = (
@@ -81,23 +81,49 @@ class Results:
             UsageError: no such column.
             MeasurementError: no such cell, or the metric is undefined in some round.
         """
-        return summarise(values_of(self.select(**cell), metric))
+        return summarise(values_of(self._of(cell), metric))
 
     def mean(self, metric: str, **cell: Value) -> float:
         """Mean of a column over the rounds of these cells; raises as `summary` does."""
         return self.summary(metric, **cell).mean
 
     def ranking(self, axis: str, metric: str) -> tuple[tuple[Value, float], ...]:
-        """The values of an axis with the metric's mean, the largest first; raises as `summary` does."""
-        return analysis.ranking(self.counted, axis, metric)
+        """The values of an axis with the metric's mean, the largest first; raises as `summary` does, or as `_along`."""
+        return analysis.ranking(self._along(axis), axis, metric)
 
     def consistency(self, axis: str, metric: str) -> tuple[analysis.Group, ...]:
-        """The values of an axis, the steadiest first; raises as `summary` does."""
-        return analysis.consistency(self.counted, axis, metric)
+        """The values of an axis, the steadiest first; raises as `ranking` does."""
+        return analysis.consistency(self._along(axis), axis, metric)
 
     def split(self, **cell: Value) -> analysis.Split:
         """Where the wall time went in these cells; raises as `summary` does."""
-        return analysis.split(self.select(**cell))
+        return analysis.split(self._of(cell))
+
+    def _of(self, cell: Cell) -> tuple[Row, ...]:
+        """The rows of these cells, of which there is one at least."""
+        if rows := self.select(**cell):
+            return rows
+        wanted = " and ".join(f"{axis} {value}" for axis, value in cell.items())
+        there = {axis: dict.fromkeys(row.cell[axis] for row in self.rows if axis in row.cell) for axis in cell}
+        known = "; ".join(f"{axis}: {', '.join(map(str, values)) or 'no axis'}" for axis, values in there.items())
+        raise MeasurementError(
+            f"experiment {self.matrix.name} measured no cell of {wanted}{self._missing()}",
+            next_step=f"use what was measured: {known}",
+        )
+
+    def _along(self, axis: str) -> tuple[Row, ...]:
+        """The rows that count, of which some have this axis; a loop over nothing would prove nothing."""
+        if any(axis in row.cell for row in self.counted):
+            return self.counted
+        known = ", ".join(dict.fromkeys(axis for row in self.counted for axis in row.cell)) or "none was measured"
+        raise UsageError(
+            f"experiment {self.matrix.name} measured no axis {axis!r}{self._missing()}",
+            next_step=f"use an axis that was measured: {known}",
+        )
+
+    def _missing(self) -> str:
+        """What else was not measured, and why."""
+        return "".join(f"; {what}: {why}" for what, why in {**self.skipped, **self.failed}.items())
 
     def effects(self, metric: str) -> tuple[analysis.Effect, ...]:
         """How much each axis matters for a metric, over the product of the axes; raises as `summary` does."""

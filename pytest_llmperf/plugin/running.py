@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError, clean
+from pytest_llmperf.errors import LlmperfError, UsageError, clean
 from pytest_llmperf.judge import scoring
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
@@ -72,6 +73,7 @@ class Running:
         )
         self.session = Session(settings, root=config.rootpath, watcher=self._live, notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test
+        self._experiments: dict[str, str] = {}  # by name, the test that ran it
 
     def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
         """pytest-benchmark's fixture, where the test asks for it or its JSON is wanted; else None."""
@@ -141,13 +143,27 @@ class Running:
 
         def make(cell: Cell) -> Scenario:
             made = agents(cell)
-            return made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
+            try:
+                return made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
+            except ValueError as error:
+                raise UsageError(
+                    f"run_matrix(..., agents={getattr(agents, '__name__', agents)}): of cell {dict(cell)}: {error}",
+                    next_step="return a Scenario, or a list of agents, async functions and commands",
+                ) from error
 
         def read() -> Matrix:
             if isinstance(matrix, Mapping):
-                found = matrices.parse(matrix, name=name or item.name)
+                found = matrices.parse(
+                    matrix, name=name or re.sub(r"[^\w.-]+", "-", item.name, flags=re.ASCII).strip("-")
+                )
             else:
                 found = matrices.load(item.path.parent / matrix, name=name)
+            other = self._experiments.setdefault(found.name, item.nodeid)
+            if other != item.nodeid:
+                raise UsageError(
+                    f"experiment {found.name}: its results would take the place of those of {other}",
+                    next_step='give each a name of its own: run_matrix(..., name="NAME")',
+                )
             return replace(found, profile=item.stash[PROFILE] or found.profile)
 
         folder = self.session.root / self.session.settings.results

@@ -14,9 +14,11 @@ CARD = load_named("decision_card", ())
 Q4_OVER_Q8 = {"report": "TR108", "metric": "decode_tok_s", "statistic": "delta", "context": "Q4_0 over Q8_0"}  # 64 %
 CLAIM = {"id": "c", "claim": "words", "source": "TR108", "metric": "throughput_tok_s"}
 
+AXES = {"model": ["q4", "q8"], "num_ctx": [512, 1024]}
+
 
 def found(figures: dict, *, same_machine: bool = True, skipped: tuple[str, ...] = (), **claim):
-    made = matrix(claim=[{**CLAIM, **claim}])
+    made = matrix(axes=AXES, claim=[{**CLAIM, **claim}])
     assert faults_of(made, CARD) == ()
     measured = rows({tuple(cell): rates for cell, rates in figures.items()})
     return compare(made, measured, CARD, same_machine=same_machine, skipped=skipped)[0]
@@ -148,7 +150,7 @@ def test_what_cannot_be_tested_here_says_why(figures: dict, claim: dict, why: st
 )
 def test_claims_that_make_no_sense(claim: dict, fault: str) -> None:
     """They are found before anything is measured."""
-    (text, *_) = faults_of(matrix(claim=[{**CLAIM, **claim}]), CARD)
+    (text, *_) = faults_of(matrix(axes=AXES, claim=[{**CLAIM, **claim}]), CARD)
     assert fault in text
 
 
@@ -159,7 +161,7 @@ def test_a_column_to_show_that_is_none() -> None:
 
 def test_the_reports_figure_is_looked_up() -> None:
     """No figure is typed where the decision card has it."""
-    claim = matrix(claim=[{**CLAIM, **CHANGE}]).claim[0]
+    claim = matrix(axes=AXES, claim=[{**CLAIM, **CHANGE}]).claim[0]
     reference = reference_of(claim, CARD)
     assert reference is not None
     assert (reference.value, reference.unit) == (64.0, "%")
@@ -186,7 +188,7 @@ def test_how_much_each_axis_matters() -> None:
 
 def test_what_needs_a_gpu_needs_a_real_one() -> None:
     """A script does not do."""
-    made = matrix(claim=[{**CLAIM, "limit": 1, "needs": "gpu"}])
+    made = matrix(axes=AXES, claim=[{**CLAIM, "limit": 1, "needs": "gpu"}])
     for real, status in ((False, Status.NOT_TESTABLE), (True, Status.REPRODUCED)):
         (one,) = compare(made, rows({(): [1]}), CARD, same_machine=True, real_gpu=real)
         assert one.status is status
@@ -195,7 +197,9 @@ def test_what_needs_a_gpu_needs_a_real_one() -> None:
 def test_rounds_that_do_not_count_are_in_no_claim_that_does_not_ask() -> None:
     """And no others in one that does."""
     bad = [replace(row, client_saturated=True) for row in rows({(("model", "q8"),): [7]})]
-    made = matrix(claim=[{**CLAIM, "limit": 7, "saturated": asks} | {"id": str(asks)} for asks in (True, False)])
+    made = matrix(
+        axes=AXES, claim=[{**CLAIM, "limit": 7, "saturated": asks} | {"id": str(asks)} for asks in (True, False)]
+    )
     found = compare(made, [*rows({(("model", "q4"),): [1]}), *bad], CARD, same_machine=True)
     assert [one.value for one in found] == [7, 1]
 
@@ -222,4 +226,4 @@ def test_where_the_wall_time_went() -> None:
 def test_an_unknown_reference_key() -> None:
     """`reference_of` says so itself, for whoever calls it alone."""
     with pytest.raises(UsageError, match="unknown key speed"):
-        reference_of(matrix(claim=[{**CLAIM, "reference": {"speed": "1"}}]).claim[0], CARD)
+        reference_of(matrix(axes=AXES, claim=[{**CLAIM, "reference": {"speed": "1"}}]).claim[0], CARD)

@@ -31,6 +31,13 @@ def test_a_matrix_is_the_product_of_its_axes_and_what_is_listed() -> None:
     ]  # fmt: skip
 
 
+def test_words_of_ones_own_name_their_axis() -> None:
+    """The same word on two axes makes two configurations, and two names to store measurements under."""
+    made = matrix(axes={}, cell=[{"tuned": "one"}, {"start": "one"}])
+    assert [config_name(cell) for cell in cells_of(made)] == ["tuned-one", "start-one"]
+    assert len({cell_name(made, cell) for cell in cells_of(made)}) == 2
+
+
 def test_only_listed_cells() -> None:
     """Without axes there is no product, and with neither one cell as the matrix is."""
     assert cells_of(matrix(axes={}, cell=[{"num_ctx": 64}])) == ({"num_ctx": 64},)

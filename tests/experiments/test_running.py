@@ -99,6 +99,14 @@ def test_every_cell_is_measured_and_written(sweep, tmp_path: Path) -> None:
     assert results.finding("ctx").status is Status.REPRODUCED
     assert results.mean("throughput_tok_s", num_ctx=512) > 0
     assert len(results.select(num_ctx=1024)) == 1
+    with pytest.raises(UsageError, match="m measured no axis 'nope'\n  next: use an axis that was measured: num_ctx"):
+        results.ranking("nope", "ttft_ms")
+    with pytest.raises(UsageError, match="m measured no axis 'nope'"):
+        results.consistency("nope", "ttft_ms")
+    with pytest.raises(MeasurementError, match=r"measured no cell of num_ctx 77\n  next: .*: num_ctx: 512, 1024"):
+        results.mean("ttft_ms", num_ctx=77)
+    with pytest.raises(MeasurementError, match="no cell of nope 1\n  next: use what was measured: nope: no axis"):
+        results.split(nope=1)
     with pytest.raises(UsageError, match="no claim 'x'"):
         results.finding("x")
 
@@ -127,6 +135,8 @@ def test_what_cannot_be_measured_here_is_said(sweep) -> None:
     assert [row.cell for row in results.rows] == [{"model": "simulated:scripted"}]
     assert list(results.skipped) == ["axis num_gpu", "model llama3.1:q8_0"]
     assert {finding.status for finding in results.findings} == {Status.NOT_TESTABLE}
+    with pytest.raises(UsageError, match="measured no axis 'num_gpu'; axis num_gpu: no GPU here; "):
+        results.ranking("num_gpu", "ttft_ms")
     text = "\n".join(summary(results, Path("results")))
     assert "not measured: axis num_gpu: no GPU here" in text
     assert "not testable here: the context does not matter (TR108): no cell has a second value of model; axis" in text

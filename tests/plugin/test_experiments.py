@@ -183,10 +183,84 @@ def test_agents_of_ones_own_in_a_cell(pytester: pytest.Pytester, project: Path) 
 
 
 @pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("[]", "scenario '*' needs at least one agent"),
+        ("None", "wanted a scenario or a list of agents, got None"),
+        ("'text'", "wanted a scenario or a list of agents, got 'text'"),
+        ("[Agent(name='a', prompts=('go',))] * 2", "scenario '*' has two agents of one name: *"),
+    ],
+)
+def test_agents_that_are_none(pytester: pytest.Pytester, project: Path, made: str, words: str) -> None:
+    """One clear screen with the function, the cell, and what was wanted; no server is started."""
+    pytester.makepyfile(
+        test_it=f"""
+        from pytest_llmperf import Agent
+
+        def talkers(cell):
+            return {made}
+
+        def test_words(run_matrix):
+            run_matrix("mine.toml", agents=talkers)
+        """
+    )
+    assert_clear(
+        pytester.runpytest_inprocess(*FAST),
+        pytest.ExitCode.TESTS_FAILED,
+        f"UsageError: run_matrix(..., agents=talkers): of cell {{'num_ctx': 512}}: {words}",
+    )
+
+
+def test_two_tests_of_one_name(pytester: pytest.Pytester, project: Path) -> None:
+    """The second would overwrite the first one's results: it says so, and what to do; a name of its own helps."""
+    (project / "mine.toml").write_text('schema = 1\nrounds = 1\nprompts = ["go"]\noptions = { num_predict = 2 }\n')
+    pytester.makepyfile(
+        test_it="""
+        import pytest, tomllib
+        from pathlib import Path
+
+        @pytest.mark.parametrize("tokens", [2, 3])
+        def test_file(run_matrix, tokens):
+            run_matrix("mine.toml")
+
+        @pytest.mark.parametrize("tokens", ["2 o", 3])
+        def test_tables(run_matrix, tokens):
+            run_matrix(tomllib.loads(Path(__file__).with_name("mine.toml").read_text()))
+
+        def test_named(run_matrix):
+            run_matrix("mine.toml", name="another")
+            with pytest.raises(pytest.fail.Exception, match=r"name 'a b': wanted letters.*name="):
+                run_matrix("mine.toml", name="a b")
+        """
+    )
+    result = pytester.runpytest_inprocess(*FAST)
+    result.assert_outcomes(passed=4, failed=1)
+    assert_clear(
+        result,
+        pytest.ExitCode.TESTS_FAILED,
+        "UsageError: experiment mine: its results would take the place of those of test_it.py::test_file?2?",
+        '  next: give each a name of its own: run_matrix(..., name="NAME")',
+    )
+    written = {path.name for path in (project / "llmperf-results").glob("*.csv")}
+    assert written == {"mine.csv", "test_tables-2-o.csv", "test_tables-3.csv", "another.csv"}
+
+
+@pytest.mark.parametrize(
     ("matrix", "lines"),
     [
         (None, ["UsageError: matrix *mine.toml cannot be read: No such file*"]),
         ("schema = 1\naxis = 1", ["UsageError: *mine.toml is wrong:", "*axis: unknown key, wanted one of*"]),
+        (
+            MATRIX.replace("2048]", "512.5, -1]")
+            .replace('over = "num_ctx"', 'over = "num_ctxx"')
+            .replace("[[claim]]", "[[played]]\nwhen = { ctx = 1 }\n[[claim]]"),
+            [
+                "*axes.num_ctx: got 512.5, wanted a whole number",
+                "*axes.num_ctx: got -1, wanted 1 or more",
+                "*played?0?.when: got 'ctx', wanted an axis: num_ctx",
+                "*claim 'context': over: got 'num_ctxx', wanted an axis: num_ctx",
+            ],
+        ),
         ("schema = 1\naxes = { files = [1] }", ["UsageError: matrix mine: axis files is neither an option nor*"]),
     ],
 )
