@@ -231,10 +231,8 @@ def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecor
     from pytest_llmperf.plugin.running import LINES, in_clear, shown  # noqa: PLC0415
     from pytest_llmperf.report.filled import fill  # noqa: PLC0415
 
-    folder = llmperf.root / llmperf.settings.results
-
     def write(kind: str, *records: Record, also: str = "") -> Path:
-        path = in_clear(lambda: fill(kind, records, llmperf.settings, folder, also=also))
+        path = in_clear(lambda: fill(kind, records, llmperf.settings, llmperf.root, also=also))
         request.node.stash[LINES].append(f"wrote {shown(path, request.config)}")
         return path
 

@@ -10,18 +10,19 @@ from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.report.document import Run, document
+from pytest_llmperf.report.history import past_of
 from pytest_llmperf.report.records import RECORDS
 from pytest_llmperf.whole import write_whole
 
 
-def fill(kind: str, records: Sequence[Record], settings: Settings, folder: Path, *, also: str = "") -> Path:
-    """Writes `KIND-record.md`.
+def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *, also: str = "") -> Path:
+    """Writes `KIND-record.md` to the folder of the results.
 
     Args:
         kind: one of RECORDS.
         records: one or more; those whose gates all pass count as passed.
         settings: of the session.
-        folder: where to; made where it is missing.
+        root: folder that relative paths start from, those of the results and of the baselines.
         also: Markdown to be added at the end.
 
     Returns:
@@ -36,9 +37,9 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, folder: Path,
     if not records:
         raise UsageError(f"record {kind}: nothing was measured", next_step="give what run_agents returns")
     passed = [one for one in records if all(verdict.outcome is Outcome.PASS for verdict in one.verdicts)]
-    found = document(Run(records=records, settings=settings, accepted=passed))
+    found = document(Run(records=records, settings=settings, accepted=passed, stored=past_of(settings, root)))
     text = RECORDS[kind](found, load_named("decision_card", ()))
-    path = folder / f"{kind}-record.md"
+    path = root / settings.results / f"{kind}-record.md"
     try:
         write_whole(path, f"{text.rstrip()}\n\n{also}\n" if also else text)
     except OSError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.judge.baselines import key_of
+from pytest_llmperf.errors import BaselineError
+from pytest_llmperf.judge.baselines import key_of, load_named
 from pytest_llmperf.judge.breaks import FEWEST, Break, How
 from pytest_llmperf.judge.metrics import metric_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.trend import Point, Trend, worse_by
 from pytest_llmperf.judge.words import change_words
+from pytest_llmperf.model import Baseline, Settings
 from pytest_llmperf.report.stored import counted
 from pytest_llmperf.report.text import amount
 
@@ -48,6 +51,22 @@ def history_of(record: Record, baseline: str, found: Sequence[Trend]) -> dict[st
         "trends": [asdict(trend) for trend in own],
         "said": [line for trend in own for line in said(trend)],
     }
+
+
+def past_of(settings: Settings, root: Path) -> Baseline | None:
+    """The baseline that a run is compared with, or will be saved to, as it is before that; None: there is none yet.
+
+    Args:
+        settings: of the run.
+        root: folder that relative paths start from.
+    """
+    name = settings.compare or settings.save or settings.update
+    if not name:
+        return None
+    try:
+        return load_named(str(root / name) if name.endswith(".toml") else name, (root / settings.baselines_dir,))
+    except BaselineError:  # of a first save; one that is torn was refused before anything was measured
+        return None
 
 
 def _change(trend: Trend, found: Break) -> str:

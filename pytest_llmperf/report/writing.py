@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pytest_llmperf.errors import BaselineError, LlmperfError
-from pytest_llmperf.judge.baselines import load_named
-from pytest_llmperf.model import Baseline, Settings
+from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.report import ci, markdown
 from pytest_llmperf.report.document import Document, Run, document
 from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.files import OUTPUTS, Output, save_baseline, write_output
+from pytest_llmperf.report.history import past_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
     asked = [output for output in outputs if output.path(settings, root)]
     told = bool(run.records) or any(one.ending is Ending.FAILED for one in run.tests)
     on_github = settings.github and environ.get("GITHUB_ACTIONS") == "true" and told
-    found = document(replace(run, stored=_stored(settings, root))) if asked or on_github else {}
+    found = document(replace(run, stored=past_of(settings, root))) if asked or on_github else {}
     messages = []
     for write in (
         *(partial(write_output, output, found, settings, root) for output in asked),
@@ -56,17 +55,6 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
         messages.append((append_summary(found, Path(summary)), False))
     commands = ci.github(found) if on_github else []
     return Written(messages=tuple(messages), commands=tuple(commands))
-
-
-def _stored(settings: Settings, root: Path) -> Baseline | None:
-    """The baseline that the run is compared with, or will be saved to, as it is before that."""
-    name = settings.compare or settings.save or settings.update
-    if not name:
-        return None
-    try:
-        return load_named(str(root / name) if name.endswith(".toml") else name, (root / settings.baselines_dir,))
-    except BaselineError:  # of a first save; one that is torn was refused before anything was measured
-        return None
 
 
 def append_summary(found: Document, path: Path) -> str:
