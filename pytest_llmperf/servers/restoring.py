@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance
 from pytest_llmperf.servers.control import Control, ModelEntry, same_model
+from pytest_llmperf.servers.identity import LOOKS
 
+_TRIES = 12
 _EVER_S = 10 * 365 * 86400.0  # Ollama gives "for ever" as some 292 years
 
 
@@ -39,15 +41,32 @@ class Found:
         with Control.of(self._instance) as control, _unless_gone(control):
             now = control.ps()
             ours = next((entry for entry in self._before if same_model(entry.name, self._model)), None)
-            if any(same_model(entry.name, self._model) for entry in now):
-                if ours is None:
-                    control.unload(self._model)
-                else:  # our requests kept it, with contexts of their own; one more load makes up for both
-                    _load(control, ours)
+            if ours is None:
+                self._unload()
+            elif any(same_model(entry.name, self._model) for entry in now):
+                _load(control, ours)  # our requests kept it, with contexts of their own; this makes up for both
             for entry in self._before:
                 gone = not any(same_model(entry.name, other.name) for other in now)
                 if gone and entry is not ours and not _has_left(entry):
                     self._load_again(control, entry)
+
+    def _unload(self) -> None:
+        """Until it is seen nowhere behind the address: that of a balancer, refused after the load, leads to several."""
+        for more in range(_TRIES):  # looks, so that turns of requests do not fall on the same servers again and again
+            if not sum(self._is_loaded() for _ in range(LOOKS + more)):
+                return
+            with Control.of(self._instance) as control:
+                control.unload(self._model)
+        raise ServerError(
+            f"instance {self._instance.name} ({self._instance.url}): model {self._model!r} may still be loaded "
+            f"behind that address, which leads to several servers: it was told {_TRIES} times to unload it",
+            next_step=f"unload it on each of them: ollama stop {self._model}",
+        )
+
+    def _is_loaded(self) -> bool:
+        """Over a connection of its own, which a balancer may send anywhere."""
+        with Control.of(self._instance) as control:
+            return control.is_loaded(self._model)
 
     def _load_again(self, control: Control, entry: ModelEntry) -> None:
         """A model that the server put out to make room for ours."""

@@ -27,6 +27,12 @@ def settled(*urls: str, kind: TopologyKind = TopologyKind.DUAL) -> tuple[str, ..
         return opened.settled({instance.name: 512 for instance in opened.topology.instances})
 
 
+def loaded(url: str) -> bool:
+    """Whether the model is still loaded there."""
+    with Control(url) as control:
+        return control.is_loaded(MODEL)
+
+
 def test_two_servers_are_two(servers):
     """Nothing is said of them."""
     assert settled(*servers[:2]) == ()
@@ -50,13 +56,14 @@ def test_two_addresses_of_one_server_are_refused(servers):
 
 
 def test_one_balancer_under_two_names_is_refused(servers):
-    """Requests of both agents go to either server."""
+    """Requests of both agents go to either server; the model is left on neither."""
     with (
         relay(*servers[:2]) as balancer,
         relay(*servers[:2]) as again,
         pytest.raises(UsageError, match=r"instance a .* leads to several servers by turns"),
     ):
         settled(balancer, again)
+    assert [loaded(url) for url in servers] == [False] * 3
 
 
 def test_a_balancer_is_no_instance(servers):
@@ -64,6 +71,7 @@ def test_a_balancer_is_no_instance(servers):
     with relay(*servers) as balancer, pytest.raises(UsageError, match=r"leads to several servers") as caught:
         settled(balancer, kind=TopologyKind.SINGLE)
     assert "not that of the balancer" in caught.value.next_step
+    assert [loaded(url) for url in servers] == [False] * 3
 
 
 def test_a_server_that_does_not_say_is_noted(servers):

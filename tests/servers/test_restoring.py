@@ -1,3 +1,4 @@
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -61,6 +62,33 @@ def test_what_had_to_leave_is_loaded_again(served):
     assert (unload["model"], unload["keep_alive"]) == (MINE, 0)
     assert (path, load["model"], load["options"]) == ("/api/generate", OTHER, {"num_ctx": 512})
     assert 90 < load["keep_alive"] <= 100
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_what_is_loaded_behind_a_balancer_leaves_every_server(served, monkeypatch, count):
+    """Each request goes to the next server, whoever asks."""
+    first = served()
+    servers = [first, *(Server() for _ in range(count - 1))]
+    found, turns = Found(INSTANCE, MINE), itertools.cycle(servers)
+    transport = httpx.MockTransport(lambda request: next(turns).answer(request))
+    monkeypatch.setattr(restoring.Control, "of", classmethod(lambda _, one: Control(one.url, transport=transport)))
+    for server in servers:
+        server.loaded = [MINE]
+    found.put_back()
+    assert [server.loaded for server in servers] == [[]] * count
+
+
+def test_what_cannot_be_unloaded_everywhere_is_reported(served, monkeypatch):
+    """A server that is only ever seen, and never told."""
+    told, seen = served(), Server(MINE)
+    found, looks = Found(INSTANCE, MINE), itertools.count()
+    transport = httpx.MockTransport(
+        lambda request: (seen if request.url.path == "/api/ps" and next(looks) % 2 else told).answer(request)
+    )
+    monkeypatch.setattr(restoring.Control, "of", classmethod(lambda _, one: Control(one.url, transport=transport)))
+    with pytest.raises(ServerError, match=r"instance a \(http://h1:1\): model 'mine:1' may still be loaded") as caught:
+        found.put_back()
+    assert caught.value.next_step == "unload it on each of them: ollama stop mine:1"
 
 
 def test_what_would_have_left_anyway_is_not_loaded_again(served):
