@@ -27,7 +27,9 @@ def test_a_record_is_filled_and_ends_with_what_is_added(tmp_path: Path) -> None:
 
 def test_the_baseline_of_the_comparison_is_its_match(tmp_path: Path) -> None:
     """As in the record that is filled from the run's JSON: of a run under `--llmperf-compare`, its sessions."""
-    session = StoredSession(saved_at="2026-01-01T10:00:00+00:00", manifest={}, rounds=all_series(RECORD.measurement))
+    session = StoredSession(
+        saved_at="2026-01-01T10:00:00+00:00", manifest={"backend": "simulated"}, rounds=all_series(RECORD.measurement)
+    )
     save("recs", tmp_path / "kept", [(key_of(RECORD.test, RECORD.measurement), session)])
     compared = Settings(compare="recs", baselines_dir="kept")
     assert "| Baseline match | Y: +0.0 % off the " in fill("validation", [RECORD], compared, tmp_path).read_text(
