@@ -293,7 +293,8 @@ class Connection:
 
     def _is_it_alive(self) -> str:
         scheme = "https" if self.request.tls else "http"
-        return f"is the server alive? curl {scheme}://{self.request.host}:{self.request.port}/api/version"
+        path = "/v1/models" if b"/v1/" in self.request.payload.partition(b"\r\n")[0] else "/api/version"
+        return f"is the server alive? curl {scheme}://{self.request.host}:{self.request.port}{path}"
 
     def _failed(self, what: str, next_step: str, *, passing: bool = False) -> MeasurementError:
         received = b"".join(one[2] for one in self._raw)

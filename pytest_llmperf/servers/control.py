@@ -66,6 +66,9 @@ class Control:
         sleep: between polls.
     """
 
+    KIND, PROBE, GET_MODEL = "an Ollama server", "/api/version", "ollama pull {model}, or "
+    """For next steps: what it should be, the path that shows it, and how a model gets there."""
+
     def __init__(
         self,
         url: str,
@@ -222,12 +225,12 @@ class Control:
                 if len(body) > MAX_BODY_BYTES:
                     raise ServerError(
                         f"{self._label}: {method} {path} answered with more than {MAX_BODY_BYTES} bytes",
-                        next_step="is it an Ollama server? its /api/version would say",
+                        next_step=self._is_it(),
                     )
                 if time.monotonic() > until_s:
                     raise UnreachableError(
                         f"{self._label}: the answer to {method} {path} does not end",
-                        next_step="is it an Ollama server? its /api/version would say",
+                        next_step=self._is_it(),
                     )
             return httpx.Response(response.status_code, content=bytes(body), request=response.request)
 
@@ -240,7 +243,7 @@ class Control:
             through = f" through the proxy {self._proxy}" if self._proxy else ""
             raise UnreachableError(
                 f"{self._label}: nothing answers there{through} ({error})",
-                next_step=f"is the server running? curl {self.url}/api/version{self._unused_proxy()}",
+                next_step=f"is the server running? curl {self.url}{self.PROBE}{self._unused_proxy()}",
             ) from error
         except httpx.TimeoutException as error:
             raise UnreachableError(
@@ -252,7 +255,7 @@ class Control:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServerError(
                 f"{self._label}: {method} {path} failed ({type(error).__name__}: {error})",
-                next_step="is it an Ollama server? give http://host:port",
+                next_step=f"is it {self.KIND}? give http://host:port",
             ) from error
 
     def lines(self, method: str, path: str, **more: Any) -> Iterator[str]:
@@ -298,15 +301,16 @@ class Control:
             raise ServerError(
                 f"{self._label}: {method} {path} answered {response.status_code} and no JSON object: "
                 f"{response.text[:80]!r}",
-                next_step="is it an Ollama server? its /api/version would say",
+                next_step=self._is_it(),
             )
         if response.status_code == httpx.codes.NOT_FOUND and model:
             raise self._missing(model)
         if response.is_error or "error" in value:
             said = printable(str(value.get("error", value)))
+            look = self._is_it() if response.status_code == httpx.codes.NOT_FOUND else "look at the server's log"
             raise ServerError(
                 f"{self._label}: {method} {path} answered {response.status_code}: {said}",
-                next_step=MEMORY if is_out_of_memory(said) else "look at the server's log",
+                next_step=MEMORY if is_out_of_memory(said) else look,
             )
         return value
 
@@ -327,8 +331,12 @@ class Control:
         names = ", ".join(entry.name for entry in self.tags()) or "none at all"
         return ModelMissingError(
             f"{self._label} does not have model {model!r}; it has {names}",
-            next_step=f"ollama pull {model}, or name one that it has with --llmperf-model",
+            next_step=self.GET_MODEL.format(model=model) + "name one that it has with --llmperf-model",
         )
+
+    def _is_it(self) -> str:
+        """The next step where it does not answer as such a server would."""
+        return f"is it {self.KIND}? curl {self.url}{self.PROBE} would say"
 
 
 def same_model(one: str, other: str) -> bool:

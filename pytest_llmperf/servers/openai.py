@@ -28,6 +28,8 @@ LACKS = (
 class OpenAIControl(Control):
     """See Control; where the API has no such thing, nothing is done and nothing is known."""
 
+    KIND, PROBE, GET_MODEL = "an OpenAI-compatible server", "/v1/models", ""
+
     def version(self) -> str:
         """The server's version, or UNKNOWN: vLLM has `/version`, llama-server `/props`, others nothing.
 

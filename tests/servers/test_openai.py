@@ -11,6 +11,7 @@ from pytest_llmperf.model import OLLAMA_ONLY, Agent, GenerationOptions, Scenario
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.openai import LACKS, UNKNOWN, OpenAIControl
+from pytest_llmperf.servers.process import free_port
 from pytest_llmperf.session import Session
 from tests.started import Handler, http_server
 
@@ -123,6 +124,30 @@ def test_what_the_api_does_not_have():
             with pytest.raises(ModelMissingError, match="does not have model 'x'; it has m"):
                 control.preload("x")
         assert asked == []
+
+
+def test_next_steps_are_of_this_api():
+    """Nothing listens, nothing of it is there, another model: each with what can be typed here."""
+    with OpenAIControl(f"http://127.0.0.1:{free_port()}") as control, pytest.raises(ServerError) as caught:
+        control.version()
+    assert caught.value.next_step == f"is the server running? curl {control.url}/v1/models"
+
+    class Other(Handler):
+        def do_GET(self):
+            body = b"no such page" if self.path.startswith("/plain") else b'{"detail": "Not Found"}'
+            self.answer(body, status=404)
+
+    with http_server(Other) as url:
+        for address in (url, f"{url}/plain"):
+            with (
+                OpenAIControl(address) as control,
+                pytest.raises(ServerError, match="GET /v1/models answered 404") as got,
+            ):
+                control.version()
+            assert got.value.next_step == f"is it an OpenAI-compatible server? curl {address}/v1/models would say"
+    with serving("m") as (url, _), OpenAIControl(url) as control, pytest.raises(ModelMissingError) as caught:
+        control.preload("zz")
+    assert caught.value.next_step == "name one that it has with --llmperf-model"
 
 
 def test_no_openai_compatible_server():
