@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -65,11 +66,20 @@ class Live:
         self.doing = f"{name}: in the round after {count}"
         if self._reporter is None and not self._plain:
             return
-        so_far = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
-        known = "; ".join(filter(None, (*self._estimates(measurement), so_far)))
-        parts = (f"so far {known}" if known else "", self._left(measurement, verdicts))
-        text = f"{name}: round {count}: {'; '.join(filter(None, parts))}"
-        self._show(text)
+        estimates, left = self._estimates(measurement), self._left(measurement, verdicts)
+        each = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
+        found = Counter(str(verdict.outcome) for verdict in verdicts)
+        counts = ", ".join(f"{many} {outcome}" for outcome, many in found.items())
+        head, known = f"round {count}: ", _joined(*estimates, each)
+        rest = _joined(f"so far {known}" if known else "", left)
+        text = f"{name}: {head}{rest}"
+        self._show(
+            text,
+            f"{head}{rest}",
+            f"{head}{_joined(*estimates[:1], each, left)}",
+            f"{head}{_joined(*estimates[:1], counts, left)}",
+            f"{head}{_joined(*estimates[:1], counts, left.removeprefix('at most '))}",
+        )
         if self._plain:
             self._write(text)
 
@@ -99,15 +109,17 @@ class Live:
             return ""
         return f"at most {span_words((self._most - count) * round_s(measurement))} left"
 
-    def _show(self, text: str) -> None:
-        """On the line of the terminal, where there is one."""
+    def _show(self, *texts: str) -> None:
+        """On the line of the terminal, where there is one: the first text that fits; the very first behind pytest's."""
         if self._reporter is None:
             return
         writer = self._reporter._tw
         if self._prefix is None:
             self._prefix = writer._current_line
         with self._uncaptured():
-            line = f"{self._prefix} {text}"[: writer.fullwidth - 4]  # room for the ^C that a terminal echoes
+            room = writer.fullwidth - 4  # for the ^C that a terminal echoes
+            lines = (f"{self._prefix} {texts[0]}", *texts)
+            line = next((one for one in lines if len(one) <= room), lines[-1][:room])
             self._reporter.rewrite(line, erase=True)
             self._reporter.rewrite(line)
 
@@ -123,3 +135,8 @@ class Live:
             return nullcontext()
         manager: AbstractContextManager[None] = self._capture.global_and_fixture_disabled()
         return manager
+
+
+def _joined(*parts: str) -> str:
+    """Those that are there."""
+    return "; ".join(filter(None, parts))

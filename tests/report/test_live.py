@@ -1,0 +1,69 @@
+"""The live line on terminals of several widths: what matters is never cut off."""
+
+import io
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from pytest_llmperf.judge.gates import judge
+from pytest_llmperf.model import Bound
+from pytest_llmperf.report.live import Live
+from tests.judge.build import gate, measurement_of, round_of
+
+WRITTEN = "perf_suites/test_multiagent.py "
+TOGETHER_MS = ((100, 97), (100, 82), (100, 97), (100, 99), (100, 88))
+
+
+def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5) -> str:
+    """What stands on the line behind a file's name after so many rounds, two gates judged."""
+    shown = io.StringIO()
+    reporter = TerminalReporter(pytester.parseconfig(), shown)
+    reporter._tw.fullwidth = columns
+    reporter._tw.write(WRITTEN)
+    both = [round_of((95, 95), one, index=index) for index, one in enumerate(TOGETHER_MS[:rounds])]
+    measurement = measurement_of(*both, scenario="chimera_homo")
+    gates = gate(marker="efficiency"), gate("contention_rate_ttft", 0.01, Bound.MAX, marker="contention")
+    verdicts = [judge(one, measurement, looks=16) for one in gates] if rounds == 5 else []
+    live = Live(reporter, None)
+    live.round_done(measurement, verdicts)
+    *_, line = shown.getvalue().split("\r")
+    live.done()
+    assert shown.getvalue().split("\r")[-1] == WRITTEN
+    return line
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (
+            200,
+            f"{WRITTEN} chimera_homo on dual: round 5: so far balance 96.3 % (INTERVAL); scaling 95.0 %; "
+            "efficiency inconclusive, contention pass; at most 4 s left",
+        ),
+        (
+            150,
+            "chimera_homo on dual: round 5: so far balance 96.3 % (INTERVAL); scaling 95.0 %; "
+            "efficiency inconclusive, contention pass; at most 4 s left",
+        ),
+        (
+            130,
+            "round 5: so far balance 96.3 % (INTERVAL); scaling 95.0 %; "
+            "efficiency inconclusive, contention pass; at most 4 s left",
+        ),
+        (110, "round 5: balance 96.3 % (INTERVAL); efficiency inconclusive, contention pass; at most 4 s left"),
+        (90, "round 5: balance 96.3 % (INTERVAL); 1 inconclusive, 1 pass; at most 4 s left"),
+        (80, "round 5: balance 96.3 % (INTERVAL); 1 inconclusive, 1 pass; 4 s left"),
+        (40, "round 5: balance 96.3 % (INTERVAL); 1 inconclusive, 1 pass; 4 s left"),
+    ],
+)
+def test_a_narrow_line_has_what_matters(pytester: pytest.Pytester, columns: int, line: str) -> None:
+    """Estimate, interval, verdicts and the time left, down to 80 columns; first the file's name goes, then words."""
+    interval = "54.7 to 100.0"
+    assert line_of(pytester, columns) == line.replace("INTERVAL", interval)[: columns - 4]
+
+
+def test_the_time_to_the_first_verdict_at_80_columns(pytester: pytest.Pytester) -> None:
+    """Before there is one."""
+    line = line_of(pytester, 80, rounds=4)
+    assert "balance 96.9 % (" in line
+    assert line.endswith("0 s to the first verdict")
