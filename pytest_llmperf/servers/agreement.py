@@ -11,7 +11,7 @@ from itertools import combinations
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance, Topology
 from pytest_llmperf.servers.addresses import OWN_HOST, address_of
-from pytest_llmperf.servers.control import Control, ModelEntry
+from pytest_llmperf.servers.control import Control, ModelEntry, same_model
 
 _COMMAND_S = 5.0
 
@@ -25,12 +25,14 @@ class Seat:
         digest: of the model there; empty when it does not say.
         loaded: its entry among the loaded models; None when it is not there.
         asked_ctx: the context that its agents ask for, tokens; None = the server's own.
+        others: names of what else is loaded there.
     """
 
     instance: Instance
     digest: str
     loaded: ModelEntry | None
     asked_ctx: int | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def spilled_bytes(self) -> int:
@@ -54,14 +56,16 @@ def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat,
     seats = []
     for instance in topology.instances:
         with Control.of(instance) as control:
-            seats.append(
-                Seat(
-                    instance=instance,
-                    digest=control.digest(topology.model),
-                    loaded=control.loaded(topology.model),
-                    asked_ctx=asked_ctx.get(instance.name),
-                )
+            digest, loaded = control.digest(topology.model), control.ps()
+        seats.append(
+            Seat(
+                instance=instance,
+                digest=digest,
+                loaded=next((one for one in loaded if same_model(one.name, topology.model)), None),
+                asked_ctx=asked_ctx.get(instance.name),
+                others=tuple(one.name for one in loaded if not same_model(one.name, topology.model)),
             )
+        )
     return tuple(seats)
 
 

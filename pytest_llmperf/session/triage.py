@@ -12,7 +12,7 @@ from pytest_llmperf.judge.diagnosis import facts_of
 from pytest_llmperf.judge.slower import Slower
 from pytest_llmperf.judge.triage import Answer, answer, of_measurement, unknown
 from pytest_llmperf.servers import agreement
-from pytest_llmperf.servers.control import Control, same_model
+from pytest_llmperf.servers.control import Control
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Instance, Measurement
@@ -53,7 +53,6 @@ def _of_servers(measurement: Measurement, *, taking_turns: bool) -> Sequence[Ans
         return (alive, *(unknown(question, "this API does not say") for question in _OF_SERVERS))
     try:
         seats = agreement.look(topology, _asked_ctx(measurement))
-        others = _others(measurement)
     except LlmperfError as error:
         return (alive, *(unknown(question, str(error.args[0])) for question in _OF_SERVERS))
     seats = tuple(replace(one, instance=replace(one.instance, version=answering[one.instance.name])) for one in seats)
@@ -64,7 +63,7 @@ def _of_servers(measurement: Measurement, *, taking_turns: bool) -> Sequence[Ans
         _versions(topology.instances, seats),
         answer("model", agreement.models(topology.model, seats), same),
         *(_loaded(seats) if not unloaded else (unknown(question, _TURN) for question in ("context", "memory"))),
-        others,
+        _others(measurement, seats),
     )
 
 
@@ -91,14 +90,10 @@ def _loaded(seats: Sequence[Seat]) -> tuple[Answer, Answer]:
     )
 
 
-def _others(measurement: Measurement) -> Answer:
+def _others(measurement: Measurement, seats: Sequence[Seat]) -> Answer:
     """Whether anybody else uses the servers: by what was noted, by what they have loaded, by waiting alone."""
     found = [said for cause, said, _ in facts_of(measurement) if cause == "another client"]
-    for instance in measurement.topology.instances:
-        with Control.of(instance) as control:
-            names = [one.name for one in control.ps() if not same_model(one.name, measurement.topology.model)]
-        if names:
-            found.append(f"instance {instance.name} has loaded {', '.join(names)}, too")
+    found += [f"instance {one.instance.name} has loaded {', '.join(one.others)}, too" for one in seats if one.others]
     waits = [sum(one.queue_ns for one in run.requests) / 1e6 for each in measurement.rounds for run in each.solo]
     waited = f"; an agent alone waits {median(waits):.1f} ms" if waits else ""
     return answer("others", found, f"no other model is loaded{waited}")

@@ -143,8 +143,10 @@ def test_a_refused_connection_is_an_error(runtime: Runtime) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(MeasurementError, match="agent a: the connection failed"):
-        runtime.run([[prepare(f"http://127.0.0.1:{port}", "/x", b"{}", label="agent a")]], timeout_s=5)
+    for path, shows in (("/x", "/api/version"), ("/v1/chat/completions", "/v1/models")):
+        with pytest.raises(MeasurementError, match="agent a: the connection failed") as caught:
+            runtime.run([[prepare(f"http://127.0.0.1:{port}", path, b"{}", label="agent a")]], timeout_s=5)
+        assert str(caught.value).endswith(f"next: is the server alive? curl http://127.0.0.1:{port}{shows}")
 
 
 def test_a_refusal_in_mid_conversation_is_an_error(runtime: Runtime) -> None:
