@@ -119,7 +119,9 @@ def _name(record: Plain) -> str:
 
 
 def _gates(record: Plain) -> str:
-    return ", ".join(f"{one['gate']} {one['outcome']}" for one in record["judged"]) or "no gate"
+    """Every verdict, and what a soak came to."""
+    soak = {True: ["soak fail"], False: ["soak pass"]}.get(record["figures"].get("soak_failed"), [])
+    return ", ".join([*(f"{one['gate']} {one['outcome']}" for one in record["judged"]), *soak]) or "no gate"
 
 
 def _figure(figures: Plain, metric: str, of: str = "") -> str:
@@ -158,6 +160,12 @@ def _risks(records: Sequence[Plain]) -> list[str]:
         for record in records
         for one in record["judged"]
         if one["outcome"] != "pass"
+    ]
+    risks += [
+        f"- {_name(record)}: {escaped(one['text'].splitlines()[0])}"
+        for record in records
+        for one in record["remarks"]
+        if one["level"] != "note"
     ]
     risks += [f"- history: {escaped(line)}" for record in records for line in _lost(record)]
     return [*risks, "- [primary risk and mitigation]"]

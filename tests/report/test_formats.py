@@ -9,10 +9,11 @@ import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.judge.record import Incumbent
 from pytest_llmperf.judge.soak import Alarm, Level, Soak
 from pytest_llmperf.model import Bound, Settings
-from pytest_llmperf.report import ci, html, markdown, openmetrics, schema
+from pytest_llmperf.report import ci, html, markdown, openmetrics, records, schema
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.text import amount
@@ -21,6 +22,7 @@ from tests.judge.build import gate
 from tests.judge.test_telemetry import observed, sample
 from tests.report.conftest import run_of
 
+NOT_WATCHED = ("no leak of y watched", "no GPU seen")
 UNEVEN = ((100, 60), (100, 58), (100, 61), (100, 59.5), (100, 62))
 HOSTILE = 'a|b `c` <script> @someone [x](http://e) "q" \\ \n::error::x %0A,y'
 
@@ -225,12 +227,18 @@ def test_one_file_that_fails_costs_no_other(tmp_path: Path) -> None:
 class TestRemarks:
     """What is to be said besides verdicts reaches every format: here a soak that ended on a critical level."""
 
+    def test_among_the_risks(self, soaked) -> None:
+        """Of a decision: what ended the soak, and that it failed though no gate was asked; a warning, too."""
+        text = records.decision(soaked, load_named("decision_card", ()))
+        assert "| 1. pair on dual, simulated m | soak fail |" in text
+        assert "- pair on dual, simulated m: soak: efficiency\\_pct critical: 80.0 % over 5 min" in text
+
     @pytest.fixture
     def soaked(self) -> dict:
         level = Level(metric="efficiency_pct", level="critical", bound=Bound.MIN, limit=90.0, source="here")
         alarm = Alarm(level=level, at_s=400.0, value=80.0, window_s=300.0, rounds=5)
         run = run_of(together_ms=UNEVEN, gates=())
-        record = replace(run.records[0], soak=Soak(asked_s=1800.0, lasted_s=400.0, alarms=(alarm,)))
+        record = replace(run.records[0], soak=Soak(asked_s=1800.0, lasted_s=400.0, alarms=(alarm,), notes=NOT_WATCHED))
         tests = [replace(run.tests[0], ending=Ending.FAILED)]
         return json.loads(as_text(document(replace(run, records=[record], accepted=[], tests=tests))))
 
@@ -240,6 +248,7 @@ class TestRemarks:
         text = "soak: efficiency_pct critical: 80.0 % over 5 min (5 rounds), below 90.0 % (here), after 7 min"
         assert text in html.page(soaked)
         assert "7 min of 30 min, 5 rounds" in html.page(soaked)
+        assert '<p class="quiet">no leak of y watched</p><p class="quiet">no GPU seen</p>' in html.page(soaked)
         assert "| ❌ fail | test\\_pair: " in markdown.page(soaked)
         assert text in markdown.page(soaked)
         (command,) = ci.github(soaked)
