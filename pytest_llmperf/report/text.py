@@ -45,6 +45,9 @@ _PLAIN = {
 }
 """What the name of a gate stands for, unless the text says otherwise."""
 
+_OF_SEVERAL = ("efficiency_pct", "scaling_efficiency_pct", "speedup")
+"""Metrics that one agent does not have."""
+
 _MOST_SEEN = 2
 """Explanations of one failure."""
 
@@ -217,7 +220,7 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     if verdict.outcome is Outcome.INVALID and (measurement.discarded or dear(measurement)):
         return f"give the agents more to do in a round (num_predict), and {OWN_CORE}" if dear(measurement) else CORE
     told = _told(record, verdict, found)
-    if told or measurement.topology.kind.shared:
+    if told or (measurement.topology.kind.shared and len(measurement.scenario.agents) > 1):
         return told or "give each agent an instance of its own: dual_ollama, no --llmperf-topology"
     together = verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft")
     if together and measurement.topology.backend == "attach":  # servers of our own have ended by then
@@ -228,6 +231,8 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
 
 def _told(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     """What the explanation of a failure says to do; empty where it says nothing."""
+    if len(record.measurement.scenario.agents) == 1 and verdict.gate.metric in _OF_SEVERAL:
+        return "run two agents or more: with one there is nothing to balance; or gate its throughput or ttft instead"
     changed = explaining(record.slower, (verdict,))
     if changed and changed[0].commit and not (found is not None and found.facts):
         return f"see what has changed since: git log --oneline {changed[0].commit}..HEAD"

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.model import Bound
+from pytest_llmperf.model import Bound, TopologyKind
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.text import digits_apart, explain, limit_words, one_line
@@ -40,6 +40,19 @@ def test_lost_efficiency_is_explained(solo_ms, together_ms, efficiencies, words:
     assert not any(
         one in line for one in (ONE_IS_LONGER, BOTH_ARE_SLOWER) for line in notes([record], explained=["test"])
     )
+
+
+@pytest.mark.parametrize("metric", ["efficiency_pct", "scaling_efficiency_pct", "speedup", "decode_tok_s"])
+@pytest.mark.parametrize("kind", [TopologyKind.SINGLE, TopologyKind.DUAL])
+def test_what_one_agent_can_do_about_its_gates(metric: str, kind: TopologyKind) -> None:
+    """No other topology gives it a balance, or an instance of its own, which it has."""
+    found = measurement_of(*(round_of((100,), (100,), index=index) for index in range(5)))
+    measurement = replace(found, topology=replace(found.topology, kind=kind))
+    verdict = judge(gate(metric, limit=1e6), measurement, looks=1)
+    text = explain(Record(test="test", measurement=measurement, verdicts=(verdict,)), (verdict,))
+    (step,) = [line for line in text.splitlines() if line.startswith("  next: ")]
+    assert step.startswith("  next: run two agents or more") is (metric != "decode_tok_s")
+    assert "dual_ollama" not in text
 
 
 def test_where_the_loss_goes_is_said_on_demand() -> None:
