@@ -35,37 +35,43 @@ class Progress:
         self._took_s = list(took_s)
         self._clock = clock
         self._cell = ""
-        self._began_s = clock()
+        self._begun = len(took_s)
+        self._began_s: float | None = None
 
     @property
     def left_s(self) -> float | None:
         """How long all that is left will take, if cells take what they took so far; None before the first."""
         if not self._took_s:
             return None
-        left = self.total - len(self._took_s)
-        return max(0.0, left * fmean(self._took_s) - (self._clock() - self._began_s))
+        mean_s, later = fmean(self._took_s), self.total - self._begun
+        now_s = 0.0 if self._began_s is None else mean_s - (self._clock() - self._began_s)
+        return max(0.0, later * mean_s + now_s)
 
     def begin(self, cell: str) -> None:
         """A cell begins."""
         self._cell, self._began_s = cell, self._clock()
+        self._begun += 1
 
     def end(self, took_s: float) -> None:
         """It has ended."""
         self._took_s.append(took_s)
-        self._began_s = self._clock()
+        self._began_s = None
 
     def skip(self) -> None:
         """It cannot be measured here."""
         self.total -= 1
+        self._begun -= 1
+        self._began_s = None
 
     def say(self, text: str) -> None:
         """Passes it on, with where we are."""
-        number = min(self.total, len(self._took_s) + 1)
-        self._inner.say(f"{self._name} {number}/{self.total}, {_in_words(self.left_s)} left: {self._cell}: {text}")
+        self._inner.say(f"{self._where()}: {text}")
 
-    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
-        """Passes it on."""
-        self._inner.round_done(measurement, verdicts)
+    def round_done(
+        self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
+    ) -> None:
+        """Passes it on, with where we are."""
+        self._inner.round_done(measurement, verdicts, gates=gates, of=of or self._where())
 
     def note(self, text: str) -> None:
         """Passes it on."""
@@ -74,6 +80,9 @@ class Progress:
     def done(self) -> None:
         """Passes it on."""
         self._inner.done()
+
+    def _where(self) -> str:
+        return f"{self._name} {self._begun}/{self.total}, {_in_words(self.left_s)} left: {self._cell}"
 
 
 def _in_words(seconds: float | None) -> str:

@@ -188,7 +188,8 @@ class Running:
                 )
             return results
 
-        return in_clear(work)
+        kept = "finished cells are kept, the same command goes on" if self.session.settings.resume else ""
+        return in_clear(work, self._live, kept)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """In an xdist worker, what would be a usage error fails every test of ours."""
@@ -297,10 +298,10 @@ class Running:
             pytest.skip("; ".join(skips))
 
 
-def in_clear(work: Callable[[], _T], live: Live | None = None) -> _T:
+def in_clear(work: Callable[[], _T], live: Live | None = None, kept: str = "") -> _T:
     """What the work gives; where it fails as we know it may, the test fails with a screenful, not a traceback.
 
-    Whoever interrupts it is told what was going on, as far as a live view knows.
+    Whoever interrupts it is told what was going on, as far as a live view knows, and what is kept of it.
     """
     end: BaseException
     try:
@@ -308,7 +309,7 @@ def in_clear(work: Callable[[], _T], live: Live | None = None) -> _T:
     except LlmperfError as error:
         end = pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False)
     except KeyboardInterrupt as error:
-        words = "" if live is None else f"llmperf: interrupted; {live.doing}"
+        words = "" if live is None else "; ".join(filter(None, ("llmperf: interrupted", live.doing, kept)))
         end = pytest.exit.Exception(words, returncode=pytest.ExitCode.INTERRUPTED) if words else error
     raise end  # outside of the handlers, so that pytest shows no chain of exceptions
 

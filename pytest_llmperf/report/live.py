@@ -60,26 +60,30 @@ class Live:
         self._reporter._tw._current_line = self._prefix  # what pytest counts its columns by
         self._prefix = None
 
-    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+    def round_done(
+        self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
+    ) -> None:
         """Shows the round just ended: the estimates so far, the verdicts so far, and how long the rest may take."""
-        name, count = f"{measurement.scenario.name} on {measurement.topology.kind}", len(measurement.rounds)
+        name, count = of or f"{measurement.scenario.name} on {measurement.topology.kind}", len(measurement.rounds)
         self.doing = f"{name}: in the round after {count}"
         if self._reporter is None and not self._plain:
             return
-        estimates, left = self._estimates(measurement), self._left(measurement, verdicts)
+        estimates, left = self._estimates(measurement), "" if of else self._left(measurement, verdicts, gates)
         each = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
         found = Counter(str(verdict.outcome) for verdict in verdicts)
         counts = ", ".join(f"{many} {outcome}" for outcome, many in found.items())
-        head, known = f"round {count}: ", _joined(*estimates, each)
-        rest = _joined(f"so far {known}" if known else "", left)
-        text = f"{name}: {head}{rest}"
-        self._show(
-            text,
-            f"{head}{rest}",
-            f"{head}{_joined(*estimates[:1], each, left)}",
-            f"{head}{_joined(*estimates[:1], counts, left)}",
-            f"{head}{_joined(*estimates[:1], counts, left.removeprefix('at most '))}",
+        known = _joined(*estimates, each)
+        rests = (
+            _joined(f"so far {known}" if known else "", left),
+            _joined(*estimates[:1], each, left),
+            _joined(*estimates[:1], counts, left),
+            _joined(*estimates[:1], counts, left.removeprefix("at most ")),
+            *(("",) if of else ()),
         )
+        head = f"{of}: round {count}" if of else f"round {count}"  # how far an experiment is matters most
+        shorter = [f"{head}: {rest}" if rest else head for rest in rests]
+        text = shorter[0] if of else f"{name}: {shorter[0]}"
+        self._show(text, *shorter)
         if self._plain:
             self._write(text)
 
@@ -99,11 +103,12 @@ class Live:
             found.append(f"{word} {centre(metric.aggregate, values):.1f} %{around}")
         return found
 
-    def _left(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> str:
+    def _left(self, measurement: Measurement, verdicts: Sequence[Verdict], gates: int | None) -> str:
         """How long the rest takes, as far as one can know; empty where it has ended."""
         count = len(measurement.rounds)
-        if count < self._least:
-            return f"{span_words((self._least - count) * round_s(measurement))} to the first verdict"
+        if count < self._least and gates is not None:
+            until = "to the first verdict" if gates else "left"
+            return f"{span_words((self._least - count) * round_s(measurement))} {until}"
         undecided = [verdict for verdict in verdicts if verdict.outcome is Outcome.INCONCLUSIVE]
         if not undecided or count >= self._most:
             return ""

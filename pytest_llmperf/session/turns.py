@@ -101,7 +101,7 @@ class Turns:
                     for gate in gates
                 )
                 verdicts = tuple(map(kept, verdicts, found)) if verdicts else found
-            self._watcher.round_done(self.candidate.measurement, verdicts)
+            self._watcher.round_done(self.candidate.measurement, verdicts, gates=len(gates))
             if count >= least and not any(map(rounds_may_decide, verdicts)):
                 break
         return self._unless_dear(gates, verdicts)

@@ -17,8 +17,17 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something that a reader must know before it all ends."""
 
-    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
-        """A round has ended; the measurement holds all rounds so far."""
+    def round_done(
+        self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
+    ) -> None:
+        """A round has ended; the measurement holds all rounds so far.
+
+        Args:
+            measurement: so far.
+            verdicts: so far; none before the fewest rounds.
+            gates: how many are to be judged; None: nothing is known of how many rounds there will be.
+            of: what the measurement is a part of, and how far that is; else empty.
+        """
 
     def done(self) -> None:
         """Nothing goes on any more."""
@@ -33,7 +42,9 @@ class Silent:
     def note(self, text: str) -> None:
         """Shows nothing."""
 
-    def round_done(self, measurement: Measurement, verdicts: Sequence[Verdict]) -> None:
+    def round_done(
+        self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
+    ) -> None:
         """Shows nothing."""
 
     def done(self) -> None:

@@ -449,7 +449,11 @@ def test_the_time_left() -> None:
     progress.say("round 1")
     assert told.said[-1] == "m 2/4, about 4 min left: ctx1024: round 1"
     progress.skip()
-    assert progress.left_s == 140
+    assert progress.left_s == 200
+    progress.begin("ctx2048")  # its measurement fails: it counts, and tells nothing of how long cells take
+    progress.begin("ctx4096")
+    progress.say("loading")
+    assert told.said[-1] == "m 3/3, about 2 min left: ctx4096: loading"
     now[0] = 1000
     assert progress.left_s == 0
     progress.done()

@@ -280,7 +280,7 @@ def test_an_instance_that_is_killed_between_rounds(inner, pytester: pytest.Pytes
 
         @pytest.fixture(autouse=True)
         def kills_b(llmperf, monkeypatch):
-            def kill(measurement, verdicts):
+            def kill(measurement, verdicts, **_):
                 port = int(measurement.topology.instances[1].url.rpartition(":")[2])
                 for process in psutil.Process().children(recursive=True):
                     if any(one.laddr.port == port for one in process.net_connections()):

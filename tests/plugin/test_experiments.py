@@ -69,6 +69,11 @@ def test_five_lines_and_a_matrix(pytester: pytest.Pytester, project: Path, xdist
             "  reproduced: the context hardly matters (TR108, 5.1.2): * here*; wanted at most 1 give or take 900*1 %",
         ]
     )
+    said = [line for line in result.stderr.lines if line]
+    if not xdist:  # a line a round, with where the experiment is, and no word of verdicts that nobody wants
+        assert len(said) == 6
+        assert said[0] == "llmperf: mine 1/3, unknown time left: ctx512: round 1"
+        assert said[5] == "llmperf: mine 3/3, under 1 min left: ctx2048: round 2"
     rows = from_csv((project / "out" / "mine.csv").read_text())
     assert [row.num_ctx for row in rows] == [512, 512, 1024, 1024, 2048, 2048]
     assert {row.backend for row in rows} == {"simulated"}
@@ -102,6 +107,17 @@ def test_a_kill_in_the_middle_of_a_sweep(project: Path, aftermath: Aftermath) ->
     assert len({row.run_id for row in rows}) == 24
     assert rows[0].timestamp[:19] == kept[0]["measurement"]["started_at"][:19]
     assert not partial.exists()
+
+
+def test_ctrl_c_in_the_middle_of_a_sweep(project: Path) -> None:
+    """It is said where it was, and that the same command goes on."""
+    (project / "mine.toml").write_text(MATRIX.replace("rounds = 2", "rounds = 50"))
+    with Inner(project, *FAST, "--llmperf-max-rounds=50") as inner:
+        inner.wait_for("rounds done: 2")
+        inner.signal(signal.SIGINT)
+        assert inner.ends() == pytest.ExitCode.INTERRUPTED
+    assert "llmperf: interrupted; mine 1/3, unknown time left: ctx512: " in inner.output()
+    assert "; finished cells are kept, the same command goes on" in inner.output()
 
 
 def test_a_gate_that_fails_in_a_cell(pytester: pytest.Pytester, project: Path) -> None:

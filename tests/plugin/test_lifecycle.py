@@ -37,9 +37,9 @@ class Followed:
         self.note(text)
         self.watcher.say(text)
 
-    def round_done(self, measurement, verdicts):
+    def round_done(self, measurement, verdicts, **more):
         self.note(f"rounds done: {len(measurement.rounds)}")
-        self.watcher.round_done(measurement, verdicts)
+        self.watcher.round_done(measurement, verdicts, **more)
 
     def done(self):
         self.watcher.done()
@@ -335,7 +335,7 @@ def test_what_is_printed_into_a_file(project: Path, pytester: pytest.Pytester, o
     assert "llmperf: starting" not in result.stdout.str()
     rounds = [line for line in result.stderr.lines if line]
     assert len(rounds) == (0 if option == "-q" else 1)
-    assert all(line.startswith("llmperf: pair on dual: round 1: balance ") for line in rounds)
+    assert all(line.startswith("llmperf: pair on dual: round 1: so far balance ") for line in rounds)
 
 
 LIVE = re.compile("starting dual|loading simulated|warming up|: round ")

@@ -14,7 +14,7 @@ WRITTEN = "perf_suites/test_multiagent.py "
 TOGETHER_MS = ((100, 97), (100, 82), (100, 97), (100, 99), (100, 88))
 
 
-def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5) -> str:
+def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5, wanted: int | None = 2, of: str = "") -> str:
     """What stands on the line behind a file's name after so many rounds, two gates judged."""
     shown = io.StringIO()
     reporter = TerminalReporter(pytester.parseconfig(), shown)
@@ -25,7 +25,7 @@ def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5) -> str:
     gates = gate(marker="efficiency"), gate("contention_rate_ttft", 0.01, Bound.MAX, marker="contention")
     verdicts = [judge(one, measurement, looks=16) for one in gates] if rounds == 5 else []
     live = Live(reporter, None)
-    live.round_done(measurement, verdicts)
+    live.round_done(measurement, verdicts, gates=wanted, of=of)
     *_, line = shown.getvalue().split("\r")
     live.done()
     assert shown.getvalue().split("\r")[-1] == WRITTEN
@@ -67,3 +67,16 @@ def test_the_time_to_the_first_verdict_at_80_columns(pytester: pytest.Pytester) 
     line = line_of(pytester, 80, rounds=4)
     assert "balance 96.9 % (" in line
     assert line.endswith("0 s to the first verdict")
+
+
+@pytest.mark.parametrize(("wanted", "ends"), [(0, "; 0 s left"), (None, "scaling 95.0 %")])
+def test_a_measurement_that_no_gate_judges(pytester: pytest.Pytester, wanted: int | None, ends: str) -> None:
+    """No word of verdicts; nor of time, where rounds are not counted."""
+    assert line_of(pytester, 200, rounds=4, wanted=wanted).endswith(ends)
+
+
+def test_an_experiment_comes_first(pytester: pytest.Pytester) -> None:
+    """How far it is and how long it takes stand at the beginning, and give way to nothing."""
+    where = "mine 2/12, about 4 min left: ctx1024"
+    assert line_of(pytester, 110, of=where).startswith(f"{where}: round 5: balance 96.3 % (")
+    assert line_of(pytester, 60, of=where) == f"{where}: round 5"

@@ -43,7 +43,7 @@ class Told:
     def note(self, text: str) -> None:
         pass
 
-    def round_done(self, measurement, verdicts) -> None:
+    def round_done(self, measurement, verdicts, **_) -> None:
         self._ask("pair done")
 
     def done(self) -> None:
