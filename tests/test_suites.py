@@ -104,8 +104,9 @@ def test_the_reports_claims(suite, pytester: pytest.Pytester, altered: str, verd
             "claims: * not reproduced, 1 not testable here",
             "  C1 not testable here, *",
             "  C2 reproduced, *",
-            "  C3 reproduced (1 of 2 parts *",
-            "  C4 reproduced (2 of 3 parts *",
+            "  C3 reproduced in part (1 of 2 parts *",
+            "    not testable here: tokio*",
+            "  C4 reproduced in part (1 of 3 parts *",
             "  C5 reproduced, *",
             f"  C6 {verdict}, *",
         ]

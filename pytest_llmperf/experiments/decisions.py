@@ -32,6 +32,11 @@ class Decided:
         return tuple(one for one in self.findings if one.status is not Status.NOT_TESTABLE)
 
     @property
+    def untested(self) -> tuple[Finding, ...]:
+        """The others, where some could be tested: of these the status says nothing."""
+        return tuple(one for one in self.findings if one not in self.tested) if self.tested else ()
+
+    @property
     def status(self) -> Status:
         """Not reproduced where one part is not, reproduced where all that could be tested is."""
         if not self.tested:
@@ -41,10 +46,11 @@ class Decided:
 
     @property
     def verdict(self) -> str:
-        """The status, and how much of the claim it rests on."""
-        tested, parts = len(self.tested), len(self.findings)
-        whole = f" ({tested} of {parts} parts could be tested)" if 0 < tested < parts else ""
-        return f"{self.status}{whole}"
+        """The status, and how much of the claim it does not rest on."""
+        if not self.untested:
+            return str(self.status)
+        part = " in part" if self.status is Status.REPRODUCED else ""
+        return f"{self.status}{part} ({len(self.untested)} of {len(self.findings)} parts not testable here)"
 
     @property
     def grade(self) -> str:
@@ -78,10 +84,16 @@ def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Deci
 
 
 def lines(decided: Sequence[Decided]) -> tuple[str, ...]:
-    """For a terminal: a line a claim; what each part says is in the findings."""
-    said = [f"{one.id} {one.verdict}, evidence {one.grade}: {one.claim}" for one in decided]
-    counts = ", ".join(f"{sum(one.status is status for one in decided)} {status}" for status in Status)
-    return (f"claims: {counts}", *(f"  {line}" for line in said))
+    """For a terminal: a line a claim, and one a part that its verdict leaves out; the others are in the findings."""
+    said = []
+    for one in decided:
+        said.append(f"  {one.id} {one.verdict}, evidence {one.grade}: {one.claim}")
+        said += [f"    {part.status}: {part.claim.claim}: {part.why}" for part in one.untested]
+    counts = {status: [one for one in decided if one.status is status] for status in Status}
+    partly = sum(bool(one.untested) for one in counts[Status.REPRODUCED])
+    words = {status: str(status) for status in Status}
+    words[Status.REPRODUCED] += f" ({partly} of them in part)" if partly else ""
+    return (f"claims: {', '.join(f'{len(counts[status])} {words[status]}' for status in Status)}", *said)
 
 
 def markdown(decided: Sequence[Decided]) -> str:

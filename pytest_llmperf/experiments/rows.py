@@ -268,7 +268,7 @@ def derived(rows: Sequence[Row], *, usd_per_hour: float | None = None) -> tuple[
                     else None
                 ),
                 memory_efficiency=(
-                    formulas.memory_efficiency(tok_s=rate, vram_gib=row.vram_mb / 1024)
+                    formulas.memory_efficiency(tok_s=rate, vram_gib=row.vram_mb * 1e6 / 2**30)
                     if rate and row.vram_mb
                     else None
                 ),

@@ -19,8 +19,8 @@ def finding(id_: str, status: Status, rounds: int = 5, why: str = "1 here") -> F
     [
         ((YES, YES), "reproduced", "publishable"),
         ((YES, NO), "not reproduced", "publishable"),
-        ((YES, NOT_HERE), "reproduced (1 of 2 parts could be tested)", "publishable"),
-        ((NO, NOT_HERE), "not reproduced (1 of 2 parts could be tested)", "publishable"),
+        ((YES, NOT_HERE), "reproduced in part (1 of 2 parts not testable here)", "publishable"),
+        ((NO, NOT_HERE), "not reproduced (1 of 2 parts not testable here)", "publishable"),
         ((NOT_HERE,), "not testable here", "none"),
     ],
 )
@@ -52,6 +52,12 @@ def test_in_words() -> None:
         "claims: 1 reproduced, 0 not reproduced, 1 not testable here",
         "  C1 reproduced, evidence publishable: x",
         "  C2 not testable here, evidence none: y",
+    )
+    part = decide([finding("C1.a", YES), finding("C1.b", NOT_HERE, why="no GPU")], {"C1": "x"})
+    assert lines(part) == (
+        "claims: 1 reproduced (1 of them in part), 0 not reproduced, 0 not testable here",
+        "  C1 reproduced in part (1 of 2 parts not testable here), evidence publishable: x",
+        "    not testable here: it is so: no GPU",
     )
     assert markdown(decided).splitlines()[4:] == [
         "| C1: x | reproduced | publishable | reproduced: it is so: 1 here |",

@@ -101,7 +101,7 @@ def test_what_r2_derives() -> None:
     """By configuration; the prompt is no part of one. A.7 and A.8 of the report as examples."""
     made = rows({(("num_ctx", 512), ("prompt", 1)): [100, 110], (("num_ctx", 512), ("prompt", 2)): [90]})
     made += tuple(replace(row, system_tok_s=114.54) for row in rows({(("num_ctx", 1024),): [60]}))
-    made = derived([replace(row, vram_mb=1024 * 3.3) for row in made], usd_per_hour=0.5)
+    made = derived([replace(row, vram_mb=3.3 * 2**30 / 1e6) for row in made], usd_per_hour=0.5)
     assert [round(row.cv_throughput or 0, 6) for row in made] == [10, 10, 10, 0]
     assert made[3].cost_per_1M_tokens == pytest.approx(1.21, abs=0.005)
     assert made[0].memory_efficiency == pytest.approx(100 / 3.3)
