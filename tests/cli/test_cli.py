@@ -1,5 +1,6 @@
 """The command `pytest-llmperf`: what each command prints, changes and ends with."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -104,6 +105,18 @@ def test_compare_fails_what_is_worse(folder: Path, capsys: pytest.CaptureFixture
     assert "-25.0 pp" in text
     assert "efficiency_pct fail: worse by 25.0 pp" in text
     assert "new against old: worse (" in text
+
+
+def test_compare_states_changes_by_the_metric_s_own_direction(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A TTFT that grows is `+` and worse; of sessions that are longer, as many rounds count as are new."""
+    old, new = (session(95, rounds=rounds) for rounds in (10, 5))
+    slow_start = {"ttft_ms": (50.0, 50.1, 50.2, 50.1, 50.0)}
+    saved(folder, "old", replace(old, rounds={**old.rounds, "ttft_ms": (25.0, 25.1, 25.0, 25.1, 25.0, *(40.0,) * 5)}))
+    saved(folder, "new", replace(new, rounds={**new.rounds, **slow_start}))
+    assert main(["compare", "old", "new", "--metric", "ttft_ms"]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"ttft_ms +25 ms +50 ms +\+100\.4 % +5 ", text), text
+    assert "ttft_ms fail: worse by 100.4 %" in text
 
 
 def test_compare_what_cannot_be_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
