@@ -160,6 +160,7 @@ def statuses(folder: Path) -> dict[str, set[str]]:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("judged_client")
 @pytest.mark.parametrize("mark", EXPERIMENTS)
 def test_the_reports_own_figures_are_reproduced(suite, pytester: pytest.Pytester, mark: str) -> None:
     """Played by the scripted server as the matrices say, every claim that can be tested comes out so."""
@@ -171,6 +172,7 @@ def test_the_reports_own_figures_are_reproduced(suite, pytester: pytest.Pytester
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("judged_client")
 @pytest.mark.parametrize(("mark", "altered"), EXPERIMENTS.items(), ids=EXPERIMENTS)
 def test_other_figures_are_not(suite, pytester: pytest.Pytester, mark: str, altered: tuple[str, set[str]]) -> None:
     """With the figures altered, the claims that rest on them are not reproduced."""
