@@ -148,7 +148,9 @@ def _tested(report: pytest.TestReport) -> Tested:
 
     file, line, _ = report.location
     expected = hasattr(report, "wasxfail")
-    ending = (Ending.XFAILED if expected else Ending.SKIPPED) if report.skipped else Ending(report.outcome)
+    ending = Ending.PASSED if report.passed else Ending.FAILED  # also of an attempt that is repeated
+    if report.skipped:
+        ending = Ending.XFAILED if expected else Ending.SKIPPED
     return Tested(test=report.nodeid, ending=ending, text=_why(report), file=file, line=(line or 0) + 1)
 
 

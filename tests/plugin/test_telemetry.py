@@ -162,7 +162,7 @@ def test_servers_that_we_find(aftermath, pytester: pytest.Pytester) -> None:
         options = [one for one in FAST if not one.startswith(("--llmperf-backend", "--llmperf-script"))]
         result = pytester.runpytest_inprocess(*options, f"--llmperf-urls={','.join(urls)}", "--llmperf-json=run.json")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["gate memory (server_rss_gib): 0.0? GiB is above the maximum 0.00 GiB *"])
+    result.stdout.fnmatch_lines(["gate memory (server_rss_gib): 0.0? GiB is above the maximum 0.001 GiB *"])
     found = measured(pytester)["telemetry"]
     assert found["complete"]
     assert set(found["samples"][0]["servers"]) == {"a", "b"}
