@@ -115,7 +115,7 @@ def test_ctrl_c_in_the_middle_of_a_sweep(project: Path) -> None:
     with Inner(project, *FAST, "--llmperf-max-rounds=50") as inner:
         inner.wait_for("rounds done: 2")
         inner.signal(signal.SIGINT)
-        assert inner.ends() == pytest.ExitCode.INTERRUPTED
+        assert inner.ends() == pytest.ExitCode.INTERRUPTED, inner.output()
     assert "llmperf: interrupted; mine 1/3, unknown time left: ctx512: " in inner.output()
     assert "; finished cells are kept, the same command goes on" in inner.output()
 
