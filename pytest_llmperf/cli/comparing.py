@@ -84,7 +84,7 @@ def _row(verdict: Verdict) -> list[str]:
     gate, change = verdict.gate, "?"
     if verdict.worse_by is not None:
         sign = -1 if gate.bound is Bound.MIN else 1
-        change = f"{sign * verdict.worse_by:+.1f} {'pp' if metric_of(gate.metric).in_points else '%'}"
+        change = f"{sign * verdict.worse_by:+.1f} {metric_of(gate.metric).change_unit}"
     return [
         gate.metric,
         amount(gate.limit, gate.metric),

@@ -76,6 +76,11 @@ class Metric:
         return self.kind is MetricClass.RATIO and self.unit == "%"
 
     @property
+    def change_unit(self) -> str:
+        """What changes are stated in: `pp` or `%`."""
+        return "pp" if self.in_points else "%"
+
+    @property
     def delta(self) -> float:
         """The smallest change for the worse that matters by default, in points or percent."""
         return _DELTAS.get(self.name, DEFAULT_DELTA_PP if self.in_points else DEFAULT_DELTA_PCT)

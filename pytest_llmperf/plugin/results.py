@@ -77,8 +77,12 @@ class Results:
             self._find_stale(session)
 
     def _failed(self) -> bool:
-        """Whether a test of ours failed; it may have measured nothing."""
-        return any(one.ending == "failed" for one in self._tests.values())
+        """Whether a test of ours failed."""
+        if not self._tests:
+            return False
+        from pytest_llmperf.report.endings import any_failed  # noqa: PLC0415 - only where a test used us
+
+        return any_failed(self._tests.values())
 
     def _write(self, session: pytest.Session) -> None:
         """The files that were asked for, the saved baseline, and what a GitHub Actions job is told."""

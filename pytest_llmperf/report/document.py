@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -151,6 +151,11 @@ def headline(found: Document) -> str:
 def endings_of(found: Document) -> dict[str, str]:
     """What became of each test."""
     return {one["test"]: one["ending"] for one in found["tests"]}
+
+
+def failing_remark(record: Mapping[str, Any]) -> str:
+    """What a record failed by besides its gates, in one line: a soak's alarm; empty where there is nothing."""
+    return next((one["text"].partition("\n")[0] for one in record["remarks"] if one["level"] == "fail"), "")
 
 
 def unexplained(found: Document) -> list[Document]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,3 +33,8 @@ class Tested:
     text: str = ""
     file: str = ""
     line: int = 1
+
+
+def any_failed(tests: Iterable[Tested]) -> bool:
+    """Whether one of them failed; it may have measured nothing."""
+    return any(one.ending is Ending.FAILED for one in tests)

@@ -26,7 +26,7 @@ def said(trend: Trend) -> list[str]:
     lines = [f"{trend.metric}: {_change(trend, one)}" for one in trend.breaks]
     if not lines:
         return [f"{trend.metric}: no change over {counted(len(trend.points), 'session')}"]
-    unit = "pp" if metric_of(trend.metric).in_points else "%"
+    unit = metric_of(trend.metric).change_unit
     if trend.worse:
         return [*lines, f"{trend.metric}: LOST {trend.lost:.1f} {unit} that are still lost ({trend.matters:g} matter)"]
     if trend.lost > 0:
@@ -72,7 +72,7 @@ def past_of(settings: Settings, root: Path) -> Baseline | None:
 def _change(trend: Trend, found: Break) -> str:
     metric = metric_of(trend.metric)
     worse = worse_by(metric, found.before, found.after)
-    size = change_words(worse, "pp" if metric.in_points else "%")
+    size = change_words(worse, metric.change_unit)
     values = f"{amount(found.before, metric.name)} -> {amount(found.after, metric.name)}"
     ends = " and ".join(_point(trend.points[at]) for at in (found.start, found.end))
     if found.how is How.STEP:

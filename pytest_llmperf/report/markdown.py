@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmperf.report.document import Document, headline, unexplained
+from pytest_llmperf.report.document import Document, failing_remark, headline, unexplained
 from pytest_llmperf.report.text import amount, digits_in
 
 _SHOWN = (
@@ -54,14 +54,13 @@ def _lines(found: Document) -> Iterator[str]:
     yield from (f"### llmperf: {headline(found)}", "")
     judged = [(record, *pair) for record in records for pair in zip(record["judged"], record["verdicts"], strict=True)]
     failed = unexplained(found)
-    soaked = [record for record in records if any(one["level"] == "fail" for one in record["remarks"])]
+    soaked = [(record, text) for record in records if (text := failing_remark(record))]
     if judged or failed or soaked:
         yield from table("verdict", "test", "gate", "value", "95 % interval", "against")
     for one in failed:
         yield row(f"{_SIGNS['fail']} fail", _short(one["test"]), "-", "-", "-", escaped(one["text"].partition("\n")[0]))
-    for record in soaked:
-        text = next(one["text"] for one in record["remarks"] if one["level"] == "fail")
-        yield row(f"{_SIGNS['fail']} fail", _name(record), "-", "-", "-", escaped(text.partition("\n")[0]))
+    for record, text in soaked:
+        yield row(f"{_SIGNS['fail']} fail", _name(record), "-", "-", "-", escaped(text))
     for record, words, verdict in judged:
         more = digits_in(verdict)
         ends = [amount(verdict[end], words["metric"], more).split()[0] for end in ("low", "high")]

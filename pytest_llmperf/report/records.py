@@ -234,7 +234,7 @@ def _impacts(record: Plain) -> Iterator[str]:
         if gate["delta"] is None or verdict["worse_by"] is None:
             continue
         metric, more = metric_of(gate["metric"]), digits_in(verdict)
-        size = change_words(verdict["worse_by"], "pp" if metric.in_points else "%")
+        size = change_words(verdict["worse_by"], metric.change_unit)
         pairs = f" (the mean of {verdict['rounds']} pairs)" if gate["incumbent"] else ""
         values = f"{amount(gate['limit'], metric.name, more)} -> {amount(verdict['value'], metric.name, more)}"
         yield f"- {_name(record)}: {metric.name} {size}{pairs}, {values}: {verdict['outcome']}"

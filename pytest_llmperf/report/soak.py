@@ -72,7 +72,7 @@ def _drift(one: Drift) -> str:
         return (
             f"{one.what} grew by {one.lost:.0f} MiB, {one.before:.0f} -> {one.after:.0f} MiB ({one.matters:.0f} matter)"
         )
-    unit = "pp" if metric_of(one.what).in_points else "%"
+    unit = metric_of(one.what).change_unit
     values = f"{amount(one.before, one.what)} -> {amount(one.after, one.what)}"
     return f"{one.what} drifted by {one.lost:.1f} {unit}, {values} ({one.matters:g} matter)"
 

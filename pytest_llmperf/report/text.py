@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -91,18 +90,20 @@ def digits_apart(metric: str, limit: float, values: Sequence[float | None]) -> i
 
 
 def digits_of(verdict: Verdict) -> int:
-    """How many digits more than usual tell a verdict's value and interval from its limit."""
-    return digits_in(asdict(verdict))
-
-
-def digits_in(verdict: Mapping[str, Any]) -> int:
-    """The same of a verdict in a session's document.
+    """How many digits more than usual tell a verdict's value and interval from its limit.
 
     The interval of a comparison is that of the value alone, which nobody compares with the stored centre.
     """
+    gate = verdict.gate
+    ends = () if gate.delta is not None else (verdict.low, verdict.high)
+    return digits_apart(gate.metric, gate.limit, (verdict.value, *ends))
+
+
+def digits_in(verdict: Mapping[str, Any]) -> int:
+    """The same of a verdict in a session's document."""
     gate = verdict["gate"]
-    ends = ("value",) if gate["delta"] is not None else ("value", "low", "high")
-    return digits_apart(gate["metric"], gate["limit"], [verdict[end] for end in ends])
+    ends = () if gate["delta"] is not None else (verdict["low"], verdict["high"])
+    return digits_apart(gate["metric"], gate["limit"], (verdict["value"], *ends))
 
 
 def gate_name(verdict: Verdict) -> str:
@@ -115,7 +116,7 @@ def limit_words(verdict: Verdict) -> str:
     """The limit and its source, e.g. `the minimum 95.0 % (baseline decision_card, E.1 #6)`."""
     gate, more = verdict.gate, digits_of(verdict)
     if gate.delta is not None:
-        unit = "pp" if CATALOGUE[gate.metric].in_points else "%"
+        unit = CATALOGUE[gate.metric].change_unit
         limit = amount(gate.limit, gate.metric, more)
         if gate.incumbent:
             return f"the incumbent's {limit} ({gate.delta:g} {unit} matter)"

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.report import ci, markdown
 from pytest_llmperf.report.document import Document, Run, document
-from pytest_llmperf.report.endings import Ending
+from pytest_llmperf.report.endings import any_failed
 from pytest_llmperf.report.files import OUTPUTS, Output, save_baseline, write_output
 from pytest_llmperf.report.history import past_of
 
@@ -39,7 +39,7 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
     """
     settings = run.settings
     asked = [output for output in outputs if output.path(settings, root)]
-    told = bool(run.records) or any(one.ending is Ending.FAILED for one in run.tests)
+    told = bool(run.records) or any_failed(run.tests)
     on_github = settings.github and environ.get("GITHUB_ACTIONS") == "true" and told
     found = document(replace(run, stored=past_of(settings, root))) if asked or on_github else {}
     messages = []

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
+from pytest_llmperf.report.document import failing_remark
 from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.figures import CALLED, SHOWN
 from pytest_llmperf.report.html.charts import (
@@ -84,6 +85,7 @@ class View:
         anchor: of the section.
         record: in the document.
         outcome: the worst of its verdicts; `fail` where its test failed for another reason.
+        why: what it failed by besides its gates, in one line; empty: nothing.
         ending: of its test, see `endings.Ending`; empty: not known.
         judged: its verdicts, the bad ones first.
         figures: definition, name and value of each figure that is defined.
@@ -98,6 +100,7 @@ class View:
     anchor: str
     record: Plain
     outcome: str
+    why: str
     ending: str
     judged: tuple[Judged, ...]
     figures: tuple[tuple[str, str, Figure], ...]
@@ -123,6 +126,7 @@ def view(record: Plain, number: int, ending: str) -> View:
         anchor=f"m{number}",
         record=record,
         outcome=next((outcome for outcome in _BAD if outcome in outcomes), best),
+        why=failing_remark(record),
         ending=ending,
         judged=tuple(judged),
         figures=tuple(
