@@ -113,6 +113,12 @@ def stream_of(seed: int, index: int) -> tuple[str, list[bytes], Answer | None]:
     return way, pieces, streams.truth_of(made, places, pieces) if way == "valid" else None
 
 
+def again_s(seed: int, index: int, decoder: Callable[[Exchange], object]) -> float:
+    """The decoder's CPU time for this stream, s: another time, since a machine that stalls is charged to who runs."""
+    _, pieces, truth = stream_of(seed, index)
+    return check(pieces, truth, decoder)[1]
+
+
 def run(
     total_bytes: int, seed: int, decoder: Callable[[Exchange], object] = decode, say: Callable[[str], None] = print
 ) -> int:
@@ -138,7 +144,7 @@ def run(
         index += 1
     median = statistics.median(cost for cost, _, _ in costs) if costs else 0.0
     for cost, took_s, slow in costs:
-        if cost > SLOW_TIMES * median and took_s > SLOW_S:
+        if cost > SLOW_TIMES * median and took_s > SLOW_S and again_s(seed, slow, decoder) > SLOW_S:
             faults += 1
             say(f"SLOW: stream {slow} took {took_s:.2f} s, {cost / median:.0f} times the median for its size")
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(results.items()))
