@@ -18,6 +18,7 @@ ARGS ?=
 BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
+unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
 .PHONY: perf test lint schema fuzz proofs proofs-engine verdicts bench clean
 
 perf: .venv/perf

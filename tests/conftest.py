@@ -3,12 +3,16 @@
 import signal
 import tempfile
 
+import hypothesis
 import pytest
 
-from pytest_llmperf.session import turns
+from tests.keeps_up import keep_up
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a background job of a shell,
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and by one of `nohup`; what tests start would ignore them, too
+
+hypothesis.settings.register_profile("busy", deadline=None)  # how long an example takes says nothing on a busy machine
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +31,13 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def children_without_coverage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring what they execute takes half of the processor; so only where servers and clients are the subject."""
+    if not {"contract", "measure", "servers"} & set(request.path.parts):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture
 def judged_client() -> None:
     """For tests of what the client's own part does to rounds and verdicts."""
@@ -36,8 +47,7 @@ def judged_client() -> None:
 def client_keeps_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds count, however busy the machine is that the tests run on; where nobody asks for `judged_client`."""
     if "judged_client" not in request.fixturenames:
-        monkeypatch.setattr(turns, "saturated", lambda _: "")
-        monkeypatch.setattr(turns, "dear", lambda _: "")
+        keep_up(monkeypatch)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -67,6 +67,7 @@ def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, found: dict
         )
 
 
+@pytest.mark.alone
 def test_the_checklist_before_production(suite, pytester: pytest.Pytester) -> None:
     """Ten items; those that need a GPU are skipped, with the reason; a validation record is filled, as simulated."""
     result = suite("-m", "predeploy", "-rs", "--llmperf-calibrate=off", QUICKER)

@@ -19,7 +19,6 @@ from pytest_llmperf.servers.engine_scripted import MODEL_NAME, ScriptedEngine
 EXAMPLES = int(os.environ.get("LLMPERF_FUZZ", "200"))
 FUZZ = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

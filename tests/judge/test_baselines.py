@@ -289,7 +289,7 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 FIGURES = st.lists(st.floats(0, 1e12), min_size=1, max_size=4)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), FIGURES)
 def test_what_is_saved_is_read_back(
     tmp_path: Path, test: str, at: str, facts: dict[str, str], values: list[float]

@@ -1,4 +1,4 @@
-"""Version 2 of the layout, the migration from version 1, and files of 100,000 rounds."""
+"""Version 2 of the layout, the migration from version 1, and huge files."""
 
 import random
 import time
@@ -130,18 +130,18 @@ def huge(tests: int, sessions: int, rounds: int) -> Baseline:
     return Baseline(schema=2, name="huge", stored=tuple(entries))
 
 
-def test_100_000_rounds_are_read_faster_than_toml_reads_their_numbers(tmp_path: Path) -> None:
-    """All ten metrics of 100,000 rounds, checked, in less time than `tomllib` takes for lists of four of them.
+def test_10_000_rounds_are_read_faster_than_toml_reads_their_numbers(tmp_path: Path) -> None:
+    """All ten metrics of 10,000 rounds, checked, in less time than `tomllib` takes for lists of four of them.
 
     What it takes in seconds is for benchmarks/huge_baselines.py: a test cannot know how busy its machine is.
     """
-    baseline = huge(10, 20, 500)
+    baseline = huge(10, 20, 50)
     path = tmp_path / "huge.toml"
     baselines.edit(path, lambda _: baseline, new=baseline)
     assert baselines.load(path) == baseline
     columns = [[x for e in baseline.stored for s in e.session for x in s.rounds[name]] for name in CONTINUOUS[:4]]
     listed = "\n".join(f"metric_{number} = {values}" for number, values in enumerate(columns))
-    assert len(columns[0]) == 100_000
+    assert len(columns[0]) == 10_000
 
     def seconds(work: Callable[[], object]) -> float:
         start = time.perf_counter()

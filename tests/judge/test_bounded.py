@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.judge.bounded import bounded_interval
@@ -12,7 +12,6 @@ from pytest_llmperf.judge.catalogue import Aggregate
 from pytest_llmperf.judge.intervals import interval, mean_interval
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=20))
 def test_it_stays_below_the_ceiling_and_holds_the_mean(values: list[float]) -> None:
     """Whatever the values; the wider the more confidence."""

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
@@ -145,7 +145,6 @@ def test_logarithms_need_values_above_zero_and_room_to_fall() -> None:
     assert (large.logs, large.factor) == (False, 2)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(90, 100), min_size=5, max_size=20), st.floats(0.5, 20), st.integers(2, 20), st.booleans())
 def test_worse_never_looks_better(values: list[float], less: float, looks: int, last: bool) -> None:
     """Taking the same from every round makes no fail a pass, and the error of a pass no smaller."""

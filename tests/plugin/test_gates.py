@@ -40,8 +40,8 @@ def test_one_instance_fails_the_item(simulated, pytester: pytest.Pytester) -> No
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            "gate contention: 100 % (* is above the maximum 1 % (marker contention(max_rate=0.01))",
-            "gate efficiency: 7?.? % (* % interval * to *) is below the minimum 90.0 % (marker efficiency(min_pct=90))",
+            "gate contention: 100 % (* is above the maximum 20 % (marker contention(max_rate=0.2))",
+            "gate efficiency: 7?.? % (* % interval * to *) is below the minimum 85.0 % (marker efficiency(min_pct=85))",
             "  SIMULATED, scenario pair, topology single, *rounds (publishable); balance efficiency*",
             "  seen: requests wait for a slot*",
             "  next: give each agent an instance of its own: dual_ollama, no --llmperf-topology",
@@ -198,7 +198,7 @@ def test_a_failure_in_the_body_wins(simulated, pytester: pytest.Pytester) -> Non
 
 def test_limits_from_the_command_line(simulated, pytester: pytest.Pytester) -> None:
     """`--llmperf-limit` serves a marker without a value, and is named as the source."""
-    pytester.makepyfile(GATED.format(fixture="dual_ollama").replace("(min_pct=90)", ""))
+    pytester.makepyfile(GATED.format(fixture="dual_ollama").replace("(min_pct=85)", ""))
     result = simulated("--llmperf-limit=efficiency=100", "--llmperf-max-rounds=5")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["gate efficiency*100.0 % (*--llmperf-limit*"])

@@ -23,7 +23,7 @@ def screen(folder: Path, *options: str, columns: int, rows: int = 40) -> list[st
 @pytest.fixture
 def project(pytester: pytest.Pytester, simulated) -> pytest.Pytester:
     """One test whose gate of contention fails where its agents share an instance."""
-    pytester.makepyfile(GATED.replace("    @pytest.mark.efficiency(min_pct=90)\n", "").format(fixture="dual_ollama"))
+    pytester.makepyfile(GATED.replace("    @pytest.mark.efficiency(min_pct=85)\n", "").format(fixture="dual_ollama"))
     return pytester
 
 
@@ -32,7 +32,7 @@ def test_a_failing_gate_fits_one_screen(project: pytest.Pytester) -> None:
     shown = screen(project.path, "--llmperf-topology=single", columns=100, rows=40)
     text = "\n".join(shown)
     assert len(shown) <= 40, text
-    assert text.count("is above the maximum 1 %") == 1
+    assert text.count("is above the maximum 20 %") == 1
     assert text.count("requests wait for a slot") == 1
     assert "policy:" not in text
     assert "decision-grade" not in text

@@ -91,7 +91,7 @@ def last_of(tap: Tap) -> Carried:
     return tap.take().agents[0][-1]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(up=STREAMS, down=STREAMS)
 def test_every_byte_passes_unaltered_and_is_noted(tap: Tap, up: list[bytes], down: list[bytes]) -> None:
     """Both ends write whatever they like at once and close their direction: each gets what the other sent, and no more.
@@ -116,7 +116,7 @@ def test_every_byte_passes_unaltered_and_is_noted(tap: Tap, up: list[bytes], dow
         assert flow.ended_ns >= max(moments, default=1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(up=STREAMS, down=STREAMS, client_resets=st.booleans(), heard=st.integers(0, 2000))
 def test_a_reset_is_passed_on_at_once(
     tap: Tap, up: list[bytes], down: list[bytes], client_resets: bool, heard: int
