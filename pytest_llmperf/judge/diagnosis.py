@@ -131,8 +131,10 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         sentence = f"the client was saturated in {set_aside(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         facts = machine
-    if facts:
-        cause, _, advice = facts[0]
+    wanted = measurement.topology.kind.shared and cause == "queue together" and loss and loss.loss_pp >= LARGE_PP
+    telling = [one for one in facts if not (wanted and one[0] == "another client")]  # they queue without it, too
+    if telling:
+        cause, _, advice = telling[0]
     if not cause:
         return None
     return Diagnosis(

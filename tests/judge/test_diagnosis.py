@@ -179,6 +179,15 @@ def test_incidents_come_first(what: str, cause: str) -> None:
     assert (diagnosis.cause, diagnosis.facts, diagnosis.sentence) == (cause, (str(incident),), "")
 
 
+def test_who_shares_a_slot_queues_without_strangers() -> None:
+    """A client that used the server once is noted; what to do is about the slot that the agents share in every round."""
+    waited = "agent y, alone, waited 300 ms for instance a to begin: another client uses it"
+    incident = Incident(when="round 2", what=waited, answer="it counts all the same")
+    diagnosis = diagnose(measured((SLOT,) * 5, topology=SINGLE, incidents=(incident,)))
+    assert diagnosis is not None
+    assert (diagnosis.cause, diagnosis.facts, diagnosis.next_step) == ("queue together", (str(incident),), "")
+
+
 def test_discarded_rounds_explain_no_loss() -> None:
     """They are not judged: a saturated client is the cause only where the rounds that count have none."""
     late = replace(rounds()[0], together=tuple(replace(run, lag_ns=20 * MS) for run in rounds()[0].together))
