@@ -46,9 +46,10 @@ def sample(done: float) -> Sample:
 
 
 def pair(tokens: int, **options) -> Scenario:
-    """Two agents with little work."""
+    """Two agents with little work, which no baseline makes more."""
     given = GenerationOptions(num_predict=tokens, seed=1, **options)
-    return Scenario(name="soak", agents=tuple(Agent(name=name, prompts=("Go on:",), options=given) for name in "xy"))
+    agents = tuple(Agent(name=name, prompts=("Go on:",), options=given) for name in "xy")
+    return Scenario(name="soak", agents=agents, fixed=("num_predict", *options))
 
 
 def soak(session: Session, scenario: Scenario, goal: float, done_by: Callable[[Record], float]) -> list[Sample]:
@@ -59,7 +60,7 @@ def soak(session: Session, scenario: Scenario, goal: float, done_by: Callable[[R
         done += done_by(record)
         del record
         samples.append(sample(done))
-        if len(samples) % 50 == 0:
+        if len(samples) % 20 == 0:
             print(f"{samples[-1]} of {goal:g}", flush=True)
     return samples
 

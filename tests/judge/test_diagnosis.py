@@ -180,7 +180,7 @@ def test_incidents_come_first(what: str, cause: str) -> None:
 
 
 def test_who_shares_a_slot_queues_without_strangers() -> None:
-    """A client that used the server once is noted; what to do is about the slot that the agents share in every round."""
+    """A client that used the server once is noted; what to do is about the slot that they share in every round."""
     waited = "agent y, alone, waited 300 ms for instance a to begin: another client uses it"
     incident = Incident(when="round 2", what=waited, answer="it counts all the same")
     diagnosis = diagnose(measured((SLOT,) * 5, topology=SINGLE, incidents=(incident,)))
