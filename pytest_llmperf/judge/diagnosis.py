@@ -131,8 +131,8 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         sentence = f"the client was saturated in {set_aside(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         facts = machine
-    wanted = measurement.topology.kind.shared and cause == "queue together" and loss and loss.loss_pp >= LARGE_PP
-    telling = [one for one in facts if not (wanted and one[0] == "another client")]  # they queue without it, too
+    by_slots = _by_slots(measurement, loss, cause)
+    telling = [one for one in facts if not (by_slots and one[0] == "another client")]
     if telling:
         cause, _, advice = telling[0]
     if not cause:
@@ -171,6 +171,12 @@ def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
     """
     others = ("load", "tokens", "queue") if measurement.topology.kind.shared else ("load", "tokens")
     return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(others)
+
+
+def _by_slots(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
+    """Whether agents lose much by a slot that they share; another client did not make them queue, if it was there."""
+    shared = measurement.topology.kind.shared
+    return loss is not None and loss.loss_pp >= LARGE_PP and shared and cause == "queue together"
 
 
 def crowded(measurement: Measurement) -> str:

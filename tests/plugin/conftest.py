@@ -65,16 +65,20 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def simulated(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+def simulated(
+    request: pytest.FixtureRequest,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    client_keeps_up: tuple[str, ...],
+):
     """`simulated(*options)`: runs the inner pytest against the scripted server, in this process or one of its own."""
     monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
-    keeps_up = () if "judged_client" in request.fixturenames else ("-p", "tests.keeps_up")
     pytester.makepyfile(pair=PAIR)
     pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers\n")
 
     def run(*options: object, own_process: bool = False) -> pytest.RunResult:
         if own_process:
-            return pytester.runpytest_subprocess(*FAST, *keeps_up, *options)
+            return pytester.runpytest_subprocess(*FAST, *client_keeps_up, *options)
         return pytester.runpytest_inprocess(*FAST, *options)
 
     return run
