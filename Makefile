@@ -28,7 +28,7 @@ perf: .venv/perf
 test: lint
 	@echo "== running the tests (some minutes: real servers, a real engine)"
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest -n 3 --dist loadfile -m "not alone" $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not alone" $(ARGS)
 	@$(BIN)/python -m coverage run -m pytest -m alone $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
