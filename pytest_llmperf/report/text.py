@@ -160,13 +160,15 @@ def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
     measurement = record.measurement
     topology, first = measurement.topology, verdicts[0]
     real = "SIMULATED, " if topology.simulated else ""
+    heads = [headline(one) for one in verdicts]
     lines = [
-        *map(headline, verdicts),
+        *heads,
         f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} {topology.model}, "
         f"{first.rounds} rounds ({first.grade}); {_both_efficiencies(record)}",
     ]
-    for verdict in verdicts:
-        if verdict.outcome is Outcome.FAIL and (words := upper_bound_words(verdict, measurement)):
+    for verdict, head in zip(verdicts, heads, strict=True):
+        words = upper_bound_words(verdict, measurement) if verdict.outcome is Outcome.FAIL else ""
+        if words not in head:  # a comparison gives its reason there
             lines.append(f"  seen: {words}")
     found = diagnose(measurement)
     lines += [f"  seen: {words}" for words in _seen(record, verdicts, found)]

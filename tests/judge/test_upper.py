@@ -30,11 +30,22 @@ def test_a_failure_by_upper_bounds_says_so(metric: str, limit: float) -> None:
     assert verdict.outcome is Outcome.FAIL
     assert f"; {WORDS}" in verdict.reason
     text = explain(Record(test="t", measurement=measurement, verdicts=(verdict,)), (verdict,))
-    assert WORDS in text
+    assert text.count(WORDS) == 1
     exact = judge(asked, measurement_of(late(merged=False), late(41, merged=False), late(42, merged=False)), looks=1)
     assert "upper bound" not in exact.reason
     calm = judge(asked, measurement_of(late(9), late(9), late(9)), looks=1)
     assert (calm.outcome, "upper bound" in calm.reason) == (Outcome.PASS, False)
+
+
+def test_a_comparison_says_so_once() -> None:
+    """Its reason stands in the line of its gate."""
+    compared = replace(gate("ttft_ms", 10, Bound.MAX), delta=20.0, reference=((10.0, 10.5, 9.5),))
+    measurement = measurement_of(*(late(40 + number) for number in range(5)))
+    verdict = judge(compared, measurement, looks=1)
+    assert verdict.outcome is Outcome.FAIL
+    text = explain(Record(test="t", measurement=measurement, verdicts=(verdict,)), (verdict,))
+    assert text.count("an upper bound alone decided it") == 1
+    assert "an upper bound alone decided it" in text.splitlines()[0]
 
 
 def test_rounds_that_fail_by_exact_times_as_well_are_not_counted() -> None:

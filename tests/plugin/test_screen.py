@@ -62,8 +62,8 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, projec
             run_agents(PAIR, on=dual_ollama)
         """
     )
-    simulated(QUICK, "--llmperf-save=mine").assert_outcomes(passed=1)
-    slow = "--llmperf-script=decode_tok_s=800,ttft_ms=40,load_ms=1,jitter_pct=0.2"
+    calm, slow = (f"--llmperf-script=decode_tok_s=400,ttft_ms={ms},load_ms=1,jitter_pct=0.2" for ms in (5, 40))
+    simulated(calm, "--llmperf-save=mine").assert_outcomes(passed=1)
     options = (slow, "--llmperf-compare=mine", "--llmperf-telemetry=off")
     shown = screen(project.path, *options, columns=100)
     assert len(shown) <= 40, "\n".join(shown)
