@@ -2,12 +2,13 @@
 
 import pytest
 
-from pytest_llmperf.session import turns
+from pytest_llmperf.session import answering, turns
 
 
 def keep_up(patch: pytest.MonkeyPatch) -> None:
     """No client is late or dear until the patch is undone."""
-    patch.setattr(turns, "saturated", lambda _: "")
+    for module in (turns, answering):
+        patch.setattr(module, "saturated", lambda _: "")
     patch.setattr(turns, "dear", lambda _: "")
 
 

@@ -19,6 +19,7 @@ from statistics import median
 from typing import TypeVar
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError, ServerError, UnreachableError
+from pytest_llmperf.judge.validity import saturated
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
 from pytest_llmperf.servers.control import Control
@@ -29,7 +30,8 @@ COLD_MS = 500.0
 model. Ollama reports some 100 ms for a model that is loaded."""
 
 CROWD_MS, CROWD_SHARE = 100.0, 0.2
-"""An agent alone that waited longer than both, in ms and as a share of its time, met another client."""
+"""An agent alone that waited longer than both, in ms and as a share of its time, met another client; unless ours could
+not keep up in that round, which then says nothing of the servers."""
 
 _T = TypeVar("_T")
 
@@ -206,6 +208,8 @@ class Answering:
 
 def _crowd(one: Round) -> str:
     """Which agent had to wait for a slot although it was alone, in words; empty where none had."""
+    if saturated(one):
+        return ""
     for run in one.solo:
         waited_ns = sum(request.queue_ns for request in run.requests)
         if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.duration_ns):

@@ -65,7 +65,7 @@ SLOW_LOAD = slow(load_ms=800)
 ROWS = (
     Row(
         name="refused for a moment",
-        faults=(b("refuse", seconds=0.15),),
+        faults=(b("refuse", seconds=0.5),),
         seen="round ...instance b ...Connection refused... it was repeated",
         answer=REPEATED,
     ),

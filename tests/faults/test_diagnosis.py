@@ -18,9 +18,10 @@ from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.measure.wire import Connection
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
+from pytest_llmperf.servers.faults.plan import Fault, FaultPlan, load_plan
 from pytest_llmperf.session import Session
-from tests.faults.causes import CAUSES, Cause, together
+from pytest_llmperf.session.answering import CROWD_MS
+from tests.faults.causes import CAUSES, TALK, Cause, together
 from tests.faults.conftest import PAIR, slow
 from tests.faults.test_rows import toml
 
@@ -77,6 +78,17 @@ def test_a_slow_client_is_named(cause: Cause, attached, monkeypatch: pytest.Monk
     """Found by what the client itself takes; no round counts, so that there is no loss."""
     slow_down(monkeypatch, cause.client_sleeps_s)
     named(cause, attached(FaultPlan(), cause.script)[0])
+
+
+@pytest.mark.usefixtures("judged_client")
+def test_a_slow_client_is_no_witness_of_another(attached, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that waits in a round that does not count has waited for us, as far as anyone can tell."""
+    slow_down(monkeypatch, 0.03)
+    plan = FaultPlan(faults=(Fault(kind="traffic", tokens=240, instance="b", first=2, last=3),))
+    session, _ = attached(plan, slow())
+    measurement = session.measure(TALK, TopologyKind.DUAL, test="t").measurement
+    assert max(sum(one.queue_ns for one in run.requests) for run in measurement.discarded[0].solo) > CROWD_MS * 1e6
+    assert measurement.incidents == ()
 
 
 SPIN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
