@@ -2,11 +2,14 @@
 
 import signal
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
+from pytest_llmperf.servers.backends import own
 from tests.keeps_up import keep_up
+from tests.lent import end_all, lent
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a background job of a shell,
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and by one of `nohup`; what tests start would ignore them, too
@@ -36,6 +39,31 @@ def children_without_coverage(request: pytest.FixtureRequest, monkeypatch: pytes
     """Measuring what they execute is dear: it is done where servers and clients are the subject."""
     if not {"contract", "measure", "servers"} & set(request.path.relative_to(request.config.rootpath).parts):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+@pytest.fixture
+def fresh_servers() -> None:
+    """For tests of how servers start and end: no other one is among our children."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_lent_server_is_left() -> Iterator[None]:
+    """At the end; should we be killed, they end by themselves."""
+    yield
+    end_all()
+
+
+@pytest.fixture(autouse=True)
+def lent_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner runs in this process use simulated servers one after the other; where nobody asks for `fresh_servers`.
+
+    Those of tests/servers do, all of them.
+    """
+    starts = "servers" in request.path.relative_to(request.config.rootpath).parts
+    if starts or {"fresh_servers", "aftermath"} & set(request.fixturenames):
+        end_all()
+    else:
+        monkeypatch.setattr(own, "OwnServer", lent)
 
 
 @pytest.fixture

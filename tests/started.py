@@ -2,21 +2,29 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from pytest_llmperf.servers.process import start_own
+from pytest_llmperf.servers.process import OwnServer
 
 PATIENCE_S = 60.0
+
+
+def start_own(arguments: Sequence[str], *, label: str, timeout_s: float = PATIENCE_S) -> tuple[OwnServer, int]:
+    """Our own server once it listens, and its port; none is left where that fails."""
+    process = OwnServer(arguments, label=label)
+    try:
+        return process, process.port(timeout_s)
+    except BaseException:
+        process.stop()
+        raise
 
 
 @contextmanager
 def simulated_server(*arguments: str, **script: float) -> Iterator[str]:
     """The address of a simulated server with these further arguments, which behaves so."""
-    process, port = start_own(
-        ["--engine", "scripted", "--script", json.dumps(script), *arguments], label="found", timeout_s=PATIENCE_S
-    )
+    process, port = start_own(["--engine", "scripted", "--script", json.dumps(script), *arguments], label="found")
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

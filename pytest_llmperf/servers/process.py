@@ -119,15 +119,19 @@ class ServerProcess:
             next_step="the log says why; a lack of memory leaves no line (look at `dmesg`)",
         )
 
+    def ask_to_end(self) -> None:
+        """Has it begin to end, without waiting: where several are stopped, they end together."""
+        if self._keeper.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._keeper.stdin.close()  # the keeper reads the end of its pipe
+
     def stop(self) -> None:
         """Ends the whole group and waits until nothing of it is left; idempotent.
 
         Raises:
             ServerError: something of it cannot be ended.
         """
-        if self._keeper.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._keeper.stdin.close()  # the keeper reads the end of its pipe
+        self.ask_to_end()
         try:
             self._keeper.wait(timeout=self._grace_s + 2)
         except subprocess.TimeoutExpired:
@@ -156,57 +160,56 @@ def no_room(what: str, error: OSError) -> ServerError:
     )
 
 
-def start_own(
-    arguments: Sequence[str], *, label: str, timeout_s: float, env: Mapping[str, str] | None = None
-) -> tuple[ServerProcess, int]:
-    """Starts our own API server and waits until it has announced its port.
+class OwnServer(ServerProcess):
+    """Our own API server, as a process; see ServerProcess. It listens some time after it was started: ask for its port.
 
     Args:
         arguments: of `pytest_llmperf.servers.serve`.
         label: for messages.
-        timeout_s: most seconds to wait.
         env: its environment; None = ours.
 
-    Returns:
-        The process and the port that it listens on.
-
     Raises:
-        ServerError: the port is in use, it died (with the end of its log), or it took too long.
+        ServerError: see ServerProcess.
     """
-    read, write = os.pipe()
-    try:
+
+    def __init__(self, arguments: Sequence[str], *, label: str, env: Mapping[str, str] | None = None) -> None:
+        read, write = os.pipe()
+        self._announcement: IO[bytes] = os.fdopen(read, "rb")
         command = [sys.executable, "-P", "-m", "pytest_llmperf.servers.serve", *arguments, "--announce-fd", str(write)]
-        process = ServerProcess(command, label=label, pass_fds=(write,), env=env)
-    except BaseException:
-        os.close(read)
-        raise
-    finally:
-        os.close(write)
-    try:
-        with os.fdopen(read, "rb") as pipe:
-            said = json.loads(_read_line(pipe, process, timeout_s))
+        try:
+            super().__init__(command, label=label, pass_fds=(write,), env=env)
+        except BaseException:
+            self._announcement.close()
+            raise
+        finally:
+            os.close(write)
+
+    def port(self, timeout_s: float) -> int:
+        """Waits until it listens, and tells where; once.
+
+        Raises:
+            ServerError: the port is in use, it died (with the end of its log), or it took longer than that, seconds.
+        """
+        with self._announcement as pipe:
+            if not select.select([pipe], [], [], timeout_s)[0]:
+                raise ServerError(
+                    f"{self.label} did not start within {timeout_s:g} s; the end of its log:\n{self.log_tail()}",
+                    next_step="raise --llmperf-start-timeout",
+                )
+            if not (line := pipe.readline()):
+                raise self.died("while it started")
+        said = json.loads(line)
         if "error" in said:
             raise ServerError(
-                f"{label}: {said['error']}",
+                f"{self.label}: {said['error']}",
                 next_step="end what listens there, or leave --llmperf-ports out and the system chooses",
             )
-        return process, int(said["port"])
-    except BaseException:
-        process.stop()
-        raise
+        return int(said["port"])
 
-
-def _read_line(pipe: IO[bytes], process: ServerProcess, timeout_s: float) -> bytes:
-    readable, _, _ = select.select([pipe], [], [], timeout_s)
-    if not readable:
-        raise ServerError(
-            f"{process.label} did not start within {timeout_s:g} s; the end of its log:\n{process.log_tail()}",
-            next_step="raise --llmperf-start-timeout",
-        )
-    line = pipe.readline()
-    if not line:
-        raise process.died("while it started")
-    return line
+    def stop(self) -> None:
+        """See ServerProcess."""
+        self._announcement.close()
+        super().stop()
 
 
 def wait_until(ready: Callable[[], bool], process: ServerProcess, *, timeout_s: float, poll_s: float = 0.02) -> None:

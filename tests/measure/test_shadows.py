@@ -8,8 +8,8 @@ import pytest
 from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime
 from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.tap.runtime import TapRuntime
-from pytest_llmperf.servers.process import start_own
 from tests.measure.scripted import request_to, serving
+from tests.started import start_own
 
 
 def test_no_process_of_ours_imports_from_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """A pytest inside pytest, with the scripted server, and what must be left of it afterwards: nothing."""
 
 import contextlib
+import importlib
 import os
+import pkgutil
 import re
 import tempfile
 import time
@@ -9,14 +11,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# pytester forgets the modules that an inner run has imported; these load once, and httpx keeps its transport's classes.
-import httpcore  # noqa: F401
+import httpcore  # noqa: F401 - as below; httpx keeps its transport's classes
+import jinja2  # noqa: F401 - as below
 import psutil
+import pynvml  # noqa: F401 - as below
 import pytest
 import vl_convert  # noqa: F401 - can be loaded once in a process only
 from filelock import FileLock, Timeout
 
-import pytest_llmperf.plugin.running  # noqa: F401
+import pytest_llmperf
+
+# pytester forgets the modules that an inner run has imported, and the next one would import them anew: these load once
+for module in pkgutil.walk_packages(pytest_llmperf.__path__, "pytest_llmperf."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 
 PATIENCE_S = 60.0
 """How long anything is waited for that must happen, however busy the machine is."""
@@ -33,7 +41,7 @@ FAST = (
     *WITHOUT,
     "--llmperf-backend=simulated",
     "--llmperf-calibrate=off",  # a third of a second each; test_client.py calibrates
-    "--llmperf-script=decode_tok_s=800,ttft_ms=30,load_ms=1,jitter_pct=0.2",
+    "--llmperf-script=decode_tok_s=400,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     "-p",
     "no:cacheprovider",
 )
@@ -42,7 +50,7 @@ PAIR = """
 from pytest_llmperf import Agent, GenerationOptions, Scenario
 
 PAIR = Scenario(name="pair", agents=tuple(
-    Agent(name=name, prompts=("tell me more",), options=GenerationOptions(num_predict=48, seed=1)) for name in "xy"
+    Agent(name=name, prompts=("tell me more",), options=GenerationOptions(num_predict=16, seed=1)) for name in "xy"
 ))
 """
 

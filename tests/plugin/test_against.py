@@ -13,11 +13,11 @@ from tests.plugin.test_lifecycle import Inner
 DEPLOYMENTS = """
 [deployments.good]
 backend = "simulated"
-script = { decode_tok_s = 800, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
+script = { decode_tok_s = 400, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
 
 [deployments.slow]
 backend = "simulated"
-script = { decode_tok_s = 200, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
+script = { decode_tok_s = 100, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
 
 [deployments.dying]
 backend = "simulated"

@@ -32,7 +32,7 @@ def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
     )
     record = json.loads((pytester.path / "run.json").read_text())["records"][0]
     assert record["measurement"]["calibration"]["agents"] == 2
-    assert record["measurement"]["calibration"]["tok_s"] == pytest.approx(800, rel=0.2)
+    assert record["measurement"]["calibration"]["tok_s"] == pytest.approx(400, rel=0.2)
     assert record["figures"]["client_cost_pp"] >= 0
     assert record["measurement"]["manifest"]["facts"]["runtime"] == "threads"
     assert "client_cpu_cores" in (pytester.path / "junit.xml").read_text()
@@ -178,7 +178,7 @@ STARVED = """
 @pytest.fixture
 def starved(pytester, aftermath):
     """`starved(begin, end)`: a gated test between these lines, against two servers that we did not start."""
-    pytester.makepyfile(pair=PAIR.replace("num_predict=48", "num_predict=12"))
+    pytester.makepyfile(pair=PAIR.replace("num_predict=16", "num_predict=4"))
 
     def run(begin: str, end: str) -> pytest.RunResult:
         pytester.makepyfile(test_it=STARVED.format(begin=begin, end=end))

@@ -67,12 +67,12 @@ EVERY_GATE = {
     "throughput": "min_tok_s=300",
     "consistency": "max_cv_pct=20, metric='ttft_ms'",
     "regression": "metrics=['decode_tok_s'], delta=30",
-    "cost": "max_usd_per_1m=0.25",
+    "cost": "max_usd_per_1m=0.6",
     "quality": "samples=3",
     "memory": "max_vram_gib=11, max_rss_gib=4",
     "thermal": "max_gpu_c=85",
 }
-PRICES = "[prices]\nusd_per_hour = 0.5\n"  # the limit of `cost` is 556 tok/s
+PRICES = "[prices]\nusd_per_hour = 0.5\n"  # the limit of `cost` is 231 tok/s
 WORSE = """
     calls = []
 
@@ -83,8 +83,8 @@ WORSE = """
 BROKEN = {
     "nothing": ((), ()),
     "one instance": (("--llmperf-topology=single",), ("efficiency", "scaling", "speedup", "contention", "ttft")),
-    "slow": (("--llmperf-script=decode_tok_s=150,ttft_ms=30,load_ms=1",), ("throughput", "regression", "cost")),
-    "unsteady": (("--llmperf-script=decode_tok_s=800,ttft_ms=60,load_ms=1,jitter_pct=100",), ("consistency",)),
+    "slow": (("--llmperf-script=decode_tok_s=100,ttft_ms=30,load_ms=1",), ("throughput", "regression", "cost")),
+    "unsteady": (("--llmperf-script=decode_tok_s=400,ttft_ms=60,load_ms=1,jitter_pct=100",), ("consistency",)),
     "worse answers": (("-p", "worse"), ("quality",)),
     "a hot and full GPU": ((), ("memory", "thermal")),
 }
@@ -140,7 +140,7 @@ CARD = """
     def test_pair(dual_ollama, run_agents):
         run_agents(PAIR, on=dual_ollama)
 """
-SHORTER = PAIR.replace("num_predict=48", "num_predict=24")
+SHORTER = PAIR.replace("num_predict=16", "num_predict=8")
 SEED = (*WITHOUT, "--llmperf-backend=simulated", "-p", "no:cacheprovider", "--junitxml=junit.xml")
 
 
@@ -255,7 +255,7 @@ def test_json_holds_every_raw_timing(simulated, pytester: pytest.Pytester) -> No
     for one in rounds:
         for run in (*one["solo"], *one["together"]):
             (request,) = run["requests"]
-            assert request["eval_count"] == 48
+            assert request["eval_count"] == 16
             assert request["sent_ns"] < request["arrivals_ns"][0] < request["done_ns"]
             assert request["eval_duration_ns"] > 0
     assert {verdict["outcome"] for verdict in record["verdicts"]} <= {"pass", "inconclusive"}  # on a busy machine

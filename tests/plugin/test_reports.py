@@ -29,7 +29,7 @@ def test_a_session_s_document(simulated, pytester: pytest.Pytester, options: tup
     (back,) = from_plain([own])
     requests = [one for r in back.measurement.rounds for run in (*r.solo, *r.together) for one in run.requests]
     assert len(requests) == 8
-    assert all(len(one.arrivals_ns) == one.eval_count == 48 for one in requests)
+    assert all(len(one.arrivals_ns) == one.eval_count == 16 for one in requests)
     assert record["figures"]["efficiency_pct"] == round(back.summary("efficiency_pct").mean, 4)
 
 

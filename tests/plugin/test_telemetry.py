@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from pytest_llmperf.servers.process import start_own
 from pytest_llmperf.session import observing
 from pytest_llmperf.telemetry import gpu
 from tests.plugin.conftest import FAST, PAIR, assert_clear
+from tests.started import start_own
 from tests.telemetry.nvml import Gpu, Nvml
 
 TEST = """

@@ -258,7 +258,7 @@ def test_embedded_with_the_user_s_file_passes_it_on(tmp_path, monkeypatch):
         commands.append(arguments)
         raise ServerError("seen")
 
-    monkeypatch.setattr(own, "start_own", start)
+    monkeypatch.setattr(own, "OwnServer", start)
     with pytest.raises(ServerError, match="seen"):
         choose(Settings(backend="embedded", gguf=str(path), model="toy:1", threads=3)).open(TopologyKind.SINGLE, 2)
     (command,) = commands

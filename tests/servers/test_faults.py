@@ -19,8 +19,8 @@ from pytest_llmperf.servers.engine_scripted import MODEL_NAME, OUT_OF_MEMORY
 from pytest_llmperf.servers.faults.kinds import BETWEEN, FROM_THE_START, KINDS, OF_ANSWERS, OF_PACE, OF_WORK
 from pytest_llmperf.servers.faults.plan import Fault, FaultPlan, load_plan
 from pytest_llmperf.servers.faults.struck import struck
-from pytest_llmperf.servers.process import start_own
 from tests.servers.conftest import PATIENCE_S
+from tests.started import start_own
 
 FAST = '{"ttft_ms": 1, "decode_tok_s": 2000, "load_ms": 1, "jitter_pct": 0}'
 RESET = (httpx.ReadError, httpx.RemoteProtocolError)

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from pytest_llmperf.errors import ServerError
-from pytest_llmperf.servers.process import ServerProcess, free_port, port_in_use, start_own, wait_until
+from pytest_llmperf.servers.process import ServerProcess, free_port, port_in_use, wait_until
+from tests.started import start_own
 
 SCRIPTED = ("--engine", "scripted")
 PATIENCE_S = 20.0
@@ -148,8 +149,9 @@ def test_a_server_that_dies_is_noticed():
 
 PARENT = """
 import json, os, sys, time
-from pytest_llmperf.servers.process import start_own
-process, port = start_own({arguments!r}, label="a", timeout_s=20)
+from pytest_llmperf.servers.process import OwnServer
+process = OwnServer({arguments!r}, label="a")
+port = process.port(20)
 {more}
 print(json.dumps([process.pid, port, str(process.log_path)]), flush=True)
 time.sleep(600)

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from pytest_llmperf.errors import MissingExtraError
-from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
+from pytest_llmperf.model import Settings, Topology, TopologyKind
 from pytest_llmperf.servers import models
 from pytest_llmperf.servers.backends.base import (
-    Check,
     Opened,
     check_process,
     describe,
@@ -26,7 +25,7 @@ from pytest_llmperf.servers.backends.base import (
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME
 from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
 from pytest_llmperf.servers.faults.struck import struck
-from pytest_llmperf.servers.process import ServerProcess, start_own
+from pytest_llmperf.servers.process import OwnServer, ServerProcess
 
 _SERVER_PACKAGES = ("starlette", "uvicorn")
 _ENGINE_PACKAGES = (*_SERVER_PACKAGES, "xllamacpp")
@@ -73,33 +72,36 @@ class OwnBackend:
             models.check_given(self._settings.gguf, self._settings.model)
 
     def open(self, kind: TopologyKind, agents: int) -> Opened:
-        """Starts the instances, one after the other. Raises MissingExtraError before any of them; see Backend."""
+        """Starts the instances, all at once. Raises MissingExtraError before any of them; see Backend."""
         settings = self._settings
         count, slots = instances_of(kind, agents)
         self._check_extra()
         ports = [port_of(settings.ports, index, count) for index in range(count)]
         model = self._prepare_model()
-        started: list[Instance] = []
-        checks: list[Check] = []
-        processes: list[ServerProcess] = []
-        pids: dict[str, int] = {}
+        processes: dict[str, OwnServer] = {}
         with ExitStack() as stack:
             for index in range(count):
                 name = instance_name(index)
                 arguments = ["--slots", str(slots), "--port", str(ports[index]), "--keep-alive-s", _FOREVER]
-                process, port = start_own(
-                    [*arguments, *self._engine_arguments(index, count)],
-                    label=f"instance {name} ({self.kind})",
-                    timeout_s=settings.start_timeout_s,
+                process = OwnServer(
+                    [*arguments, *self._engine_arguments(index, count)], label=f"instance {name} ({self.kind})"
                 )
                 stack.callback(process.stop)
-                checks.append(partial(check_process, process))
-                processes.append(process)
-                pids[name] = process.pid
+                processes[name] = process
+            for process in processes.values():
+                stack.callback(process.ask_to_end)
+            started = []
+            for name, process in processes.items():
+                port = process.port(settings.start_timeout_s)
                 started.append(describe(name, f"http://127.0.0.1:{port}", slots=slots))
             topology = Topology(kind=kind, instances=tuple(started), model=model, backend=self.kind, reason=self.reason)
-            struck_so_far = partial(self._struck, processes)
-            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids, struck=struck_so_far)
+            return Opened(
+                topology,
+                stack=stack.pop_all(),
+                checks=tuple(partial(check_process, process) for process in processes.values()),
+                pids={name: process.pid for name, process in processes.items()},
+                struck=partial(self._struck, tuple(processes.values())),
+            )
 
     def _struck(self, processes: Sequence[ServerProcess]) -> tuple[str, ...]:
         """What of the fault plan has struck on these instances; nothing where there is no plan."""

@@ -1,0 +1,66 @@
+"""Simulated servers that the runs in this process lend to each other: to start one takes longer than most of them."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.process import OwnServer
+
+_idle: dict[tuple[str, ...], list["LentServer"]] = defaultdict(list)
+
+
+def lent(arguments: Sequence[str], *, label: str, env: Mapping[str, str] | None = None) -> OwnServer:
+    """In place of `OwnServer`: one that nobody uses and that was started alike, else a new one."""
+    if "scripted" not in arguments or "--faults" in arguments or env is not None:
+        return OwnServer(arguments, label=label, env=env)
+    idle = _idle[(label, *arguments)]
+    while idle:
+        server = idle.pop()
+        if server.alive:
+            return server
+        server.end()
+    return LentServer(arguments, label=label)
+
+
+def end_all() -> None:
+    """Ends those that nobody uses."""
+    for server in [one for idle in _idle.values() for one in idle]:
+        server.end()
+    _idle.clear()
+
+
+class LentServer(OwnServer):
+    """Is put back instead of stopped, without its model, where it is as good as a new one."""
+
+    def __init__(self, arguments: Sequence[str], *, label: str) -> None:
+        super().__init__(arguments, label=label)
+        self._idle = _idle[(label, *arguments)]
+        self._port = 0
+
+    def port(self, timeout_s: float) -> int:
+        """See OwnServer; as often as one likes."""
+        self._port = self._port or super().port(timeout_s)
+        return self._port
+
+    def ask_to_end(self) -> None:
+        """Not yet."""
+
+    def stop(self) -> None:
+        """Puts it back; one that is dead, busy or unwell ends."""
+        if self in self._idle:
+            return
+        if self._port and self.alive:
+            with contextlib.suppress(LlmperfError), Control(f"http://127.0.0.1:{self._port}") as control:
+                for model in control.ps():
+                    control.unload(model.name)
+                if not control.ps():
+                    self._idle.append(self)
+                    return
+        self.end()
+
+    def end(self) -> None:
+        """See OwnServer.stop."""
+        super().ask_to_end()
+        super().stop()
