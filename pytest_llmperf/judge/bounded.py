@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.quantiles import chi2_nodes, normal_tail
+from pytest_llmperf.judge.roots import crossing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,26 +47,13 @@ def bounded_interval(values: Sequence[float], alpha: float, ceiling: float) -> I
         """How probably the true mean distance is below this one."""
         return math.fsum(w * normal_tail((middle - _centre(distance, sd)) * math.sqrt(n) / sd) for w, sd in spreads)
 
-    return Interval(
-        low=ceiling - _solve(below, 1 - alpha / 2, plain),
-        high=ceiling - _solve(below, alpha / 2, plain),
-        method="cube roots",
-    )
+    def reaching(p: float) -> float:
+        return crossing(lambda distance: below(distance) - p, max(plain, 1e-6), most=1e9)
+
+    low, high = ceiling - reaching(1 - alpha / 2), ceiling - reaching(alpha / 2)
+    return Interval(low=low, high=high, method="cube roots")
 
 
 def _centre(distance: float, sd: float) -> float:
     """The mean m of a normal root whose cube has this mean: m^3 + 3 m sd^2 = distance, by the one real solution."""
     return 2 * sd * math.sinh(math.asinh(distance / (2 * sd**3)) / 3)
-
-
-def _solve(rising: Callable[[float], float], p: float, start: float) -> float:
-    """Where a rising function of a distance reaches p, by bisection to seven digits; infinite where it does not."""
-    low, high = 0.0, max(start, 1e-6)
-    while rising(high) < p:
-        low, high = high, 2 * high
-        if high > 1e9:
-            return math.inf
-    while high - low > 1e-7 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < p else (low, middle)
-    return high

@@ -8,11 +8,11 @@ as the generalized p-value (Tsui and Weerahandi 1989), which has no closed form 
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.quantiles import normal_tail
+from pytest_llmperf.judge.roots import crossing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,14 +55,10 @@ class Doubt:
         return math.fsum(weight * skewed_tail(distance, variance, third) for weight, variance in self.nodes)
 
     def _quantile(self, error: float, tail: Callable[[float], float]) -> float:
-        """By bisection to seven digits, or to nothing where nothing scatters; the tail falls with the distance."""
-        low, high = 0.0, math.sqrt(self.typical) or 1.0
-        while tail(high) > error and high < 1e12:
-            low, high = high, 2 * high
-        while high - low > 1e-7 * high and high > sys.float_info.min:
-            middle = (low + high) / 2
-            low, high = (middle, high) if tail(middle) > error else (low, middle)
-        return high
+        """To seven digits; the tail falls with the distance."""
+        if not any(variance > 0 for _, variance in self.nodes):
+            return 0.0
+        return crossing(lambda distance: error - tail(distance), math.sqrt(self.typical) or 1.0, most=1e12)
 
 
 def skewed_tail(distance: float, variance: float, third: float) -> float:
