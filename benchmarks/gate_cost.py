@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.rows import Row, show
-from pytest_llmperf.servers.process import start_own
+from pytest_llmperf.servers.process import OwnServer
 
 TEST = """
 import pytest
@@ -53,9 +53,9 @@ def rows(repetitions: int) -> list[Row]:
         urls = []
         for name in "ab":
             arguments = ["--engine", "scripted", "--script", json.dumps(SCRIPT)]
-            process, port = start_own(arguments, label=f"instance {name}", timeout_s=60)
+            process = OwnServer(arguments, label=f"instance {name}")
             stack.callback(process.stop)
-            urls.append(f"http://127.0.0.1:{port}")
+            urls.append(f"http://127.0.0.1:{process.port(60)}")
         pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         gate = [
             *pytest,

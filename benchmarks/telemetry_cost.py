@@ -25,7 +25,7 @@ from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.model import RUNTIMES, Agent, Instance, Measurement, Scenario, Topology, TopologyKind
 from pytest_llmperf.report.live import Live
-from pytest_llmperf.servers.process import start_own
+from pytest_llmperf.servers.process import OwnServer
 from pytest_llmperf.telemetry.machine import Machine
 from pytest_llmperf.telemetry.processes import process_of
 from pytest_llmperf.telemetry.sampler import Sampler
@@ -46,8 +46,9 @@ def rows(repetitions: int) -> list[Row]:
         url = stack.enter_context(paced_server(ttft_ms=TTFT_MS, tok_s=TOK_S, tokens=TOKENS))
         roots = {}
         for name in "ab":
-            server, _ = start_own(["--engine", "scripted"], label=f"instance {name}", timeout_s=60)
+            server = OwnServer(["--engine", "scripted"], label=f"instance {name}")
             stack.callback(server.stop)
+            server.port(60)
             roots[name] = process_of(server.pid)
         topology = Topology(
             kind=TopologyKind.DUAL,

@@ -22,9 +22,8 @@ from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.process import no_room
 
-_NOTICE_S = 1.0
-"""What a keeper needs, at the most, to notice that its server has died, after a client has; and a server that is not
-ours, to listen anew."""
+_NOTICE_S = 0.3
+"""What a keeper needs, at the most, to notice that its server has died, after a client has."""
 
 
 def machine_lock() -> FileLock:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
-from pytest_llmperf.errors import ServerError, UsageError
+from pytest_llmperf.errors import ServerError, UnreachableError, UsageError
 from pytest_llmperf.model import DIRECT, Access, Instance, Round, Topology, TopologyKind
 from pytest_llmperf.servers import agreement, identity
 from pytest_llmperf.servers.control import Control
@@ -18,6 +19,9 @@ from pytest_llmperf.servers.traffic import Traffic
 
 Check = Callable[[], None]
 """Raises ServerError when an instance is not alive."""
+
+_MOMENT_S = 1.0
+"""Most that a server which restarts its listener is waited for."""
 
 Say = Callable[[str], None]
 """Is told what takes time, in words."""
@@ -185,9 +189,17 @@ def check_process(process: ServerProcess) -> None:
 
 
 def check_url(instance: Instance) -> None:
-    """The Check of a server that we found."""
-    with Control.of(instance) as control:
-        control.version()
+    """The Check of a server that we found; one that does not listen may do so again in a moment."""
+    until_s = time.monotonic() + _MOMENT_S
+    while True:
+        try:
+            with Control.of(instance) as control:
+                control.version()
+            return
+        except UnreachableError:
+            if time.monotonic() > until_s:
+                raise
+        time.sleep(0.05)
 
 
 def describe(name: str, url: str, *, slots: int, access: Access = DIRECT, api: str = "ollama") -> Instance:
