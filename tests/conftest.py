@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -81,6 +82,12 @@ def client_keeps_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         return ()
     keep_up(monkeypatch)
     return ("-p", "tests.keeps_up")
+
+
+def pytest_collection_finish() -> None:
+    """What is here by now stays: the inner runs, which look for what they have left, need not look at it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -28,7 +28,7 @@ from pytest_llmperf.servers import control
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session import Session
 from tests.faults.conftest import FAST, served
-from tests.plugin.conftest import PAIR, WITHOUT
+from tests.plugin.conftest import PAIR
 
 PACKAGE = Path(pytest_llmperf.__file__).parent
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "getoutput", "getstatusoutput"}
@@ -167,7 +167,6 @@ def test_a_hostile_server_changes_no_output(pytester: pytest.Pytester, monkeypat
     )
     with served(FaultPlan(), "a", FAST) as server:
         result = pytester.runpytest_inprocess(
-            *WITHOUT,
             f"--llmperf-urls={server.url}",
             "--llmperf-calibrate=off",
             "--llmperf-rounds=2",

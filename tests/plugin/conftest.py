@@ -34,14 +34,10 @@ SCREEN_LINES = 50
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 """The user's cache folder: pytester sets another HOME, and the packaged model would be assembled anew there."""
 
-# Plugins of others that each inner run would import anew, which takes longer than most of our tests.
-WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:langsmith_plugin", "-p", "no:anyio")
-
 FAST = (
-    *WITHOUT,
     "--llmperf-backend=simulated",
     "--llmperf-calibrate=off",  # a third of a second each; test_client.py calibrates
-    "--llmperf-script=decode_tok_s=400,ttft_ms=50,load_ms=1,jitter_pct=0.2",
+    "--llmperf-script=decode_tok_s=267,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     "-p",
     "no:cacheprovider",
 )
@@ -64,6 +60,15 @@ GATED = """
     def test_pair({fixture}, run_agents):
         run_agents(PAIR, on={fixture})
 """
+
+
+@pytest.fixture(autouse=True)
+def without_others(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner runs load no plugins but these: to find and import those of others takes longer than most of our tests."""
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # which takes the variable away
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p llmperf -p xdist -p benchmark")
 
 
 @pytest.fixture(autouse=True)

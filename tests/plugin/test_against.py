@@ -13,11 +13,11 @@ from tests.plugin.test_lifecycle import Inner
 DEPLOYMENTS = """
 [deployments.good]
 backend = "simulated"
-script = { decode_tok_s = 400, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
+script = { decode_tok_s = 267, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
 
 [deployments.slow]
 backend = "simulated"
-script = { decode_tok_s = 100, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
+script = { decode_tok_s = 67, ttft_ms = 30, load_ms = 1, jitter_pct = 0.2 }
 
 [deployments.dying]
 backend = "simulated"
@@ -81,7 +81,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
         """
     )
     simulated("--llmperf-save=mine").assert_outcomes(passed=1)
-    slow = "--llmperf-script=decode_tok_s=200,ttft_ms=30,load_ms=1,jitter_pct=0.2"
+    slow = "--llmperf-script=decode_tok_s=67,ttft_ms=30,load_ms=1,jitter_pct=0.2"
     result = simulated("--llmperf-against=good", slow, "--llmperf-compare=mine", "--llmperf-max-rounds=6", "-v")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(

@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from pytest_llmperf.servers.control import Control
-from tests.plugin.conftest import PAIR, WITHOUT, Aftermath, assert_clear
+from tests.plugin.conftest import PAIR, Aftermath, assert_clear
 from tests.servers.relays import certificate, proxy, relay
 from tests.started import simulated_servers
 
 TOKEN = "s3cret-t0ken"
 PASSWORD = "pr0xy-s3cret"
 MODEL = "simulated:scripted"
-QUICK = (*WITHOUT, "--llmperf-calibrate=off", "--llmperf-rounds=2", "--llmperf-max-rounds=2", "-p", "no:cacheprovider")
+QUICK = ("--llmperf-calibrate=off", "--llmperf-rounds=2", "--llmperf-max-rounds=2", "-p", "no:cacheprovider")
 
 TEST = """
     from pair import PAIR

@@ -52,7 +52,7 @@ def test_a_regression_fails(simulated, pytester: pytest.Pytester) -> None:
     result = simulated(
         "--llmperf-compare=mine",
         "--llmperf-max-rounds=6",
-        "--llmperf-script=decode_tok_s=200,ttft_ms=30,load_ms=1,jitter_pct=0.2",
+        "--llmperf-script=decode_tok_s=67,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["gate compare (*tok_s): *tok/s* is worse than the stored *"])
@@ -167,7 +167,7 @@ REGRESSION = """
     def test_pair(dual_ollama, run_agents):
         run_agents(PAIR, on=dual_ollama)
 """
-SLOWER = "--llmperf-script=decode_tok_s=400,ttft_ms=30,load_ms=1,jitter_pct=0.2"
+SLOWER = "--llmperf-script=decode_tok_s=133,ttft_ms=30,load_ms=1,jitter_pct=0.2"
 
 
 def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pytester) -> None:

@@ -5,14 +5,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 
 from pytest_llmperf.measure.wire import Connection
 from pytest_llmperf.servers.backends import choosing
 from pytest_llmperf.servers.process import free_port
-from tests.plugin.conftest import PAIR, WITHOUT, Aftermath, assert_clear, until
+from tests.plugin.conftest import PAIR, Aftermath, assert_clear, until
 from tests.started import Handler, http_server, simulated_server
 
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
@@ -34,7 +33,7 @@ def inner(pytester: pytest.Pytester, aftermath: Aftermath, monkeypatch: pytest.M
     pytester.makepyfile(pair=PAIR)
     pytester.makepyfile(test_it=PLAIN.format(fixture="dual_ollama"))
     pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider\n")
-    return partial(pytester.runpytest_inprocess, *WITHOUT)
+    return pytester.runpytest_inprocess
 
 
 USAGE, FAILED = pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED

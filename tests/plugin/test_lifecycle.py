@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.plugin.conftest import FAST, PAIR, PATIENCE_S, WITHOUT, Aftermath, until
+from tests.plugin.conftest import FAST, PAIR, PATIENCE_S, Aftermath, until
 from tests.plugin.terminal import Terminal
 
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
 ENDLESS = "--llmperf-rounds=1000"
-EMBEDDED = (*WITHOUT, "-p", "no:cacheprovider", "--llmperf-backend=embedded", "--llmperf-warmups=0")
+EMBEDDED = ("-p", "no:cacheprovider", "--llmperf-backend=embedded", "--llmperf-warmups=0")
 
 # What the session says and how many rounds it has done, one line each, for the test to follow from outside.
 FOLLOWED = """

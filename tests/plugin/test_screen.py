@@ -7,7 +7,7 @@ import pytest
 from tests.plugin.conftest import FAST, GATED
 from tests.plugin.terminal import Terminal
 
-QUICK = "--llmperf-script=decode_tok_s=800,ttft_ms=5,load_ms=1,jitter_pct=0.2"
+QUICK = "--llmperf-script=decode_tok_s=267,ttft_ms=5,load_ms=1,jitter_pct=0.2"
 
 
 def screen(folder: Path, *options: str, columns: int, rows: int = 40) -> list[str]:
@@ -62,7 +62,7 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, projec
             run_agents(PAIR, on=dual_ollama)
         """
     )
-    calm, slow = (f"--llmperf-script=decode_tok_s=200,ttft_ms={ms},load_ms=1,jitter_pct=0.2" for ms in (5, 40))
+    calm, slow = (f"--llmperf-script=decode_tok_s=67,ttft_ms={ms},load_ms=1,jitter_pct=0.2" for ms in (5, 40))
     simulated(calm, "--llmperf-save=mine").assert_outcomes(passed=1)
     options = (slow, "--llmperf-compare=mine", "--llmperf-telemetry=off")
     shown = screen(project.path, *options, columns=100)

@@ -7,7 +7,6 @@ import pytest
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.stored import Key
 from pytest_llmperf.model import StoredSession
-from tests.plugin.conftest import WITHOUT
 
 TESTS = """
     def test_pair():
@@ -32,7 +31,7 @@ def run(pytester: pytest.Pytester):
     store(pytester.path / "baselines", "perf/test_team.py::test_other", "perf/test_team.py::test_pear")
 
     def start(*options: str) -> pytest.RunResult:
-        return pytester.runpytest_inprocess(*WITHOUT, "-p", "no:cacheprovider", *options)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
 
     return start
 

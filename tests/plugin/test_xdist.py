@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tests.plugin.conftest import GATED, PAIR, WITHOUT
+from tests.plugin.conftest import GATED, PAIR
 
 TWO_FILES = {"test_one": GATED.format(fixture="dual_ollama"), "test_two": GATED.format(fixture="dual_ollama")}
 
@@ -69,7 +69,7 @@ def project(pytester: pytest.Pytester):
 
     def run(*options: str, ini: str = "") -> pytest.RunResult:
         pytester.makeini(f"[pytest]\n{ini}")
-        return pytester.runpytest_subprocess(*WITHOUT, "-p", "no:cacheprovider", "-n", "2", *options)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", *options)
 
     return run
 
