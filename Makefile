@@ -1,5 +1,7 @@
 # make perf     set everything up and run the multi-agent suite on the embedded engine (or on your Ollama, if it is there)
 # make test     set everything up and check the project itself: ruff, mypy, tests with branch coverage
+# make slow     the tests that make test leaves out: whole runs in processes of their own (Ctrl-C, kills, xdist, the README's
+#               commands), real clients on the real engine, the report in a browser, simulations
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
@@ -19,7 +21,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test lint schema fuzz proofs proofs-engine verdicts bench clean
+.PHONY: perf test slow lint schema fuzz proofs proofs-engine verdicts bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -32,6 +34,12 @@ test: lint
 	@$(BIN)/python -m coverage run -m pytest -m alone $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
+	@echo "== the slow tests were not run: make slow"
+
+slow: .venv/dev
+	@echo "== running the slow tests (some minutes: whole runs, the engine, a browser)"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not alone" $(ARGS)
+	@$(BIN)/python -m pytest -m "slow and alone" $(ARGS)
 
 lint: .venv/dev
 	@echo "== ruff"

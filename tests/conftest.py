@@ -58,9 +58,9 @@ def no_lent_server_is_left() -> Iterator[None]:
 def lent_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inner runs in this process use simulated servers one after the other; where nobody asks for `fresh_servers`.
 
-    Those of tests/servers do, all of them.
+    Those of tests/servers and tests/live do, all of them.
     """
-    starts = "servers" in request.path.relative_to(request.config.rootpath).parts
+    starts = {"servers", "live"} & set(request.path.relative_to(request.config.rootpath).parts)
     if starts or {"fresh_servers", "aftermath"} & set(request.fixturenames):
         end_all()
     else:
@@ -90,10 +90,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+TIERS = {"long": "a long proof: make proofs, or pytest -m long", "slow": "slow: make slow, or pytest -m slow"}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long proofs run where they are asked for (`-m long`), and are seen to be skipped elsewhere."""
-    if "long" in config.option.markexpr:
-        return
+    """What takes long runs where it is asked for, and is seen to be skipped elsewhere."""
     for item in items:
-        if item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.skip(reason="a long proof: make proofs, or pytest -m long"))
+        tier = next(filter(item.get_closest_marker, TIERS), None)
+        if tier is not None and tier not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason=TIERS[tier]))

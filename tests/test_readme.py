@@ -19,6 +19,8 @@ from pytest_llmperf.plugin import collection
 from pytest_llmperf.servers.backends import Backend, choosing
 from pytest_llmperf.servers.process import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)

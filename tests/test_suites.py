@@ -10,6 +10,8 @@ import pytest
 from pytest_llmperf.model import TopologyKind
 from pytest_llmperf.session.held import Held
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 QUICK = ("--llmperf-script=decode_tok_s=400,ttft_ms=10,load_ms=1,jitter_pct=0.2", "--llmperf-baseline=embedded")
 QUICKER = QUICK[0].replace("=400", "=800")

@@ -13,6 +13,8 @@ from pytest_llmperf.judge.regression import drop_of
 from pytest_llmperf.model import Bound, Outcome
 from tests.judge.build import gate
 
+pytestmark = pytest.mark.slow
+
 CODES = {Outcome.PASS: fast_rule.PASS, Outcome.FAIL: fast_rule.FAIL, Outcome.INCONCLUSIVE: fast_rule.OPEN}
 IN_POINTS = {"delta": 2.0, "beyond": 2.0 * levels.BEYOND, "floor": 2.0 * levels.FLOOR_DELTAS}
 

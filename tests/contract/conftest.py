@@ -32,7 +32,13 @@ class Served:
 
 
 @pytest.fixture(
-    scope="session", params=["simulated", "embedded", pytest.param("live", marks=pytest.mark.live)], autouse=True
+    scope="session",
+    params=[
+        "simulated",
+        pytest.param("embedded", marks=pytest.mark.slow),
+        pytest.param("live", marks=pytest.mark.live),
+    ],
+    autouse=True,
 )
 def served(request) -> Iterator[Served]:
     """The server, one a session and kind, with one slot."""

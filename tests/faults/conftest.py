@@ -113,6 +113,8 @@ def attached(tmp_path: Path):
             }
             urls = tuple(one.url for one in servers)
             session = Session(Settings(backend="attach", urls=urls, **given), root=tmp_path)
+            for one in servers:
+                stack.callback(setattr, one.server, "should_exit", True)  # all of them, before any is waited for
             stack.callback(session.close)
             return session, servers
 

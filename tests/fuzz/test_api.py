@@ -16,6 +16,8 @@ from pytest_llmperf.model import Script
 from pytest_llmperf.servers.app import create_app
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME, ScriptedEngine
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("LLMPERF_FUZZ", "200"))
 FUZZ = settings(
     max_examples=EXAMPLES,

@@ -30,6 +30,7 @@ def test_far_from_the_ceiling_it_is_students() -> None:
     assert math.isinf(bounded_interval((-1e8, 100.0), 0.05, 100.0).low)
 
 
+@pytest.mark.slow
 def test_it_keeps_its_word_where_students_t_does_not() -> None:
     """100 minus a gamma near the exponential, 5 rounds, fixed seed: passes of a mean on the limit at 2.5 % a side."""
     rng = random.Random(110)

@@ -64,6 +64,7 @@ def test_equal_values_that_step() -> None:
 
 @pytest.mark.parametrize("count", [6, 12, 30])
 @pytest.mark.parametrize("tail", ["normal", "skewed"])
+@pytest.mark.slow
 def test_how_often_it_cries_wolf(count: int, tail: str) -> None:
     """Of 300 series in which nothing changes about 5 % are said to change where 5 % are allowed; 26 are 3 sd more."""
     rng = random.Random(7)

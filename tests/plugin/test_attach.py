@@ -46,7 +46,7 @@ def inner(pytester: pytest.Pytester, servers):
     return run
 
 
-@pytest.mark.parametrize("runtime", ["threads", "processes"])
+@pytest.mark.parametrize("runtime", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_logins_tls_and_a_proxy(
     inner, servers, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:

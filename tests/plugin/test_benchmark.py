@@ -6,6 +6,8 @@ import pytest
 
 from tests.plugin.conftest import GATED
 
+pytestmark = pytest.mark.slow
+
 
 def test_figures_stand_in_its_json(simulated, pytester: pytest.Pytester) -> None:
     """Its JSON is asked for: each measured test is an entry, the figures are its extra_info."""

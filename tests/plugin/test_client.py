@@ -62,6 +62,7 @@ def test_a_calibration_that_fails_costs_no_measurement(pytester, simulated, monk
 
 
 @pytest.mark.parametrize("name", ["asyncio", "uvloop", "processes"])
+@pytest.mark.slow
 def test_the_runtime_is_chosen_by_option(pytester, simulated, aftermath, name) -> None:
     """And whatever it started is gone afterwards."""
     pytester.makepyfile(
@@ -203,6 +204,7 @@ def assert_invalid(result: pytest.RunResult) -> None:
     result.stdout.no_fnmatch_line("*is below the minimum*")
 
 
+@pytest.mark.slow
 def test_a_client_without_its_interpreter_is_invalid(starved) -> None:
     """A thread of the test's own that hogs the interpreter: the client reads late, and says so."""
     begin = "busy = [1]; sys.setswitchinterval(0.04); "

@@ -52,7 +52,7 @@ def project(pytester: pytest.Pytester) -> Path:
     return pytester.path
 
 
-@pytest.mark.parametrize("xdist", [(), ("-n", "1")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("xdist", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)], ids=["alone", "xdist"])
 def test_five_lines_and_a_matrix(pytester: pytest.Pytester, project: Path, xdist: tuple[str, ...]) -> None:
     """Cells in the table, what ranks how, the finding beside the report's figure, rows in the folder asked for."""
     result = pytester.runpytest_inprocess(
@@ -80,6 +80,7 @@ def test_five_lines_and_a_matrix(pytester: pytest.Pytester, project: Path, xdist
     assert len(json.loads((project / "a.json").read_text())["records"]) == 3
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_sweep(project: Path, aftermath: Aftermath) -> None:
     """SIGKILL while the third cell runs: the next run measures that cell only, and has all the rows."""
     partial = project / "llmperf-results" / "mine.partial.jsonl"

@@ -6,6 +6,8 @@ import tomllib
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SUITE = """
     import sys
     import httpx

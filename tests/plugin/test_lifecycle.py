@@ -17,6 +17,8 @@ import pytest
 from tests.plugin.conftest import FAST, PAIR, PATIENCE_S, Aftermath, until
 from tests.plugin.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 ONE_ROUND = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
 ENDLESS = "--llmperf-rounds=1000"
 EMBEDDED = ("-p", "no:cacheprovider", "--llmperf-backend=embedded", "--llmperf-warmups=0")

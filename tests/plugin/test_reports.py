@@ -15,7 +15,7 @@ from tests.plugin.conftest import GATED, assert_clear
 SHORT = ("--llmperf-rounds=2", "--llmperf-max-rounds=2", "-W", "default")
 
 
-@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [(), pytest.param(("-n1",), marks=pytest.mark.slow)], ids=["alone", "xdist"])
 def test_a_session_s_document(simulated, pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
     """It validates, states its version, where each test stands, and every timing: the records can be had back."""
     test = pytester.makepyfile(GATED.format(fixture="dual_ollama"))
@@ -113,7 +113,7 @@ def test_other_people_s():
 FILES = ("json", "html", "markdown", "codequality", "openmetrics")
 
 
-@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [(), pytest.param(("-n1",), marks=pytest.mark.slow)], ids=["alone", "xdist"])
 def test_tests_count_as_pytest_counts_them(
     simulated, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:

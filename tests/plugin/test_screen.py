@@ -7,6 +7,8 @@ import pytest
 from tests.plugin.conftest import FAST, GATED
 from tests.plugin.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 QUICK = "--llmperf-script=decode_tok_s=267,ttft_ms=5,load_ms=1,jitter_pct=0.2"
 
 

@@ -28,7 +28,7 @@ def measured(pytester: pytest.Pytester) -> dict:
     return record["measurement"]
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["here", "xdist"])
+@pytest.mark.parametrize("options", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)], ids=["here", "xdist"])
 def test_it_is_sampled_and_shown(simulated, pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
     """Client and instances at the ends of each round and in between; a line and its cost at -v; the JSON has all."""
     pytester.makepyfile(TEST.format(marker=""))

@@ -8,6 +8,8 @@ import pytest
 
 from tests.plugin.conftest import GATED, PAIR
 
+pytestmark = pytest.mark.slow
+
 TWO_FILES = {"test_one": GATED.format(fixture="dual_ollama"), "test_two": GATED.format(fixture="dual_ollama")}
 
 

@@ -19,7 +19,10 @@ from tests.judge.test_telemetry import observed, sample
 from tests.report.browser import ARGUMENTS, BROWSER
 from tests.report.conftest import run_of
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH: the report was not looked at")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH: the report was not looked at"),
+]
 
 HOSTILE = """<img src=x onerror="hacked=1"></script><script>hacked=2</script>{{ 7 * 7 }}'&amp;"""
 UNEVEN = ((100, 60), (100, 58), (100, 61), (100, 59.5), (100, 62))
