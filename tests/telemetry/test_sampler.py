@@ -3,7 +3,9 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 
+import psutil
 import pytest
 
 from pytest_llmperf.model import Sample
@@ -97,17 +99,26 @@ def test_a_look_is_no_sample() -> None:
     assert sampler.seen().samples == ()
 
 
-def test_this_machine_is_looked_at_in_well_under_a_millisecond() -> None:
+@pytest.mark.usefixtures("fresh_servers")
+def test_this_machine_is_looked_at_for_as_long_as_a_few_files_are_read() -> None:
     """CPU time of a sample in a round, which bounds how long it can keep other threads from running.
 
     The least of many, for on a busy machine caches are cold; the first one in a round does more (see the processes).
     """
     machine = Machine({})
     machine.sample(0, 0, timed=False)
-    costs_ms = []
-    for index in range(50):
+
+    def cost_ns(work: Callable[[], object]) -> int:
         began_ns = time.thread_time_ns()
-        machine.sample(index, 0, timed=True)
-        costs_ms.append((time.thread_time_ns() - began_ns) / 1e6)
-    assert min(costs_ms) < 1.0, costs_ms
+        work()
+        return time.thread_time_ns() - began_ns
+
+    looking, reading = zip(
+        *[
+            (cost_ns(lambda i=i: machine.sample(i, 0, timed=True)), cost_ns(psutil.cpu_times))  # which reads /proc/stat
+            for i in range(50)
+        ],
+        strict=True,
+    )
+    assert min(looking) < 30 * min(reading)
     assert machine.cores == os.cpu_count()
