@@ -57,7 +57,7 @@ fuzz: .venv/dev
 	@echo "== $(INPUTS) inputs for options, markers, TOML files and addresses (some minutes)"
 	@$(BIN)/python -m tests.fuzz.fuzz_inputs --inputs $(INPUTS)
 	@echo "== requests to our own server (a minute)"
-	@LLMPERF_FUZZ=3000 $(BIN)/python -m pytest -q tests/fuzz/test_api.py
+	@LLMPERF_FUZZ=3000 $(BIN)/python -m pytest -q -m slow tests/fuzz/test_api.py
 
 proofs: .venv/dev
 	@echo "== the tests that take long"

@@ -32,7 +32,7 @@ def end_all() -> None:
 
 
 class LentServer(OwnServer):
-    """Is put back instead of stopped, without its model, where it is as good as a new one."""
+    """Is put back instead of stopped, without its model: as good as a new one, but that its jitter goes on."""
 
     def __init__(self, arguments: Sequence[str], *, label: str) -> None:
         super().__init__(arguments, label=label)

@@ -55,7 +55,7 @@ class Doubt:
         return math.fsum(weight * skewed_tail(distance, variance, third) for weight, variance in self.nodes)
 
     def _quantile(self, error: float, tail: Callable[[float], float]) -> float:
-        """To seven digits; the tail falls with the distance."""
+        """To 1e-7 of a standard deviation or two; the tail falls with the distance."""
         if not any(variance > 0 for _, variance in self.nodes):
             return 0.0
         return crossing(lambda distance: error - tail(distance), math.sqrt(self.typical) or 1.0, most=1e12)

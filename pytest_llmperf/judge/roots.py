@@ -9,25 +9,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RELATIVE = 1e-7
-"""To the end of the first bracket."""
-
 _NUDGE = 0.2
 """Of the bracket, towards its middle, at first: then the root lies on the other side, which narrows it there."""
 
 
 def crossing(rising: Callable[[float], float], start: float, *, most: float) -> float:
-    """The positive number at which a rising function becomes 0, to seven digits; infinite where that is above `most`.
+    """The number, 0 or more, from which on a rising function is above 0; infinite where that is beyond `most`.
 
-    The bracket is doubled from `start`, then narrowed by the ITP method (Oliveira and Takahashi 2020): as fast as the
-    secant where the function is smooth, one step slower than bisection where it is not.
+    `start` should be of its size: it is exact to 1e-7 of a bracket that is doubled from there. That is narrowed by the
+    ITP method (Oliveira and Takahashi 2020): as fast as the secant where the function is smooth, one step slower than
+    bisection where it is not.
     """
     low, high = 0.0, start
-    while (above := rising(high)) < 0:
-        low, high = high, 2 * high
-        if high > most:
-            return math.inf
     if (below := rising(low)) >= 0:
         return low
+    while (above := rising(high)) < 0:
+        low, below, high = high, above, 2 * high
+        if high > most:
+            return math.inf
     width, enough = high - low, _RELATIVE * high
     steps = math.ceil(math.log2(width / enough)) + 1
     while high - low > enough:

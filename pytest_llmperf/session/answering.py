@@ -104,8 +104,9 @@ class Answering:
             if cold := self._cold(one):
                 raise MeasurementError(f"{when} was repeated, and again {cold}", next_step=_LOAD_NEXT)
         self._loads_ns += _loads_ns(one)
-        for crowd in filter(None, (_crowd(one), *self._disturbed(one))):
-            self._note(when, crowd, "it counts all the same")
+        counts = not saturated(one)  # else it has waited for ours, as far as anyone can tell
+        for crowd in filter(None, (_crowd(one) if counts else "", *self._disturbed(one))):
+            self._note(when, crowd, "it counts all the same" if counts else "it does not count")
         return one
 
     def answers(self, times: int) -> tuple[Answered, ...]:
@@ -208,8 +209,6 @@ class Answering:
 
 def _crowd(one: Round) -> str:
     """Which agent had to wait for a slot although it was alone, in words; empty where none had."""
-    if saturated(one):
-        return ""
     for run in one.solo:
         waited_ns = sum(request.queue_ns for request in run.requests)
         if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.duration_ns):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import sys
@@ -5,17 +6,18 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError, UsageError
-from pytest_llmperf.model import Script, Settings, TopologyKind
+from pytest_llmperf.model import Instance, Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import attach, base, choose, ollama, own
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.process import free_port, port_in_use
 from tests.servers.conftest import HandEngine, serving
 from tests.servers.test_models import gguf
-from tests.started import simulated_servers
+from tests.started import Handler, http_server, simulated_servers
 
 QUICK = Script(ttft_ms=1, load_ms=0)
 SIMULATED = Settings(backend="simulated", script=QUICK)
@@ -179,6 +181,46 @@ def test_a_start_that_fails_half_way_leaves_nothing():
     assert not port_in_use(first)
 
 
+class Recorded:
+    """In place of a server of ours: notes what is done with it; that of the label in `late` does not come up."""
+
+    done: ClassVar[list[str]] = []
+    late = ""
+    pid = 1
+
+    def __init__(self, _, *, label):
+        self.label = label[:10]
+        self.note("starts")
+
+    def note(self, what):
+        self.done.append(f"{self.label} {what}")
+
+    def port(self, _):
+        self.note("is waited for")
+        if self.label == self.late:
+            raise ServerError("late")
+        return 1
+
+    def ask_to_end(self):
+        self.note("is asked to end")
+
+    def stop(self):
+        self.note("is stopped")
+
+
+@pytest.mark.parametrize("late", ["", "instance b"])
+def test_instances_start_and_end_together(monkeypatch, late):
+    """All are started before the first is waited for, and asked to end before; also where one does not come up."""
+    monkeypatch.setattr(own, "OwnServer", Recorded)
+    monkeypatch.setattr(own, "describe", lambda *_, **__: Instance(name="a", url="http://127.0.0.1:1"))
+    monkeypatch.setattr(Recorded, "done", [])
+    monkeypatch.setattr(Recorded, "late", late)
+    with pytest.raises(ServerError, match="late") if late else contextlib.nullcontext():
+        choose(SIMULATED).open(TopologyKind.DUAL, 2).close()
+    steps = ["starts", "is waited for", "is asked to end", "is stopped"]
+    assert [one.split(" ", 2)[2] for one in Recorded.done] == [step for step in steps for _ in "ab"]
+
+
 @pytest.mark.parametrize("ports", [(1234,), (1234, 1234)])
 def test_too_few_ports(ports):
     """As many different ports as instances, or none."""
@@ -295,6 +337,24 @@ def test_attached_simulations_are_called_simulated(two_servers):
     """However a simulated server was reached, its results say what it is."""
     with choose(Settings(urls=two_servers)).open(TopologyKind.DUAL, 2) as opened:
         assert opened.topology.simulated
+
+
+@pytest.mark.parametrize("refusals", [2, 1000])
+def test_a_found_server_that_restarts_is_given_a_moment(refusals):
+    """It accepts and drops at first; then it answers, or after a second it is gone."""
+    asked = []
+
+    class Restarting(Handler):
+        def do_GET(self):
+            asked.append(self.path)
+            if len(asked) <= refusals:
+                self.close_connection = True
+            else:
+                self.answer(b'{"version": "1"}')
+
+    with http_server(Restarting) as url, pytest.raises(ServerError) if refusals > 2 else contextlib.nullcontext():
+        base.check_url(Instance(name="a", url=url))
+    assert len(asked) == 3 or refusals > 2
 
 
 def test_attach_takes_the_only_common_model():

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
-from pytest_llmperf.errors import ServerError, UnreachableError, UsageError
+import httpx
+
+from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.model import DIRECT, Access, Instance, Round, Topology, TopologyKind
 from pytest_llmperf.servers import agreement, identity
 from pytest_llmperf.servers.control import Control
@@ -196,8 +198,8 @@ def check_url(instance: Instance) -> None:
             with Control.of(instance) as control:
                 control.version()
             return
-        except UnreachableError:
-            if time.monotonic() > until_s:
+        except ServerError as error:  # refused, or accepted and dropped
+            if not isinstance(error.__cause__, httpx.TransportError) or time.monotonic() > until_s:
                 raise
         time.sleep(0.05)
 
