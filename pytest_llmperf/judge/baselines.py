@@ -69,7 +69,7 @@ def load_named(name: str, dirs: Sequence[Path]) -> Baseline:
     for folder in folders:
         path = folder / f"{name}.toml"
         if _NAME.fullmatch(name) and path.is_file():
-            return _load_ours(path) if folder == builtin_dir() else load(path)
+            return load(path) if folder in dirs else _load_ours(path)
     exist = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
     raise BaselineError(
         f"there is no baseline {name!r} in {', '.join(str(folder) for folder in folders)}; "
@@ -182,10 +182,11 @@ def target_of(name: str, directory: Path) -> Path:
 
     Raises:
         UsageError: a name that is no file name, or that of a packaged baseline: a file of measurements without its
-            thresholds would be found in its place.
+            thresholds would be found in its place. Not so in our own repository, whose folder is that of the packaged
+            ones: there it is the file itself.
     """
     packaged = sorted(path.stem for path in builtin_dir().glob("*.toml"))
-    if name in packaged:
+    if name in packaged and directory.resolve() != builtin_dir().resolve():
         raise UsageError(
             f"{name!r} names a baseline that comes with pytest-llmperf: one saved under it would hide its limits",
             next_step=f"save under a name other than {', '.join(packaged)}",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
@@ -252,6 +253,23 @@ def test_a_script_hides_no_packaged_baseline_either(tmp_path: Path, write) -> No
     """The same refusal without pytest."""
     with pytest.raises(UsageError, match="'embedded' names a baseline that comes with"):
         write("embedded", tmp_path, [])
+
+
+def test_in_our_repository_sessions_are_added_as_anywhere(simulated, pytester: pytest.Pytester, monkeypatch) -> None:
+    """Its `baselines` are the packaged ones, among which the user's then lie; those with comments stay as they are."""
+    folder = pytester.path / "baselines"
+    shutil.copytree(baselines.builtin_dir(), folder)
+    monkeypatch.setattr(baselines, "builtin_dir", lambda: folder)
+    pytester.makepyfile(PLAIN)
+    for sessions in (1, 2):
+        simulated("--llmperf-save=mine", *TWO).assert_outcomes(passed=1)
+        (stored,) = baselines.load_named("mine", (folder,)).stored
+        (stored,) = baselines.load_named("mine", (folder,)).stored
+        assert len(stored.session) == sessions
+    for name in ("decision_card", "embedded"):
+        before = (folder / f"{name}.toml").read_text()
+        assert simulated(f"--llmperf-save={name}").ret == pytest.ExitCode.USAGE_ERROR
+        assert (folder / f"{name}.toml").read_text() == before
 
 
 def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.Pytester) -> None:
