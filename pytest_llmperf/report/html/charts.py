@@ -98,7 +98,7 @@ def rounds_chart(
         {"at": number, "value": value, "says": f"round {number}: {value:.4f} {unit}"}
         for number, value in values.items()
     ]
-    y = {"field": "value", "type": "quantitative", "title": unit, "scale": {"zero": False, "nice": True}}
+    y = {"field": "value", "type": "quantitative", "title": unit, "scale": {"zero": False, "nice": True, "padding": 8}}
     layers: list[dict[str, Any]] = []
     if interval is not None:
         layers.append(
