@@ -56,12 +56,8 @@ def no_lent_server_is_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def lent_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inner runs in this process use simulated servers one after the other; where nobody asks for `fresh_servers`.
-
-    Those of tests/servers and tests/live do, all of them.
-    """
-    starts = {"servers", "live"} & set(request.path.relative_to(request.config.rootpath).parts)
-    if starts or {"fresh_servers", "aftermath"} & set(request.fixturenames):
+    """Inner runs in this process use simulated servers one after the other; where nobody asks for `fresh_servers`."""
+    if "fresh_servers" in request.fixturenames:
         end_all()
     else:
         monkeypatch.setattr(own, "OwnServer", lent)

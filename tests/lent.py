@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.servers.control import Control
@@ -11,10 +11,10 @@ from pytest_llmperf.servers.process import OwnServer
 _idle: dict[tuple[str, ...], list["LentServer"]] = defaultdict(list)
 
 
-def lent(arguments: Sequence[str], *, label: str, env: Mapping[str, str] | None = None) -> OwnServer:
+def lent(arguments: Sequence[str], *, label: str) -> OwnServer:
     """In place of `OwnServer`: one that nobody uses and that was started alike, else a new one."""
-    if "scripted" not in arguments or "--faults" in arguments or env is not None:
-        return OwnServer(arguments, label=label, env=env)
+    if "scripted" not in arguments or "--faults" in arguments:
+        return OwnServer(arguments, label=label)
     idle = _idle[(label, *arguments)]
     while idle:
         server = idle.pop()

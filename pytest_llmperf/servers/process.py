@@ -166,18 +166,17 @@ class OwnServer(ServerProcess):
     Args:
         arguments: of `pytest_llmperf.servers.serve`.
         label: for messages.
-        env: its environment; None = ours.
 
     Raises:
         ServerError: see ServerProcess.
     """
 
-    def __init__(self, arguments: Sequence[str], *, label: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, arguments: Sequence[str], *, label: str) -> None:
         read, write = os.pipe()
         self._announcement: IO[bytes] = os.fdopen(read, "rb")
         command = [sys.executable, "-P", "-m", "pytest_llmperf.servers.serve", *arguments, "--announce-fd", str(write)]
         try:
-            super().__init__(command, label=label, pass_fds=(write,), env=env)
+            super().__init__(command, label=label, pass_fds=(write,))
         except BaseException:
             self._announcement.close()
             raise

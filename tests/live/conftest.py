@@ -18,6 +18,11 @@ OPTIONS = {"num_ctx": 512, "num_predict": 8, "seed": 1, "num_gpu": 0}
 """Little work, the same everywhere, so that the model is loaded once."""
 
 
+@pytest.fixture(autouse=True)
+def fresh_servers() -> None:
+    """Every test here is one of how servers start and end."""
+
+
 @pytest.fixture
 def settings() -> Settings:
     """Starts the real Ollama."""

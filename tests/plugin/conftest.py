@@ -170,7 +170,9 @@ def until(condition: Callable[[], object], what: Callable[[], str]) -> None:
 
 
 @pytest.fixture
-def aftermath(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aftermath]:
+def aftermath(
+    pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_servers: None
+) -> Iterator[Aftermath]:
     """What the inner runs started and left; fails the test where something is left at its end."""
     temp = tmp_path / "temp"
     temp.mkdir()

@@ -27,6 +27,11 @@ CARD = ModelCard(
 PATIENCE_S = 20.0
 
 
+@pytest.fixture(autouse=True)
+def fresh_servers() -> None:
+    """Every test here is one of how servers start and end."""
+
+
 class HandEngine:
     """Runs each job until the test lets it end, and records what was asked of it."""
 

@@ -90,13 +90,12 @@ class OwnBackend:
                 processes[name] = process
             for process in processes.values():
                 stack.callback(process.ask_to_end)
-            started = []
-            for name, process in processes.items():
-                port = process.port(settings.start_timeout_s)
-                started.append(describe(name, f"http://127.0.0.1:{port}", slots=slots))
-            topology = Topology(kind=kind, instances=tuple(started), model=model, backend=self.kind, reason=self.reason)
+            instances = tuple(
+                describe(name, f"http://127.0.0.1:{process.port(settings.start_timeout_s)}", slots=slots)
+                for name, process in processes.items()
+            )
             return Opened(
-                topology,
+                Topology(kind=kind, instances=instances, model=model, backend=self.kind, reason=self.reason),
                 stack=stack.pop_all(),
                 checks=tuple(partial(check_process, process) for process in processes.values()),
                 pids={name: process.pid for name, process in processes.items()},
