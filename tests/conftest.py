@@ -89,9 +89,8 @@ def pytest_collection_finish() -> None:
 TIERS = {"long": "a long proof: make proofs, or pytest -m long", "slow": "slow: make slow, or pytest -m slow"}
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes long runs where it is asked for, and is seen to be skipped elsewhere."""
-    for item in items:
-        tier = next(filter(item.get_closest_marker, TIERS), None)
-        if tier is not None and tier not in config.option.markexpr:
-            item.add_marker(pytest.mark.skip(reason=TIERS[tier]))
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What takes long runs where it is asked for, and is seen to be skipped elsewhere: in one line, being from here."""
+    tier = next(filter(item.get_closest_marker, TIERS), None)
+    if tier is not None and tier not in item.config.option.markexpr:
+        pytest.skip(TIERS[tier])
