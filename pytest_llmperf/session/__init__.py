@@ -44,7 +44,8 @@ from pytest_llmperf.model import (
 from pytest_llmperf.servers.addresses import same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import gpu_here, manifest
-from pytest_llmperf.session.held import Held, machine_lock
+from pytest_llmperf.session.held import Held
+from pytest_llmperf.session.machine_lock import MachineLock
 from pytest_llmperf.session.observing import Observing
 from pytest_llmperf.session.side import Score, Side, named
 from pytest_llmperf.session.soaking import soak
@@ -77,7 +78,7 @@ class Session:
         self._notes = notes
         self._clients = Clients()
         self._observing = Observing(settings.telemetry_s)
-        lock, incumbent = machine_lock(), incumbent_settings(settings)
+        lock, incumbent = MachineLock(), incumbent_settings(settings)
         self._servers = Held(settings, self._say, lock=lock)
         self._incumbent = None if incumbent is None else Held(incumbent, self._say, lock=lock)
 

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import DegradedError, MeasurementError, ServerError, UnreachableError
 from pytest_llmperf.model import Instance, Round, Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.process import no_room
+from pytest_llmperf.session.machine_lock import MachineLock
 
 _NOTICE_S = 0.3
 """What a keeper needs, at the most, to notice that its server has died, after a client has."""
-
-
-def machine_lock() -> FileLock:
-    """The lock of this machine, for this user; it may be taken several times by whom it is handed to."""
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    return FileLock(Path(tempfile.gettempdir()) / f"pytest-llmperf-{user}.lock")
 
 
 class Held:
@@ -44,7 +32,7 @@ class Held:
         lock: of the machine; deployments of one session share it.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], *, lock: FileLock) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], None], *, lock: MachineLock) -> None:
         self.settings = settings
         self.say = say
         self._opened: Opened | None = None
@@ -225,13 +213,10 @@ class Held:
 
     def _acquire(self) -> None:
         """Takes the machine's lock, and says so where that means waiting."""
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self.say("waiting for another measurement on this machine to end")
+        if not self._lock.acquire(timeout_s=0):
+            holder = self._lock.holder() or "its process is not known, it may run in a container"
+            self.say(f"waiting for another measurement on this machine to end: {holder}")
             self._lock.acquire()
-        except OSError as error:
-            raise no_room("the lock of this machine", error) from error
         self._locked = True
 
     def _release(self) -> None:

@@ -111,7 +111,8 @@ def test_random_kills(tmp_path: Path) -> None:
     (folder / "pair.py").write_text(PAIR)
     (folder / "test_it.py").write_text(TEST)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    environment = {**os.environ, "LLMPERF_TEST_MARK": mark, "TMPDIR": str(temp), "XDG_CACHE_HOME": CACHE}
+    folders = {"TMPDIR": str(temp), "LLMPERF_LOCK_DIR": str(temp), "XDG_CACHE_HOME": CACHE}
+    environment = {**os.environ, "LLMPERF_TEST_MARK": mark, **folders}
     aftermath = Aftermath(mark, temp, folder)
     while struck.total() < KILLS:
         began_s = time.monotonic()

@@ -17,9 +17,9 @@ import psutil
 import pynvml  # noqa: F401 - as below
 import pytest
 import vl_convert  # noqa: F401 - can be loaded once in a process only
-from filelock import FileLock, Timeout
 
 import pytest_llmperf
+from pytest_llmperf.session import lock_file, machine_lock
 
 # pytester forgets the modules that an inner run has imported, and the next one would import them anew: these load once
 for module in pkgutil.walk_packages(pytest_llmperf.__path__, "pytest_llmperf."):
@@ -127,13 +127,10 @@ class Aftermath:
 
     def locked(self) -> bool:
         """Whether some session holds the machine's lock."""
-        lock = FileLock(self._temp / f"pytest-llmperf-{os.getuid()}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        descriptor = lock_file.locked(self._temp / machine_lock.NAME)
+        if descriptor is not None:
+            os.close(descriptor)
+        return descriptor is None
 
     def assert_nothing_left(self) -> None:
         """No process (a killed session's servers get time to notice), no lock held, no log, no half-written file."""
@@ -179,6 +176,7 @@ def aftermath(
     mark = uuid.uuid4().hex
     monkeypatch.setenv("LLMPERF_TEST_MARK", mark)
     monkeypatch.setenv("TMPDIR", str(temp))
+    monkeypatch.setenv("LLMPERF_LOCK_DIR", str(temp))
     monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     monkeypatch.setattr(tempfile, "tempdir", str(temp))
     found = Aftermath(mark, temp, pytester.path)

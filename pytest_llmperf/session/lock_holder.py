@@ -1,0 +1,80 @@
+"""Who holds the machine's lock, as written in its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+import sys
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+
+from pytest_llmperf.errors import printable
+from pytest_llmperf.model.access import without_secrets
+
+MOST_BYTES = 4096
+"""Of what is read."""
+_MOST_LETTERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds the lock, in their own words: any user of the machine may have written them.
+
+    Attributes:
+        pid: of the process, in its own container.
+        user: its name there.
+        host: name of the machine or container.
+        since: when it took the lock, ISO 8601 with zone.
+        command: that was run, shortened and without secrets.
+    """
+
+    pid: int
+    user: str
+    host: str
+    since: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.user} on {self.host}, since {self.since} ({self.command})"
+
+
+def write_holder(descriptor: int) -> None:
+    """Writes who this process is in place of what is there. Raises OSError."""
+    holder = Holder(
+        pid=os.getpid(),
+        user=_user(),
+        host=socket.gethostname(),
+        since=datetime.now().astimezone().isoformat(timespec="seconds"),
+        command=_command(sys.argv),
+    )
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+
+
+def read_holder(written: bytes) -> Holder | None:
+    """What a holder wrote of itself; nothing in it can steer a terminal."""
+    try:
+        tables = json.loads(written)
+        texts = {field.name: printable(tables[field.name]) for field in fields(Holder) if field.name != "pid"}
+        return Holder(pid=int(tables["pid"]), **texts)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
+
+
+def _command(arguments: list[str]) -> str:
+    """The command line as a reader knows it."""
+    first, *rest = arguments or [""]
+    path = Path(first)
+    name = path.parent.name if path.name == "__main__.py" else path.name
+    text = without_secrets(" ".join((name or "python", *rest)))
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
