@@ -8,13 +8,15 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
+from pytest_llmperf.channel import Channel, LateError, TooLargeError
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.foreign_json import parsed
 from pytest_llmperf.measure.arrival import KERNEL, READ
 from pytest_llmperf.measure.request import Request, prepare
 from pytest_llmperf.measure.runtimes import Part, Runtime
@@ -30,6 +32,8 @@ SLOWEST_TOK_S, FASTEST_TOK_S = 30.0, 2000.0
 
 START_S = 30.0
 """Most seconds for the paced server to start."""
+
+_TRUTH_S = 10.0
 
 _NUMBER = re.compile(rb'"context": ?\[(\d+)\]')
 
@@ -70,11 +74,17 @@ def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
 
 
 def truths(url: str) -> Mapping[int, Truth]:
-    """What the server wrote down since it was last asked, by the number of the answer."""
-    with httpx.Client(trust_env=False, verify=False) as client:  # loopback, and loading certificates takes 40 ms
-        return {
-            one["number"]: Truth(one["arrived_ns"], tuple(one["sent_ns"])) for one in client.get(f"{url}/truth").json()
-        }
+    """What the server wrote down since it was last asked, by the number of the answer.
+
+    Raises:
+        MeasurementError: it does not answer as it should.
+    """
+    with closing(Channel(httpx.Client(trust_env=False, verify=False))) as channel:  # no TLS: certificates take 40 ms
+        try:
+            told = parsed(channel.whole("GET", f"{url}/truth", within_s=_TRUTH_S).content)
+            return {entry["number"]: Truth(entry["arrived_ns"], tuple(entry["sent_ns"])) for entry in told}
+        except (LateError, TooLargeError, httpx.HTTPError, ValueError, TypeError, KeyError) as error:
+            raise MeasurementError(f"the paced server of the calibration does not answer ({error!r})") from error
 
 
 def arrivals_of(exchange: Exchange) -> tuple[tuple[int, ...], int, int]:

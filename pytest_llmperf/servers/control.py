@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,6 +12,7 @@ from urllib.request import getproxies_environment
 
 import httpx
 
+from pytest_llmperf.channel import Channel, LateError, PackedError, TooLargeError
 from pytest_llmperf.errors import (
     MEMORY,
     ModelMissingError,
@@ -20,13 +21,13 @@ from pytest_llmperf.errors import (
     is_out_of_memory,
     printable,
 )
+from pytest_llmperf.foreign_json import parsed_object
 from pytest_llmperf.model import DIRECT, Access, Instance
-
-MAX_BODY_BYTES = 16 * 1024 * 1024
-"""Most of an answer that is not timed; lists of many models take some hundred kilobytes."""
 
 _POLL_S = 0.01
 _QUICK_S = 10.0
+_MOST_NAMES = 10
+_SLOW = "look at the server's log, or raise --llmperf-start-timeout"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +86,15 @@ class Control:
         self._sleep = sleep
         # the environment's proxies must not come between us and an instance
         self._proxy = access.proxy
-        self._client = httpx.Client(
-            base_url=self.url,
-            timeout=_QUICK_S,
-            trust_env=False,
-            transport=transport,
-            headers={"accept-encoding": "identity", **access.headers()},
-            proxy=httpx.Proxy(access.proxy, headers=access.proxy_headers()) if access.proxy else None,
-            verify=False if self.url.startswith("http:") else access.tls(),  # not needed certificates take 40 ms
+        self._channel = Channel(
+            httpx.Client(
+                base_url=self.url,
+                trust_env=False,
+                transport=transport,
+                headers={"accept-encoding": "identity", **access.headers()},
+                proxy=httpx.Proxy(access.proxy, headers=access.proxy_headers()) if access.proxy else None,
+                verify=False if self.url.startswith("http:") else access.tls(),  # not needed certificates take 40 ms
+            )
         )
 
     @classmethod
@@ -111,7 +113,7 @@ class Control:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        self._channel.close()
 
     def version(self) -> str:
         """What `/api/version` says.
@@ -191,7 +193,7 @@ class Control:
             body["options"] = dict(options)
         if keep_alive is not None:
             body["keep_alive"] = keep_alive
-        self._json("POST", "/api/generate", body, model=model, timeout_s=self._timeout_s)
+        self._json("POST", "/api/generate", body, model=model, within_s=self._timeout_s)
 
     def unload(self, model: str, *, timeout_s: float = 30.0) -> None:
         """Asks for the model to be unloaded and waits until it is gone.
@@ -210,67 +212,79 @@ class Control:
                 )
             self._sleep(_POLL_S)
 
-    def send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Any other request; refusals become ServerError, statuses are left to the caller."""
-        with self._refusals(method, path), self._client.stream(method, path, **more) as response:
-            body = bytearray()
-            until_s = time.monotonic() + _QUICK_S  # once it has begun, for what comes drop by drop
-            if response.headers.get("content-encoding", "identity") != "identity":  # a little can hold very much
-                raise ServerError(
-                    f"{self._label}: {method} {path} answered with packed bytes, though none were asked for",
-                    next_step="take compression out of the server or the proxy before it",
-                )
-            for part in response.iter_bytes():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise ServerError(
-                        f"{self._label}: {method} {path} answered with more than {MAX_BODY_BYTES} bytes",
-                        next_step=self._is_it(),
-                    )
-                if time.monotonic() > until_s:
-                    raise UnreachableError(
-                        f"{self._label}: the answer to {method} {path} does not end",
-                        next_step=self._is_it(),
-                    )
-            return httpx.Response(response.status_code, content=bytes(body), request=response.request)
+    def send(self, method: str, path: str, *, within_s: float | None = None, **more: Any) -> httpx.Response:
+        """Any other request; refusals become ServerError, statuses are left to the caller.
+
+        Args:
+            method: of the request.
+            path: of the request.
+            within_s: to the last byte of the answer, s; None = that of a request that is quickly answered.
+            **more: `json` or `content`.
+        """
+        within_s = _QUICK_S if within_s is None else within_s
+        with self._refusals(method, path, within_s):
+            return self._channel.whole(method, path, within_s=within_s, **more)
 
     @contextmanager
-    def _refusals(self, method: str, path: str) -> Iterator[None]:
+    def _refusals(self, method: str, path: str, within_s: float) -> Iterator[None]:
         """What the transport raises, as a ServerError."""
         try:
             yield
+        except LateError as error:
+            late = f"the answer to {method} {path} does not end" if error.begun else f"no answer to {method} {path}"
+            step = self._is_it() if within_s < self._timeout_s else _SLOW
+            raise UnreachableError(
+                f"{self._label}: {late} within {within_s:g} s", next_step=f"{step}{self._unused_proxy()}"
+            ) from error
+        except TooLargeError as error:
+            raise ServerError(
+                f"{self._label}: {method} {path} answered with more than {error} bytes", next_step=self._is_it()
+            ) from error
+        except PackedError as error:
+            raise ServerError(
+                f"{self._label}: {method} {path} answered with packed bytes, though none were asked for",
+                next_step="take compression out of the server or the proxy before it",
+            ) from error
         except httpx.ConnectError as error:
             through = f" through the proxy {self._proxy}" if self._proxy else ""
             raise UnreachableError(
-                f"{self._label}: nothing answers there{through} ({error})",
+                f"{self._label}: nothing answers there{through} ({printable(str(error))})",
                 next_step=f"is the server running? curl {self.url}{self.PROBE}{self._unused_proxy()}",
             ) from error
         except httpx.TimeoutException as error:
             raise UnreachableError(
                 f"{self._label}: no answer to {method} {path} in time ({type(error).__name__})",
-                next_step=f"look at the server's log, or raise --llmperf-start-timeout{self._unused_proxy()}",
+                next_step=f"{_SLOW}{self._unused_proxy()}",
             ) from error
         except httpx.ProxyError as error:  # it refused to make a tunnel
             raise self._proxy_refuses(method, path, str(error)) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             raise ServerError(
-                f"{self._label}: {method} {path} failed ({type(error).__name__}: {error})",
+                f"{self._label}: {method} {path} failed ({type(error).__name__}: {printable(str(error))})",
                 next_step=f"is it {self.KIND}? give http://host:port",
             ) from error
 
-    def lines(self, method: str, path: str, **more: Any) -> Iterator[str]:
+    def lines(self, method: str, path: str, *, quiet_s: float, within_s: float, **more: Any) -> Iterator[str]:
         """The lines of a streamed answer, as they come.
+
+        Args:
+            method: of the request.
+            path: of the request.
+            quiet_s: to the next line, s.
+            within_s: to the end, s.
+            **more: `json` or `content`.
 
         Raises:
             ServerError: refused, broken off, silent for too long, or a status that says so.
         """
-        with self._refusals(method, path), self._client.stream(method, path, **more) as response:
-            if response.is_error:
-                response.read()
+        with self._refusals(method, path, quiet_s):
+            try:
+                yield from self._channel.lines(method, path, quiet_s=quiet_s, within_s=within_s, **more)
+            except httpx.HTTPStatusError as error:
+                said = printable(error.response.text)
                 raise ServerError(
-                    f"{self._label}: {method} {path} answered {response.status_code}: {response.text[:200]}"
-                )
-            yield from response.iter_lines()
+                    f"{self._label}: {method} {path} answered {error.response.status_code}: {said}"
+                ) from error
 
     def _json(
         self,
@@ -279,11 +293,12 @@ class Control:
         body: object = None,
         *,
         model: str = "",
-        timeout_s: float = _QUICK_S,
+        within_s: float | None = None,
         absent: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The object of an answer; `absent` where the server knows no such path."""
-        response = self.send(method, path, json=body, timeout=timeout_s) if body else self.send(method, path)
+        more = {"json": body} if body else {}
+        response = self.send(method, path, within_s=within_s, **more)
         if absent is not None and response.status_code == httpx.codes.NOT_FOUND:
             return absent
         if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
@@ -294,15 +309,13 @@ class Control:
         if response.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             raise self._proxy_refuses(method, path, str(response.status_code))
         try:
-            value = response.json()
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
+            value = parsed_object(response.content)
+        except ValueError as error:
             raise ServerError(
                 f"{self._label}: {method} {path} answered {response.status_code} and no JSON object: "
                 f"{response.text[:80]!r}",
                 next_step=self._is_it(),
-            )
+            ) from error
         if response.status_code == httpx.codes.NOT_FOUND and model:
             raise self._missing(model)
         if response.is_error or "error" in value:
@@ -328,7 +341,7 @@ class Control:
         return "; the environment's proxy is not used, but --llmperf-proxy is" if named and not self._proxy else ""
 
     def _missing(self, model: str) -> ModelMissingError:
-        names = ", ".join(entry.name for entry in self.tags()) or "none at all"
+        names = some_of(entry.name for entry in self.tags()) or "none at all"
         return ModelMissingError(
             f"{self._label} does not have model {model!r}; it has {names}",
             next_step=self.GET_MODEL.format(model=model) + "name one that it has with --llmperf-model",
@@ -337,6 +350,17 @@ class Control:
     def _is_it(self) -> str:
         """The next step where it does not answer as such a server would."""
         return f"is it {self.KIND}? curl {self.url}{self.PROBE} would say"
+
+
+def some_of(names: Iterable[str], most: int = _MOST_NAMES) -> str:
+    """Names for a message: the first of them, and how many more there are.
+
+    >>> some_of(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    names = tuple(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def same_model(one: str, other: str) -> bool:

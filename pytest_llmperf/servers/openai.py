@@ -6,11 +6,11 @@ of it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmperf.errors import ServerError
+from pytest_llmperf.errors import ServerError, printable
+from pytest_llmperf.foreign_json import parsed_object
 from pytest_llmperf.servers.control import Control, ModelEntry
 
 UNKNOWN = "unknown"
@@ -39,8 +39,8 @@ class OpenAIControl(Control):
         self.tags()
         for path, member in (("/version", "version"), ("/props", "build_info")):
             response = self.send("GET", path)
-            if response.is_success and isinstance(said := _object(response.text).get(member), str):
-                return said
+            if response.is_success and isinstance(said := _object(response.content).get(member), str):
+                return printable(said)
         return UNKNOWN
 
     def tags(self) -> tuple[ModelEntry, ...]:
@@ -51,7 +51,8 @@ class OpenAIControl(Control):
                 f"{self._label}: /v1/models lists no models; it is no OpenAI-compatible server",
                 next_step="give the address without /v1, or use --llmperf-backend=attach for an Ollama",
             )
-        return tuple(ModelEntry(name=str(one.get("id"))) for one in listed if isinstance(one, dict) and one.get("id"))
+        names = [entry.get("id") for entry in listed if isinstance(entry, dict)]
+        return tuple(ModelEntry(name=printable(name)) for name in names if isinstance(name, str) and name)
 
     def ps(self) -> tuple[ModelEntry, ...]:
         """None: it does not tell what it has loaded."""
@@ -78,9 +79,8 @@ class OpenAIControl(Control):
         del model, timeout_s
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        return parsed_object(text)
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,16 @@ from typing import Any
 
 import httpx
 
-from pytest_llmperf.errors import ModelMissingError, ServerError
+from pytest_llmperf.errors import ModelMissingError, ServerError, printable
+from pytest_llmperf.foreign_json import parsed_object
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.models import card_of
 
-_IMPORT = httpx.Timeout(600)
-_PULL = httpx.Timeout(60, read=300)  # a slow line is seen to move; one that says nothing for minutes is dead
+_IMPORT_S = 600.0
+_IMPORT_BYTES_PER_S = 20e6  # of a large file to a slow disk
+_QUIET_S, _PULL_S = 300.0, 86400.0
+"""A slow pull is seen to move; one that says nothing new for minutes is dead."""
+
 _SAY_S = 0.2
 _BAR = 20
 
@@ -38,9 +41,10 @@ def import_gguf(control: Control, path: Path, model: str) -> None:
     # a server that has the blob answers an upload without reading it: asking first saves sending gigabytes
     if control.send("HEAD", blob).is_error:
         with path.open("rb") as file:
-            _checked(control, f"{path} refused", control.send("POST", blob, content=file, timeout=_IMPORT))
+            within_s = _IMPORT_S + path.stat().st_size / _IMPORT_BYTES_PER_S
+            _checked(control, f"{path} refused", control.send("POST", blob, content=file, within_s=within_s))
     body = {"model": model, "files": {path.name: f"sha256:{digest}"}, "stream": False}
-    _checked(control, f"model {model} not created", control.send("POST", "/api/create", json=body, timeout=_IMPORT))
+    _checked(control, f"model {model} not created", control.send("POST", "/api/create", json=body, within_s=_IMPORT_S))
 
 
 def pull(
@@ -55,13 +59,19 @@ def pull(
         clock: monotonic seconds.
 
     Raises:
-        ServerError: the server reports an error, or the stream ends without success.
+        ServerError: the server reports an error, the stream ends without success, or says nothing new for minutes.
     """
-    said_s, status = -_SAY_S, "nothing at all"
-    for line in control.lines("POST", "/api/pull", json={"model": model}, timeout=_PULL):
+    said_s, moved_s, status = -_SAY_S, clock(), "nothing at all"
+    last: dict[str, Any] = {}
+    for line in control.lines("POST", "/api/pull", json={"model": model}, quiet_s=_QUIET_S, within_s=_PULL_S):
         told = _told(line)
         if told.get("error"):
             status = str(told["error"])
+            break
+        if told != last:
+            last, moved_s = told, clock()
+        elif clock() - moved_s > _QUIET_S:
+            status = f"{status}, and nothing new for {_QUIET_S:g} s"
             break
         status = str(told.get("status", ""))
         if status == "success":
@@ -70,24 +80,23 @@ def pull(
             said_s = clock()
             say(f"pulling {model}: {_progress(status, told)}")
     raise ServerError(
-        f"{control.url}: {model} could not be pulled; the last that was said: {status[:200]}",
+        f"{control.url}: {model} could not be pulled; the last that was said: {printable(status)}",
         next_step="is the name right, and can this machine reach the registry? or give a file with --llmperf-gguf",
     )
 
 
 def _told(line: str) -> dict[str, Any]:
     try:
-        told = json.loads(line)
+        return parsed_object(line)
     except ValueError:
-        told = None
-    return told if isinstance(told, dict) else {"error": f"a line that is no JSON object: {line[:80]!r}"}
+        return {"error": f"a line that is no JSON object: {line[:80]!r}"}
 
 
 def _progress(status: str, told: dict[str, Any]) -> str:
     """A bar where the server says how much there is, else its own words."""
     total, done = told.get("total"), told.get("completed") or 0
     if not isinstance(total, int) or not isinstance(done, int) or total <= 0:
-        return status[:80]
+        return printable(status[:80])
     share = min(1.0, done / total)
     bar = ("#" * round(_BAR * share)).ljust(_BAR, ".")
     return f"[{bar}] {100 * share:.0f} % of {total / 1e6:.0f} MB"
@@ -104,6 +113,6 @@ def _is_made_of(control: Control, model: str, digest: str) -> bool:
 def _checked(control: Control, what: str, response: httpx.Response) -> None:
     if response.is_error or "error" in response.text[:200]:
         raise ServerError(
-            f"{control.url}: {what}: {response.status_code} {response.text[:200]}",
+            f"{control.url}: {what}: {response.status_code} {printable(response.text)}",
             next_step="is it a GGUF file that this Ollama can run, and is there room for a copy of it?",
         )
