@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
 from pytest_llmperf.model.access import without_secrets
+from pytest_llmperf.model.places import placed
 from pytest_llmperf.strict import faults_of, nearest, strict_converter, tables_of
 
 FILE = "llmperf.toml"
@@ -48,7 +49,7 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
     except Exception as error:
         faults = "".join(f"\n  {fault}" for fault in faults_of(error))
         raise UsageError(f"{path}: wrong settings:{faults}", next_step="see docs/configuration.md") from error
-    deployments = {name: _anchored(one, path.parent) for name, one in found.deployments.items()}
+    deployments = {name: _anchored(name, one, path) for name, one in found.deployments.items()}
     return replace(found, deployments=deployments)
 
 
@@ -121,7 +122,20 @@ def profile_of(configuration: Configuration, name: str) -> Profile:
     )
 
 
-def _anchored(one: NamedDeployment, folder: Path) -> NamedDeployment:
-    """With its files' paths from the root."""
-    paths = {name: str(folder / Path(value).expanduser()) for name in _FILES if (value := getattr(one, name))}
-    return replace(one, **paths)  # type: ignore[arg-type]
+def _anchored(name: str, deployment: NamedDeployment, file: Path) -> NamedDeployment:
+    """With its files' paths from the root.
+
+    Raises:
+        UsageError: a path leads nowhere.
+    """
+    paths = {}
+    for key in _FILES:
+        if value := getattr(deployment, key):
+            try:
+                paths[key] = str(placed(value, file.parent))
+            except ValueError as error:
+                raise UsageError(
+                    f"{file}: wrong settings:\n  deployments.{name}.{key}: {error}",
+                    next_step="see docs/configuration.md",
+                ) from error
+    return replace(deployment, **paths)  # type: ignore[arg-type]

@@ -81,7 +81,9 @@ def test_the_plugin_module_is_light() -> None:
         "pytest_llmperf.plugin.options",
         "pytest_llmperf.plugin.parsers",
         "pytest_llmperf.plugin.results",
+        "pytest_llmperf.plugin.spelling",
         "pytest_llmperf.plugin.stale",
+        "pytest_llmperf.plugin.written",
     }
     foreign = {name.split(".")[0] for name in printed} - {"pytest_llmperf"} - set(sys.stdlib_module_names)
     assert foreign == set()

@@ -50,6 +50,7 @@ class Settings:
             its baseline has fewer than `min_sessions`, fail after.
         min_sessions: how many stored sessions make a baseline old enough.
         on_mismatch: `fail`, `warn` or `skip`.
+        require_gates: whether a test that measured fails if no gate judged it.
         json, html, csv, markdown, codequality, openmetrics: files to write; empty = none.
         github: whether a GitHub Actions job gets annotations and a summary page.
         results: folder of the experiments' results.
@@ -98,6 +99,7 @@ class Settings:
     on_inconclusive_regression: str = "young"
     min_sessions: int = 4
     on_mismatch: str = "fail"
+    require_gates: bool = False
     json: str = ""
     html: str = ""
     csv: str = ""

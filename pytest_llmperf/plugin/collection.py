@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.plugin import options
+from pytest_llmperf.plugin.spelling import near_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +53,8 @@ MARKERS = (
     f"{_PROFILE}(name): generation options of llmperf.toml or of the report, by deployment mode (8.5, C6) [llmperf]",
 )
 
+_OURS = (*GATES, *_SELECTIONS, _RUNTIME, _PROFILE)
+
 FIXTURES = frozenset(
     {
         "dual_ollama",
@@ -88,7 +92,9 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         return
     faults: list[str] = []
     settings = _settings(config, faults)
+    others = registered(config)
     for item in users:
+        faults += mistyped(item, others)
         item.stash[SPECS] = _specs(item, faults)
         item.stash[RUNTIME] = _runtime(item, faults)
         item.stash[PROFILE] = _profile(item, settings, faults)
@@ -151,6 +157,25 @@ def _settings(config: pytest.Config, faults: list[str]) -> Settings:
     from pytest_llmperf.model import Settings  # noqa: PLC0415 - only where a test uses us
 
     return Settings()
+
+
+def registered(config: pytest.Config) -> frozenset[str]:
+    """The markers that somebody else has registered, or pytest itself."""
+    names = {re.split(r"[:(]", line, maxsplit=1)[0].strip() for line in config.getini("markers") if line not in MARKERS}
+    return frozenset(names)
+
+
+def mistyped(item: pytest.Item, others: frozenset[str]) -> list[str]:
+    """Faults for the test's markers that nobody has registered and that are nearly one of ours.
+
+    Such a marker would gate or select nothing, without a word.
+    """
+    names = dict.fromkeys(mark.name for mark in item.iter_markers())
+    ours = {name: near for name in names if name not in others and (near := near_ours(name, _OURS))}
+    return [
+        f"{item.nodeid}: unknown marker {name!r}; did you mean {near!r}? (if not, register {name!r} under `markers`)"
+        for name, near in ours.items()
+    ]
 
 
 def _uses_us(item: pytest.Item) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from pytest_llmperf.plugin import parsers
+from pytest_llmperf.plugin.written import text_of, value_of
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Settings
@@ -213,6 +214,13 @@ OPTIONS = (
         parsers.one_of("fail", "warn", "skip"),
         "what a gate does whose limit is of another machine (default fail)",
     ),
+    Option(
+        "require_gates",
+        "require-gates",
+        "",
+        parsers.switch,
+        "fail tests that measure and have no gate: no marker, no baseline or incumbent to compare with",
+    ),
     Option("json", "json", "FILE", parsers.text, "write every raw timing, metric and verdict to FILE", bool),
     Option(
         "html", "html", "FILE", parsers.text, "write a report for people to FILE, one page that opens offline", bool
@@ -293,7 +301,7 @@ OPTIONS = (
         "against",
         "against",
         "URL,URL|NAME",
-        parsers.text,
+        parsers.against,
         "an incumbent, by the addresses of its servers or as a deployment of llmperf.toml: takes turns with what is "
         "measured, round by round, and every test is judged by the differences of the pairs",
     ),
@@ -341,7 +349,7 @@ def typed(config: pytest.Config) -> bool:
 def names_stored(config: pytest.Config) -> bool:
     """Whether a stored baseline is named, on the command line or in the ini file."""
     names = ("compare", "save", "update")
-    return any(getattr(config.option, f"llmperf_{name}", None) or config.getini(f"llmperf_{name}") for name in names)
+    return any(getattr(config.option, f"llmperf_{name}", None) or value_of(config, f"llmperf_{name}") for name in names)
 
 
 def resolve(config: pytest.Config) -> Settings:
@@ -356,23 +364,10 @@ def resolve(config: pytest.Config) -> Settings:
     from pytest_llmperf.model import STARTED, Settings  # noqa: PLC0415 - keeps unused runs free of it
 
     values: dict[str, Any] = {}
-    typed = set()
-    faults = []
+    typed: set[str] = set()
+    faults: list[str] = []
     for option in OPTIONS:
-        raw, where = getattr(config.option, f"llmperf_{option.field}", None), f"--llmperf-{option.name}"
-        folder = config.invocation_params.dir
-        if raw is not None:
-            typed.add(option.field)
-        else:
-            raw, where = config.getini(option.ini) or None, f"{option.ini} in {config.inipath}"
-            folder = config.inipath.parent if config.inipath else config.rootpath
-        if raw is None:
-            continue
-        try:
-            value = option.parse(raw)
-            values[option.field] = str(folder / Path(value).expanduser()) if option.is_path(value) else value
-        except (ValueError, TypeError) as error:
-            faults.append(f"{where}: {_without_secrets(option, raw)!r}: {error}")
+        _read(config, option, values, typed, faults)
     _configure(values, typed, config.rootpath, faults)
     closer = "urls" not in typed and ("backend" in typed or values.get("deployment"))
     if closer and values.get("backend") in STARTED:
@@ -395,11 +390,35 @@ def resolve(config: pytest.Config) -> Settings:
     return settings
 
 
-def _without_secrets(option: Option, raw: str) -> str:
+def _read(config: pytest.Config, option: Option, values: dict[str, Any], typed: set[str], faults: list[str]) -> None:
+    """Adds one option's value, as it is typed or else written in the ini file; or what is wrong with it."""
+    from pytest_llmperf.model.places import placed  # noqa: PLC0415 - keeps unused runs free of it
+    from pytest_llmperf.model.texts import text_fault  # noqa: PLC0415 - as above
+
+    raw, where = getattr(config.option, f"llmperf_{option.field}", None), f"--llmperf-{option.name}"
+    folder = config.invocation_params.dir
+    if raw is not None:
+        typed.add(option.field)
+    else:
+        raw, where = value_of(config, option.ini), f"{option.ini} in {config.inipath}"
+        folder = config.inipath.parent if config.inipath else config.rootpath
+    if raw is None:
+        return
+    try:
+        text = text_of(raw, option.parse)
+        if not option.is_path(text) and (fault := text_fault(text)):  # the system's file names may hold any bytes
+            raise ValueError(fault)
+        value = option.parse(text)
+        values[option.field] = str(placed(value, folder)) if option.is_path(value) else value
+    except (ValueError, TypeError) as error:
+        faults.append(f"{where}: {_without_secrets(option, raw)!r}: {error}")
+
+
+def _without_secrets(option: Option, raw: object) -> str:
     """What was given, for an error that may stand in a log of CI."""
     from pytest_llmperf.model.access import without_secrets  # noqa: PLC0415 - keeps unused runs free of it
 
-    return "***" if option.field in ("auth", "proxy_auth") else without_secrets(raw)
+    return "***" if option.field in ("auth", "proxy_auth") else without_secrets(str(raw))
 
 
 def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list[str]) -> None:

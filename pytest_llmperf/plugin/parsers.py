@@ -12,6 +12,11 @@ def text(raw: str) -> str:
     return raw.strip()
 
 
+def against(raw: str) -> str:
+    """A deployment's name, or addresses; which of them is decided with `llmperf.toml`."""
+    return text(raw)
+
+
 def texts(raw: str) -> tuple[str, ...]:
     """Texts between commas, without a slash at their end; none where there is nothing at all."""
     found = tuple(part.strip().rstrip("/") for part in raw.split(","))
@@ -51,8 +56,9 @@ def seconds(raw: str) -> float:
 
 def seconds_or_off(raw: str) -> float:
     """A time from 0.1 s to an hour; `off` is 0."""
-    value = 0.0 if raw == "off" else float(raw)
-    if raw != "off" and not 0.1 <= value <= 3600:
+    off = raw.strip().lower() in _OFF[:-1]
+    value = 0.0 if off else float(raw)
+    if not off and not 0.1 <= value <= 3600:
         raise ValueError("wanted off, or seconds from 0.1 to 3600")
     return value
 
@@ -177,6 +183,12 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+_ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
+
+
 def switch(raw: str) -> bool:
-    """`on` or `off`."""
-    return one_of("on", "off")(raw) == "on"
+    """`on` or `off`, or as ini files say it otherwise: `true`, `False`, `yes`, `1`."""
+    word = raw.strip().lower()
+    if word not in (*_ON, *_OFF):
+        raise ValueError("wanted one of on, off")
+    return word in _ON

@@ -42,6 +42,10 @@ EXPLAINED = pytest.StashKey[bool]()
 """Whether the test failed by the text of its gates."""
 
 
+_PROPERTY = "llmperf."
+"""What the names of our JUnit properties begin with."""
+
+
 class GateWarning(pytest.PytestWarning):
     """A gate that was not decided, where the settings say that this only warns."""
 
@@ -195,6 +199,8 @@ class Running:
         """In an xdist worker, what would be a usage error fails every test of ours."""
         item.stash[LINES], item.stash[WARNINGS] = [], []
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
+        item.stash[EXPLAINED] = False
+        item.user_properties[:] = [one for one in item.user_properties if not one[0].startswith(_PROPERTY)]
         if self.faults and SPECS in item.stash:
             pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
         if SPECS in item.stash and item.get_closest_marker(SOAK) and not self.session.settings.duration_s:
@@ -215,7 +221,7 @@ class Running:
         """Hands the records to whoever collects reports (under xdist, the controller), and to JUnit."""
         if call.when == "call":
             for record in item.stash.get(RECORDS, ()):
-                prefix = f"llmperf.{record.measurement.scenario.name}.{record.measurement.topology.kind}"
+                prefix = f"{_PROPERTY}{record.measurement.scenario.name}.{record.measurement.topology.kind}"
                 item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
         report = yield
         report.llmperf_test = SPECS in item.stash  # type: ignore[attr-defined]
@@ -272,6 +278,12 @@ class Running:
                 pytrace=False,
             )
         settings = self.session.settings
+        if settings.require_gates and records and not (item.stash[SPECS] or any(map(_is_judged, records))):
+            pytest.fail(
+                "llmperf_require_gates: the test measured, and no gate judged what it measured\n"
+                "  next: add a marker such as @pytest.mark.efficiency (see pytest --markers) or --llmperf-compare",
+                pytrace=False,
+            )
         failures, undecided, skips = [], [], []
         for record in records:
             if record.soak is not None:
@@ -296,6 +308,11 @@ class Running:
             _warn(clean(line), str(item.path))
         if skips:
             pytest.skip("; ".join(skips))
+
+
+def _is_judged(record: Record) -> bool:
+    """Whether anything could have failed its test: a gate, or what a soak watches for."""
+    return bool(record.verdicts) or record.soak is not None
 
 
 def in_clear(work: Callable[[], _T], live: Live | None = None, kept: str = "") -> _T:

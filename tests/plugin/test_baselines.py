@@ -114,6 +114,7 @@ TWICE = """
                 item.ihook.pytest_runtest_logreport(report=report)
         return True
 """
+XUNIT1 = ("-o", "junit_family=xunit1")
 FAILS_ONCE = """
     from pair import PAIR
 
@@ -130,9 +131,12 @@ def test_a_rerun_is_judged_and_saved_by_its_last_attempt(simulated, pytester: py
     """A plugin runs a failed test again: the first attempt's rounds are shown, and neither judged again nor saved."""
     pytester.makeconftest(TWICE)
     pytester.makepyfile(FAILS_ONCE)
-    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json", *TWO)
+    result = simulated("--llmperf-save=mine", "--llmperf-json=run.json", "--junitxml=junit.xml", *XUNIT1, *TWO)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["saved 1 measurement to *mine.toml"])
+    for case in ElementTree.parse(pytester.path / "junit.xml").iter("testcase"):
+        names = [one.attrib["name"] for one in case.iter("property")]
+        assert len(names) == len(set(names)) > 5
     records = json.loads((pytester.path / "run.json").read_text())["records"]
     assert [record["passed"] for record in records] == [False, True]
 

@@ -1,0 +1,19 @@
+"""Which texts can be sent and stored: those that UTF-8 can hold, without NUL."""
+
+from __future__ import annotations
+
+
+def text_fault(text: str) -> str:
+    r"""What is wrong with a text; empty if nothing is.
+
+    >>> text_fault("caf\udce9")
+    'holds the lone surrogate \\udce9 (character 4), which UTF-8 cannot hold'
+    """
+    if "\0" in text:
+        return "holds the character NUL"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = text[error.start].encode("unicode_escape").decode()
+        return f"holds the lone surrogate {code} (character {error.start + 1}), which UTF-8 cannot hold"
+    return ""

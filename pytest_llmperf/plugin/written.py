@@ -1,0 +1,108 @@
+"""Values of the ini file, as pytest's formats write them: text, lines, lists, numbers, truth values, tables."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmperf.plugin import parsers
+
+if TYPE_CHECKING:
+    import pytest
+
+_NUMBER = (int, float)
+_TYPES: dict[Callable[[str], Any], tuple[type, ...]] = {
+    parsers.switch: (bool,),
+    parsers.count: (int,),
+    parsers.rounds: (int,),
+    parsers.seconds: _NUMBER,
+    parsers.seconds_or_off: (*_NUMBER, bool),
+    parsers.duration: _NUMBER,
+    parsers.ports: (int, list),
+    parsers.gpus: (int, list),
+    parsers.urls: (list,),
+    parsers.auth: (list,),
+    parsers.against: (list,),
+    parsers.limits: (dict,),
+    parsers.script: (dict,),
+}
+"""By parser, the types that a value may have besides text."""
+
+_MANY = tuple(parse for parse, types in _TYPES.items() if list in types or dict in types)
+"""Parsers of several values: in an ini file, each may have a line of its own."""
+
+_WORDS: tuple[tuple[type, str], ...] = (
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (list, "a list"),
+    (dict, "a table"),
+)
+
+
+def value_of(config: pytest.Config, name: str) -> object:
+    """The value of an ini option as it is written; None if the file has none, or an empty one.
+
+    `getini` alone would refuse every value of `[tool.pytest]` that is no text, and warn of a list.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            value = config.getini(name)
+        except Exception:  # pytest's type of error for this changed from version to version
+            files: Any = getattr(config, "_inicfg", None) or config.inicfg
+            value = getattr(files[name], "value", files[name])
+    return None if value is None or value in ("", [], {}) else value
+
+
+def text_of(value: object, parse: Callable[[str], Any]) -> str:
+    """The text that the parser of an option takes for a value of the ini file.
+
+    Raises:
+        ValueError: the option takes no value of that type.
+    """
+    if isinstance(value, str):
+        return ",".join(_lines(value)) if parse in _MANY else value
+    allowed = _TYPES.get(parse, ())
+    if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, allowed):
+        raise ValueError(f"got {_type_of(value)}, wanted {_wanted(allowed)}")
+    if isinstance(value, list):
+        return ",".join(_item(item) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{key}={_item(item)}" for key, item in value.items())
+    return _scalar(value)
+
+
+def _item(value: object) -> str:
+    """An entry of a list or table."""
+    if isinstance(value, bool) or not isinstance(value, (str, *_NUMBER)):
+        raise ValueError(f"got {_type_of(value)} inside of it, wanted text or a number")
+    text = _scalar(value)
+    if "," in text:
+        raise ValueError("a comma stands inside of an entry, wanted an entry for each value")
+    return text
+
+
+def _scalar(value: object) -> str:
+    """A single value."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines that hold something, without a comma at their end; one line stays as it is."""
+    if "\n" not in text.strip():
+        return [text]
+    return [stripped for line in text.split("\n") if (stripped := line.strip().rstrip(","))]
+
+
+def _wanted(allowed: tuple[type, ...]) -> str:
+    """The types in words."""
+    return " or ".join(dict.fromkeys([words for kind, words in _WORDS if kind in allowed] + ["text"]))
+
+
+def _type_of(value: object) -> str:
+    """The type in words; the value may be a secret."""
+    return next((words for kind, words in _WORDS if isinstance(value, kind)), type(value).__name__)
