@@ -12,6 +12,8 @@ DEFAULT_NUM_CTX = 4096
 
 MIN_NUM_CTX = 4
 
+_CONTEXTS_OF_OUTPUT = 10
+
 
 class EngineError(Exception):
     """The engine refuses or fails; the API turns it into an answer.
@@ -185,3 +187,8 @@ def effective_num_ctx(options: LoadOptions, card: ModelCard) -> int:
     """The context window of a slot, tokens: the default where unset, within what the model was made for."""
     wanted = DEFAULT_NUM_CTX if options.num_ctx is None else max(options.num_ctx, MIN_NUM_CTX)
     return min(wanted, card.context_length) if card.context_length else wanted
+
+
+def most_tokens(num_ctx: int) -> int:
+    """The longest answer that can be asked for, tokens: what an unlimited `num_predict` means, as in Ollama."""
+    return _CONTEXTS_OF_OUTPUT * num_ctx

@@ -21,6 +21,7 @@ from pytest_llmperf.servers.engine import (
     ModelCard,
     Sampling,
     effective_num_ctx,
+    most_tokens,
 )
 from pytest_llmperf.servers.faults.kinds import FROM_THE_START
 from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
@@ -33,7 +34,7 @@ VERSION = "0.0.0-simulated"
 OUT_OF_MEMORY = "llama runner process has terminated: out of memory"
 
 NATURAL_END = 256
-"""Tokens after which a scripted answer ends by itself."""
+"""Tokens after which a scripted answer ends by itself, if the request sets no length."""
 
 _WORDS = (
     "this text is scripted and carries no meaning it only stands where a model would have put words so that "
@@ -155,7 +156,8 @@ class ScriptedEngine:
                 status=400,
             )
         room = min(job.sampling.num_predict, self._num_ctx - prompt_tokens)
-        limit = min(room, NATURAL_END)
+        limited = job.sampling.num_predict < most_tokens(self._num_ctx)
+        limit = room if limited else min(room, NATURAL_END)
         script = self.script
         start_ns = self._clock()
         prefill_tok_s, decode_tok_s = script.prefill_tok_s * job.pace.prefill, script.decode_tok_s * job.pace.decode

@@ -19,8 +19,8 @@ from pytest_llmperf.errors import MeasurementError, MissingExtraError
 from pytest_llmperf.measure.calibrate import paced_server
 from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import Runtime, base, loop, processes, runtime_of
-from pytest_llmperf.measure.runtimes.base import Start
-from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime
+from pytest_llmperf.measure.runtimes.base import Part, Start
+from pytest_llmperf.measure.runtimes.processes import LEAD_NS, ProcessesRuntime
 from pytest_llmperf.measure.wire import CONNECT_S, Address, Connection
 from pytest_llmperf.model import RUNTIMES, SERIAL
 
@@ -347,6 +347,24 @@ def test_a_client_process_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(MeasurementError, match=r"a client process does not answer.*\n.*--llmperf-runtime=threads"):
             runtime.run([[request_to(url)]], timeout_s=0.2)
     assert not worker.is_running()
+
+
+@pytest.mark.parametrize("agents", [1, 2, 16])
+def test_the_barrier_of_client_processes_leaves_time_for_each(monkeypatch: pytest.MonkeyPatch, agents: int) -> None:
+    """Its moment is as far ahead as there are workers to tell; one agent waits for nobody, and starts at once."""
+    orders: list[object] = []
+
+    class Told:
+        def tell(self, order: object) -> None:
+            orders.append(order)
+
+    part = Part(start_ns=7, exchanges=((),), cpu_ns=(0,), lag_ns=(0,))
+    monkeypatch.setattr(processes, "_Worker", Told)
+    monkeypatch.setattr(processes, "_answers", lambda workers, limit_s: [part] * len(workers))
+    monkeypatch.setattr(processes.time, "monotonic_ns", lambda: 1000)
+    start_ns = ProcessesRuntime().run([[]] * agents, timeout_s=1).start_ns
+    assert orders[agents:] == [0 if agents == 1 else 1000 + agents * LEAD_NS] * agents
+    assert start_ns == (7 if agents == 1 else orders[-1])
 
 
 def test_a_client_that_was_given_up_opens_no_connection() -> None:

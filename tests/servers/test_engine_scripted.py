@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from pytest_llmperf.model import Script
-from pytest_llmperf.servers.engine import EngineError, Job, LoadOptions, Message, Sampling
+from pytest_llmperf.servers.engine import EngineError, Job, LoadOptions, Message, Sampling, most_tokens
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME, NATURAL_END, ScriptedEngine
 
 MS = 1_000_000
@@ -106,8 +106,16 @@ def test_text_depends_on_prompt_and_seed_only():
 def test_an_unlimited_answer_ends_by_itself():
     """With room enough, the end is natural and says so."""
     time = Time()
-    _, done = generate(engine_at(time), time, num_predict=10_000)
+    _, done = generate(engine_at(time), time, num_predict=most_tokens(1024))
     assert (done.eval_count, done.done_reason) == (NATURAL_END, "stop")
+
+
+@pytest.mark.parametrize(("asked", "answered"), [(NATURAL_END - 1, 255), (NATURAL_END, 256), (900, 900), (5000, 1019)])
+def test_a_stated_length_is_kept_however_long(asked, answered):
+    """An answer ends where the request says, or where the context of 1024 tokens does, beyond the natural end too."""
+    time = Time()
+    emitted, done = generate(engine_at(time), time, num_predict=asked)
+    assert (len(emitted), done.eval_count, done.done_reason) == (answered, answered, "length")
 
 
 def test_the_context_window_limits_prompt_and_answer():

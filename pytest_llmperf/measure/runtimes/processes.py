@@ -21,8 +21,8 @@ from pytest_llmperf.measure.runtimes.threads import perform
 from pytest_llmperf.measure.waiting import until
 from pytest_llmperf.measure.wire import CONNECT_S
 
-LEAD_NS = 5_000_000
-"""How far ahead the barrier's moment lies when it is told to the workers."""
+LEAD_NS = 2_500_000
+"""How far ahead the barrier's moment is, for each worker: they are told one after the other, and share the cores."""
 
 _START_S = 60.0  # for a worker's interpreter, on a busy machine
 
@@ -44,7 +44,7 @@ class ProcessesRuntime:
             for worker, requests in zip(workers, clients, strict=True):
                 worker.tell((tuple(requests), timeout_s))
             _answers(workers, _START_S + CONNECT_S)
-            start_ns = time.monotonic_ns() + LEAD_NS if len(workers) > 1 else 0  # one client starts when it can
+            start_ns = time.monotonic_ns() + lead_ns(len(workers)) if len(workers) > 1 else 0  # one starts when it can
             for worker in workers:
                 worker.tell(start_ns)
             most = max(map(len, clients))
@@ -64,6 +64,11 @@ class ProcessesRuntime:
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.end()
+
+
+def lead_ns(workers: int) -> int:
+    """How far ahead of the telling the barrier's moment is, for this number of workers."""
+    return LEAD_NS * workers
 
 
 class _Worker:

@@ -15,12 +15,10 @@ from starlette.types import Receive, Scope, Send
 from pytest_llmperf.servers.api.options import RequestError
 from pytest_llmperf.servers.api.requests import GenerationRequest
 from pytest_llmperf.servers.api.scheduler import Loaded, Scheduler
-from pytest_llmperf.servers.engine import Completion, EngineError, Job
+from pytest_llmperf.servers.engine import Completion, EngineError, Job, most_tokens
 
 Clock = Callable[[], int]
 Part = dict[str, object]
-
-_CONTEXTS_OF_OUTPUT = 10  # Ollama's cap of an unlimited num_predict, in contexts
 
 
 class GenerationResponse:
@@ -231,7 +229,7 @@ async def _disconnected(receive: Receive) -> None:
 
 def _capped(job: Job, num_ctx: int) -> Job:
     """The job with `num_predict` at most ten contexts; zero and less mean that many."""
-    most = _CONTEXTS_OF_OUTPUT * num_ctx
+    most = most_tokens(num_ctx)
     wanted = job.sampling.num_predict
     return replace(job, sampling=replace(job.sampling, num_predict=min(wanted, most) if wanted > 0 else most))
 
