@@ -1,4 +1,4 @@
-"""The ASGI application that speaks Ollama's HTTP API over one engine."""
+"""The ASGI application that speaks Ollama's HTTP API, and the usual part of OpenAI's, over one engine."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from pytest_llmperf.servers.api.answer import Clock, GenerationResponse, now
+from pytest_llmperf.servers.api.answer import Clock, GenerationResponse
+from pytest_llmperf.servers.api.forms import now, ollama_error
 from pytest_llmperf.servers.api.hosts import LocalHostsOnly
 from pytest_llmperf.servers.api.options import RequestError
 from pytest_llmperf.servers.api.requests import (
     GenerationRequest,
-    canonical,
     model_of,
     parse_body,
     parse_chat,
     parse_generate,
 )
 from pytest_llmperf.servers.api.scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE, Scheduler
+from pytest_llmperf.servers.api.v1 import check_model, model_entry, parse_v1_chat, parse_v1_completions, v1_error
 from pytest_llmperf.servers.engine import Engine, ModelCard
 
 if TYPE_CHECKING:
@@ -37,6 +38,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FOREVER_S = 292 * 365.25 * 86400  # what Go's longest duration makes of "forever"
+
+_READ, _WRITE = ("GET", "HEAD"), ("POST",)
+
+_ROUTES = (
+    ("/", _READ, "root"),
+    ("/api/version", _READ, "version"),
+    ("/api/tags", _READ, "tags"),
+    ("/api/ps", ("GET",), "ps"),
+    ("/api/show", _WRITE, "show"),
+    ("/api/generate", _WRITE, "generate"),
+    ("/api/chat", _WRITE, "chat"),
+    ("/v1/models", _READ, "v1_models"),
+    ("/v1/models/{model:path}", _READ, "v1_model"),
+    ("/v1/chat/completions", _WRITE, "v1_chat"),
+    ("/v1/completions", _WRITE, "v1_completions"),
+)
+"""Path, methods and the name of what answers (of _Api)."""
 
 Parse = Callable[[dict[str, object], ModelCard], GenerationRequest]
 
@@ -64,15 +82,7 @@ def create_app(
     scheduler = Scheduler(engine, max_queue=max_queue, keep_alive_s=keep_alive_s)
     api = _Api(engine, scheduler, clock, faults)
     app = Starlette(
-        routes=[
-            Route("/", api.root, methods=["GET", "HEAD"]),
-            Route("/api/version", api.version, methods=["GET", "HEAD"]),
-            Route("/api/tags", api.tags, methods=["GET", "HEAD"]),
-            Route("/api/ps", api.ps, methods=["GET"]),
-            Route("/api/show", api.show, methods=["POST"]),
-            Route("/api/generate", api.generate, methods=["POST"]),
-            Route("/api/chat", api.chat, methods=["POST"]),
-        ],
+        routes=[Route(path, getattr(api, name), methods=list(methods)) for path, methods, name in _ROUTES],
         middleware=[Middleware(LocalHostsOnly)],
         exception_handlers={
             RequestError: _request_error,
@@ -130,7 +140,7 @@ class _Api:
 
     async def show(self, request: Request) -> Response:
         body = parse_body(await request.body())
-        self._check_model(body)
+        check_model(model_of(body), self._engine.card)
         card = self._engine.card
         return _Json(
             {
@@ -154,20 +164,28 @@ class _Api:
     async def chat(self, request: Request) -> ASGIApp:
         return await self._text(request, parse_chat)
 
+    async def v1_models(self, _: Request) -> Response:
+        return _Json({"object": "list", "data": [model_entry(self._engine.card)]})
+
+    async def v1_model(self, request: Request) -> Response:
+        check_model(request.path_params["model"], self._engine.card)
+        return _Json(model_entry(self._engine.card))
+
+    async def v1_chat(self, request: Request) -> ASGIApp:
+        return await self._text(request, parse_v1_chat)
+
+    async def v1_completions(self, request: Request) -> ASGIApp:
+        return await self._text(request, parse_v1_completions)
+
     async def _text(self, request: Request, parse: Parse) -> ASGIApp:
         started_ns = self._clock()
         body = parse_body(await request.body())
-        self._check_model(body)
+        check_model(model_of(body), self._engine.card)
         usual = partial(GenerationResponse, scheduler=self._scheduler, started_ns=started_ns, clock=self._clock)
         wanted = parse(body, self._engine.card)
         if self._faults is not None and wanted.job is not None:
             return await self._faults.answer(wanted, self._scheduler, usual)
         return usual(wanted)
-
-    def _check_model(self, body: dict[str, object]) -> None:
-        name = model_of(body)
-        if canonical(name) != canonical(self._engine.card.name):
-            raise RequestError(f"model '{name}' not found", status=404)
 
 
 def _details(card: ModelCard) -> dict[str, object]:
@@ -191,16 +209,25 @@ def _entry(card: ModelCard) -> dict[str, object]:
     }
 
 
-async def _request_error(_: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, RequestError) else 500
-    return _Json({"error": str(error)}, status_code=status)
+def _error(request: Request, message: str, status: int) -> Response:
+    """An error as clients of the path read it."""
+    form = v1_error if request.url.path.startswith("/v1/") else ollama_error
+    return _Json(form(message, status), status_code=status)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the words of Ollama's router."""
+async def _request_error(request: Request, error: Exception) -> Response:
+    return _error(request, str(error), error.status if isinstance(error, RequestError) else 500)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in the words of Ollama's router, with what there is instead."""
     assert isinstance(error, HTTPException)
-    words = {404: "404 page not found", 405: "405 method not allowed"}
-    return PlainTextResponse(words.get(error.status_code, error.detail), error.status_code, error.headers)
+    words = {404: "404 page not found", 405: "405 method not allowed"}.get(error.status_code, error.detail)
+    paths = ", ".join(path for path, _, _ in _ROUTES[1:])
+    message = f"{words}: {request.method} {request.url.path}; this server has {paths}"
+    answer = _error(request, message, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _gone(_: Request, __: Exception) -> Response:
@@ -210,4 +237,4 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _server_error(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _Json({"error": f"internal error: {type(error).__name__}: {error}"}, status_code=500)
+    return _error(request, f"internal error: {type(error).__name__}: {error}", 500)

@@ -30,7 +30,7 @@ OPTIONS = (
 ).split()
 FIELDS = (
     "model name prompt system raw stream options keep_alive messages think tools images format template suffix context "
-    "logprobs"
+    "logprobs stream_options max_tokens max_completion_tokens stop temperature seed n response_format reasoning_effort"
 ).split()
 
 anything = st.recursive(
@@ -69,7 +69,8 @@ nearly_right = st.fixed_dictionaries(
     },
 )
 bodies = nearly_right | wild
-paths = st.sampled_from(["/api/generate", "/api/chat", "/api/show", "/api/ps", "/api/tags", "/api/version", "/"])
+GENERATING = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
+paths = st.sampled_from([*GENERATING, "/api/show", "/api/ps", "/api/tags", "/api/version", "/v1/models", "/"])
 
 
 class Time:
@@ -102,21 +103,26 @@ def server():
 
 
 def assert_well_formed(answer: httpx.Response) -> None:
-    """An error is `{"error": text}` (the router's own are plain text); nothing is internal."""
+    """An error is `{"error": text}`, below `/v1` an object with a message; nothing is internal."""
     assert "Traceback" not in answer.text
     assert "internal error" not in answer.text, answer.text
     assert "Internal Server Error" not in answer.text
-    if answer.is_error and answer.text and "page not found" not in answer.text and "not allowed" not in answer.text:
+    if answer.is_error and answer.text:
         assert list(answer.json()) == ["error"]
-        assert isinstance(answer.json()["error"], str)
-        assert answer.status_code in (400, 404, 500, 503)
+        error = answer.json()["error"]
+        assert isinstance(error["message"] if answer.url.path.startswith("/v1/") else error, str)
+        assert answer.status_code in (400, 404, 405, 500, 503)
     if answer.status_code == 200 and answer.headers["content-type"] == "application/x-ndjson":
         lines = [json.loads(line) for line in answer.text.splitlines()]
         assert lines[-1].get("done") is True or "error" in lines[-1]
+    if answer.status_code == 200 and answer.headers["content-type"] == "text/event-stream":
+        *_, last, rest = answer.text.split("\n\n")
+        assert last == "data: [DONE]" or '"error":' in last
+        assert not rest
 
 
 @FUZZ
-@given(path=st.sampled_from(["/api/generate", "/api/chat"]), body=nearly_right)
+@given(path=st.sampled_from(GENERATING), body=nearly_right)
 def test_bodies_that_are_nearly_right(server, path: str, body: dict) -> None:
     """Odd values where they are expected; `/api/ps` still answers."""
     assert_well_formed(server.post(path, content=json.dumps(body).encode()))

@@ -360,7 +360,7 @@ def test_the_barrier_of_client_processes_leaves_time_for_each(monkeypatch: pytes
 
     part = Part(start_ns=7, exchanges=((),), cpu_ns=(0,), lag_ns=(0,))
     monkeypatch.setattr(processes, "_Worker", Told)
-    monkeypatch.setattr(processes, "_answers", lambda workers, limit_s: [part] * len(workers))
+    monkeypatch.setattr(processes, "_answers", lambda workers, _: [part] * len(workers))
     monkeypatch.setattr(processes.time, "monotonic_ns", lambda: 1000)
     start_ns = ProcessesRuntime().run([[]] * agents, timeout_s=1).start_ns
     assert orders[agents:] == [0 if agents == 1 else 1000 + agents * LEAD_NS] * agents

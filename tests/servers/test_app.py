@@ -30,11 +30,20 @@ def test_the_root_says_that_it_runs(client, method):
     assert response.text == ("Ollama is running" if method == "GET" else "")
 
 
-def test_unknown_paths_and_methods(client):
-    """404 and 405 in the words of Ollama's router."""
-    assert (client.get("/api/nope").status_code, client.get("/api/nope").text) == (404, "404 page not found")
-    wrong = client.get("/api/generate")
-    assert (wrong.status_code, wrong.text) == (405, "405 method not allowed")
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/api/nope", 404, "404 page not found: GET /api/nope; this server has /api/version, "),
+        ("POST", "/api/embed", 404, "404 page not found: POST /api/embed; "),
+        ("GET", "/api/generate", 405, "405 method not allowed: GET /api/generate; "),
+    ],
+)
+def test_unknown_paths_and_methods(client, method, path, status, words):
+    """404 and 405 in the words of Ollama's router, with the path and what there is instead."""
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith(words)
+    assert "/v1/chat/completions" in answer.json()["error"]
 
 
 def test_streamed_answers_are_lines_of_json(client):

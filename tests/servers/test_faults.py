@@ -99,7 +99,7 @@ def test_answers_are_spoilt_as_planned_and_no_others(server):
     cut = lines_of(ask(client))
     assert len(cut) == 2
     assert all(line.endswith("\n") for line in cut)
-    assert lines_of(ask(client))[1:] == ['{"error": "out of memory"}\n']
+    assert lines_of(ask(client))[1:] == ['{"error":"out of memory"}\n']
     assert lines_of(ask(client))[1:] == ["<html>\n"]
     repeated = lines_of(ask(client))
     assert len(repeated[1:]) == 31

@@ -18,7 +18,7 @@ def test_a_bare_prompt_goes_to_a_model_without_template_as_it_stands():
     assert request.job.prompt == "Once"
     assert not request.job.messages
     assert request.stream
-    assert not request.chat
+    assert b'"response":"x"' in request.form.piece("x")
 
 
 def test_a_prompt_becomes_a_chat_where_the_model_has_a_template():

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from starlette.types import Receive, Scope, Send
 
+from pytest_llmperf.servers.api.forms import Ending, Form, Part, compact
 from pytest_llmperf.servers.api.options import RequestError
 from pytest_llmperf.servers.api.requests import GenerationRequest
 from pytest_llmperf.servers.api.scheduler import Loaded, Scheduler
 from pytest_llmperf.servers.engine import Completion, EngineError, Job, most_tokens
 
 Clock = Callable[[], int]
-Part = dict[str, object]
 
 
 class GenerationResponse:
@@ -52,12 +50,13 @@ class GenerationResponse:
             raise results[0]
 
     async def _answer(self, send: Send) -> None:
-        writer = _Writer(send, stream=self._request.stream)
+        form = self._request.form
+        writer = _Writer(send, form)
         try:
             if self._request.stream and self._request.job is not None:  # loading has one answer, never a stream
                 async with aclosing(self._parts()) as parts:  # closed at once, also when cancelled
                     async for part in parts:
-                        await writer.line(part)
+                        await writer.write(form.end(part) if isinstance(part, Ending) else form.piece(part))
                 await writer.end()
             else:
                 await writer.whole(await self._joined())
@@ -67,59 +66,38 @@ class GenerationResponse:
     async def _joined(self) -> Part:
         """All parts as one."""
         texts: list[str] = []
-        last: Part = {}
+        ending = Ending(reason="")
         async with aclosing(self._parts()) as parts:
             async for part in parts:
-                texts.append(self._text_of(part))
-                last = part
-        return {**last, **self._body("".join(texts))}
+                if isinstance(part, Ending):
+                    ending = part
+                else:
+                    texts.append(part)
+        return self._request.form.whole("".join(texts), ending)
 
-    async def _parts(self) -> AsyncGenerator[Part, None]:
-        """The parts of the answer in order; the last says `done`."""
+    async def _parts(self) -> AsyncGenerator[str | Ending, None]:
+        """The pieces of the answer in order, then its end."""
         request, scheduler = self._request, self._scheduler
         if request.job is None and request.keep_alive_s == 0:
             scheduler.expire()
-            yield self._part("", done=True, done_reason="unload")
+            yield Ending(reason="unload")
             return
         loaded = await scheduler.acquire(request.load, request.keep_alive_s)
         load_ns = self._clock() - self._started_ns
         if request.job is None:
             scheduler.release(loaded)
-            yield self._part("", done=True, done_reason="load")
+            yield Ending(reason="load")
             return
         generation = _Generation(_capped(request.job, loaded.num_ctx), scheduler, loaded)
         try:
             await generation.start()
             async for text in generation.texts():
-                yield self._part(text, done=False)
+                yield text
         finally:
             generation.cancel()
-        completion = generation.completion()
-        yield self._part(
-            "",
-            done=True,
-            done_reason=completion.done_reason,
-            **_without_zeros(
-                total_duration=self._clock() - self._started_ns,
-                load_duration=load_ns,
-                prompt_eval_count=completion.prompt_eval_count,
-                prompt_eval_duration=completion.prompt_eval_duration_ns,
-                eval_count=completion.eval_count,
-                eval_duration=completion.eval_duration_ns,
-            ),
-        )
-
-    def _part(self, text: str, **more: object) -> Part:
-        return {"model": self._request.model, "created_at": now(), **self._body(text), **more}
-
-    def _body(self, text: str) -> Part:
-        if self._request.chat:
-            return {"message": {"role": "assistant", "content": text}}
-        return {"response": text}
-
-    def _text_of(self, part: Part) -> str:
-        message = part.get("message")
-        return str(message["content"]) if isinstance(message, dict) else str(part["response"])
+        done = generation.completion()
+        total_ns = self._clock() - self._started_ns
+        yield Ending(reason=done.done_reason, completion=done, total_ns=total_ns, load_ns=load_ns)
 
 
 class _Generation:
@@ -184,16 +162,15 @@ class _Generation:
 class _Writer:
     """Writes one answer; the status is decided by the first thing written."""
 
-    def __init__(self, send: Send, *, stream: bool) -> None:
+    def __init__(self, send: Send, form: Form) -> None:
         self._send = send
-        self._stream = stream
+        self._form = form
         self._begun = False
 
-    async def line(self, part: Part) -> None:
-        """One line of a stream."""
+    async def write(self, body: bytes) -> None:
+        """A part of a stream."""
         if not self._begun:
-            await self._begin(200, b"application/x-ndjson")
-        body = json.dumps(part, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            await self._begin(200, self._form.stream_type)
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self) -> None:
@@ -202,21 +179,22 @@ class _Writer:
 
     async def whole(self, part: Part, status: int = 200) -> None:
         """One object."""
-        body = json.dumps(part, ensure_ascii=False, separators=(",", ":")).encode()
-        await self._begin(status, b"application/json; charset=utf-8", len(body))
+        body = compact(part).encode()
+        await self._begin(status, "application/json; charset=utf-8", len(body))
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def error(self, message: str, status: int) -> None:
         """An error: with its status if nothing is written yet, else as the last line."""
+        part = self._form.error(message, status)
         if self._begun:
-            await self.line({"error": message})
+            await self.write(self._form.framed(compact(part)))
             await self.end()
         else:
-            await self.whole({"error": message}, status)
+            await self.whole(part, status)
 
-    async def _begin(self, status: int, content_type: bytes, length: int | None = None) -> None:
+    async def _begin(self, status: int, content_type: str, length: int | None = None) -> None:
         self._begun = True
-        headers = [(b"content-type", content_type)]
+        headers = [(b"content-type", content_type.encode())]
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -232,14 +210,3 @@ def _capped(job: Job, num_ctx: int) -> Job:
     most = most_tokens(num_ctx)
     wanted = job.sampling.num_predict
     return replace(job, sampling=replace(job.sampling, num_predict=min(wanted, most) if wanted > 0 else most))
-
-
-def _without_zeros(**figures: int) -> dict[str, int]:
-    """Ollama leaves out figures that are zero."""
-    return {name: value for name, value in figures.items() if value}
-
-
-def now(seconds: float | None = None) -> str:
-    """A moment (seconds since the epoch, default now) as RFC 3339 in UTC with microseconds."""
-    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -66,7 +66,7 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-_READERS: dict[str, Callable[[str, object], object]] = {
+READERS: dict[str, Callable[[str, object], object]] = {
     **dict.fromkeys(("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread"), _integer),
     **dict.fromkeys(("num_predict", "seed", "top_k", "repeat_last_n", "num_keep"), _integer),
     **dict.fromkeys(("temperature", "top_p", "min_p", "typical_p"), _number),
@@ -74,6 +74,8 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "use_mmap": _boolean,
     "stop": _texts,
 }
+"""What reads each option; it is told the name for its complaint."""
+
 _OF_LOAD = frozenset(field.name for field in fields(LoadOptions))
 
 
@@ -88,7 +90,7 @@ def parse_options(given: Mapping[str, object]) -> tuple[LoadOptions, Sampling]:
     load: dict[str, object] = {}
     sampling: dict[str, object] = {}
     for name, value in given.items():
-        reader = _READERS.get(name)
+        reader = READERS.get(name)
         if reader is None:
             _log.warning("invalid option provided: %s", name)
         elif value is not None:

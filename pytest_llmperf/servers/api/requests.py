@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from pytest_llmperf.servers.api.forms import Form, OllamaForm
 from pytest_llmperf.servers.api.options import RequestError, parse_keep_alive, parse_options
 from pytest_llmperf.servers.engine import Job, LoadOptions, Message, ModelCard, Sampling
 
@@ -17,7 +18,7 @@ _ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One request for text, of either endpoint.
+    """One request for text, of any endpoint.
 
     Attributes:
         model: as the client wrote it.
@@ -25,7 +26,7 @@ class GenerationRequest:
         load: options of the loaded model.
         keep_alive_s: seconds to keep it loaded afterwards; None = as before.
         stream: whether to answer piece by piece.
-        chat: which of the two answers to give.
+        form: how the answer is written.
     """
 
     model: str
@@ -33,7 +34,7 @@ class GenerationRequest:
     load: LoadOptions
     keep_alive_s: float | None
     stream: bool
-    chat: bool
+    form: Form
 
 
 def parse_body(body: bytes) -> dict[str, object]:
@@ -94,19 +95,24 @@ def parse_generate(body: Mapping[str, object], card: ModelCard) -> GenerationReq
     _refuse_unsupported(body, card.name, extra=("template", "suffix", "context"))
     prompt = _text(body, "prompt")
     system = _text(body, "system")
-    raw = _flag(body, "raw", default=False)
+    raw = flag_of(body, "raw", default=False)
     if system and raw:
         raise RequestError("raw mode does not support template, system, or context")
     if system and not card.template:
         raise RequestError(f'"{card.name}" has no template to put a system message in; use /api/chat')
     load, sampling = _options(body)
     job: Job | None = None
-    if prompt and (raw or not card.template):
-        job = Job(prompt=prompt, sampling=sampling)
-    elif prompt:
-        messages = (Message(role="system", content=system),) if system else ()
-        job = Job(messages=(*messages, Message(role="user", content=prompt)), sampling=sampling)
+    if prompt:
+        job = job_of_prompt(prompt, card, sampling, system=system, raw=raw)
     return _request(body, job, load, chat=False)
+
+
+def job_of_prompt(prompt: str, card: ModelCard, sampling: Sampling, *, system: str = "", raw: bool = False) -> Job:
+    """The prompt as it is, or as the one user message of a chat; see `parse_generate`."""
+    if raw or not card.template:
+        return Job(prompt=prompt, sampling=sampling)
+    messages = (Message(role="system", content=system),) if system else ()
+    return Job(messages=(*messages, Message(role="user", content=prompt)), sampling=sampling)
 
 
 def parse_chat(body: Mapping[str, object], card: ModelCard) -> GenerationRequest:
@@ -120,7 +126,7 @@ def parse_chat(body: Mapping[str, object], card: ModelCard) -> GenerationRequest
     if not isinstance(given, list):
         raise RequestError("json: cannot unmarshal into field messages of type array")
     load, sampling = _options(body)
-    messages = tuple(_message(item, index, card.name) for index, item in enumerate(given))
+    messages = tuple(as_message(item, index, card.name) for index, item in enumerate(given))
     return _request(body, Job(messages=messages, sampling=sampling) if messages else None, load, chat=True)
 
 
@@ -131,13 +137,13 @@ def _request(body: Mapping[str, object], job: Job | None, load: LoadOptions, *, 
         job=job,
         load=load,
         keep_alive_s=parse_keep_alive(body.get("keep_alive")),
-        stream=_flag(body, "stream", default=True),
-        chat=chat,
+        stream=flag_of(body, "stream", default=True),
+        form=OllamaForm(model_of(body), chat=chat),
     )
 
 
-def _message(item: object, index: int, model: str) -> Message:
-    """One message of a chat."""
+def as_message(item: object, index: int, model: str) -> Message:
+    """One message of a chat. Raises RequestError."""
     if not isinstance(item, dict):
         raise RequestError(f"messages[{index}]: want an object with role and content")
     role, content = item.get("role"), item.get("content", "")
@@ -160,7 +166,11 @@ def _refuse_unsupported(body: Mapping[str, object], model: str, *, extra: tuple[
     for name in ("format", "logprobs", "top_logprobs", *extra):
         if body.get(name):
             raise RequestError(f"{name} is not supported by this server; leave it out")
-    think = body.get("think")
+    refuse_thinking(body.get("think"), model)
+
+
+def refuse_thinking(think: object, model: str) -> None:
+    """Raises RequestError if thoughts are asked for."""
     if think is not None and not isinstance(think, bool | str):
         raise RequestError("think must be a boolean or a level")
     if think:
@@ -185,7 +195,8 @@ def _text(body: Mapping[str, object], name: str) -> str:
     return value
 
 
-def _flag(body: Mapping[str, object], name: str, *, default: bool) -> bool:
+def flag_of(body: Mapping[str, object], name: str, *, default: bool) -> bool:
+    """A boolean field. Raises RequestError."""
     value = body.get(name)
     if value is None:
         return default

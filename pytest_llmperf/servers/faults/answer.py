@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pytest_llmperf.servers.api.forms import Form, compact
 from pytest_llmperf.servers.faults.host import Host
 from pytest_llmperf.servers.faults.plan import Fault
 from pytest_llmperf.servers.faults.struck import tell
@@ -27,14 +27,16 @@ class SpoiltAnswer:
 
     Args:
         answer: what is written until then.
+        form: how it is written.
         fault: one of plan.OF_ANSWERS, `status` excepted.
         host: the process.
         number: of the request.
         pause_s: between tokens that this class makes.
     """
 
-    def __init__(self, answer: ASGIApp, fault: Fault, host: Host, *, number: int, pause_s: float) -> None:
+    def __init__(self, answer: ASGIApp, form: Form, fault: Fault, host: Host, *, number: int, pause_s: float) -> None:
         self._answer = answer
+        self._form = form
         self._fault = fault
         self._host = host
         self._number = number
@@ -92,9 +94,9 @@ class SpoiltAnswer:
         if self._fault.kind == "half_line":
             return [body[: len(body) // 2]]
         if self._fault.kind == "error_line":
-            return [json.dumps({"error": self._fault.message}, ensure_ascii=False).encode() + b"\n"]
+            return [self._form.framed(compact(self._form.error(self._fault.message, 500)))]
         if self._fault.kind == "garbage":
-            return [self._fault.message.encode() + b"\n"]
+            return [self._form.framed(self._fault.message)]
         return [body] * REPEATS if self._fault.kind == "repeat" else []
 
 
