@@ -15,20 +15,21 @@ PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
     "errors": set(),
     "strict": set(),
-    "whole": set(),
+    "special_files": set(),
+    "whole": {"special_files"},
     "channel": set(),
     "foreign_json": set(),
     "model": {"errors"},
-    "config": {"errors", "model", "strict"},
-    "servers": {"errors", "model", "whole", "channel", "foreign_json"},
+    "config": {"errors", "model", "strict", "whole"},
+    "servers": {"errors", "model", "strict", "whole", "channel", "foreign_json"},
     "measure": {"errors", "model", "channel", "foreign_json"},
     "telemetry": {"errors", "model"},
-    "judge": {"errors", "model", "strict"},
+    "judge": {"errors", "model", "strict", "whole"},
     "report": {"errors", "model", "judge", "whole"},
     "session": {"errors", "model", "config", "servers", "measure", "telemetry", "judge"},
     "experiments": {"errors", "strict", "whole", "model", "config", "judge", "session"},
     "plugin": {"errors", "model", "config", "judge", "report", "session", "experiments"},
-    "cli": {"errors", "model", "config", "servers", "judge", "report"},
+    "cli": {"errors", "model", "config", "servers", "judge", "report", "whole"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -13,11 +13,11 @@ from pytest_llmperf.cli.tending import files_of
 from pytest_llmperf.errors import BaselineError, LlmperfError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.stats import grade
-from pytest_llmperf.judge.writing import temporary_of
 from pytest_llmperf.model import SCHEMA, Baseline, Settings, Stored
 from pytest_llmperf.report.stored import counted
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.backends.own import missing_packages
+from pytest_llmperf.whole import leftovers
 
 Finding = tuple[str, str]
 """`ok`, `hint` or `WRONG`, and what."""
@@ -67,7 +67,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
 def _file(path: Path, baseline: Baseline) -> Iterator[str]:
     """What concerns a file as a whole."""
-    if temporary_of(path).exists():
+    if any(leftovers(path)):
         yield "a save was cut off; the file is whole, the next save removes the rest"
     if baseline.stored and baseline.schema < SCHEMA:
         yield f"schema {baseline.schema}; the next save writes schema {SCHEMA}, which older releases cannot read"

@@ -1,20 +1,20 @@
 """How a baseline file is changed: under a lock, proven readable, and whole or not at all.
 
 The new text goes to a temporary file beside the old one, is forced to the disk, and takes the old one's place by a
-rename; then the folder is forced to the disk as well. Whatever happens at any moment (a kill, a full disk, a power
-cut), the file is the old one or the new one. The system frees the lock of a process that dies.
+rename (`whole`); then the folder is forced to the disk as well. Whatever happens at any moment (a kill, a full disk, a
+power cut), the file is the old one or the new one. The system frees the lock of a process that dies.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import BaselineError
+from pytest_llmperf.whole import advice, leftovers, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT_S = 60.0
 """How long a saver waits for others; one save takes milliseconds."""
+
+_NO_LOCKS = "give a --llmperf-baselines-dir on a file system that knows locks"
 
 
 def rewrite(path: Path, change: Callable[[], str]) -> None:
@@ -43,7 +45,9 @@ def rewrite(path: Path, change: Callable[[], str]) -> None:
     except (OSError, NotImplementedError) as error:  # the latter from a file system that knows no locks
         raise BaselineError(
             f"baseline {path} could not be saved: {error}; what was there before is unchanged",
-            next_step="make room or check the permissions of the folder, then save again",
+            next_step=advice(error, "give another --llmperf-baselines-dir")
+            if isinstance(error, OSError)
+            else _NO_LOCKS,
         ) from error
 
 
@@ -64,26 +68,12 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def temporary_of(path: Path) -> Path:
-    """Where the next text of a file is written; of that name alone, so that one of a killed saver is written over."""
-    return path.parent / f".{path.name}.tmp"
-
-
 def _replace(path: Path, text: str) -> None:
-    """The text in the file's place, whole or not at all; the lock is held."""
-    temporary = temporary_of(path)
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            shutil.copymode(path, temporary)
-        temporary.replace(path)
-    except BaseException:
+    """The text in the file's place, whole or not at all; the lock is held: half-written files have no writer."""
+    for leftover in leftovers(path):
         with suppress(OSError):
-            temporary.unlink()
-        raise
+            leftover.unlink()
+    write_whole(path, text, durable=True)
     _sync_folder(path.parent)
 
 

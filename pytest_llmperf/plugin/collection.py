@@ -100,17 +100,16 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         item.stash[PROFILE] = _profile(item, settings, faults)
     if faults:
         faults.append("next: write these markers as said, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers")
+    from pytest_llmperf.plugin import outputs  # noqa: PLC0415
     from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
-    from pytest_llmperf.plugin.outputs import OUTPUTS  # noqa: PLC0415
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415
-    from pytest_llmperf.report.files import check_outputs  # noqa: PLC0415
 
     running = Running(config, settings)
     running.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
     if not faults and not config.option.collectonly:
         try:
             running.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])
-            check_outputs(settings, config.rootpath, OUTPUTS)
+            outputs.check(config, settings)
         except LlmperfError as error:
             faults.append(str(error))
     if faults and not hasattr(config, "workerinput"):
@@ -133,15 +132,14 @@ def check_early(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: it is not.
     """
+    from pytest_llmperf.plugin import outputs  # noqa: PLC0415
     from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where options of ours are typed
-    from pytest_llmperf.plugin.outputs import OUTPUTS  # noqa: PLC0415
-    from pytest_llmperf.report.files import check_outputs  # noqa: PLC0415
     from pytest_llmperf.session import Session  # noqa: PLC0415
 
     try:
         settings = options.resolve(config)
         Session(settings, root=config.rootpath).check()
-        check_outputs(settings, config.rootpath, OUTPUTS)
+        outputs.check(config, settings)
     except LlmperfError as error:
         raise pytest.UsageError(refusal([str(error)])) from error
 

@@ -346,6 +346,13 @@ def typed(config: pytest.Config) -> bool:
     return any(str(argument).startswith("--llmperf-") for argument in config.invocation_params.args)
 
 
+def types_save(config: pytest.Config) -> bool:
+    """Whether the command line, as it was typed, asks for rounds to be stored."""
+    return any(
+        str(argument).startswith(("--llmperf-save", "--llmperf-update")) for argument in config.invocation_params.args
+    )
+
+
 def names_stored(config: pytest.Config) -> bool:
     """Whether a stored baseline is named, on the command line or in the ini file."""
     names = ("compare", "save", "update")

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.files import OUTPUTS as REPORTS
-from pytest_llmperf.report.files import Output
+from pytest_llmperf.report.files import Output, check_outputs
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_llmperf.model import Settings
+
+_OF_PYTEST = {"--junit-xml": "xmlpath", "--log-file": "log_file", "--benchmark-json": "benchmark_json"}
+"""Options of pytest and its plugins that name a file, and where their values are."""
 
 
 def csv(found: Document) -> str:
@@ -27,3 +38,18 @@ def csv(found: Document) -> str:
 
 
 OUTPUTS = (*REPORTS, Output("csv", csv))
+
+
+def check(config: pytest.Config, settings: Settings) -> None:
+    """Whether every file that was asked for can be written and destroys none of this run; raises as `check_outputs`."""
+    check_outputs(settings, config.rootpath, OUTPUTS, _others(config))
+
+
+def _others(config: pytest.Config) -> Mapping[str, Path | None]:
+    """Files of pytest's own."""
+    files: dict[str, Path | None] = {"pytest's ini file": config.inipath}
+    for option, field in _OF_PYTEST.items():
+        value = getattr(config.option, field, None)
+        name = getattr(value, "name", value)  # some are open already
+        files[option] = config.invocation_params.dir / str(name) if name else None
+    return files

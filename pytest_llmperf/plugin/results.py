@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,8 @@ class Results:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if self._faults and not self._records:
             return
+        if self._config.option.collectonly:
+            return
         if self._records or self._failed() or options.given(self._config):
             self._write(session)
         if self._records or options.names_stored(self._config):
@@ -92,6 +95,8 @@ class Results:
 
         accepted = [record for records in self._accepted.values() for record in records]
         settings = options.resolve(self._config)
+        if not (self._records or options.types_save(self._config)):
+            settings = replace(settings, save="", update="")  # of the ini file or `addopts`, which also run without us
         tests = tuple(self._tests.values())
         run = Run(records=self._records, settings=settings, accepted=accepted, tests=tests)
         written = write_all(run, self._config.rootpath, os.environ, OUTPUTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import ci, html, markdown, openmetrics
 from pytest_llmperf.report.document import Document, as_text, unexplained
 from pytest_llmperf.report.stored import changes
-from pytest_llmperf.whole import temporary_of, write_whole
+from pytest_llmperf.whole import advice, is_stream, place_of, probe, write_whole
 
 
 class Output(NamedTuple):
@@ -37,6 +37,7 @@ class Output(NamedTuple):
         return root / name if name else None
 
 
+EMPTY: Mapping[str, Path | None] = {}
 OUTPUTS = (
     Output("json", as_text),
     Output("html", html.page, html.check),
@@ -46,34 +47,45 @@ OUTPUTS = (
 )
 
 
-def check_outputs(settings: Settings, root: Path, outputs: Sequence[Output] = OUTPUTS) -> None:
+def check_outputs(
+    settings: Settings, root: Path, outputs: Sequence[Output] = OUTPUTS, others: Mapping[str, Path | None] = EMPTY
+) -> None:
     """Whether every file that was asked for can be written: a measurement is too dear to lose.
 
     Args:
         settings: which files.
         root: folder that relative paths start from.
         outputs: that may be asked for.
+        others: files of this run that an output would destroy, by the options that name them.
 
     Raises:
-        UsageError: one cannot; or two are one.
+        UsageError: one cannot; two are one; or one would take the place of a file of this run, or of a baseline.
         MissingExtraError: a package that one needs is not installed.
     """
-    taken: dict[Path, str] = {}
+    taken = [(place_of(path), name) for name, path in _inputs(settings, root, others).items()]
+    baselines_dir = place_of(root / settings.baselines_dir)
     for output in outputs:
         path = output.path(settings, root)
         if path is None:
             continue
         option = f"--llmperf-{output.field}"
-        if path in taken:
-            raise UsageError(
-                f"{option} and {taken[path]} name one file: {path}", next_step="give each a file of its own"
-            )
-        taken[path] = option
         output.check()
         try:
-            _probe(path)
+            probe(path)
+            replaced = not is_stream(path)
         except OSError as error:
-            raise UsageError(f"{option}: cannot write {path}: {error}", next_step=f"give another {option}") from error
+            raise UsageError(
+                f"{option}: cannot write {path}: {error}", next_step=advice(error, f"give another {option}")
+            ) from error
+        if not replaced:
+            continue
+        place = place_of(path)
+        if place.suffix == ".toml" and place.parent == baselines_dir:
+            raise UsageError(f"{option} names a file among the baselines: {path}", next_step=f"give another {option}")
+        for file, name in taken:
+            if _collide(place, file):
+                raise UsageError(f"{option} and {name} name one file: {path}", next_step="give each a file of its own")
+        taken.append((place, option))
 
 
 def write_output(output: Output, found: Document, settings: Settings, root: Path) -> str:
@@ -104,12 +116,14 @@ def write_output(output: Output, found: Document, settings: Settings, root: Path
         write_whole(path, text)
     except OSError as error:
         raise LlmperfError(
-            f"cannot write {path}: {error}", next_step=f"free some space or give another --llmperf-{output.field}"
+            f"cannot write {path}: {error}", next_step=advice(error, f"give another --llmperf-{output.field}")
         ) from error
     return f"wrote {path}"
 
 
-def save_baseline(records: Sequence[Record], settings: Settings, root: Path, accepted: Sequence[Record]) -> str:
+def save_baseline(
+    records: Sequence[Record], settings: Settings, root: Path, accepted: Sequence[Record]
+) -> tuple[str, bool]:
     """Adds a session of every passing test's rounds to the baseline `--llmperf-save`.
 
     In that of `--llmperf-update` it takes the place of those that are there.
@@ -121,28 +135,33 @@ def save_baseline(records: Sequence[Record], settings: Settings, root: Path, acc
         accepted: those of the records whose test passed.
 
     Returns:
-        What was saved, in words; empty where nothing was asked for.
+        What was saved, in words, empty where nothing was asked for; and whether that is a failure: nothing was saved.
 
     Raises:
         LlmperfError: the file cannot be written; the old one is intact.
     """
     name = settings.save or settings.update
     if not name:
-        return ""
+        return "", False
     refused = sorted({record.test for record in records} - {record.test for record in accepted})
     words = f"; not saved, since they did not pass: {', '.join(refused)}" if refused else ""
     if empty := [record.test for record in accepted if not record.measurement.rounds]:
         words += f"; not saved, since the client could not keep up in any round: {', '.join(dict.fromkeys(empty))}"
         accepted = [record for record in accepted if record.measurement.rounds]
     if not accepted:
-        return f"saved nothing to baseline {name}: no test passed with a measurement{words}"
+        words = f"saved nothing to baseline {name}: no test passed with a measurement{words}"
+        return (
+            f"{words}\n  next: run tests that measure and pass, or leave --llmperf-save and --llmperf-update out",
+            True,
+        )
     saved = [(baselines.key_of(record.test, record.measurement), _stored(record)) for record in accepted]
     count = f"{len(accepted)} measurement{'' if len(accepted) == 1 else 's'}"
     directory = root / settings.baselines_dir
     if settings.update:
         change = baselines.update(name, directory, saved)
-        return "\n".join((f"updated {count} in {change.path}{words}", *changes(change.before, change.after)))
-    return f"saved {count} to {baselines.save(name, directory, saved)}{words}"
+        text = "\n".join((f"updated {count} in {change.path}{words}", *changes(change.before, change.after)))
+        return text, False
+    return f"saved {count} to {baselines.save(name, directory, saved)}{words}", False
 
 
 def _stored(record: Record) -> StoredSession:
@@ -159,11 +178,23 @@ def _stored(record: Record) -> StoredSession:
     )
 
 
-def _probe(path: Path) -> None:
-    """Raises OSError where no file of that name could be written."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder")
-    folder = next(parent for parent in path.parents if parent.exists())
-    temporary = folder / temporary_of(path).name
-    temporary.touch()
-    temporary.unlink()
+def _inputs(settings: Settings, root: Path, others: Mapping[str, Path | None]) -> dict[str, Path]:
+    """The files that a run reads, by the options that name them."""
+    folder, named = root / settings.baselines_dir, {**others}
+    named["--llmperf-config"] = Path(settings.config_file or root / "llmperf.toml")
+    for field, option in (("gguf", "gguf"), ("faults", "faults"), ("ca_file", "ca"), ("ollama_bin", "ollama-bin")):
+        named[f"--llmperf-{option}"] = Path(value) if (value := getattr(settings, field)) else None
+    for field in ("baseline", "compare", "save", "update"):
+        if name := getattr(settings, field):
+            named[f"--llmperf-{field}"] = root / name if name.endswith(".toml") else folder / f"{name}.toml"
+    return {option: path for option, path in named.items() if path is not None}
+
+
+def _collide(place: Path, other: Path) -> bool:
+    """Whether two names are one file, also on disks that know no capitals, or one needs the other as its folder."""
+    if place == other or place in other.parents or other in place.parents:
+        return True
+    try:
+        return place.stat().st_nlink == 1 and place.samefile(other)
+    except OSError:
+        return False

@@ -1,11 +1,15 @@
-"""Everything that a session leaves, written once, at its end; each file alone: one that fails costs no other."""
+"""Everything that a session leaves, written once, at its end; each file alone: one that fails costs no other.
+
+The baseline is saved first: its rounds cannot be made again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.report import ci, markdown
@@ -13,6 +17,11 @@ from pytest_llmperf.report.document import Document, Run, document
 from pytest_llmperf.report.endings import any_failed
 from pytest_llmperf.report.files import OUTPUTS, Output, save_baseline, write_output
 from pytest_llmperf.report.history import past_of
+from pytest_llmperf.whole import append
+
+_T = TypeVar("_T")
+Message = tuple[str, bool]
+"""For the reader, and whether it tells of a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +33,7 @@ class Written:
         commands: lines that the CI system reads from the output.
     """
 
-    messages: tuple[tuple[str, bool], ...]
+    messages: tuple[Message, ...]
     commands: tuple[str, ...] = ()
 
 
@@ -41,20 +50,44 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
     asked = [output for output in outputs if output.path(settings, root)]
     told = bool(run.records) or any_failed(run.tests)
     on_github = settings.github and environ.get("GITHUB_ACTIONS") == "true" and told
-    found = document(replace(run, stored=past_of(settings, root))) if asked or on_github else {}
-    messages = []
-    for write in (
-        *(partial(write_output, output, found, settings, root) for output in asked),
-        partial(save_baseline, run.records, settings, root, run.accepted),
-    ):
-        try:
-            messages.append((write(), False))
-        except LlmperfError as error:
-            messages.append((f"{type(error).__name__}: {error}", True))
-    if on_github and (summary := environ.get("GITHUB_STEP_SUMMARY")):
-        messages.append((append_summary(found, Path(summary)), False))
-    commands = ci.github(found) if on_github else []
+    messages: list[Message] = []
+    made = None
+    if asked or on_github:  # before the save: the history is what was stored before this run
+        made = _tried(lambda: document(replace(run, stored=past_of(settings, root))), "the reports", messages)
+    saved: list[Message] = []
+    _tried(lambda: saved.append(save_baseline(run.records, settings, root, run.accepted)), "the baseline", saved)
+    if made is not None:
+        for output in asked:
+            write = partial(write_output, output, made, settings, root)
+            messages.append((_tried(write, str(output.path(settings, root)), messages) or "", False))
+    messages += saved
+    commands: Sequence[str] = ()
+    if on_github and made is not None:
+        if summary := environ.get("GITHUB_STEP_SUMMARY"):
+            add = partial(append_summary, made, Path(summary))
+            messages.append((_tried(add, "the summary page of this job", messages) or "", False))
+        commands = _tried(partial(ci.github, made), "the annotations", messages) or ()
     return Written(messages=tuple(messages), commands=tuple(commands))
+
+
+def _tried(work: Callable[[], _T], name: str, messages: list[Message]) -> _T | None:
+    """What the work gives; where it fails, a message says so, and the rest goes on.
+
+    Args:
+        work: writes or makes something.
+        name: of what would not be written, for the message about a fault of ours.
+        messages: where that is added to.
+    """
+    try:
+        return work()
+    except LlmperfError as error:
+        messages.append((f"{type(error).__name__}: {error}", True))
+    except Exception as error:
+        words = f"not written: {name}: {type(error).__name__}: {error}"
+        messages.append(
+            (f"{words}\n  next: report this fault of pytest-llmperf; what else was asked for is there", True)
+        )
+    return None
 
 
 def append_summary(found: Document, path: Path) -> str:
@@ -68,8 +101,7 @@ def append_summary(found: Document, path: Path) -> str:
         What could not be done, in words, or nothing: nobody asked for it, so that it fails no session.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(markdown.page(found))
+        append(path, markdown.page(found))
     except OSError as error:
         return f"the summary page of this job was not written: {error}"
     return ""

@@ -13,7 +13,6 @@ from pytest_llmperf.cli import doctor, main
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.stored import Key
-from pytest_llmperf.judge.writing import temporary_of
 from pytest_llmperf.model import StoredSession
 
 KEY = Key(test="t.py::test_pair", scenario="pair", topology="dual", workload="abc")
@@ -235,7 +234,7 @@ def test_doctor_names_all_that_is_too_little(folder: Path, capsys: pytest.Captur
     saved(folder, "main", session(95), session(95, backend="simulated"), key=replace(KEY, workload="old"))
     saved(folder, "main", session(95, backend="simulated"), key=replace(KEY, test="t.py::test_gone"))
     saved(folder, "main", session(95), key=replace(KEY, test="a script's own name"))
-    temporary_of(path).write_text("torn")
+    path.with_name(f".{path.name}.0123456789abcdef.tmp").write_text("torn")
     (folder / "first.toml").write_text(
         'schema = 1\n[[stored]]\ntest = "t.py::test_pair"\nscenario = "s"\ntopology = "dual"\nworkload = "w"\n'
         '[[stored.session]]\nsaved_at = "2026"\n[stored.session.manifest]\n[stored.session.rounds]\nspeedup = [1.0]\n'

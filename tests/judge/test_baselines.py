@@ -11,6 +11,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_llmperf import whole
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge import baselines, writing
 from pytest_llmperf.judge.metrics import all_series
@@ -356,7 +357,7 @@ def test_a_torn_file_is_not_overwritten(tmp_path: Path) -> None:
     assert path.read_text() == "schema = 1\n[[stored"
 
 
-@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.open"])
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace", "os.fdopen"])
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Whichever step fails: a BaselineError, the old file bit by bit, no temporary file."""
     path = baselines.save("mine", tmp_path, [(KEY, SESSION)])
@@ -367,12 +368,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr(step, full)
-        if step == "pathlib.Path.open":
-            # Reading the old file must work: only the new one finds no room.
-            patch.setattr("pathlib.Path.read_bytes", lambda _: before)
+        if step == "os.fdopen":  # reading the old file must work: only the new one finds no room
+            patch.setattr(whole, "read_bytes", lambda _: before)
         with pytest.raises(BaselineError, match=r"No space left on device.*unchanged") as caught:
             baselines.save("mine", tmp_path, [(KEY, SESSION)])
-    assert "make room" in caught.value.next_step
+    assert "free some space" in caught.value.next_step
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".*.tmp"))
     baselines.save("mine", tmp_path, [(KEY, SESSION)])

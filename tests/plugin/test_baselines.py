@@ -78,6 +78,26 @@ def test_a_failed_test_is_not_saved(simulated, pytester: pytest.Pytester) -> Non
     assert not (pytester.path / "baselines" / "mine.toml").exists()
 
 
+PASSES = "def test_it(): pass"
+
+
+@pytest.mark.parametrize("option", ["--llmperf-save=mine", "--llmperf-update=mine"])
+def test_nothing_to_save_is_a_failure_where_it_was_typed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """A job that says it saves must not end well without; `addopts` and the ini file also hold for runs without us."""
+    pytester.makepyfile(PASSES)
+    result = pytester.runpytest_inprocess(option)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["saved nothing to baseline mine: no test passed with a measurement", "  next: ?*"])
+    assert pytester.runpytest_inprocess(option, "--collect-only").ret == 0
+    assert pytester.runpytest_inprocess(option, "-k", "absent").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    pytester.makeini(f"[pytest]\naddopts = {option}\n")
+    assert pytester.runpytest_inprocess().ret == 0
+    pytester.makeini(f"[pytest]\nllmperf_{option[10:].replace('=', ' = ')}\n")
+    assert pytester.runpytest_inprocess().ret == 0
+
+
 BROKEN_LATER = """
     import pytest
     from pair import PAIR

@@ -9,8 +9,11 @@ import pytest
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.model import Settings
+from pytest_llmperf.report import writing
 from pytest_llmperf.report.document import Run, document
 from pytest_llmperf.report.files import OUTPUTS, check_outputs, save_baseline, write_output
+from pytest_llmperf.report.writing import write_all
+from tests.disk import full
 from tests.report.conftest import run_of
 
 JSON = OUTPUTS[0]
@@ -46,17 +49,11 @@ class TestEveryFile:
         assert "nothing was measured" in write_output(output, empty, settings, tmp_path)
         assert (tmp_path / "report").read_text() == "old"
 
-    def test_a_full_disk(self, output, found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk(self, output, found, tmp_path: Path) -> None:
         """The old file stays, no torn one is left, and one line says so, and what to do."""
         (tmp_path / "report").write_text("old")
-
-        def full(path: Path, text: str, encoding: str) -> None:
-            with path.open("w", encoding=encoding) as file:
-                file.write(text[:10])
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(Path, "write_text", full)
-        with pytest.raises(LlmperfError, match=rf"cannot write .*No space left.*\n  next: .*--llmperf-{output.field}"):
+        words = rf"cannot write .*File too large\n  next: free some space, or give another --llmperf-{output.field}"
+        with full(most_bytes=1), pytest.raises(LlmperfError, match=words):
             write_output(output, found, Settings(**{output.field: "report"}), tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["report"]
         assert (tmp_path / "report").read_text() == "old"
@@ -79,8 +76,117 @@ def test_what_has_no_round_is_not_saved(tmp_path: Path) -> None:
     said = save_baseline([pair, busy], settings, tmp_path, [pair, busy])
     assert said == (
         f"saved 1 measurement to {tmp_path}/main.toml; not saved, since the client could not keep up in any round: "
-        "perf/test_team.py::test_busy"
+        "perf/test_team.py::test_busy",
+        False,
     )
     (only,) = load_named("main", (tmp_path,)).stored
     assert only.test == pair.test
-    assert save_baseline([busy], settings, tmp_path, [busy]).startswith("saved nothing to baseline main: ")
+    text, failed = save_baseline([busy], settings, tmp_path, [busy])
+    assert text.startswith("saved nothing to baseline main: ")
+    assert failed
+
+
+class TestOneFileTwice:
+    """No output takes the place of another one, of a file that the run needs, or of a baseline."""
+
+    @pytest.mark.parametrize("name", ["report", "./report", "sub/../report", "link"])
+    def test_two_outputs(self, name: str, tmp_path: Path) -> None:
+        """By whatever name."""
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "link").symlink_to("report")
+        with pytest.raises(UsageError, match=r"--llmperf-html and --llmperf-json name one file: .*\n  next: give each"):
+            check_outputs(Settings(json="report", html=name), tmp_path)
+        with pytest.raises(UsageError, match="--llmperf-html and --llmperf-json name one file"):
+            check_outputs(Settings(json=name, html="report"), tmp_path)
+
+    def test_what_is_a_file_for_one_and_a_folder_for_the_other(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="name one file"):
+            check_outputs(Settings(json="report", html="report/page.html"), tmp_path)
+
+    @pytest.mark.parametrize("name", ["/dev/null", "fifo"])
+    def test_what_is_no_plain_file_may_be_named_twice(self, name: str, tmp_path: Path) -> None:
+        """Nothing of it is lost."""
+        os.mkfifo(tmp_path / "fifo")
+        check_outputs(Settings(json=name, html=name), tmp_path)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"save": "main"},
+            {"update": "main"},
+            {"compare": "main"},
+            {"baseline": "main"},
+            {"compare": "baselines/main.toml"},
+            {"config_file": "baselines/main.toml"},
+            {"gguf": "baselines/main.toml"},
+            {"ca_file": "baselines/main.toml"},
+            {"faults": "baselines/main.toml"},
+            {},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.field)
+    def test_what_the_run_needs(self, output, settings: dict, tmp_path: Path) -> None:
+        """The baseline that is saved to or compared with, the configuration, the model; any file among baselines."""
+        (tmp_path / "baselines").mkdir()
+        (tmp_path / "baselines" / "main.toml").write_text("schema = 1\n")
+        (tmp_path / "link").symlink_to("baselines/main.toml")
+        paths = {name: str(tmp_path / value) for name, value in settings.items() if value.endswith(".toml")}
+        for name in ("baselines/main.toml", "link"):
+            with pytest.raises(UsageError, match=rf"--llmperf-{output.field} .*\n  next: give "):
+                check_outputs(Settings(**{**settings, **paths, output.field: name}), tmp_path)
+        assert (tmp_path / "baselines" / "main.toml").read_text() == "schema = 1\n"
+
+    def test_the_configuration_that_is_found(self, tmp_path: Path) -> None:
+        """Also where no option names it; and files of pytest's."""
+        with pytest.raises(UsageError, match="--llmperf-json and --llmperf-config name one file"):
+            check_outputs(Settings(json="llmperf.toml"), tmp_path)
+        with pytest.raises(UsageError, match="--llmperf-json and --junit-xml name one file"):
+            check_outputs(Settings(json="x.xml"), tmp_path, others={"--junit-xml": tmp_path / "x.xml"})
+
+
+class TestOneThatFails:
+    """Each output alone."""
+
+    @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.field)
+    @pytest.mark.parametrize(
+        "error", [KeyError("x"), RecursionError("deep"), LlmperfError("no"), MemoryError()], ids=repr
+    )
+    def test_a_renderer(self, output, error: Exception, tmp_path: Path) -> None:
+        """All other files are written, the baseline is saved; its old file stays, and the session ends as failed."""
+
+        def broken(_: dict) -> str:
+            raise error
+
+        outputs = tuple(one._replace(render=broken) if one.field == output.field else one for one in OUTPUTS)
+        (tmp_path / output.field).write_text("old")
+        names = {one.field: one.field for one in OUTPUTS}
+        run = run_of()
+        run = Run(records=run.records, accepted=run.accepted, settings=Settings(**names, save="main"), tests=run.tests)
+        written = write_all(run, tmp_path, {}, outputs)
+        (bad,) = [text for text, failed in written.messages if failed]
+        assert f"{tmp_path}/{output.field}" in bad
+        assert (tmp_path / output.field).read_text() == "old"
+        assert all(
+            (tmp_path / name).stat().st_size > 3 or name == "codequality" for name in names if name != output.field
+        )
+        assert load_named("main", (tmp_path / "baselines",)).stored
+
+    def test_the_document_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then there is no report, but the save."""
+        monkeypatch.setattr(writing, "document", lambda _: {}["x"])
+        run = run_of()
+        run = Run(records=run.records, accepted=run.accepted, settings=Settings(json="run.json", save="main"))
+        written = write_all(run, tmp_path, {})
+        assert [failed for _, failed in written.messages] == [True, False]
+        assert written.messages[0][0].startswith("not written: the reports: KeyError: 'x'\n  next: report this")
+        assert load_named("main", (tmp_path / "baselines",)).stored
+
+    def test_the_save(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then there are the reports."""
+        monkeypatch.setattr(writing, "save_baseline", lambda *_: {}["x"])
+        run = run_of()
+        run = Run(records=run.records, accepted=run.accepted, settings=Settings(json="run.json", save="main"))
+        written = write_all(run, tmp_path, {})
+        assert [failed for _, failed in written.messages] == [False, True]
+        assert (tmp_path / "run.json").exists()
