@@ -13,7 +13,9 @@ import numpy as np
 
 from pytest_llmperf.judge import intervals, levels, regression, scatter, sequence
 from pytest_llmperf.judge.doubt import MOST_SKEW
+from pytest_llmperf.judge.drop import STILL
 from pytest_llmperf.judge.quantiles import beta_quantile, chi2_nodes, t_quantile
+from pytest_llmperf.judge.resolution import step_of
 
 PASS, FAIL, OPEN = 1, 2, 0
 _FAR, _FINE = 12, 2000
@@ -35,11 +37,12 @@ class Doubts:
         nodes: of `quantiles.chi2_nodes`.
         third: cumulants, shape (runs,); so are the parts of the variances.
         between, within, fixed, free: of the variances; 0 where there is no such part.
+        rounding: the part of `fixed` that comes of rounded values.
     """
 
-    def __init__(self, nodes, third, *, between=0.0, within=0.0, fixed=0.0, free=0.0) -> None:
+    def __init__(self, nodes, third, *, between=0.0, within=0.0, fixed=0.0, free=0.0, rounding=0.0) -> None:
         self.x, self.weights = np.array(nodes).T
-        self.parts = [np.broadcast_to(part, third.shape) for part in (third, between, within, fixed, free)]
+        self.parts = [np.broadcast_to(part, third.shape) for part in (third, between, within, fixed, free, rounding)]
 
     def of(self, rows) -> Doubts:
         """Those of some rows."""
@@ -49,12 +52,16 @@ class Doubts:
 
     def variances(self, x):
         """Shape (runs, nodes), or (runs,) at one node."""
-        _, between, within, fixed, free = (part if np.isscalar(x) else part[:, None] for part in self.parts)
+        _, between, within, fixed, free, _ = (part if np.isscalar(x) else part[:, None] for part in self.parts)
         return np.maximum(between / x - within, 0.0) + fixed + free / x
 
     def median(self):
         """A variance that at least half of the weight is not below."""
         return self.variances(float(self.x[np.searchsorted(np.cumsum(self.weights), 0.5)]))
+
+    def still(self, delta: float):
+        """Whether `Doubt.scatter` is next to nothing."""
+        return self.median() - self.parts[-1] <= (STILL * delta) ** 2
 
     def worse(self, distance):
         """`Doubt.worse`."""
@@ -66,7 +73,7 @@ class Doubts:
 
     def _tail(self, distance, third):
         variances = self.variances(self.x)
-        deviations = np.sqrt(variances)
+        deviations = np.maximum(np.sqrt(variances), 1e-30)
         z = distance[:, None] / deviations
         (bent,) = np.nonzero(third > 0)
         if len(bent):
@@ -92,10 +99,11 @@ def look(doubts: Doubts, shift, *, delta: float, beyond: float, floor: float, er
         return found
     near, moved = doubts.of(rows), shift[rows]
     no_change, as_good = near.worse(moved), near.better(delta - moved)
-    fail = (no_change <= errors[0]) & (no_change <= as_good)
-    fail |= (moved >= floor) & (last | (no_change <= levels.ALPHA))
-    sure = near.better(beyond - moved) <= errors[1]
-    passed = (as_good <= near_error) & sure & (as_good < no_change) & ~fail
+    likely = (as_good < no_change) | ((as_good == no_change) & (moved <= delta - moved))
+    fail = no_change <= errors[0]
+    passed = (as_good <= near_error) & (near.better(beyond - moved) <= errors[1])
+    passed &= likely | (fail & near.still(delta))
+    fail = ~passed & (fail | ((moved >= floor) & (last | (no_change <= levels.ALPHA))))
     found[rows] = np.where(fail, FAIL, np.where(passed, PASS, OPEN))
     return found
 
@@ -114,7 +122,7 @@ class StoredRule:
         self._known: dict[int, tuple] = {}
 
     def stored(self, length: int) -> tuple:
-        """Of the first so many rounds of each session: centres' mean and variance, squares within, third cumulants."""
+        """Of the first so many rounds of each session: centres' mean and variance, squares within, and so on."""
         if length not in self._known:
             old = self.sessions[:, :, :length]
             count = old.shape[1]
@@ -123,14 +131,14 @@ class StoredRule:
             squares = old.var(axis=2, ddof=1).sum(axis=1) * (length - 1)
             thirds = sum(_third(old[:, index]) for index in range(count))
             residuals = (old - centres[:, :, None]).reshape(len(old), -1) if self.median else None
-            self._known[length] = centres.mean(axis=1), between, squares, thirds, residuals
+            self._known[length] = centres.mean(axis=1), between, squares, thirds, residuals, roundings(old)
         return self._known[length]
 
     def doubts(self, rows, values):
         """`regression.stored_of` and `Stored.doubt`, and the shift."""
         n, count = values.shape[1], self.sessions.shape[1]
         length = min(n, self.sessions.shape[2])
-        middle, between, squares, thirds, residuals = (
+        middle, between, squares, thirds, residuals, rounded = (
             part if part is None else part[rows] for part in self.stored(length)
         )
         below = count * (length - 1)
@@ -148,17 +156,19 @@ class StoredRule:
             new = values.mean(axis=1)
         within = variance(length)
         noise = variance(n) + within / count + excess / n
+        rounding = rounded + roundings(values)
         both, lopsided = 1 + 1 / count, third(n) - third(length) / count**2
         if count < regression.SESSIONS_FOR_SPREAD:
-            fixed = both * np.maximum(self.assumed**2, between)
-            doubts = Doubts(chi2_nodes(freedom), lopsided, fixed=fixed, free=noise * charges(values) * freedom)
+            fixed, free = both * np.maximum(self.assumed**2, between) + rounding, noise * charges(values) * freedom
+            doubts = Doubts(chi2_nodes(freedom), lopsided, fixed=fixed, free=free, rounding=rounding)
         else:
             doubts = Doubts(
                 chi2_nodes(count - 1),
                 lopsided,
                 between=both * between * (count - 1),
                 within=both * within,
-                fixed=noise,
+                fixed=noise + rounding,
+                rounding=rounding,
             )
         return doubts, new - middle
 
@@ -186,13 +196,22 @@ class StoredRule:
 
 
 class PairedRule:
-    """`paired.paired_drop`; the values of the runs are differences, candidate less incumbent, on the scale."""
+    """`paired.paired_drop`; the values of the runs are differences, candidate less incumbent, on the scale.
 
-    def doubts(self, rows, values):  # noqa: ARG002 - the same call as that of StoredRule
+    Args:
+        sides: incumbent's and candidate's values, where they may be rounded; None: they are not.
+    """
+
+    def __init__(self, sides=None) -> None:
+        self.sides = sides
+
+    def doubts(self, rows, values):
         """`paired_drop`'s doubt, and the shift."""
         n = values.shape[1]
         squares = charges(values) * values.var(axis=1, ddof=1) * (n - 1)
-        return Doubts(chi2_nodes(n - 1), np.zeros(len(values)), free=squares / n), values.mean(axis=1)
+        rounding = sum(roundings(side[rows, :n]) for side in self.sides) if self.sides else 0.0
+        doubts = Doubts(chi2_nodes(n - 1), np.zeros(len(values)), free=squares / n, fixed=rounding, rounding=rounding)
+        return doubts, values.mean(axis=1)
 
 
 def run(rule, values, *, delta: float, beyond: float, floor: float, first: int = 5, gates: int = 1):
@@ -228,6 +247,16 @@ def run(rule, values, *, delta: float, beyond: float, floor: float, first: int =
     return outcomes, rounds
 
 
+def roundings(values):
+    """`Scale.rounding` of every row, in points; logarithms are not rounded, and have no equal values."""
+    flat = values.reshape(len(values), -1)
+    ordered = np.sort(flat, axis=1)
+    found = np.zeros(len(values))
+    for row in np.flatnonzero((np.diff(ordered, axis=1) == 0).any(axis=1)):
+        found[row] = step_of(flat[row].tolist()) ** 2 / 12
+    return found
+
+
 def charges(values):
     """`sequence.charge`."""
     n = values.shape[1]
@@ -261,17 +290,9 @@ def run_limit(values, limit: float, ceiling: float, *, first: int = 5):
     outcomes, rounds, rows = np.zeros(len(values), int), np.full(len(values), most), np.arange(len(values))
     for n in range(first, most + 1):
         part = values[rows, :n]
-        middle = part.mean(axis=1)
-        # Where an interval is widened, its end passes the limit when the plain one passes a nearer limit.
-        nearer = middle - (middle - limit) / np.sqrt(charges(part))
-        t = (middle - nearer) / (part.std(axis=1, ddof=1) / math.sqrt(n))
-        bound = t_quantile(1 - alpha / 2, n - 1)
-        passed, failed = t >= bound, t < -bound
-        bounded = np.flatnonzero(part.max(axis=1) <= ceiling)
-        if len(bounded):
-            below = _below(ceiling - part[bounded], ceiling - nearer[bounded])
-            passed[bounded] &= below >= 1 - alpha / 2
-            failed[bounded] &= below < alpha / 2
+        half = np.sqrt(3 * roundings(part))
+        passed = _beyond(part, limit + half, ceiling, alpha) | (part == limit).all(axis=1)
+        failed = _beyond(part, limit - half, ceiling, -alpha) & ~passed
         found = np.where(failed, FAIL, np.where(passed, PASS, OPEN))
         outcomes[rows], rounds[rows] = found, n
         rows = rows[found == OPEN]
@@ -280,11 +301,26 @@ def run_limit(values, limit: float, ceiling: float, *, first: int = 5):
     return outcomes, rounds
 
 
+def _beyond(part, limit, ceiling: float, alpha: float):
+    """Whether the interval of each row lies above its limit; with a negative alpha, below it."""
+    n, middle = part.shape[1], part.mean(axis=1)
+    # Where an interval is widened, its end passes the limit when the plain one passes a nearer limit.
+    nearer = middle - (middle - limit) / np.sqrt(charges(part))
+    sd = np.maximum(part.std(axis=1, ddof=1), 1e-12)
+    t, bound = (middle - nearer) / (sd / math.sqrt(n)), t_quantile(1 - abs(alpha) / 2, n - 1)
+    found = t >= bound if alpha > 0 else t < -bound
+    bounded = np.flatnonzero(part.max(axis=1) <= ceiling)
+    if len(bounded):
+        below = _below(ceiling - part[bounded], ceiling - nearer[bounded])
+        found[bounded] &= below >= 1 - alpha / 2 if alpha > 0 else below < -alpha / 2
+    return found
+
+
 def _below(distances, limit):
     """`bounded.bounded_interval`: how probably the true mean distance to the ceiling is below this one."""
     n = distances.shape[1]
     roots = np.cbrt(distances)
     x, weights = np.array(chi2_nodes(n - 1)).T
-    sd = np.sqrt(roots.var(axis=1, ddof=1)[:, None] * (n - 1) / x)
+    sd = np.sqrt(np.maximum(roots.var(axis=1, ddof=1), 1e-18)[:, None] * (n - 1) / x)
     centre = 2 * sd * np.sinh(np.arcsinh(limit[:, None] / (2 * sd**3)) / 3)
     return normal_tail((roots.mean(axis=1)[:, None] - centre) * math.sqrt(n) / sd) @ weights

@@ -36,6 +36,13 @@ NOISES = {
     "AR(1) .6": "neighbouring rounds of a session alike",
     "skewed": "100 minus a gamma of mean 1.3 and the same sd",
 }
+ROUNDED = {
+    "to 0.1, sd 0": (0.1, 0.0),
+    "to 0.1, sd .03": (0.1, 0.03),
+    "to 0.1": (0.1, SD),
+    "to 1, sd .3": (1.0, 0.3),
+}
+"""Values given to a step, with their standard deviation before that: many or all are equal."""
 FEW = (0.0, 3.0, 5.0)
 BEYOND_IT = {
     "Student 3": "rounds with the tails of Student's t with 3 degrees of freedom",
@@ -120,6 +127,8 @@ def noise_of(rng, kind: str, runs: int, rounds: int):
     if kind == "Student 3":
         return SD * rng.standard_t(3, (runs, rounds)) / math.sqrt(3)
     values = rng.standard_normal((runs, rounds))
+    if kind in ROUNDED:
+        return ROUNDED[kind][1] * values
     if kind.startswith("AR(1)"):
         memory = 0.6 if kind == "AR(1) .6" else -0.5
         for index in range(1, rounds):
@@ -172,12 +181,24 @@ def _one_gate(cell: Cell, rng, runs: int, gates: int = 1):
     }
     drop = on_scale(cell.drop)
     if "paired" in cell.rule:
+        if cell.noise in ROUNDED:
+            old, new = _rounded(rng, cell.noise, *(noise_of(rng, cell.noise, runs, MOST) + d for d in (0.0, drop)))
+            return fast_rule.run(fast_rule.PairedRule((old, new)), new - old, **shifts)
         return fast_rule.run(fast_rule.PairedRule(), _differences(rng, cell.noise, runs) + drop, **shifts)
     sessions = noise_of(rng, cell.noise, runs * cell.sessions, STORED).reshape(runs, cell.sessions, STORED)
     sessions = sessions + cell.tau * rng.standard_normal((runs, cell.sessions, 1))
     noise = noise_of(rng, cell.noise, runs, MOST) * (2 if cell.noise == "twice as noisy" else 1)
     values = noise + cell.tau * rng.standard_normal((runs, 1)) + drop
+    if cell.noise in ROUNDED:
+        sessions, values = _rounded(rng, cell.noise, sessions, values)
     return fast_rule.run(fast_rule.StoredRule(sessions, median=logs), values, **shifts)
+
+
+def _rounded(rng, kind: str, *sides):
+    """Both sides as they are given; the level lies anywhere between two steps, and the same for both."""
+    step, _ = ROUNDED[kind]
+    level = step * rng.random(len(sides[0]))
+    return [np.round(np.round((side.T + level).T / step) * step, 6) for side in sides]
 
 
 def _differences(rng, kind: str, runs: int):
@@ -210,6 +231,8 @@ def cells() -> list[Cell]:
     few = [Cell("stored", "normal", k, tau, d) for k in (1, 2, 3) for tau in SPREADS for d in FEW]
     paired = [Cell("paired", noise, 1, 0.0, d) for noise in (*NOISES, "AR(1) .6 each") for d in DROPS]
     paired += [Cell("paired", "TTFT", 1, 0.0, d) for d in TTFT_DROPS]
+    paired += [Cell("paired", noise, 1, 0.0, d) for noise in ROUNDED for d in FEW]
+    stored += [Cell("stored", noise, 8, 0.0, d) for noise in ROUNDED for d in FEW]
     beyond = [
         Cell("stored", noise, k, tau, d) for noise in BEYOND_IT for k in (8, 20) for tau in SPREADS[:2] for d in FEW
     ]
@@ -257,6 +280,10 @@ def report(table: Table) -> None:
     for noise in (*NOISES, "AR(1) .6 each"):
         print_rows(table, "paired", noise, [(1, 0.0)], DROPS)
     print_rows(table, "paired", "TTFT", [(1, 0.0)], TTFT_DROPS)
+    print("\nOurs, rounded values, stored and by pairs: drops of 0, 3, 5 pp")
+    for rule, sessions in (("stored", 8), ("paired", 1)):
+        for noise in ROUNDED:
+            print_rows(table, rule, noise, [(sessions, 0.0)], FEW)
     print("\nOurs, 20 gates in one healthy run: every one passes / one fails / else, rounds of the longest")
     for cell in FAMILIES:
         print(
@@ -284,6 +311,11 @@ def figures(table: Table) -> None:
                 table.figure(f"1. false alarms: {where}", stored(sessions, tau, 0.0, noise).failed, 1, most=True)
                 beyond = stored(sessions, tau, BEYOND * delta, noise).passed
                 table.figure(f"5. passes at 1.5 delta: {where}", beyond, 1, most=True)
+    for rule, sessions in (("stored", 8), ("paired", 1)):
+        for noise in ROUNDED:
+            none, beyond = (results[Cell(rule, noise, sessions, 0.0, drop)] for drop in (0.0, BEYOND * DELTA))
+            table.figure(f"6. {rule}, rounded {noise}: false alarms", none.failed, 1, most=True)
+            table.figure(f"6. {rule}, rounded {noise}: passes at 1.5 delta", beyond.passed, 1, most=True)
     table.figure("2. 20 sessions, tau 0: 2 pp drops that fail", stored(20, 0.0, 2.0).failed, 95, most=False)
     table.figure("2. 20 sessions, tau 0: 3 pp drops that fail", stored(20, 0.0, 3.0).failed, 99.5, most=False)
     table.figure("2. 20 sessions, tau 0: healthy runs that pass", stored(20, 0.0, 0.0).passed, 95, most=False)

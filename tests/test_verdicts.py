@@ -81,11 +81,42 @@ def test_the_twin_judges_pairs_as_the_package_does() -> None:
     assert seen == set(CODES)
 
 
+@pytest.mark.parametrize("sd", [0.0, 0.03, 0.3])
+def test_the_twin_judges_rounded_values_as_the_package_does(sd: float) -> None:
+    """Figures given to a tenth, which repeat or never change: same outcome and same errors, stored and by pairs."""
+    rng = np.random.default_rng(6)
+    seen = set()
+    for _ in range(40):
+        n, looking = random_look(rng)
+        drop = rng.choice([0, 0.7, 1.3, 2, 4])
+        stored = np.round(98 - sd * rng.standard_normal((8, 5)), 1)
+        values, old = (np.round(98 - less - sd * rng.standard_normal(n), 1) for less in (drop, 0.0))
+        common = {"bound": Bound.MIN, "in_points": True, "delta": 2.0, "looking": looking}
+        by_package = [
+            drop_of(
+                **common, aggregate=Aggregate.MEAN, base=98.0, sessions=stored.tolist(), values=values.tolist()
+            ).drop,
+            paired_drop(**common, incumbent=old.tolist(), candidate=values.tolist()),
+        ]
+        by_twin = [
+            fast_rule.StoredRule(-stored[None]).doubts(np.array([0]), -values[None]),
+            fast_rule.PairedRule((old[None], values[None])).doubts(np.array([0]), (old - values)[None]),
+        ]
+        errors = (looking.fail_error, looking.pass_error)
+        for found, (doubts, shift) in zip(by_package, by_twin, strict=True):
+            (outcome,) = fast_rule.look(doubts, shift, errors=errors, last=looking.last, **IN_POINTS)
+            assert outcome == CODES[found.outcome]
+            assert doubts.better(2.0 - shift)[0] == pytest.approx(found.error_of_pass, abs=1e-7)
+            seen.add(found.outcome)
+    assert {Outcome.PASS, Outcome.FAIL} <= seen
+
+
 def test_the_twin_runs_whole_sessions_as_the_package_does() -> None:
     """After the same number of rounds the same outcome: a regression gate, and a limit gate below a ceiling."""
     rng = np.random.default_rng(4)
     stored = 98.7 - rng.gamma(1.15, 1.1, (12, 8, 5))
     values = 98.7 - rng.gamma(1.15, 1.1, (12, 20)) - rng.choice([0, 2, 4], (12, 1))
+    values[8:] = np.round(96.5 + rng.choice([-0.1, 0, 0.1], (4, 1)) + 0.04 * rng.standard_normal((4, 20)), 1)
     by_twin = [
         fast_rule.run(fast_rule.StoredRule(-stored), -values, **IN_POINTS),
         fast_rule.run_limit(values, 96.5, 100.0),

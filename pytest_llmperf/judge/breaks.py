@@ -6,7 +6,7 @@ splits the stretch, and both parts are looked at again (binary segmentation). Wh
 stretches within it are tried, each with its share of the error, and the most certain change is taken: down and up
 again is no change over the whole (seeded stretches, after Kovacs, Buhlmann, Li and Munk 2023). Of several steps and one
 creep the explanation with the lower BIC is taken. What is assumed: sessions are independent, and scatter alike about
-their level.
+their level. Rounded values scatter by their rounding at least: equal ones are not exact.
 """
 
 from __future__ import annotations
@@ -57,14 +57,27 @@ class Break:
     error: float
 
 
-def breaks(values: Sequence[float], error: float) -> tuple[Break, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Series:
+    """Values, oldest first, and the variance that the rounding of each adds."""
+
+    values: Sequence[float]
+    rounding: float
+
+    def squares(self, start: int, end: int, left: float) -> float:
+        """Squares that an explanation of a stretch leaves over, at least those of rounding."""
+        return max(left, (end - start) * self.rounding)
+
+
+def breaks(values: Sequence[float], error: float, *, step: float = 0.0) -> tuple[Break, ...]:
     """The changes of level of a series, oldest first.
 
     Args:
         values: one a session, oldest first.
         error: how often a stretch in which nothing changed may be said to change.
+        step: that the values are known to, see `resolution.step_of`.
     """
-    found = _explained(values, 0, len(values), error)
+    found = _explained(_Series(values=values, rounding=step * step / 12), 0, len(values), error)
     fitted = levels(values, found)
     # A step's levels are those of the sessions between it and its neighbours, which were not known when it was found.
     return tuple(replace(one, before=fitted[one.start], after=fitted[one.end]) for one in found)
@@ -91,33 +104,33 @@ def levels(values: Sequence[float], found: Sequence[Break]) -> tuple[float, ...]
     return tuple(fitted)
 
 
-def _explained(values: Sequence[float], start: int, end: int, error: float) -> list[Break]:
+def _explained(series: _Series, start: int, end: int, error: float) -> list[Break]:
     """The breaks of a stretch; half of the error is for it as a whole, half for the stretches within."""
     if end - start < FEWEST:
         return []
-    step, line = (find(values, start, end) for find in (_step, _line))
-    steps = _split(values, start, end, step, error) if step.error < error / 4 else []
+    step, line = (find(series, start, end) for find in (_step, _line))
+    steps = _split(series, start, end, step, error) if step.error < error / 4 else []
     creep = [line] if line.error < error / 4 else []
     if not steps and not creep:
-        return _within(values, start, end, error)
-    return min(filter(None, (steps, creep)), key=lambda found: _bic(values, start, end, found))
+        return _within(series, start, end, error)
+    return min(filter(None, (steps, creep)), key=lambda found: _bic(series, start, end, found))
 
 
-def _within(values: Sequence[float], start: int, end: int, error: float) -> list[Break]:
+def _within(series: _Series, start: int, end: int, error: float) -> list[Break]:
     """The most certain change in a shorter stretch, and what lies on both sides of it."""
     stretches = list(_stretches(start, end))
     if not stretches:
         return []
-    best = min((find(values, *one) for one in stretches for find in (_step, _line)), key=lambda found: found.error)
+    best = min((find(series, *one) for one in stretches for find in (_step, _line)), key=lambda found: found.error)
     if best.error >= error / 4 / len(stretches):
         return []
-    return _split(values, start, end, best, error)
+    return _split(series, start, end, best, error)
 
 
-def _split(values: Sequence[float], start: int, end: int, found: Break, error: float) -> list[Break]:
+def _split(series: _Series, start: int, end: int, found: Break, error: float) -> list[Break]:
     """A break with those before and after it."""
     first, last = (found.end, found.end) if found.how is How.STEP else (found.start, found.end + 1)
-    before, after = _explained(values, start, first, error), _explained(values, last, end, error)
+    before, after = _explained(series, start, first, error), _explained(series, last, end, error)
     return [*before, found, *after]
 
 
@@ -130,9 +143,9 @@ def _stretches(start: int, end: int) -> Iterator[tuple[int, int]]:
         length = length * 3 // 2
 
 
-def _bic(values: Sequence[float], start: int, end: int, found: Sequence[Break]) -> float:
+def _bic(series: _Series, start: int, end: int, found: Sequence[Break]) -> float:
     """Of an explanation of a stretch: what it leaves, and what it costs in parameters; less is better."""
-    count = end - start
+    count, values = end - start, series.values
     moved = [replace(one, start=one.start - start, end=one.end - start) for one in found]
     fitted = levels(values[start:end], moved)
     left = math.fsum((value - level) ** 2 for value, level in zip(values[start:end], fitted, strict=True))
@@ -140,24 +153,27 @@ def _bic(values: Sequence[float], start: int, end: int, found: Sequence[Break]) 
     return count * math.log(max(left, floor) / count) + (1 + 2 * len(found)) * math.log(count)
 
 
-def _step(values: Sequence[float], start: int, end: int) -> Break:
+def _step(series: _Series, start: int, end: int) -> Break:
     """The two levels that explain most."""
+    values = series.values
     places = range(start + _SIDE, end - _SIDE + 1)
     left, place = min((_squares(values[start:at]) + _squares(values[at:end]), at) for at in places)
     before, after = statistics.fmean(values[start:place]), statistics.fmean(values[place:end])
     spread = 1 / (place - start) + 1 / (end - place)
-    error = min(1.0, len(places) * _two_sided(after - before, left * spread, end - start - 2, values[start:end]))
+    squares = spread * series.squares(start, end, left)
+    error = min(1.0, len(places) * _two_sided(after - before, squares, end - start - 2, values[start:end]))
     return Break(how=How.STEP, start=place - 1, end=place, before=before, after=after, error=error)
 
 
-def _line(values: Sequence[float], start: int, end: int) -> Break:
+def _line(series: _Series, start: int, end: int) -> Break:
     """The straight line that explains most."""
-    count = end - start
+    count, values = end - start, series.values
     line = statistics.linear_regression(range(count), values[start:end])
     fitted = [line.intercept + line.slope * place for place in range(count)]
     left = math.fsum((value - level) ** 2 for value, level in zip(values[start:end], fitted, strict=True))
     spread = 12 / (count * (count**2 - 1))
-    error = _two_sided(line.slope, left * spread, count - 2, values[start:end])
+    squares = spread * series.squares(start, end, left)
+    error = _two_sided(line.slope, squares, count - 2, values[start:end])
     return Break(how=How.CREEP, start=start, end=end - 1, before=fitted[0], after=fitted[-1], error=error)
 
 

@@ -29,11 +29,18 @@ class Doubt:
         nodes: weight and variance of each part of the mixture.
         third: third cumulant, towards worse.
         typical: the variance by plain estimates, for power and the like.
+        rounding: the part of it that comes of rounded values.
     """
 
     nodes: Sequence[tuple[float, float]]
     third: float
     typical: float
+    rounding: float = 0.0
+
+    @property
+    def scatter(self) -> float:
+        """The part of the variance that was observed, or is assumed."""
+        return self.typical - self.rounding
 
     def worse(self, distance: float) -> float:
         """How probably chance alone is at least so much for the worse."""

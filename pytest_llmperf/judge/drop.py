@@ -4,6 +4,7 @@
 - `pass`: a change of delta would look as good by chance with NEAR at most (half of it before the last look), and one of
   BEYOND deltas with the error of this look at most.
 - Both hold where many rounds know a small change well: then the less probable of no change and delta gives way.
+- Both hold since nothing scatters: then the change itself is known, and what is below delta passes.
 - The hard floor: a change of FLOOR_DELTAS fails at the last look in any case, and before with ALPHA, not its share.
 
 Between no change and delta either answer is right.
@@ -21,6 +22,9 @@ from pytest_llmperf.judge.levels import ALPHA, BEYOND, FLOOR_DELTAS, NEAR, error
 from pytest_llmperf.judge.quantiles import normal_tail
 from pytest_llmperf.judge.scales import Scale
 from pytest_llmperf.model import Outcome
+
+STILL = 1e-6
+"""Scatter of less than this share of delta is the rounding of floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +85,18 @@ class Drop:
 def outcome_of(doubt: Doubt, shift: float, scale: Scale, delta: float, looking: Looking) -> tuple[Outcome, bool]:
     """The rule: what this shift comes to, and whether the hard floor decided."""
     near, beyond = scale.shift(delta), scale.shift(BEYOND * delta)
-    no_change = doubt.worse(shift)
-    as_good = doubt.better(near - shift)
-    if no_change <= looking.fail_error and no_change <= as_good:
+    no_change, as_good = doubt.worse(shift), doubt.better(near - shift)
+    fails = no_change <= looking.fail_error
+    passes = as_good <= looking.near_error and doubt.better(beyond - shift) <= looking.pass_error
+    # Far out both are 0, and the distances tell which is the less probable.
+    nearer_none = as_good < no_change or (as_good == no_change and shift <= near - shift)
+    still = doubt.scatter <= (STILL * near) ** 2
+    if passes and (nearer_none or (fails and still)):
+        return Outcome.PASS, False
+    if fails:
         return Outcome.FAIL, False
     if scale.change(shift) >= FLOOR_DELTAS * delta and (looking.last or no_change <= ALPHA):
         return Outcome.FAIL, True
-    if as_good <= looking.near_error and doubt.better(beyond - shift) <= looking.pass_error and as_good < no_change:
-        return Outcome.PASS, False
     return Outcome.INCONCLUSIVE, False
 
 
@@ -132,7 +140,7 @@ def judge_drop(
         unit=scale.unit,
         error_of_fail=doubt.worse(shift),
         error_of_pass=doubt.better(scale.shift(delta) - shift),
-        effect_size=shift / round_sd if round_sd > 0 else None,
+        effect_size=shift / round_sd if round_sd > STILL * scale.shift(delta) else None,
         power_pct=100 * power,
         rounds_needed=needed,
         floored=floored,

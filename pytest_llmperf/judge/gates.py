@@ -34,8 +34,10 @@ from pytest_llmperf.judge.metrics import Aggregate, Metric, metric_of, series
 from pytest_llmperf.judge.paired import paired_drop
 from pytest_llmperf.judge.quantiles import beta_quantile
 from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD, StoredDrop, drop_of, reference_centre
+from pytest_llmperf.judge.resolution import above, nearly, step_of
+from pytest_llmperf.judge.scales import PERCENT_OF_ZERO
 from pytest_llmperf.judge.sequence import autocorrelation, outliers
-from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade
+from pytest_llmperf.judge.stats import MIN_ROUNDS, centre, check_finite, grade, mean
 from pytest_llmperf.judge.strength import strength
 from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.words import drop_words, figure_words, limit_words, needed_words, rounds_words
@@ -150,7 +152,7 @@ def _decide(
         value, found = None, None
     else:
         value = centre(metric.aggregate, values)
-        found = _interval(metric, values, looking.looks)
+        found = _interval(gate, metric, values, looking.looks)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
     if (delta := gate.delta) is not None:
         gate = _as_compared(gate, metric, len(values))
@@ -205,13 +207,24 @@ class _Judged:
     sessions_needed: int | None = None
 
 
-def _interval(metric: Metric, values: Sequence[float], looks: int, gates: int = 1) -> Interval | None:
-    """The interval of the metric's centre, without what the definition excludes: below 0, balance above 100 %."""
+def _interval(gate: Gate, metric: Metric, values: Sequence[float], looks: int, gates: int = 1) -> Interval | None:
+    """The interval of the metric's centre, without what the definition excludes: below 0, balance above 100 %.
+
+    Values that repeat are known to half a step only (see `resolution`); those that all equal the limit keep it.
+    """
     found = interval(metric.aggregate, values, looks=looks, gates=gates, ceiling=metric.ceiling)
-    if found is None:
-        return None
+    if found is None or metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
+        return found and _within(metric, found.low, found.high, found.method)
+    if all(nearly(value, gate.limit) for value in values):
+        return replace(found, low=gate.limit, high=gate.limit)
+    half = step_of(values) / 2
+    return _within(metric, found.low - half, found.high + half, found.method)
+
+
+def _within(metric: Metric, low: float, high: float, method: str) -> Interval:
+    """The part of an interval that the metric's definition allows."""
     ceiling = math.inf if metric.ceiling is None else metric.ceiling
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, ceiling))
+    return Interval(low=max(low, 0.0), high=min(high, ceiling), method=method)
 
 
 def _limit(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking, found: Interval) -> _Judged:
@@ -220,7 +233,7 @@ def _limit(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking
     low, high = (figure_words(end, gate.limit) for end in (found.low, found.high))
     text = f"the interval {low} to {high} {unit} ({found.method})"
     limit = f"the {side} {limit_words(gate.limit)} {unit}"
-    shared = found if looking.gates == 1 else _interval(metric, values, looking.looks, looking.gates) or found
+    shared = found if looking.gates == 1 else _interval(gate, metric, values, looking.looks, looking.gates) or found
     effect, power = strength(metric, values, gate, shared)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="", effect_size=effect, power_pct=power)
     if found.low >= gate.limit if least else found.high <= gate.limit:
@@ -256,7 +269,7 @@ def _rate(gate: Gate, values: Sequence[float], looking: Looking) -> _Judged:
 def _peak(gate: Gate, metric: Metric, values: Sequence[float]) -> _Judged:
     """The largest round against the limit: it was beyond it, or not; nothing is concluded for other rounds."""
     value = max(values)
-    over = sum(one > gate.limit for one in values)
+    over = sum(above(value, gate.limit) for value in values)
     if over:
         text = f"{over} of {rounds_words(len(values))} above the maximum {limit_words(gate.limit)} {metric.unit}"
         return _Judged(outcome=Outcome.FAIL, reason=text)
@@ -291,14 +304,15 @@ def _regression(
             return _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
         words = drop_words(paired, delta, pairs=len(values))
         name = f"incumbent {gate.incumbent}" if gate.incumbent else "the incumbent"
-        return replace(_of_drop(paired, delta), reason=f"against {name}: {words}")
+        judged = replace(_of_drop(paired, delta), reason=f"against {name}: {words}")
+        return _of_zero(judged, metric, mean(incumbent))
     if not gate.reference:
         raise MeasurementError("the stored baseline has no session")
     found = drop_of(
         aggregate=metric.aggregate,
         bound=gate.bound,
         in_points=metric.in_points,
-        base=gate.limit,
+        base=_base(gate, metric),
         delta=delta,
         sessions=gate.reference,
         values=values,
@@ -307,7 +321,21 @@ def _regression(
     if found is None:
         few = "the stored sessions have one round each: save one of at least 3 rounds"
         return _Judged(outcome=Outcome.INCONCLUSIVE, reason=few)
-    return _of_drop(found.drop, delta, found)
+    return _of_zero(_of_drop(found.drop, delta, found), metric, gate.limit)
+
+
+def _base(gate: Gate, metric: Metric) -> float:
+    """What changes are percentages of: the stored centre, unless it is 0."""
+    if gate.limit == 0 == reference_centre(metric.aggregate, gate.reference):
+        return PERCENT_OF_ZERO
+    return gate.limit
+
+
+def _of_zero(judged: _Judged, metric: Metric, base: float) -> _Judged:
+    """Says what a change is a percentage of, if that is not the base."""
+    if metric.in_points or base:
+        return judged
+    return replace(judged, reason=f"{judged.reason}; it was 0: percent of {PERCENT_OF_ZERO:g} {metric.unit}")
 
 
 def _as_compared(gate: Gate, metric: Metric, rounds: int) -> Gate:

@@ -23,6 +23,7 @@ from pytest_llmperf.judge.catalogue import (
     MetricClass,
     metric_of,
 )
+from pytest_llmperf.judge.resolution import above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -217,7 +218,7 @@ def _worst_ttft_ratios(measurement: Measurement) -> tuple[float, ...]:
 
 
 def _contended_ttft(measurement: Measurement) -> tuple[float, ...]:
-    return tuple(float(worst > TTFT_RATIO_LIMIT) for worst in _worst_ttft_ratios(measurement))
+    return tuple(float(above(worst, TTFT_RATIO_LIMIT)) for worst in _worst_ttft_ratios(measurement))
 
 
 def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
@@ -227,7 +228,7 @@ def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
     ]
     kept = 1 - RATE_DROP_PCT / 100
     return tuple(
-        float(any(_decode_tok_s(run) < kept * base for run, base in zip(round_.together, bases, strict=True)))
+        float(any(above(kept * base, _decode_tok_s(run)) for run, base in zip(round_.together, bases, strict=True)))
         for round_ in rounds
     )
 

@@ -17,7 +17,8 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.doubt import Doubt
 from pytest_llmperf.judge.drop import Drop, Looking, judge_drop
 from pytest_llmperf.judge.quantiles import chi2_nodes
-from pytest_llmperf.judge.scales import scale_of
+from pytest_llmperf.judge.resolution import step_of
+from pytest_llmperf.judge.scales import PERCENT_OF_ZERO, scale_of
 from pytest_llmperf.judge.sequence import charge
 from pytest_llmperf.judge.stats import check_finite, mean, sample_sd
 
@@ -50,7 +51,7 @@ def paired_drop(
         None from fewer than two pairs.
 
     Raises:
-        MeasurementError: unequal numbers of values, one that is not finite, or percent of 0 are asked for.
+        MeasurementError: unequal numbers of values, or one that is not finite.
     """
     check_finite(incumbent)
     check_finite(candidate)
@@ -59,21 +60,20 @@ def paired_drop(
     n = len(incumbent)
     if n < 2:
         return None
-    scale = scale_of(
-        bound=bound, in_points=in_points, base=mean(incumbent), delta=delta, values=[*incumbent, *candidate]
-    )
+    base = mean(incumbent) or PERCENT_OF_ZERO
+    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, values=[*incumbent, *candidate])
     pairs = zip(scale.badness(incumbent), scale.badness(candidate), strict=True)
     differences = [new - old for old, new in pairs]
     sd = sample_sd(differences)
     alike = charge(differences)
+    rounding = sum(scale.rounding(step_of(side), mean(side)) for side in (incumbent, candidate))
 
     def doubt_at(rounds: int) -> Doubt:
         typical = alike * sd**2 / rounds
         # Many more rounds than these would also know the variance better.
         freedom = max(n, rounds) - 1
-        return Doubt(
-            nodes=tuple((w, typical * freedom / x) for x, w in chi2_nodes(freedom)), third=0.0, typical=typical
-        )
+        nodes = tuple((w, typical * freedom / x + rounding) for x, w in chi2_nodes(freedom))
+        return Doubt(nodes=nodes, third=0.0, typical=typical + rounding, rounding=rounding)
 
     return judge_drop(
         doubt_at,

@@ -27,7 +27,8 @@ from pytest_llmperf.judge.doubt import Doubt
 from pytest_llmperf.judge.drop import Drop, Looking, judge_drop, outcome_of
 from pytest_llmperf.judge.intervals import first_rounds
 from pytest_llmperf.judge.quantiles import beta_cdf, chi2_nodes, t_quantile
-from pytest_llmperf.judge.scales import scale_of
+from pytest_llmperf.judge.resolution import step_of
+from pytest_llmperf.judge.scales import Scale, scale_of
 from pytest_llmperf.judge.scatter import MeanScatter, Scatter, freedom_of, mean_scatter, median_scatter
 from pytest_llmperf.judge.sequence import charge
 from pytest_llmperf.judge.stats import centre, check_finite
@@ -64,6 +65,7 @@ class Stored:
         assumed: spread between sessions that is assumed, a standard deviation.
         excess: variance of a new round above that of a stored one, where it is beyond doubt.
         autocorrelation_charge: of the scatter, where the spread is assumed.
+        rounding: variance of the difference of centres, since values are known to some decimal only.
     """
 
     lengths: tuple[int, ...]
@@ -73,6 +75,7 @@ class Stored:
     assumed: float
     excess: float = 0.0
     autocorrelation_charge: float = 1.0
+    rounding: float = 0.0
 
     def within(self) -> float:
         """What the noise within adds to the variance of the sessions' centres."""
@@ -89,14 +92,17 @@ class Stored:
         both = 1 + 1 / count
         if len(self.lengths) >= SESSIONS_FOR_SPREAD:
             scaled = self.centres_variance * (count - 1)
+            noise += self.rounding
             nodes = tuple((w, both * max(scaled / x - within, 0.0) + noise) for x, w in chi2_nodes(count - 1))
             between = self.spread() ** 2
         else:
             noise *= self.autocorrelation_charge
             between = max(self.assumed**2, self.centres_variance)
-            nodes = tuple((w, both * between + noise * self.freedom / x) for x, w in chi2_nodes(self.freedom))
+            fixed = both * between + self.rounding
+            nodes = tuple((w, fixed + noise * self.freedom / x) for x, w in chi2_nodes(self.freedom))
+            noise += self.rounding
         third = self.scatter.third(n) - statistics.fmean(map(self.scatter.third, self.lengths)) / count**2
-        return Doubt(nodes=nodes, third=third, typical=both * between + noise)
+        return Doubt(nodes=nodes, third=third, typical=both * between + noise, rounding=self.rounding)
 
 
 def reference_centre(aggregate: Aggregate, sessions: Sequence[Sequence[float]]) -> float:
@@ -153,6 +159,7 @@ def drop_of(
     known = stored_of(aggregate, old, new, assumed=scale.shift(ASSUMED_SPREAD_PP if in_points else ASSUMED_SPREAD_PCT))
     if known is None:
         return None
+    known = replace(known, rounding=_rounding(aggregate, scale, [stored[:n] for stored in sessions], values))
     shift = centre(aggregate, new) - statistics.fmean(centre(aggregate, stored) for stored in old)
     drop = judge_drop(
         known.doubt,
@@ -216,6 +223,15 @@ def stored_of(
         excess=_excess(scatter, sessions, values),
         autocorrelation_charge=charge(values),
     )
+
+
+def _rounding(
+    aggregate: Aggregate, scale: Scale, sessions: Sequence[Sequence[float]], values: Sequence[float]
+) -> float:
+    """What the rounding of both sides' values adds to the variance of the difference, on the scale."""
+    pooled = [value for stored in sessions for value in stored]
+    old = scale.rounding(step_of(pooled), reference_centre(aggregate, sessions))
+    return old + scale.rounding(step_of(values), centre(aggregate, values))
 
 
 def _excess(scatter: Scatter, sessions: Sequence[Sequence[float]], values: Sequence[float]) -> float:

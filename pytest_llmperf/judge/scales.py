@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+PERCENT_OF_ZERO = 1.0
+"""In the metric's unit: what a change from 0 is a percentage of. A queue time of 0 that becomes 5 ms is 500 % worse."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """Percentages of ratio class as they are, in points; what is compared in percent, by logarithms.
@@ -40,6 +44,16 @@ class Scale:
         if not self.logs:
             return change
         return math.log1p(change / 100) if self.bound is Bound.MAX else -math.log1p(-change / 100)
+
+    def rounding(self, step: float, centre: float) -> float:
+        """The variance, on this scale, of a centre that is known to steps of the metric's unit.
+
+        Args:
+            step: see `resolution.step_of`.
+            centre: in the metric's unit.
+        """
+        width = math.log1p(step / centre) if self.logs else self.factor * step
+        return width * width / 12
 
     def change(self, shift: float) -> float:
         """What a distance on this scale is in `unit`; the inverse of `shift`."""

@@ -7,6 +7,8 @@ import statistics
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pytest_llmperf.judge.resolution import scatters
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -52,7 +54,9 @@ def outliers(values: Sequence[float]) -> tuple[int, ...]:
     middle = statistics.median(values)
     # 1.4826 makes the median distance a standard deviation of normal values.
     sd = 1.4826 * statistics.median(abs(value - middle) for value in values)
-    return tuple(number for number, value in enumerate(values, 1) if sd > 0 and abs(value - middle) > FAR * sd)
+    if not scatters(sd, middle):
+        return ()
+    return tuple(number for number, value in enumerate(values, 1) if abs(value - middle) > FAR * sd)
 
 
 def _raw(values: Sequence[float]) -> float | None:

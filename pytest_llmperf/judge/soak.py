@@ -13,9 +13,10 @@ from pytest_llmperf.judge.breaks import FEWEST, breaks, levels
 from pytest_llmperf.judge.catalogue import CATALOGUE, OBSERVED, MetricClass, metric_of
 from pytest_llmperf.judge.layout import CRITICAL, LEVEL, WARNING
 from pytest_llmperf.judge.metrics import series
+from pytest_llmperf.judge.resolution import step_of
 from pytest_llmperf.judge.stats import centre
 from pytest_llmperf.judge.stored import other_machine
-from pytest_llmperf.judge.trend import METRICS, worse_by
+from pytest_llmperf.judge.trend import METRICS, loss
 from pytest_llmperf.model import Baseline, Bound, Gate, Measurement, Round, Threshold
 
 WINDOW_S = {
@@ -239,8 +240,8 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
             continue
         starts = range(0, len(values) - size + 1, size)
         centres = [centre(metric.aggregate, values[start : start + size]) for start in starts]
-        fitted = levels(centres, breaks(centres, _ERROR / len(METRICS))) if centres else ()
-        lost, before = max(((worse_by(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
+        fitted = levels(centres, breaks(centres, _ERROR / len(METRICS), step=step_of(values))) if centres else ()
+        lost, before = max(((loss(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
         if lost >= metric.delta:
             found.append(Drift(what=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))
     return tuple(found)
@@ -258,7 +259,7 @@ def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
         values = [sample[name] for sample in settled if name in sample]
         if len(values) < FEWEST:
             continue
-        fitted = levels(values, breaks(values, _ERROR))
+        fitted = levels(values, breaks(values, _ERROR, step=step_of(values)))
         grown, matters = fitted[-1] - fitted[0], max(LEAK_SHARE * fitted[0], LEAK_MIB)
         if grown > matters:
             found.append(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.catalogue import Aggregate
 from pytest_llmperf.judge.intervals import MEDIAN_FACTOR
 from pytest_llmperf.judge.quantiles import normal_tail
+from pytest_llmperf.judge.resolution import scatters
 from pytest_llmperf.judge.sequence import charge
 from pytest_llmperf.judge.stats import centre, sample_sd
 from pytest_llmperf.model import Bound
@@ -38,7 +39,7 @@ def strength(metric: Metric, values: Sequence[float], gate: Gate, found: Interva
     if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         return None, None
     middle, sd = centre(metric.aggregate, values), sample_sd(values)
-    if sd <= 0:
+    if not scatters(sd, middle):
         return None, None
     sign = 1 if gate.bound is Bound.MIN else -1
     margin = found.high - middle if gate.bound is Bound.MIN else middle - found.low

@@ -9,6 +9,8 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.breaks import FEWEST, Break, breaks, levels
 from pytest_llmperf.judge.catalogue import Metric, metric_of
 from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.resolution import step_of
+from pytest_llmperf.judge.scales import PERCENT_OF_ZERO
 from pytest_llmperf.judge.stats import centre
 from pytest_llmperf.judge.stored import Key, is_like
 from pytest_llmperf.model import Baseline, Bound, Stored, StoredSession
@@ -98,9 +100,17 @@ def worse_by(metric: Metric, before: float, after: float) -> float:
     return 100 * change / abs(before) if before else 0.0
 
 
+def loss(metric: Metric, before: float, after: float) -> float:
+    """As `worse_by`; of what was 0, percent of PERCENT_OF_ZERO."""
+    if before or metric.in_points:
+        return worse_by(metric, before, after)
+    return worse_by(metric, PERCENT_OF_ZERO, PERCENT_OF_ZERO + after)
+
+
 def _trend(entry: Stored, metric: Metric, points: tuple[Point, ...], error: float, delta: float | None) -> Trend:
     values = [point.value for point in points]
-    found = breaks(values, error)
+    rounds = [value for session in entry.session for value in session.rounds.get(metric.name, ())]
+    found = breaks(values, error, step=step_of(rounds))
     fitted = levels(values, found)
     return Trend(
         key=Key.of(entry),
@@ -109,7 +119,7 @@ def _trend(entry: Stored, metric: Metric, points: tuple[Point, ...], error: floa
         left_out=len(entry.session) - len(points),
         levels=fitted,
         breaks=found,
-        lost=max(worse_by(metric, level, fitted[-1]) for level in fitted),
+        lost=max(loss(metric, level, fitted[-1]) for level in fitted),
         matters=metric.delta if delta is None else delta,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge import formulas
 from pytest_llmperf.judge.catalogue import TTFT_RATIO_LIMIT
 from pytest_llmperf.judge.metrics import ttft_ratios
+from pytest_llmperf.judge.resolution import above
 from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:
@@ -43,5 +44,8 @@ def _decided(metric: str, measurement: Measurement) -> int:
                 value = formulas.ttft_ms(request) if ratios is None else ratios[position][agent][step]
                 values[request.first_merged].append(value)
         upper, exact = max(values[True]), max(values[False])
-        count += upper > TTFT_RATIO_LIMIT >= exact if metric == "contention_rate_ttft" else upper > exact
+        if metric == "contention_rate_ttft":
+            count += above(upper, TTFT_RATIO_LIMIT) and not above(exact, TTFT_RATIO_LIMIT)
+        else:
+            count += upper > exact
     return count
