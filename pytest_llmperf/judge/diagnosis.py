@@ -39,6 +39,7 @@ _LESS_CTX = "free memory where the context is smaller, or ask for less num_ctx"
 _FACTS = (
     ("another client", "another client uses it", "run it again when nobody else uses these servers"),
     ("another client", "somebody else", "run it again when nobody else uses these servers"),
+    ("busy neighbour", "kept it from its cores", "end what else runs here, or run it again when this machine is idle"),
     ("model left", "model had left", "keep the model loaded: does another client or too little memory push it out?"),
     ("model left", "to load the model", "keep the model loaded: does another client or too little memory push it out?"),
     ("spilled to the CPU", "outside the GPU's memory", "free GPU memory, or ask for less num_ctx"),
@@ -51,6 +52,7 @@ _FACTS = (
 
 OWN_CORE = "leave the client a core of its own (what else runs here?)"
 CORE = f"{OWN_CORE}, or try --llmperf-runtime=processes"
+TAP_CORE = "leave the tap, through which the agents talk, a core of its own (what else runs here, the agents included?)"
 
 _SLOWER = {
     "client": "its client is late",
@@ -76,15 +78,16 @@ _TOGETHER = {
 _UNTIMED = "first tokens come later: they share a device, or prompts wait: this server gives no durations that tell"
 
 _NEXT = {
-    "client alone": CORE,
-    "client together": CORE,
     "tokens alone": "give the agents equal work (prompts, num_predict), or gate scaling in place of balance",
     "tokens together": "make the answers equally long: num_predict with a seed and temperature 0",
     "load alone": "keep the model loaded: see /api/ps",
     "load together": "keep the model loaded: see /api/ps",
     "queue alone": "is another client using this instance? see /api/ps",
 }
-"""What to do about a share; of the others it depends on where the servers run."""
+"""What to do about a share; for the others it depends on where the servers run."""
+
+_PRIVATE_QUEUE = "have each agent send its requests one after the other, or end what else runs on this machine"
+"""What to do about a queue at a server that nobody else knows."""
 
 _THROTTLED = "let the machine cool down, and watch clocks and temperature while it runs"
 
@@ -127,7 +130,7 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     elif sinking:
         cause, sentence, advice = "throttling", sinking, _THROTTLED
     elif measurement.discarded:  # they are not judged: no reason for what the others lost
-        cause, advice = "saturated client", CORE
+        cause, advice = "saturated client", client_advice(measurement)
         sentence = f"the client was saturated in {set_aside(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         facts = machine
@@ -173,6 +176,11 @@ def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
     return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(others)
 
 
+def client_advice(measurement: Measurement) -> str:
+    """What to do about a client that could not keep up: no runtime of ours drives agents that we did not write."""
+    return TAP_CORE if measurement.scenario.external else CORE
+
+
 def _by_slots(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
     """Whether agents lose much by a slot that they share; another client did not make them queue, if it was there."""
     shared = measurement.topology.kind.shared
@@ -214,8 +222,8 @@ def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
         if measurement.topology.kind.shared:
             return f"requests wait for a slot {figures}: agents that share a slot are served one after the other"
         return (
-            f"requests wait at the server {figures}, though each agent has an instance of its own: another client uses "
-            "it, or an agent sends more requests at once than it has slots"
+            f"requests wait at the server {figures}, though each agent has an instance of its own: "
+            f"{_who(measurement)}, or an agent sends more requests at once than it has slots"
         )
     if where == "together" and loss.of == "scaling":
         timed = all(one.total_duration_ns for run in measurement.rounds[0].together for one in run.requests)
@@ -229,11 +237,20 @@ def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
     )
 
 
+def _who(measurement: Measurement) -> str:
+    """Who else keeps a server busy."""
+    return "other work on this machine keeps it busy" if measurement.topology.private else "another client uses it"
+
+
 def _advice(measurement: Measurement, loss: Loss, cause: str) -> str:
     """What to do about a share."""
     topology = measurement.topology
     if cause == "queue together" and not topology.kind.shared:
-        return _NEXT["queue alone"]
+        cause = "queue alone"
+    if cause == "queue alone" and topology.private:
+        return _PRIVATE_QUEUE
+    if cause.startswith("client"):
+        return client_advice(measurement)
     if cause in _NEXT:
         return _NEXT[cause]
     if cause.endswith("alone") and topology.backend == "attach":  # servers of our own have ended by then

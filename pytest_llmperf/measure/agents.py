@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import inspect
 import os
-import signal
-import subprocess
 import tempfile
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
+from pytest_llmperf.measure.arrival import Clock
+from pytest_llmperf.measure.command import RunningCommand, tail_of, without_proxy
+from pytest_llmperf.measure.start_up import Starting, in_order, may_start
 from pytest_llmperf.measure.tap.carried import Taken
 from pytest_llmperf.measure.tap.process import Tap
 from pytest_llmperf.measure.waiting import end, run_on_loop
@@ -22,7 +23,6 @@ from pytest_llmperf.model import AsyncAgent, Command
 
 _POLL_S = 0.02
 _LOOK_S = 0.5
-_TAIL_BYTES, _TAIL_LINES = 4000, 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +33,25 @@ class Member:
         label: for error messages.
         url: of its server.
         run: what does its work.
+        start_up_ns: how long it takes from its start to its first request, as far as is known.
     """
 
     label: str
     url: str
     run: AsyncAgent | Command
+    start_up_ns: int = 0
+
+    @property
+    def name(self) -> str:
+        """The label without the instance."""
+        return self.label.partition(",")[0]
 
 
 class Agents:
     """The agents of one part while they run.
+
+    Those that start slowly are started first, so that the others do not wait for them at the barrier: a client gives
+    up a request that is not answered for some seconds.
 
     Args:
         members: the agents.
@@ -49,21 +59,37 @@ class Agents:
         tap: forwards for them.
         model: its name on the servers, for the commands' environment.
         timeout_s: most seconds for all that an agent does.
+        clock: monotonic nanoseconds.
+
+    Attributes:
+        started_ns: the moment each was started; of those that were.
     """
 
     def __init__(
-        self, members: Sequence[Member], urls: Sequence[str], *, tap: Tap, model: str, timeout_s: float
+        self,
+        members: Sequence[Member],
+        urls: Sequence[str],
+        *,
+        tap: Tap,
+        model: str,
+        timeout_s: float,
+        clock: Clock = time.monotonic_ns,
     ) -> None:
+        self._members = tuple(members)
         self._work = dict(zip(members, urls, strict=True))
         self._tap = tap
         self._model = model
         self._timeout_s = timeout_s
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._clock = clock
+        self._commands: list[RunningCommand] = []
         self._outputs: dict[Member, str] = {}
+        self._failed: Member | None = None
+        self.started_ns: dict[Member, int] = {}
 
     def run(self) -> tuple[Taken, LlmperfError | None]:
         """Until all have ended, or one has failed and the others were given up; what passed, and the failure."""
-        return run_on_loop(self._part, asyncio.new_event_loop)
+        with _environment_without_proxy():
+            return run_on_loop(self._part, asyncio.new_event_loop)
 
     async def _part(self) -> tuple[Taken, LlmperfError | None]:
         failure: LlmperfError | None = None
@@ -72,33 +98,55 @@ class Agents:
         except LlmperfError as error:
             failure = error
         await _let_transports_close()
-        return self._tap.take(), failure
+        taken = self._tap.take()
+        return taken, self._explained(failure, taken)
 
     async def _until_all_ended(self) -> None:
         """Raises MeasurementError where one fails, or where it takes too long; the others are given up."""
         loop = asyncio.get_running_loop()
-        tasks = {loop.create_task(self._one(member, url)): member for member, url in self._work.items()}
-        pending, until_s = set(tasks), loop.time() + self._timeout_s
+        tasks: dict[asyncio.Task[None], Member] = {}
+        waiting, until_s = in_order(self._members), loop.time() + self._timeout_s
         try:
-            while pending and (rest_s := until_s - loop.time()) > 0:
-                done, pending = await asyncio.wait(
-                    pending, timeout=min(rest_s, _LOOK_S), return_when=asyncio.FIRST_COMPLETED
-                )
+            while (rest_s := until_s - loop.time()) > 0:
+                while waiting and self._may_start(waiting[0]):
+                    member = waiting.pop(0)
+                    self.started_ns[member] = self._clock()
+                    tasks[loop.create_task(self._one(member))] = member
+                pending = [task for task in tasks if not task.done()]
+                if not pending and not waiting:
+                    return
+                look_s = _POLL_S if waiting else _LOOK_S
+                done, _ = await asyncio.wait(pending, timeout=min(rest_s, look_s), return_when=asyncio.FIRST_COMPLETED)
                 released = self._tap.released()
                 for task in filter(done.__contains__, tasks):
+                    self._failed = tasks[task]
                     task.result()
                     if not released:
                         raise self.silence(tasks[task], [])
+                    self._failed = None
+            late = [member for task, member in tasks.items() if not task.done()]
         finally:
             await end(tasks)
-        if pending:
-            raise self._late([tasks[task] for task in pending])
+        raise self._late(late)
+
+    def _may_start(self, member: Member) -> bool:
+        arrived, now_ns = self._tap.arrived(), self._clock()
+        return may_start(
+            member.start_up_ns,
+            [
+                Starting(
+                    start_up_ns=one.start_up_ns, since_ns=now_ns - at_ns, arrived=self._members.index(one) in arrived
+                )
+                for one, at_ns in self.started_ns.items()
+            ],
+        )
 
     def kill(self) -> None:
         """Leaves no process."""
-        for process in self._processes:
-            if process.returncode is None:
-                _end(process)
+        for command in self._commands:
+            command.ask_to_end()
+        for command in self._commands:
+            command.close()
 
     def silence(self, member: Member, asked: Sequence[str]) -> MeasurementError:
         """The error for an agent that ended and asked no model for anything."""
@@ -112,18 +160,58 @@ class Agents:
 
     def _late(self, members: Sequence[Member]) -> MeasurementError:
         """The error for agents that did not end."""
-        what = (
-            "was not done" if self._tap.released() else "was not done, and not every agent had sent its first request,"
-        )
+        state = "" if self._tap.released() else ", and not every agent had sent its first request,"
         return MeasurementError(
             "\n".join(
-                f"{member.label}: the agent {what} after {self._timeout_s:g} s{self._outputs.get(member, '')}"
+                f"{member.label}: the agent was not done{state} after {self._timeout_s:g} s"
+                + self._outputs.get(member, "")
                 for member in members
             ),
             next_step="look at the server's log, or raise --llmperf-timeout: it holds for all that such an agent does",
         )
 
-    async def _one(self, member: Member, url: str) -> None:
+    def _explained(self, failure: LlmperfError | None, taken: Taken) -> LlmperfError | None:
+        """The failure, and with whom its agent waited at the barrier, if that may be why."""
+        if failure is None:
+            return None
+        if self._failed is not None:
+            return self.given_up(self._failed, taken, failure)
+        return (
+            failure
+            if taken.start_ns or len(self._members) == 1
+            else _with(failure, self._awaited(taken, taken.end_ns), failure.next_step)
+        )
+
+    def given_up(self, member: Member, taken: Taken, failure: LlmperfError) -> LlmperfError:
+        """The failure of an agent; if it gave up requests at the barrier: how long it waited there, and for whom."""
+        ways = [one for one in taken.agents[self._members.index(member)] if one.given_up_ns and one.first_ns]
+        if not ways:
+            return failure
+        waited_s = max(one.given_up_ns - one.first_ns for one in ways) / 1e9
+        requests = "its request" if len(ways) == 1 else f"{len(ways)} requests"
+        text = f"\n  it gave up {requests} at the barrier, where all wait for the slowest, after {waited_s:.1f} s"
+        return _with(
+            failure,
+            text + self._awaited(taken, min(one.given_up_ns for one in ways)),
+            f"give the client of {member.name} a time-out well above {waited_s:.1f} s, or have the agent that it waits "
+            "for send its first request sooner",
+        )
+
+    def _awaited(self, taken: Taken, at_ns: int) -> str:
+        """Who had sent nothing at that moment, and how long after its start, a line for each."""
+        words = []
+        for member, ways in zip(self._members, taken.agents, strict=True):
+            if any(0 < one.first_ns <= at_ns for one in ways):
+                continue
+            started_ns = self.started_ns.get(member)
+            since = (
+                f", {(at_ns - started_ns) / 1e9:.1f} s after its start" if started_ns else ": it was not started yet"
+            )
+            words.append(f"\n  waited for {member.name}, which had sent no request{since}")
+        return "".join(words)
+
+    async def _one(self, member: Member) -> None:
+        url = self._work[member]
         if isinstance(member.run, tuple):
             await self._command(member, member.run, url)
             return
@@ -143,56 +231,51 @@ class Agents:
     async def _command(self, member: Member, command: Command, url: str) -> None:
         words = [word.replace("{url}", url) for word in command]
         with tempfile.TemporaryFile() as output:
-            process = self._start(member, words, url, output)
             try:
-                self._tap.guard(process.pid)
-                while process.poll() is None:  # noqa: ASYNC110 - a process has no event that works on every loop
-                    await asyncio.sleep(_POLL_S)
-            finally:
-                _end(process)
-                self._outputs[member] = _tail(output)
-        if process.returncode:
-            how = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
+                running = RunningCommand(words, env=self._environment(url), output=output)
+                self._commands.append(running)
+                try:
+                    code = await running.exit_code()
+                finally:
+                    await running.end()
+                    self._outputs[member] = tail_of(output)
+            except OSError as error:
+                raise MeasurementError(
+                    f"{member.label}: {words[0]!r} cannot be started ({error})", next_step="is the program on PATH?"
+                ) from error
+        if code:
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
             raise MeasurementError(
                 f"{member.label}: the command {words[0]!r} ended with {how}{self._outputs[member]}",
                 next_step="run it by hand with OLLAMA_HOST set to the server's address",
             )
 
-    def _start(self, member: Member, words: Sequence[str], url: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment(url),
-                start_new_session=True,  # a group of its own, to be ended with all that it starts
-            )
-        except OSError as error:
-            raise MeasurementError(
-                f"{member.label}: {words[0]!r} cannot be started ({error})", next_step="is the program on PATH?"
-            ) from error
-        self._processes.append(process)
-        return process
-
     def _environment(self, url: str) -> Mapping[str, str]:
         """The caller's, with what points to the tap."""
         ours = {"OLLAMA_HOST": url, "LLMPERF_BASE_URL": url, "OPENAI_BASE_URL": f"{url}/v1"}
-        return {**os.environ, **ours, "LLMPERF_MODEL": self._model}
+        return {**os.environ, **without_proxy(os.environ), **ours, "LLMPERF_MODEL": self._model}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a command with all that it started."""
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _with(failure: LlmperfError, text: str, next_step: str) -> LlmperfError:
+    """The same failure with more to say."""
+    said = MeasurementError(f"{failure.args[0]}{text}", next_step=next_step)
+    said.__cause__ = failure.__cause__
+    return said
 
 
-def _tail(output: IO[bytes]) -> str:
-    """The last lines of a command's output, as a part of a message."""
-    output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
-    lines = output.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
-    return "".join(f"\n  | {line}" for line in lines) or "\n  (it printed nothing)"
+@contextlib.contextmanager
+def _environment_without_proxy() -> Iterator[None]:
+    """For callables, which run in this process."""
+    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+    os.environ.update(without_proxy(os.environ))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 async def _let_transports_close() -> None:

@@ -104,16 +104,18 @@ class Rounds:
             )
         self._prefixes: Iterator[str] = prefixes()
         self._fixed: Mapping[str, str] = {}
+        self._start_up_ns: dict[str, int] = {}
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
         """Sends every agent's first request `times` times to its instance, all at once; no results, but answers.
 
-        Of an external agent nobody knows the first request: where there is one, all agents do all their work.
+        The first request of an external agent is not known: if there is one, all agents do all their work, each as soon
+        as it can. That shows how long each takes to start up.
         """
         placed, answers = self._placed(), []
         for _ in range(times):
             if self._tap is not None:
-                answers += [one for run in self._tapped(placed).runs for one in run.requests]
+                answers += [one for run in self._tapped(placed, barrier=False).runs for one in run.requests]
                 continue
             firsts = [
                 self._requests(agent, instance, instance.url)[:1]
@@ -208,21 +210,32 @@ class Rounds:
             )
         return _Ran(tuple(runs), frozenset(one.source for client in part.exchanges for one in client), part.cpu_ns)
 
-    def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Ran:
-        """Runs these agents at once through the tap."""
+    def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]], *, barrier: bool = True) -> _Ran:
+        """Runs these agents at once through the tap; before the first barrier, once unmeasured: see `start_up`."""
         from pytest_llmperf.measure.agents import Member  # noqa: PLC0415 - only where an agent is external
         from pytest_llmperf.measure.external import run_tapped  # noqa: PLC0415 - as above
 
         assert self._tap is not None
+        if barrier and len(members) > 1 and any(agent.name not in self._start_up_ns for agent, _ in members):
+            self._tapped(members, barrier=False)
         part = run_tapped(
             [
-                Member(label=_label(agent, instance), url=instance.url, run=self._work(agent, instance))
+                Member(
+                    label=_label(agent, instance),
+                    url=instance.url,
+                    run=self._work(agent, instance),
+                    start_up_ns=self._start_up_ns.get(agent.name, 0),
+                )
                 for agent, instance in members
             ],
             tap=self._tap,
             model=self._model,
             timeout_s=self._timeout_s,
+            barrier=barrier,
         )
+        self._start_up_ns |= {
+            agent.name: heard.start_up_ns for (agent, _), heard in zip(members, part.heard, strict=True)
+        }
         runs = tuple(
             AgentRun(
                 agent=agent.name,

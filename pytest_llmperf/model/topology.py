@@ -66,6 +66,14 @@ class Topology:
         """Whether the results are not of a real engine."""
         return self.backend == "simulated"
 
+    @property
+    def private(self) -> bool:
+        """Whether only this session knows the addresses: then no other client uses the servers.
+
+        A simulated deployment plays any other one, its other clients included.
+        """
+        return self.backend in ("ollama", "embedded")
+
     def instance_of(self, agent_index: int) -> Instance:
         """The instance that serves the agent of that index (0-based).
 

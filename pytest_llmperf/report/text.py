@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from pytest_llmperf.judge.diagnosis import CORE, OWN_CORE, Diagnosis, diagnose
+from pytest_llmperf.judge.diagnosis import OWN_CORE, TAP_CORE, Diagnosis, client_advice, diagnose
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
 from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
@@ -221,7 +221,7 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
         return _to_decide(record, verdict)
     measurement = record.measurement
     if verdict.outcome is Outcome.INVALID and (measurement.discarded or dear(measurement)):
-        return f"give the agents more to do in a round (num_predict), and {OWN_CORE}" if dear(measurement) else CORE
+        return _to_be_valid(measurement)
     told = _told(record, verdict, found)
     if told or (measurement.topology.kind.shared and len(measurement.scenario.agents) > 1):
         return told or "give each agent an instance of its own: dual_ollama, no --llmperf-topology"
@@ -230,6 +230,14 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
         return f"check the second instance: curl {measurement.topology.instances[-1].url}/api/ps"
     whose = "both deployments'" if verdict.gate.incumbent else "the"
     return f"look at {whose} raw timings: pytest '{record.test}' --llmperf-json=run.json"
+
+
+def _to_be_valid(measurement: Measurement) -> str:
+    """What to do about clients that took too much for themselves."""
+    if not dear(measurement):
+        return client_advice(measurement)
+    core = TAP_CORE if measurement.scenario.external else OWN_CORE
+    return f"give the agents more to do in a round (num_predict), and {core}"
 
 
 def _told(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:

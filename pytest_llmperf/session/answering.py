@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 from typing import TypeVar
@@ -105,7 +105,7 @@ class Answering:
                 raise MeasurementError(f"{when} was repeated, and again {cold}", next_step=_LOAD_NEXT)
         self._loads_ns += _loads_ns(one)
         counts = not saturated(one)  # else it has waited for ours, as far as anyone can tell
-        for crowd in filter(None, (_crowd(one) if counts else "", *self._disturbed(one))):
+        for crowd in filter(None, (waited_alone(one, self._topology) if counts else "", *self._disturbed(one))):
             self._note(when, crowd, "it counts all the same" if counts else "it does not count")
         return one
 
@@ -207,16 +207,34 @@ class Answering:
         return ""
 
 
-def _crowd(one: Round) -> str:
-    """Which agent had to wait for a slot although it was alone, in words; empty where none had."""
+def waited_alone(one: Round, topology: Topology) -> str:
+    """Which agent had to wait for a slot although it was alone, and why, in words; empty if none had.
+
+    An agent that sends more requests at once than there are slots waits for itself.
+    """
+    slots = {instance.name: max(1, instance.slots) for instance in topology.instances}
     for run in one.solo:
         waited_ns = sum(request.queue_ns for request in run.requests)
+        if most_at_once(run.requests) > slots.get(run.instance, 1):
+            continue
         if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.duration_ns):
+            why = (
+                "only this run knows that server, so other work on this machine kept it from its cores"
+                if topology.private
+                else "another client uses it"
+            )
             return (
-                f"agent {run.agent}, alone, waited {waited_ns / 1e6:.0f} ms for instance {run.instance} to begin: "
-                "another client uses it"
+                f"agent {run.agent}, alone, waited {waited_ns / 1e6:.0f} ms for instance {run.instance} to begin: {why}"
             )
     return ""
+
+
+def most_at_once(requests: Sequence[RequestTiming]) -> int:
+    """How many of an agent's requests were under way at the same moment, at most."""
+    return max(
+        (sum(one.sent_ns <= last.sent_ns < one.done_ns for one in requests) for last in requests),
+        default=0,
+    )
 
 
 _LOAD_NEXT = "does another client use these servers, or do they lack the memory to keep the model? see /api/ps"

@@ -1,5 +1,7 @@
 """The matrices that come with us: each claim of each is reproduced by the report's own figures, and not by others."""
 
+import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from pytest_llmperf.experiments.matrices import cells_of, load
 from pytest_llmperf.experiments.rows import Row
 from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.model import Cell, Claim, Matrix
+from pytest_llmperf.plugin.collection import MARKERS
 from tests.experiments.build import rows
 
 FOLDER = Path(__file__).parents[2] / "perf_suites" / "matrices"
@@ -93,3 +96,14 @@ def test_each_claim_can_be_reproduced_and_can_fail(matrix: Matrix, claim: Claim)
         right, wrong = list(made_of(claim, reported)), list(made_of(claim, altered))
     assert found(matrix, claim, right) is Status.REPRODUCED
     assert found(matrix, claim, wrong) is Status.NOT_REPRODUCED
+
+
+def test_texts_name_only_markers_that_there_are() -> None:
+    """What a matrix or a page says to select can be selected."""
+    root = FOLDER.parents[1]
+    pages = [*FOLDER.glob("*.toml"), *root.glob("docs/*.md"), root / "README.md"]
+    texts = "\n".join(page.read_text("utf-8") for page in pages)
+    named = set(re.findall(r"\(marker `?(\w+)|pytest [^\n`]*-m (\w+)", texts))
+    ours = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]["markers"]
+    known = {re.split(r"[(:]", line)[0] for line in (*MARKERS, *ours)}
+    assert {name for names in named for name in names if name} <= known

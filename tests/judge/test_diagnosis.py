@@ -7,7 +7,7 @@ import pytest
 
 from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.judge.formulas import efficiency_pct, scaling_efficiency_pct
-from pytest_llmperf.model import AgentRun, Incident, Measurement, RequestTiming, Round, TopologyKind
+from pytest_llmperf.model import AgentRun, ExternalAgent, Incident, Measurement, RequestTiming, Round, TopologyKind
 from tests.judge.build import MS, measurement_of
 from tests.judge.test_telemetry import gpus, observed, sample
 
@@ -129,6 +129,16 @@ def test_who_waits_for_what() -> None:
     assert (shared.next_step, own.next_step) == ("", "is another client using this instance? see /api/ps")
 
 
+def test_nobody_else_uses_a_server_that_only_we_know() -> None:
+    """What waits there waits for itself, or for the machine."""
+    private = replace(measured((SLOT,) * 5).topology, backend="ollama")
+    diagnosis = diagnose(measured((SLOT,) * 5, topology=private))
+    assert diagnosis is not None
+    assert "another client" not in diagnosis.sentence + diagnosis.next_step
+    assert "an agent sends more requests at once than it has slots" in diagnosis.sentence
+    assert "one after the other" in diagnosis.next_step
+
+
 def test_the_figures_of_a_slot() -> None:
     """Two equal agents one after the other: half of scaling is lost, all of it but the rest to the queue."""
     diagnosis = diagnose(measured((SLOT,) * 5))
@@ -167,6 +177,7 @@ def test_what_was_noted_comes_first(cause: str) -> None:
     [
         ("agent y, alone, waited 300 ms for instance b to begin: another client uses it", "another client"),
         ("somebody else loaded m2 on instance b", "another client"),
+        ("agent y, alone, waited 300 ms for instance b to begin: ... kept it from its cores", "busy neighbour"),
         ("instance b: the model had left", "model left"),
         ("a request of agent y waited 900 ms for instance b to load the model", "model left"),
     ],
@@ -186,6 +197,19 @@ def test_who_shares_a_slot_queues_without_strangers() -> None:
     diagnosis = diagnose(measured((SLOT,) * 5, topology=SINGLE, incidents=(incident,)))
     assert diagnosis is not None
     assert (diagnosis.cause, diagnosis.facts, diagnosis.next_step) == ("queue together", (str(incident),), "")
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_what_to_do_about_a_late_client_fits_what_ran(external: bool) -> None:
+    """Agents that we did not write talk through a tap: no other runtime helps it."""
+    late = replace(rounds()[0], together=tuple(replace(run, lag_ns=20 * MS) for run in rounds()[0].together))
+    measurement = measured(rounds(), discarded=(late,))
+    if external:
+        strangers = tuple(ExternalAgent(name=agent.name, run=("x",)) for agent in measurement.scenario.agents)
+        measurement = replace(measurement, scenario=replace(measurement.scenario, agents=strangers))
+    diagnosis = diagnose(measurement)
+    assert diagnosis is not None
+    assert ("tap" in diagnosis.next_step, "--llmperf-runtime" in diagnosis.next_step) == (external, not external)
 
 
 def test_discarded_rounds_explain_no_loss() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from pytest_llmperf.measure.arrival import Ancillary
+from pytest_llmperf.measure.pulse import Beat, lag_ns
 
 
 class Passed(NamedTuple):
@@ -43,12 +45,24 @@ class Carried(NamedTuple):
         down: from the server to the agent.
         connect_ns, connected_ns: the moments when its connection to the server was begun and when it stood; 0 where
             that did not come to pass.
+        first_ns: the moment the agent's first bytes came; 0 if none did.
+        given_up_ns: the moment the agent closed it before the barrier opened; 0 if it did not. Nothing of such a
+            connection reached the server, and its bytes are not kept.
     """
 
     up: Flow
     down: Flow
     connect_ns: int = 0
     connected_ns: int = 0
+    first_ns: int = 0
+    given_up_ns: int = 0
+
+
+class Used(NamedTuple):
+    """CPU time that the tap's process had used at a moment of the part, counted from the barrier."""
+
+    at_ns: int
+    cpu_ns: int
 
 
 class Taken(NamedTuple):
@@ -58,15 +72,27 @@ class Taken(NamedTuple):
         start_ns: the moment the barrier opened; 0 where it did not.
         end_ns: the moment the part was over.
         before_ns, after_ns: `arrival.wall_offset_ns` at its begin and end.
-        cpu_ns: CPU time of the tap's process from the barrier on.
-        lag_ns: how late the tap would have acted (see `pulse`), from the barrier on.
         agents: the connections of each, in the order they were made.
+        used: CPU time of the tap's process, at the barrier, with every beat, and at the end.
+        beats: of its pulse.
     """
 
     start_ns: int
     end_ns: int
     before_ns: int
     after_ns: int
-    cpu_ns: int
-    lag_ns: int
     agents: tuple[tuple[Carried, ...], ...]
+    used: tuple[Used, ...] = ()
+    beats: tuple[Beat, ...] = ()
+
+    def cpu_ns(self, until_ns: int) -> int:
+        """CPU time of the tap from the barrier to that moment, interpolated between two beats."""
+        for before, after in pairwise(self.used):
+            if after.at_ns >= until_ns:
+                share = (until_ns - before.at_ns) / max(1, after.at_ns - before.at_ns)
+                return before.cpu_ns + round(max(0.0, share) * (after.cpu_ns - before.cpu_ns))
+        return self.used[-1].cpu_ns if self.used else 0
+
+    def lag_ns(self, until_ns: int) -> int:
+        """How late the tap would have acted (see `pulse`) from the barrier to that moment."""
+        return lag_ns(self.beats, until_ns=until_ns)

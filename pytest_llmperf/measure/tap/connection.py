@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import selectors
 import socket
 import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmperf.measure.arrival import ANCILLARY_BYTES, Ancillary, Clock, ask_for_kernel_time
@@ -18,6 +20,7 @@ HELD_BYTES = 8 * 1024 * 1024
 """Most that is taken from an agent before the barrier opens; what is beyond stays in its socket."""
 
 _NOT_NOW = (BlockingIOError, InterruptedError)
+_LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has bytes before it; others when it is read
 _RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
 
 
@@ -55,9 +58,16 @@ class Tally:
         """So many bytes were read at once."""
         self.noted += size + self._piece
 
+    def drop(self, sizes: Sequence[int]) -> None:
+        """What was read in pieces of these sizes is not kept."""
+        self.noted -= sum(sizes) + len(sizes) * self._piece
+
 
 class Connection:
     """What an agent opened to its tap, and what the tap opens to the server for it.
+
+    Until its `release`, what the client sends is held. A client that closes it before that has given up, also if it
+    closes only its half: nobody can tell the two apart.
 
     Both sockets are non-blocking. A direction is read only while nothing of it waits to be handed on, so that a slow
     reader slows its writer down as without the tap; ends and resets are passed on as they come.
@@ -72,11 +82,14 @@ class Connection:
         tally: of its agent.
         alive: False once both sockets are closed.
         connecting: whether the server has not yet accepted it.
+        first_ns: the moment the client's first bytes came; 0 if none did.
+        given_up_ns: the moment the client closed it, or half of it, while it was held; 0 if it did not.
     """
 
     def __init__(self, client: socket.socket, *, selector: selectors.BaseSelector, tally: Tally, clock: Clock) -> None:
         self.alive = True
         self.connecting = False
+        self.first_ns = self.given_up_ns = 0
         self._connect_ns = self._connected_ns = 0
         self._held = True
         self._client = client
@@ -107,6 +120,23 @@ class Connection:
             self._connected_ns = self._clock()
         self._watch()
 
+    def disconnect(self) -> None:
+        """Takes `connect` back, while it is held."""
+        if self._server is None or not self.alive:
+            return
+        if self._watched.pop(self._server, 0):
+            self._selector.unregister(self._server)
+        self._server.close()
+        self._server = self._up.sink = self._down.source = None
+        self.connecting = False
+        self._connect_ns = self._connected_ns = 0
+
+    def waits(self) -> bool:
+        """Looks whether bytes are held whose client is still there."""
+        if self._held and self.alive and _has_left(self._client):
+            self._give_up()
+        return self.alive and bool(self._up.waiting)
+
     def release(self) -> None:
         """From now on, what the agent sends is handed on; what it has sent before, at once."""
         self._held = False
@@ -126,7 +156,14 @@ class Connection:
 
     def carried(self) -> Carried:
         """What has passed so far."""
-        return Carried(self._up.flow(), self._down.flow(), self._connect_ns, self._connected_ns)
+        return Carried(
+            up=self._up.flow(),
+            down=self._down.flow(),
+            connect_ns=self._connect_ns,
+            connected_ns=self._connected_ns,
+            first_ns=self.first_ns,
+            given_up_ns=self.given_up_ns,
+        )
 
     def abort(self) -> None:
         """Resets both sides, if they are open."""
@@ -150,11 +187,14 @@ class Connection:
             except OSError:
                 pass  # whatever it is, sending the rest meets it again
         if data:
+            self.first_ns = self.first_ns or read_ns
             self.tally.add(len(data))
             if sent == len(data):
                 way.passed.append((read_ns, ancillary, data, read_ns))
                 return True
             way.waiting.append((read_ns, ancillary, data, memoryview(data)[sent:]))
+        elif self._held and way is self._up:
+            self._give_up()
         else:
             way.ended_ns = read_ns
         self._hand_on(way)
@@ -186,8 +226,19 @@ class Connection:
             if self._up.closed and self._down.closed:
                 self._close(reset=False)
 
+    def _give_up(self) -> None:
+        """The client left before the barrier opened: what it asked for was not asked of the server, nor is it kept."""
+        self.given_up_ns = self._up.ended_ns = self._clock()
+        self.tally.drop([len(data) for _, _, data, _ in self._up.waiting])
+        self._up.waiting.clear()
+        self.disconnect()
+        self._close(reset=True)
+
     def _fail(self, way: _Way) -> None:
         """The sender of this direction has reset its connection: so is the other one."""
+        if self._held and way is self._up:
+            self._give_up()
+            return
         way.ended_ns = way.ended_ns or self._clock()
         self._close(reset=True)
 
@@ -231,6 +282,13 @@ class Connection:
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             sock.close()
+
+
+def _has_left(sock: socket.socket) -> bool:
+    """Whether its other side has closed or reset it, also while bytes from before that are unread."""
+    poll = select.poll()
+    poll.register(sock, _LEFT)
+    return bool(poll.poll(0))
 
 
 def _prepare(sock: socket.socket) -> None:

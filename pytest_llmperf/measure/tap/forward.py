@@ -7,11 +7,9 @@ directions of a connection, need no locks.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ from typing import Any
 
 from pytest_llmperf.measure.arrival import Clock, wall_offset_ns
 from pytest_llmperf.measure.pulse import Pulse
-from pytest_llmperf.measure.tap.carried import Taken
+from pytest_llmperf.measure.tap.carried import Carried, Taken, Used
 from pytest_llmperf.measure.tap.connection import Connection, Tally
 
 GRACE_NS = 5_000_000
@@ -43,6 +41,11 @@ class Agent:
     Args:
         family, address: of the server.
         piece: see Tally.
+
+    Attributes:
+        connections: that it made, in order, without those in `given_up`.
+        given_up: those that it closed before the barrier opened.
+        arrived: whether the parent was told that it has sent something.
     """
 
     def __init__(self, family: int, address: Any, piece: int) -> None:
@@ -51,6 +54,15 @@ class Agent:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.listener.setblocking(False)
         self.connections: list[Connection] = []
+        self.given_up: list[Carried] = []
+        self.arrived = False
+
+    def waits(self) -> bool:
+        """Looks whether it has asked for something and still waits for it; what it gave up is put aside."""
+        waiting = [connection.waits() for connection in self.connections]
+        self.given_up += [one.carried() for one in self.connections if one.given_up_ns]
+        self.connections = [one for one in self.connections if not one.given_up_ns]
+        return any(waiting)
 
     @property
     def port(self) -> int:
@@ -62,22 +74,27 @@ class Agent:
 class Forwarder:
     """Does what the parent orders over the channel.
 
-    `("open", servers, limit, piece)` begins a part and answers with the ports; `("guard", group)` names a process group
-    that must not outlive the parent; `("take",)` ends the part and answers with a Taken. By itself it tells
-    `("released", 0)` when the barrier has opened, and `("full", agent)` when an agent's notes exceed the limit.
+    `("open", servers, limit, piece, barrier)` begins a part, with or without a barrier, and answers with the ports;
+    `("take",)` ends the part and answers with a Taken. By itself it tells `("arrived", agent)` when an agent has sent
+    its first bytes, `("released", 0)` when the barrier has opened, and `("full", agent)` when an agent's notes exceed
+    the limit.
 
     Args:
         channel: to the parent.
         clock: monotonic nanoseconds.
+        cpu: CPU time of this process, nanoseconds.
     """
 
-    def __init__(self, channel: Channel, *, clock: Clock = time.monotonic_ns) -> None:
+    def __init__(
+        self, channel: Channel, *, clock: Clock = time.monotonic_ns, cpu: Clock = time.process_time_ns
+    ) -> None:
         self._channel = channel
-        self._clock = clock
+        self._clock, self._cpu = clock, cpu
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ)
         self._agents: list[Agent] = []
-        self._groups: list[int] = []
+        self._awaited = 0  # agents that have sent nothing yet
+        self._used: list[Used] = []
         self._limit = 0
         self._pulse = Pulse(clock)
         self._start_ns = self._release_ns = self._before_ns = self._cpu_ns = 0
@@ -91,9 +108,6 @@ class Forwarder:
         except (EOFError, OSError):
             pass
         finally:
-            for group in self._groups:
-                with contextlib.suppress(OSError):
-                    os.killpg(group, signal.SIGKILL)
             self._end()
             self._selector.close()
 
@@ -117,11 +131,24 @@ class Forwarder:
                 self._accept(key.data)
             else:
                 self._obey(*self._channel.recv())
+        if self._awaited:
+            self._tell_arrivals()
         if not self._start_ns:
             self._barrier()
         elif self._clock() >= self._pulse.due_ns:
-            self._pulse.beat()
+            self._beat()
         return bool(ready)
+
+    def _tell_arrivals(self) -> None:
+        for index, agent in enumerate(self._agents):
+            if not agent.arrived and any(one.first_ns for one in agent.connections):
+                agent.arrived = True
+                self._awaited -= 1
+                self._channel.send(("arrived", index))
+
+    def _beat(self) -> None:
+        self._pulse.beat()
+        self._used.append(Used(self._clock(), self._cpu() - self._cpu_ns))
 
     def _give_up(self, tally: Tally) -> None:
         """What passes for one agent fills the memory: it is told, and gets no further."""
@@ -148,41 +175,56 @@ class Forwarder:
             connection.release()
 
     def _barrier(self) -> None:
-        """Lets all go once every agent has sent something, its servers have accepted it, and a moment has passed."""
-        if not self._release_ns:
-            if self._agents and all(agent.tally.noted for agent in self._agents):
-                self._release_ns = self._clock() + GRACE_NS
-                for agent in self._agents:
-                    for connection in agent.connections:
-                        connection.connect(*agent.server)
-        elif self._clock() >= self._release_ns and not any(
-            connection.connecting for agent in self._agents for connection in agent.connections
-        ):
-            self._cpu_ns = time.process_time_ns()
-            self._start_ns = self._clock()
+        """Lets all go once every agent has sent something, its servers have accepted it, and a moment has passed.
+
+        An agent that gives up meanwhile has sent nothing, as if it had never been there: all wait for it again.
+        """
+        connections = [connection for agent in self._agents for connection in agent.connections]
+        waiting = [agent.waits() for agent in self._agents]
+        if not waiting or not all(waiting):
+            if self._release_ns:
+                self._release_ns = 0
+                for connection in connections:
+                    connection.disconnect()
+        elif not self._release_ns:
+            self._release_ns = self._clock() + GRACE_NS
+            for agent in self._agents:
+                for connection in agent.connections:
+                    connection.connect(*agent.server)
+        elif self._clock() >= self._release_ns and not any(connection.connecting for connection in connections):
+            self._start()
             for agent in self._agents:
                 for connection in agent.connections:
                     connection.release()
             self._pulse.start()
             self._channel.send(("released", 0))
 
+    def _start(self) -> None:
+        self._cpu_ns = self._cpu()
+        self._start_ns = self._clock()
+        self._used = [Used(self._start_ns, 0)]
+
     def _obey(self, order: str, *arguments: Any) -> None:
         if order == "open":
             self._open(*arguments)
             self._channel.send([agent.port for agent in self._agents])
-        elif order == "guard":
-            self._groups += arguments
+            if self._start_ns:
+                self._channel.send(("released", 0))
         else:
             self._channel.send(self._take())
 
-    def _open(self, servers: Sequence[tuple[int, Any]], limit: int, piece: int) -> None:
+    def _open(self, servers: Sequence[tuple[int, Any]], limit: int, piece: int, barrier: bool) -> None:
         self._end()
-        self._limit = limit
+        self._limit, self._awaited = limit, len(servers)
         self._start_ns = self._release_ns = self._cpu_ns = 0
         self._before_ns = wall_offset_ns()
         for family, address in servers:
             self._agents.append(Agent(family, address, piece))
             self._selector.register(self._agents[-1].listener, selectors.EVENT_READ, self._agents[-1])
+        if not barrier:
+            self._start()
+            self._release_ns = self._start_ns
+            self._pulse.start()
 
     def _take(self) -> Taken:
         """Ends the part, once nothing is on its way any more."""
@@ -194,10 +236,16 @@ class Forwarder:
             for key, events in ready:
                 key.data.ready(key.fileobj, events)
         if self._start_ns:
-            self._pulse.beat()
-        end_ns, cpu_ns = self._clock(), time.process_time_ns() - self._cpu_ns
-        agents = tuple(tuple(one.carried() for one in agent.connections) for agent in self._agents)
-        taken = Taken(self._start_ns, end_ns, self._before_ns, wall_offset_ns(), cpu_ns, self._pulse.lag_ns(), agents)
+            self._beat()
+        taken = Taken(
+            start_ns=self._start_ns,
+            end_ns=self._clock(),
+            before_ns=self._before_ns,
+            after_ns=wall_offset_ns(),
+            agents=tuple((*agent.given_up, *(one.carried() for one in agent.connections)) for agent in self._agents),
+            used=tuple(self._used),
+            beats=self._pulse.beats(),
+        )
         self._end()
         return taken
 
@@ -209,4 +257,4 @@ class Forwarder:
             for connection in agent.connections:
                 connection.abort()
         self._agents.clear()
-        self._groups.clear()
+        self._used.clear()

@@ -70,12 +70,15 @@ def spoken(carried: Carried, taken: Taken, *, label: str) -> Iterator[Spoken]:
         left_ns = 0  # the server went first
     rest = deque(pieces)
     for request in _requests(carried.up, label):
-        answer, whole = _answer(request.method, rest, ended=bool(carried.down.ended_ns))
+        answer, whole, begun_ns = _answer(request.method, rest, ended=bool(carried.down.ended_ns))
+        if carried.up.ended_ns and request.sent_ns > carried.up.ended_ns:
+            continue  # nobody waited for it any more when it was sent
+        last_ns = answer[-1].arrival_ns if answer else 0
         yield Spoken(
             method=request.method,
             path=request.path,
             exchange=Exchange(
-                sent_ns=request.sent_ns,
+                sent_ns=min(request.sent_ns, begun_ns or request.sent_ns),
                 pieces=answer,
                 source=source,
                 label=label,
@@ -84,7 +87,7 @@ def spoken(carried: Carried, taken: Taken, *, label: str) -> Iterator[Spoken]:
                 ended_ns=carried.down.ended_ns,
             ),
             whole=whole,
-            left_ns=0 if whole else left_ns,
+            left_ns=0 if whole or not left_ns else max(left_ns, request.sent_ns, last_ns),
         )
 
 
@@ -154,16 +157,19 @@ def _as_request(head: h11.Request, sent_ns: int) -> _Request:
     return _Request(method=head.method.decode("ascii"), path=path, sent_ns=sent_ns)
 
 
-def _answer(method: str, rest: deque[Piece], *, ended: bool) -> tuple[tuple[Piece, ...], bool]:
+def _answer(method: str, rest: deque[Piece], *, ended: bool) -> tuple[tuple[Piece, ...], bool, int]:
     """Takes the pieces of one answer from the front of what came; the piece in which it ends is cut there.
 
     Returns:
-        The pieces, and whether the answer is complete. What is no HTTP is taken whole, and is not.
+        The pieces; whether the answer is complete; and the moment it began (0: it did not), which may be before the
+        request's last byte was sent: a server need not wait for bytes that tell it nothing. What is no HTTP is taken
+        whole, and is not complete.
     """
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
     connection.send(h11.EndOfMessage())
     taken: list[Piece] = []
+    begun_ns = 0
     try:
         while rest or ended:
             if rest:
@@ -175,19 +181,21 @@ def _answer(method: str, rest: deque[Piece], *, ended: bool) -> tuple[tuple[Piec
                 ended = False
             while True:
                 event = connection.next_event()
-                if isinstance(event, h11.EndOfMessage):
+                if isinstance(event, h11.Response):
+                    begun_ns = taken[-1].arrival_ns
+                elif isinstance(event, h11.EndOfMessage):
                     over, _ = connection.trailing_data
                     if over and taken:
                         last = taken[-1]
                         taken[-1] = last._replace(data=last.data[: len(last.data) - len(over)])
                         rest.appendleft(last._replace(data=over))
-                    return tuple(taken), True
+                    return tuple(taken), True, begun_ns
                 if event in (h11.NEED_DATA, h11.PAUSED) or isinstance(event, h11.ConnectionClosed):
                     break
     except h11.RemoteProtocolError:
         taken += rest
         rest.clear()
-    return tuple(taken), False
+    return tuple(taken), False, begun_ns
 
 
 def _closed(one: Spoken) -> Exchange:

@@ -34,9 +34,15 @@ class Tap:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Any = None
         self._released = False
+        self._arrived: set[int] = set()
 
     def open(
-        self, urls: Sequence[str], labels: Sequence[str], *, limit_bytes: int = MAX_ANSWER_BYTES
+        self,
+        urls: Sequence[str],
+        labels: Sequence[str],
+        *,
+        limit_bytes: int = MAX_ANSWER_BYTES,
+        barrier: bool = True,
     ) -> tuple[str, ...]:
         """Begins a part.
 
@@ -44,6 +50,7 @@ class Tap:
             urls: the server of each agent.
             labels: of each agent, for error messages.
             limit_bytes: most memory that what passes for one agent may take, its bookkeeping included.
+            barrier: whether all are held until each has sent something; else what comes is passed on at once.
 
         Returns:
             The address that stands for it, for each.
@@ -56,15 +63,12 @@ class Tap:
         if self._process is None:
             self._start()
         self._released, self._labels = False, tuple(labels)
-        self._order("open", servers, limit_bytes, PIECE_BYTES)
+        self._arrived.clear()
+        self._order("open", servers, limit_bytes, PIECE_BYTES, barrier)
         ports = self._answer(list)
         return tuple(
             f"http://127.0.0.1:{port}{urlsplit(url).path.rstrip('/')}" for port, url in zip(ports, urls, strict=True)
         )
-
-    def guard(self, group: int) -> None:
-        """Has the tap end a process group where this process can no longer do so, until the part is over."""
-        self._order("guard", group)
 
     def released(self) -> bool:
         """Whether the barrier of this part has opened.
@@ -72,9 +76,13 @@ class Tap:
         Raises:
             MeasurementError: an agent's traffic exceeds the limit, or the tap died.
         """
-        while self._poll():
-            self._note(self._receive())
+        self._listen()
         return self._released
+
+    def arrived(self) -> frozenset[int]:
+        """The agents of this part that have sent something, by index. Raises as `released` does."""
+        self._listen()
+        return frozenset(self._arrived)
 
     def take(self) -> Taken:
         """Ends the part: every connection is reset.
@@ -115,6 +123,10 @@ class Tap:
         except OSError as error:
             raise self._died() from error
 
+    def _listen(self) -> None:
+        while self._poll():
+            self._note(self._receive())
+
     def _poll(self) -> bool:
         try:
             return bool(self._channel.poll())
@@ -134,13 +146,16 @@ class Tap:
         return answer
 
     def _note(self, told: tuple[str, int]) -> None:
-        what, agent = told
-        if what == "full":
+        event, agent = told
+        if event == "full":
             raise MeasurementError(
                 f"{self._labels[agent]}: what it sends and receives does not end",
                 next_step="set num_predict in its requests",
             )
-        self._released = True
+        if event == "arrived":
+            self._arrived.add(agent)
+        else:
+            self._released = True
 
     def _died(self) -> MeasurementError:
         self.close()

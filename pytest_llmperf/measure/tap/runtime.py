@@ -42,11 +42,12 @@ class TapRuntime:
             [one.exchange for way in ways for one in spoken(way, taken, label=label)]
             for ways, label in zip(taken.agents, labels, strict=True)
         ]
+        end_ns = max((one.pieces[-1].arrival_ns for client in exchanges for one in client if one.pieces), default=0)
         return Part(
             start_ns=taken.start_ns,
             exchanges=tuple(tuple(sorted(client, key=lambda one: one.sent_ns)) for client in exchanges),
-            cpu_ns=(taken.cpu_ns,),
-            lag_ns=(taken.lag_ns,) * len(exchanges),
+            cpu_ns=(taken.cpu_ns(end_ns),),
+            lag_ns=(taken.lag_ns(end_ns),) * len(exchanges),
         )
 
     def close(self) -> None:

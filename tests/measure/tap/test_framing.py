@@ -1,5 +1,6 @@
 """From what passed a connection to requests and answers, each with its own bytes and moments."""
 
+import contextlib
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from pytest_llmperf.measure.tap.carried import Carried, Flow, Passed, Taken
 from pytest_llmperf.measure.tap.framing import CANCELLED, Spoken, spoken, timing
 
 END_NS = 10_000_000
-TAKEN = Taken(start_ns=1, end_ns=END_NS, before_ns=0, after_ns=0, cpu_ns=0, lag_ns=0, agents=())
+TAKEN = Taken(start_ns=1, end_ns=END_NS, before_ns=0, after_ns=0, agents=())
 
 
 def request(path: str = "/api/generate", body: bytes = b"{}", *, method: str = "POST", chunked: bool = False) -> bytes:
@@ -259,3 +260,55 @@ def test_who_leaves_an_answer_of_one_object_has_cancelled(path: str) -> None:
     down = flow([head + b'{"choices":\n [{"mes', b"sage"], start_ns=1000)
     (one,) = heard(flow([request(path)], start_ns=100, ended_ns=5000), down)
     assert (timing(one).done_reason, timing(one).arrivals_ns) == (CANCELLED, ())
+
+
+@pytest.mark.parametrize("ended_ns", [150, 199, 1500])
+def test_what_its_agent_had_left_before_it_was_sent_was_not_asked_for(ended_ns: int) -> None:
+    """Given up, or half-closed, while it was held: it is no request, whatever a server said to it."""
+    held = Flow((Passed(100, (), request(), 2000),), ended_ns)
+    for answer in ([], ANSWER):
+        assert heard(held, flow(answer, start_ns=3000)) == []
+
+
+def test_a_server_may_answer_before_the_last_byte() -> None:
+    """It has the whole of a body whose last, empty chunk comes late: the request was sent when the answer began."""
+    body = request("/api/chat", chunked=True)
+    up = flow([body[:-5], body[-5:]], start_ns=100, step_ns=1050)
+    (one,) = heard(up, flow(ANSWER, start_ns=1000))
+    got = timing(one)
+    assert (got.sent_ns, got.arrivals_ns) == (1000, (1100, 1200))
+
+
+def test_an_interim_answer_is_no_begin() -> None:
+    """`100 Continue` comes before the body is sent, and says nothing of when it was."""
+    up = flow([request()[:-2], request()[-2:]], start_ns=100, step_ns=1000)
+    down = flow([b"HTTP/1.1 100 Continue\r\n\r\n", *ANSWER], start_ns=500, step_ns=700)
+    (one,) = heard(up, down)
+    assert timing(one).sent_ns == 1105
+
+
+MOMENTS = st.integers(1, END_NS // 1000).map(lambda at: at * 100)
+
+
+@given(st.data())
+def test_no_duration_is_ever_negative(data: st.DataObject) -> None:
+    """Whatever came when, and whoever ended when: what is counted was sent before it was answered and done."""
+    ended = st.one_of(st.just(0), MOMENTS)
+    streams = [request(chunked=True) + request("/api/chat"), b"".join(ANSWER) * 2]
+    flows = []
+    for stream in streams:
+        cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=6)))
+        writes = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+        count = data.draw(st.integers(0, len(writes)))
+        reads = sorted(data.draw(st.lists(MOMENTS, min_size=count, max_size=count)))
+        handed = sorted(data.draw(st.lists(MOMENTS, min_size=count, max_size=count)))
+        passed = [
+            Passed(read_ns, (), data_, max(read_ns, handed_ns))
+            for read_ns, handed_ns, data_ in zip(reads, handed, writes, strict=False)
+        ]
+        flows.append(Flow(tuple(passed), data.draw(ended)))
+    for one in heard(*flows):
+        with contextlib.suppress(MeasurementError):
+            got = timing(one)
+            assert got.sent_ns <= min(got.arrivals_ns, default=got.done_ns) <= max(got.arrivals_ns, default=got.done_ns)
+            assert max(got.arrivals_ns, default=got.sent_ns) <= got.done_ns

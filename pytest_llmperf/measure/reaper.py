@@ -1,0 +1,133 @@
+"""Runs one command and ends every process that it started, also those in sessions of their own.
+
+Started by `command.py` as a plain script, one a command. On Linux it becomes the parent of every orphan below it
+(`PR_SET_CHILD_SUBREAPER`), so that no process of the command can leave its tree; elsewhere the system has no such
+thing, and only processes that are still below the command, or in its process group, when it ends are found. It holds
+the reading end of a pipe whose writing end the parent holds: when the parent is gone, by any means, the system closes
+it. Standard library only, so that it starts at once.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+_POLL_S = 1.0  # only for a parent whose forked children still hold the pipe
+_KILL_S = 5.0  # a process that a SIGKILL does not end in this time is in the kernel's hands
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> None:
+    """Arguments: parent's pid, seconds of grace, descriptor to report to, the command.
+
+    Reports the command's exit code (negative: a signal), nothing if it was given up, or why it could not be started.
+    """
+    parent, grace_s, report, words = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        command = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_reaper,  # noqa: PLW1509 - safe: this process has one thread
+        )
+    except OSError as error:
+        os.write(report, str(error).encode())
+        return
+    code = _exit_code(command.pid, parent, wake_read)
+    end_below(command.pid, grace_s)
+    if code is not None:
+        os.write(report, b"%d" % code)
+
+
+def _exit_code(command: int, parent: int, wake_read: int) -> int | None:
+    """Waits until the command has ended; None if the parent is gone, closed the pipe or sent a signal before that."""
+    while True:
+        for pid, code in _reaped():
+            if pid == command:
+                return code
+        readable, _, _ = select.select([0, wake_read], [], [], _POLL_S)
+        told = set(os.read(wake_read, 256)) - {signal.SIGCHLD} if wake_read in readable else set()
+        if told or os.getppid() != parent or (0 in readable and not os.read(0, 1)):
+            return None
+
+
+def _reaped() -> Iterator[tuple[int, int]]:
+    """Children that have ended, each with its exit code."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended[0], os.waitstatus_to_exitcode(ended[1])
+
+
+def end_below(group: int, grace_s: float) -> None:
+    """Ends every process below this one, and in that process group: SIGTERM first, after the grace SIGKILL."""
+    for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _KILL_S)):
+        told: set[int] = set()
+        until_s = time.monotonic() + patience_s
+        while below := _below(group):
+            for pid in below - told:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, number)
+            told |= below
+            list(_reaped())
+            if time.monotonic() > until_s:
+                break
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _below(group: int) -> set[int]:
+    """Living processes below this one, or in that process group."""
+    table = list(_processes())
+    found, grown = {os.getpid()}, True
+    while grown:
+        below = {pid for pid, parent, its_group, _ in table if parent in found or its_group == group} - found
+        found |= below
+        grown = bool(below)
+    living = {pid for pid, _, _, state in table if not state.startswith("Z")}
+    return (found & living) - {os.getpid()}
+
+
+def _processes() -> Iterator[tuple[int, int, int, str]]:
+    """Pid, parent, process group and state of every process."""
+    if sys.platform == "linux":
+        for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib would double the start-up time
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
+                state, parent, group, *_ = file.read().rpartition(b")")[2].split()
+                yield int(name), int(parent), int(group), state.decode()
+        return
+    with subprocess.Popen(["ps", "-axo", "pid=,ppid=,pgid=,stat="], stdout=subprocess.PIPE, text=True) as listing:
+        assert listing.stdout is not None
+        for line in listing.stdout:
+            pid, parent, group, state = line.split()[:4]
+            if int(pid) != listing.pid:
+                yield int(pid), int(parent), int(group), state
+
+
+def _die_with_reaper() -> None:
+    """In the child: back to the usual signals, and on Linux the end of the reaper is its own."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()
