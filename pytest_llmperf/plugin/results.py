@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _MOST_LETTERS = 4000
 """Of a failure's text, in reports: an assertion may show whole answers."""
+
+
+TOLD = "llmperf_told"
+"""What an xdist worker has to tell at its end: messages, and whether each is a failure."""
 
 
 class Results:
@@ -38,6 +42,7 @@ class Results:
         self._faults: dict[str, None] = {}  # and what they could not start for
         self._explained: set[str] = set()  # tests whose failure text holds their failing gates
         self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
+        self._of_workers: list[tuple[str, bool]] = []
         self._commands: tuple[str, ...] = ()  # that the CI system reads
         self._collected = collected
 
@@ -62,12 +67,19 @@ class Results:
         if report.passed:
             self._accepted[report.nodeid] = records
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """What an xdist worker tells at its end; one that crashed tells nothing."""
+        self._of_workers += getattr(node, "workeroutput", {}).get(TOLD, ())
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes the reports and the saved baseline; a failure to write, or a stale entry, fails the session.
 
         What xdist workers could not start for is a usage error here, as it is without xdist.
         """
+        for message, failed in dict(self._of_workers).items():
+            self.tell(session, message, failed=failed)
         if self._faults and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if self._faults and not self._records:

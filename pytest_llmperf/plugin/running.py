@@ -19,6 +19,7 @@ from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.plugin.collection import PROFILE, RUNTIME, SOAK, SPECS
 from pytest_llmperf.plugin.header import header, short_refusal
+from pytest_llmperf.plugin.results import TOLD
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
 from pytest_llmperf.report.screen import width, wrapped
@@ -244,18 +245,21 @@ class Running:
             self.session.close()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Stops what we started; where that fails, results are reported all the same."""
+        """Stops what we started; where that fails, results are reported all the same.
+
+        What could not be put back on servers that were found is told, and fails nothing.
+        """
+        told: list[tuple[str, bool]] = []
         try:
             self.session.close()
         except LlmperfError as error:
-            text, results = f"{type(error).__name__}: {error}", self._config.pluginmanager.get_plugin("llmperf-results")
-            if results is not None:
-                results.tell(session, text, failed=True)
-            else:  # an xdist worker: its warnings travel, and must not end it
-                with suppress(GateWarning):
-                    warnings.warn(GateWarning(text), stacklevel=1)
-            if session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            told.append((f"{type(error).__name__}: {error}", True))
+        told += [(text, False) for text in dict.fromkeys(self.session.undone)]
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput[TOLD] = told
+        elif (results := self._config.pluginmanager.get_plugin("llmperf-results")) is not None:
+            for text, failed in told:
+                results.tell(session, text, failed=failed)
 
     def pytest_unconfigure(self) -> None:
         """The same, where a session ended without finishing."""

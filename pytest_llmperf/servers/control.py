@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -62,6 +63,7 @@ class Control:
         url: base address.
         label: for messages; default the address.
         timeout_s: most seconds for a request that may load a model.
+        until_s: no request lasts longer, whatever it is; monotonic, s.
         access: how it is reached.
         transport: for tests.
         sleep: between polls.
@@ -76,6 +78,7 @@ class Control:
         *,
         label: str = "",
         timeout_s: float = 120.0,
+        until_s: float = math.inf,
         access: Access = DIRECT,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -83,6 +86,7 @@ class Control:
         self.url = url.rstrip("/")
         self._label = f"{label} ({self.url})" if label else self.url
         self._timeout_s = timeout_s
+        self._until_s = until_s
         self._sleep = sleep
         # the environment's proxies must not come between us and an instance
         self._proxy = access.proxy
@@ -98,14 +102,15 @@ class Control:
         )
 
     @classmethod
-    def of(cls, instance: Instance, *, timeout_s: float = 120.0) -> Control:
+    def of(cls, instance: Instance, *, timeout_s: float = 120.0, until_s: float = math.inf) -> Control:
         """A client of an instance of a topology, of the kind that its API needs."""
-        label = f"instance {instance.name}"
+        kind = cls
         if instance.api == "openai":
             from pytest_llmperf.servers.openai import OpenAIControl  # noqa: PLC0415 - it is a Control itself
 
-            return OpenAIControl(instance.url, label=label, timeout_s=timeout_s, access=instance.access)
-        return cls(instance.url, label=label, timeout_s=timeout_s, access=instance.access)
+            kind = OpenAIControl
+        label = f"instance {instance.name}"
+        return kind(instance.url, label=label, timeout_s=timeout_s, until_s=until_s, access=instance.access)
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +208,7 @@ class Control:
             ServerError: it is still loaded after `timeout_s` seconds.
         """
         self._json("POST", "/api/generate", {"model": model, "keep_alive": 0, "stream": False}, model=model)
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = min(time.monotonic() + timeout_s, self._until_s)
         while self.is_loaded(model):
             if time.monotonic() > deadline_s:
                 raise ServerError(
@@ -221,7 +226,7 @@ class Control:
             within_s: to the last byte of the answer, s; None = that of a request that is quickly answered.
             **more: `json` or `content`.
         """
-        within_s = _QUICK_S if within_s is None else within_s
+        within_s = min(_QUICK_S if within_s is None else within_s, max(0.0, self._until_s - time.monotonic()))
         with self._refusals(method, path, within_s):
             return self._channel.whole(method, path, within_s=within_s, **more)
 
@@ -361,6 +366,13 @@ def some_of(names: Iterable[str], most: int = _MOST_NAMES) -> str:
     names = tuple(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def in_common(lists: Sequence[Sequence[str]]) -> list[str]:
+    """The models that all lists name, by their names in the first one; there may be very many."""
+    first, *others = lists
+    known = [set(map(_full, names)) for names in others]
+    return [name for name in first if all(_full(name) in names for names in known)]
 
 
 def same_model(one: str, other: str) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Instance, Round, Topology
-from pytest_llmperf.servers.control import Control, same_model
+from pytest_llmperf.servers.control import Control, same_model, some_of
 
 TOLERANCE_S = 1.0
 """How far a model's time of leaving may lie from that which our last request gave it."""
@@ -61,7 +61,7 @@ class Traffic:
             entries = control.ps()
         names = {entry.name for entry in entries if not same_model(entry.name, self._topology.model)}
         if new := names - self._company.setdefault(instance.name, names):
-            signs.append(f"somebody else loaded {', '.join(sorted(new))} on instance {instance.name}")
+            signs.append(f"somebody else loaded {some_of(sorted(new))} on instance {instance.name}")
             self._company[instance.name] |= new
         ours = next((entry for entry in entries if same_model(entry.name, self._topology.model)), None)
         leaves_s = _seconds(ours.expires_at) if ours is not None else None

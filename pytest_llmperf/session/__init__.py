@@ -62,10 +62,17 @@ class Session:
         root: folder that relative paths of the settings start from.
         watcher: is told what happens.
         notes: for the reader of every measurement.
+        undone: see there; of another session, which this one adds to.
     """
 
     def __init__(
-        self, settings: Settings, *, root: Path, watcher: Watcher | None = None, notes: tuple[str, ...] = ()
+        self,
+        settings: Settings,
+        *,
+        root: Path,
+        watcher: Watcher | None = None,
+        notes: tuple[str, ...] = (),
+        undone: list[str] | None = None,
     ) -> None:
         self.settings = settings
         self.root = root
@@ -75,12 +82,14 @@ class Session:
         self.score: Score = lambda _, response: scoring.score(response)
         """Scores answers for the gate `quality`; the plugin asks its hook."""
         self.scorer = scoring.NAME
+        self.undone: list[str] = [] if undone is None else undone
+        """What could not be put back on servers that were found, in words; known when they are closed."""
         self._notes = notes
         self._clients = Clients()
         self._observing = Observing(settings.telemetry_s)
         lock, incumbent = MachineLock(), incumbent_settings(settings)
-        self._servers = Held(settings, self._say, lock=lock)
-        self._incumbent = None if incumbent is None else Held(incumbent, self._say, lock=lock)
+        self._servers = Held(settings, self._say, lock=lock, undone=self.undone)
+        self._incumbent = None if incumbent is None else Held(incumbent, self._say, lock=lock, undone=self.undone)
 
     @property
     def incumbent(self) -> Backend | None:
@@ -89,7 +98,7 @@ class Session:
 
     def variant(self, settings: Settings, watcher: Watcher) -> Session:
         """A session with other settings and another watcher, and nothing open; close this one before it opens any."""
-        other = Session(settings, root=self.root, watcher=watcher, notes=self._notes)
+        other = Session(settings, root=self.root, watcher=watcher, notes=self._notes, undone=self.undone)
         other.gates = self.gates
         return other
 

@@ -30,9 +30,10 @@ class Held:
         settings: what was asked for.
         say: is told what takes time.
         lock: of the machine; deployments of one session share it.
+        undone: takes, in words, what could not be put back on servers that were found.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], *, lock: MachineLock) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], None], *, lock: MachineLock, undone: list[str]) -> None:
         self.settings = settings
         self.say = say
         self._opened: Opened | None = None
@@ -40,6 +41,7 @@ class Held:
         self.notes: tuple[str, ...] = ()
         """What a reader must know of how the model sits, since it was loaded."""
         self._lock = lock
+        self._undone = undone
         self._locked = False
         self._unloaded = False
         self._deaths: Counter[str] = Counter()
@@ -205,9 +207,10 @@ class Held:
         unloaded, self._unloaded = self._unloaded, False
         try:
             if opened is not None:
-                if unloaded and self.backend.kind == "attach":
-                    _load_again(opened.topology)
-                opened.close()
+                undone = opened.close(unloaded=unloaded)
+                self._undone.extend(undone)
+                for text in undone:
+                    self.say(text)
         finally:
             self._release()
 
@@ -231,10 +234,3 @@ def _vram_bytes(instance: Instance, model: str) -> int:
     with Control.of(instance) as control:
         entry = control.loaded(model)
     return (entry.size_vram_bytes or 0) if entry is not None else 0
-
-
-def _load_again(topology: Topology) -> None:
-    """On servers that we found, what we unloaded: closing then puts it back as it was, or unloads it."""
-    for instance in topology.instances:
-        with suppress(ServerError), Control.of(instance) as control:
-            control.preload(topology.model)

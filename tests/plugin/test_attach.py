@@ -8,10 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pytest_llmperf.servers import restoring
 from pytest_llmperf.servers.control import Control
-from tests.plugin.conftest import PAIR, Aftermath, assert_clear
+from tests.plugin.conftest import PAIR, SCREEN_LINES, Aftermath, assert_clear
 from tests.servers.relays import certificate, proxy, relay
-from tests.started import simulated_servers
+from tests.started import Handler, http_server, simulated_servers
 
 TOKEN = "s3cret-t0ken"
 PASSWORD = "pr0xy-s3cret"
@@ -124,6 +125,53 @@ def test_passwords_in_addresses_are_refused_without_repeating_them(inner) -> Non
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--llmperf-urls: 'http://[*][*][*]@h1'*user or password*--llmperf-auth*"])
     assert TOKEN not in result.stderr.str() + result.stdout.str()
+
+
+def deaf(url: str, *, more: int = 0) -> type[Handler]:
+    """In front of a server: it ignores `keep_alive: 0`, and at first says of models that they are loaded, too."""
+    lies = {"models": [{"name": f"lie-{number}:1"} for number in range(more)]}
+    asked: list[str] = []
+
+    class Deaf(Handler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if self.path == "/api/ps" and more and asked.count(self.path) == 1:
+                return self.answer(json.dumps(lies).encode())
+            answer = httpx.get(url + self.path, trust_env=False)
+            return self.answer(answer.content, status=answer.status_code)
+
+        def do_POST(self) -> None:
+            body = self.body()
+            if body.get("keep_alive") == 0:
+                return self.answer(b'{"done": true}')
+            answer = httpx.post(url + self.path, json=body, trust_env=False)
+            return self.answer(answer.content, status=answer.status_code, kind=answer.headers["content-type"])
+
+    return Deaf
+
+
+@pytest.mark.parametrize("more", [0, 500])
+def test_what_cannot_be_put_back_fails_nothing(inner, servers, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    """The tests passed: what a server keeps loaded, or says that it had, is told in a few lines at the end."""
+    monkeypatch.setattr(restoring, "RESTORE_S", 1.0)
+    with http_server(deaf(servers[0], more=more)) as url:
+        result = inner(f"--llmperf-urls={url},{servers[1]}")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines([f"*instance a ({url}) is not as it was found: *", "*next: *"])
+    assert len(result.stdout.lines) < SCREEN_LINES
+
+
+@pytest.mark.slow
+def test_a_worker_tells_what_it_could_not_put_back(inner, servers) -> None:
+    """Under xdist it is told once, by the controller."""
+    with http_server(deaf(servers[0])) as url:
+        result = inner(f"--llmperf-urls={url},{servers[1]}", "-n1", own_process=True)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    assert result.stdout.str().count(f"instance a ({url}) is not as it was found: ") == 1
 
 
 def test_one_server_under_two_addresses_is_no_dual(inner, servers) -> None:

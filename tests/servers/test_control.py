@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from pytest_llmperf.errors import ModelMissingError, ServerError
-from pytest_llmperf.servers.control import Control, same_model
+from pytest_llmperf.servers.control import Control, in_common, same_model
 from pytest_llmperf.servers.process import free_port
 from tests.servers.conftest import HandEngine, serving
 
@@ -130,3 +130,10 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 def test_same_model(one, other, same):
     """Names are equal as Ollama sees them."""
     assert same_model(one, other) is same
+
+
+def test_models_in_common():
+    """By the names of the first; of very many, too."""
+    assert in_common([["A", "b:1", "c"], ["a:latest", "C:latest"], ["c", "a"]]) == ["A", "c"]
+    many = [f"m{number}:1" for number in range(20_000)]
+    assert in_common([many, many[::-1]]) == many

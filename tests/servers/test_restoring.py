@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance
 from pytest_llmperf.servers import restoring
 from pytest_llmperf.servers.control import Control, ModelEntry
-from pytest_llmperf.servers.restoring import Found, seconds_left
+from pytest_llmperf.servers.restoring import Effort, Found, seconds_left
 
 INSTANCE = Instance(name="a", url="http://h1:1")
 MINE, OTHER = "mine:1", "other:1"
@@ -21,6 +20,7 @@ class Server:
     def __init__(self, *loaded: str, refuses: tuple[str, ...] = ()) -> None:
         self.loaded = list(loaded)
         self.refuses = refuses
+        self.deaf = False
         self.told = []
         self.leaves = (datetime.now(UTC) + timedelta(seconds=100)).isoformat()
 
@@ -34,8 +34,24 @@ class Server:
         self.told.append((request.url.path, body))
         if f"{request.url.path} {body['model']}" in self.refuses:
             return httpx.Response(400, json={"error": "does not support that"})
+        if self.deaf:
+            return httpx.Response(200, json={"done": True})
         self.loaded = [] if body.get("keep_alive") == 0 else [body["model"]]
         return httpx.Response(200, json={"done": True})
+
+
+def put_back(found: Found, *, unloaded: bool = False, **effort) -> tuple[str, ...]:
+    """What could not be put back."""
+    effort = Effort(**effort)
+    found.put_back(effort, unloaded=unloaded)
+    return effort.undone
+
+
+def behind_every_control(monkeypatch, transport: httpx.BaseTransport) -> None:
+    def of(_, instance, **more):
+        return Control(instance.url, transport=transport, **more)
+
+    monkeypatch.setattr(restoring.Control, "of", classmethod(of))
 
 
 @pytest.fixture
@@ -45,7 +61,9 @@ def served(monkeypatch):
     def serve(*loaded: str, **more) -> Server:
         server = Server(*loaded, **more)
         transport = httpx.MockTransport(server.answer)
-        monkeypatch.setattr(restoring.Control, "of", classmethod(lambda _, one: Control(one.url, transport=transport)))
+        monkeypatch.setattr(
+            restoring.Control, "of", classmethod(lambda _, one, **more: Control(one.url, transport=transport, **more))
+        )
         return server
 
     return serve
@@ -56,7 +74,7 @@ def test_what_had_to_leave_is_loaded_again(served):
     server = served(OTHER)
     found = Found(INSTANCE, MINE)
     server.loaded = [MINE]
-    found.put_back()
+    put_back(found)
     assert server.loaded == [OTHER]
     (_, unload), (path, load) = server.told
     assert (unload["model"], unload["keep_alive"]) == (MINE, 0)
@@ -71,10 +89,12 @@ def test_what_is_loaded_behind_a_balancer_leaves_every_server(served, monkeypatc
     servers = [first, *(Server() for _ in range(count - 1))]
     found, turns = Found(INSTANCE, MINE), itertools.cycle(servers)
     transport = httpx.MockTransport(lambda request: next(turns).answer(request))
-    monkeypatch.setattr(restoring.Control, "of", classmethod(lambda _, one: Control(one.url, transport=transport)))
+    monkeypatch.setattr(
+        restoring.Control, "of", classmethod(lambda _, one, **more: Control(one.url, transport=transport, **more))
+    )
     for server in servers:
         server.loaded = [MINE]
-    found.put_back()
+    put_back(found)
     assert [server.loaded for server in servers] == [[]] * count
 
 
@@ -85,10 +105,12 @@ def test_what_cannot_be_unloaded_everywhere_is_reported(served, monkeypatch):
     transport = httpx.MockTransport(
         lambda request: (seen if request.url.path == "/api/ps" and next(looks) % 2 else told).answer(request)
     )
-    monkeypatch.setattr(restoring.Control, "of", classmethod(lambda _, one: Control(one.url, transport=transport)))
-    with pytest.raises(ServerError, match=r"instance a \(http://h1:1\): model 'mine:1' may still be loaded") as caught:
-        found.put_back()
-    assert caught.value.next_step == "unload it on each of them: ollama stop mine:1"
+    monkeypatch.setattr(
+        restoring.Control, "of", classmethod(lambda _, one, **more: Control(one.url, transport=transport, **more))
+    )
+    (said,) = put_back(found)
+    assert said.startswith("instance a (http://h1:1) is not as it was found: model 'mine:1' may still be loaded")
+    assert said.endswith("next: unload it on each of them: ollama stop mine:1")
 
 
 def test_what_would_have_left_anyway_is_not_loaded_again(served):
@@ -97,7 +119,7 @@ def test_what_would_have_left_anyway_is_not_loaded_again(served):
     server.leaves = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     found = Found(INSTANCE, MINE)
     server.loaded = []
-    found.put_back()
+    put_back(found)
     assert server.told == []
 
 
@@ -106,7 +128,7 @@ def test_a_model_for_embeddings_is_loaded_in_its_own_way(served):
     server = served(OTHER, refuses=(f"/api/generate {OTHER}",))
     found = Found(INSTANCE, MINE)
     server.loaded = []
-    found.put_back()
+    put_back(found)
     assert server.told[-1][0] == "/api/embed"
     assert server.loaded == [OTHER]
 
@@ -116,10 +138,80 @@ def test_what_cannot_be_loaded_again_is_reported(served):
     server = served(OTHER, refuses=(f"/api/generate {OTHER}", f"/api/embed {OTHER}"))
     found = Found(INSTANCE, MINE)
     server.loaded = [MINE]
-    with pytest.raises(ServerError, match=r"instance a \(http://h1:1\) had other:1 loaded when we came") as caught:
-        found.put_back()
-    assert "does not support that" in str(caught.value)
-    assert caught.value.next_step == "load it: ollama run other:1"
+    (said,) = put_back(found)
+    assert "instance a (http://h1:1) had other:1 loaded when we came" in said
+    assert "does not support that" in said
+    assert said.endswith("next: load it: ollama run other:1")
+
+
+def test_what_we_unloaded_ourselves_is_loaded_again(served):
+    """With its own context; where it was not there before, it stays away."""
+    server = served(MINE)
+    found = Found(INSTANCE, MINE)
+    server.loaded = []
+    assert put_back(found, unloaded=True) == ()
+    assert server.loaded == [MINE]
+    assert server.told[-1][1]["options"] == {"num_ctx": 512}
+
+
+def test_a_server_that_lies_about_what_it_had_costs_little(served):
+    """So many models are loaded again and no more; the rest is told in a few words."""
+    server = served(*(f"m{number}:1" for number in range(10_000)))
+    found = Found(INSTANCE, MINE)
+    server.loaded = []
+    (said,) = put_back(found, most_loads=3)
+    assert [body["model"] for _, body in server.told] == ["m0:1", "m1:1", "m2:1"]
+    assert "m3:1, m4:1" in said
+    assert "and 9987 more" in said
+    assert len(said) < 1000
+
+
+def test_all_servers_share_one_effort(served):
+    """Its time passes for all; what is left undone on each is told."""
+    server = served(OTHER)
+    found = [Found(INSTANCE, MINE) for _ in "ab"]
+    server.loaded = []
+    effort = Effort(within_s=-1)
+    for one in found:
+        one.put_back(effort)
+    assert server.told == []
+    assert len(effort.undone) == 2
+    assert all("http://h1:1" in said for said in effort.undone)
+
+
+def test_a_model_that_will_not_leave_is_told(served):
+    """The server ignores keep_alive: 0."""
+    server = served()
+    found = Found(INSTANCE, MINE)
+    server.loaded, server.deaf = [MINE], True
+    (said,) = put_back(found, within_s=0.1)
+    assert said.startswith("instance a (http://h1:1) is not as it was found: ")
+
+
+def refused(_):
+    raise httpx.ConnectError("refused")
+
+
+def dropped(_):
+    raise httpx.ReadError("reset")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (refused, 0),
+        (dropped, 1),
+        (lambda _: httpx.Response(502, text="bad gateway"), 1),
+        (lambda _: httpx.Response(200, text="["), 1),
+        (lambda _: httpx.Response(200, content=b'{"models": ' + b"[" * 50_000), 1),
+    ],
+)
+def test_a_server_that_is_gone_needs_nothing(served, monkeypatch, answer, told):
+    """One that answers oddly is told of; none is a failure."""
+    served(OTHER)
+    found = Found(INSTANCE, MINE)
+    behind_every_control(monkeypatch, httpx.MockTransport(answer))
+    assert len(put_back(found)) == told
 
 
 @pytest.mark.parametrize(

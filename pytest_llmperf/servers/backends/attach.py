@@ -11,8 +11,8 @@ from pytest_llmperf.model import Access, Instance, Settings, Topology, TopologyK
 from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.servers.addresses import address_of
 from pytest_llmperf.servers.backends.base import Opened, check_url, describe, instance_name, instances_of
-from pytest_llmperf.servers.control import Control, same_model
-from pytest_llmperf.servers.restoring import Found
+from pytest_llmperf.servers.control import Control, in_common, some_of
+from pytest_llmperf.servers.restoring import FoundServers
 
 USUAL_URLS = ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
 """Where two instances run on a machine set up as the report says."""
@@ -56,20 +56,18 @@ class AttachBackend:
             for index, url in enumerate(urls)
         )
         model = self._model(instances)
-        with ExitStack() as stack:
-            for instance in instances:
-                stack.callback(Found(instance, model).put_back)
-            simulated = any(instance.version.endswith("-simulated") for instance in instances)
-            topology = Topology(
-                kind=kind,
-                instances=instances,
-                model=model,
-                # nothing simulated is ever mistaken for real, however it was reached
-                backend="simulated" if simulated else self.kind,
-                reason=self.reason,
-            )
-            checks = tuple(partial(check_url, instance) for instance in instances)
-            return Opened(topology, stack=stack.pop_all(), checks=checks, found=True)
+        found = FoundServers(instances, model)
+        simulated = any(instance.version.endswith("-simulated") for instance in instances)
+        topology = Topology(
+            kind=kind,
+            instances=instances,
+            model=model,
+            # nothing simulated is ever mistaken for real, however it was reached
+            backend="simulated" if simulated else self.kind,
+            reason=self.reason,
+        )
+        checks = tuple(partial(check_url, instance) for instance in instances)
+        return Opened(topology, stack=ExitStack(), checks=checks, found=found)
 
     def without_the_dead(self) -> Settings | None:
         """Settings for the servers that still answer; None where that are all, or none."""
@@ -102,10 +100,10 @@ class AttachBackend:
                 had.append([entry.name for entry in control.tags()])
         if self._settings.model:
             return self._settings.model
-        common = [name for name in had[0] if all(any(same_model(name, n) for n in names) for names in had[1:])]
+        common = in_common(had)
         if len(common) != 1:
             lists = "; ".join(
-                f"{one.url} has {', '.join(names) or 'none'}" for one, names in zip(instances, had, strict=True)
+                f"{one.url} has {some_of(names) or 'none'}" for one, names in zip(instances, had, strict=True)
             )
             what = "several models in common" if common else "no model in common"
             raise ModelMissingError(f"the servers have {what}: {lists}", next_step="name one with --llmperf-model")

@@ -17,6 +17,7 @@ from pytest_llmperf.servers import agreement, identity
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.openai import LACKS
 from pytest_llmperf.servers.process import ServerProcess
+from pytest_llmperf.servers.restoring import FoundServers
 from pytest_llmperf.servers.traffic import Traffic
 
 Check = Callable[[], None]
@@ -39,10 +40,10 @@ class Opened:
 
     Args:
         topology: its running instances.
-        stack: ends what was started, puts back what was found.
+        stack: ends what was started.
         checks: of each instance.
         pids: as above.
-        found: whether the servers were running before: then others may use them, too, and two may be one.
+        found: the servers, where they were running before: then others may use them, too, and two may be one.
         struck: as below.
     """
 
@@ -53,13 +54,14 @@ class Opened:
         stack: ExitStack,
         checks: tuple[Check, ...],
         pids: Mapping[str, int] | None = None,
-        found: bool = False,
+        found: FoundServers | None = None,
         struck: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.topology = topology
         self.pids = pids or {}
         self.struck = struck
-        self._traffic = Traffic(topology) if found else None
+        self._found = found
+        self._traffic = Traffic(topology) if found is not None else None
         self._stack = stack
         self._checks = checks
 
@@ -98,13 +100,23 @@ class Opened:
         """What tells that somebody else used these servers while this round ran, in words; see Traffic."""
         return self._traffic.seen(one, keep_alive_s=keep_alive_s) if self._traffic is not None else ()
 
-    def close(self) -> None:
+    def close(self, *, unloaded: bool = False) -> tuple[str, ...]:
         """Ends what was started, leaves what was found as it was found; idempotent.
 
+        Args:
+            unloaded: the model was unloaded, and not loaded again.
+
+        Returns:
+            What could not be put back, in words: no reason to doubt what was measured.
+
         Raises:
-            ServerError: something cannot be ended or put back; everything else is still tried.
+            ServerError: something that we started cannot be ended; everything else is still tried.
         """
-        self._stack.close()
+        found, self._found = self._found, None
+        try:
+            return found.put_back(unloaded=unloaded) if found is not None else ()
+        finally:
+            self._stack.close()
 
     def __enter__(self) -> Opened:
         return self
