@@ -29,9 +29,9 @@ def clean(text: str) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
 
 
-def printable(text: str) -> str:
-    """Somebody else's text for an error: one line, not too long, and of characters that every terminal can print."""
-    short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def printable(text: str, *, most: int = _SHOWN) -> str:
+    """Somebody else's text for an error: one line, at most `most` characters, all of which every terminal can print."""
+    short = text if len(text) <= most else f"{text[:most]}..."
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
 
 

@@ -21,11 +21,14 @@ NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 S_PER_HOUR = 3600
 
+THINK_NEXT = "raise num_predict, or switch thoughts off: Agent(think=False), or think = false in a profile or matrix"
+"""Where a model spends its tokens on thoughts."""
+
 # --- per request -----------------------------------------------------------------------------------------------------
 
 
 def ttft_ms(request: RequestTiming) -> float:
-    """Time to the first content chunk, on the client's clock, ms.
+    """Time to the first chunk of content (text or a tool call), on the client's clock, ms; thoughts are none.
 
     Args:
         request: with at least one arrival.
@@ -36,8 +39,27 @@ def ttft_ms(request: RequestTiming) -> float:
     Source: seed A.6.
     """
     if not request.arrivals_ns:
+        if request.reasoning_ns:
+            raise MeasurementError(
+                f"TTFT is undefined: all {request.eval_count} tokens of a request were thoughts, none was text",
+                next_step=THINK_NEXT,
+            )
         raise MeasurementError("TTFT is undefined: the request got no content chunk")
-    waited_ns = request.arrivals_ns[0] - request.sent_ns
+    return _waited_ms(request, request.arrivals_ns[0])
+
+
+def ttft_reasoning_ms(request: RequestTiming) -> float | None:
+    """Time to the first chunk of thoughts, on the client's clock, ms; None from a model that does not think aloud.
+
+    Raises:
+        MeasurementError: it arrived before the request was sent.
+    """
+    return _waited_ms(request, request.reasoning_ns[0]) if request.reasoning_ns else None
+
+
+def _waited_ms(request: RequestTiming, first_ns: int) -> float:
+    """From the request to its first chunk."""
+    waited_ns = first_ns - request.sent_ns
     if waited_ns < 0:
         raise MeasurementError(
             f"TTFT is undefined: the first chunk arrived {-waited_ns} ns before the request was sent"
@@ -84,21 +106,22 @@ def client_decode_tok_s(request: RequestTiming) -> float | None:
 
 
 def itl_ms(request: RequestTiming) -> tuple[float, ...]:
-    """Gaps between the arrivals of content chunks, ms; one fewer than there are chunks."""
-    arrivals_ns = request.arrivals_ns
+    """Gaps between the arrivals of chunks, thoughts included, ms; one fewer than there are chunks."""
+    arrivals_ns = request.tokens_ns
     return tuple((after - before) / NS_PER_MS for before, after in pairwise(arrivals_ns))
 
 
 def tpot_ms(request: RequestTiming) -> float | None:
     """Mean time per token after the first, `(last - first) / (n - 1)`, ms; None from fewer than 2 tokens."""
-    if request.eval_count < 2 or len(request.arrivals_ns) < 2:
+    if request.eval_count < 2 or len(request.tokens_ns) < 2:
         return None
     return _span_ns(request) / (request.eval_count - 1) / NS_PER_MS
 
 
 def _span_ns(request: RequestTiming) -> int:
-    """From the first chunk to the last."""
-    return request.arrivals_ns[-1] - request.arrivals_ns[0] if request.arrivals_ns else 0
+    """From the first chunk to the last, thoughts included: the count of tokens holds them, too."""
+    arrivals_ns = request.tokens_ns
+    return arrivals_ns[-1] - arrivals_ns[0] if arrivals_ns else 0
 
 
 def agent_decode_tok_s(run: AgentRun) -> float | None:

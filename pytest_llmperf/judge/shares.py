@@ -119,7 +119,7 @@ def times_of(run: AgentRun) -> dict[str, float]:
             times["decode"] += one.eval_duration_ns
             times["queue"] += one.queue_ns
         else:
-            first_ns = one.arrivals_ns[0] if one.arrivals_ns else one.done_ns
+            first_ns = next(iter(one.tokens_ns), one.done_ns)
             times["prefill"] += first_ns - one.sent_ns
             times["decode"] += one.done_ns - first_ns
     times["rest"] = run.duration_ns - sum(times[part] for part in TIMED)

@@ -6,21 +6,14 @@ connection. What it finds broken does not hide what came before: the body up to 
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from dataclasses import dataclass
 
 import h11
 
-from pytest_llmperf.errors import MEMORY, MeasurementError, is_out_of_memory, printable
+from pytest_llmperf.errors import MeasurementError, printable
 from pytest_llmperf.measure.wire import Exchange
-
-_PASSING = (429, 500, 502, 503, 504)
-_SHOWN = 200  # characters of somebody else's text in an error
-_NEXT_STEPS = {
-    404: "is the model there? see the instance's /api/tags",
-    503: "the server's queue is full: is another client using it?",
-}
+from pytest_llmperf.refusals import LOG, refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +24,8 @@ class Body:
         kind: its media type in small letters, without parameters; empty where none was given.
         data: the bytes, without any framing.
         ends: how many of these bytes had arrived with each piece of the exchange.
+        delimited: whether HTTP says where it ends, so that a body without a fault is whole; else its end is that of the
+            connection, and nobody can tell a torn one.
         fault: how and where the framing broke; empty where the answer is whole.
         cut: whether that was only the end of the connection, before the end of the answer.
     """
@@ -38,6 +33,7 @@ class Body:
     kind: str
     data: bytes
     ends: tuple[int, ...]
+    delimited: bool
     fault: str
     cut: bool
 
@@ -79,9 +75,9 @@ def unframe(exchange: Exchange) -> Body:
         fault = f"the answer is torn or no HTTP, near byte {near} ({printable(str(error))})"
     if head is None:
         what = fault or f"no final HTTP response in {fed} bytes"
-        raise failure(exchange, what, "look at the server's log", passing=cut or not fault)
+        raise failure(exchange, what, LOG, passing=cut or not fault)
     if head.status_code != 200:
-        raise _refusal(exchange, head.status_code, bytes(data))
+        raise _refusal(exchange, head, bytes(data))
     headers = {name: value.decode("latin-1").strip().lower() for name, value in head.headers}
     coding = headers.get(b"content-encoding", "identity")
     if coding != "identity":
@@ -91,19 +87,14 @@ def unframe(exchange: Exchange) -> Body:
             "take compression out of the server or the proxy before it",
         )
     kind = headers.get(b"content-type", "").partition(";")[0].strip()
-    return Body(kind=kind, data=bytes(data), ends=tuple(ends), fault=fault, cut=cut)
+    delimited = b"transfer-encoding" in headers or b"content-length" in headers
+    return Body(kind=kind, data=bytes(data), ends=tuple(ends), delimited=delimited, fault=fault, cut=cut)
 
 
 def failure(exchange: Exchange, what: str, next_step: str, *, passing: bool = False) -> MeasurementError:
     """The error for an answer, with all its bytes."""
     received = b"".join(piece.data for piece in exchange.pieces)
     return MeasurementError(f"{exchange.label}: {what}", next_step=next_step, received=received, passing=passing)
-
-
-def error_text(error: object) -> str:
-    """What an `error` member says: a text (Ollama) or an object with a `message` (OpenAI)."""
-    message = error.get("message") if isinstance(error, dict) else None
-    return printable(message if isinstance(message, str) else str(error))
 
 
 def _take(connection: h11.Connection, data: bytearray) -> h11.Response | None:
@@ -119,13 +110,9 @@ def _take(connection: h11.Connection, data: bytearray) -> h11.Response | None:
             return head
 
 
-def _refusal(exchange: Exchange, status: int, body: bytes) -> MeasurementError:
+def _refusal(exchange: Exchange, head: h11.Response, body: bytes) -> MeasurementError:
     """The error for a status other than 200."""
-    try:
-        text = error_text(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = printable(body[:_SHOWN].decode("utf-8", "replace")) or "no text"
-    no_memory = is_out_of_memory(text)
-    next_step = MEMORY if no_memory else _NEXT_STEPS.get(status, "look at the server's log")
-    passing = status in _PASSING and not no_memory
-    return failure(exchange, f"the server answered {status}: {text}", next_step, passing=passing)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+    said = refusal(head.status_code, headers, body)
+    what = f"the server answered {said.words}"
+    return failure(exchange, what, said.advice.next_step, passing=said.advice.passing)

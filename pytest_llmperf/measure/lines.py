@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
-_IGNORED = (b"event", b"id", b"retry", b"")  # fields that say nothing to us; a comment is a field without a name
+_IGNORED = (b"id", b"retry", b"")  # fields that say nothing to us; a comment is a field without a name
+_ERROR = b"error"
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
+_EVENT_START = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry|error)?:|(?:data|event|id|retry)[\r\n])")
+_SHOWN = 500  # bytes of a line that is not understood: often an error in plain words
 
 
 class Line(NamedTuple):
@@ -19,12 +23,14 @@ class Line(NamedTuple):
         start: offset of its first byte in the body.
         end: offset behind its last byte, line end included (for an event: that of the blank line).
         data: the bytes, line end excluded.
+        event: the name of the event, `error` where its field is called so; empty for none, and for a line.
     """
 
     number: int
     start: int
     end: int
     data: bytes
+    event: bytes = b""
 
 
 class LineError(ValueError):
@@ -39,6 +45,34 @@ class LineError(ValueError):
         self.start = start
 
 
+def shown(data: bytes) -> str:
+    """Bytes that are not understood, for an error."""
+    return repr(data[:_SHOWN])
+
+
+def are_events(data: bytes, *, labelled: bool) -> bool:
+    """Whether a body is an event stream: by its first bytes; by its label only where these are neither JSON nor events.
+
+    Args:
+        data: the body.
+        labelled: whether its media type says that it is one.
+    """
+    if _JSON_START.match(data):
+        return False
+    return labelled or bool(_EVENT_START.match(data))
+
+
+def first_line(data: bytes) -> bytes:
+    """The first line that is not blank, without its end and without a byte order mark."""
+    body = data.removeprefix(_BOM).lstrip()
+    return body.partition(b"\n")[0]
+
+
+def whole_body(data: bytes) -> Line:
+    """A body that is one object, on however many lines."""
+    return Line(1, 0, len(data), data.removeprefix(_BOM))
+
+
 def json_lines(data: bytes, *, whole: bool) -> Iterator[Line]:
     r"""Splits at each `\n`; lines of white space are left out.
 
@@ -51,43 +85,48 @@ def json_lines(data: bytes, *, whole: bool) -> Iterator[Line]:
         number += 1
         found = data.find(b"\n", start)
         stop, end = (found, found + 1) if found >= 0 else (len(data), len(data))
-        part = data[start:stop]
+        part = data[start:stop] if start else data[:stop].removeprefix(_BOM)
         if part.strip() and (whole or found >= 0):
             yield Line(number, start, end, part)
         start = end
 
 
 def events(data: bytes, *, whole: bool) -> Iterator[Line]:
-    r"""The events of a `text/event-stream`, by the rules of the HTML standard, with one exception.
+    r"""The events of a `text/event-stream`, by the rules of the HTML standard, with two exceptions.
 
     Lines end in `\n`, `\r\n` or `\r`; an event ends with a blank line, and its `data` lines are joined by `\n`;
-    comments, other fields and events without data are left out. The exception: a field that the standard does not know
-    is no reason for it to stop, but to us it is a torn or foreign line, which may have held a chunk.
+    comments, other fields and events without data are left out. The exceptions: a field that the standard does not know
+    is no reason for it to stop, but to us it is a torn or foreign line, which may have held a chunk; and llama-server
+    reports errors in a field `error`, which is read as the data of an event of that name.
 
     Args:
         data: the body.
         whole: whether it is whole, so that a last event without its blank line counts.
 
     Raises:
-        LineError: a line is none of the standard's fields.
+        LineError: a line is none of these fields.
     """
     held: list[bytes] = []
+    event = b""
     first = at = 0
-    for number, found in enumerate(_LINE.finditer(data), 1):
-        start, line, ended = found.start(), found[1], bool(found[2])
+    for number, match in enumerate(_LINE.finditer(data), 1):
+        start, line, ended = match.start(), match[1], bool(match[2])
         if number == 1:
             line = line.removeprefix(_BOM)
         if not line and ended:
             if any(held):
-                yield Line(first, at, found.end(), b"\n".join(held))
-            held = []
+                yield Line(first, at, match.end(), b"\n".join(held), event)
+            held, event = [], b""
         elif ended or whole:
             name, _, value = line.partition(b":")
-            if name == b"data":
+            if name in (b"data", _ERROR):
                 if not held:
                     first, at = number, start
                 held.append(value.removeprefix(b" "))
+                event = _ERROR if name == _ERROR else event
+            elif name == b"event":
+                event = event if event == _ERROR else value.strip()
             elif name not in _IGNORED:
-                raise LineError(number, start, f"no line of an event stream: {line[:80]!r}")
+                raise LineError(number, start, f"no line of an event stream: {shown(line)}")
     if whole and any(held):
-        yield Line(first, at, len(data), b"\n".join(held))
+        yield Line(first, at, len(data), b"\n".join(held), event)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from reprlib import repr as short_repr
 from typing import Any, NamedTuple
 
-from pytest_llmperf.measure.framing import error_text
+from pytest_llmperf.refusals import error_of, server_text
 
 _LARGEST = 2**63 - 1  # what a server's own integers hold
 _OLLAMA_FIGURES = {
@@ -24,25 +24,39 @@ Object = dict[str, Any]
 
 
 class Reported(ValueError):
-    """The server's own error in place of a part."""
+    """The server's own error in place of a part.
+
+    Attributes:
+        text: the server's, whole.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"the server reported an error in mid-stream: {server_text(text) or 'no text'}")
+        self.text = text
 
 
 class Part(NamedTuple):
     """What an object adds to the answer.
 
     Attributes:
-        text: thinking and text.
-        content: whether it counts as a content chunk: text, thinking or a tool call.
+        text: what the model says.
+        thinking: what it thinks before.
+        content: whether it counts as a content chunk: text or a tool call.
         done: whether it ends the answer.
         reason: why the answer ended; empty where it does not say.
-        figures: the server's counts and durations, by the names of RequestTiming.
+        figures: the server's counts and durations, by the names of RequestTiming; those that it gives.
+        choices: which of several answers it adds to, by their indices.
+        finished: those of them that it says are complete.
     """
 
     text: str = ""
+    thinking: str = ""
     content: bool = False
     done: bool = False
     reason: str = ""
     figures: Mapping[str, int] = {}
+    choices: frozenset[int] = frozenset()
+    finished: frozenset[int] = frozenset()
 
 
 def ollama(chunk: Object) -> Part:
@@ -55,19 +69,22 @@ def ollama(chunk: Object) -> Part:
     message = chunk.get("message", chunk)
     if not isinstance(message, dict):
         raise _wrong("message", message, "an object")
-    text = _string(message, "thinking") + _string(message, "response") + _string(message, "content")
+    thinking = _string(message, "thinking")
+    text = _string(message, "response") + _string(message, "content")
     content = bool(text or message.get("tool_calls"))
     if chunk.get("done") is True:
-        return Part(text, content, True, _string(chunk, "done_reason"), _figures(chunk, _OLLAMA_FIGURES))
-    if not content and "response" not in chunk and "message" not in chunk and "done" not in chunk:
+        figures = _figures(chunk, _OLLAMA_FIGURES)
+        return Part(text, thinking, content, done=True, reason=_string(chunk, "done_reason"), figures=figures)
+    if not (content or thinking) and "response" not in chunk and "message" not in chunk and "done" not in chunk:
         raise ValueError(f"neither Ollama's nor an OpenAI-compatible answer: {short_repr(chunk)}")
-    return Part(text, content)
+    return Part(text, thinking, content)
 
 
 def v1(chunk: Object) -> Part:
     """One object of an OpenAI-compatible answer, streamed (`delta`) or not (`message`), chat or completion (`text`).
 
-    It never ends the answer: a stream ends with `[DONE]`, and an answer that is not streamed has one object.
+    It never ends the answer: a stream ends with `[DONE]`, or with HTTP's end where every choice has its
+    `finish_reason`; an answer that is not streamed has one object.
 
     Raises:
         ValueError: an `error`, or a member that is missing or of the wrong type.
@@ -80,19 +97,47 @@ def v1(chunk: Object) -> Part:
         raise _wrong("choices", choices, "a list")
     if not isinstance(usage, dict | None):
         raise _wrong("usage", usage, "an object")
-    text, content, reason = "", False, ""
+    whole = Part(figures={**(_figures(usage, _V1_FIGURES) if usage else {}), **_timings(chunk.get("timings"))})
     for choice in choices or ():
         if not isinstance(choice, dict):
             raise _wrong("choices", choices, "a list of objects")
-        said = choice.get("delta") or choice.get("message") or choice
-        if not isinstance(said, dict):
-            raise _wrong("delta", said, "an object")
-        text += _string(said, "reasoning_content") or _string(said, "reasoning")
-        text += _string(said, "content") + _string(said, "text") + _string(said, "refusal")
-        content = content or bool(text or said.get("tool_calls") or said.get("function_call"))
-        reason = _string(choice, "finish_reason") or reason
-    figures = {**(_figures(usage, _V1_FIGURES) if usage else {}), **_timings(chunk.get("timings"))}
-    return Part(text, content, False, reason, figures)
+        whole = _with_choice(whole, choice)
+    return whole
+
+
+def is_whole(chunk: Object) -> bool:
+    """Whether an OpenAI-compatible object is a whole answer, and no chunk of a streamed one."""
+    choices = chunk.get("choices")
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and ("message" in choice or "text" in choice) for choice in choices
+    )
+
+
+def is_chunk(chunk: Object) -> bool:
+    """Whether an object is a part of an answer, or an error: else it is somebody's own event, and says nothing."""
+    return any(chunk.get(name) is not None for name in ("choices", "usage", "done", "error")) or bool(
+        "error" in (chunk.get("object"), chunk.get("type"))
+    )
+
+
+def _with_choice(whole: Part, choice: Object) -> Part:
+    """What one choice adds."""
+    said = choice.get("delta") or choice.get("message") or choice
+    if not isinstance(said, dict):
+        raise _wrong("delta", said, "an object")
+    thinking = _string(said, "reasoning_content") or _string(said, "reasoning")
+    text = _string(said, "content") + _string(said, "text") + _string(said, "refusal")
+    reason = _string(choice, "finish_reason")
+    index = choice.get("index")
+    number = frozenset((index if isinstance(index, int) else 0,))
+    return whole._replace(
+        text=whole.text + text,
+        thinking=whole.thinking + thinking,
+        content=whole.content or bool(text or said.get("tool_calls") or said.get("function_call")),
+        reason=reason or whole.reason,
+        choices=whole.choices | number,
+        finished=whole.finished | number if reason else whole.finished,
+    )
 
 
 def _timings(timings: object) -> dict[str, int]:
@@ -108,9 +153,9 @@ def _timings(timings: object) -> dict[str, int]:
 
 
 def _check_error(chunk: Object) -> None:
-    """An `error` is the server's own; null is none."""
-    if chunk.get("error") is not None:
-        raise Reported(f"the server reported an error in mid-stream: {error_text(chunk['error'])}")
+    """The server's own error, in any of its shapes; null is none."""
+    if (text := error_of(chunk)) is not None:
+        raise Reported(text)
 
 
 def _string(holder: Object, name: str) -> str:
@@ -124,16 +169,21 @@ def _string(holder: Object, name: str) -> str:
 
 
 def _figures(holder: Object, names: Mapping[str, str]) -> dict[str, int]:
-    """Counts, and durations in nanoseconds; absent and null are 0: Ollama omits zeros."""
-    found = {}
+    """Counts, and durations in nanoseconds; absent and null are left out: Ollama omits zeros.
+
+    Some servers write every number as a float: 24.0 is 24, and 24.5 is none.
+    """
+    figures = {}
     for ours, theirs in names.items():
         value = holder.get(theirs)
         if value is None:
-            value = 0
+            continue
+        if type(value) is float and value.is_integer():
+            value = int(value)
         if type(value) is not int or not 0 <= value <= _LARGEST:  # to Python, true is a number
             raise _wrong(theirs, value, "a whole number from 0 to 2**63 - 1")
-        found[ours] = value
-    return found
+        figures[ours] = value
+    return figures
 
 
 def _wrong(name: str, value: object, wanted: str) -> ValueError:

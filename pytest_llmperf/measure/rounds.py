@@ -171,7 +171,7 @@ class Rounds:
                     runs = [run for part in members for run in self._part(part).runs]
                 finally:
                     self._fixed = {}
-                said.append([[request.text for request in run.requests] for run in runs])
+                said.append([[request.text or request.reasoning for request in run.requests] for run in runs])
         alone, again, together = said[:times], said[times : 2 * times], said[2 * times :]
         return tuple(
             Answered(agent=agent.name, prompt=prompt, alone=first, again=second, together=both)

@@ -20,7 +20,8 @@ class RequestTiming:
         sent_ns: the moment the request's last byte was sent.
         done_ns: arrival of the line that says `done` (`[DONE]` in a /v1 stream), or of what was read together with it
             (HTTP's own end of the answer); of a cancelled request, the moment its agent left.
-        arrivals_ns: arrival of each content chunk (not one to one with tokens): text, thinking or a tool call.
+        arrivals_ns: arrival of each content chunk (not one to one with tokens): text or a tool call.
+        reasoning_ns: arrival of each chunk of thoughts; empty of a model that does not think, or not aloud.
         merged: how many of these chunks were read together with later bytes of the answer: they share the arrival of
             the last bytes read with them, and came no later than that.
         first_merged: whether the first is one of them, so that TTFT is an upper bound.
@@ -29,7 +30,8 @@ class RequestTiming:
         total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: server's; 0 if absent.
         done_reason: `stop`, `length` or another reason of the server's; `cancelled` where an agent did not wait for the
             end (then there is no count).
-        text: what was generated, thinking included, tool calls not.
+        text: what the model said, neither thoughts nor tool calls.
+        reasoning: what it thought.
     """
 
     sent_ns: int
@@ -45,6 +47,13 @@ class RequestTiming:
     eval_duration_ns: int = 0
     done_reason: str = ""
     text: str = ""
+    reasoning_ns: tuple[int, ...] = ()
+    reasoning: str = ""
+
+    @property
+    def tokens_ns(self) -> tuple[int, ...]:
+        """Arrivals of all chunks, content and thoughts, in order: the counts of tokens hold both."""
+        return tuple(sorted((*self.reasoning_ns, *self.arrivals_ns))) if self.reasoning_ns else self.arrivals_ns
 
     @property
     def queue_ns(self) -> int:

@@ -53,7 +53,7 @@ def found_by(decoder: Callable[[Exchange], object], pieces: list[bytes]) -> Answ
     try:
         timing = decoder(exchange_of(pieces))
     except MeasurementError as error:
-        if error.received != b"".join(pieces) or not error.next_step or len(str(error)) > 2000:
+        if error.received != b"".join(pieces) or not error.next_step or len(str(error)) > 25_000:
             raise Disagreement(f"an error without its bytes or next step: {str(error)[:300]!r}") from error
         text = str(error)
         if not any(word in text for word in ("byte", "answered", "compressed")):
@@ -64,10 +64,12 @@ def found_by(decoder: Callable[[Exchange], object], pieces: list[bytes]) -> Answ
         raise Disagreement(f"{type(error).__name__}: {str(error)[:300]}") from error
     return Answer(
         text=timing.text,
+        thoughts=timing.reasoning,
         count=timing.eval_count,
         prompt_count=timing.prompt_eval_count,
         reason=timing.done_reason,
         arrivals=tuple(moment // STEP_NS for moment in timing.arrivals_ns),
+        thought_arrivals=tuple(moment // STEP_NS for moment in timing.reasoning_ns),
         done=timing.done_ns // STEP_NS,
         merged=timing.merged,
         first_merged=timing.first_merged,
@@ -106,7 +108,7 @@ def stream_of(seed: int, index: int) -> tuple[str, list[bytes], Answer | None]:
     made = streams.body(rng)
     damage = {"body": streams.damaged, "both": streams.damaged, "value": streams.swapped}.get(way)
     data = damage(rng, made.data) if damage else made.data
-    raw, places = streams.framed(rng, made.kind, data)
+    raw, places = streams.framed(rng, made.kind, data, delimited=made.delimited)
     if way in ("raw", "both"):
         raw = streams.damaged(rng, raw)
     pieces = streams.pieces_of(rng, raw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _HEAD = re.compile(rb"\n\r?\n")
@@ -20,10 +20,12 @@ class Answer:
     """What a decoder finds; arrivals are indices of pieces."""
 
     text: str
+    thoughts: str
     count: int
     prompt_count: int
     reason: str
     arrivals: tuple[int, ...]
+    thought_arrivals: tuple[int, ...]
     done: int
     merged: int
     first_merged: bool
@@ -34,12 +36,13 @@ def owners_of(pieces: list[bytes]) -> list[int]:
     return [index for index, piece in enumerate(pieces) for _ in piece]
 
 
-def answer_of(owners: list[int], ends: list[int], done: int, **values: Any) -> Answer:
-    """The answer whose content chunks end before these offsets of a body whose bytes have these owners."""
+def answer_of(owners: list[int], ends: list[int], thought_ends: list[int], done: int, **values: Any) -> Answer:
+    """The answer whose chunks of content, and of thoughts, end before these offsets of a body with these owners."""
     last = [owners[end - 1] for end in ends]
     shared = [end < len(owners) and owners[end] == owners[end - 1] for end in ends]
     return Answer(
         arrivals=tuple(last),
+        thought_arrivals=tuple(owners[end - 1] for end in thought_ends),
         done=owners[done - 1],
         merged=sum(shared),
         first_merged=bool(shared) and shared[0],
@@ -54,34 +57,58 @@ def reference(pieces: list[bytes]) -> Answer:
         Malformed: it cannot be.
     """
     raw, owners = b"".join(pieces), owners_of(pieces)
-    kind, ranges, cut = _unframed(raw)
+    kind, ranges, cut, delimited = _unframed(raw)
     body = b"".join(raw[start:end] for start, end in ranges)
     body_owners = [owner for start, end in ranges for owner in owners[start:end]]
-    ends, texts, counts, done, reason = [], [], {}, 0, ""
+    ends, texts, thought_ends, thoughts, reason = [], [], [], [], ""
+    counts: dict[str, int] = {}
+    done = last = 0
+    seen, finished = set(), set()
     first = None
-    for end, data in _units(kind, body, cut):
-        if done:
-            raise Malformed
-        if kind == "text/event-stream" and data.strip() == b"[DONE]":
-            done = end
+    in_events, units = _units(kind, body, cut)
+    for end, data, name in units:
+        if data.strip() == b"[DONE]":
+            done = done or (end if first != "ollama" else 0)
+            last = end
             continue
-        chunk = _object(data)
-        first = first or ("v1" if kind == "text/event-stream" or "choices" in chunk else "ollama")
-        text, content, finished, why, found = _v1(chunk) if first == "v1" else _ollama(chunk)
-        if content:
+        if name == b"error":
+            raise Malformed
+        chunk = _named(data) if name not in (b"", b"message") else _object(data)
+        if chunk is None:
+            continue
+        if first is None:
+            ollamas = "done" in chunk if in_events else True
+            first = "v1" if "choices" in chunk or not ollamas else "ollama"
+        said = _v1(chunk) if first == "v1" else _ollama(chunk)
+        if done:
+            if said.content or said.thought:
+                raise Malformed
+            counts = {**said.counts, **{key: value for key, value in counts.items() if value}}
+            continue
+        if said.content:
             ends.append(end)
-            texts.append(text)
-        counts.update(found)
-        reason = why or reason
-        if finished or (first == "v1" and kind != "text/event-stream"):
+            texts.append(said.text)
+        if said.thought:
+            thought_ends.append(end)
+            thoughts.append(said.thought)
+        counts.update(said.counts)
+        reason = said.reason or reason
+        seen |= said.seen
+        finished |= said.finished
+        last = end
+        if said.done or (first == "v1" and not in_events and said.one):
             done = end
+    if not done and delimited and not cut and finished and not seen - finished:
+        done = last
     if not done:
         raise Malformed
     return answer_of(
         body_owners,
         ends,
+        thought_ends,
         done,
         text=whole_text("".join(texts)),
+        thoughts=whole_text("".join(thoughts)),
         count=counts.get("count", 0),
         prompt_count=counts.get("prompt", 0),
         reason=whole_text(reason),
@@ -99,8 +126,8 @@ def _pair(found: re.Match[str]) -> str:
     return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
-def _unframed(raw: bytes) -> tuple[str, list[tuple[int, int]], bool]:
-    """Media type, ranges of the body in the raw bytes, and whether the connection was cut."""
+def _unframed(raw: bytes) -> tuple[str, list[tuple[int, int]], bool, bool]:
+    """Media type, ranges of the body in the raw bytes, whether it was cut, and whether HTTP says where it ends."""
     at, status = 0, 100
     while status < 200:
         found = _HEAD.search(raw, at)
@@ -123,13 +150,13 @@ def _unframed(raw: bytes) -> tuple[str, list[tuple[int, int]], bool]:
         raise Malformed
     kind = headers.get(b"content-type", "").split(";")[0].strip()
     if headers.get(b"transfer-encoding") == "chunked":
-        return kind, *_chunks(raw, at)
+        return kind, *_chunks(raw, at), True
     if b"content-length" in headers:
         length = int(headers[b"content-length"].split(",")[0])
         if len(raw) > at + length:
             raise Malformed
-        return kind, [(at, min(len(raw), at + length))], len(raw) < at + length
-    return kind, [(at, len(raw))], False
+        return kind, [(at, min(len(raw), at + length))], len(raw) < at + length, True
+    return kind, [(at, len(raw))], False, False
 
 
 def _chunks(raw: bytes, at: int) -> tuple[list[tuple[int, int]], bool]:
@@ -167,22 +194,50 @@ def _chunks(raw: bytes, at: int) -> tuple[list[tuple[int, int]], bool]:
     return ranges, False
 
 
-def _units(kind: str, body: bytes, cut: bool) -> list[tuple[int, bytes]]:
-    """Lines or events, each with the offset behind it."""
+Unit = tuple[int, bytes, bytes]
+"""The offset behind a line, an event or an object; its data; the event's name."""
+
+
+def _units(kind: str, body: bytes, cut: bool) -> tuple[bool, list[Unit]]:
+    """Whether the body is an event stream, and its units."""
+    text = body[3:] if body.startswith(b"\xef\xbb\xbf") else body
+    if text.strip()[:1] not in (b"{", b"[") and (kind == "text/event-stream" or _looks_like_events(text)):
+        return True, _events(body, cut)
+    lines: list[Unit] = []
+    start = 0
+    for match in re.finditer(rb"\n", body):
+        lines.append((match.end(), body[start : match.start()], b""))
+        start = match.end()
+    if not cut:
+        lines.append((len(body), body[start:], b""))
+    if lines:
+        end, first, _ = lines[0]
+        lines[0] = end, first.removeprefix(b"\xef\xbb\xbf"), b""
+    lines = [unit for unit in lines if unit[1].strip()]
+    if _is_object(text.strip().split(b"\n")[0]):
+        return False, lines
     if kind == "application/json":
-        return [] if cut else [(len(body), body)]
-    if kind != "text/event-stream":
-        found, start = [], 0
-        for match in re.finditer(rb"\n", body):
-            found.append((match.end(), body[start : match.start()]))
-            start = match.end()
-        if not cut:
-            found.append((len(body), body[start:]))
-        return [one for one in found if one[1].strip()]
-    return _events(body, cut)
+        return False, [] if cut else [(len(body), text, b"")]
+    return False, [(len(body), text, b"")] if not cut and _is_object(text) else lines
 
 
-def _events(body: bytes, cut: bool) -> list[tuple[int, bytes]]:
+def _looks_like_events(text: bytes) -> bool:
+    """Whether the first line that is not blank is a field of an event stream."""
+    first = re.split(rb"[\r\n]", text.lstrip(b"\r\n"), maxsplit=1)
+    name, colon, _ = first[0].partition(b":")
+    if colon:
+        return name in (b"data", b"event", b"id", b"retry", b"error", b"")
+    return len(first) == 2 and name in (b"data", b"event", b"id", b"retry")
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return isinstance(_json(data), dict)
+    except Malformed:
+        return False
+
+
+def _events(body: bytes, cut: bool) -> list[Unit]:
     """The events of a stream."""
     lines, start = [], 0
     for match in _LINE_END.finditer(body):
@@ -190,35 +245,86 @@ def _events(body: bytes, cut: bool) -> list[tuple[int, bytes]]:
         start = match.end()
     if not cut:
         lines += [(len(body), body[start:]), (len(body), b"")]
-    found, held = [], []
+    events: list[Unit] = []
+    held, called = [], b""
     for number, (end, text) in enumerate(lines):
         line = text[3:] if number == 0 and text.startswith(b"\xef\xbb\xbf") else text
         if line == b"":
-            if [one for one in held if one]:
-                found.append((end, b"\n".join(held)))
-            held = []
-        elif line == b"data":
-            held.append(b"")
-        elif line.startswith(b"data: "):
-            held.append(line[6:])
-        elif line.startswith(b"data:"):
-            held.append(line[5:])
-        elif not re.match(rb"(event|id|retry|)(:|$)", line):
+            if [part for part in held if part]:
+                events.append((end, b"\n".join(held), called))
+            held, called = [], b""
+            continue
+        match = re.match(rb"(data|error|event|id|retry|)(?::( ?)|$)", line)
+        if not match:
             raise Malformed
-    return found
+        value = line[match.end() :]
+        if match[1] in (b"data", b"error"):
+            held.append(value)
+        if match[1] == b"error":
+            called = b"error"
+        elif match[1] == b"event" and called != b"error":
+            called = value.strip()
+    return events
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _json(data: bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(name)
 
     try:
-        chunk = json.loads(data.decode("utf-8"), parse_constant=refuse)
+        return json.loads(data.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError):
         raise Malformed from None
-    if not isinstance(chunk, dict) or chunk.get("error") is not None:
+
+
+def _named(data: bytes) -> dict[str, Any] | None:
+    """The chunk in an event of somebody's own name; None where it is none."""
+    try:
+        value = _json(data)
+    except Malformed:
+        if data.lstrip().startswith((b"{", b"[")):
+            raise
+        return None
+    if not isinstance(value, dict):
+        if isinstance(value, list):
+            raise Malformed
+        return None
+    known = [value.get(name) for name in ("choices", "usage", "done", "error")]
+    if all(member is None for member in known) and "error" not in (value.get("type"), value.get("object")):
+        return None
+    return _checked(value)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = _json(data)
+    if not isinstance(value, dict):
+        raise Malformed
+    return _checked(value)
+
+
+def _checked(chunk: dict[str, Any]) -> dict[str, Any]:
+    """The chunk, which is not an error of any shape."""
+    if chunk.get("error") or "error" in [chunk.get(name) for name in ("object", "type", "status")]:
+        raise Malformed
+    answers = {"choices", "usage", "response", "done"} & set(chunk) or isinstance(chunk.get("message"), dict)
+    if not answers and any(chunk.get(name) for name in ("message", "detail", "errors", "error_message", "msg")):
         raise Malformed
     return chunk
+
+
+@dataclass
+class _Said:
+    """What one object says."""
+
+    text: str = ""
+    thought: str = ""
+    content: bool = False
+    done: bool = False
+    reason: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    finished: set[int] = field(default_factory=set)
+    one: bool = False
 
 
 def _text(holder: Any, name: str) -> str:
@@ -228,41 +334,57 @@ def _text(holder: Any, name: str) -> str:
     return value or ""
 
 
-def _count(holder: Any, name: str) -> int:
-    value = holder.get(name)
-    if value is not None and (isinstance(value, bool | float | str | list | dict) or not 0 <= value < 2**63):
-        raise Malformed
-    return value or 0
+def _counts(holder: Any, **names: str) -> dict[str, int]:
+    """The counts that are given."""
+    counts = {}
+    for ours, theirs in names.items():
+        value = holder.get(theirs)
+        if value is None:
+            continue
+        if isinstance(value, bool | str | list | dict) or not 0 <= value < 2**63 or value != value // 1:
+            raise Malformed
+        counts[ours] = int(value)
+    return counts
 
 
-def _ollama(chunk: dict[str, Any]) -> tuple[str, bool, bool, str, dict[str, int]]:
-    said = chunk.get("message", chunk)
-    if not isinstance(said, dict):
+def _ollama(chunk: dict[str, Any]) -> _Said:
+    message = chunk.get("message", chunk)
+    if not isinstance(message, dict):
         raise Malformed
-    text = _text(said, "thinking") + _text(said, "response") + _text(said, "content")
-    content = bool(text) or bool(said.get("tool_calls"))
+    said = _Said(thought=_text(message, "thinking"), text=_text(message, "response") + _text(message, "content"))
+    said.content = bool(said.text) or bool(message.get("tool_calls"))
     if chunk.get("done") is not True:
-        return text, content, False, "", {}
-    for name in ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"):
-        _count(chunk, name)
-    counts = {"count": _count(chunk, "eval_count"), "prompt": _count(chunk, "prompt_eval_count")}
-    return text, content, True, _text(chunk, "done_reason"), counts
+        if not (said.content or said.thought or {"response", "message", "done"} & set(chunk)):
+            raise Malformed
+        return said
+    names = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
+    _counts(chunk, **dict(zip(names, names, strict=True)))
+    said.counts = _counts(chunk, count="eval_count", prompt="prompt_eval_count")
+    said.done, said.reason = True, _text(chunk, "done_reason")
+    return said
 
 
-def _v1(chunk: dict[str, Any]) -> tuple[str, bool, bool, str, dict[str, int]]:
+def _v1(chunk: dict[str, Any]) -> _Said:
+    if chunk.get("choices") is None and chunk.get("usage") is None:
+        raise Malformed
     choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
     if not isinstance(choices, list) or not isinstance(usage, dict):
         raise Malformed
-    text, content, reason = "", False, ""
+    said = _Said(counts=_counts(usage, count="completion_tokens", prompt="prompt_tokens"))
     for choice in choices:
         if not isinstance(choice, dict):
             raise Malformed
-        said = choice.get("delta") or choice.get("message") or choice
-        if not isinstance(said, dict):
+        said.one = said.one or bool({"message", "text"} & set(choice))
+        part = choice.get("delta") or choice.get("message") or choice
+        if not isinstance(part, dict):
             raise Malformed
-        text += _text(said, "reasoning_content") or _text(said, "reasoning")
-        text += _text(said, "content") + _text(said, "text") + _text(said, "refusal")
-        content = content or bool(text or said.get("tool_calls") or said.get("function_call"))
-        reason = _text(choice, "finish_reason") or reason
-    counts = {"count": _count(usage, "completion_tokens"), "prompt": _count(usage, "prompt_tokens")} if usage else {}
-    return text, content, False, reason, counts
+        said.thought += _text(part, "reasoning_content") or _text(part, "reasoning")
+        text = _text(part, "content") + _text(part, "text") + _text(part, "refusal")
+        said.text += text
+        said.content = said.content or bool(text or part.get("tool_calls") or part.get("function_call"))
+        number = choice.get("index") if isinstance(choice.get("index"), int) else 0
+        said.seen.add(number)
+        if reason := _text(choice, "finish_reason"):
+            said.reason = reason
+            said.finished.add(number)
+    return said

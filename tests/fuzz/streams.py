@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -19,9 +19,31 @@ SPICE = (
     *(b'"done":true,', b'"eval_count":7,', b'{"done":true}\n', b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\n"),
     *(b"Content-Encoding: gzip\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"X: y\r\n z\r\n"),
     *(b'"usage":{"completion_tokens":9},', b'"tool_calls":[{}],', b"event: error\n", b'{"error":{"message":"e"}}\n'),
+    *(
+        b"error: {}\n\n",
+        b"event: ping\ndata: {}\n\n",
+        b"event: x\ndata: no\n\n",
+        b'"object":"error",',
+        b'"detail":"d",',
+    ),
+    *(b'"finish_reason":"stop",', b'"index":1,', b'"message":"m",', b'"thinking":"t",', b"event: x\ndata: {\n\n"),
 )
 ODD_VALUES = (
-    *(b"true", b"false", b"null", b"NaN", b"Infinity", b"1e999", b"3.0", b"-1", b"7", b"9" * 30, b"9" * 5000, b"-0"),
+    *(
+        b"true",
+        b"false",
+        b"null",
+        b"NaN",
+        b"Infinity",
+        b"1e999",
+        b"3.0",
+        b"3.5",
+        b"-1",
+        b"7",
+        b"9" * 30,
+        b"9" * 5000,
+        b"-0",
+    ),
     *(b'"x"', b'""', b'"\\udc00"', b'"\xff"', b'"\xed\xa0\x80"', b"{}", b'{"a":1}', b"[]", b'["x"]', b"[{}]"),
     *(b"[" * 1500 + b"]" * 1500, b'{"a":' * 1500 + b"1" + b"}" * 1500, b'1,"done":true', b'1,"eval_count":8'),
 )
@@ -30,13 +52,18 @@ _TOKEN = re.compile(rb'(-?[0-9]+|true|false|null|"[^"\\]*"|\{\}|\[\])(?!\s*:)')
 
 @dataclass
 class Body:
-    """A valid body, where its content chunks end, and what it says."""
+    """A valid body, where its chunks of content and of thoughts end, and what it says.
+
+    `delimited`: whether it is whole only where HTTP says so.
+    """
 
     kind: str
     data: bytes
     ends: list[int]
     done: int
     values: dict[str, Any]
+    thought_ends: list[int] = field(default_factory=list)
+    delimited: bool = False
 
 
 def body(rng: Random) -> Body:
@@ -44,10 +71,10 @@ def body(rng: Random) -> Body:
     return rng.choice((_ollama, _ollama, _v1, _v1, _whole))(rng)
 
 
-def framed(rng: Random, kind: str, data: bytes) -> tuple[bytes, list[int]]:
-    """The body in HTTP; the bytes, and for each byte of the body its offset in them."""
+def framed(rng: Random, kind: str, data: bytes, *, delimited: bool = False) -> tuple[bytes, list[int]]:
+    """The body in HTTP, which says where it ends or not; the bytes, and of each byte of the body its offset in them."""
     early = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" if rng.random() < 0.1 else b""
-    way = rng.choice(("chunked", "chunked", "length", "close"))
+    way = rng.choice(("chunked", "chunked", "length") if delimited else ("chunked", "chunked", "length", "close"))
     version = b"HTTP/1.0" if way == "close" else b"HTTP/1.1"
     head = early + version + b" 200 OK\r\n" + (b"Content-Type: %s; charset=utf-8\r\n" % kind.encode() if kind else b"")
     if way != "chunked":
@@ -81,7 +108,7 @@ def pieces_of(rng: Random, raw: bytes) -> list[bytes]:
 def truth_of(one: Body, places: list[int], pieces: list[bytes]) -> Answer:
     """What must be found in the pieces of a framed body."""
     owners = owners_of(pieces)
-    return answer_of([owners[place] for place in places], one.ends, one.done, **one.values)
+    return answer_of([owners[place] for place in places], one.ends, one.thought_ends, one.done, **one.values)
 
 
 def damaged(rng: Random, data: bytes) -> bytes:
@@ -129,90 +156,161 @@ def _texts(rng: Random) -> list[str]:
     return [rng.choice(("", *WORDS)) for _ in range(rng.choice((0, 1, 3, 10, 60)))]
 
 
-def _values(rng: Random, texts: list[str], *, reason: str = "stop", counted: bool = True) -> dict[str, Any]:
+def _label(rng: Random, *usual: str) -> str:
+    """A media type: the right one, none, or another."""
+    return rng.choice(
+        (*usual, *usual, *usual, "", "application/json", "application/x-ndjson", "text/event-stream", "text/x")
+    )
+
+
+def _number(rng: Random, value: int) -> int | float:
+    """As an integer or as a float."""
+    return float(value) if rng.random() < 0.2 else value
+
+
+def _values(rng: Random, *, reason: str = "stop", counted: bool = True) -> dict[str, Any]:
     count = rng.randrange(2**40) if counted else 0
-    return {
-        "text": whole_text("".join(texts)),
-        "count": count,
-        "prompt_count": rng.randrange(1000) if counted else 0,
-        "reason": reason,
-    }
+    prompt_count = rng.randrange(1000) if counted else 0
+    return {"text": "", "thoughts": "", "count": count, "prompt_count": prompt_count, "reason": reason}
+
+
+class _Chunks:
+    """A body that grows, and what its chunks say."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+        self.ends: list[int] = []
+        self.thought_ends: list[int] = []
+        self.texts: list[str] = []
+        self.thoughts: list[str] = []
+
+    def said(self, *, text: str = "", thought: str = "", tool: bool = False) -> None:
+        """What was added last says this."""
+        if text or tool:
+            self.ends.append(len(self.data))
+            self.texts.append(text)
+        if thought:
+            self.thought_ends.append(len(self.data))
+            self.thoughts.append(thought)
+
+    def body(self, kind: str, done: int, values: dict[str, Any], *, delimited: bool = False) -> Body:
+        values = {**values, "text": whole_text("".join(self.texts)), "thoughts": whole_text("".join(self.thoughts))}
+        return Body(kind, bytes(self.data), self.ends, done, values, self.thought_ends, delimited)
 
 
 def _ollama(rng: Random) -> Body:
-    """A stream of generate or chat."""
-    texts, chat = _texts(rng), rng.random() < 0.5
-    values, data, ends = _values(rng, texts, reason=rng.choice(("stop", "length", ""))), bytearray(), []
+    """A stream of generate or chat, in lines or in events."""
+    texts, chat, in_events = _texts(rng), rng.random() < 0.5, rng.random() < 0.1
+    values = _values(rng, reason=rng.choice(("stop", "length", "")))
+    chunks = _Chunks(b"\xef\xbb\xbf" if rng.random() < 0.1 else b"")
     tools = rng.randrange(len(texts) + 1) if chat and rng.random() < 0.3 else -1
+
+    def add(value: dict[str, Any]) -> None:
+        text = _dumped(rng, value)
+        chunks.data += b"data: " + text + b"\n\n" if in_events else text + rng.choice((b"\n", b"\n", b"\r\n", b" \n"))
+
+    def pause() -> None:
+        if rng.random() < 0.1:
+            chunks.data += b": x\n\n" if in_events else rng.choice((b"\n", b"\r\n", b"  \n"))
+
     for index, text in enumerate(texts):
-        said: dict[str, Any] = {rng.choice(("content" if chat else "response", "thinking")): text}
+        member = rng.choice(("content" if chat else "response", "thinking"))
+        message: dict[str, Any] = {member: text} if chat else {"response": text, member: text}
         if index == tools:
-            said["tool_calls"] = [{"function": {"name": "f", "arguments": {}}}]
-        data += _dumped(rng, {"message": said, "done": False} if chat else {**said, "response": text, "done": False})
-        if not chat and "thinking" in said:  # both members are content
-            texts[index] = text + text
-        data += rng.choice((b"\n", b"\n", b"\r\n", b"\n\n", b" \n"))
-        if text or index == tools:  # the line end of a following blank line is a later line's
-            ends.append(data.rindex(b"}") + 1)
-    values["text"] = whole_text("".join(texts))
-    data += _dumped(rng, {"done": True, "eval_count": values["count"], "prompt_eval_count": values["prompt_count"],
-                          **({"done_reason": values["reason"]} if values["reason"] else {})})  # fmt: skip
-    done = len(data)
-    ends = [data.index(b"\n", end) + 1 for end in ends]
-    if rng.random() < 0.8:
-        data += b"\n"
-        done += 1
-    return Body(rng.choice(("application/x-ndjson", "application/x-ndjson", "")), bytes(data), ends, done, values)
+            message["tool_calls"] = [{"function": {"name": "f", "arguments": {}}}]
+        add({"message": message, "done": False} if chat else {**message, "done": False})
+        thinks = member == "thinking"
+        chunks.said(text="" if thinks and chat else text, thought=text if thinks else "", tool=index == tools)
+        pause()
+    figures = {"eval_count": _number(rng, values["count"]), "prompt_eval_count": values["prompt_count"]}
+    last = {"done": True, **figures, **({"done_reason": values["reason"]} if values["reason"] else {})}
+    add(last)
+    done = len(chunks.data)
+    if rng.random() < 0.2:
+        add(rng.choice((last, {"done": True}, {"done": False}, {"response": "", "done": False})))
+    elif rng.random() < 0.2 and not in_events:
+        chunks.data = chunks.data.rstrip()
+        done = len(chunks.data)
+    kind = _label(rng, "text/event-stream") if in_events else _label(rng, "application/x-ndjson")
+    return chunks.body(kind, done, values)
+
+
+def _odd_event(rng: Random, end: bytes) -> bytes:
+    """An event that is no part of the answer, or a field before one that is."""
+    name = rng.choice((b"ping", b"tool", b"x.y"))
+    data = rng.choice((b"{}", b'{"type": "ping"}', b"alive", b"null", b"1", b'{"message": "m"}', b""))
+    whole = (b": ping" + end, b"retry: 5" + end, b"event: " + name + end + b"data: " + data + end)
+    return rng.choice((*(event + end for event in whole), b"event: message" + end, b"event: x" + end, b"id: 1" + end))
 
 
 def _v1(rng: Random) -> Body:
-    """An event stream of chat or completions."""
+    """A stream of chat or completions, in events; of chat in lines, too."""
     texts, chat, counted = _texts(rng), rng.random() < 0.7, rng.random() < 0.8
-    values, end = _values(rng, texts, counted=counted), rng.choice((b"\n", b"\n", b"\r\n", b"\r"))
-    usage = {"completion_tokens": values["count"], "prompt_tokens": values["prompt_count"]}
-    early = counted and rng.random() < 0.3
-    data, ends = bytearray(rng.choice((b"", b"", b"\xef\xbb\xbf", b": hello" + end + end))), []
+    values, end = _values(rng, counted=counted), rng.choice((b"\n", b"\n", b"\r\n", b"\r"))
+    in_lines = chat and rng.random() < 0.1
+    usage = {"completion_tokens": _number(rng, values["count"]), "prompt_tokens": values["prompt_count"]}
+    place = rng.choice(("finish", "own", "own", "after")) if counted else ""
+    bom = rng.choice((b"", b"", b"\xef\xbb\xbf"))
+    chunks = _Chunks(bom if in_lines else rng.choice((bom, b": hello" + end + end, end)))
 
     def event(value: bytes) -> None:
-        nonlocal data
+        if in_lines:
+            chunks.data += value + b"\n"
+            return
         if rng.random() < 0.1:
-            data += rng.choice((b": ping" + end + end, b"event: x" + end, b"id: 1" + end, b"retry: 5" + end + end))
+            chunks.data += _odd_event(rng, end)
         for part in value.split(b"\n"):
-            data += rng.choice((b"data: ", b"data: ", b"data:")) + part + end
-        data += end
+            chunks.data += rng.choice((b"data: ", b"data: ", b"data:")) + part + end
+        chunks.data += end
 
     for text in ["", *texts]:
         member = rng.choice(("content", "reasoning", "reasoning_content")) if chat else "text"
-        choice = {"delta": {member: text}} if chat else {"text": text}
+        choice: dict[str, Any] = {"delta": {member: text}} if chat else {"text": text}
         tool = chat and rng.random() < 0.05
         if tool:
             choice["delta"]["tool_calls"] = [{"index": 0, "function": {"arguments": "{"}}]
         value: dict[str, Any] = {"choices": [{"index": 0, **choice, "finish_reason": None}], "usage": None}
-        lines = json.dumps(value, indent=1).encode() if rng.random() < 0.2 else _dumped(rng, value)
-        event(lines)
-        if text or tool:
-            ends.append(len(data))
-    event(_dumped(rng, {"choices": [{"delta": {}, "finish_reason": "stop"}], **({"usage": usage} if early else {})}))
-    if counted and not early:
-        event(_dumped(rng, {"choices": [], "usage": usage}))
-    event(b"[DONE]")
-    if rng.random() < 0.2:
-        del data[-len(end) :]
-    return Body("text/event-stream", bytes(data), ends, len(data), values)
+        indented = rng.random() < 0.2 and not in_lines
+        event(json.dumps(value, indent=1).encode() if indented else _dumped(rng, value))
+        thinks = member.startswith("reasoning")
+        chunks.said(text="" if thinks else text, thought=text if thinks else "", tool=tool)
+    finish = {"choices": [{"delta": {}, "finish_reason": "stop"}], **({"usage": usage} if place == "finish" else {})}
+    event(_dumped(rng, finish))
+    if place == "own":
+        event(_dumped(rng, {"choices": [], **({"object": "x"} if rng.random() < 0.5 else {}), "usage": usage}))
+    done, delimited = len(chunks.data), rng.random() < 0.3 and place != "after"
+    if not delimited:
+        event(b"[DONE]")
+        done = len(chunks.data)
+        if place == "after":
+            event(_dumped(rng, {"choices": [], "usage": usage}))
+        elif rng.random() < 0.2:
+            event(b"[DONE]")
+        elif rng.random() < 0.2:
+            del chunks.data[-1 if in_lines else -len(end) :]
+            done = len(chunks.data)
+    kind = _label(rng, "application/json") if in_lines else _label(rng, "text/event-stream")
+    return chunks.body(kind, done, values, delimited=delimited)
 
 
 def _whole(rng: Random) -> Body:
     """An answer that is not streamed."""
-    text, indent = rng.choice(("hello", "", "é", "a\nb")), rng.choice((None, 2))
-    values = _values(rng, [text])
-    v1_usage = {"completion_tokens": values["count"], "prompt_tokens": values["prompt_count"]}
+    text, thought = rng.choice(("hello", "", "é", "a\nb")), rng.choice(("", "", "hm"))
+    values = _values(rng)
+    v1_usage = {"completion_tokens": _number(rng, values["count"]), "prompt_tokens": values["prompt_count"]}
     usage = {"eval_count": values["count"], "prompt_eval_count": values["prompt_count"], "done_reason": "stop"}
     shapes: tuple[Callable[[], dict[str, Any]], ...] = (
-        lambda: {"response": text, "done": True, **usage},
-        lambda: {"message": {"content": text}, "done": True, **usage},
-        lambda: {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": v1_usage},
-        lambda: {"choices": [{"text": text, "finish_reason": "stop"}], "usage": v1_usage},
+        lambda: {"response": text, "thinking": thought, "done": True, **usage},
+        lambda: {"message": {"content": text, "thinking": thought}, "done": True, **usage},
+        lambda: {
+            "choices": [{"message": {"content": text, "reasoning": thought}, "finish_reason": "stop"}],
+            "usage": v1_usage,
+        },
+        lambda: {
+            "choices": [{"text": text, "reasoning_content": thought, "finish_reason": "stop"}],
+            "usage": v1_usage,
+        },
     )
-    data = json.dumps(rng.choice(shapes)(), indent=indent).encode()
-    kind = rng.choice(("application/json", "application/json", "")) if indent is None else "application/json"
-    return Body(kind, data, [len(data)] if text else [], len(data), values)
+    chunks = _Chunks(json.dumps(rng.choice(shapes)(), indent=rng.choice((None, 2))).encode())
+    chunks.said(text=text, thought=thought)
+    return chunks.body(_label(rng, "application/json"), len(chunks.data), values)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.measure.decode import decode
@@ -15,12 +15,12 @@ from tests.measure.test_decode import as_exchange, chunked, line
 RANDOMS = st.randoms(use_true_random=False)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.large_base_example, HealthCheck.data_too_large])
 @given(RANDOMS)
 def test_valid_answers_are_read_as_they_were_made(rng: Random) -> None:
     """Counts, text, arrivals and merged chunks, however HTTP's chunks and the reads cut the body."""
     made = streams.body(rng)
-    raw, places = streams.framed(rng, made.kind, made.data)
+    raw, places = streams.framed(rng, made.kind, made.data, delimited=made.delimited)
     pieces = streams.pieces_of(rng, raw)
     assert fuzz_decode.check(pieces, streams.truth_of(made, places, pieces))[0] == "answer"
 
@@ -31,7 +31,7 @@ def test_damaged_answers_are_read_alike_or_are_one_error(rng: Random, whole_fram
     """An answer that the plain decoder gives too, or a MeasurementError with the bytes and the place: nothing else."""
     made = streams.body(rng)
     data = streams.damaged(rng, made.data) if whole_framing else made.data
-    raw, _ = streams.framed(rng, made.kind, data)
+    raw, _ = streams.framed(rng, made.kind, data, delimited=made.delimited)
     fuzz_decode.check(streams.pieces_of(rng, raw if whole_framing else streams.damaged(rng, raw)))
 
 

@@ -38,11 +38,16 @@ def by_agent(rounds: Sequence[Plain]) -> dict[tuple[str, str], dict[str, float]]
     return {key: phases_ms(own) for key, own in sorted(runs.items(), key=lambda item: item[0][0])}
 
 
+def tokens_ns(request: Plain) -> list[int]:
+    """Arrivals of all chunks of a request, content and thoughts, in order."""
+    return sorted((*request["reasoning_ns"], *request["arrivals_ns"]))
+
+
 def _of_run(run: Plain) -> dict[str, int]:
     """The phases of one run, ns."""
     total = dict.fromkeys(PHASES, 0)
     for one in run["requests"]:
-        first = one["arrivals_ns"][0] if one["arrivals_ns"] else one["done_ns"]
+        first = next(iter(tokens_ns(one)), one["done_ns"])
         prefill = min(one["load_duration_ns"] + one["prompt_eval_duration_ns"], first - one["sent_ns"])
         total["prefill"] += prefill
         total["waiting"] += first - one["sent_ns"] - prefill

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from pytest_llmperf.report.html.phases import tokens_ns
+
 Plain = Mapping[str, Any]
 
 MOST_ROUNDS = 1000
@@ -55,7 +57,7 @@ def _request(one: Plain, start_ns: int) -> list[int]:
     def at_us(time_ns: int) -> int:
         return round((time_ns - start_ns) / 1000)
 
-    arrivals = [at_us(time_ns) for time_ns in one["arrivals_ns"]]
+    arrivals = [at_us(time_ns) for time_ns in tokens_ns(one)]
     until_first = (arrivals[0] if arrivals else at_us(one["done_ns"])) - at_us(one["sent_ns"])
     waiting = prefill = -1
     if one["total_duration_ns"]:

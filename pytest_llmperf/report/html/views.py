@@ -24,7 +24,7 @@ from pytest_llmperf.report.html.charts import (
     rounds_chart,
 )
 from pytest_llmperf.report.html.machine import machine_charts
-from pytest_llmperf.report.html.phases import by_agent
+from pytest_llmperf.report.html.phases import by_agent, tokens_ns
 from pytest_llmperf.report.html.timeline import timeline
 from pytest_llmperf.report.text import amount, digits_in
 
@@ -223,7 +223,8 @@ def _charts(record: Plain) -> Iterator[Chart]:
         for request in run["requests"]:
             if arrivals := request["arrivals_ns"]:
                 ttft.setdefault((agent, part), []).append((arrivals[0] - request["sent_ns"]) / 1e6)
-                gaps.setdefault((agent, part), []).extend((b - a) / 1e6 for a, b in pairwise(arrivals))
+            between = gaps.setdefault((agent, part), [])
+            between.extend((b - a) / 1e6 for a, b in pairwise(tokens_ns(request)))
     if ttft:
         yield distribution_chart(
             "Time to first token", "ms", ttft, "The share of requests that had their first token within so many ms."
