@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents import Agents, Member
+from pytest_llmperf.measure.ending import Ending
 from pytest_llmperf.measure.request import Request
 from pytest_llmperf.measure.tap.carried import Carried, Taken
 from pytest_llmperf.measure.tap.framing import spoken, timing
@@ -103,7 +104,8 @@ def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
             reader, writer = await asyncio.open_connection(request.host, request.port)
             try:
                 writer.write(request.signed())
-                while await reader.read(65536):
+                ending = Ending()
+                while (data := await reader.read(65536)) and not ending.add(data):
                     pass
             finally:
                 writer.close()

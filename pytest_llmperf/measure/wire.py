@@ -1,7 +1,7 @@
-"""The timed path: one HTTP request on a fresh connection, raw bytes with their arrival times, nothing parsed.
+"""The timed path: one HTTP request on a fresh connection, raw bytes with their arrival times, hardly anything parsed.
 
-The request asks the server to close the connection after its answer, so that the end of the answer is the end of
-the connection and no framing has to be understood while the clock runs. How a connection waits for its socket (an event
+The request asks the server to close the connection after its answer. Servers that do not are not waited for: `ending`
+looks at the last bytes of each read. How a connection waits for its socket (an event
 loop, a thread, a process of its own) is the business of `runtimes`.
 """
 
@@ -27,6 +27,7 @@ from pytest_llmperf.measure.arrival import (
     ask_for_kernel_time,
     settle,
 )
+from pytest_llmperf.measure.ending import Ending
 from pytest_llmperf.measure.request import Request
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -60,7 +61,7 @@ class Exchange:
         source: `kernel` or `read`, see `arrival`.
         label: of the request.
         connect_ns, connected_ns: the moments before its connection was begun and after it stood.
-        ended_ns: the moment the end of its connection was read.
+        ended_ns: the moment the end of its answer was read, or that of its connection.
     """
 
     sent_ns: int
@@ -90,6 +91,7 @@ class Connection:
         "_connected_ns",
         "_deadline_ns",
         "_ended_ns",
+        "_ending",
         "_raw",
         "_recvmsg",
         "_room",
@@ -114,6 +116,7 @@ class Connection:
         self._connect_ns = self._connected_ns = self._sent_ns = self._ended_ns = 0
         self._raw: list[tuple[int, Any, bytes]] = []
         self._room = MAX_ANSWER_BYTES
+        self._ending = Ending()
 
     def open(self, address: Address | None = None) -> Address:
         """Connects, and shakes hands where TLS is asked for; waits at most CONNECT_S, or the time of the request.
@@ -198,6 +201,9 @@ class Connection:
             self._room -= len(data) + PIECE_BYTES
             if self._room < 0:
                 raise self._failed("the answer does not end", "set num_predict on the agent's options")
+            if self._ending.add(data):
+                self._ended_ns = read_ns
+                return True
             if read_ns > self._deadline_ns:
                 raise self.failure(TimeoutError())
             if not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
