@@ -30,6 +30,11 @@ _TOLD = ("location", "retry-after")
 """Headers that an answer keeps; a hostile charset or encoding is none of them."""
 
 
+def _told(headers: Mapping[str, str]) -> dict[str, str]:
+    """What an answer keeps of its headers."""
+    return {name: headers[name] for name in _TOLD if name in headers}
+
+
 class LateError(Exception):
     """The deadline has passed.
 
@@ -88,8 +93,7 @@ class Channel:
                 body += part
                 if len(body) > MAX_BODY_BYTES:
                     raise TooLargeError(MAX_BODY_BYTES)
-        told = {name: headers[name] for name in _TOLD if name in headers}
-        return httpx.Response(status, headers=told, content=bytes(body))
+        return httpx.Response(status, headers=_told(headers), content=bytes(body))
 
     def lines(self, method: str, path: str, *, quiet_s: float, within_s: float, **more: Any) -> Iterator[str]:
         """The lines of a streamed answer as they come; of one whose status is an error, the status and its text.
@@ -102,15 +106,15 @@ class Channel:
             **more: of the HTTP client.
 
         Raises:
-            httpx.HTTPStatusError: the status is an error; with the answer.
+            httpx.HTTPStatusError: the status is an error or a redirect; with the answer.
             LateError, TooLargeError, PackedError, httpx.HTTPError, httpx.InvalidURL: see `whole`.
         """
         end_s = time.monotonic() + within_s
         with self._flight(method, path, quiet_s, more) as flight:
             until_s = min(end_s, time.monotonic() + quiet_s)
-            status, _ = flight.head(until_s)
+            status, headers = flight.head(until_s)
             rest = b""
-            refused = status >= httpx.codes.BAD_REQUEST
+            refused = status >= httpx.codes.MULTIPLE_CHOICES
             while (part := flight.part(until_s)) is not None:
                 *whole, rest = [rest + part] if refused else (rest + part).split(b"\n")
                 if len(rest) > MAX_LINE_BYTES:
@@ -119,7 +123,7 @@ class Channel:
                     until_s = min(end_s, time.monotonic() + quiet_s)
                     yield from (line.decode("utf-8", "replace").removesuffix("\r") for line in whole)
         if refused:
-            answer = httpx.Response(status, content=rest)
+            answer = httpx.Response(status, headers=_told(headers), content=rest)
             raise httpx.HTTPStatusError("", request=httpx.Request(method, self._client.base_url), response=answer)
         if rest:
             yield rest.decode("utf-8", "replace")

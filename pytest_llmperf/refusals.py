@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import MEMORY, is_out_of_memory, printable
+from pytest_llmperf.foreign_json import parsed
 
 MOST_TEXT = 2000
 """Characters of a server's own text in an error; the whole text, unless it is a web page."""
@@ -44,15 +45,17 @@ class Advice(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """An answer with another status than 200, in words.
+    """An answer that is a refusal, in words.
 
     Attributes:
         words: status and the server's own text, with the place that it redirects to and the time to wait.
         advice: what to do about it.
+        error: the error that its JSON reports; None if it reports none.
     """
 
     words: str
     advice: Advice
+    error: str | None = None
 
 
 _API_PATH = re.compile(r"/+(api/(generate|chat|embed|embeddings|version|tags|ps|show|create|pull)|v1/[a-z/_]+?)/*$")
@@ -81,8 +84,7 @@ _OF_STATUS: Mapping[int, Advice] = {
     500: Advice(LOG, passing=True),
     502: Advice("the proxy got no answer from the server: is the server alive? look at its log", passing=True),
     503: Advice(
-        "the server's queue is full, or its model is still loading: is another client using it? wait, or raise "
-        "OLLAMA_MAX_QUEUE",
+        "the server's queue is full, or its model is still loading: wait, use fewer agents, or raise OLLAMA_MAX_QUEUE",
         passing=True,
     ),
     504: Advice("the proxy gave up waiting for the server: raise its time-out, or ask for fewer tokens", passing=True),
@@ -159,31 +161,32 @@ def advice(text: str, status: int = 0) -> Advice:
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
-    """An answer with another status than 200.
+    """An answer that is a refusal, by its status or by what it says.
 
     Args:
         status: its status.
         headers: by names in small letters.
         body: as far as it came.
     """
-    text = _text_of(body)
+    value = _json_of(body)
+    error = error_of(value)
+    plain = body[: 4 * MOST_TEXT].decode("utf-8", "replace").strip() if value is None else ""
+    text = error or plain or (json.dumps(value, ensure_ascii=False) if value else "")
     words = f"{status}: {server_text(text) or 'no text'}"
     if 300 <= status < 400 and (location := headers.get("location", "")):
         moved = _without_secrets(location)
-        return Refusal(f"{status}: it redirects to {server_text(moved)}", Advice(_redirected(moved)))
+        return Refusal(f"{status}: it redirects to {server_text(moved)}", Advice(_redirected(moved)), error)
     if wait := headers.get("retry-after", "").strip():
         words += f" (retry after {wait} s)" if wait.isdecimal() else f" (retry after {server_text(wait)})"
-    return Refusal(words, advice(text, status))
+    return Refusal(words, advice(text, status), error)
 
 
-def _text_of(body: bytes) -> str:
-    """What a body says: the error of its JSON, else its text."""
+def _json_of(body: bytes) -> object:
+    """The value of a body; None if it is no JSON."""
     try:
-        value = json.loads(body)
-        said = error_of(value) or (json.dumps(value, ensure_ascii=False) if value else None)
-    except (ValueError, RecursionError):
-        said = None
-    return body[: 4 * MOST_TEXT].decode("utf-8", "replace").strip() if said is None else said
+        return parsed(body)
+    except ValueError:
+        return None
 
 
 def _message(error: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -14,16 +14,10 @@ from urllib.request import getproxies_environment
 import httpx
 
 from pytest_llmperf.channel import Channel, LateError, PackedError, TooLargeError
-from pytest_llmperf.errors import (
-    MEMORY,
-    ModelMissingError,
-    ServerError,
-    UnreachableError,
-    is_out_of_memory,
-    printable,
-)
+from pytest_llmperf.errors import ModelMissingError, ServerError, UnreachableError, printable
 from pytest_llmperf.foreign_json import parsed_object
 from pytest_llmperf.model import DIRECT, Access, Instance
+from pytest_llmperf.refusals import advice, error_of, refusal, server_text
 
 _POLL_S = 0.01
 _QUICK_S = 10.0
@@ -286,10 +280,7 @@ class Control:
             try:
                 yield from self._channel.lines(method, path, quiet_s=quiet_s, within_s=within_s, **more)
             except httpx.HTTPStatusError as error:
-                said = printable(error.response.text)
-                raise ServerError(
-                    f"{self._label}: {method} {path} answered {error.response.status_code}: {said}"
-                ) from error
+                raise self._refused(method, path, error.response) from error
 
     def _json(
         self,
@@ -306,31 +297,33 @@ class Control:
         response = self.send(method, path, within_s=within_s, **more)
         if absent is not None and response.status_code == httpx.codes.NOT_FOUND:
             return absent
-        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise ServerError(
-                f"{self._label}: {method} {path} answered {response.status_code}: it does not let us in",
-                next_step="log in with --llmperf-auth=bearer:NAME or basic:NAME, NAME being an environment variable",
-            )
         if response.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             raise self._proxy_refuses(method, path, str(response.status_code))
-        try:
-            value = parsed_object(response.content)
-        except ValueError as error:
+        value = _object_of(response.content)
+        if response.status_code == httpx.codes.NOT_FOUND and model and value is not None:
+            raise self._missing(model)
+        if not response.is_success:
+            raise self._refused(method, path, response)
+        if value is None:
             raise ServerError(
                 f"{self._label}: {method} {path} answered {response.status_code} and no JSON object: "
-                f"{response.text[:80]!r}",
+                f"{server_text(response.text)!r}",
                 next_step=self._is_it(),
-            ) from error
-        if response.status_code == httpx.codes.NOT_FOUND and model:
-            raise self._missing(model)
-        if response.is_error or "error" in value:
-            said = printable(str(value.get("error", value)))
-            look = self._is_it() if response.status_code == httpx.codes.NOT_FOUND else "look at the server's log"
+            )
+        if (said := error_of(value)) is not None:
             raise ServerError(
-                f"{self._label}: {method} {path} answered {response.status_code}: {said}",
-                next_step=MEMORY if is_out_of_memory(said) else look,
+                f"{self._label}: {method} {path} answered {response.status_code}: {server_text(said)}",
+                next_step=advice(said).next_step,
             )
         return value
+
+    def _refused(self, method: str, path: str, response: httpx.Response) -> ServerError:
+        """The error for a status that is no success."""
+        said = refusal(response.status_code, dict(response.headers), response.content)
+        step = said.advice.next_step
+        if response.status_code == httpx.codes.NOT_FOUND:
+            step = self._is_it()
+        return ServerError(f"{self._label}: {method} {path} answered {said.words}", next_step=step)
 
     def _proxy_refuses(self, method: str, path: str, said: str) -> ServerError:
         login = "log in there with --llmperf-proxy-auth=basic:NAME, NAME being the environment variable that holds "
@@ -410,11 +403,27 @@ def _entries(body: Mapping[str, Any]) -> tuple[ModelEntry, ...]:
     return tuple(entries)
 
 
+def _object_of(content: bytes) -> dict[str, Any] | None:
+    """The object of a body, or of its lines where a server streams all the same; None if it is none."""
+    with suppress(ValueError):
+        return parsed_object(content)
+    merged: dict[str, Any] = {}
+    try:
+        for line in filter(bytes.strip, content.split(b"\n")):
+            merged |= parsed_object(line)
+    except ValueError:
+        return None
+    return merged or None
+
+
 def _text(item: Mapping[str, Any], key: str) -> str:
     value = item.get(key)
     return printable(value) if isinstance(value, str) else ""
 
 
 def _number(item: Mapping[str, Any], key: str) -> int | None:
+    """A whole number, also where the server writes it as a float."""
     value = item.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None

@@ -11,6 +11,7 @@ import httpx
 
 from pytest_llmperf.errors import ModelMissingError, ServerError, printable
 from pytest_llmperf.foreign_json import parsed_object
+from pytest_llmperf.refusals import error_of, refusal, server_text
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.models import card_of
 
@@ -21,6 +22,7 @@ _QUIET_S, _PULL_S = 300.0, 86400.0
 
 _SAY_S = 0.2
 _BAR = 20
+_GGUF_NEXT = "is it a GGUF file that this Ollama can run, and is there room for a copy of it?"
 
 
 def import_gguf(control: Control, path: Path, model: str) -> None:
@@ -65,8 +67,8 @@ def pull(
     last: dict[str, Any] = {}
     for line in control.lines("POST", "/api/pull", json={"model": model}, quiet_s=_QUIET_S, within_s=_PULL_S):
         told = _told(line)
-        if told.get("error"):
-            status = str(told["error"])
+        if (error := error_of(told)) is not None:
+            status = error
             break
         if told != last:
             last, moved_s = told, clock()
@@ -80,7 +82,7 @@ def pull(
             said_s = clock()
             say(f"pulling {model}: {_progress(status, told)}")
     raise ServerError(
-        f"{control.url}: {model} could not be pulled; the last that was said: {printable(status)}",
+        f"{control.url}: {model} could not be pulled; the last that was said: {server_text(status)}",
         next_step="is the name right, and can this machine reach the registry? or give a file with --llmperf-gguf",
     )
 
@@ -89,7 +91,7 @@ def _told(line: str) -> dict[str, Any]:
     try:
         return parsed_object(line)
     except ValueError:
-        return {"error": f"a line that is no JSON object: {line[:80]!r}"}
+        return {"error": f"a line that is no JSON object: {line[:500]!r}"}
 
 
 def _progress(status: str, told: dict[str, Any]) -> str:
@@ -111,8 +113,8 @@ def _is_made_of(control: Control, model: str, digest: str) -> bool:
 
 
 def _checked(control: Control, what: str, response: httpx.Response) -> None:
-    if response.is_error or "error" in response.text[:200]:
-        raise ServerError(
-            f"{control.url}: {what}: {response.status_code} {printable(response.text)}",
-            next_step="is it a GGUF file that this Ollama can run, and is there room for a copy of it?",
-        )
+    said = refusal(response.status_code, dict(response.headers), response.content)
+    if response.is_success and said.error is None:
+        return
+    step = said.advice.next_step if response.is_redirect else _GGUF_NEXT
+    raise ServerError(f"{control.url}: {what}: {said.words}", next_step=step)

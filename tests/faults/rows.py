@@ -201,7 +201,7 @@ ROWS = (
     Row(
         name="503 from now on",
         faults=(b("status", "3-", status=503),),
-        seen="MeasurementError: ...503: server busy... next: the server's queue is full: is another client using it?",
+        seen="MeasurementError: ...503: server busy... next: the server's queue is full...",
         answer=FAILS,
     ),
     Row(

@@ -137,3 +137,59 @@ def test_models_in_common():
     assert in_common([["A", "b:1", "c"], ["a:latest", "C:latest"], ["c", "a"]]) == ["A", "c"]
     many = [f"m{number}:1" for number in range(20_000)]
     assert in_common([many, many[::-1]]) == many
+
+
+STATUSES = {
+    "401": ({"error": "unauthorized"}, {}, "answered 401: unauthorized", "--llmperf-auth"),
+    "403": ({}, {}, "answered 403: no text", "may this client use the server"),
+    "405": ({"detail": "Method Not Allowed"}, {}, "answered 405: Method Not Allowed", "without a path"),
+    "413": ({"error": "too large"}, {}, "answered 413: too large", "shorten the prompts"),
+    "422": ({"detail": "x"}, {}, "answered 422: x", "change what the message names"),
+    "429": ({"error": "slow down"}, {"retry-after": "2"}, r"429: slow down \(retry after 2 s\)", "fewer requests"),
+    "499": ({}, {}, "answered 499", "cancelled before the model ran"),
+    "500": ({"error": "y" * 300}, {}, "answered 500: y{300}\n", "look at the server's log"),
+    "502": ("<html>Bad Gateway</html>", {}, "answered 502: <html>Bad Gateway</html>", "is the server alive"),
+    "503": ({"object": "error", "message": "busy"}, {}, "answered 503: busy", "OLLAMA_MAX_QUEUE"),
+    "504": ("", {}, "answered 504: no text", "raise its time-out"),
+    "308": ("", {"location": "https://o.example/api/generate"}, "308: it redirects", "give https://o.example as"),
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_refusals_have_the_whole_text_and_a_next_step_of_their_own(status):
+    """As for requests that are timed: one table for both."""
+    answer, headers, words, step = STATUSES[status]
+    more = {"text": answer} if isinstance(answer, str) else {"json": answer}
+    control, _ = control_of({"/api/generate": httpx.Response(int(status), headers=headers, **more)})
+    with control, pytest.raises(ServerError, match=words) as caught:
+        control.preload("m")
+    assert step in caught.value.next_step
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_model_that_generates_nothing_asks_for_another(status):
+    """The server's log would not help."""
+    control, _ = control_of({"/api/generate": httpx.Response(status, json={"error": '"e5" does not support generate'})})
+    with control, pytest.raises(ServerError, match="does not support generate") as caught:
+        control.preload("e5")
+    assert "name one that does with --llmperf-model" in caught.value.next_step
+
+
+def test_an_answer_in_lines_is_one_object():
+    """Some proxies stream what was asked for at once."""
+    text = '{"model": "m", "done": false}\n\n{"done": true, "done_reason": "load"}\n'
+    control, _ = control_of({"/api/generate": httpx.Response(200, text=text)})
+    with control:
+        control.preload("m")
+    control, _ = control_of({"/api/generate": httpx.Response(200, text='{"done": false}\n{"error": "no room"}\n')})
+    with control, pytest.raises(ServerError, match="no room"):
+        control.preload("m")
+
+
+def test_numbers_may_be_floats():
+    """Some servers write every number so."""
+    entry = {"name": "m", "size": 5.0, "size_vram": 2e9, "context_length": 4096.0}
+    control, _ = control_of({"/api/ps": {"models": [entry, {"name": "n", "size": 5.5}]}})
+    with control:
+        whole, half = control.ps()
+    assert (whole.size_bytes, whole.size_vram_bytes, whole.context_length, half.size_bytes) == (5, 2 * 10**9, 4096, 0)
