@@ -33,6 +33,7 @@ class Instance:
         slots: requests it serves at once, as far as we know; 0 when unknown.
         access: how it is reached.
         api: that it speaks, `ollama` or `openai`.
+        environment: the variables that decide where and how a server of ours computes, as `NAME=value`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Instance:
     slots: int = 0
     access: Access = DIRECT
     api: str = "ollama"
+    environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

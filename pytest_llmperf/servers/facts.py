@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import LlmperfError, clean
-from pytest_llmperf.model import KEYS, Manifest, Topology
+from pytest_llmperf.model import KEYS, Instance, Manifest, Topology
 from pytest_llmperf.servers.control import Control, ModelEntry, same_model
 
 _COMMAND_S = 5.0
@@ -97,7 +97,9 @@ def _model(topology: Topology) -> Facts:
             loaded = next((one for one in control.ps() if same_model(one.name, topology.model)), None)
             info = control.show(topology.model).get("model_info") or {}
             own = {str(key).removeprefix(_OWN_INFO): value for key, value in info.items() if key.startswith(_OWN_INFO)}
-            settings[instance.name] = _settings({"slots": instance.slots or "unknown", **own}, loaded)
+            settings[instance.name] = _settings(
+                {"slots": instance.slots or "unknown", **own, **_environment(instance)}, loaded
+            )
     if not digests:
         return {}
     return {
@@ -106,6 +108,11 @@ def _model(topology: Topology) -> Facts:
         "model_size_bytes": _joined(sizes),
         "server_settings": _joined(settings),
     }
+
+
+def _environment(instance: Instance) -> dict[str, object]:
+    """The variables that decide how a server of ours computes."""
+    return {name: value for name, _, value in (setting.partition("=") for setting in instance.environment)}
 
 
 def _settings(own: dict[str, object], loaded: ModelEntry | None) -> str:

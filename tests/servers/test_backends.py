@@ -5,7 +5,6 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -14,6 +13,7 @@ from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerEr
 from pytest_llmperf.model import Instance, Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import attach, base, choose, ollama, own
 from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.facts import manifest
 from pytest_llmperf.servers.process import free_port, port_in_use
 from tests.servers.conftest import HandEngine, serving
 from tests.servers.test_models import gguf
@@ -430,35 +430,6 @@ def test_ollama_instances_are_started_loaded_and_ended(fake_ollama, tmp_path):
             assert not control.answers()
 
 
-def test_the_environment_of_an_instance(monkeypatch, tmp_path):
-    """Own home and port, the user's models, and nothing that leaks into the server or its runner."""
-    for name, value in {
-        "LLAMA_ARG_THREADS": "1",
-        "OLLAMA_HOST": "0.0.0.0",
-        "OLLAMA_NUM_PARALLEL": "9",
-        "OLLAMA_SCHED_SPREAD": "1",
-        "OLLAMA_FLASH_ATTENTION": "1",
-        "HOME": "/home/somebody",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
-    env = ollama.environment(tmp_path, 4321, 2)
-    assert not [name for name in env if name.startswith("LLAMA_ARG_")]
-    ours = {name: value for name, value in env.items() if name.startswith("OLLAMA_")}
-    assert ours == {
-        "OLLAMA_HOST": "127.0.0.1:4321",
-        "OLLAMA_MODELS": str(Path("/home/somebody/.ollama/models")),
-        "OLLAMA_NOPRUNE": "1",
-        "OLLAMA_NUM_PARALLEL": "2",
-        "OLLAMA_KEEP_ALIVE": "-1",
-        "OLLAMA_NO_CLOUD": "1",
-        "OLLAMA_FLASH_ATTENTION": "1",
-    }
-    assert env["HOME"] == str(tmp_path)
-    monkeypatch.setenv("OLLAMA_MODELS", "/big/models")
-    assert ollama.environment(tmp_path, 4321, 2)["OLLAMA_MODELS"] == "/big/models"
-
-
 def test_an_ollama_that_dies_shows_its_log(fake_ollama, monkeypatch):
     """Its own words are in the error."""
     monkeypatch.setenv("FAKE_DIES", "1")
@@ -493,6 +464,18 @@ def test_a_file_of_the_user_s_has_a_store_of_its_own(toy_file, fake_ollama, tmp_
         backend.open(TopologyKind.SINGLE, 1)
     env = json.loads((tmp_path / "env.json").read_text())
     assert env["OLLAMA_MODELS"] == str(tmp_path / "cache" / "pytest-llmperf" / "ollama")
+
+
+def test_what_the_environment_sets_is_in_the_manifest_or_in_a_note(fake_ollama, monkeypatch):
+    """What decides how it computes is kept and recorded; a setting that the server does not get is named."""
+    monkeypatch.setenv("OLLAMA_KV_CACHE_TYPE", "q8_0")
+    monkeypatch.setenv("OLLAMA_MAX_QUEUE", "3")
+    settings = Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL)
+    with choose(settings).open(TopologyKind.SINGLE, 1) as opened:
+        facts = manifest(opened.topology, runtime="threads", timing_source="reads").facts
+        notes = opened.settled({})
+    assert "OLLAMA_KV_CACHE_TYPE=q8_0" in facts["server_settings"]
+    assert [note for note in notes if "do not get OLLAMA_MAX_QUEUE of" in note]
 
 
 @pytest.mark.parametrize(

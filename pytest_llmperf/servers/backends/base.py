@@ -44,7 +44,8 @@ class Opened:
         checks: of each instance.
         pids: as above.
         found: the servers, where they were running before: then others may use them, too, and two may be one.
-        struck: as below.
+        struck: as above.
+        notes: for the reader of every measurement on it.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Opened:
         pids: Mapping[str, int] | None = None,
         found: FoundServers | None = None,
         struck: Callable[[], tuple[str, ...]] = tuple,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.topology = topology
         self.pids = pids or {}
         self.struck = struck
         self._found = found
         self._traffic = Traffic(topology) if found is not None else None
+        self._notes = notes
         self._stack = stack
         self._checks = checks
 
@@ -90,7 +93,7 @@ class Opened:
         """
         if any(instance.api == "openai" for instance in self.topology.instances):
             return LACKS
-        notes = identity.check(self.topology) if self._traffic is not None else ()
+        notes = self._notes + (identity.check(self.topology) if self._traffic is not None else ())
         seats = agreement.look(self.topology, asked_ctx)
         notes += agreement.check(self.topology.model, seats)
         # of our own server everyone knows that its instances are on this machine

@@ -5,10 +5,10 @@ A GGUF file that the user names goes into a store of its own in our cache folder
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pytest_llmperf.servers.backends.base import (
     instances_of,
     port_of,
 )
+from pytest_llmperf.servers.backends.environment import dropped, environment, recorded
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.models import cache_dir, check_given
 from pytest_llmperf.servers.process import ServerProcess, free_port, port_in_use, wait_until
@@ -31,8 +32,6 @@ from pytest_llmperf.servers.provision import import_gguf, pull
 
 DEFAULT_MODEL = "gemma3:latest"
 _ATTEMPTS = 3
-_KEPT = ("OLLAMA_MODELS", "OLLAMA_DEBUG", "OLLAMA_FLASH_ATTENTION", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_LLM_LIBRARY")
-"""Settings of the user's that say how to compute, not where to serve."""
 
 
 def find_binary(settings: Settings) -> str:
@@ -78,23 +77,27 @@ class OllamaBackend:
         started: list[Instance] = []
         checks: list[Check] = []
         pids: dict[str, int] = {}
+        notes: tuple[str, ...] = ()
         with ExitStack() as stack:
             for index in range(count):
                 name = instance_name(index)
                 home = stack.enter_context(tempfile.TemporaryDirectory(prefix="llmperf-ollama-"))
-                process, url = self._start(name, Path(home), ports[index], slots, gpus[index])
+                process, url, env = self._start(name, Path(home), ports[index], slots, gpus[index])
                 stack.callback(process.stop)
                 checks.append(partial(check_process, process))
                 pids[name] = process.pid
                 self._provide(name, url)
-                started.append(describe(name, url, slots=slots))
+                started.append(replace(describe(name, url, slots=slots), environment=recorded(env, ollama=True)))
+                notes = dropped(env)
             topology = Topology(
                 kind=kind, instances=tuple(started), model=self.model, backend=self.kind, reason=self.reason
             )
-            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids)
+            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids, notes=notes)
 
-    def _start(self, name: str, home: Path, port: int, slots: int, gpu: str) -> tuple[ServerProcess, str]:
-        """One server that answers. A port that the system chose may be taken meanwhile: then another one."""
+    def _start(
+        self, name: str, home: Path, port: int, slots: int, gpu: str
+    ) -> tuple[ServerProcess, str, dict[str, str]]:
+        """One server that answers, with its environment; at another port, if the system's choice is taken meanwhile."""
         label = f"instance {name} (ollama)"
         if port and port_in_use(port):
             raise ServerError(
@@ -109,7 +112,7 @@ class OllamaBackend:
             try:
                 with Control(url, label=label) as control:
                     wait_until(control.answers, process, timeout_s=self._settings.start_timeout_s)
-                return process, url
+                return process, url, env
             except BaseException:
                 lost_port = not process.alive and "address already in use" in process.log_tail(50)
                 process.stop()
@@ -139,35 +142,6 @@ class OllamaBackend:
 def own_store() -> Path:
     """The model store of imported files; it may be removed at any time."""
     return cache_dir() / "ollama"
-
-
-def environment(home: Path, port: int, slots: int, *, gpu: str = "", store: Path | None = None) -> dict[str, str]:
-    """The environment of an instance: the user's, without what would leak into the server or its runner.
-
-    Args:
-        home: an own folder; `serve` writes a key there.
-        port: on loopback.
-        slots: requests that it serves at once.
-        gpu: the only one that it sees, by number or UUID; -1 = none, empty = as the environment says.
-        store: of its models; None = the user's.
-    """
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("LLAMA_ARG_") and (not name.startswith("OLLAMA_") or name in _KEPT)
-    }
-    user_home = Path(os.environ.get("HOME") or Path.home())
-    models = str(store or clean.get("OLLAMA_MODELS") or user_home / ".ollama" / "models")
-    ours = {
-        "HOME": str(home),
-        "OLLAMA_HOST": f"127.0.0.1:{port}",
-        "OLLAMA_MODELS": models,
-        "OLLAMA_NOPRUNE": "1",
-        "OLLAMA_NUM_PARALLEL": str(slots),
-        "OLLAMA_KEEP_ALIVE": "-1",
-        "OLLAMA_NO_CLOUD": "1",
-    }
-    return {**clean, **ours, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})}
 
 
 def _gpus_of(gpus: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -22,6 +23,7 @@ from pytest_llmperf.servers.backends.base import (
     port_of,
     threads_each,
 )
+from pytest_llmperf.servers.backends.environment import recorded
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME
 from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
 from pytest_llmperf.servers.faults.struck import struck
@@ -90,8 +92,12 @@ class OwnBackend:
                 processes[name] = process
             for process in processes.values():
                 stack.callback(process.ask_to_end)
+            computing = recorded(os.environ, ollama=False) if self.kind == "embedded" else ()
             instances = tuple(
-                describe(name, f"http://127.0.0.1:{process.port(settings.start_timeout_s)}", slots=slots)
+                replace(
+                    describe(name, f"http://127.0.0.1:{process.port(settings.start_timeout_s)}", slots=slots),
+                    environment=computing,
+                )
                 for name, process in processes.items()
             )
             return Opened(
