@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from pytest_llmperf.errors import ModelMissingError, ServerError, printable
 from pytest_llmperf.foreign_json import parsed_object
 from pytest_llmperf.refusals import error_of, refusal, server_text
 from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.models import card_of
+from pytest_llmperf.servers.models import cache_dir, card_of
+from pytest_llmperf.whole import write_whole
 
 _IMPORT_S = 600.0
 _IMPORT_BYTES_PER_S = 20e6  # of a large file to a slow disk
@@ -23,30 +27,46 @@ _QUIET_S, _PULL_S = 300.0, 86400.0
 _SAY_S = 0.2
 _BAR = 20
 _GGUF_NEXT = "is it a GGUF file that this Ollama can run, and is there room for a copy of it?"
+_BLOB = re.compile(r"sha256[-:]([0-9a-f]{64})")  # in a Modelfile, and in a manifest
 
 
-def import_gguf(control: Control, path: Path, model: str) -> None:
+def import_gguf(
+    control: Control, path: Path, model: str, *, store: Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Gives a server a GGUF file as a model, without any network; nothing is sent when it has just that already.
+
+    A server may write the file anew when it makes the model (Ollama 0.33 does). What a file became is remembered, so
+    that it is imported once, and the file as it was sent does not stay in the store beside it.
 
     Args:
         control: of the server.
         path: the file.
         model: name to serve it under; a model of that name that is made of another file is replaced.
+        store: the folder of the server's models if it is ours: what no model needs any more is removed there.
+        say: is told what is imported, and the room that it takes.
 
     Raises:
         ServerError: the file is no GGUF file, or the server refuses it.
     """
-    digest = card_of(path, model).digest
-    if _is_made_of(control, model, digest):
+    card = card_of(path, model)
+    before = _made_of(control, model)
+    if before & {card.digest, *_became(card.digest)}:
         return
-    blob = f"/api/blobs/sha256:{digest}"
+    say(f"importing {path.name} as {model} ({card.size_bytes / 1e6:.0f} MB)")
+    blob = f"/api/blobs/sha256:{card.digest}"
     # a server that has the blob answers an upload without reading it: asking first saves sending gigabytes
+    within_s = _IMPORT_S + card.size_bytes / _IMPORT_BYTES_PER_S
     if control.send("HEAD", blob).is_error:
         with path.open("rb") as file:
-            within_s = _IMPORT_S + path.stat().st_size / _IMPORT_BYTES_PER_S
             _checked(control, f"{path} refused", control.send("POST", blob, content=file, within_s=within_s))
-    body = {"model": model, "files": {path.name: f"sha256:{digest}"}, "stream": False}
-    _checked(control, f"model {model} not created", control.send("POST", "/api/create", json=body, within_s=_IMPORT_S))
+    body = {"model": model, "files": {path.name: f"sha256:{card.digest}"}, "stream": False}
+    _checked(control, f"model {model} not created", control.send("POST", "/api/create", json=body, within_s=within_s))
+    made = _made_of(control, model)
+    if made and card.digest not in made:
+        _remember(card.digest, made)
+    if store is not None:
+        _remove_unused(store, {card.digest} | before)
+        say(f"imported {path.name}; the models in {store} take {_size_bytes(store) / 1e6:.0f} MB")
 
 
 def pull(
@@ -104,12 +124,51 @@ def _progress(status: str, told: dict[str, Any]) -> str:
     return f"[{bar}] {100 * share:.0f} % of {total / 1e6:.0f} MB"
 
 
-def _is_made_of(control: Control, model: str, digest: str) -> bool:
-    """Whether the server has a model of that name, made of the blob with this sha256."""
+def _made_of(control: Control, model: str) -> set[str]:
+    """The sha256 of the blobs that the server's model of that name is made of; none if it has no such model."""
     try:
-        return f"sha256-{digest}" in str(control.show(model).get("modelfile"))
+        return set(_BLOB.findall(str(control.show(model).get("modelfile"))))
     except ModelMissingError:
-        return False
+        return set()
+
+
+def _note_of(digest: str) -> Path:
+    return cache_dir() / "imports" / f"{digest}.json"
+
+
+def _became(digest: str) -> set[str]:
+    """What servers have made of a file, by its sha256."""
+    try:
+        known = json.loads(_note_of(digest).read_text("utf-8"))
+        return set(known["became"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
+
+
+def _remember(digest: str, made: set[str]) -> None:
+    """Best effort: a cache that cannot be written only costs another import."""
+    with suppress(OSError):
+        write_whole(_note_of(digest), json.dumps({"became": sorted(_became(digest) | made)}))
+
+
+def _remove_unused(store: Path, digests: set[str]) -> None:
+    """Removes those blobs of a store that none of its models is made of. Best effort: they only take room."""
+    with suppress(OSError):
+        used = {
+            digest
+            for file in (store / "manifests").rglob("*")
+            if file.is_file()
+            for digest in _BLOB.findall(file.read_text("utf-8", "replace"))
+        }
+        for digest in digests - used:
+            (store / "blobs" / f"sha256-{digest}").unlink(missing_ok=True)
+
+
+def _size_bytes(store: Path) -> int:
+    """What a store takes of its disk."""
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in (store / "blobs").glob("*"))
+    return 0
 
 
 def _checked(control: Control, what: str, response: httpx.Response) -> None:

@@ -2,7 +2,7 @@
 
 | what | answer |
 |---|---|
-| a connection refused or lost, a torn answer, the server's own error (5xx, in mid-stream) | repeat the round, once |
+| a connection refused or lost, a torn answer, the server's own error (5xx, in mid-stream) | load, repeat it, once |
 | a model that has left, or that somebody else loaded otherwise | load it again, off the clock |
 | a request that had to wait for a load | repeat the round, once |
 | another client: an agent waited although it was alone, a model leaves when we did not say | mark the round |
@@ -137,7 +137,9 @@ class Answering:
         return self._again(work, when, first.args[0])
 
     def _again(self, work: Callable[[], _T], when: str, since: str) -> _T:
+        """The second attempt, with the model loaded first: a server may list one whose runner has died."""
         try:
+            self._load()
             return work()
         except (MeasurementError, UnreachableError) as error:
             second = error

@@ -151,6 +151,13 @@ ROWS = (
         answer=FAILS,
     ),
     Row(
+        name="the model's runner dies",
+        faults=(b("crash", after_tokens=2),),
+        seen="round 1: agent y, instance b ...error in mid-stream: ...unexpected EOF...; it was repeated",
+        answer=REPEATED,
+        script=SLOW_LOAD,
+    ),
+    Row(
         name="a line of another language",
         faults=(b("garbage", message="504 Bad Gateway"),),
         seen="MeasurementError: ...no JSON object: b'504 Bad Gateway'... next: ...is this Ollama's API...",

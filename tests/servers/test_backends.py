@@ -519,4 +519,4 @@ def test_what_takes_time_is_told(fake_ollama, toy_file):
     settings = Settings(backend="ollama", ollama_bin=fake_ollama, gguf=str(toy_file))
     with pytest.raises(ServerError):  # the stand-in has no blobs
         choose(settings, say=said.append).open(TopologyKind.SINGLE, 1)
-    assert said == ["importing Toy.gguf as toy"]
+    assert said == ["importing Toy.gguf as toy (0 MB)"]

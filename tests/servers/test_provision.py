@@ -57,6 +57,93 @@ def test_a_model_of_another_file_is_replaced(toy_file, same):
     assert [path for _, path, _ in sent if path == "/api/create"] == ([] if same else ["/api/create"])
 
 
+class Store:
+    """A server with a store on disk; one that rewrites makes another file of each that it is given."""
+
+    def __init__(self, folder, *, rewrites):
+        self.folder = folder
+        self.rewrites = rewrites
+        self.sent = []
+        self.models = {}
+        (folder / "blobs").mkdir(parents=True)
+        (folder / "manifests").mkdir()
+
+    def blobs(self):
+        return {path.name.removeprefix("sha256-") for path in (self.folder / "blobs").iterdir()}
+
+    def put(self, content):
+        digest = hashlib.sha256(content).hexdigest()
+        (self.folder / "blobs" / f"sha256-{digest}").write_bytes(content)
+        return digest
+
+    def __call__(self, request):
+        path, body = request.url.path, request.read()
+        if path == "/api/show":
+            made = self.models.get(json.loads(body)["model"])
+            if made is None:
+                return httpx.Response(404, json={"error": "not found"})
+            return httpx.Response(200, json={"modelfile": f"FROM {self.folder}/blobs/sha256-{made}\nTEMPLATE x"})
+        if path == "/api/tags":
+            return httpx.Response(200, json={"models": []})
+        self.sent.append((request.method, path.rpartition(":")[0] or path))
+        if request.method == "HEAD":
+            return httpx.Response(200 if path.rpartition(":")[2] in self.blobs() else 404)
+        if path == "/api/create":
+            asked = json.loads(body)
+            (raw,) = asked["files"].values()
+            made = raw.removeprefix("sha256:")
+            content = (self.folder / "blobs" / f"sha256-{made}").read_bytes()
+            made = self.put(b"rewritten" + content) if self.rewrites else made
+            self.models[asked["model"]] = made
+            (self.folder / "manifests" / asked["model"].replace(":", "-")).write_text(f'{{"digest":"sha256:{made}"}}')
+        else:
+            self.put(body)
+        return httpx.Response(200, json={"status": "success"})
+
+
+IMPORT = [("HEAD", "/api/blobs/sha256"), ("POST", "/api/blobs/sha256"), ("POST", "/api/create")]
+
+
+@pytest.mark.parametrize("rewrites", [True, False])
+def test_a_file_is_imported_once_and_stored_once(toy_file, tmp_path, rewrites):
+    """What the server made of it is remembered; what was sent does not stay beside it; the room is said once."""
+    server, said = Store(tmp_path / "store", rewrites=rewrites), []
+    for _ in range(3):  # as at three starts
+        with Control("http://h1:1", transport=httpx.MockTransport(server)) as control:
+            provision.import_gguf(control, toy_file, "toy:1", store=server.folder, say=said.append)
+    assert server.sent == IMPORT
+    assert server.blobs() == {server.models["toy:1"]}
+    assert (server.models["toy:1"] == hashlib.sha256(gguf()).hexdigest()) is not rewrites
+    assert said == [
+        "importing Toy.gguf as toy:1 (0 MB)",
+        f"imported Toy.gguf; the models in {server.folder} take 0 MB",
+    ]
+
+
+def test_a_file_that_another_model_is_made_of_stays(toy_file, tmp_path):
+    """Only what no model of the store needs is removed; what the name was made of before goes."""
+    server = Store(tmp_path / "store", rewrites=False)
+    with Control("http://h1:1", transport=httpx.MockTransport(server)) as control:
+        provision.import_gguf(control, toy_file, "kept:1", store=server.folder)
+        server.rewrites = True
+        provision.import_gguf(control, toy_file, "toy:1", store=server.folder)
+        first = server.models["toy:1"]
+        toy_file.write_bytes(gguf(template="other"))
+        provision.import_gguf(control, toy_file, "toy:1", store=server.folder)
+    assert server.blobs() == set(server.models.values())
+    assert first not in server.blobs()
+
+
+def test_a_removed_store_is_filled_again(toy_file, tmp_path):
+    """What is remembered of a file says nothing of what a store has; and a store that is not ours keeps all."""
+    for name in ("first", "second"):
+        server = Store(tmp_path / name, rewrites=True)
+        with Control("http://h1:1", transport=httpx.MockTransport(server)) as control:
+            provision.import_gguf(control, toy_file, "toy:1")
+        assert server.sent == IMPORT
+        assert len(server.blobs()) == 2
+
+
 @pytest.mark.parametrize("path", ["/api/blobs", "/api/create"])
 def test_a_refused_import_is_an_error(toy_file, path):
     """With the server's words, and what to look at."""

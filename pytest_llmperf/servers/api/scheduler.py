@@ -37,6 +37,8 @@ class Loaded:
         self.users = 0
         self.going = False
         """Being unloaded: still listed, but of no use to anybody."""
+        self.lost = False
+        """Its runner has died: still listed, and loaded anew for the next request."""
         self.expires_at_s = math.inf
         self.timer: asyncio.TimerHandle | None = None
 
@@ -44,7 +46,8 @@ class Loaded:
         """Whether the request needs the model loaded otherwise; a negative `num_gpu` is content with any."""
         have = self.options
         return (
-            num_ctx != self.num_ctx
+            self.lost
+            or num_ctx != self.num_ctx
             or wanted.num_batch != have.num_batch
             or (wanted.num_gpu >= 0 and wanted.num_gpu != have.num_gpu)
             or wanted.main_gpu != have.main_gpu
@@ -128,6 +131,11 @@ class Scheduler:
             self.loaded.keep_alive_s = 0.0
             if self.loaded.users == 0:
                 self._arm(self.loaded)
+
+    def lose(self) -> None:
+        """What is loaded dies without being unloaded."""
+        if self.loaded is not None:
+            self.loaded.lost = True
 
     def _use(self, loaded: Loaded, keep_alive_s: float | None) -> Loaded:
         loaded.users += 1

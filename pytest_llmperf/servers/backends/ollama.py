@@ -86,7 +86,8 @@ class OllamaBackend:
                 stack.callback(process.stop)
                 checks.append(partial(check_process, process))
                 pids[name] = process.pid
-                self._provide(name, url)
+                if not (self._gguf and index):  # the first has imported the file into the store that all share
+                    self._provide(name, url)
                 started.append(replace(describe(name, url, slots=slots), environment=recorded(env, ollama=True)))
                 notes = dropped(env)
             topology = Topology(
@@ -124,8 +125,7 @@ class OllamaBackend:
         """Has the server have the model."""
         with Control(url, label=f"instance {name}", timeout_s=self._settings.start_timeout_s) as control:
             if self._gguf:
-                self._say(f"importing {self._gguf.name} as {self.model}")
-                import_gguf(control, self._gguf, self.model)
+                import_gguf(control, self._gguf, self.model, store=own_store(), say=self._say)
                 return
             try:
                 control.find(self.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,15 +33,27 @@ class SpoiltAnswer:
         host: the process.
         number: of the request.
         pause_s: between tokens that this class makes.
+        crashed: is called when the model's runner dies.
     """
 
-    def __init__(self, answer: ASGIApp, form: Form, fault: Fault, host: Host, *, number: int, pause_s: float) -> None:
+    def __init__(
+        self,
+        answer: ASGIApp,
+        form: Form,
+        fault: Fault,
+        host: Host,
+        *,
+        number: int,
+        pause_s: float,
+        crashed: Callable[[], None],
+    ) -> None:
         self._answer = answer
         self._form = form
         self._fault = fault
         self._host = host
         self._number = number
         self._pause_s = pause_s
+        self._crashed = crashed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Writes the answer up to the fault, and does it."""
@@ -81,6 +94,8 @@ class SpoiltAnswer:
         if fault.kind == "reset":
             self._host.reset(scope["client"])
             return True
+        if fault.kind == "crash":
+            self._crashed()
         if head is not None:
             await send({**head, "headers": [pair for pair in head["headers"] if pair[0] != b"content-length"]})
         for position, body in enumerate(self._last_words(message["body"])):
@@ -93,7 +108,7 @@ class SpoiltAnswer:
         """What is written in place of the message."""
         if self._fault.kind == "half_line":
             return [body[: len(body) // 2]]
-        if self._fault.kind == "error_line":
+        if self._fault.kind in ("error_line", "crash"):
             return [self._form.framed(compact(self._form.error(self._fault.message, 500)))]
         if self._fault.kind == "garbage":
             return [self._form.framed(self._fault.message)]

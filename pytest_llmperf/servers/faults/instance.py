@@ -62,7 +62,7 @@ class FaultyInstance:
             await asyncio.sleep(late.seconds)
         answer = usual(replace(request, job=self._job(request.job, number, work.get("longer"))))
         for fault in self._engine.plan.hits(self._engine.instance, number, *OF_ANSWERS):
-            answer = self._spoilt(answer, fault, request, number)
+            answer = self._spoilt(answer, fault, request, number, scheduler)
             break
         if delay := work.get("delay"):
             answer = DelayedAnswer(answer, delay.seconds)
@@ -137,10 +137,14 @@ class FaultyInstance:
                 decode *= 1 - (1 - fault.factor) * (min(1.0, hot_s / fault.seconds) if fault.seconds else 1.0)
         return Pace(prefill=prefill, decode=decode)
 
-    def _spoilt(self, answer: ASGIApp, fault: Fault, request: GenerationRequest, number: int) -> ASGIApp:
+    def _spoilt(
+        self, answer: ASGIApp, fault: Fault, request: GenerationRequest, number: int, scheduler: Scheduler
+    ) -> ASGIApp:
         if fault.kind != "status":
             pause_s = 1 / self._engine.script.decode_tok_s
-            return SpoiltAnswer(answer, request.form, fault, self._host, number=number, pause_s=pause_s)
+            return SpoiltAnswer(
+                answer, request.form, fault, self._host, number=number, pause_s=pause_s, crashed=scheduler.lose
+            )
         tell(fault, f"at request {number}")
         words = {404: f"model '{request.model}' not found", 503: BUSY}
         message = fault.message or words.get(fault.status, "an internal error of the server")

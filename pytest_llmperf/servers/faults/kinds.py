@@ -22,6 +22,10 @@ KINDS = {
     "half_line": Kind("the answer ends in the middle of a line", _LATE),
     "no_done": Kind("the answer ends well, but without a line that says `done`", _LATE),
     "error_line": Kind("an error in place of the next token", {**_LATE, "message": "an error was encountered"}),
+    "crash": Kind(
+        "the model's runner dies after so many tokens; the model is still listed, and loaded anew for the next request",
+        {**_LATE, "message": "an error was encountered while running the model: unexpected EOF"},
+    ),
     "garbage": Kind("a line that is `message` in place of the next token", {**_LATE, "message": "<html>"}),
     "repeat": Kind("one token 31 times, then an end without `done`: a model that is cut off", _LATE),
     "status": Kind("an HTTP error; without `message` in Ollama's words", {"status": 500, "message": ""}),
@@ -44,7 +48,7 @@ KINDS = {
     "small_context": Kind("the model gets no more than `num_ctx` tokens of context", {"num_ctx": 2048}),
 }
 
-OF_ANSWERS = ("reset", "stall", "half_line", "no_done", "error_line", "garbage", "repeat", "status", "die")
+OF_ANSWERS = ("reset", "stall", "half_line", "no_done", "error_line", "crash", "garbage", "repeat", "status", "die")
 """What spoils one answer; where several hit a request, the first of the plan does."""
 
 BETWEEN = ("refuse", "restart", "unload", "reload")
