@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from pytest_llmperf.measure import clients
 from pytest_llmperf.servers.backends import own
 from tests.keeps_up import keep_up
 from tests.lent import end_all, lent
+from tests.scripted_time import ScriptedTime
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a background job of a shell,
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and by one of `nohup`; what tests start would ignore them, too
@@ -43,6 +45,15 @@ def children_without_coverage(request: pytest.FixtureRequest, monkeypatch: pytes
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def without_others(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner runs load no plugins but these: to find and import those of others takes longer than most of our tests."""
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # which takes the variable away
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-p llmperf -p xdist -p benchmark")
+
+
 @pytest.fixture
 def fresh_servers() -> None:
     """For tests of how servers start and end: no other one is among our children."""
@@ -62,6 +73,18 @@ def lent_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         end_all()
     else:
         monkeypatch.setattr(own, "OwnServer", lent)
+
+
+@pytest.fixture
+def real_time() -> None:
+    """For tests of what only happens while requests are under way."""
+
+
+@pytest.fixture(autouse=True)
+def scripted_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds on lent servers take no time; where nobody asks for `real_time`."""
+    if "real_time" not in request.fixturenames:
+        monkeypatch.setattr(clients, "runtime_of", ScriptedTime)
 
 
 @pytest.fixture

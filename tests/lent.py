@@ -1,14 +1,17 @@
 """Simulated servers that the runs in this process lend to each other: to start one takes longer than most of them."""
 
 import contextlib
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.model import Script
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.process import OwnServer
 
 _idle: dict[tuple[str, ...], list["LentServer"]] = defaultdict(list)
+_listening: dict[int, "LentServer"] = {}
 
 
 def lent(arguments: Sequence[str], *, label: str) -> OwnServer:
@@ -24,6 +27,16 @@ def lent(arguments: Sequence[str], *, label: str) -> OwnServer:
     return LentServer(arguments, label=label)
 
 
+def script_of(port: int) -> tuple[Script, int] | None:
+    """How the lent server on this port behaves, and its slots; None where none listens there."""
+    server = _listening.get(port)
+    if server is None:
+        return None
+    arguments = server.arguments
+    script, slots = (arguments[arguments.index(name) + 1] for name in ("--script", "--slots"))
+    return Script(**json.loads(script)), int(slots)
+
+
 def end_all() -> None:
     """Ends those that nobody uses."""
     for server in [one for idle in _idle.values() for one in idle]:
@@ -36,12 +49,14 @@ class LentServer(OwnServer):
 
     def __init__(self, arguments: Sequence[str], *, label: str) -> None:
         super().__init__(arguments, label=label)
+        self.arguments = tuple(arguments)
         self._idle = _idle[(label, *arguments)]
         self._port = 0
 
     def port(self, timeout_s: float) -> int:
         """See OwnServer; as often as one likes."""
         self._port = self._port or super().port(timeout_s)
+        _listening[self._port] = self
         return self._port
 
     def ask_to_end(self) -> None:
@@ -62,5 +77,6 @@ class LentServer(OwnServer):
 
     def end(self) -> None:
         """See OwnServer.stop."""
+        _listening.pop(self._port, None)
         super().ask_to_end()
         super().stop()

@@ -398,7 +398,6 @@ def test_results_that_find_no_room(sweep, tmp_path: Path, monkeypatch: pytest.Mo
     assert len(from_csv(old.read_text())) == 2
 
 
-@pytest.mark.alone
 @pytest.mark.usefixtures("judged_client")
 def test_a_runtime_that_serialises_is_found_out(sweep) -> None:
     """None of its rounds counts, since the client was saturated; they are kept as rows that say so."""

@@ -19,7 +19,7 @@ from pytest_llmperf.servers.faults.host import UvicornHost
 from pytest_llmperf.servers.faults.instance import FaultyInstance
 from pytest_llmperf.servers.faults.plan import FaultPlan
 from pytest_llmperf.session import Session
-from tests.plugin.conftest import aftermath, without_others  # noqa: F401 - fixtures
+from tests.plugin.conftest import aftermath  # noqa: F401 - a fixture
 
 PATIENCE_S = 30.0
 FAST = Script(ttft_ms=5, decode_tok_s=2000, load_ms=1, jitter_pct=0)

@@ -63,15 +63,6 @@ GATED = """
 
 
 @pytest.fixture(autouse=True)
-def without_others(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inner runs load no plugins but these: to find and import those of others takes longer than most of our tests."""
-    if "pytester" in request.fixturenames:
-        request.getfixturevalue("pytester")  # which takes the variable away
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p llmperf -p xdist -p benchmark")
-
-
-@pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal in which no line is broken; test_screen.py has narrow ones."""
     monkeypatch.setenv("COLUMNS", "1000")

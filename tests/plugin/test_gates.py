@@ -101,7 +101,7 @@ def verdicts_of(pytester: pytest.Pytester) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("options", "failing"),
-    [pytest.param(*how, id=name, marks=() if how[1] else pytest.mark.alone) for name, how in BROKEN.items()],
+    [pytest.param(*how, id=name) for name, how in BROKEN.items()],
 )
 def test_every_gate_passes_and_fails(
     simulated,
@@ -141,11 +141,10 @@ CARD = """
         run_agents(PAIR, on=dual_ollama)
 """
 SHORTER = PAIR.replace("num_predict=16", "num_predict=8")
-SEED = ("--llmperf-backend=simulated", "-p", "no:cacheprovider", "--junitxml=junit.xml")
+SEED = ("--llmperf-backend=simulated", "--llmperf-calibrate=off", "-p", "no:cacheprovider", "--junitxml=junit.xml")
 
 
-@pytest.mark.alone
-def test_a_pair_at_the_reports_rate_passes_the_card(pytester: pytest.Pytester, aftermath) -> None:
+def test_a_pair_at_the_reports_rate_passes_the_card(pytester: pytest.Pytester) -> None:
     """The default script (TR108: 102.85 tok/s) on two instances, by the card's own limits: exit code 0, two passes."""
     pytester.makepyfile(test_it=CARD, pair=SHORTER)
     result = pytester.runpytest_inprocess(*SEED)
@@ -154,7 +153,7 @@ def test_a_pair_at_the_reports_rate_passes_the_card(pytester: pytest.Pytester, a
     assert verdicts_of(pytester) == {"efficiency": "pass", "contention": "pass"}
 
 
-def test_the_same_pair_on_one_instance_fails_the_card(pytester: pytest.Pytester, aftermath) -> None:
+def test_the_same_pair_on_one_instance_fails_the_card(pytester: pytest.Pytester) -> None:
     """Exit code 1, the item red in JUnit, and a text that names gate, value, interval, limit and its source."""
     pytester.makepyfile(test_it=CARD, pair=SHORTER)
     result = pytester.runpytest_inprocess(*SEED, "--llmperf-topology=single")

@@ -28,6 +28,7 @@ def measured(pytester: pytest.Pytester) -> dict:
     return record["measurement"]
 
 
+@pytest.mark.usefixtures("real_time")
 @pytest.mark.parametrize("options", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)], ids=["here", "xdist"])
 def test_it_is_sampled_and_shown(simulated, pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
     """Client and instances at the ends of each round and in between; a line and its cost at -v; the JSON has all."""

@@ -1,0 +1,174 @@
+"""Timed requests to lent simulated servers in scripted time: the same answers and moments, computed instead of waited for.
+
+The runs in this process (see `lent`) start, load and ask their servers as always; only the requests inside rounds never
+leave. Their moments follow from the servers' scripts by the scripted engine itself, whose clock is moved instead of
+waited for. So a round takes no time, and what a verdict comes to does not depend on how busy the machine is. Whatever is
+not a plain request to a lent server goes the usual way, and so does everything in tests that ask for `real_time`.
+"""
+
+import heapq
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pytest_llmperf.measure.arrival import KERNEL, Piece
+from pytest_llmperf.measure.request import Request
+from pytest_llmperf.measure.runtimes import Clients, Part, Runtime
+from pytest_llmperf.measure.runtimes.choosing import runtime_of
+from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.model import DIRECT, SERIAL, Script
+from pytest_llmperf.servers.api.requests import parse_body, parse_chat, parse_generate
+from pytest_llmperf.servers.engine import Completion, EngineError, Job
+from pytest_llmperf.servers.engine_scripted import ScriptedEngine
+from tests.lent import script_of
+
+PARSERS = {"/api/generate": parse_generate, "/api/chat": parse_chat}
+
+HANDOVER_NS = 20_000
+"""Between two moments of a request that follow each other at once: connecting, sending, being read."""
+
+LOAD_NS = 60_000
+"""What a server reports of the load of a model that is loaded."""
+
+
+@dataclass(kw_only=True)
+class Instance:
+    """One server's engine on a clock that moves when it waits, and when each of its slots is free."""
+
+    script: Script
+    slots: int
+    now_ns: int = 0
+    free_ns: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine = ScriptedEngine(self.script, slots=self.slots, clock=lambda: self.now_ns, wait=self._wait)
+        self.free_ns = [0] * self.slots
+
+    def _wait(self, _: threading.Event, seconds: float) -> bool:
+        self.now_ns += round(seconds * 1e9)
+        return False
+
+    def answer(self, request: Request, sent_ns: int) -> Iterator[tuple[int, bytes]]:
+        """The moments at which the parts of its answer leave, ns, and the parts."""
+        head, _, body = request.payload.partition(b"\r\n\r\n")
+        path = head.split(b" ")[1].decode()
+        wanted = PARSERS[path](parse_body(body), self.engine.card)
+        begun_ns = sent_ns + HANDOVER_NS
+        slot = min(range(self.slots), key=self.free_ns.__getitem__)
+        self.engine.load(wanted.load)
+        self.now_ns = max(begun_ns + LOAD_NS, self.free_ns[slot])
+        texts: list[tuple[int, str]] = []
+        try:
+            completion = self._generate(wanted.job, texts)
+        except EngineError as error:
+            yield self.now_ns, _whole(error)
+            return
+        self.free_ns[slot] = self.now_ns
+        head_bytes = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+        for at_ns, text in texts:
+            yield at_ns, head_bytes + _chunk(_part(wanted.chat, wanted.model, text, done=False))
+            head_bytes = b""
+        last = _part(wanted.chat, wanted.model, "", done=True, **_figures(completion, self.now_ns - begun_ns))
+        yield self.now_ns, head_bytes + _chunk(last) + b"0\r\n\r\n"
+
+    def _generate(self, job: Job, texts: list[tuple[int, str]]) -> Completion:
+        return self.engine.generate(job, lambda text: texts.append((self.now_ns, text)), threading.Event())
+
+
+class ScriptedTime:
+    """A runtime of this name for lent servers; see Runtime."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # of a runtime that serialises its clients: this one does, too
+        self._real: Runtime | None = None
+        self._instances: dict[tuple[str, int], Instance] = {}
+        self._ended_ns = 0
+
+    def run(self, clients: Clients, *, timeout_s: float) -> Part:
+        """Each client's next request leaves when its last answer has come; servers take requests in that order."""
+        if not all(self._known(request) for client in clients for request in client):
+            self._real = self._real or runtime_of(self.name)
+            return self._real.run(clients, timeout_s=timeout_s)
+        start_ns = max(time.monotonic_ns(), self._ended_ns)
+        exchanges: list[list[Exchange]] = [[] for _ in clients]
+        ready = [(start_ns + index * 1000, index) for index in range(len(clients))]
+        while ready:
+            sent_ns, index = heapq.heappop(ready)
+            if self.name == SERIAL and any(len(exchanges[before]) < len(clients[before]) for before in range(index)):
+                heapq.heappush(ready, (self._ended_ns + HANDOVER_NS, index))
+                continue
+            exchange = self._exchange(clients[index][len(exchanges[index])], sent_ns)
+            exchanges[index].append(exchange)
+            self._ended_ns = max(self._ended_ns, exchange.ended_ns)
+            if len(exchanges[index]) < len(clients[index]):
+                heapq.heappush(ready, (exchange.ended_ns + 3 * HANDOVER_NS, index))
+        count = len(clients)
+        return Part(
+            start_ns=start_ns,
+            exchanges=tuple(map(tuple, exchanges)),
+            cpu_ns=(count * HANDOVER_NS,),
+            lag_ns=(HANDOVER_NS,) * count,
+        )
+
+    def close(self) -> None:
+        """See Runtime."""
+        if self._real is not None:
+            self._real.close()
+
+    def _known(self, request: Request) -> bool:
+        """Whether it goes to a lent server, which it then is an instance of."""
+        path = request.payload.split(b" ", 2)[1].decode()
+        if request.tls or request.access != DIRECT or path not in PARSERS:
+            return False
+        peer = request.host, request.port
+        if peer not in self._instances:
+            arguments = script_of(request.port)
+            if arguments is None:
+                return False
+            script, slots = arguments
+            self._instances[peer] = Instance(script=script, slots=slots)
+        return True
+
+    def _exchange(self, request: Request, sent_ns: int) -> Exchange:
+        instance = self._instances[request.host, request.port]
+        pieces = [
+            Piece(at_ns + HANDOVER_NS, at_ns + 2 * HANDOVER_NS, data) for at_ns, data in instance.answer(request, sent_ns)
+        ]
+        return Exchange(
+            sent_ns=sent_ns,
+            pieces=tuple(pieces),
+            source=KERNEL,
+            label=request.label,
+            connect_ns=sent_ns - 2 * HANDOVER_NS,
+            connected_ns=sent_ns - HANDOVER_NS,
+            ended_ns=pieces[-1].read_ns,
+        )
+
+
+def _part(chat: bool, model: str, text: str, **more: object) -> dict[str, object]:
+    body = {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
+    return {"model": model, "created_at": "1970-01-01T00:00:00Z", **body, **more}
+
+
+def _figures(completion: Completion, total_ns: int) -> dict[str, object]:
+    return {
+        "done_reason": completion.done_reason,
+        "total_duration": total_ns,
+        "load_duration": LOAD_NS,
+        "prompt_eval_count": completion.prompt_eval_count,
+        "prompt_eval_duration": completion.prompt_eval_duration_ns,
+        "eval_count": completion.eval_count,
+        "eval_duration": completion.eval_duration_ns,
+    }
+
+
+def _chunk(part: dict[str, object]) -> bytes:
+    line = json.dumps(part).encode() + b"\n"
+    return f"{len(line):x}\r\n".encode() + line + b"\r\n"
+
+
+def _whole(error: EngineError) -> bytes:
+    body = json.dumps({"error": str(error)}).encode()
+    return b"HTTP/1.1 %d Error\r\ncontent-length: %d\r\n\r\n%s" % (error.status, len(body), body)
