@@ -28,7 +28,7 @@ from pytest_llmperf.servers import control
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session import Session
 from tests.faults.conftest import FAST, served
-from tests.plugin.conftest import PAIR, without_others  # noqa: F401 - a fixture
+from tests.plugin.conftest import PAIR
 
 PACKAGE = Path(pytest_llmperf.__file__).parent
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "getoutput", "getstatusoutput"}
