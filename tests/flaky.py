@@ -1,7 +1,7 @@
-"""A pytest plugin: repeats every test that uses sockets, processes or sleeps, beside busy neighbours (`make flaky`).
+"""A pytest plugin that repeats every test that uses sockets, processes or sleeps, beside busy neighbours (`make flaky`).
 
-A test that takes less than half a second runs 50 times, a longer one 10 times, or until it fails. What was done stands in
-a journal, a line a test, so that an interrupted run goes on where it was; a test that failed is tried anew.
+A test that takes less than half a second runs 50 times, a longer test 10 times, or until it fails. A journal has a line
+for each test, so that an interrupted run continues where it was; a test that failed is tried again.
 
 LLMPERF_SHARD=2/4 runs the second quarter of the files, LLMPERF_NEIGHBOURS sets the busy loops (default: two a core).
 """
@@ -53,7 +53,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ours = [
         item
         for item in items
-        if zlib.crc32(item.nodeid.partition("::")[0].encode()) % int(shards) == int(shard) - 1 and item.nodeid not in done
+        if zlib.crc32(item.nodeid.partition("::")[0].encode()) % int(shards) == int(shard) - 1
+        and item.nodeid not in done
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(ours)])
     items[:] = ours

@@ -1,9 +1,9 @@
-"""Timed requests to lent simulated servers in scripted time: the same answers and moments, computed instead of waited for.
+"""Timed requests to lent simulated servers in scripted time: answers and their moments are computed, not waited for.
 
-The runs in this process (see `lent`) start, load and ask their servers as always; only the requests inside rounds never
-leave. Their moments follow from the servers' scripts by the scripted engine itself, whose clock is moved instead of
-waited for. So a round takes no time, and what a verdict comes to does not depend on how busy the machine is. Whatever is
-not a plain request to a lent server goes the usual way, and so does everything in tests that ask for `real_time`.
+The runs in this process (see `lent`) start, load and query their servers as always; only the requests inside rounds are
+not sent. The scripted engine itself computes their moments from the servers' scripts: its clock is moved where it would
+wait. A round takes no time, and a verdict does not depend on how busy the machine is. Any other request is sent as
+usual, and so is every request of a test that asks for `real_time`.
 """
 
 import heapq
@@ -134,7 +134,8 @@ class ScriptedTime:
     def _exchange(self, request: Request, sent_ns: int) -> Exchange:
         instance = self._instances[request.host, request.port]
         pieces = [
-            Piece(at_ns + HANDOVER_NS, at_ns + 2 * HANDOVER_NS, data) for at_ns, data in instance.answer(request, sent_ns)
+            Piece(at_ns + HANDOVER_NS, at_ns + 2 * HANDOVER_NS, data)
+            for at_ns, data in instance.answer(request, sent_ns)
         ]
         return Exchange(
             sent_ns=sent_ns,

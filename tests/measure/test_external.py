@@ -79,11 +79,11 @@ def rounds_of(agents: list, topology: Topology, tap: Tap, *, timeout_s: float = 
     return Rounds(scenario, topology, runtime=runtime_of("threads"), timeout_s=timeout_s, tap=tap)
 
 
-def asking(model: str, *, times: int = 1, at_once: int = 1, tokens: int = TOKENS):
+def asking(model: str, *, times: int = 1, at_once: int = 1, **options: int):
     """An agent: so many requests one after the other on one kept connection, or several at once."""
 
     async def writer(url: str) -> None:
-        body = {"model": model, "prompt": "p", "options": {"num_predict": tokens}}
+        body = {"model": model, "prompt": "p", "options": {"num_predict": TOKENS, **options}}
         async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
             await client.get("/api/tags")
             for _ in range(times):
@@ -119,13 +119,17 @@ def test_a_round_of_a_function_and_a_command(dual: Topology, tap: Tap, program: 
 
 def test_start_up_is_not_timed(dual: Topology, tap: Tap, program: list[str]) -> None:
     """An agent that takes its time before its first request is measured from that request on; the other one waits."""
+    ready_ns: list[int] = []
 
     async def late(url: str) -> None:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.2)
+        ready_ns.append(time.monotonic_ns())
         await asking(dual.model)(url)
 
     result = rounds_of([late, program], dual, tap).run(0)
-    assert all(run.duration_ns < 1_400_000_000 for run in (*result.solo, *result.together))
+    late_alone, together = result.solo[0], result.together
+    assert ready_ns[0] <= late_alone.start_ns
+    assert ready_ns[-1] <= together[0].start_ns == together[1].start_ns
 
 
 def test_requests_at_once_end_with_the_last_answer(dual: Topology, tap: Tap) -> None:
@@ -151,7 +155,7 @@ def test_own_agents_may_be_mixed_in(dual: Topology, tap: Tap) -> None:
 
 
 def test_the_tap_and_our_own_clients_agree(dual: Topology, tap: Tap) -> None:
-    """The same scripted load, in turn: the same counts, and times of the same size."""
+    """The same scripted load, in turn: the same counts, and no time is shorter than the script's."""
     own = Agent(name="own", prompts=("p",), options=GenerationOptions(num_predict=TOKENS))
     direct = Rounds(Scenario(name="x", agents=(own,)), dual, runtime=runtime_of("threads"), timeout_s=30)
     tapped = rounds_of([asking(dual.model)], dual, tap)
@@ -159,14 +163,15 @@ def test_the_tap_and_our_own_clients_agree(dual: Topology, tap: Tap) -> None:
     assert (ours.eval_count, len(ours.arrivals_ns)) == (theirs.eval_count, len(theirs.arrivals_ns))
     for one in (ours, theirs):  # 20 ms to the first token, then 11 gaps of 2.5 ms
         assert one.arrivals_ns[0] - one.sent_ns > 15_000_000
-        assert 20_000_000 < one.arrivals_ns[-1] - one.arrivals_ns[0] < 500_000_000
+        assert one.arrivals_ns[-1] - one.arrivals_ns[0] > 20_000_000
 
 
 def test_leaving_in_mid_stream_frees_the_slot(dual: Topology, tap: Tap) -> None:
     """An agent that leaves a long answer and asks anew is served at once: the server saw it leave."""
 
     async def fickle(url: str) -> None:
-        body = {"model": dual.model, "prompt": "p", "options": {"num_predict": 256}}
+        options = {"num_ctx": 131_072, "num_predict": 120_000}  # takes five minutes
+        body = {"model": dual.model, "prompt": "p", "options": options}
         async with (
             httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
             client.stream("POST", "/api/generate", json=body) as answer,
@@ -174,16 +179,14 @@ def test_leaving_in_mid_stream_frees_the_slot(dual: Topology, tap: Tap) -> None:
             async for line in answer.aiter_lines():
                 if json.loads(line)["response"]:
                     break
-        await asking(dual.model)(url)
+        await asking(dual.model, num_ctx=131_072)(url)
 
-    (run,) = rounds_of([fickle], dual, tap).run(0).together
+    (run,) = rounds_of([fickle], dual, tap, timeout_s=240).run(0).together
     left, served = run.requests
     assert (left.done_reason, left.eval_count) == (CANCELLED, 0)
     assert left.arrivals_ns
     assert left.done_ns >= left.arrivals_ns[-1]
     assert (served.done_reason, served.eval_count) == ("length", TOKENS)
-    worked_ns = served.load_duration_ns + served.prompt_eval_duration_ns + served.eval_duration_ns
-    assert served.total_duration_ns - worked_ns < 300_000_000  # the rest of the first answer takes twice as long
 
 
 def test_what_a_client_gave_up_while_it_was_held_does_not_count(dual: Topology, tap: Tap) -> None:
@@ -422,20 +425,17 @@ def test_ctrl_c_leaves_nothing(dual: Topology, inside: bool) -> None:
     """The interrupt comes through at once; commands, their children, the tap and our thread are gone."""
     url = dual.instances[0].url
     with contextlib.closing(Tap()) as tap:
-        work = partial(
-            run_tapped, [member(url, SLEEPER, "s"), member(url, patient, "p")], tap=tap, model="m", timeout_s=60
-        )
+        members = [member(url, SLEEPER, "s"), member(url, patient, "p")]
+        work = partial(run_tapped, members, tap=tap, model="m", timeout_s=3600)
 
         async def main() -> None:
             work()
 
         timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
-        begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             asyncio.run(main()) if inside else work()
         timer.join()
-        assert time.monotonic() - begun < 30
         assert tap._process is None
     assert descendants() == []
     assert not [thread for thread in threading.enumerate() if thread.name == "llmperf-agents"]

