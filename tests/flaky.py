@@ -1,4 +1,4 @@
-"""A pytest plugin that repeats every test that uses sockets, processes or sleeps, beside busy neighbours (`make flaky`).
+"""A pytest plugin that repeats each test that uses sockets, processes or sleeps, beside busy neighbours (make flaky).
 
 A test that takes less than half a second runs 50 times, a longer test 10 times, or until it fails. A journal has a line
 for each test, so that an interrupted run continues where it was; a test that failed is tried again.
