@@ -2,6 +2,8 @@
 # make test     set everything up and check the project itself: ruff, mypy, tests with branch coverage
 # make slow     the tests that make test leaves out: whole runs in processes of their own (Ctrl-C, kills, xdist, the README's
 #               commands), real clients on the real engine, the report in a browser, simulations
+# make flaky    every test that uses sockets, processes or sleeps, 50 times (10 if it is long), beside two busy loops a core; for hours,
+#               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
@@ -21,7 +23,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test slow lint schema fuzz proofs proofs-engine verdicts bench clean
+.PHONY: perf test slow flaky lint schema fuzz proofs proofs-engine verdicts bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -40,6 +42,10 @@ slow: .venv/dev
 	@echo "== running the slow tests (some minutes: whole runs, the engine, a browser)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not alone" $(ARGS)
 	@$(BIN)/python -m pytest -m "slow and alone" $(ARGS)
+
+flaky: .venv/dev
+	@echo "== repeating tests beside busy neighbours (hours; what is done is in .flaky.jsonl)"
+	@$(BIN)/python -m pytest -q -p tests.flaky $(ARGS)
 
 lint: .venv/dev
 	@echo "== ruff"
@@ -96,4 +102,4 @@ verdicts: .venv/dev
 	@touch $@ .venv/perf
 
 clean:
-	rm -rf .venv .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .coverage* .flaky.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis

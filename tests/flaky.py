@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from _pytest.runner import runtestprotocol
 JOURNAL = Path(".flaky.jsonl")
 MANY, FEW, QUICK_S = 50, 10, 0.5
 TOUCHES = ("socket.bind", "socket.connect", "subprocess.Popen", "os.posix_spawn", "os.fork", "time.sleep")
+"""Events of the interpreter's audit; Python before 3.13 does not audit sleeping, so that we do."""
+
 LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 _touched: set[str] = set()
@@ -31,8 +34,14 @@ def _audit(event: str, _: tuple[object, ...]) -> None:
         _touched.add(event)
 
 
+def _audited_sleep(seconds: float, _sleep: Callable[[float], None] = time.sleep) -> None:
+    _touched.add("time.sleep")
+    _sleep(seconds)
+
+
 def pytest_configure() -> None:
     """The neighbours begin; the tests are watched."""
+    time.sleep = _audited_sleep
     count = int(os.environ.get("LLMPERF_NEIGHBOURS", 2 * (os.cpu_count() or 1)))
     _neighbours[:] = [subprocess.Popen([sys.executable, "-S", "-c", LOOP]) for _ in range(count)]
     sys.addaudithook(_audit)
