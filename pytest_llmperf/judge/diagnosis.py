@@ -11,6 +11,7 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.formulas import agent_decode_tok_s
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.shares import Loss, losses
+from pytest_llmperf.judge.slots import fewer_slots
 from pytest_llmperf.judge.telemetry import busy_cores, neighbour_cores, swapping, throttled
 from pytest_llmperf.judge.validity import last_saturation, set_aside
 from pytest_llmperf.model import Measurement
@@ -154,7 +155,8 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
 def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
     """Cause, what was noted, and what to do, of all that is known of the servers and bears on the figures."""
     noted = [*map(str, measurement.incidents), *measurement.notes]
-    return [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
+    told = [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
+    return [*fewer_slots(measurement), *told]
 
 
 def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:

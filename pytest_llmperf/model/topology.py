@@ -30,7 +30,8 @@ class Instance:
         name: `a`, `b`, ...: short, unique in its topology.
         url: base address without a trailing slash, e.g. `http://127.0.0.1:11434`.
         version: what `/api/version` said.
-        slots: requests it serves at once, as far as we know; 0 when unknown.
+        slots: requests that it was told to serve at once; 0 when unknown.
+        slots_seen: requests that it was seen to work on at once, where each agent was to have a slot; 0 when unknown.
         access: how it is reached.
         api: that it speaks, `ollama` or `openai`.
         environment: the variables that decide where and how a server of ours computes, as `NAME=value`.
@@ -40,6 +41,7 @@ class Instance:
     url: str
     version: str = ""
     slots: int = 0
+    slots_seen: int = 0
     access: Access = DIRECT
     api: str = "ollama"
     environment: tuple[str, ...] = ()

@@ -86,7 +86,7 @@ class ScriptedEngine:
         self.instance = instance
         self._loads = 0
         self.script = script
-        self._slots = slots
+        self._slots = min([slots, *(one.slots for one in plan.hits(instance, 1, "few_slots"))])
         self._clock = clock
         self._wait = wait
         self._random = random.Random(script.seed)
@@ -123,7 +123,7 @@ class ScriptedEngine:
 
     @property
     def slots(self) -> int:
-        """As given."""
+        """As given, unless a fault takes some away: nothing that the server says tells of that."""
         return self._slots
 
     def load(self, options: LoadOptions) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.quality import checked, in_words
+from pytest_llmperf.judge.slots import looked_at
 from pytest_llmperf.judge.telemetry import LOOK, VALUES, blind
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.model import Answered, Gate, Manifest, Measurement, Quality, RequestTiming, Round
@@ -104,9 +105,11 @@ class Side:
         """Discarded requests; see `Rounds.warm_up`. Raises LlmperfError."""
         with named(self.name):
             try:
-                return self._rounds.warm_up(times)
+                answers = self._rounds.warm_up(times)
             finally:
                 self._note_incidents()
+        self.measurement = looked_at(self.measurement, answers)
+        return answers
 
     def check_sight(self, gates: Sequence[Gate]) -> None:
         """Whether what the gates judge of the machine can be observed here, before anything is timed.
@@ -163,6 +166,7 @@ class Side:
 
     def keep(self, one: Round) -> None:
         """Adds a round that counts."""
+        self.measurement = looked_at(self.measurement, [request for run in one.together for request in run.requests])
         self.measurement = replace(self.measurement, rounds=(*self.measurement.rounds, one))
 
     def discard(self, one: Round) -> None:

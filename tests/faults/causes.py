@@ -161,6 +161,13 @@ CAUSES = (
         says="requests wait for a slot",
     ),
     Cause(
+        name="slots that are not there",
+        injected="topology `single_parallel` on a server with one slot",
+        kind=TopologyKind.SINGLE_PARALLEL,
+        cause="fewer slots than asked for",
+        says="instance a works on 1 request at once, 2 slots were asked for",
+    ),
+    Cause(
         name="another client, now and then",
         faults=(b("traffic", 2, tokens=60),),
         cause="another client",

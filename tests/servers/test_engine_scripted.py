@@ -6,6 +6,7 @@ import pytest
 from pytest_llmperf.model import Script
 from pytest_llmperf.servers.engine import EngineError, Job, LoadOptions, Message, Sampling, most_tokens
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME, NATURAL_END, ScriptedEngine
+from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
 
 MS = 1_000_000
 STEADY = Script(ttft_ms=40, prefill_tok_s=1000, decode_tok_s=100, jitter_pct=0, load_ms=50)
@@ -188,3 +189,12 @@ def test_it_never_looks_real():
     assert engine.card.name == MODEL_NAME == "simulated:scripted"
     assert engine.version.endswith("-simulated")
     assert engine.card.quantization == "none"
+
+
+def test_slots_that_a_fault_takes_away_are_not_told():
+    """As of a real server that gives a model fewer: what it says of itself is what was asked for."""
+    plan = FaultPlan(faults=(Fault(kind="few_slots", slots=1),))
+    engine = ScriptedEngine(STEADY, slots=3, plan=plan)
+    assert engine.slots == 1
+    assert engine.card.info["llmperf.slots"] == 3
+    assert ScriptedEngine(STEADY, slots=3).slots == 3

@@ -45,7 +45,7 @@ class Opened:
         pids: as above.
         found: the servers, where they were running before: then others may use them, too, and two may be one.
         struck: as above.
-        notes: for the reader of every measurement on it.
+        notes: for the reader of every measurement on it, once the model is loaded.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Opened:
         pids: Mapping[str, int] | None = None,
         found: FoundServers | None = None,
         struck: Callable[[], tuple[str, ...]] = tuple,
-        notes: tuple[str, ...] = (),
+        notes: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.topology = topology
         self.pids = pids or {}
@@ -93,7 +93,7 @@ class Opened:
         """
         if any(instance.api == "openai" for instance in self.topology.instances):
             return LACKS
-        notes = self._notes + (identity.check(self.topology) if self._traffic is not None else ())
+        notes = self._notes() + (identity.check(self.topology) if self._traffic is not None else ())
         seats = agreement.look(self.topology, asked_ctx)
         notes += agreement.check(self.topology.model, seats)
         # of our own server everyone knows that its instances are on this machine

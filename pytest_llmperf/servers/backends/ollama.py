@@ -5,6 +5,7 @@ A GGUF file that the user names goes into a store of its own in our cache folder
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ from pytest_llmperf.servers.provision import import_gguf, pull
 
 DEFAULT_MODEL = "gemma3:latest"
 _ATTEMPTS = 3
+_ONE_SLOT = re.compile(r'does not currently support parallel requests" architecture="?([\w.-]{1,40})')
 
 
 def find_binary(settings: Settings) -> str:
@@ -77,7 +79,8 @@ class OllamaBackend:
         started: list[Instance] = []
         checks: list[Check] = []
         pids: dict[str, int] = {}
-        notes: tuple[str, ...] = ()
+        servers: list[ServerProcess] = []
+        told: tuple[str, ...] = ()
         with ExitStack() as stack:
             for index in range(count):
                 name = instance_name(index)
@@ -89,10 +92,15 @@ class OllamaBackend:
                 if not (self._gguf and index):  # the first has imported the file into the store that all share
                     self._provide(name, url)
                 started.append(replace(describe(name, url, slots=slots), environment=recorded(env, ollama=True)))
-                notes = dropped(env)
+                servers.append(process)
+                told = dropped(env)
             topology = Topology(
                 kind=kind, instances=tuple(started), model=self.model, backend=self.kind, reason=self.reason
             )
+
+            def notes() -> tuple[str, ...]:
+                return told + tuple(note for one in servers for note in slots_refused(one.log(), one.label, slots))
+
             return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids, notes=notes)
 
     def _start(
@@ -137,6 +145,15 @@ class OllamaBackend:
                         "that it has with --llmperf-model, or a file with --llmperf-gguf",
                     ) from error
                 pull(control, self.model, self._say)
+
+
+def slots_refused(log: str, label: str, slots: int) -> tuple[str, ...]:
+    """A note where its log says that Ollama gives the model one slot, whatever was asked for: no API says so."""
+    refusals = _ONE_SLOT.findall(log) if slots > 1 else []
+    return tuple(
+        f"{label}: Ollama gives a model of the architecture {architecture} one slot, {slots} slots were asked for"
+        for architecture in dict.fromkeys(refusals)
+    )
 
 
 def own_store() -> Path:

@@ -45,6 +45,7 @@ KINDS = {
     "spill": Kind("only `factor` of the model sits in VRAM: `/api/ps` says so", {"factor": 0.4}),
     "other_version": Kind("the server is of this version", {"version": "0.0.1-simulated"}),
     "other_model": Kind("the name stands for another model: its digest says so"),
+    "few_slots": Kind("the server works on `slots` requests at once, whatever was asked for", {"slots": 1}),
     "small_context": Kind("the model gets no more than `num_ctx` tokens of context", {"num_ctx": 2048}),
 }
 
@@ -59,5 +60,5 @@ OF_PACE = ("slow_prefill", "slow_decode", "throttle")
 OF_WORK = ("slow_acquire", "delay", "longer")
 """What is done differently, besides the pace."""
 
-FROM_THE_START = ("spill", "other_version", "other_model", "small_context")
+FROM_THE_START = ("spill", "other_version", "other_model", "few_slots", "small_context")
 """What a server is like: no matter of requests."""

@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "factor": (float, 0.001, 1.0),
     "tokens": (int, 1, 1e6),
     "num_ctx": (int, 64, 131072),
+    "slots": (int, 1, 1000),
     "status": (int, 400, 599),
 }
 _INSTANCE = re.compile(r"([a-z]([1-9][0-9]{0,3})?)?")
@@ -44,6 +45,7 @@ class Fault:
         factor: of a rate, or of the model's size.
         tokens: that another client asks for, or that an answer has.
         num_ctx: context that another client loads with, or the most that there is, tokens.
+        slots: that there are, whatever was asked for.
         status: HTTP.
         message: that the server gives.
         version: that the server has, from the start or from then on.
@@ -60,6 +62,7 @@ class Fault:
     factor: float = 1.0
     tokens: int = 0
     num_ctx: int = 0
+    slots: int = 0
     status: int = 0
     message: str = ""
     version: str = ""
