@@ -120,7 +120,10 @@ _OVER_ROUNDS = (
     _metric("scaling_speedup", "x", _MORE, "METRICS", "sum(S_i) / W, or N times the token-rate efficiency"),
     _metric("system_tok_s", "tok/s", _MORE, "METRICS", "sum(n_i) / W"),
     _metric("decode_tok_s", "tok/s", _MORE, "3.2, A.5", "eval_count / eval_duration of the slowest agent"),
-    _metric("ttft_ms", "ms", _LESS_MEDIAN, "A.6", "first content chunk - request sent, worst request of the round"),
+    _metric("ttft_ms", "ms", _LESS_MEDIAN, "A.6", "first text or tool call - request sent, worst request"),
+    _metric(
+        "ttft_reasoning_ms", "ms", _LESS_MEDIAN, "METRICS", "first thought - request sent, worst request of the round"
+    ),
     _metric("ttft_ratio", "x", _LESS_MEDIAN, "decision card, 3.2", "ttft_ms over the solo median, worst request"),
     _metric("slowdown", "x", _LESS, "METRICS", "C_i / S_i of the worst agent"),
     _metric("queue_ms", "ms", _LESS_MEDIAN, "METRICS", "total - load - prefill - decode of the server, worst request"),

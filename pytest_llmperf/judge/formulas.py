@@ -34,10 +34,15 @@ def ttft_ms(request: RequestTiming) -> float:
         request: with at least one arrival.
 
     Raises:
-        MeasurementError: no content chunk arrived, or it arrived before the request was sent.
+        MeasurementError: the answer was not streamed, no content chunk arrived, or it arrived before the request was
+            sent.
 
     Source: seed A.6.
     """
+    if not request.streamed:
+        raise MeasurementError(
+            "TTFT is undefined: an answer that is not streamed has no first token", next_step="have the agent stream"
+        )
     if not request.arrivals_ns:
         if request.reasoning_ns:
             raise MeasurementError(
@@ -55,6 +60,22 @@ def ttft_reasoning_ms(request: RequestTiming) -> float | None:
         MeasurementError: it arrived before the request was sent.
     """
     return _waited_ms(request, request.reasoning_ns[0]) if request.reasoning_ns else None
+
+
+def first_token_ms(request: RequestTiming) -> float:
+    """Time to the first chunk, be it thought or content, on the client's clock, ms.
+
+    Raises:
+        MeasurementError: there is none, or it arrived before the request was sent.
+    """
+    if not request.tokens_ns:
+        raise MeasurementError("TTFT is undefined: the request got no content chunk")
+    return _waited_ms(request, request.tokens_ns[0])
+
+
+def e2e_ms(request: RequestTiming) -> float:
+    """From the request to the end of its answer, on the client's clock, ms."""
+    return (request.done_ns - request.sent_ns) / NS_PER_MS
 
 
 def _waited_ms(request: RequestTiming, first_ns: int) -> float:

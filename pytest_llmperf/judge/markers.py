@@ -24,6 +24,7 @@ GATED_METRICS = (
     "system_tok_s",
     "decode_tok_s",
     "ttft_ms",
+    "ttft_reasoning_ms",
     "ttft_ratio",
     "slowdown",
     "queue_ms",

@@ -24,6 +24,8 @@ from pytest_llmperf.judge.catalogue import (
     metric_of,
 )
 from pytest_llmperf.judge.resolution import above
+from pytest_llmperf.judge.runs import located, paired, same_work, together, tokens
+from pytest_llmperf.judge.steps import contended, steps, ttft_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -100,10 +102,7 @@ def _defined(measurement: Measurement, names: Sequence[str]) -> dict[str, tuple[
 
 
 def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    """TTFT together over the solo median of the same agent and step, over all rounds.
-
-    A TTFT alone that is but an upper bound (its first chunk was read together with later ones) would make the ratio too
-    small: it is no part of the median, unless all are such.
+    """TTFT together over the solo median of the same agent and step, over all rounds; see `steps`.
 
     Returns:
         By round, agent and step (request), x.
@@ -111,51 +110,29 @@ def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...]
     Raises:
         MeasurementError: a round has no solo run, steps differ between runs, or a TTFT is undefined.
     """
-    rounds = [_paired(round_) for round_ in measurement.rounds]
-    together = [[_ttfts_ms(round_.index, run) for run in round_.together] for round_ in rounds]
-    bases = []
-    for agent in range(len(rounds[0].solo)):
-        solo = [_ttfts_ms(round_.index, round_.solo[agent]) for round_ in rounds]
-        steps = {len(ttfts) for ttfts in (*solo, *(runs[agent] for runs in together))}
-        if len(steps) != 1:
-            name = rounds[0].solo[agent].agent
-            raise MeasurementError(f"agent {name!r} sent {sorted(steps)} requests in different runs, wanted one number")
-        merged = [[request.first_merged for request in round_.solo[agent].requests] for round_ in rounds]
-        steps_alone = zip(zip(*solo, strict=True), zip(*merged, strict=True), strict=True)
-        bases.append([statistics.median(_exact(ttfts, bounds)) for ttfts, bounds in steps_alone])
-    return tuple(
-        tuple(
-            tuple(formulas.ratio(ttft, base, "ttft_ratio") for ttft, base in zip(ttfts, bases[agent], strict=True))
-            for agent, ttfts in enumerate(runs)
-        )
-        for runs in together
-    )
-
-
-def _exact(ttfts: Sequence[float], bounds: Sequence[bool]) -> Sequence[float]:
-    """Those that are no upper bounds; all where all are."""
-    return [ttft for ttft, bound in zip(ttfts, bounds, strict=True) if not bound] or ttfts
+    return tuple(tuple(tuple(map(ttft_ratio, own)) for own in agents) for agents in steps(measurement))
 
 
 def slowdowns(round_: Round) -> tuple[float, ...]:
     """`C_i / S_i` of each agent of a round, x; per token where the work differs."""
-    _paired(round_)
+    paired(round_)
     return tuple(_slowdown(alone, both) for alone, both in zip(round_.solo, round_.together, strict=True))
 
 
 def _slowdown(alone: AgentRun, both: AgentRun) -> float:
-    """Of one agent; its counts must be known where they differ."""
-    tokens = (0, 0) if alone.eval_count == both.eval_count else _tokens((alone, both))
-    return formulas.slowdown(alone.duration_ns, tokens[0], both.duration_ns, tokens[1])
+    """Of one agent; its counts must be known."""
+    counts = (0, 0) if same_work(alone, both) else tokens((alone, both))
+    return formulas.slowdown(alone.duration_ns, counts[0], both.duration_ns, counts[1])
 
 
 def scaling_efficiency_pct(round_: Round) -> float:
     """`sum(S_i) / (N * W) * 100` of a round, or its token-rate form where the work differs."""
-    _paired(round_)
+    paired(round_)
     solo_ns, together_ns = _durations_ns(round_.solo), _durations_ns(round_.together)
-    if not round_.work_mismatch:
+    known = [same_work(alone, both) for alone, both in zip(round_.solo, round_.together, strict=True)]
+    if all(known):
         return formulas.scaling_efficiency_pct(solo_ns, together_ns)
-    return formulas.scaling_by_tokens_pct(solo_ns, _tokens(round_.solo), together_ns, _tokens(round_.together))
+    return formulas.scaling_by_tokens_pct(solo_ns, tokens(round_.solo), together_ns, tokens(round_.together))
 
 
 # --- one value a round -----------------------------------------------------------------------------------------------
@@ -170,7 +147,7 @@ def _each(value: Callable[[Round], float]) -> Callable[[Measurement], tuple[floa
             try:
                 values.append(value(round_))
             except MeasurementError as error:
-                raise _located(error, f"round {round_.index}") from error
+                raise located(error, f"round {round_.index}") from error
         return tuple(values)
 
     return over
@@ -178,31 +155,39 @@ def _each(value: Callable[[Round], float]) -> Callable[[Measurement], tuple[floa
 
 def _balanced(round_: Round) -> tuple[int, ...]:
     """C_i of a round of at least two agents: the balance of one agent is 100 % whatever happens."""
-    return _durations_ns(_together(_of_several(round_)))
+    return _durations_ns(together(_of_several(round_)))
 
 
 def _of_several(round_: Round) -> Round:
     """A round of at least two agents: one alone is alone with itself, too."""
-    if len(_together(round_)) < 2:
+    if len(together(round_)) < 2:
         raise MeasurementError("efficiency and speedup need at least 2 agents: with one they cannot fail")
     return round_
 
 
 def _system_tok_s(round_: Round) -> float:
-    runs = _together(round_)
-    return formulas.system_tok_s(_tokens(runs), _durations_ns(runs))
+    runs = together(round_)
+    return formulas.system_tok_s(tokens(runs), _durations_ns(runs))
 
 
 def _slowest_decode_tok_s(round_: Round) -> float:
-    return min(_decode_tok_s(run) for run in _together(round_))
+    return min(_decode_tok_s(run) for run in together(round_))
 
 
 def _worst_ttft_ms(round_: Round) -> float:
-    return max(formulas.ttft_ms(request) for run in _together(round_) for request in run.requests)
+    return max(formulas.ttft_ms(request) for run in together(round_) for request in run.requests)
+
+
+def _worst_ttft_reasoning_ms(round_: Round) -> float:
+    waits_ms = [formulas.ttft_reasoning_ms(request) for run in together(round_) for request in run.requests]
+    thoughts_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
+    if not thoughts_ms:
+        raise MeasurementError("ttft_reasoning_ms is undefined: no answer has thoughts")
+    return max(thoughts_ms)
 
 
 def _worst_queue_ms(round_: Round) -> float:
-    waits_ms = [formulas.queue_ms(request) for run in _together(round_) for request in run.requests]
+    waits_ms = [formulas.queue_ms(request) for run in together(round_) for request in run.requests]
     known_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
     if len(known_ms) < len(waits_ms):
         raise MeasurementError(
@@ -217,12 +202,8 @@ def _worst_ttft_ratios(measurement: Measurement) -> tuple[float, ...]:
     return tuple(max(max(steps) for steps in agents) for agents in ttft_ratios(measurement))
 
 
-def _contended_ttft(measurement: Measurement) -> tuple[float, ...]:
-    return tuple(float(above(worst, TTFT_RATIO_LIMIT)) for worst in _worst_ttft_ratios(measurement))
-
-
 def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
-    rounds = [_paired(round_) for round_ in measurement.rounds]
+    rounds = [paired(round_) for round_ in measurement.rounds]
     bases = [
         statistics.median(_decode_tok_s(run) for run in runs) for runs in zip(*(r.solo for r in rounds), strict=True)
     ]
@@ -246,38 +227,16 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "system_tok_s": _each(_system_tok_s),
     "decode_tok_s": _each(_slowest_decode_tok_s),
     "ttft_ms": _each(_worst_ttft_ms),
+    "ttft_reasoning_ms": _each(_worst_ttft_reasoning_ms),
     "ttft_ratio": _worst_ttft_ratios,
     "slowdown": _each(lambda round_: max(slowdowns(round_))),
     "queue_ms": _each(_worst_queue_ms),
-    "contended_ttft": _contended_ttft,
+    "contended_ttft": contended,
     "contended_throughput": _contended_throughput,
-    "contention_rate_ttft": _contended_ttft,
+    "contention_rate_ttft": contended,
     "contention_rate_throughput": _contended_throughput,
     **{name: _observed(name) for name in OBSERVED},
 }
-
-
-# --- what a round must hold ------------------------------------------------------------------------------------------
-
-
-def _together(round_: Round) -> tuple[AgentRun, ...]:
-    """The together part, proven complete and started by one barrier."""
-    if not round_.together or not all(run.requests for run in round_.together):
-        raise MeasurementError(f"round {round_.index} has an empty together part")
-    if len({run.start_ns for run in round_.together}) != 1:
-        raise MeasurementError(f"round {round_.index}: the agents did not start at one moment")
-    return round_.together
-
-
-def _paired(round_: Round) -> Round:
-    """A round whose solo part holds the same agents in the same order."""
-    alone, both = [run.agent for run in round_.solo], [run.agent for run in _together(round_)]
-    if alone != both or not all(run.requests for run in round_.solo):
-        raise MeasurementError(
-            f"round {round_.index} has solo runs of {alone}, wanted {both}: contention and scaling are defined only "
-            "against a solo baseline of the same session"
-        )
-    return round_
 
 
 def _decode_tok_s(run: AgentRun) -> float:
@@ -292,32 +251,5 @@ def _decode_tok_s(run: AgentRun) -> float:
     return rate
 
 
-def _ttfts_ms(index: int, run: AgentRun) -> tuple[float, ...]:
-    """TTFT of each request of a run; errors name the round and the agent."""
-    try:
-        return tuple(formulas.ttft_ms(request) for request in run.requests)
-    except MeasurementError as error:
-        raise _located(error, f"round {index}, agent {run.agent!r}") from error
-
-
-def _located(error: MeasurementError, where: str) -> MeasurementError:
-    """The same error, saying where."""
-    return MeasurementError(f"{where}: {error.args[0]}", next_step=error.next_step, received=error.received)
-
-
 def _durations_ns(runs: Iterable[AgentRun]) -> tuple[int, ...]:
     return tuple(run.duration_ns for run in runs)
-
-
-def _tokens(runs: Iterable[AgentRun]) -> tuple[int, ...]:
-    """n_i of each run; a request without a count would make its sum too small."""
-    runs = tuple(runs)
-    for run in runs:
-        uncounted = sum(request.eval_count <= 0 for request in run.requests)
-        if uncounted:
-            raise MeasurementError(
-                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count, so that a rate "
-                "of tokens is undefined",
-                next_step='a /v1 stream gives it where the request has "stream_options": {"include_usage": true}',
-            )
-    return tuple(run.eval_count for run in runs)

@@ -5,18 +5,25 @@ A TTFT below its maximum is so however late it was read; one above may be the cl
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge import formulas
 from pytest_llmperf.judge.catalogue import TTFT_RATIO_LIMIT
-from pytest_llmperf.judge.metrics import ttft_ratios
 from pytest_llmperf.judge.resolution import above
+from pytest_llmperf.judge.steps import Step, is_streamed, steps, ttft_ratio, waiting_ratio
 from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from pytest_llmperf.model import Measurement, Verdict
 
-_RATIOS = ("ttft_ratio", "contention_rate_ttft")
+_RATIOS: Mapping[str, Callable[[Step], float]] = {
+    "ttft_ratio": ttft_ratio,
+    "contention_rate_ttft": waiting_ratio,
+}
+"""What is compared with the limit, of one request."""
 
 
 def upper_bound_words(verdict: Verdict, measurement: Measurement) -> str:
@@ -35,17 +42,26 @@ def upper_bound_words(verdict: Verdict, measurement: Measurement) -> str:
 
 def _decided(metric: str, measurement: Measurement) -> int:
     """In how many rounds the worst TTFT, or all that is contention, is an upper bound."""
-    ratios = ttft_ratios(measurement) if metric in _RATIOS else None
     count = 0
-    for position, round_ in enumerate(measurement.rounds):
+    for round_ in _rounds(metric, measurement):
         values = {True: [0.0], False: [0.0]}
-        for agent, run in enumerate(round_.together):
-            for step, request in enumerate(run.requests):
-                value = formulas.ttft_ms(request) if ratios is None else ratios[position][agent][step]
-                values[request.first_merged].append(value)
+        for is_bound, value in round_:
+            values[is_bound].append(value)
         upper, exact = max(values[True]), max(values[False])
         if metric == "contention_rate_ttft":
             count += above(upper, TTFT_RATIO_LIMIT) and not above(exact, TTFT_RATIO_LIMIT)
         else:
             count += upper > exact
     return count
+
+
+def _rounds(metric: str, measurement: Measurement) -> Iterator[list[tuple[bool, float]]]:
+    """Of each request of each round: whether its TTFT is an upper bound, and what is compared with the limit."""
+    if metric in _RATIOS:
+        for agents in steps(measurement):
+            streamed = filter(is_streamed, chain.from_iterable(agents))
+            yield [(step.together.first_merged, _RATIOS[metric](step)) for step in streamed]
+        return
+    for round_ in measurement.rounds:
+        requests = [request for run in round_.together for request in run.requests]
+        yield [(request.first_merged, formulas.ttft_ms(request)) for request in requests]

@@ -95,6 +95,7 @@ class _Answer:
         self._figures: dict[str, int] = {}
         self._reason = ""
         self._last = 0
+        self._objects = 0
         self._open: set[int] = set()
         self._finished: set[int] = set()
 
@@ -105,6 +106,7 @@ class _Answer:
                 raise LineError(line.number, line.start, f"more after the end of the answer: {shown(line.data)}")
             self._figures = {**part.figures, **{name: value for name, value in self._figures.items() if value}}
             return
+        self._objects += 1
         if part.content:
             self.texts.append(part.text)
             self._ends.append(line.end)
@@ -134,6 +136,7 @@ class _Answer:
             reasoning_ns=tuple(exchange.pieces[index].arrival_ns for index, _ in thoughts),
             merged=sum(shared for _, shared in arrivals),
             first_merged=bool(arrivals) and arrivals[0][1],
+            streamed=self._objects > 1,
             done_reason=_joined(self._reason),
             text=_joined("".join(self.texts)),
             reasoning=_joined("".join(self._thoughts)),

@@ -32,6 +32,7 @@ class RequestTiming:
             end (then there is no count).
         text: what the model said, neither thoughts nor tool calls.
         reasoning: what it thought.
+        streamed: whether the answer came in several parts; one that came as one object has no first token.
     """
 
     sent_ns: int
@@ -49,6 +50,17 @@ class RequestTiming:
     text: str = ""
     reasoning_ns: tuple[int, ...] = ()
     reasoning: str = ""
+    streamed: bool = True
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether it has content and the server did not say how many tokens that is."""
+        return not self.eval_count and bool(self.text or self.reasoning or self.arrivals_ns) and not self.cancelled
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its agent did not wait for the end."""
+        return self.done_reason == "cancelled"
 
     @property
     def tokens_ns(self) -> tuple[int, ...]:

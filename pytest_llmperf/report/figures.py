@@ -25,6 +25,7 @@ CALLED = {
     "system_tok_s": "tokens a second of all agents",
     "decode_tok_s": "decode rate of the slowest agent",
     "ttft_ms": "worst time to first token",
+    "ttft_reasoning_ms": "worst time to first thought",
     "ttft_ratio": "worst time to first token, in times that alone",
     "slowdown": "slowdown of the worst agent",
     "queue_ms": "longest wait for a slot",

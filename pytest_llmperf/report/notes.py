@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from pytest_llmperf.judge.answers import notes_of_answers
 from pytest_llmperf.judge.diagnosis import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.record import Record
@@ -153,4 +154,4 @@ def notes_of(record: Record, found: Diagnosis | None) -> list[str]:
             f"TTFT of {late} of {requests} requests is an upper bound: the first chunk was read together with "
             "later ones"
         )
-    return [*notes, *measurement.notes]
+    return [*notes, *notes_of_answers(measurement), *measurement.notes]

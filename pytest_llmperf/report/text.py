@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from pytest_llmperf.judge.answers import undefined_next
 from pytest_llmperf.judge.diagnosis import OWN_CORE, TAP_CORE, Diagnosis, client_advice, diagnose
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
 from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
@@ -220,8 +221,8 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return _to_decide(record, verdict)
     measurement = record.measurement
-    if verdict.outcome is Outcome.INVALID and (measurement.discarded or dear(measurement)):
-        return _to_be_valid(measurement)
+    if verdict.outcome is Outcome.INVALID and (step := _to_be_valid(measurement, verdict.gate.metric)):
+        return step
     told = _told(record, verdict, found)
     if told or (measurement.topology.kind.shared and len(measurement.scenario.agents) > 1):
         return told or "give each agent an instance of its own: dual_ollama, no --llmperf-topology"
@@ -232,12 +233,12 @@ def next_step(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     return f"look at {whose} raw timings: pytest '{record.test}' --llmperf-json=run.json"
 
 
-def _to_be_valid(measurement: Measurement) -> str:
-    """What to do about clients that took too much for themselves."""
-    if not dear(measurement):
-        return client_advice(measurement)
-    core = TAP_CORE if measurement.scenario.external else OWN_CORE
-    return f"give the agents more to do in a round (num_predict), and {core}"
+def _to_be_valid(measurement: Measurement, metric: str) -> str:
+    """What to do about clients that took too much for themselves, or a metric that is undefined; empty if unknown."""
+    if dear(measurement):
+        core = TAP_CORE if measurement.scenario.external else OWN_CORE
+        return f"give the agents more to do in a round (num_predict), and {core}"
+    return client_advice(measurement) if measurement.discarded else undefined_next(measurement, metric)
 
 
 def _told(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:

@@ -61,7 +61,8 @@ def test_series_by_hand() -> None:
     }
     both = measurement_of(first, second)
     assert {name: series(both, name) for name in expected} == {n: pytest.approx(v) for n, v in expected.items()}
-    assert set(metrics.all_series(both)) == {*CONTINUOUS, "contended_ttft", "contended_throughput"}
+    without_thoughts = {name for name in CONTINUOUS if name != "ttft_reasoning_ms"}
+    assert set(metrics.all_series(both)) == {*without_thoughts, "contended_ttft", "contended_throughput"}
 
 
 def test_contention_by_ttft_starts_above_three_times() -> None:
@@ -228,12 +229,19 @@ def test_undefined_values_name_round_and_agent() -> None:
 
 
 def test_answers_without_figures_of_the_server_have_times_only() -> None:
-    """A /v1 stream gives no durations, without a usage block no count: rates and queue are undefined, times are not."""
+    """A /v1 stream gives no durations, without a usage block no count: times are defined, what needs those is not."""
     counted = measurement_of(round_of((100, 100), (100, 200), decode_ms=0, solo={"decode_ms": 0}))
-    assert set(CONTINUOUS) - set(metrics.all_series(counted)) == {"decode_tok_s", "queue_ms"}
+    undefined = {"decode_tok_s", "queue_ms", "ttft_reasoning_ms"}
+    assert set(CONTINUOUS) - set(metrics.all_series(counted)) == undefined
     uncounted = measurement_of(round_of((100, 100), (100, 200), decode_ms=0, tokens=0, solo={"tokens": 0}))
-    assert set(CONTINUOUS) - set(metrics.all_series(uncounted)) == {"decode_tok_s", "queue_ms", "system_tok_s"}
-    for name, text in (("queue_ms", "2 of 2 answers"), ("system_tok_s", "agent 'x'.*no token count")):
+    undefined |= {"system_tok_s", "scaling_efficiency_pct", "scaling_speedup", "slowdown"}
+    assert set(CONTINUOUS) - set(metrics.all_series(uncounted)) == undefined
+    for name, text in (
+        ("queue_ms", "2 of 2 answers"),
+        ("system_tok_s", "agent 'x'.*no token count"),
+        ("scaling_efficiency_pct", "agent 'x'.*nobody knows whether the agents did the same work"),
+        ("slowdown", "agent 'x'.*nobody knows whether the agents did the same work"),
+    ):
         with pytest.raises(MeasurementError, match=f"round 0: .*{text}") as caught:
             series(uncounted, name)
         assert caught.value.next_step

@@ -1,0 +1,75 @@
+"""What a round must hold before anything is computed from it, and errors that say where it lacks something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_llmperf.model import AgentRun, Round
+
+COUNTS_NEXT = 'an OpenAI-compatible stream has it if the request asks for it: "stream_options": {"include_usage": true}'
+"""Where answers have no count of tokens."""
+
+
+def together(round_: Round) -> tuple[AgentRun, ...]:
+    """The together part, proven complete and started by one barrier. Raises MeasurementError where it is not."""
+    if not round_.together or not all(run.requests for run in round_.together):
+        raise MeasurementError(f"round {round_.index} has an empty together part")
+    if len({run.start_ns for run in round_.together}) != 1:
+        raise MeasurementError(f"round {round_.index}: the agents did not start at one moment")
+    return round_.together
+
+
+def paired(round_: Round) -> Round:
+    """A round whose solo part has the same agents in the same order. Raises MeasurementError where it has not."""
+    alone, both = [run.agent for run in round_.solo], [run.agent for run in together(round_)]
+    if alone != both or not all(run.requests for run in round_.solo):
+        raise MeasurementError(
+            f"round {round_.index} has solo runs of {alone}, wanted {both}: contention and scaling are defined only "
+            "against a solo baseline of the same session"
+        )
+    return round_
+
+
+def tokens(runs: Iterable[AgentRun]) -> tuple[int, ...]:
+    """n_i of each run.
+
+    Raises:
+        MeasurementError: a request has no count, which would make its sum too small.
+    """
+    runs = tuple(runs)
+    for run in runs:
+        uncounted = sum(request.eval_count <= 0 for request in run.requests)
+        if uncounted:
+            raise MeasurementError(
+                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count, so that a rate "
+                "of tokens is undefined",
+                next_step=COUNTS_NEXT,
+            )
+    return tuple(run.eval_count for run in runs)
+
+
+def same_work(alone: AgentRun, both: AgentRun) -> bool:
+    """Whether an agent generated as many tokens together as alone.
+
+    Raises:
+        MeasurementError: an answer with content has no count, so that nobody knows.
+    """
+    for run in (alone, both):
+        uncounted = sum(request.uncounted for request in run.requests)
+        if uncounted:
+            raise MeasurementError(
+                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count, so that nobody "
+                "knows whether the agents did the same work alone and together",
+                next_step=COUNTS_NEXT,
+            )
+    return alone.eval_count == both.eval_count
+
+
+def located(error: MeasurementError, where: str) -> MeasurementError:
+    """The same error, saying where."""
+    return MeasurementError(f"{where}: {error.args[0]}", next_step=error.next_step, received=error.received)
