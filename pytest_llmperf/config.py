@@ -11,6 +11,7 @@ from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profi
 from pytest_llmperf.model.access import without_secrets
 from pytest_llmperf.model.places import placed
 from pytest_llmperf.strict import faults_of, nearest, strict_converter, tables_of
+from pytest_llmperf.whole import read_text
 
 FILE = "llmperf.toml"
 
@@ -35,7 +36,7 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
         UsageError: missing, not readable or no TOML, or it lists every fault with its key.
     """
     try:
-        tables = tables_of(path.read_text(encoding="utf-8"))
+        tables = tables_of(read_text(path))
     except FileNotFoundError as error:
         if not wanted:
             return Configuration()

@@ -22,6 +22,8 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn
 
+from pytest_llmperf.whole import conflict_lines
+
 _Hook = Callable[[Any, Any], Any]
 
 
@@ -35,6 +37,11 @@ def tables_of(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError:
+        if marks := conflict_lines(text):
+            numbers = ", ".join(map(str, marks))
+            raise ValueError(f"git's marks of a conflict are in lines {numbers}: merge the file") from None
+        raise
 
 
 def strict_converter() -> cattrs.Converter:

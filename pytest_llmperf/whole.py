@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -136,9 +137,24 @@ def read_bytes(path: Path, most: int = -1) -> bytes:
         return file.read(most)
 
 
+def conflict_lines(text: str) -> tuple[int, ...]:
+    """The numbers of lines with git's marks of a conflict; none where there is no whole one."""
+    marks = {
+        number: line[:7]
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.match(r"(<{7}|\|{7}|>{7})( |$)|={7}$", line)
+    }
+    return tuple(marks) if "<<<<<<<" in marks.values() or ">>>>>>>" in marks.values() else ()
+
+
 def is_there(path: Path) -> bool:
     """Whether there is anything of that name, of whatever kind; a name that cannot be is not there."""
     return os.path.lexists(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a plain file of that name, links followed; a name that cannot be is no file."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path's raises where a name is too long
 
 
 def advice(error: OSError, elsewhere: str) -> str:

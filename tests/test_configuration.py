@@ -1,5 +1,6 @@
 """`llmperf.toml`: one validated value, every fault named at once; the page that documents it and all options."""
 
+import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 
 from pytest_llmperf.config import deployment_of, load, profile_of
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.experiments import matrices
 from pytest_llmperf.model import Configuration, GenerationOptions, NamedDeployment, Prices, Profile, Script
+from pytest_llmperf.model.access import Access
 from pytest_llmperf.plugin.options import OPTIONS, resolve
+from pytest_llmperf.servers.faults.plan import load_plan
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
 
@@ -202,3 +206,34 @@ def test_the_page_shows_a_file_that_can_be_read(tmp_path: Path) -> None:
     """Its examples are read as they stand."""
     text = "\n".join(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL))
     assert set(load(written(tmp_path, text)).deployments) >= {"production", "one_server", "demo"}
+
+
+class TestTheFileItself:
+    """What may lie where a file of ours is looked for."""
+
+    @pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
+    def test_what_is_no_plain_file(self, tmp_path: Path, kind: str) -> None:
+        """Configuration, matrix, fault plan, certificates: an error at once, never a wait."""
+        path = tmp_path / "llmperf.toml"
+        {"FIFO": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
+        for work in (load, matrices.load, load_plan, lambda path: Access(ca_file=str(path)).check()):
+            with pytest.raises(UsageError) as caught:
+                work(path)
+            assert str(path) in str(caught.value)
+            assert caught.value.next_step
+
+    def test_a_byte_order_mark(self, tmp_path: Path) -> None:
+        """As Notepad writes it."""
+        path = tmp_path / "llmperf.toml"
+        path.write_bytes(b'\xef\xbb\xbf[deployments.new]\r\nurls = ["http://h1:1"]\r\n')
+        assert load(path).deployments["new"].urls == ("http://h1:1",)
+        path.write_bytes(b"\xef\xbb\xbfseed = 3\n")
+        assert load_plan(path).seed == 3
+
+    def test_marks_of_a_conflict(self, tmp_path: Path) -> None:
+        """Their lines are named."""
+        path = tmp_path / "llmperf.toml"
+        path.write_text("<<<<<<< HEAD\n[prices]\n=======\n[profiles]\n>>>>>>> theirs\n")
+        for work in (load, matrices.load):
+            with pytest.raises(UsageError, match="git's marks of a conflict are in lines 1, 3, 5: merge the file"):
+                work(path)

@@ -14,7 +14,7 @@ from pytest_llmperf.report import schema
 PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
     "errors": set(),
-    "strict": set(),
+    "strict": {"whole"},
     "special_files": set(),
     "whole": {"special_files"},
     "channel": set(),
@@ -22,14 +22,14 @@ MAY_IMPORT = {
     "refusals": {"errors", "foreign_json"},
     "model": {"errors"},
     "config": {"errors", "model", "strict", "whole"},
-    "servers": {"errors", "model", "refusals", "strict", "whole", "channel", "foreign_json"},
+    "servers": {"errors", "model", "refusals", "whole", "channel", "foreign_json"},
     "measure": {"errors", "model", "refusals", "channel", "foreign_json"},
     "telemetry": {"errors", "model"},
     "judge": {"errors", "model", "strict", "whole"},
     "report": {"errors", "model", "judge", "whole"},
     "session": {"errors", "model", "config", "servers", "measure", "telemetry", "judge"},
     "experiments": {"errors", "strict", "whole", "model", "config", "judge", "session"},
-    "plugin": {"errors", "model", "config", "judge", "report", "session", "experiments"},
+    "plugin": {"errors", "whole", "model", "config", "judge", "report", "session", "experiments"},
     "cli": {"errors", "model", "config", "servers", "judge", "report", "whole"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

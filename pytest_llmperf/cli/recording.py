@@ -11,6 +11,7 @@ from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.records import RECORDS
 from pytest_llmperf.report.schema import VERSION
+from pytest_llmperf.whole import read_text
 
 _AGAIN = "write it with: pytest --llmperf-json FILE"
 
@@ -33,7 +34,7 @@ def _document(path: str) -> Document:
         UsageError: it is not that, or of another version.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(read_text(Path(path)))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
     if not isinstance(found, dict) or not isinstance(found.get("records"), list):

@@ -30,6 +30,7 @@ from pytest_llmperf.model import (
     Value,
 )
 from pytest_llmperf.strict import faults_of, strict_converter, tables_of
+from pytest_llmperf.whole import read_text
 
 SCHEMA = 1
 
@@ -64,7 +65,7 @@ def load(path: Path, *, name: str = "") -> Matrix:
         UsageError: missing, no TOML, or with keys or values that do not belong; lists every fault.
     """
     try:
-        tables = tables_of(path.read_text("utf-8"))
+        tables = tables_of(read_text(path))
     except OSError as error:
         raise UsageError(
             f"matrix {path} cannot be read: {error.strerror}", next_step="name a file, relative to the test's own"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.changing import with_replaced, with_sessions
 from pytest_llmperf.judge.layout import as_text, structure
+from pytest_llmperf.judge.merging import tables_in
 from pytest_llmperf.judge.stored import Key
 from pytest_llmperf.judge.writing import rewrite
 from pytest_llmperf.model import SCHEMA, Agent, Baseline
-from pytest_llmperf.strict import tables_of
+from pytest_llmperf.whole import advice, conflict_lines, is_there, probe, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ def load_named(name: str, dirs: Sequence[Path]) -> Baseline:
     folders = (*dirs, builtin_dir())
     for folder in folders:
         path = folder / f"{name}.toml"
-        if _NAME.fullmatch(name) and path.is_file():
+        if _NAME.fullmatch(name) and is_there(path):
             return load(path) if folder in dirs else _load_ours(path)
     exist = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
     raise BaselineError(
@@ -212,7 +212,7 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
     done: list[Change] = []
 
     def text() -> str:
-        before = new if new is not None and not path.exists() else _editable(path)
+        before = new if new is not None and not is_there(path) else _editable(path)
         changed = as_text(change(before))
         done.append(Change(path=path, before=before, after=_parse(changed, path)))
         return _HEADER + changed
@@ -228,14 +228,15 @@ def check_editable(path: Path, *, must_exist: bool) -> None:
         BaselineError: it cannot be read, holds comments that would be lost, its folder may not be written, or it does
             not exist and must.
     """
-    if must_exist or path.exists():
+    if must_exist or is_there(path):
         _editable(path)
-    folder = next(one for one in (path.parent, *path.parent.parents) if one.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    try:
+        probe(path)
+    except OSError as error:
         raise BaselineError(
-            f"baseline {path} could not be saved: {folder} is no folder that may be written",
-            next_step="check the permissions, or give another --llmperf-baselines-dir",
-        )
+            f"baseline {path} could not be saved: {error}",
+            next_step=advice(error, "give another --llmperf-baselines-dir"),
+        ) from error
 
 
 _RESTORE = "restore the file from version control, or move it away and save anew with --llmperf-save"
@@ -244,7 +245,7 @@ _RESTORE = "restore the file from version control, or move it away and save anew
 def _read(path: Path) -> str:
     """A file's text."""
     try:
-        return path.read_bytes().decode("utf-8")
+        return read_text(path)
     except FileNotFoundError as error:
         raise BaselineError(
             f"baseline file {path} does not exist",
@@ -258,8 +259,9 @@ def _read(path: Path) -> str:
 
 def _parse(text: str, path: Path) -> Baseline:
     """A file's text as a baseline."""
+    _check_merged(text, path)
     try:
-        tables = tables_of(text)
+        tables = tables_in(text)
     except ValueError as error:
         raise BaselineError(f"baseline file {path} is not TOML: {error}", next_step=_RESTORE) from error
     schema = tables.get("schema")
@@ -282,11 +284,24 @@ def _parse(text: str, path: Path) -> Baseline:
     return baseline
 
 
+def _check_merged(text: str, path: Path) -> None:
+    """Raises BaselineError where git has left its marks."""
+    if marks := conflict_lines(text):
+        merges = re.search(r"^session\.[0-9a-f]+\.", text, re.MULTILINE) is not None
+        raise BaselineError(
+            f"baseline file {path} has git's marks of a conflict in lines {', '.join(map(str, marks))}",
+            next_step="delete these lines and keep all others: the sessions of both sides are then there; "
+            f"'*.toml merge=union' in {path.parent / '.gitattributes'} has git do that"
+            if merges
+            else f"keep one side, and save on it again: git checkout --ours {path}",
+        )
+
+
 def _editable(path: Path) -> Baseline:
     """A file's baseline, when nothing is lost by writing it anew."""
     text = _read(path)
     baseline = _parse(text, path)
-    if any(line.lstrip().startswith("#") for line in text.removeprefix(_HEADER).splitlines()):
+    if any(line.lstrip().startswith("#") for line in text.splitlines() if line != _HEADER.strip()):
         raise BaselineError(
             f"baseline {path} is written by hand: changing it here would lose its comments",
             next_step="save under another name, or take the comments out",

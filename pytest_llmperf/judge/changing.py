@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.stored import Key, nearest
+from pytest_llmperf.judge.times import time_s
 from pytest_llmperf.model import Stored, StoredSession
 
 if TYPE_CHECKING:
@@ -125,8 +124,4 @@ def _joined(entries: Iterable[Stored], *, ordered: bool = True) -> tuple[Stored,
 
 
 def _time_s(session: StoredSession) -> float:
-    """When a session was measured, whatever zone it is written in; what is no time comes first."""
-    try:
-        return datetime.fromisoformat(session.saved_at).timestamp()
-    except (ValueError, OverflowError):
-        return -math.inf
+    return time_s(session.saved_at)

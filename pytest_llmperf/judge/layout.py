@@ -1,7 +1,7 @@
 """The layout of baseline files: TOML tables to values and back, strictly, by the fields of `model.Baseline`.
 
-Version 1 is those fields as they are, version 2 packs what grows (`judge.packing`). What is not packed is read in
-version 2 as well: files written by hand need not know of it.
+Version 1 is those fields as they are, version 2 packs what grows (`judge.packing`), version 3 writes it in lines that
+git merges (`judge.merging`). What is not packed is read in all of them: files written by hand need not know of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from pytest_llmperf.judge.catalogue import CATALOGUE, Aggregate
-from pytest_llmperf.judge.packing import numbers_as_literals, packed, unpacked
+from pytest_llmperf.judge.merging import grouped, lines_of, named
+from pytest_llmperf.judge.packing import numbers_as_literals
 from pytest_llmperf.judge.shares import STORED_PARTS
 from pytest_llmperf.model import SCHEMA, Baseline, Bound
 from pytest_llmperf.strict import each_item, faults_of, strict_converter
@@ -56,26 +57,30 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
     """
     if "name" in tables:
         return ("name: a baseline's name is its file's stem, the key does not belong",), None
+    names: tuple[tuple[str, ...], ...] = ()
     if tables["schema"] > 1:
-        tables, faults = unpacked(tables)
+        tables, faults, names = grouped(tables)
         if faults:
             return faults, None
     try:
         baseline = _CONVERTER.structure({**tables, "name": name}, Baseline)
     except Exception as error:
-        return tuple(faults_of(error)), None
+        return tuple(named(fault, names) for fault in faults_of(error)), None
     faults = (
         *(fault for i, item in enumerate(baseline.threshold) for fault in _threshold_faults(i, item)),
         *(fault for i, item in enumerate(baseline.stored) for fault in _stored_faults(i, item)),
     )
-    return faults, None if faults else baseline
+    return tuple(named(fault, names) for fault in faults), None if faults else baseline
 
 
 def as_text(baseline: Baseline) -> str:
     """A baseline as the TOML of a file, in the newest layout: without its name and what has its default value."""
     tables: dict[str, Any] = _CONVERTER.unstructure(dataclasses.replace(baseline, schema=SCHEMA))
-    del tables["name"]
-    return numbers_as_literals(tomli_w.dumps(packed(tables)))
+    stored, _ = tables.pop("stored", ()), tables.pop("name")
+    scalars = {key: value for key, value in tables.items() if isinstance(value, int | str)}
+    parts = [tomli_w.dumps(scalars), lines_of(stored) if stored else ""]
+    parts.append(tomli_w.dumps({key: value for key, value in tables.items() if key not in scalars}))
+    return numbers_as_literals("\n".join(filter(None, parts)))
 
 
 def _threshold_faults(index: int, threshold: Threshold) -> list[str]:

@@ -1,4 +1,4 @@
-"""What version 2 of the layout packs, so that a file of many sessions stays small to read and to review.
+"""What the layout packs from version 2 on, so that a file of many sessions stays small to read and to review.
 
 The rounds of a metric are one text of numbers, and manifests that are the same but for the commit stand once, as
 `[machine.ID]`, where sessions name them (`machine`, with `commit` and `dirty` of their own).
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_NUMBERS = re.compile(r'^(\w+) = "([-+.e0-9]+(?: [-+.e0-9]+)+)"$', re.MULTILINE)
+_NUMBERS = re.compile(r'^([\w."-]+) = "([-+.e0-9]+(?: [-+.e0-9]+)+)"$', re.MULTILINE)
 _OWN = {"commit": "git_commit", "dirty": "git_dirty"}
 """Keys of a packed session, and the facts of its manifest that they are."""
 

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import UsageError
@@ -146,6 +147,8 @@ def _credentials(auth: str, option: str) -> str:
 def _context(ca_file: str) -> ssl.SSLContext:
     """Made once: it takes some 30 ms, and later turns of a conversation connect while the clock runs."""
     try:
+        if ca_file and Path(ca_file).exists() and not Path(ca_file).is_file():
+            raise OSError("it is no plain file")  # a FIFO would make us wait
         return ssl.create_default_context(cafile=ca_file or None)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(

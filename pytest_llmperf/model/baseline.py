@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pytest_llmperf.model.scenario import Workload
 from pytest_llmperf.model.verdict import Bound
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the TOML layout that this release writes; it reads every one from 1 on (see `judge.layout`)."""
 
 

@@ -432,7 +432,9 @@ def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list
     """Adds what `llmperf.toml` says, and lays the deployment that is named over what was not typed."""
     file, name, against = (values.get(field, "") for field in ("config_file", "deployment", "against"))
     path = Path(file) if file else root / "llmperf.toml"
-    if not (file or name or against or path.exists()):
+    from pytest_llmperf.whole import is_there  # noqa: PLC0415 - keeps unused runs free of it
+
+    if not (file or name or against or is_there(path)):
         return
     from pytest_llmperf.config import deployment_of, load, named_or_at  # noqa: PLC0415 - only where it is needed
     from pytest_llmperf.errors import UsageError  # noqa: PLC0415

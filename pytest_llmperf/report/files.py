@@ -14,6 +14,7 @@ from pytest_llmperf.judge.slower import parts_of
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import ci, html, markdown, openmetrics
 from pytest_llmperf.report.document import Document, as_text, unexplained
+from pytest_llmperf.report.repository import keep_both_sides
 from pytest_llmperf.report.stored import changes
 from pytest_llmperf.whole import advice, is_stream, place_of, probe, write_whole
 
@@ -160,8 +161,15 @@ def save_baseline(
     if settings.update:
         change = baselines.update(name, directory, saved)
         text = "\n".join((f"updated {count} in {change.path}{words}", *changes(change.before, change.after)))
-        return text, False
-    return f"saved {count} to {baselines.save(name, directory, saved)}{words}", False
+        return text + _attributes(change.path), False
+    path = baselines.save(name, directory, saved)
+    return f"saved {count} to {path}{words}{_attributes(path)}", False
+
+
+def _attributes(baseline: Path) -> str:
+    """What was done so that git merges the baseline, in words; empty where there was nothing to do."""
+    path = keep_both_sides(baseline)
+    return f"\nwrote {path}: git keeps the sessions of both branches when it merges; commit it, too" if path else ""
 
 
 def _stored(record: Record) -> StoredSession:

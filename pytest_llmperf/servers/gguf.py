@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.errors import ServerError
+from pytest_llmperf.whole import is_file
 
 _MAGIC = b"GGUF"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -62,7 +63,7 @@ def read_header(path: Path) -> Header:
         ServerError: there is no such file, or it is no GGUF file or a torn one.
     """
     next_step = "give the path of a GGUF file to --llmperf-gguf, or leave it out for the packaged model"
-    if not path.is_file():
+    if not is_file(path):
         raise ServerError(f"model file {path} does not exist", next_step=next_step)
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:

@@ -248,7 +248,7 @@ def test_doctor_names_all_that_is_too_little(folder: Path, capsys: pytest.Captur
         "is stored with 2 workloads",
         "has sessions of several backends (embedded, simulated)",
         "test_gone (pair on dual) is simulated, not of a real engine",
-        "first.toml: schema 1; the next save writes schema 2",
+        "first.toml: schema 1; the next save writes schema 3",
         "main.toml: a save was cut off; the file is whole",
     ):
         assert words in text
@@ -270,7 +270,7 @@ def test_doctor_of_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     assert "WRONG  --llmperf-backend=auto finds nothing: nothing was found; next: install something" in text
     assert "WRONG  baseline file baselines/torn.toml is not TOML" in text
-    assert "later.toml has schema 99, this release reads up to 2: written by a newer release; next: pip install" in text
+    assert "later.toml has schema 99, this release reads up to 3: written by a newer release; next: pip install" in text
     assert "hint   backend simulated lacks starlette: pip install 'pytest-llmperf[simulated]'" in text
     assert text.endswith("3 wrong, 2 hints\n")
 

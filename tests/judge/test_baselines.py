@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -102,8 +103,8 @@ def test_every_table_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ("schema = 1", "schema = 3", "schema 3, this release reads up to 2: written by a newer release"),
-        ("schema = 1", "schema = 0", "schema 0, wanted 1 to 2"),
+        ("schema = 1", "schema = 4", "schema 4, this release reads up to 3: written by a newer release"),
+        ("schema = 1", "schema = 0", "schema 0, wanted 1 to 3"),
         ("schema = 1", "", "has no key schema"),
         ("schema = 1", 'schema = "1"', "has schema = '1'"),
         ("schema = 1", "schema = true", "has schema = True"),
@@ -449,3 +450,54 @@ def test_a_measurement_is_stored_under_its_key(tmp_path: Path) -> None:
     (entry,) = baselines.load(baselines.save("mine", tmp_path, [(key, session)])).stored
     assert entry.session[0].rounds["efficiency_pct"] == (75, pytest.approx(250 / 3))
     assert entry.session[0].manifest == {"cpu": "i9"}
+
+
+def as_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def as_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def as_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def as_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("put", [as_fifo, as_folder, as_socket, as_device], ids=lambda put: put.__name__)
+def test_what_is_no_plain_file(tmp_path: Path, put) -> None:
+    """Under a baseline's name: an error at once, by name, by path, for a save and for an edit; never a wait."""
+    path = tmp_path / "mine.toml"
+    put(path)
+    for work in (
+        lambda: baselines.load(path),
+        lambda: baselines.load_named("mine", (tmp_path,)),
+        lambda: baselines.load_named(str(path), ()),
+        lambda: baselines.check_editable(path, must_exist=False),
+        lambda: baselines.save("mine", tmp_path, [(KEY, SESSION)]),
+        lambda: baselines.edit(path, lambda baseline: baseline),
+    ):
+        with pytest.raises(BaselineError, match=r"mine\.toml|/dev/zero") as caught:
+            work()
+        assert caught.value.next_step
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    """Nothing of that name is there; nothing can be saved under it, which is found before anything is measured."""
+    name = "n" * 300
+    with pytest.raises(BaselineError, match="there is no baseline"):
+        baselines.load_named(name, (tmp_path,))
+    for work in (
+        lambda: baselines.check_editable(baselines.target_of(name, tmp_path), must_exist=False),
+        lambda: baselines.save(name, tmp_path, [(KEY, SESSION)]),
+    ):
+        with pytest.raises(
+            BaselineError, match=r"could not be saved.*File name too long(.|\n)*next: use a shorter name"
+        ):
+            work()
+    assert baselines.load(baselines.save("n" * 245, tmp_path, [(KEY, SESSION)])).stored

@@ -36,10 +36,10 @@ def test_save_then_compare(simulated, pytester: pytest.Pytester) -> None:
         result.stdout.fnmatch_lines(["saved 1 measurement to *mine.toml*"])
         with (pytester.path / "baselines" / "mine.toml").open("rb") as file:
             tables = tomllib.load(file)
-        (stored,) = tables["stored"]
-        assert len(stored["session"]) == sessions
-        assert len(stored["session"][-1]["rounds"]["efficiency_pct"].split()) == 5
-        assert tables["machine"][stored["session"][-1]["machine"]]["backend"] == "simulated"
+        stored = list(tables["session"].values())
+        assert len(stored) == sessions
+        assert len(stored[-1]["rounds"]["efficiency_pct"].split()) == 5
+        assert tables["machine"][stored[-1]["machine"]]["backend"] == "simulated"
     compared = simulated("--llmperf-compare=mine", "--llmperf-on-inconclusive=warn", *FIVE)
     assert compared.ret == pytest.ExitCode.OK
     compared.stdout.fnmatch_lines(["pair on dual *"])

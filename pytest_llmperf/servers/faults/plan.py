@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.servers.faults.kinds import FROM_THE_START, KINDS
+from pytest_llmperf.whole import read_bytes
 
 _COMMON = ("kind", "instance", "requests", "probability")
 _RANGES: dict[str, tuple[type, float, float]] = {
@@ -115,11 +116,10 @@ def load_plan(path: Path) -> FaultPlan:
         UsageError: the file is not there, is no TOML, or says what cannot be; lists every fault of it.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
+        text = read_bytes(path, _MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
             raise UsageError(f"fault plan {path} is larger than {_MOST_BYTES} bytes", next_step="is it the right file?")
-        document = tomllib.loads(text.decode())
+        document = tomllib.loads(text.decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"fault plan {path}: {error.strerror}", next_step="give --llmperf-faults a TOML file"
