@@ -68,6 +68,8 @@ def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
             if not port:
                 raise MeasurementError("the paced server of the calibration did not start")
             yield f"http://127.0.0.1:{int(port)}"
+            if process.poll() is not None:  # then somebody else may have answered on its port
+                raise MeasurementError("the paced server of the calibration died")
         finally:
             process.stdin.close()  # its order to end
             process.kill()
@@ -149,7 +151,8 @@ def compare(part: Part, truth: Mapping[int, Truth], *, runtime: str, tok_s: floa
     errors_ms, seen_ns, true_ns = [], [], []
     for (exchange,) in part.exchanges:
         arrivals, _, number = arrivals_of(exchange)
-        known = truth[number]
+        if (known := truth.get(number)) is None:
+            raise MeasurementError(f"{exchange.label}: an answer that the paced server did not give")
         errors_ms += [(a - s) / 1e6 for a, s in zip(arrivals, known.sent_ns, strict=True)]
         seen_ns.append(arrivals[-1] - part.start_ns)
         true_ns.append(known.sent_ns[-1] - known.arrived_ns)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from pytest_llmperf.errors import ServerError
+from pytest_llmperf.listening import stranger_on
 
 GRACE_S = 5.0
 """Seconds between asking a server to end and ending it."""
@@ -152,6 +153,21 @@ class ServerProcess:
         self._keeper.wait(timeout=5)  # dead by now; this only reaps it
 
 
+class StrangerError(ServerError):
+    """Another process listens where a server of ours should."""
+
+
+def strange(label: str, port: int) -> StrangerError:
+    """The error for a port that should be a server's of ours, and is another process's."""
+    who = stranger_on(port) or "another process"
+    return StrangerError(
+        f"{label}: {who} listens on port {port}, which is not the server that we started there: nothing that it "
+        "answers is a measurement",
+        next_step="end what listens there; what a script hands over to a container or a daemon must be started by "
+        "yourself, and its address be given with --llmperf-urls",
+    )
+
+
 def no_room(what: str, error: OSError) -> ServerError:
     """The error for something that the system's folder for temporary files does not take."""
     return ServerError(
@@ -227,6 +243,8 @@ def wait_until(ready: Callable[[], bool], process: ServerProcess, *, timeout_s: 
                 next_step="raise --llmperf-start-timeout",
             )
         time.sleep(poll_s)
+    if not process.alive:
+        raise process.died("while it started")
 
 
 def free_port() -> int:

@@ -264,6 +264,7 @@ class Session:
             verdicts = turns.until_decided(gates, self.settings, run_gates=self.gates, as_it_is=soaked is not None)
             for spec, answer_gates in asked:
                 verdicts += self._judge_quality(spec, answer_gates, candidate)
+            self._check_ours()
             slower, triaged = self._look_back(test, candidate, incumbent)
         finally:
             self.watcher.done()
@@ -284,6 +285,13 @@ class Session:
             slower=slower,
             triage=triaged,
         )
+
+    def _check_ours(self) -> None:
+        """Whether what was measured is what we started, to the end. Raises ServerError."""
+        self._servers.check_ours()
+        if self._incumbent is not None:
+            with named(self.settings.against):
+                self._incumbent.check_ours()
 
     def _look_back(
         self, test: str, candidate: Side, incumbent: Side | None

@@ -178,6 +178,11 @@ class Held:
             self.close()
             raise
 
+    def check_ours(self) -> None:
+        """After the last round: raises ServerError where a server that we started is dead, or another one answers."""
+        if self.pids:
+            self.check_alive()
+
     def _mourn(self, error: ServerError) -> None:
         """Remembers a death; a second one of the same instance is for good."""
         self._deaths[error.instance] += 1

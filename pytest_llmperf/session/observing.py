@@ -44,11 +44,10 @@ class Observing:
         if not self._every_s:
             return None
         from pytest_llmperf.telemetry.machine import Machine  # noqa: PLC0415 - imports psutil
-        from pytest_llmperf.telemetry.processes import is_here, listeners, process_of  # noqa: PLC0415 - as above
+        from pytest_llmperf.telemetry.processes import is_here, listener_on, process_of  # noqa: PLC0415 - as above
         from pytest_llmperf.telemetry.sampler import Sampler  # noqa: PLC0415 - as above
 
         known, remote, silent = {}, [], []
-        ports: dict[int, int] | None = None
         for instance in topology.instances:
             pid = pids.get(instance.name)
             if pid is None:
@@ -56,8 +55,7 @@ class Observing:
                 if instance.access.proxy or not is_here(host):
                     remote.append(instance.name)
                     continue
-                ports = listeners() if ports is None else ports
-                pid = ports.get(port)
+                pid = listener_on(host, port)
             root = process_of(pid) if pid is not None else None
             if root is None:
                 silent.append(instance.name)

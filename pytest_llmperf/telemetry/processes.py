@@ -10,6 +10,8 @@ import psutil
 
 from pytest_llmperf.model import Used
 
+_ALL_ADDRESSES = ("0.0.0.0", "::")
+
 
 class Tree:
     """A process and those that it started, as one.
@@ -85,15 +87,30 @@ def is_here(host: str) -> bool:
     return host.startswith("127.") or host in own | {"::1", "localhost"}
 
 
-def listeners() -> dict[int, int]:
-    """Numbers of the processes that listen on TCP ports of this machine, by port; those that we may know."""
+def listener_on(host: str, port: int) -> int | None:
+    """The process that listens at this address of this machine; None where the system does not tell just one.
+
+    A port may have listeners on several addresses, and a socket several processes: then it is the one that started
+    the others.
+    """
+    with suppress(OSError, UnicodeError):
+        host = socket.gethostbyname(host)
     with suppress(psutil.Error, OSError):
-        return {
-            one.laddr.port: one.pid
-            for one in psutil.net_connections("tcp")
-            if one.status == psutil.CONN_LISTEN and one.pid is not None
-        }
-    return {}
+        there = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+        there = [one for one in there if one.laddr.port == port]
+        exact = [one for one in there if one.laddr.ip.removeprefix("::ffff:") == host]
+        pids = {one.pid for one in exact or there if exact or one.laddr.ip in _ALL_ADDRESSES}
+        if None not in pids:
+            return _first_of(pids)
+    return None
+
+
+def _first_of(pids: set[int]) -> int | None:
+    """The process that all others of these descend from; None where there is none."""
+    for pid in pids:
+        if pids <= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}:
+            return pid
+    return None
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from pytest_llmperf.errors import MeasurementError
@@ -16,6 +17,7 @@ from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
 from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import RUNTIMES
+from tests.started import Handler, http_server
 
 MS = 1_000_000
 
@@ -126,3 +128,35 @@ def test_a_paced_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(module, "START_S", 0.2)
     with pytest.raises(MeasurementError, match="did not start"), paced_server(ttft_ms=1, tok_s=1, tokens=1):
         pass
+
+
+def kill_paced() -> None:
+    (server,) = [child for child in psutil.Process().children() if "paced.py" in " ".join(child.cmdline())]
+    server.kill()
+    server.wait()
+
+
+def test_a_paced_server_that_dies_vouches_for_nothing():
+    """Another one may have answered on its port."""
+    with pytest.raises(MeasurementError, match="died"), paced_server(ttft_ms=1, tok_s=1000, tokens=2):
+        kill_paced()
+
+
+def test_an_answer_that_the_paced_server_did_not_give():
+    """It wrote none down."""
+    with paced_server(ttft_ms=1, tok_s=1000, tokens=2) as url:
+        part = runtime_of("threads").run([[prepare(url, "/api/generate", b"{}", label="client")]], timeout_s=20)
+    with pytest.raises(MeasurementError, match="client: an answer that the paced server did not give"):
+        compare(part, {}, runtime="threads", tok_s=1000, tokens=2)
+
+
+@pytest.mark.parametrize("body", [b"3", b"[3]", b'[{"number": 1}]', b"{", b"[" * 100_000])
+def test_a_truth_that_is_none(body):
+    """Whatever else answers there."""
+
+    class Other(Handler):
+        def do_GET(self):
+            self.answer(body)
+
+    with http_server(Other) as url, pytest.raises(MeasurementError, match="does not answer"):
+        truths(url)

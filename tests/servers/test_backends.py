@@ -10,7 +10,8 @@ from typing import ClassVar
 import pytest
 
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError, UsageError
-from pytest_llmperf.model import Instance, Script, Settings, TopologyKind
+from pytest_llmperf.listening import Owner
+from pytest_llmperf.model import Instance, Script, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import attach, base, choose, ollama, own
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.facts import manifest
@@ -435,6 +436,76 @@ def test_an_ollama_that_dies_shows_its_log(fake_ollama, monkeypatch):
     monkeypatch.setenv("FAKE_DIES", "1")
     with pytest.raises(ServerError, match="the fake dies as told"):
         choose(Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL)).open(TopologyKind.SINGLE, 2)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_another_server_on_the_port_of_a_dead_ollama(fake_ollama, monkeypatch, fixed):
+    """It answers, and counts for nothing: neither on a port that was given, nor on one that was free a moment ago."""
+    monkeypatch.setenv("FAKE_DIES", "1")
+    monkeypatch.setattr(ollama, "port_in_use", lambda _: False)
+    with serving(HandEngine()) as client:
+        port = client.base_url.port
+        monkeypatch.setattr(ollama, "free_port", lambda: port)
+        settings = Settings(
+            backend="ollama", ollama_bin=fake_ollama, model="hand:driven", ports=(port,) if fixed else ()
+        )
+        with pytest.raises(
+            ServerError, match=rf"instance a \(ollama\): .* listens on port {port}, which is not"
+        ) as caught:
+            choose(settings).open(TopologyKind.SINGLE, 2)
+    assert "--llmperf-urls" in caught.value.next_step
+
+
+def test_a_port_that_was_taken_meanwhile_is_left_for_another(fake_ollama, monkeypatch):
+    """The next free one will do."""
+    real_port, tries = ollama.free_port, []
+    with serving(HandEngine()) as client:
+
+        def port() -> int:
+            tries.append(client.base_url.port if not tries else real_port())
+            return tries[-1]
+
+        monkeypatch.setattr(ollama, "free_port", port)
+        with choose(Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL)).open(
+            TopologyKind.SINGLE, 1
+        ) as opened:
+            assert opened.topology.instances[0].url.endswith(f":{tries[-1]}")
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize("backend", ["simulated", "embedded", "ollama"])
+@pytest.mark.parametrize("when", ["ready", "in use"])
+def test_whose_the_socket_is_decides(backend, when, fake_ollama, monkeypatch, toy_file):
+    """For every backend that starts servers: when it is ready, and whenever it is looked at."""
+    monkeypatch.setattr(own, "_ENGINE_PACKAGES", ())
+    monkeypatch.setattr(own.OwnBackend, "_engine_arguments", lambda *_: ["--engine", "scripted"])
+    settings = Settings(backend=backend, ollama_bin=fake_ollama, model=MODEL if backend == "ollama" else "", gguf="")
+    settings = replace(settings, gguf=str(toy_file)) if backend == "embedded" else settings
+    opened = None if when == "ready" else choose(settings).open(TopologyKind.SINGLE, 1)
+    for module in (base, ollama):
+        monkeypatch.setattr(module, "owner_of", lambda *_: Owner.STRANGER)
+    with pytest.raises(ServerError, match="is not the server that we started there"):
+        opened.alive() if opened else choose(settings).open(TopologyKind.SINGLE, 1)
+    if opened:
+        opened.close()
+
+
+def test_runners_must_be_ours_too(monkeypatch):
+    """The port that an Ollama gave its `llama-server`."""
+    instance = Instance(name="a", url="http://127.0.0.1:9")
+    topology = Topology(kind=TopologyKind.SINGLE, instances=(instance,), model="m", backend="ollama")
+    monkeypatch.setattr(base, "told_ports", lambda _: {11})
+    owners = {9: Owner.OURS, 11: Owner.STRANGER}
+    monkeypatch.setattr(base, "owner_of", lambda port, _: owners[port])
+    with pytest.raises(ServerError, match=r"instance a .* listens on port 11") as caught:
+        base.check_ours(topology, {"a": 1})
+    assert caught.value.instance == "a"
+    owners[11] = Owner.OURS
+    assert base.check_ours(topology, {"a": 1}) == ()
+    owners[9] = Owner.UNKNOWN
+    (note,) = base.check_ours(topology, {"a": 1})
+    assert "cannot be told of instance a" in note
+    assert base.check_ours(topology, {}) == ()  # found, not started
 
 
 def test_an_ollama_without_the_model_says_so(fake_ollama):

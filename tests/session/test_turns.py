@@ -14,7 +14,9 @@ from pytest_llmperf import Agent, GenerationOptions, Scenario
 from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
+from pytest_llmperf.listening import Owner
 from pytest_llmperf.model import NamedDeployment, Outcome, Script, Settings, TopologyKind
+from pytest_llmperf.servers.backends import base
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session import Session, turns
 from tests.started import simulated_server
@@ -103,6 +105,27 @@ def test_both_sides_take_turns_at_going_first(tmp_path: Path) -> None:
         instance.url for instance in record.incumbent.measurement.topology.instances
     )
     assert from_plain(json.loads(json.dumps(as_plain([record])))) == [record]
+
+
+def test_the_servers_are_ours_after_the_last_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process on the port by then: an error, and no record."""
+    rounds = []
+
+    def owner(*_) -> Owner:
+        return Owner.STRANGER if "pair done" in rounds else Owner.OURS
+
+    monkeypatch.setattr(base, "owner_of", owner)
+    asked = Settings(backend="simulated", script=QUICK, calibrate=False, min_rounds=1, max_rounds=1)
+    with pytest.raises(ServerError, match="is not the server that we started there"):
+        measured(asked, tmp_path, watcher=Told(rounds.append))
+
+
+def test_sockets_that_nobody_shows_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is measured all the same, and said."""
+    monkeypatch.setattr(base, "owner_of", lambda *_: Owner.UNKNOWN)
+    asked = Settings(backend="simulated", script=QUICK, calibrate=False, min_rounds=1, max_rounds=1)
+    record = measured(asked, tmp_path)
+    assert any("whether the server that answers is ours cannot be told" in note for note in record.measurement.notes)
 
 
 def test_a_slower_candidate_fails_by_its_pairs(tmp_path: Path) -> None:

@@ -159,8 +159,34 @@ def test_who_listens() -> None:
     """This process, on a port that it listens on; nobody on another."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
-        assert processes.listeners()[port] == os.getpid()
-    assert port not in processes.listeners()
+        assert processes.listener_on("127.0.0.1", port) == os.getpid()
+    assert processes.listener_on("127.0.0.1", port) is None
+
+
+def listening(ip: str, pid: int | None, port: int = 80) -> SimpleNamespace:
+    return SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(ip=ip, port=port), pid=pid)
+
+
+@pytest.mark.parametrize(
+    ("there", "pid"),
+    [
+        ([listening("127.0.0.1", 2), listening("10.0.0.5", 3)], 2),  # one port, two servers
+        ([listening("0.0.0.0", 2), listening("127.0.0.1", 3)], 3),
+        ([listening("::", 2), listening("10.0.0.5", 3)], 2),
+        ([listening("::ffff:127.0.0.1", 2)], 2),
+        ([listening("10.0.0.5", 3)], None),
+        ([listening("127.0.0.1", 2, port=81)], None),
+        ([listening("127.0.0.1", None)], None),
+        ([listening("127.0.0.1", 5), listening("127.0.0.1", 4)], 4),  # 4 has started 5
+        ([listening("127.0.0.1", 2), listening("127.0.0.1", 3)], None),  # by turns
+    ],
+)
+def test_a_port_alone_is_no_server(monkeypatch: pytest.MonkeyPatch, there: list, pid: int | None) -> None:
+    """The address counts, too; a socket of several processes is that of the first one."""
+    children = {4: [SimpleNamespace(pid=5)]}
+    monkeypatch.setattr(psutil, "net_connections", lambda _: there)
+    monkeypatch.setattr(psutil, "Process", lambda pid: SimpleNamespace(children=lambda **_: children.get(pid, [])))
+    assert processes.listener_on("127.0.0.1", 80) == pid
 
 
 @pytest.mark.parametrize(

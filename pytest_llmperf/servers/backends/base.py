@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import httpx
 
 from pytest_llmperf.errors import ServerError, UsageError
+from pytest_llmperf.listening import Owner, owner_of, told_ports
 from pytest_llmperf.model import DIRECT, Access, Instance, Round, Topology, TopologyKind
 from pytest_llmperf.servers import agreement, identity
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.openai import LACKS
-from pytest_llmperf.servers.process import ServerProcess
+from pytest_llmperf.servers.process import ServerProcess, strange
 from pytest_llmperf.servers.restoring import FoundServers
 from pytest_llmperf.servers.traffic import Traffic
 
@@ -25,6 +27,8 @@ Check = Callable[[], None]
 
 _MOMENT_S = 1.0
 """Most that a server which restarts its listener is waited for."""
+
+_HIDDEN = "the system does not show whose its socket is"
 
 Say = Callable[[str], None]
 """Is told what takes time, in words."""
@@ -80,6 +84,11 @@ class Opened:
             except ServerError as error:
                 error.instance = instance.name
                 raise
+        self.check_ours()
+
+    def check_ours(self) -> tuple[str, ...]:
+        """See there; of what we have started."""
+        return check_ours(self.topology, self.pids)
 
     def settled(self, asked_ctx: Mapping[str, int | None]) -> tuple[str, ...]:
         """What a reader must know of how the model sits, once it is loaded everywhere.
@@ -93,7 +102,7 @@ class Opened:
         """
         if any(instance.api == "openai" for instance in self.topology.instances):
             return LACKS
-        notes = self._notes() + (identity.check(self.topology) if self._traffic is not None else ())
+        notes = self._notes() + (identity.check(self.topology) if self._traffic is not None else self.check_ours())
         seats = agreement.look(self.topology, asked_ctx)
         notes += agreement.check(self.topology.model, seats)
         # of our own server everyone knows that its instances are on this machine
@@ -197,6 +206,42 @@ def threads_each(wanted: int, instances: int) -> int:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // instances)
+
+
+def check_ours(topology: Topology, pids: Mapping[str, int]) -> tuple[str, ...]:
+    """Checks that the sockets of servers that we started are theirs: another one may answer in a dead one's place.
+
+    Args:
+        topology: whose instances answer.
+        pids: leaders of the process groups of those that we started, by instance.
+
+    Returns:
+        For which instances the system does not show that, in words.
+
+    Raises:
+        ServerError: another process listens on an instance's port.
+    """
+    ours = [instance for instance in topology.instances if instance.name in pids]
+    hidden = [instance.name for instance in ours if not _is_ours(instance, pids[instance.name])]
+    if not hidden:
+        return ()
+    return (f"whether the server that answers is ours cannot be told of instance {', '.join(hidden)}: {_HIDDEN}",)
+
+
+def _is_ours(instance: Instance, group: int) -> bool:
+    """Whether the system shows that a server's socket, and those of its runners, are of this process group.
+
+    Raises:
+        ServerError: one is another process's.
+    """
+    port = urlsplit(instance.url).port or 0
+    owners = {number: owner_of(number, group) for number in (port, *(told_ports(group) - {port}))}
+    for number, owner in owners.items():
+        if owner is Owner.STRANGER:
+            error = strange(f"instance {instance.name} ({instance.url})", number)
+            error.instance = instance.name
+            raise error
+    return owners[port] is not Owner.UNKNOWN
 
 
 def check_process(process: ServerProcess) -> None:

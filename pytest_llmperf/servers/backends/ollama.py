@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from pytest_llmperf.errors import ModelMissingError, ServerError, UsageError
+from pytest_llmperf.listening import Owner, owner_of
 from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends.base import (
     Check,
     Opened,
     Say,
+    check_ours,
     check_process,
     describe,
     instance_name,
@@ -28,7 +30,14 @@ from pytest_llmperf.servers.backends.base import (
 from pytest_llmperf.servers.backends.environment import dropped, environment, recorded
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.models import cache_dir, check_given
-from pytest_llmperf.servers.process import ServerProcess, free_port, port_in_use, wait_until
+from pytest_llmperf.servers.process import (
+    ServerProcess,
+    StrangerError,
+    free_port,
+    port_in_use,
+    strange,
+    wait_until,
+)
 from pytest_llmperf.servers.provision import import_gguf, pull
 
 DEFAULT_MODEL = "gemma3:latest"
@@ -97,6 +106,7 @@ class OllamaBackend:
             topology = Topology(
                 kind=kind, instances=tuple(started), model=self.model, backend=self.kind, reason=self.reason
             )
+            check_ours(topology, pids)
 
             def notes() -> tuple[str, ...]:
                 return told + tuple(note for one in servers for note in slots_refused(one.log(), one.label, slots))
@@ -120,10 +130,12 @@ class OllamaBackend:
             process = ServerProcess([self._binary, "serve"], label=label, env=env, folder=home)
             try:
                 with Control(url, label=label) as control:
-                    wait_until(control.answers, process, timeout_s=self._settings.start_timeout_s)
+                    ready = partial(_answers_as_ours, control, process, chosen)
+                    wait_until(ready, process, timeout_s=self._settings.start_timeout_s)
                 return process, url, env
-            except BaseException:
+            except BaseException as error:
                 lost_port = not process.alive and "address already in use" in process.log_tail(50)
+                lost_port |= isinstance(error, StrangerError)
                 process.stop()
                 if port or not lost_port or attempt == _ATTEMPTS - 1:
                     raise
@@ -154,6 +166,20 @@ def slots_refused(log: str, label: str, slots: int) -> tuple[str, ...]:
         f"{label}: Ollama gives a model of the architecture {architecture} one slot, {slots} slots were asked for"
         for architecture in dict.fromkeys(refusals)
     )
+
+
+def _answers_as_ours(control: Control, process: ServerProcess, port: int) -> bool:
+    """Whether it answers, and is the one that we started: its port may have been taken meanwhile.
+
+    Raises:
+        StrangerError: another process listens there.
+    """
+    if not control.answers():
+        return False
+    owner = owner_of(port, process.pid)
+    if owner is Owner.STRANGER:
+        raise strange(process.label, port)
+    return owner is not Owner.NOBODY  # it has ended since
 
 
 def own_store() -> Path:

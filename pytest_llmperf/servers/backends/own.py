@@ -16,6 +16,7 @@ from pytest_llmperf.model import Settings, Topology, TopologyKind
 from pytest_llmperf.servers import models
 from pytest_llmperf.servers.backends.base import (
     Opened,
+    check_ours,
     check_process,
     describe,
     instance_name,
@@ -100,11 +101,14 @@ class OwnBackend:
                 )
                 for name, process in processes.items()
             )
+            topology = Topology(kind=kind, instances=instances, model=model, backend=self.kind, reason=self.reason)
+            pids = {name: process.pid for name, process in processes.items()}
+            check_ours(topology, pids)
             return Opened(
-                Topology(kind=kind, instances=instances, model=model, backend=self.kind, reason=self.reason),
+                topology,
                 stack=stack.pop_all(),
                 checks=tuple(partial(check_process, process) for process in processes.values()),
-                pids={name: process.pid for name, process in processes.items()},
+                pids=pids,
                 struck=partial(self._struck, tuple(processes.values())),
             )
 

@@ -1,0 +1,189 @@
+"""Who listens on a port of this machine: an answer from there is no proof that a process of ours gave it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from enum import Enum
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+
+_LISTEN = "0A"
+_LOOKS = 3  # before a socket is called a stranger's: a process may just be handing it to a child
+_PROC = Path("/proc")
+_WILDCARDS = ("0.0.0.0", "::")
+
+
+class Owner(Enum):
+    """Whose the listening sockets of a port are."""
+
+    OURS = "ours"
+    STRANGER = "a stranger's"
+    NOBODY = "nobody's"
+    UNKNOWN = "unknown"
+
+
+def owner_of(port: int, group: int, *, proc: Path = _PROC) -> Owner:
+    """Whose sockets take connections to this port of 127.0.0.1.
+
+    Args:
+        port: of TCP.
+        group: process group that is ours, with all that its members have started; its number is its leader's pid.
+        proc: for tests.
+
+    Returns:
+        UNKNOWN where the system does not show whose they are.
+    """
+    owner = Owner.STRANGER
+    for _ in range(_LOOKS):
+        members = members_of(group, proc=proc)
+        if (proc / "self/net/tcp").exists():
+            owner = _by_inodes(listening_inodes(port, proc=proc), members, proc)
+        else:
+            owner = _by_psutil(port, members)
+        if owner is not Owner.STRANGER:
+            break
+    return owner
+
+
+def stranger_on(port: int) -> str:
+    """Which process listens there, in words: for an error; empty where nobody tells."""
+    import psutil  # noqa: PLC0415 - rarely needed
+
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""
+
+
+def members_of(group: int, *, proc: Path = _PROC) -> set[int]:
+    """The living processes of a group, and all that descend from them, in whatever group these are."""
+    if not (proc / "self/stat").exists():
+        return _members_by_psutil(group)
+    stats = {int(entry.name): stat for entry in proc.iterdir() if entry.name.isdigit() and (stat := _stat_of(entry))}
+    members = {pid for pid, (_, pgrp) in stats.items() if group in (pgrp, pid)}
+    while more := {pid for pid, (parent, _) in stats.items() if parent in members} - members:
+        members |= more
+    return members
+
+
+def told_ports(group: int) -> set[int]:
+    """Ports that processes of a group were told to listen on (`--port N`), as an Ollama tells its runners."""
+    ports = set()
+    for pid in members_of(group):
+        with suppress(OSError):
+            words = (_PROC / str(pid) / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            values = [after for word, after in pairwise(words) if word == "--port"]
+            ports |= {int(value) for value in values if value.isdecimal() and 0 < int(value) < 65536}
+    return ports
+
+
+def listening_inodes(port: int, *, proc: Path = _PROC) -> set[int]:
+    """Sockets that take connections to this port of 127.0.0.1: those bound to just that address, or to all."""
+    exact, wide = set(), set()
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in (proc / "self/net" / name).read_text("ascii", "replace").splitlines()[1:]:
+                address, state, inode = _row(line)
+                host, _, told_port = address.rpartition(":")
+                if state == _LISTEN and int(told_port, 16) == port:
+                    if host in _EXACT:
+                        exact.add(inode)
+                    elif not host.strip("0"):
+                        wide.add(inode)
+    return exact or wide
+
+
+def _row(line: str) -> tuple[str, str, int]:
+    """Local address, state and inode of a line of the table."""
+    fields = line.split()
+    return fields[1], fields[3], int(fields[9])
+
+
+def _hex_of(address: bytes) -> str:
+    """As the kernel prints an address: in words of its own byte order."""
+    words = [address[at : at + 4] for at in range(0, len(address), 4)]
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+
+
+_EXACT = (_hex_of(bytes((127, 0, 0, 1))), _hex_of(bytes(10) + b"\xff\xff" + bytes((127, 0, 0, 1))))
+
+
+def _by_inodes(inodes: set[int], members: Iterable[int], proc: Path) -> Owner:
+    if not inodes:
+        return Owner.NOBODY
+    hidden = False
+    held: set[int] = set()
+    for pid in members:
+        try:
+            held |= _sockets_of(proc / str(pid) / "fd")
+        except PermissionError:
+            hidden = True
+        except OSError:
+            continue  # it has ended meanwhile
+    if inodes <= held:
+        return Owner.OURS
+    return Owner.UNKNOWN if hidden else Owner.STRANGER
+
+
+def _sockets_of(folder: Path) -> set[int]:
+    """Inodes of the sockets that a process holds. Raises OSError."""
+    sockets = set()
+    for entry in os.scandir(folder):
+        with suppress(OSError):
+            target = os.readlink(entry.path)  # noqa: PTH115 - quicker, and there may be thousands
+            if target.startswith("socket:["):
+                sockets.add(int(target[8:-1]))
+    return sockets
+
+
+def _stat_of(entry: Path) -> tuple[int, int] | None:
+    """Parent and group of a process that runs."""
+    try:
+        state, parent, group, *_ = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None  # gone meanwhile
+    return None if state in "ZX" else (int(parent), int(group))
+
+
+def _members_by_psutil(group: int) -> set[int]:
+    import psutil  # noqa: PLC0415 - where there is no /proc
+
+    members: set[int] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getpgid(process.pid) == group:
+                members |= {process.pid, *(child.pid for child in process.children(recursive=True))}
+    return members
+
+
+def _by_psutil(port: int, members: set[int]) -> Owner:
+    """Where there is no table of sockets: our own processes tell theirs, the others' only to some users."""
+    import psutil  # noqa: PLC0415 - as above
+
+    for pid in members:
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            tell = getattr(process, "net_connections", None) or process.connections
+            if any(_takes(connection, port) for connection in tell("tcp")):
+                return Owner.OURS
+    try:
+        others = [connection for connection in psutil.net_connections("tcp") if _takes(connection, port)]
+    except (psutil.Error, OSError):
+        return Owner.UNKNOWN
+    return Owner.STRANGER if others else Owner.NOBODY
+
+
+def _takes(connection: Any, port: int) -> bool:
+    """Whether it takes connections to this port of 127.0.0.1."""
+    return (
+        connection.status == "LISTEN"
+        and connection.laddr.port == port
+        and connection.laddr.ip in (LOOPBACK, *_WILDCARDS)
+    )
