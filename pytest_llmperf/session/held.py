@@ -165,7 +165,8 @@ class Held:
     def explain_failure(self) -> None:
         """Raises ServerError where an instance is dead: why a timed part has failed."""
         if self._opened is not None:
-            time.sleep(_NOTICE_S)
+            if self._opened.pids:
+                time.sleep(_NOTICE_S)
             self.check_alive()
 
     def check_alive(self) -> None:

@@ -1,5 +1,6 @@
 """Two simulated servers in threads of this process, whose fault plan a test sets; a session that attaches to them."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -14,11 +15,13 @@ from starlette.applications import Starlette
 
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Script, Settings
 from pytest_llmperf.servers.app import create_app
+from pytest_llmperf.servers.backends import base as backends_base
 from pytest_llmperf.servers.engine_scripted import ScriptedEngine
 from pytest_llmperf.servers.faults.host import UvicornHost
 from pytest_llmperf.servers.faults.instance import FaultyInstance
 from pytest_llmperf.servers.faults.plan import FaultPlan
 from pytest_llmperf.session import Session
+from pytest_llmperf.session.held import Held
 from tests.plugin.conftest import aftermath  # noqa: F401 - a fixture
 
 PATIENCE_S = 30.0
@@ -86,10 +89,23 @@ def serving(app: Starlette, host: UvicornHost | None = None) -> Iterator[tuple[i
         listener.close()
 
 
+class PatientHost(UvicornHost):
+    """Listens again once somebody has noticed that it did not, however long that takes on a busy machine."""
+
+    def __init__(self, listen: Callable[[], socket.socket], noticed: threading.Event) -> None:
+        super().__init__(listen)
+        self._noticed = noticed
+
+    async def _listen_again(self) -> None:
+        while not self._noticed.is_set():  # noqa: ASYNC110 - another thread's affair
+            await asyncio.sleep(0.01)
+        await super()._listen_again()
+
+
 @contextlib.contextmanager
-def served(plan: FaultPlan, name: str, script: Script) -> Iterator[Served]:
-    """A server with a plan of its own, in a thread."""
-    host = UvicornHost(lambda: listening(port))
+def served(plan: FaultPlan, name: str, script: Script, noticed: threading.Event | None = None) -> Iterator[Served]:
+    """A server with a plan of its own, in a thread; after a refusal it listens again as PatientHost does."""
+    host = PatientHost(lambda: listening(port), noticed) if noticed else UvicornHost(lambda: listening(port))
     engine = ScriptedEngine(script, plan=plan, instance=name)
     app = create_app(engine, keep_alive_s=float("inf"), faults=FaultyInstance(engine, host=host))
     with serving(app, host) as (port, server):
@@ -97,12 +113,22 @@ def served(plan: FaultPlan, name: str, script: Script) -> Iterator[Served]:
 
 
 @pytest.fixture
-def attached(tmp_path: Path):
+def attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`attached(plan, script, **settings)`: a session on two servers with this plan, and the servers."""
+    noticed = threading.Event()
+    explain = Held.explain_failure
+
+    def explain_failure(held: Held) -> None:
+        noticed.set()
+        explain(held)
+
+    monkeypatch.setattr(Held, "explain_failure", explain_failure)
     with contextlib.ExitStack() as stack:
 
         def start(plan: FaultPlan, script: Script = FAST, **settings) -> tuple[Session, list[Served]]:
-            servers = [stack.enter_context(served(plan, name, script)) for name in "ab"]
+            if any(fault.kind == "refuse" and fault.seconds for fault in plan.faults):
+                monkeypatch.setattr(backends_base, "_MOMENT_S", PATIENCE_S)
+            servers = [stack.enter_context(served(plan, name, script, noticed)) for name in "ab"]
             given = {
                 "min_rounds": 2,
                 "max_rounds": 2,

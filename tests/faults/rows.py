@@ -66,7 +66,7 @@ ROWS = (
     Row(
         name="refused for a moment",
         faults=(b("refuse", seconds=0.5),),
-        seen="round ...instance b ...Connection refused... it was repeated",
+        seen="round ...instance b ...; it was repeated",
         answer=REPEATED,
     ),
     Row(
