@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "telemetry": {"errors", "model"},
     "judge": {"errors", "model", "strict", "whole"},
     "report": {"errors", "model", "judge", "whole"},
-    "session": {"errors", "model", "config", "servers", "measure", "telemetry", "judge"},
+    "session": {"errors", "whole", "model", "config", "servers", "measure", "telemetry", "judge"},
     "experiments": {"errors", "strict", "whole", "model", "config", "judge", "session"},
     "plugin": {"errors", "whole", "model", "config", "judge", "report", "session", "experiments"},
     "cli": {"errors", "model", "config", "servers", "judge", "report", "whole"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,7 +26,7 @@ def github(found: Document) -> list[str]:
     endings = endings_of(found)
     for one in unexplained(found):
         title = f"{one['test'].rpartition('::')[2]}: {one['text'].partition(':')[0]}"
-        lines.append(_command("error", (one["file"], one["line"]), title, one["text"]))
+        lines.append(_command("error", _place(found, one["file"], one["line"]), title, one["text"]))
     for record in found["records"]:
         for action in _GITHUB:
             texts = [words["text"] for words in record["judged"] if words["action"] == action]
@@ -32,7 +34,7 @@ def github(found: Document) -> list[str]:
             if texts:
                 title = f"{record['test'].rpartition('::')[2]}: {_gates(record, action) or texts[0].partition(':')[0]}"
                 level = _GITHUB[_taken(action, endings.get(record["test"]))]
-                lines.append(_command(level, _location(record), title, "\n".join(texts)))
+                lines.append(_command(level, _location(found, record), title, "\n".join(texts)))
     return lines
 
 
@@ -58,7 +60,7 @@ def code_quality(found: Document) -> str:
 def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
     endings = endings_of(found)
     for one in unexplained(found):
-        yield _issue(("test",), (one["test"],), "fail", one["text"], (one["file"], one["line"]))
+        yield _issue(("test",), (one["test"],), "fail", one["text"], _place(found, one["file"], one["line"]))
     for record in found["records"]:
         measurement = record["measurement"]
         what = (record["test"], measurement["scenario"]["name"], measurement["topology"]["kind"])
@@ -68,7 +70,7 @@ def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
         for check, about, action, text in entries:
             if action in _GITLAB:
                 taken = _taken(action, endings.get(record["test"]))
-                yield _issue((check, about), what, taken, text, _location(record))
+                yield _issue((check, about), what, taken, text, _location(found, record))
 
 
 def _issue(
@@ -90,9 +92,14 @@ def _subject(text: str) -> tuple[str, str]:
     return first, rest.partition(" ")[0]
 
 
-def _location(record: Mapping[str, Any]) -> tuple[str, int]:
+def _location(found: Document, record: Mapping[str, Any]) -> tuple[str, int]:
     where = record.get("location") or {"file": record["test"].partition("::")[0], "line": 1}
-    return where["file"], where["line"]
+    return _place(found, where["file"], where["line"])
+
+
+def _place(found: Document, file: str, line: int) -> tuple[str, int]:
+    """A file as its repository names it: that is how CI systems find its line."""
+    return posixpath.normpath(posixpath.join(found.get("root_in_repository", ""), file.replace(os.sep, "/"))), line
 
 
 def _gates(record: Mapping[str, Any], action: str) -> str:

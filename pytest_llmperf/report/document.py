@@ -41,6 +41,7 @@ class Run:
         accepted: those of the records whose test passed.
         tests: of ours, as they ended; some may have no record.
         stored: the baseline whose sessions are the history of what was measured, if any.
+        inside: where pytest's root folder is in its repository, empty for its top; files are relative to that folder.
     """
 
     records: Sequence[Record]
@@ -48,6 +49,7 @@ class Run:
     accepted: Sequence[Record] = ()
     tests: Sequence[Tested] = ()
     stored: Baseline | None = None
+    inside: str = ""
 
 
 def document(run: Run) -> Document:
@@ -58,6 +60,7 @@ def document(run: Run) -> Document:
         "plugin_version": version("pytest-llmperf"),
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "settings": asdict(run.settings),
+        "root_in_repository": run.inside,
         "policy": list(in_words(run.settings)),
         "tests": [asdict(one) for one in run.tests],
         "records": [_record(record, run, history) for record in run.records],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,11 +23,20 @@ def top_of(folder: Path) -> Path | None:
     return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), None)
 
 
-def within(path: Path) -> str:
-    """A path as its repository names it, with `/`; as it is where it is in none."""
-    path = Path(os.path.realpath(path))
-    top = top_of(path.parent)
-    return path.relative_to(top).as_posix() if top is not None else str(path)
+def inside(root: Path, environ: Mapping[str, str]) -> str:
+    """Where a folder is in its repository, with `/`, empty for its top: CI systems name files so.
+
+    Args:
+        root: the folder.
+        environ: of the process: where there is no `.git` (a copy in a container), the CI system names its own folder.
+    """
+    root = Path(os.path.realpath(root))
+    named = [environ.get(name, "") for name in ("CI_PROJECT_DIR", "GITHUB_WORKSPACE")]
+    gitlab, github = (Path(os.path.realpath(name)) if name else None for name in named)
+    for top in (gitlab, top_of(root), github):
+        if top is not None and root.is_relative_to(top):
+            return "" if root == top else root.relative_to(top).as_posix()
+    return ""
 
 
 def keep_both_sides(baseline: Path) -> Path | None:
@@ -51,7 +61,10 @@ def _is_told(baseline: Path) -> bool:
     """Whether an attribute of some folder above, or the user's own, says how to merge the file."""
     command = ["git", "-C", str(baseline.parent), "check-attr", "merge", "--", baseline.name]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False, env=environment
+        )
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0 and not done.stdout.rstrip().endswith(": unspecified")

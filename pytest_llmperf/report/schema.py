@@ -110,11 +110,16 @@ def schema() -> dict[str, Any]:
         "plugin_version": _PLAIN[str],
         "written_at": {"type": "string", "description": "ISO 8601 with the zone."},
         "settings": _reference(Settings, definitions),
+        "root_in_repository": {
+            "type": "string",
+            "description": "The folder of the repository that files are relative to, pytest's root; empty: its top.",
+        },
         "policy": {"type": "array", "items": _PLAIN[str], "description": "What undecided gates do, in words."},
         "tests": {"type": "array", "items": _reference(Tested, definitions)},
         "records": {"type": "array", "items": {"$ref": "#/$defs/Record"}},
     }
     whole = _object("What `--llmperf-json` of pytest-llmperf writes: a session with every raw timing.", top)
+    whole["required"].remove("root_in_repository")  # of older releases: absent
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pytest-llmperf session",

@@ -17,6 +17,7 @@ from pytest_llmperf.report.document import Document, Run, document
 from pytest_llmperf.report.endings import any_failed
 from pytest_llmperf.report.files import OUTPUTS, Output, save_baseline, write_output
 from pytest_llmperf.report.history import past_of
+from pytest_llmperf.report.repository import inside
 from pytest_llmperf.whole import append
 
 _T = TypeVar("_T")
@@ -53,7 +54,11 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
     messages: list[Message] = []
     made = None
     if asked or on_github:  # before the save: the history is what was stored before this run
-        made = _tried(lambda: document(replace(run, stored=past_of(settings, root))), "the reports", messages)
+        made = _tried(
+            lambda: document(replace(run, stored=past_of(settings, root), inside=inside(root, environ))),
+            "the reports",
+            messages,
+        )
     saved: list[Message] = []
     _tried(lambda: saved.append(save_baseline(run.records, settings, root, run.accepted)), "the baseline", saved)
     if made is not None:

@@ -24,10 +24,13 @@ _COMMAND_S = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN_INFO = "llmperf."
 
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+"""What git sets for its hooks: whatever folder is asked about, it would answer of the hook's repository."""
+
 Facts = dict[str, str]
 
 
-def manifest(topology: Topology, *, runtime: str, timing_source: str) -> Manifest:
+def manifest(topology: Topology, *, runtime: str, timing_source: str, folder: Path | None = None) -> Manifest:
     """The facts of a measurement on this topology, as they are now.
 
     Never raises: a fact that cannot be found out is absent. Facts of the machine are looked up once a process.
@@ -37,6 +40,7 @@ def manifest(topology: Topology, *, runtime: str, timing_source: str) -> Manifes
         topology: with its servers running; the model's facts are asked of them.
         runtime: what drove the agents, e.g. `asyncio`.
         timing_source: how arrivals were stamped.
+        folder: of the tests, whose commit it is; None: the one that this process runs in.
     """
     facts: Facts = {
         "backend": topology.backend,
@@ -47,7 +51,11 @@ def manifest(topology: Topology, *, runtime: str, timing_source: str) -> Manifes
         "timing_source": timing_source,
     }
     remote = sorted({host for i in topology.instances if (host := urlsplit(i.url).hostname or "") not in _LOOPBACK})
-    sources: list[Callable[[], Facts]] = [_software, lambda: dict(_git(str(Path.cwd()))), lambda: _model(topology)]
+    sources: list[Callable[[], Facts]] = [
+        _software,
+        lambda: dict(_git(str(folder or Path.cwd()))),
+        lambda: _model(topology),
+    ]
     if remote:
         facts["cpu"] = f"unknown, of the remote host {', '.join(remote)}"
     else:
@@ -191,7 +199,7 @@ def _gpu() -> Facts:
 
 @functools.cache
 def _git(folder: str) -> tuple[tuple[str, str], ...]:
-    """The commit of the folder that the tests run in, and whether it was changed."""
+    """The commit of a folder, and whether it was changed."""
     commit = _run("git", "-C", folder, "rev-parse", "HEAD")
     if not commit:
         return ()
@@ -205,7 +213,8 @@ def _git(folder: str) -> tuple[tuple[str, str], ...]:
 def _run(*command: str, fallback: str = "") -> str:
     """What a command prints; the fallback when it is not there, fails or hangs."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+        environment = {key: value for key, value in os.environ.items() if key not in _OF_HOOKS}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False, env=environment)
     except (OSError, subprocess.SubprocessError):
         return fallback
     return done.stdout.strip() if done.returncode == 0 else fallback

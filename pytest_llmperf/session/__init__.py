@@ -52,6 +52,7 @@ from pytest_llmperf.session.soaking import soak
 from pytest_llmperf.session.triage import triage
 from pytest_llmperf.session.turns import Turns
 from pytest_llmperf.session.watcher import Silent, Watcher
+from pytest_llmperf.whole import is_file
 
 
 class Session:
@@ -246,10 +247,10 @@ class Session:
         specs = [spec for spec in specs if not isinstance(spec, Quality)]
         try:
             clients = self._clients.runtime(runtime or self.settings.runtime)
-            turns = Turns(self._side(self._servers, scenario, kind, clients), self.watcher)
+            turns = Turns(self._side(self._servers, scenario, kind, clients, test), self.watcher)
             candidate, incumbent = turns.candidate, None
             if self._incumbent is not None:
-                incumbent = self._side(self._incumbent, scenario, kind, clients)
+                incumbent = self._side(self._incumbent, scenario, kind, clients, test)
                 self._check_other(candidate.measurement.topology, incumbent.measurement.topology)
             candidate.load()
             gates = self._gates(specs, candidate, test)
@@ -327,7 +328,7 @@ class Session:
         facts = candidate.measurement.manifest.facts
         return levels_for(self.baseline, baselines.load_named("decision_card", ()), facts)
 
-    def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime) -> Side:
+    def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime, test: str) -> Side:
         """A deployment with its servers open, ready to load the model and to run the scenario."""
         judged = held is self._servers
         name = "" if judged else self.settings.against
@@ -351,7 +352,7 @@ class Session:
             held,
             self._rounds(scenario, topology, clients),
             measurement,
-            partial(self._manifest, topology, "tap" if scenario.external else clients.name),
+            partial(self._manifest, topology, "tap" if scenario.external else clients.name, test),
             name=name,
             sampler=sampler,
         )
@@ -427,9 +428,12 @@ class Session:
             scenario = scenario.scaled(Workload(reason="--llmperf-threads", num_thread=self.settings.threads))
         return scenario
 
-    def _manifest(self, topology: Topology, runtime: str) -> Manifest:
+    def _manifest(self, topology: Topology, runtime: str, test: str = "") -> Manifest:
+        """The facts; the commit is that of the test's file, or of the root where its name is no file's."""
+        file = self.root / test.partition("::")[0]
         sources = {expected_source(instance.url) for instance in topology.instances}
-        return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)))
+        folder = file.parent if is_file(file) else self.root
+        return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)), folder=folder)
 
     def _rounds(self, scenario: Scenario, topology: Topology, runtime: Runtime) -> Rounds:
         try:

@@ -7,6 +7,7 @@ from pytest_llmperf.servers import facts
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.process import free_port
+from pytest_llmperf.session import Session
 
 SMI = {
     ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"): "RTX 4080, 550.54\nRTX 4080, 550.54",
@@ -116,6 +117,29 @@ def test_the_commit_and_whether_it_was_changed(tmp_path, monkeypatch, fresh):
     (tmp_path / "new").write_text("x")
     facts._git.cache_clear()
     assert dict(facts._git(str(tmp_path)))["git_dirty"] == "yes"
+
+
+def test_the_commit_is_that_of_the_tests(tmp_path, monkeypatch, fresh):
+    """Wherever pytest was started, and in a hook of another repository, which git tells its children of."""
+    commits = {}
+    for name in ("tests", "here"):
+        (tmp_path / name).mkdir()
+        for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", name], ["rev-parse", "HEAD"]):
+            identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
+            done = subprocess.run(
+                ["git", *identity, *command], cwd=tmp_path / name, check=True, capture_output=True, text=True
+            )
+        commits[name] = done.stdout.strip()
+    (tmp_path / "tests" / "test_it.py").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "here" / ".git"))
+    topology = topology_of(f"http://127.0.0.1:{free_port()}")
+    session = Session(Settings(), root=tmp_path / "tests")
+    for test in ("test_it.py::test_x", "a script's own name", "", "../tests/test_it.py::test_y"):
+        assert session._manifest(topology, "threads", test).facts["git_commit"] == commits["tests"]
+    session = Session(Settings(), root=tmp_path)
+    assert session._manifest(topology, "threads", "tests/test_it.py::test_x").facts["git_commit"] == commits["tests"]
+    assert manifest(topology)["git_commit"] == commits["here"]
 
 
 def test_machine_facts_are_looked_up_once(monkeypatch, fresh):
