@@ -8,6 +8,9 @@ import pytest
 from pytest_llmperf.model import Settings
 from pytest_llmperf.servers.models import assemble_packaged
 
+PATIENCE_S = 900.0
+"""Nothing here is a matter of speed: so long is waited on a machine that does other work, too, before a test fails."""
+
 IMPORTED = "gemma3-270m:packaged"
 """The name under which the packaged file is imported: it is not what the registry has as gemma3:270m."""
 
@@ -17,5 +20,11 @@ def live_settings() -> Settings:
     if shutil.which("ollama") is None:
         pytest.skip("no real Ollama: no `ollama` on PATH")
     if model := os.environ.get("LLMPERF_LIVE_MODEL"):
-        return Settings(backend="ollama", model=model)
-    return Settings(backend="ollama", model=IMPORTED, gguf=str(assemble_packaged()))
+        return Settings(backend="ollama", model=model, start_timeout_s=PATIENCE_S)
+    return Settings(
+        backend="ollama",
+        model=IMPORTED,
+        gguf=str(assemble_packaged()),
+        start_timeout_s=PATIENCE_S,
+        timeout_s=PATIENCE_S,
+    )

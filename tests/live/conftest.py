@@ -10,9 +10,7 @@ import psutil
 import pytest
 
 from pytest_llmperf.model import Settings
-from tests.live import live_settings
-
-PATIENCE_S = 60.0
+from tests.live import PATIENCE_S, live_settings
 
 OPTIONS = {"num_ctx": 512, "num_predict": 8, "seed": 1, "num_gpu": 0}
 """Little work, the same everywhere, so that the model is loaded once."""

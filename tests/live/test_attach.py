@@ -11,11 +11,13 @@ from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Settings, T
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session import Session
+from tests.live import PATIENCE_S
 from tests.live.conftest import OPTIONS
 from tests.servers.relays import relay
 
 pytestmark = pytest.mark.live
 
+PATIENT = {"start_timeout_s": PATIENCE_S, "timeout_s": PATIENCE_S}
 LITTLE = GenerationOptions(num_ctx=512, num_predict=8, seed=1, num_gpu=0, num_thread=1)
 PAIR = Scenario(name="pair", agents=tuple(Agent(name=name, prompts=("The sea",), options=LITTLE) for name in "xy"))
 
@@ -29,7 +31,7 @@ def servers(settings):
 
 def measured(urls, model, tmp_path):
     """Two rounds of a pair of agents on these."""
-    settings = Settings(urls=tuple(urls), model=model, min_rounds=2, max_rounds=2, calibrate=False)
+    settings = Settings(urls=tuple(urls), model=model, min_rounds=2, max_rounds=2, calibrate=False, **PATIENT)
     session = Session(settings, root=tmp_path)
     try:
         return session.measure(PAIR, TopologyKind.DUAL, test="t").measurement
@@ -40,7 +42,7 @@ def measured(urls, model, tmp_path):
 def test_two_servers_are_measured_and_left_as_they_were(servers, tmp_path):
     """No incident; what was loaded keeps its context and time, what was not is unloaded."""
     urls, model = servers
-    with Control(urls[0]) as first:
+    with Control(urls[0], timeout_s=PATIENCE_S) as first:
         first.preload(model, {**OPTIONS, "num_ctx": 1024}, keep_alive=500)
     measurement = measured(urls, model, tmp_path)
     assert measurement.topology.backend == "attach"
@@ -72,7 +74,7 @@ def test_another_client_is_noticed(servers, tmp_path):
     body = {"model": model, "prompt": "x", "keep_alive": 60, "stream": False, "options": options}
 
     def disturb() -> None:
-        with httpx.Client(base_url=urls[1], trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=urls[1], trust_env=False, timeout=PATIENCE_S) as client:
             while not ended.wait(0.001):
                 client.post("/api/generate", json=body)
 

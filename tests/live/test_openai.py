@@ -14,7 +14,7 @@ import pytest
 
 from pytest_llmperf.servers.models import assemble_packaged
 from pytest_llmperf.servers.process import ServerProcess, free_port, wait_until
-from tests.live.conftest import PATIENCE_S
+from tests.live import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
@@ -54,6 +54,8 @@ def test_the_suite_that_users_run(servers, tmp_path):
         "--llmperf-baseline=embedded",
         "--llmperf-rounds=2",
         "--llmperf-max-rounds=2",
+        f"--llmperf-start-timeout={PATIENCE_S:g}",
+        f"--llmperf-timeout={PATIENCE_S:g}",
         "--llmperf-limit=efficiency=50,contention=1",  # how busy this machine is, is not what is tested here
         "--llmperf-on-inconclusive=warn",
         f"--llmperf-json={tmp_path / 'run.json'}",
@@ -67,7 +69,7 @@ def test_the_suite_that_users_run(servers, tmp_path):
         env=wide,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=4 * PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout
