@@ -49,6 +49,7 @@ _ROUTES = (
     ("/api/show", _WRITE, "show"),
     ("/api/generate", _WRITE, "generate"),
     ("/api/chat", _WRITE, "chat"),
+    ("/version", _READ, "version"),  # where OpenAI-compatible servers say theirs: it tells that one is simulated
     ("/v1/models", _READ, "v1_models"),
     ("/v1/models/{model:path}", _READ, "v1_model"),
     ("/v1/chat/completions", _WRITE, "v1_chat"),

@@ -75,12 +75,12 @@ def _engine(topology: Topology) -> str:
     """Told from the versions, in which our own servers name themselves."""
     names = set()
     for instance in topology.instances:
-        if instance.api == "openai":
-            names.add("OpenAI-compatible")
-        elif instance.version.endswith("-simulated"):
+        if instance.version.endswith("-simulated"):
             names.add("scripted (simulated)")
         elif "-embedded+" in instance.version:
             names.add("llama.cpp (xllamacpp)")
+        elif instance.api == "openai":
+            names.add("OpenAI-compatible")
         else:
             names.add("ollama")
     return ", ".join(sorted(names))

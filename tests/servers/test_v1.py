@@ -8,12 +8,14 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from pytest_llmperf.model import Script
+from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Script, Settings, TopologyKind
 from pytest_llmperf.servers.app import create_app
 from pytest_llmperf.servers.engine import EngineError
 from pytest_llmperf.servers.engine_scripted import MODEL_NAME, ScriptedEngine
 from pytest_llmperf.servers.faults.instance import FaultyInstance
 from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
+from pytest_llmperf.session import Session
+from tests.faults.conftest import serving as app_serving
 from tests.servers.conftest import CARD, HandEngine, serving
 
 MODEL = "hand:driven"
@@ -237,3 +239,20 @@ def test_faults_on_demand_speak_it_too(fault, status, last) -> None:
     assert answer.status_code == status
     assert last in answer.text
     assert "[DONE]" not in answer.text
+
+
+def test_a_simulated_server_is_never_mistaken_for_a_real_one(tmp_path) -> None:
+    """Attached by the OpenAI-compatible API, too: it says what it is, and its answers are measured as they are."""
+    agent = Agent(name="x", prompts=("tell me more",), options=GenerationOptions(num_predict=8, seed=1))
+    with app_serving(create_app(ScriptedEngine(Script(ttft_ms=1, load_ms=0, decode_tok_s=2000)))) as (port, _):
+        urls = (f"http://127.0.0.1:{port}/v1",)
+        settings = Settings(backend="openai", urls=urls, min_rounds=2, max_rounds=2, calibrate=False, telemetry_s=0)
+        session = Session(settings, root=tmp_path)
+        scenario = Scenario(name="alone", agents=(agent,))
+        measurement = session.measure(scenario, TopologyKind.SINGLE, test="t").measurement
+        session.close()
+    assert measurement.topology.simulated
+    assert measurement.manifest.facts["engine"] == "scripted (simulated)"
+    (request,) = (measurement.rounds or measurement.discarded)[0].together[0].requests
+    assert (request.eval_count, request.done_reason) == (8, "length")
+    assert len(request.text.split()) == 8
