@@ -51,6 +51,9 @@ def strict_converter() -> cattrs.Converter:
     converter.register_structure_hook(int, lambda value, _: exactly(int, value, "a whole number"))
     converter.register_structure_hook(float, lambda value, _: _number(value))
     converter.register_structure_hook(bool, lambda value, _: _truth(value))
+    converter.register_structure_hook_func(
+        lambda kind: kind == (bool | str | None), lambda value, _: _truth_or_text(value)
+    )
 
     def list_hook(kind: Any) -> _Hook:
         def hook(value: Any, _: Any) -> tuple[Any, ...]:
@@ -131,6 +134,13 @@ def _number(value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"got {value}, wanted a finite number")
     return float(value)
+
+
+def _truth_or_text(value: Any) -> bool | str | None:
+    """True, false or a text, as it is."""
+    if not isinstance(value, bool | str | None):
+        raise TypeError(f"got {value!r}, wanted true, false or a text")
+    return value
 
 
 def _truth(value: Any) -> bool:

@@ -29,6 +29,7 @@ from pytest_llmperf.model import (
     TopologyKind,
     Value,
 )
+from pytest_llmperf.model.scenario import think_fault
 from pytest_llmperf.strict import faults_of, strict_converter, tables_of
 from pytest_llmperf.whole import read_text
 
@@ -41,6 +42,9 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name != "stop")
 """Axes that are generation options, laid over those of every agent."""
+
+THINK = "think"
+"""The axis, or option, that is sent beside the options: whether a model thinks, or how much."""
 
 PROMPT = "prompt"
 """The axis that a rotated set of prompts makes: its values are 1, 2, ..."""
@@ -95,8 +99,8 @@ def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Mat
 
 
 def _value(value: Any) -> Value:
-    """A text or a finite number, as it is."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    """A text, a finite number, or true or false, as it is."""
+    if not isinstance(value, str | int | float):
         raise TypeError(f"got {value!r}, wanted a text or a number")
     if not isinstance(value, str) and not math.isfinite(value):
         raise ValueError(f"got {value}, wanted a finite number")
@@ -178,8 +182,14 @@ def _settings_of(matrix: Matrix) -> Iterator[tuple[str, Cell]]:
 def _wrong_values(where: str, cell: Cell) -> Iterator[str]:
     choices = {"topology": tuple(TopologyKind), "scenario": tuple(SCENARIOS), "runtime": (*RUNTIMES, SERIAL)}
     for key, value in cell.items():
+        if key == THINK:
+            yield from (f"{where}{fault}" for fault in filter(None, (think_fault(value),)))
+            continue
         if where == "options." and key not in OPTIONS:
-            yield f"{where}{key}: unknown option, wanted one of {', '.join(OPTIONS)}"
+            yield f"{where}{key}: unknown option, wanted one of {', '.join((*OPTIONS, THINK))}"
+        if isinstance(value, bool):
+            yield f"{where}{key}: got {value!r}, wanted a text or a number"
+            continue
         if key in choices and value not in choices[key]:
             yield f"{where}{key}: got {value!r}, wanted one of {', '.join(choices[key])}"
         if key in OPTIONS and isinstance(value, str):
@@ -218,9 +228,10 @@ def config_name(cell: Cell) -> str:
     'dual_start-cold'
     """
     words = []
-    for axis, value in cell.items():
+    for axis, given in cell.items():
         if axis == PROMPT:
             continue
+        value = str(given).lower() if isinstance(given, bool) else given
         text = str(value).replace(".", "p") if not isinstance(value, str) else re.sub(r"[^A-Za-z0-9.]+", "-", value)
         if not isinstance(value, str):
             text = f"{_SHORT.get(axis, axis)}{text}"
@@ -241,7 +252,7 @@ def cell_name(matrix: Matrix, cell: Cell) -> str:
 
 def foreign_axes(matrix: Matrix) -> tuple[str, ...]:
     """Axes that only a function of the user's can give a meaning."""
-    return tuple(axis for axis in _named(matrix) if axis not in (*OPTIONS, *_PLACES))
+    return tuple(axis for axis in _named(matrix) if axis not in (*OPTIONS, *_PLACES, THINK))
 
 
 def _named(matrix: Matrix) -> tuple[str, ...]:
@@ -272,13 +283,10 @@ def scenario_of_cell(
     scenario = made or _named_scenario(matrix, cell)
     if profile is not None:
         scenario = profile.over(scenario, matrix.profile)
-    laid: dict[str, Any] = {key: value for key, value in {**matrix.options, **cell}.items() if key in OPTIONS}
+    laid: dict[str, Any] = {key: value for key, value in {**matrix.options, **cell}.items() if key in (*OPTIONS, THINK)}
     for played in matrix.played if simulated else ():
         laid |= played.options if matches(cell, played.when) else {}
-    agents = tuple(
-        replace(agent, options=replace(agent.options, **laid)) if isinstance(agent, Agent) else agent
-        for agent in scenario.agents
-    )
+    agents = tuple(agent.with_options(laid) if isinstance(agent, Agent) else agent for agent in scenario.agents)
     fixed = tuple(dict.fromkeys((*scenario.fixed, *(axis for axis in cell if axis in OPTIONS))))
     return replace(scenario, name=cell_name(matrix, cell), agents=agents, fixed=fixed)
 

@@ -93,10 +93,11 @@ def builtin_dir() -> Path:
 def fingerprint(scenario: Scenario) -> str:
     """A short SHA-256 (16 hex digits) of what the agents do, in their order.
 
-    Of our own agents that is name, prompts and options; of others name and command, or the callable's qualified name.
+    Of our own agents that is name, prompts, options and, if it is set, `think`; of others name and command, or the
+    callable's qualified name.
     """
     work = [
-        [agent.name, list(agent.prompts), agent.options.as_request()]
+        [agent.name, list(agent.prompts), agent.options.as_request(), *([] if agent.think is None else [agent.think])]
         if isinstance(agent, Agent)
         else [agent.name, "external", agent.stored]
         for agent in scenario.agents

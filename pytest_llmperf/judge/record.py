@@ -15,7 +15,7 @@ from pytest_llmperf.judge.slower import Slower
 from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.judge.stats import Summary, summarise
 from pytest_llmperf.judge.triage import Answer
-from pytest_llmperf.model import ExternalAgent, Measurement, Verdict
+from pytest_llmperf.model import ExternalAgent, Measurement, Think, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,9 @@ _CONVERTER.register_structure_hook(
         name=data["name"], run=data["run"] if isinstance(data["run"], str) else tuple(data["run"])
     ),
 )
+
+
+_CONVERTER.register_structure_hook_func(lambda kind: kind == (Think | None), lambda value, _: value)
 
 
 def as_plain(records: Sequence[Record]) -> list[dict[str, Any]]:

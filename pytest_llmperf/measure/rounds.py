@@ -269,9 +269,11 @@ class Rounds:
         label = _label(agent, instance)
         common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
         common["keep_alive"] = keep_alive_s(self._timeout_s)
+        if agent.think is not None:
+            common["think"] = agent.think
         bodies: list[tuple[str, dict[str, object]]]
         if instance.api == "openai":
-            common = v1_options(self._model, agent.options)
+            common = v1_options(self._model, agent.options, agent.think)
             turns = range(1, len(agent.prompts) + 1)
             bodies = [("/v1/chat/completions", {"messages": self._history(agent, turn)}) for turn in turns]
         elif len(agent.prompts) == 1:

@@ -38,6 +38,7 @@ from pytest_llmperf.model.scenario import (
     ExternalAgent,
     GenerationOptions,
     Scenario,
+    Think,
     Workload,
     scenario_of,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "Stored",
     "StoredSession",
     "Telemetry",
+    "Think",
     "Threshold",
     "Topology",
     "TopologyKind",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from pytest_llmperf.model.scenario import Agent, GenerationOptions, Scenario
+from pytest_llmperf.model.scenario import Agent, GenerationOptions, Scenario, Think, think_fault
 
 
 class Mode(StrEnum):
@@ -25,38 +25,45 @@ class Profile:
     Attributes:
         mode: one of Mode.
         options: laid over every agent's own, where they are set.
+        think: as that of an agent; None leaves the agents' own.
         source: where they come from.
 
     Raises:
-        ValueError: no such mode, or no option is set.
+        ValueError: no such mode, or nothing is set.
     """
 
     mode: str
-    options: GenerationOptions
+    options: GenerationOptions = field(default_factory=GenerationOptions)
     source: str = ""
+    think: Think | None = None
 
     def __post_init__(self) -> None:
         faults = []
         if self.mode not in list(Mode):
             faults.append(f"mode = {self.mode!r}, wanted one of {', '.join(Mode)}")
-        if not self.options.as_request():
-            faults.append("options are missing, wanted one or more of Ollama's generation options")
+        if not self._laid:
+            faults.append("options are missing, wanted think, or one or more of Ollama's generation options")
+        if fault := think_fault(self.think):
+            faults.append(fault)
         if faults:
             raise ValueError("; ".join(faults))
 
+    @property
+    def _laid(self) -> dict[str, Any]:
+        """What it sets, by name."""
+        return {**self.options.as_request(), **({} if self.think is None else {"think": self.think})}
+
     def over(self, scenario: Scenario, name: str) -> Scenario:
         """The scenario with these options laid over those of each agent that is ours, and saying so in its source."""
-        options: dict[str, Any] = self.options.as_request()
         agents = tuple(
-            replace(agent, options=replace(agent.options, **options)) if isinstance(agent, Agent) else agent
-            for agent in scenario.agents
+            agent.with_options(self._laid) if isinstance(agent, Agent) else agent for agent in scenario.agents
         )
         source = "; ".join(filter(None, (scenario.source, self.in_words(name))))
         return replace(scenario, agents=agents, source=source)
 
     def in_words(self, name: str) -> str:
         """What it is called, what it is for, and what it sets."""
-        options = ", ".join(f"{key}={value}" for key, value in self.options.as_request().items())
+        options = ", ".join(f"{key}={value}" for key, value in self._laid.items())
         return f"profile {name} ({self.mode}): {options}{f' ({self.source})' if self.source else ''}"
 
     def transferred(self, name: str, scenario: Scenario) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,24 @@ OLLAMA_ONLY = ("num_ctx", "num_thread", "num_gpu")
 """Options that an OpenAI-compatible API has no name for: there they are the server's own affair, and never sent."""
 
 
+Think = bool | str
+"""Whether a model thinks before it answers, or how much: one of LEVELS."""
+
+LEVELS = ("low", "medium", "high", "max")
+"""How much a model may think, where it knows levels."""
+
+
+def think_fault(think: object) -> str:
+    """What is wrong with a value of `think`; empty if nothing is.
+
+    >>> think_fault(False), think_fault("high"), think_fault("much")
+    ('', '', "think is 'much', wanted true, false, low, medium, high or max")
+    """
+    if think is None or isinstance(think, bool) or think in LEVELS:
+        return ""
+    return f"think is {think!r}, wanted true, false, {', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """One sequential client: it sends its prompts one after the other.
@@ -54,17 +73,27 @@ class Agent:
         name: unique within the scenario.
         prompts: one or more user turns.
         options: sent with every request.
+        think: whether a model thinks before it answers, or how much; sent with every request. None leaves it to the
+            server: an Ollama lets every model think that can.
     """
 
     name: str
     prompts: tuple[str, ...]
     options: GenerationOptions = GenerationOptions()
+    think: Think | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("an agent needs a name")
+        if fault := think_fault(self.think):
+            raise ValueError(f"agent {self.name!r}: {fault}")
         if isinstance(self.prompts, str) or not self.prompts:
             raise ValueError(f"agent {self.name!r} needs a tuple of one or more prompts, got {self.prompts!r}")
+
+    def with_options(self, laid: Mapping[str, Any]) -> Agent:
+        """The agent with these options laid over its own; `think` is one of them here."""
+        options = {name: value for name, value in laid.items() if name != "think"}
+        return replace(self, options=replace(self.options, **options), think=laid.get("think", self.think))
 
 
 Command = tuple[str, ...]

@@ -88,6 +88,21 @@ def test_a_profiles_options_are_defaults() -> None:
     assert "profile ours (multi_agent)" in scenario.source
 
 
+def test_thinking_is_an_axis_and_an_option() -> None:
+    """It is sent beside the options; a cell's wins over the matrix's, which wins over the profile's."""
+    made = matrix(axes={"think": [True, False, "high"]}, options={"num_predict": 7, "think": "low"}, profile="ours")
+    profile = Profile(mode="multi_agent", think=False)
+    scenarios = [scenario_of_cell(made, cell, profile=profile) for cell in ({}, *cells_of(made))]
+    assert [{agent.think for agent in one.agents if isinstance(agent, Agent)} for one in scenarios] == [
+        {"low"},
+        {True},
+        {False},
+        {"high"},
+    ]
+    assert [one.name for one in scenarios[1:]] == [f"chimera_homo_think-{word}" for word in ("true", "false", "high")]
+    assert foreign_axes(made) == ()
+
+
 def test_an_axis_of_scenarios() -> None:
     """Their names tell which; names of files and of models keep letters, digits and points."""
     made = matrix(scenario="", axes={"scenario": list(SCENARIOS), "model": ["x/y:1.5b"]})
@@ -139,6 +154,9 @@ def test_what_is_played_on_the_simulated_server_only() -> None:
         ({"axes": {"num_ctx": []}}, "axes.num_ctx: empty"),
         ({"axes": {"num_ctx": [1, 1]}}, "axes.num_ctx: a value stands twice"),
         ({"axes": {"num_ctx": [True]}}, "got True, wanted a text or a number"),
+        ({"axes": {"think": ["much"]}}, "axes.think is 'much', wanted true, false, low"),
+        ({"options": {"think": 1}}, "options.think is 1, wanted true, false, low"),
+        ({"axes": {"mine": [True]}}, "axes.mine: got True, wanted a text or a number"),
         ({"axes": {"num_ctx": [float("inf")]}}, "got inf, wanted a finite number"),
         ({"axes": {"num_ctx": ["many"]}}, "axes.num_ctx: got 'many', wanted a number"),
         ({"axes": {"topology": ["triple"]}}, "axes.topology: got 'triple', wanted one of single"),

@@ -179,6 +179,16 @@ def test_requests_carry_the_agents_options_and_keep_the_model_loaded() -> None:
     assert {(body["model"], body["stream"], body["keep_alive"]) for _, _, body in network.log} == {("m", True, 601)}
 
 
+@pytest.mark.parametrize("prompts", [("x",), ("x", "y")], ids=["generate", "chat"])
+@pytest.mark.parametrize("think", [None, True, False, "low"])
+def test_whether_to_think_is_sent_where_it_is_set(think: bool | str | None, prompts: tuple[str, ...]) -> None:
+    """Beside the options, with every request; else the server decides."""
+    network = Network()
+    one_round(Scenario(name="s", agents=(Agent(name="x", prompts=prompts, think=think),)), DUAL, network)
+    assert {body.get("think", "not sent") for _, _, body in network.log} == {"not sent" if think is None else think}
+    assert all("think" not in body["options"] for _, _, body in network.log)
+
+
 def test_a_conversation_is_a_chat_with_a_fixed_history() -> None:
     """Each turn carries the turns before it and a fixed stand-in for the answers, so that every run does the same."""
     network = Network()

@@ -1,7 +1,12 @@
 """Profiles: laid over our agents, for one deployment mode, and found out in another."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from pytest_llmperf.config import load
+from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import (
     CHIMERA_HOMO,
     PROFILES,
@@ -47,6 +52,42 @@ def test_options_are_laid_over_those_of_our_agents() -> None:
     assert made.source.startswith(
         "mine; profile agent_workflow (agent_workflow): num_ctx=512, temperature=0.8, num_gpu"
     )
+
+
+def test_thinking_is_laid_over_that_of_our_agents() -> None:
+    """It alone makes a profile; where it is not set, the agents' own stays."""
+    thinker = replace(ONCE, think="high")
+    scenario = Scenario(name="s", agents=(thinker,))
+    made = Profile(mode="single_inference", think=False).over(scenario, "quick")
+    assert isinstance(made.agents[0], Agent)
+    assert (made.agents[0].think, made.agents[0].options) == (False, ONCE.options)
+    assert made.source == "profile quick (single_inference): think=False"
+    kept = PROFILES["single_inference"].over(scenario, "single_inference").agents[0]
+    assert isinstance(kept, Agent)
+    assert kept.think == "high"
+
+
+@pytest.mark.parametrize("think", ["much", 1, ""])
+def test_a_value_of_think_that_is_none(think: object) -> None:
+    """Of an agent and of a profile."""
+    with pytest.raises(ValueError, match=r"think is .*, wanted true, false, low, medium, high or max"):
+        replace(ONCE, think=think)
+    with pytest.raises(ValueError, match=r"think is .*, wanted true, false"):
+        Profile(mode="single_inference", think=think)  # type: ignore[arg-type]
+
+
+def test_a_profile_of_thinking_in_the_file(tmp_path: Path) -> None:
+    """Beside the options."""
+    path = tmp_path / "llmperf.toml"
+    path.write_text(
+        '[profiles.a]\nmode = "multi_agent"\nthink = false\n[profiles.b]\nmode = "multi_agent"\nthink = "low"\n'
+    )
+    profiles = load(path).profiles
+    assert (profiles["a"].think, profiles["b"].think) == (False, "low")
+    quick = '[profiles.a]\nmode = "multi_agent"\nthink = false\n'
+    path.write_text(f'{quick}[profiles.b]\nmode = "multi_agent"\nthink = "low"\n')
+    with pytest.raises(UsageError, match="think"):
+        load(path)
 
 
 def test_another_mode_is_a_transfer() -> None:

@@ -59,6 +59,12 @@ def test_what_is_never_sent():
         assert (fewer == whole) is (name in OLLAMA_ONLY)
 
 
+@pytest.mark.parametrize(("think", "effort"), [(None, None), (True, None), (False, "none"), ("high", "high")])
+def test_how_much_to_think(think, effort):
+    """By the name that it has there."""
+    assert v1_options("m", GenerationOptions(), think).get("reasoning_effort") == effort
+
+
 @pytest.mark.parametrize("timings", [False, True])
 def test_a_measurement(tmp_path, timings):
     """What the API can give is measured, what it cannot is undefined, and the reader is told."""
