@@ -84,8 +84,7 @@ def test_a_profile_of_thinking_in_the_file(tmp_path: Path) -> None:
     )
     profiles = load(path).profiles
     assert (profiles["a"].think, profiles["b"].think) == (False, "low")
-    quick = '[profiles.a]\nmode = "multi_agent"\nthink = false\n'
-    path.write_text(f'{quick}[profiles.b]\nmode = "multi_agent"\nthink = "low"\n')
+    path.write_text('[profiles.a]\nmode = "multi_agent"\nthink = 3\n')
     with pytest.raises(UsageError, match="think"):
         load(path)
 
