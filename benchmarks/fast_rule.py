@@ -290,7 +290,7 @@ def run_limit(values, limit: float, ceiling: float, *, first: int = 5):
     outcomes, rounds, rows = np.zeros(len(values), int), np.full(len(values), most), np.arange(len(values))
     for n in range(first, most + 1):
         part = values[rows, :n]
-        half = np.sqrt(3 * roundings(part))
+        half = np.where((part == part[:, :1]).all(axis=1), 0.0, np.sqrt(3 * roundings(part)))
         passed = _beyond(part, limit + half, ceiling, alpha) | (part == limit).all(axis=1)
         failed = _beyond(part, limit - half, ceiling, -alpha) & ~passed
         found = np.where(failed, FAIL, np.where(passed, PASS, OPEN))

@@ -210,14 +210,15 @@ class _Judged:
 def _interval(gate: Gate, metric: Metric, values: Sequence[float], looks: int, gates: int = 1) -> Interval | None:
     """The interval of the metric's centre, without what the definition excludes: below 0, balance above 100 %.
 
-    Values that repeat are known to half a step only (see `resolution`); those that all equal the limit keep it.
+    Values that repeat are known to half a step only (see `resolution`). Values that are all equal are taken as they are
+    given, and those that equal the limit keep it.
     """
     found = interval(metric.aggregate, values, looks=looks, gates=gates, ceiling=metric.ceiling)
     if found is None or metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         return found and _within(metric, found.low, found.high, found.method)
     if all(nearly(value, gate.limit) for value in values):
         return replace(found, low=gate.limit, high=gate.limit)
-    half = step_of(values) / 2
+    half = 0.0 if all(value == values[0] for value in values) else step_of(values) / 2
     return _within(metric, found.low - half, found.high + half, found.method)
 
 

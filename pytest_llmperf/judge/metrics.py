@@ -23,6 +23,7 @@ from pytest_llmperf.judge.catalogue import (
     MetricClass,
     metric_of,
 )
+from pytest_llmperf.judge.contradictions import COUNT, DECODE, DURATIONS, check_figures
 from pytest_llmperf.judge.resolution import above
 from pytest_llmperf.judge.runs import located, paired, same_work, together, tokens
 from pytest_llmperf.judge.steps import contended, steps, ttft_ratio
@@ -75,6 +76,8 @@ def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
         raise UsageError(f"metric {metric!r} has no value per round", next_step=f"use one of {', '.join(_SERIES)}")
     if not measurement.rounds:
         raise MeasurementError(f"measurement of scenario {measurement.scenario.name!r} has no round")
+    for round_ in measurement.rounds:
+        _check_figures(round_, _SERVERS_WORD.get(name, frozenset()))
     return _SERIES[name](measurement)
 
 
@@ -219,6 +222,9 @@ def _observed(name: str) -> Callable[[Measurement], tuple[float, ...]]:
     return lambda measurement: telemetry.peaks(measurement, name)
 
 
+_BY_WORK = ("scaling_efficiency_pct", "scaling_speedup", "slowdown")
+"""Metrics that count tokens to know whether the work was the same."""
+
 _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "efficiency_pct": _each(lambda round_: formulas.efficiency_pct(_balanced(round_))),
     "scaling_efficiency_pct": _each(lambda round_: scaling_efficiency_pct(_of_several(round_))),
@@ -237,6 +243,25 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "contention_rate_throughput": _contended_throughput,
     **{name: _observed(name) for name in OBSERVED},
 }
+
+
+_SERVERS_WORD = {
+    "system_tok_s": COUNT,
+    "decode_tok_s": DECODE,
+    "contended_throughput": DECODE,
+    "contention_rate_throughput": DECODE,
+    "queue_ms": DURATIONS,
+    **dict.fromkeys(_BY_WORK, COUNT),
+}
+"""Which figures of the server's a metric is computed from."""
+
+
+def _check_figures(round_: Round, figures: frozenset[str]) -> None:
+    """Our clock does not contradict these figures of the servers', or a MeasurementError says where."""
+    try:
+        check_figures((*round_.together, *round_.solo), figures)
+    except MeasurementError as error:
+        raise located(error, f"round {round_.index}") from error
 
 
 def _decode_tok_s(run: AgentRun) -> float:

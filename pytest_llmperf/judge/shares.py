@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from pytest_llmperf.judge.contradictions import believable
 from pytest_llmperf.model import AgentRun, Round
 
 PARTS = ("client", "queue", "load", "prefill", "decode", "tokens", "rest")
@@ -113,7 +114,7 @@ def times_of(run: AgentRun) -> dict[str, float]:
     for one in run.requests:
         times["read"] += one.prompt_eval_count
         times["written"] += one.eval_count
-        if one.total_duration_ns > 0:
+        if one.total_duration_ns > 0 and believable(one):
             times["load"] += one.load_duration_ns
             times["prefill"] += one.prompt_eval_duration_ns
             times["decode"] += one.eval_duration_ns

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge import formulas
 from pytest_llmperf.judge.catalogue import TTFT_RATIO_LIMIT
+from pytest_llmperf.judge.contradictions import believable
 from pytest_llmperf.judge.resolution import above
 from pytest_llmperf.judge.runs import located, paired
 
@@ -137,12 +138,17 @@ def _waited(step: Step) -> bool | None:
     """Whether a request had to wait; None where it cannot be told."""
     if is_streamed(step):
         return above(waiting_ratio(step), TTFT_RATIO_LIMIT)
-    queue_ms = formulas.queue_ms(step.together)
-    alone_ms = [wait_ms for request in step.alone if (wait_ms := formulas.queue_ms(request)) is not None]
+    queue_ms = _queue_ms(step.together)
+    alone_ms = [wait_ms for request in step.alone if (wait_ms := _queue_ms(request)) is not None]
     if queue_ms is not None and len(alone_ms) == len(step.alone):
         return above(queue_ms, max(LEAST_QUEUE_MS, QUEUE_TIMES * statistics.median(alone_ms)))
     usual_ms = statistics.median(formulas.e2e_ms(request) for request in step.alone)
     return True if above(formulas.e2e_ms(step.together), E2E_RATIO_LIMIT * usual_ms) else None
+
+
+def _queue_ms(request: RequestTiming) -> float | None:
+    """The server's queue time; None where it does not tell it, or tells what cannot be so."""
+    return formulas.queue_ms(request) if believable(request) else None
 
 
 def _groups(runs: Sequence[Sequence[RequestTiming]]) -> list[int]:

@@ -93,6 +93,7 @@ class _Answer:
         self._ends: list[int] = []
         self._thought_ends: list[int] = []
         self._figures: dict[str, int] = {}
+        self._wordless_bytes = 0
         self._reason = ""
         self._last = 0
         self._objects = 0
@@ -101,6 +102,7 @@ class _Answer:
 
     def add(self, line: Line, part: Part) -> None:
         """Takes the next part. Raises LineError where it is content after the end."""
+        self._wordless_bytes += (len(line.data) if part.calls else 0) + 2 * part.hidden
         if self.done:
             if part.content or part.thinking:
                 raise LineError(line.number, line.start, f"more after the end of the answer: {shown(line.data)}")
@@ -140,6 +142,7 @@ class _Answer:
             done_reason=_joined(self._reason),
             text=_joined("".join(self.texts)),
             reasoning=_joined("".join(self._thoughts)),
+            wordless_bytes=self._wordless_bytes,
             **{"eval_count": 0, **self._figures},
         )
 

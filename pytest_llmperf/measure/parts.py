@@ -42,6 +42,8 @@ class Part(NamedTuple):
         text: what the model says.
         thinking: what it thinks before.
         content: whether it counts as a content chunk: text or a tool call.
+        calls: whether it holds a tool call.
+        hidden: thoughts that it counts and does not show, in tokens.
         done: whether it ends the answer.
         reason: why the answer ended; empty where it does not say.
         figures: the server's counts and durations, by the names of RequestTiming; those that it gives.
@@ -52,6 +54,8 @@ class Part(NamedTuple):
     text: str = ""
     thinking: str = ""
     content: bool = False
+    calls: bool = False
+    hidden: int = 0
     done: bool = False
     reason: str = ""
     figures: Mapping[str, int] = {}
@@ -71,13 +75,15 @@ def ollama(chunk: Object) -> Part:
         raise _wrong("message", message, "an object")
     thinking = _string(message, "thinking")
     text = _string(message, "response") + _string(message, "content")
-    content = bool(text or message.get("tool_calls"))
+    calls = bool(message.get("tool_calls"))
+    content = bool(text) or calls
     if chunk.get("done") is True:
         figures = _figures(chunk, _OLLAMA_FIGURES)
-        return Part(text, thinking, content, done=True, reason=_string(chunk, "done_reason"), figures=figures)
+        reason = _string(chunk, "done_reason")
+        return Part(text, thinking, content, calls=calls, done=True, reason=reason, figures=figures)
     if not (content or thinking) and "response" not in chunk and "message" not in chunk and "done" not in chunk:
         raise ValueError(f"neither Ollama's nor an OpenAI-compatible answer: {short_repr(chunk)}")
-    return Part(text, thinking, content)
+    return Part(text, thinking, content, calls=calls)
 
 
 def v1(chunk: Object) -> Part:
@@ -97,12 +103,20 @@ def v1(chunk: Object) -> Part:
         raise _wrong("choices", choices, "a list")
     if not isinstance(usage, dict | None):
         raise _wrong("usage", usage, "an object")
-    whole = Part(figures={**(_figures(usage, _V1_FIGURES) if usage else {}), **_timings(chunk.get("timings"))})
+    figures = {**(_figures(usage, _V1_FIGURES) if usage else {}), **_timings(chunk.get("timings"))}
+    whole = Part(figures=figures, hidden=_hidden(usage or {}))
     for choice in choices or ():
         if not isinstance(choice, dict):
             raise _wrong("choices", choices, "a list of objects")
         whole = _with_choice(whole, choice)
     return whole
+
+
+def _hidden(usage: Object) -> int:
+    """Tokens of thoughts that the usage counts, shown or not; what is no such count is left alone."""
+    details = usage.get("completion_tokens_details")
+    count = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    return count if type(count) is int and 0 <= count <= _LARGEST else 0
 
 
 def is_whole(chunk: Object) -> bool:
@@ -130,10 +144,12 @@ def _with_choice(whole: Part, choice: Object) -> Part:
     reason = _string(choice, "finish_reason")
     index = choice.get("index")
     number = frozenset((index if isinstance(index, int) else 0,))
+    calls = bool(said.get("tool_calls") or said.get("function_call"))
     return whole._replace(
         text=whole.text + text,
         thinking=whole.thinking + thinking,
-        content=whole.content or bool(text or said.get("tool_calls") or said.get("function_call")),
+        content=whole.content or bool(text) or calls,
+        calls=whole.calls or calls,
         reason=reason or whole.reason,
         choices=whole.choices | number,
         finished=whole.finished | number if reason else whole.finished,

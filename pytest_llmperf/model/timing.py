@@ -33,6 +33,8 @@ class RequestTiming:
         text: what the model said, neither thoughts nor tool calls.
         reasoning: what it thought.
         streamed: whether the answer came in several parts; one that came as one object has no first token.
+        wordless_bytes: what tokens without text may account for: the JSON of tool calls, and two bytes for each token
+            of thoughts that a /v1 server counts.
     """
 
     sent_ns: int
@@ -51,6 +53,7 @@ class RequestTiming:
     reasoning_ns: tuple[int, ...] = ()
     reasoning: str = ""
     streamed: bool = True
+    wordless_bytes: int = 0
 
     @property
     def uncounted(self) -> bool:

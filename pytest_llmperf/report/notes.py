@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from pytest_llmperf.judge import contradictions
 from pytest_llmperf.judge.answers import notes_of_answers
 from pytest_llmperf.judge.diagnosis import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
@@ -148,6 +149,8 @@ def notes_of(record: Record, found: Diagnosis | None) -> list[str]:
     if measurement.discarded:
         why = last_saturation(measurement)
         notes.append(f"{set_aside(measurement)} do not count, since the client was saturated: {why}")
+    if unbelievable := contradictions.in_words(measurement.rounds):
+        notes.append(unbelievable)
     late, requests = merged_firsts(measurement)
     if late:
         notes.append(

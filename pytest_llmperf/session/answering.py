@@ -19,6 +19,7 @@ from statistics import median
 from typing import TypeVar
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError, ServerError, UnreachableError
+from pytest_llmperf.judge.contradictions import believable
 from pytest_llmperf.judge.validity import saturated
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
@@ -201,7 +202,7 @@ class Answering:
         usual_ns = median([*self._loads_ns, *_loads_ns(one)])
         for run in (*one.solo, *one.together):
             for request in run.requests:
-                if request.load_duration_ns > max(3 * usual_ns, usual_ns + COLD_MS * 1e6):
+                if believable(request) and request.load_duration_ns > max(3 * usual_ns, usual_ns + COLD_MS * 1e6):
                     return (
                         f"a request of agent {run.agent} waited {request.load_duration_ns / 1e6:.0f} ms for instance "
                         f"{run.instance} to load the model"
@@ -216,7 +217,7 @@ def waited_alone(one: Round, topology: Topology) -> str:
     """
     slots = {instance.name: max(1, instance.slots) for instance in topology.instances}
     for run in one.solo:
-        waited_ns = sum(request.queue_ns for request in run.requests)
+        waited_ns = sum(request.queue_ns for request in run.requests if believable(request))
         if most_at_once(run.requests) > slots.get(run.instance, 1):
             continue
         if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.duration_ns):

@@ -88,16 +88,15 @@ def test_rounded_values_raise_no_false_alarm(sd: float, step: float) -> None:
         ((94.99999999999999,) * 5, 95.0, Bound.MIN, Outcome.PASS),
         ((94.8,) * 5, 95.0, Bound.MIN, Outcome.FAIL),
         ((95.2,) * 5, 95.0, Bound.MIN, Outcome.PASS),
-        ((95.0,) * 5, 95.02, Bound.MIN, Outcome.INCONCLUSIVE),
-        ((95.0,) * 5, 94.98, Bound.MIN, Outcome.INCONCLUSIVE),
+        ((95.0,) * 5, 95.02, Bound.MIN, Outcome.FAIL),
+        ((95.0,) * 5, 94.98, Bound.MIN, Outcome.PASS),
+        ((95.0,) * 19 + (95.1,), 94.98, Bound.MIN, Outcome.INCONCLUSIVE),
         ((500.0,) * 12, 500.0, Bound.MAX, Outcome.PASS),
         ((500.0,) * 12, 490.0, Bound.MAX, Outcome.FAIL),
     ],
 )
-def test_a_limit_within_the_rounding_is_not_decided(
-    values: tuple[float, ...], limit: float, bound: Bound, outcome: Outcome
-) -> None:
-    """Values on the limit keep it, floats aside; a limit between two roundings is neither kept nor broken."""
+def test_limits_and_values_that_repeat(values: tuple[float, ...], limit: float, bound: Bound, outcome: Outcome) -> None:
+    """Equal values are taken as given, and keep a limit that they are on, floats aside; others are known to a tenth."""
     for metric in ("scaling_efficiency_pct", "ttft_ms"):
         assert decide(gate(metric, limit, bound), values, looks=16).outcome is outcome
 

@@ -1,0 +1,199 @@
+"""Figures of a server that our own arrivals contradict: its word is believed only as far as our clock allows.
+
+| a server's figure | contradicted when |
+|---|---|
+| total, decode duration | it is longer than the request took here |
+| load + prefill | it is longer than the first chunk took here |
+| total | it is shorter than its parts |
+| total, decode duration | tokens kept arriving for more than AT_MOST times as long |
+| tokens | they would be faster than FASTEST_TOK_S over the whole request |
+| tokens | they are more than the text received can hold |
+
+Whether tokens kept arriving, the usual gap between arrivals tells, not the whole: one long gap is the network's. Chunks
+that arrive together, through a proxy that buffers, say nothing of the pace, and contradict no rate. Clocks may be
+coarse, and a server's may begin a little earlier than ours: SLACK_MS and SLACK_SHARE are allowed.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_llmperf.model import AgentRun, RequestTiming, Round
+
+SLACK_MS, SLACK_SHARE = 50.0, 0.1
+"""What a duration may be too long by: coarse clocks, and moments that are not quite the same."""
+
+AT_MOST = 3.0
+"""A slow network delays some chunks; it does not make every gap so many times as long."""
+
+FASTEST_TOK_S = 1e5
+"""No engine writes one answer faster."""
+
+FEWEST_MOMENTS = 4
+"""Fewer different arrivals show no pace."""
+
+BYTES_A_TOKEN, SILENT_TOKENS = 0.5, 64
+"""Most tokens are several bytes of text; a few have none (ends of turns, marks of a template)."""
+
+DECODE = frozenset({"eval_count", "eval_duration"})
+COUNT = frozenset({"eval_count"})
+DURATIONS = frozenset({"total_duration", "load_duration", "prompt_eval_duration", "eval_duration"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """A figure of the server's and what our clock says.
+
+    Attributes:
+        figures: of the server's that are not to be believed.
+        theirs: what the server says, in words.
+        ours: what was seen here, in words.
+    """
+
+    figures: frozenset[str]
+    theirs: str
+    ours: str
+
+    def __str__(self) -> str:
+        return f"the server says {self.theirs}; seen here: {self.ours}"
+
+
+@lru_cache(maxsize=4096)
+def contradictions(request: RequestTiming) -> tuple[Contradiction, ...]:
+    """What the server says of a request that cannot be so."""
+    rules = (_too_long, _below_its_parts, _too_short, _too_many)
+    return tuple(contradiction for rule in rules for contradiction in rule(request))
+
+
+def in_words(rounds: Iterable[Round]) -> str:
+    """What of the servers' figures is not to be believed, in how many requests; empty: nothing."""
+    runs = [run for round_ in rounds for run in (*round_.together, *round_.solo)]
+    requests = [request for run in runs for request in run.requests]
+    contradicted = [request for request in requests if not believable(request)]
+    if not contradicted:
+        return ""
+    first = contradictions(contradicted[0])[0]
+    return f"in {len(contradicted)} of {len(requests)} requests {first}: what is computed from that is not shown"
+
+
+def believable(request: RequestTiming) -> bool:
+    """Whether our clock contradicts nothing that the server says of a request."""
+    return not contradictions(request)
+
+
+def check_figures(runs: Iterable[AgentRun], figures: frozenset[str]) -> None:
+    """Whether these figures of the server's may be so, in each request of some runs.
+
+    Raises:
+        MeasurementError: our clock contradicts one; names the agent, the server's figure and ours.
+    """
+    for run in runs:
+        for number, request in enumerate(run.requests, 1):
+            for contradiction in contradictions(request):
+                if contradiction.figures & figures:
+                    raise MeasurementError(
+                        f"agent {run.agent!r}, request {number} on instance {run.instance}: {contradiction}",
+                        next_step="the server's durations are to be nanoseconds, its counts tokens of this answer: "
+                        "ask whoever maintains the server, or gate what our own clock measures (ttft, efficiency)",
+                    )
+
+
+def _too_long(request: RequestTiming) -> Iterator[Contradiction]:
+    """Durations that do not fit into the time that the request took."""
+    wall_ns = request.done_ns - request.sent_ns
+    first_ns = request.tokens_ns[0] - request.sent_ns if request.tokens_ns else wall_ns
+    before_ns = request.load_duration_ns + request.prompt_eval_duration_ns
+    for figures, theirs_ns, ours_ns, ours in (
+        ({"total_duration"}, request.total_duration_ns, wall_ns, "the whole request took"),
+        ({"eval_duration"}, request.eval_duration_ns, wall_ns, "the whole request took"),
+        ({"load_duration", "prompt_eval_duration"}, before_ns, first_ns, "the first chunk took"),
+    ):
+        if theirs_ns > _with_slack(ours_ns):
+            name = " + ".join(sorted(figures))
+            yield Contradiction(
+                figures=frozenset(figures), theirs=f"{name} {_ms(theirs_ns)}", ours=f"{ours} {_ms(ours_ns)}"
+            )
+
+
+def _below_its_parts(request: RequestTiming) -> Iterator[Contradiction]:
+    """A total that is shorter than its parts; one of 1 ns only says that the server times its requests."""
+    total_ns = request.total_duration_ns
+    parts_ns = request.load_duration_ns + request.prompt_eval_duration_ns + request.eval_duration_ns
+    if total_ns > 1 and parts_ns > _with_slack(total_ns):
+        yield Contradiction(
+            figures=DURATIONS,
+            theirs=f"total_duration {_ms(total_ns)}, and {_ms(parts_ns)} for its parts",
+            ours=f"the whole request took {_ms(request.done_ns - request.sent_ns)}",
+        )
+
+
+def _too_short(request: RequestTiming) -> Iterator[Contradiction]:
+    """Durations in which the tokens cannot have been written that we saw arriving."""
+    writing_ns = _writing_ns(request)
+    for name in ("eval_duration", "total_duration"):
+        theirs_ns, least_ns = getattr(request, f"{name}_ns"), 0 if name == "eval_duration" else 1
+        if theirs_ns > least_ns and AT_MOST * theirs_ns < writing_ns - SLACK_MS * 1e6:
+            rates = f" ({_rate(request.eval_count, theirs_ns)})", f" ({_rate(request.eval_count - 1, writing_ns)})"
+            said, seen = rates if name == "eval_duration" else ("", "")
+            yield Contradiction(
+                figures=frozenset({name}),
+                theirs=f"{name} {_ms(theirs_ns)}{said}",
+                ours=f"{request.eval_count} tokens kept arriving for {_ms(writing_ns)}{seen}",
+            )
+
+
+def _too_many(request: RequestTiming) -> Iterator[Contradiction]:
+    """Counts that neither the time nor the text can hold, and rates that no engine reaches."""
+    count, wall_ns = request.eval_count, max(request.done_ns - request.sent_ns, 1)
+    theirs = f"eval_count {count}"
+    if count > FASTEST_TOK_S * wall_ns / 1e9 + 1:
+        yield Contradiction(
+            figures=COUNT, theirs=theirs, ours=f"the whole request took {_ms(wall_ns)} ({_rate(count, wall_ns)})"
+        )
+    elif 0 < (held := _held_bytes(request)) < BYTES_A_TOKEN * (count - SILENT_TOKENS):
+        yield Contradiction(figures=COUNT, theirs=theirs, ours=f"the answer has {held} bytes of text")
+    elif request.eval_duration_ns > 0 and count > FASTEST_TOK_S * request.eval_duration_ns / 1e9 + 1:
+        yield Contradiction(
+            figures=DECODE,
+            theirs=f"{theirs} in eval_duration {_ms(request.eval_duration_ns)} "
+            f"({_rate(count, request.eval_duration_ns)})",
+            ours=f"the whole request took {_ms(wall_ns)} ({_rate(count, wall_ns)})",
+        )
+
+
+def _held_bytes(request: RequestTiming) -> int:
+    """Bytes of what the model wrote, as far as the answer holds it."""
+    return len((request.text + request.reasoning).encode("utf-8", "replace")) + request.wordless_bytes
+
+
+def _writing_ns(request: RequestTiming) -> float:
+    """How long tokens kept arriving, by the usual gap between different arrivals; 0 where that shows no pace."""
+    moments = sorted(set(request.tokens_ns))
+    if len(moments) < FEWEST_MOMENTS:
+        return 0.0
+    return statistics.median(after - before for before, after in pairwise(moments)) * (len(moments) - 1)
+
+
+def _with_slack(ours_ns: float) -> float:
+    return ours_ns * (1 + SLACK_SHARE) + SLACK_MS * 1e6
+
+
+def _ms(duration_ns: float) -> str:
+    """A duration in ms, a tiny one in ns."""
+    if duration_ns < 1e4:
+        return f"{duration_ns:.0f} ns"
+    ms = duration_ns / 1e6
+    return f"{ms:,.0f} ms" if ms >= 1000 else f"{ms:.4g} ms"
+
+
+def _rate(tokens: int, duration_ns: float) -> str:
+    return f"{tokens * 1e9 / duration_ns:,.0f} tok/s"
