@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from pytest_llmperf.cli import comparing, doctor, recording, tending, trending
 from pytest_llmperf.errors import LlmperfError
@@ -27,6 +29,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 = done, and nothing wrong; 1 = something is worse or wrong; 2 = could not be done.
     """
+    with ExitStack() as stack:
+        for stream in (sys.stdout, sys.stderr):
+            stack.enter_context(_speaking(stream))
+        return _run(arguments)
+
+
+@contextmanager
+def _speaking(stream: Any) -> Iterator[None]:
+    """Inside, the stream spells out what its encoding lacks, in place of an error."""
+    before = getattr(stream, "errors", None)
+    if before is None or not hasattr(stream, "reconfigure"):
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(ValueError, OSError):  # closed meanwhile, or its reader is gone
+            stream.reconfigure(errors=before)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     given = _parser().parse_args(arguments)
     try:
         code: int = given.run(given)

@@ -14,10 +14,11 @@ from pytest_llmperf.errors import BaselineError, LlmperfError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.stats import grade
 from pytest_llmperf.model import SCHEMA, Baseline, Settings, Stored
+from pytest_llmperf.model.node_id import file_of, function_of
 from pytest_llmperf.report.stored import counted
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.backends.own import missing_packages
-from pytest_llmperf.whole import leftovers
+from pytest_llmperf.whole import leftovers, read_bytes
 
 Finding = tuple[str, str]
 """`ok`, `hint` or `WRONG`, and what."""
@@ -100,12 +101,10 @@ def _entry(path: Path, entry: Stored) -> Iterator[str]:
 
 def _is_there(test: str) -> bool:
     """Whether the test's file names the test's function; without pytest that is all that can be said."""
-    file, _, inside = test.partition("::")
-    function = inside.rpartition("::")[2].partition("[")[0]
-    if not inside:
+    if not (function := function_of(test)):
         return True  # a script's own name
     try:
-        return f"def {function}(" in Path(file).read_text(encoding="utf-8", errors="replace")
+        return f"def {function}(" in read_bytes(Path(file_of(test))).decode("utf-8", "replace")
     except OSError:
         return False
 

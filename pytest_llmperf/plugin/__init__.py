@@ -87,9 +87,10 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     if running is None or config.option.collectonly or hasattr(config, "workerinput"):
         return []
     from pytest_llmperf.plugin.header import header  # noqa: PLC0415 - only where a test uses us
-    from pytest_llmperf.report.screen import width, wrapped  # noqa: PLC0415
+    from pytest_llmperf.report.screen import encodable, width, wrapped  # noqa: PLC0415
 
-    return [wrapped(line, width()) for line in header(running.session)]
+    stream = config.get_terminal_writer()._file
+    return [encodable(wrapped(line, width()), stream) for line in header(running.session)]
 
 
 def _distributes(config: pytest.Config) -> bool:

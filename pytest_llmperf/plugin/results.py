@@ -187,5 +187,7 @@ def _why(report: pytest.TestReport) -> str:
 
 
 def _write(terminalreporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
-    """A line of the summary; nothing in it steers the terminal."""
-    terminalreporter.write_line(clean(line), **markup)
+    """A line of the summary, or some; nothing in it steers the terminal, or is more than it can show."""
+    from pytest_llmperf.report.screen import encodable  # noqa: PLC0415 - only where there is something to say
+
+    terminalreporter.write_line(encodable(clean(line), terminalreporter._tw._file), **markup)

@@ -89,7 +89,9 @@ class Collected:
 
     def _looked_for(self, test: str) -> bool:
         """Whether the test would have been collected if it were there."""
-        file = test.partition("::")[0]
+        from pytest_llmperf.model.node_id import file_of  # noqa: PLC0415 - only where a baseline is named
+
+        file = file_of(test)
         if file == test or any(test.startswith(hidden) for hidden in self._hidden):
             return False  # a script's own name, or of a module that skips itself
         path = self._config.rootpath / file

@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmperf.model.node_id import file_of, short_name
 from pytest_llmperf.report.document import Document, endings_of, unexplained
 from pytest_llmperf.report.endings import Ending
 
@@ -25,14 +26,14 @@ def github(found: Document) -> list[str]:
     lines = []
     endings = endings_of(found)
     for one in unexplained(found):
-        title = f"{one['test'].rpartition('::')[2]}: {one['text'].partition(':')[0]}"
+        title = f"{short_name(one['test'])}: {one['text'].partition(':')[0]}"
         lines.append(_command("error", _place(found, one["file"], one["line"]), title, one["text"]))
     for record in found["records"]:
         for action in _GITHUB:
             texts = [words["text"] for words in record["judged"] if words["action"] == action]
             texts += [one["text"] for one in record["remarks"] if one["level"] == action]
             if texts:
-                title = f"{record['test'].rpartition('::')[2]}: {_gates(record, action) or texts[0].partition(':')[0]}"
+                title = f"{short_name(record['test'])}: {_gates(record, action) or texts[0].partition(':')[0]}"
                 level = _GITHUB[_taken(action, endings.get(record["test"]))]
                 lines.append(_command(level, _location(found, record), title, "\n".join(texts)))
     return lines
@@ -93,7 +94,7 @@ def _subject(text: str) -> tuple[str, str]:
 
 
 def _location(found: Document, record: Mapping[str, Any]) -> tuple[str, int]:
-    where = record.get("location") or {"file": record["test"].partition("::")[0], "line": 1}
+    where = record.get("location") or {"file": file_of(record["test"]), "line": 1}
     return _place(found, where["file"], where["line"])
 
 

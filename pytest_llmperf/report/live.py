@@ -13,7 +13,7 @@ from pytest_llmperf.judge.intervals import interval
 from pytest_llmperf.judge.metrics import CATALOGUE, series
 from pytest_llmperf.judge.stats import centre
 from pytest_llmperf.model import Measurement, Outcome, Verdict
-from pytest_llmperf.report.screen import span_words
+from pytest_llmperf.report.screen import encodable, span_words
 from pytest_llmperf.report.text import round_s
 
 _SHOWN = {"balance": "efficiency_pct", "scaling": "scaling_efficiency_pct"}
@@ -120,11 +120,12 @@ class Live:
             return
         writer = self._reporter._tw
         if self._prefix is None:
-            self._prefix = writer._current_line
+            self._prefix = encodable(writer._current_line, writer._file)
         with self._uncaptured():
             room = writer.fullwidth - 4  # for the ^C that a terminal echoes
             lines = (f"{self._prefix} {texts[0]}", *texts)
-            line = next((one for one in lines if len(one) <= room), lines[-1][:room])
+            shown = [encodable(line, writer._file) for line in lines]
+            line = next((line for line in shown if len(line) <= room), shown[-1][:room])
             self._reporter.rewrite(line, erase=True)
             self._reporter.rewrite(line)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmperf.model.node_id import short_name
 from pytest_llmperf.report.document import Document, failing_remark, headline, unexplained
 from pytest_llmperf.report.text import amount, digits_in
 
@@ -99,7 +100,7 @@ def _name(record: Mapping[str, Any]) -> str:
 
 
 def _short(test: str) -> str:
-    return escaped(test.rpartition("::")[2])
+    return escaped(short_name(test))
 
 
 def _folded(name: str, text: str) -> list[str]:

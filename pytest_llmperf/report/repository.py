@@ -63,7 +63,13 @@ def _is_told(baseline: Path) -> bool:
     try:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False, env=environment
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PATIENCE_S,
+            check=False,
+            env=environment,
         )
     except (OSError, subprocess.SubprocessError):
         return False

@@ -22,6 +22,15 @@ def wrapped(text: str, columns: int) -> str:
     return "\n".join(part for line in text.splitlines() for part in _broken(line, columns))
 
 
+def encodable(text: str, stream: object) -> str:
+    """A text that a stream can take: what its encoding lacks is spelt out in hexadecimal, and lines stay lines.
+
+    pytest spells out line ends and carriage returns as well, once a text holds one such character.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def span_words(seconds: float) -> str:
     """A time to wait: `12 s`, `3 min`."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -12,6 +12,7 @@ from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings
+from pytest_llmperf.model.node_id import short_name
 from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.machine import machine_lines
@@ -117,7 +118,7 @@ def _tests(records: Sequence[Record]) -> dict[str, str]:
     if max(Counter(name for name, _ in same).values()) < 2:
         return {}
     tests = dict.fromkeys(record.test for record in records)
-    short = {test: test.rpartition("::")[2] for test in tests}
+    short = {test: short_name(test) for test in tests}
     return short if len(set(short.values())) == len(tests) else {test: test for test in tests}
 
 

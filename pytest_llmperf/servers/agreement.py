@@ -172,7 +172,9 @@ def _count_gpus() -> int:
     if (command := shutil.which("nvidia-smi")) is None:
         return 0
     try:
-        done = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+        done = subprocess.run(
+            [command, "-L"], capture_output=True, encoding="utf-8", errors="replace", timeout=_COMMAND_S, check=False
+        )
     except (OSError, subprocess.SubprocessError):
         return 0
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())

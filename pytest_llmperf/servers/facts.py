@@ -214,7 +214,15 @@ def _run(*command: str, fallback: str = "") -> str:
     """What a command prints; the fallback when it is not there, fails or hangs."""
     try:
         environment = {key: value for key, value in os.environ.items() if key not in _OF_HOOKS}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False, env=environment)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_COMMAND_S,
+            check=False,
+            env=environment,
+        )
     except (OSError, subprocess.SubprocessError):
         return fallback
     return done.stdout.strip() if done.returncode == 0 else fallback

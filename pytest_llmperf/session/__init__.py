@@ -41,6 +41,7 @@ from pytest_llmperf.model import (
     Verdict,
     Workload,
 )
+from pytest_llmperf.model.node_id import file_of
 from pytest_llmperf.servers.addresses import same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import gpu_here, manifest
@@ -430,7 +431,7 @@ class Session:
 
     def _manifest(self, topology: Topology, runtime: str, test: str = "") -> Manifest:
         """The facts; the commit is that of the test's file, or of the root where its name is no file's."""
-        file = self.root / test.partition("::")[0]
+        file = self.root / file_of(test)
         sources = {expected_source(instance.url) for instance in topology.instances}
         folder = file.parent if is_file(file) else self.root
         return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)), folder=folder)

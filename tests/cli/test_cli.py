@@ -1,6 +1,9 @@
 """The command `pytest-llmperf`: what each command prints, changes and ends with."""
 
+import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +16,8 @@ from pytest_llmperf.cli import doctor, main
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.stored import Key
-from pytest_llmperf.model import StoredSession
+from pytest_llmperf.model import Settings, StoredSession
+from pytest_llmperf.servers.backends import choose
 
 KEY = Key(test="t.py::test_pair", scenario="pair", topology="dual", workload="abc")
 FACTS = {"backend": "embedded", "cpu": "i9", "model": "m", "git_commit": "0123456789abcdef", "git_dirty": "yes"}
@@ -309,3 +313,78 @@ def test_the_installed_command_knows_no_pytest(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     piped = f"set -o pipefail; {program} show decision_card | true"
     assert subprocess.run(["bash", "-c", piped], capture_output=True, text=True, check=False).stderr == ""
+
+
+@pytest.mark.parametrize("inside", ["test_pair[a::b]", "TestX::test_pair[x-::1]", "test_pair[t.py::test_gone]"])
+def test_doctor_finds_tests_whose_parameters_hold_colons(
+    folder: Path, capsys: pytest.CaptureFixture[str], inside: str
+) -> None:
+    """It looks for the function, not for what stands behind the last two colons; one that is gone is still told."""
+    saved(folder, "main", session(95), key=replace(KEY, test=f"t.py::{inside}"))
+    saved(folder, "main", session(95), key=replace(KEY, test="t.py::test_gone[a::test_pair]"))
+    main(["doctor"])
+    text = capsys.readouterr().out
+    assert f"t.py::{inside} (pair on dual): no such test" not in text
+    assert "t.py::test_gone[a::test_pair] (pair on dual): no such test" in text
+
+
+def test_doctor_waits_for_no_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A FIFO where a test's file or a baseline was: told, and nothing else is missed."""
+    saved(folder, "main", session(95), key=replace(KEY, test="fifo.py::test_x"))
+    os.mkfifo("fifo.py")
+    os.mkfifo(folder / "other.toml")
+    assert main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "fifo.py::test_x (pair on dual): no such test" in text
+    assert (
+        "WRONG  baseline file baselines/other.toml cannot be read: [Errno 22] it is a FIFO, wanted a plain file" in text
+    )
+    assert main(["list"]) == 0
+    assert "unreadable: see doctor" in capsys.readouterr().out
+
+
+NAMES = ("t.py::test_pair[größer]", "t.py::test_pair[\N{SNOWMAN}]")
+COMMANDS = (
+    "list",
+    "show main",
+    "doctor",
+    "compare main main",
+    "trend main",
+    "rename main t.py::test_pair[größer] t.py::test_pair[grün]",
+    "remove main t.py::test_pair[größer]",
+    "remove main t.py::größer",
+    "show größer",
+    "record decision größer.json",
+    "trim größer --keep 1",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=ascii)
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_terminal_that_knows_no_other_letters(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, errors: str
+) -> None:
+    """`PYTHONIOENCODING=ascii`, or the locale C: letters are spelt out, in results and errors; all else is the same."""
+    monkeypatch.setattr(doctor, "choose", lambda _: choose(Settings(backend="simulated")))
+    came = {}
+    for encoding in ("utf-8", "ascii"):
+        shutil.rmtree(folder, ignore_errors=True)
+        for name in NAMES:
+            saved(folder, "main", session(95), key=replace(KEY, test=name))
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=errors) for _ in range(2)]
+        for name, stream in zip(("stdout", "stderr"), streams, strict=True):
+            monkeypatch.setattr(sys, name, stream)
+        code = main(command.split())
+        assert [stream.errors for stream in streams] == [errors, errors]
+        for stream in streams:
+            stream.flush()
+        came[encoding] = code, *(stream.detach().getvalue().decode(encoding) for stream in streams)
+    code, *texts = came["utf-8"]
+    assert any(texts)
+    assert came["ascii"] == (code, *(text.encode("ascii", "backslashreplace").decode() for text in texts))
+
+
+def test_halves_of_characters_in_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no UTF-8 on the command line comes as such."""
+    assert main(["show", "\udce9"]) == 2
+    assert "\\udce9" in capsys.readouterr().err

@@ -51,6 +51,23 @@ def test_eighty_columns_without_colour(project: pytest.Pytester) -> None:
     assert row.split()[-1] == "fail"
 
 
+def test_a_terminal_that_knows_no_other_letters(
+    project: pytest.Pytester, simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is printed, letters spelt out, each line on a line of its own; the exit code is that of the gate."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (test,) = project.path.glob("test_*.py")
+    test.rename(project.path / "test_größer.py")
+    options = ("--llmperf-topology=single", "--llmperf-save=mine", "-v", QUICK)
+    result = simulated(*options, own_process=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = result.stdout.str()
+    assert text.isascii()
+    assert "saved nothing to baseline mine: no test passed with a measurement; not saved" in text
+    assert "test_gr\\xf6\\xdfer.py::test_pair\n  next: run tests that measure" in text
+    assert "\\n" not in text
+
+
 @pytest.mark.alone
 def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, project: pytest.Pytester) -> None:
     """What became slower, since when, and what to type, in 40 lines; the triage adds few."""

@@ -62,6 +62,21 @@ def test_a_narrow_line_has_what_matters(pytester: pytest.Pytester, columns: int,
     assert line_of(pytester, columns) == line.replace("INTERVAL", interval)[: columns - 4]
 
 
+def test_a_terminal_that_knows_no_other_letters(pytester: pytest.Pytester) -> None:
+    """They are spelt out; what moves the cursor is not."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="")
+    reporter = TerminalReporter(pytester.parseconfig(), shown)
+    reporter._tw.write("größer.py ")
+    live = Live(reporter, None)
+    live.say("loading größer")
+    live.done()
+    shown.flush()
+    written = shown.buffer.getvalue().decode("ascii").split("\r")
+    assert written[0] == "gr\\xf6\\xdfer.py "
+    assert written[-2].strip() == "gr\\xf6\\xdfer.py"
+    assert any(line.startswith("gr\\xf6\\xdfer.py  loading gr\\xf6\\xdfer") for line in written)
+
+
 def test_the_time_to_the_first_verdict_at_80_columns(pytester: pytest.Pytester) -> None:
     """Before there is one."""
     line = line_of(pytester, 80, rounds=4)

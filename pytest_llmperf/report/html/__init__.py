@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_llmperf.errors import MissingExtraError
+from pytest_llmperf.model.node_id import short_name
 from pytest_llmperf.report.document import Document, endings_of, headline, unexplained
 
 _HERE = Path(__file__).parent
@@ -57,7 +58,7 @@ def page(found: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = breakable
+    environment.filters |= {"breakable": breakable, "short_name": short_name}
     return environment.get_template("page.html").render(
         found=found,
         headline=headline(found),
