@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,19 +37,55 @@ def hosts_of(topology: Topology) -> frozenset[str]:
     return frozenset(_looked_up(address_of(one.url)[0]) for one in topology.instances)
 
 
+def place_of(url: str) -> tuple[str, int, str]:
+    """Host, port and path: a gateway may serve several servers by path. Raises UsageError as `address_of` does."""
+    return (*address_of(url), urlsplit(url).path.rstrip("/"))
+
+
 def same_addresses(some: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether these are the same servers, one or more."""
-    return bool(some) and _numbers(some) == _numbers(others)
+    """Whether these are the same servers, one or more; not where only the numbers of their names are alike."""
+    by_name = _places(some), _places(others)
+    if not some or by_name[0] == by_name[1]:
+        return bool(some)
+    return _places(some, number=True) == _places(others, number=True) and not all(map(_has_name, by_name))
+
+
+def may_be_same(some: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether these have different names for the same numbers: servers by name behind one address, or aliases."""
+    alike = bool(some) and _places(some, number=True) == _places(others, number=True)
+    return alike and not same_addresses(some, others)
 
 
 def same_servers(one: Topology, other: Topology) -> bool:
     """Whether two topologies are the same servers, with the same model and placement of agents."""
-    alike = one.kind is other.kind and same_model(one.model, other.model)
-    return alike and same_addresses([i.url for i in one.instances], [i.url for i in other.instances])
+    return _alike(one, other) and same_addresses(_urls(one), _urls(other))
 
 
-def _numbers(urls: Sequence[str]) -> frozenset[tuple[str, int]]:
-    return frozenset((_looked_up(host), port) for host, port in map(address_of, urls))
+def may_be_same_servers(one: Topology, other: Topology) -> bool:
+    """As `may_be_same`, for the same model and placement of agents."""
+    return _alike(one, other) and may_be_same(_urls(one), _urls(other))
+
+
+def _alike(one: Topology, other: Topology) -> bool:
+    return one.kind is other.kind and same_model(one.model, other.model)
+
+
+def _urls(topology: Topology) -> list[str]:
+    return [instance.url for instance in topology.instances]
+
+
+def _places(urls: Sequence[str], *, number: bool = False) -> frozenset[tuple[str, int, str]]:
+    """Where servers are, by name, or by the number of each name; this machine's names are all one."""
+    places = set()
+    for host, port, path in map(place_of, urls):
+        found = _looked_up(host)
+        places.add((found if number or found.startswith("127.") else host, port, path))
+    return frozenset(places)
+
+
+def _has_name(places: frozenset[tuple[str, int, str]]) -> bool:
+    """Whether one of them goes by a name."""
+    return any(re.search(r"[g-zG-Z]", host) for host, _, _ in places)
 
 
 def _looked_up(host: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -13,6 +13,10 @@ from pytest_llmperf.servers.control import Control, same_model, some_of
 
 TOLERANCE_S = 1.0
 """How far a model's time of leaving may lie from that which our last request gave it."""
+
+
+_LONG_AGO_S = 86400.0
+"""A loaded model cannot leave so long ago, whatever a server's clock says."""
 
 
 class Traffic:
@@ -39,6 +43,14 @@ class Traffic:
         self._monotonic_ns = monotonic_ns
         self._ahead_s: dict[str, float] = {}  # of each instance's clock, learnt in its first round
         self._company: dict[str, set[str]] = {}
+        self._told: dict[str, str] = {}  # when each instance's model leaves, as last told
+
+    def begin(self, told: Mapping[str, str]) -> None:
+        """What each instance says of when its model leaves, before the rounds.
+
+        What our own rounds do not move, a constant, tells nothing of others either.
+        """
+        self._told |= told
 
     def seen(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
         """What was seen of others, in words; to be asked right after the round.
@@ -64,7 +76,7 @@ class Traffic:
             signs.append(f"somebody else loaded {some_of(sorted(new))} on instance {instance.name}")
             self._company[instance.name] |= new
         ours = next((entry for entry in entries if same_model(entry.name, self._topology.model)), None)
-        leaves_s = _seconds(ours.expires_at) if ours is not None else None
+        leaves_s = self._leaves_s(instance, ours.expires_at) if ours is not None else None
         if leaves_s is None or not last_ns:
             return signs
         late_s = leaves_s - (ended_s + keep_alive_s) - self._ahead_s.get(instance.name, 0.0)
@@ -76,6 +88,13 @@ class Traffic:
                 f"{'later' if late_s > 0 else 'sooner'} than our last request asked for"
             )
         return signs
+
+    def _leaves_s(self, instance: Instance, told: str) -> float | None:
+        """When the model leaves, seconds since the epoch; None where that does not follow our requests."""
+        moved = told != self._told.get(instance.name)
+        self._told[instance.name] = told
+        leaves_s = _seconds(told) if moved else None
+        return leaves_s if leaves_s is not None and leaves_s > self._wall() - _LONG_AGO_S else None
 
 
 def _seconds(moment: str) -> float | None:

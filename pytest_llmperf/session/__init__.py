@@ -42,7 +42,7 @@ from pytest_llmperf.model import (
     Workload,
 )
 from pytest_llmperf.model.node_id import file_of
-from pytest_llmperf.servers.addresses import same_addresses, same_servers
+from pytest_llmperf.servers.addresses import may_be_same_servers, same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
 from pytest_llmperf.servers.facts import gpu_here, manifest
 from pytest_llmperf.session.held import Held
@@ -252,7 +252,7 @@ class Session:
             candidate, incumbent = turns.candidate, None
             if self._incumbent is not None:
                 incumbent = self._side(self._incumbent, scenario, kind, clients, test)
-                self._check_other(candidate.measurement.topology, incumbent.measurement.topology)
+                self._check_other(candidate, incumbent)
             candidate.load()
             gates = self._gates(specs, candidate, test)
             candidate.check_sight(gates)
@@ -377,15 +377,22 @@ class Session:
         if same_addresses(self.backend.urls, incumbent.backend.urls) and alike and not self.settings.against_itself:
             raise _itself(self.settings, ", ".join(incumbent.backend.urls))
 
-    def _check_other(self, candidate: Topology, incumbent: Topology) -> None:
+    def _check_other(self, candidate: Side, incumbent: Side) -> None:
         """Raises UsageError where the incumbent is what is measured, unless that was asked for; or only one is real."""
-        if candidate.simulated != incumbent.simulated:
+        here, there = candidate.measurement.topology, incumbent.measurement.topology
+        if here.simulated != there.simulated:
             raise UsageError(
                 f"of candidate and incumbent {self.settings.against} one is simulated: nothing real is judged by that",
                 next_step="compare two simulated deployments, or two real ones",
             )
-        if same_servers(candidate, incumbent) and not self.settings.against_itself:
-            raise _itself(self.settings, f"{incumbent.kind}, {incumbent.model} at {_urls(incumbent)}")
+        if same_servers(here, there) and not self.settings.against_itself:
+            raise _itself(self.settings, f"{there.kind}, {there.model} at {_urls(there)}")
+        if may_be_same_servers(here, there):
+            note = (
+                "whether candidate and incumbent are different servers cannot be told: "
+                f"{_urls(here)} and {_urls(there)} are names of one address"
+            )
+            candidate.measurement = replace(candidate.measurement, notes=(*candidate.measurement.notes, note))
 
     def _gates(self, specs: Sequence[Marker], candidate: Side, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""

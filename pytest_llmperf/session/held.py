@@ -111,6 +111,8 @@ class Held:
                 self.say(f"loading {topology.model} on instance {instance.name}")
                 with Control.of(instance, timeout_s=patience_s) as control:
                     control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
+                if self._opened is not None:
+                    self._opened.loaded(instance)
                 asked_ctx[instance.name] = agent.options.num_ctx
             self.notes = self._opened.settled(asked_ctx) if self._opened is not None else ()
         except ServerError:

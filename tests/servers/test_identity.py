@@ -1,3 +1,7 @@
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from pytest_llmperf.errors import UsageError
@@ -83,6 +87,85 @@ def test_a_server_that_does_not_say_is_noted(servers):
     topology = Topology(kind=TopologyKind.DUAL, instances=instances, model=MODEL, backend="attach")
     (note,) = identity.check(topology)
     assert "cannot be told: a, b does not say" in note
+
+
+def says(moments: dict[str, list[str]], monkeypatch) -> Topology:
+    """A topology whose instances say these moments, the last one again and again."""
+    instances = tuple(Instance(name=name, url=f"http://{name}:1") for name in moments)
+
+    def leaves_at(instance: Instance, _: str) -> str:
+        told = moments[instance.name]
+        return told.pop(0) if len(told) > 1 else told[0]
+
+    monkeypatch.setattr(identity, "leaves_at", leaves_at)
+    return Topology(kind=TopologyKind.DUAL, instances=instances, model=MODEL, backend="attach")
+
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+FINE, LATER = "2026-11-30T00:15:00.123456789Z", "2026-11-30T00:15:01.987654321Z"
+
+
+@pytest.mark.parametrize("at_load", [{}, "alike"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0001-01-01T00:00:00Z",  # Go's zero time
+        "0001-01-01T00:00:00.123456789Z",
+        "1970-01-01T00:00:00.000000Z",
+        "2026-11-30T00:15:00Z",
+        "2026-11-30T00:15:00.000Z",
+        "2026-11-30T00:15:00.123Z",
+        "2318-03-10T12:00:00.123456789Z",
+        "9999-12-31T23:59:59.999999999Z",
+        "never",
+        "in 15.0001 minutes",
+    ],
+)
+def test_what_two_servers_may_say_alike_is_no_proof(monkeypatch, moment, at_load):
+    """Constants and whole seconds: both are accepted, and that it cannot be told is noted."""
+    topology = says({"a": [moment], "b": [moment]}, monkeypatch)
+    (note,) = identity.check(topology, dict.fromkeys("ab", moment) if at_load else None, now=lambda: NOW)
+    assert "whether instances a and b are different servers cannot be told" in note
+    assert moment in note
+
+
+def test_a_fine_constant_is_none_either(monkeypatch):
+    """It was there before, and the load of the second did not move it."""
+    topology = says({"a": [FINE], "b": [FINE]}, monkeypatch)
+    (note,) = identity.check(topology, {"a": FINE, "b": FINE}, now=lambda: NOW)
+    assert "cannot be told" in note
+
+
+@pytest.mark.parametrize("at_load", [{"a": FINE, "b": LATER}, {"a": FINE}, {}])
+def test_what_moved_with_the_other_s_load_is_one_server(monkeypatch, at_load):
+    """Or, where that is not known, a fine moment that is soon."""
+    topology = says({"a": [LATER], "b": [LATER]}, monkeypatch)
+    with pytest.raises(UsageError, match="lead to one server"):
+        identity.check(topology, at_load, now=lambda: NOW)
+
+
+@pytest.mark.parametrize(("first", "second"), [(FINE, LATER), ("2026-11-30T00:15:00Z", "2026-11-30T00:15:01Z")])
+def test_different_moments_are_different_servers(monkeypatch, first, second):
+    """Also in whole seconds: one server tells one moment."""
+    assert identity.check(says({"a": [first], "b": [second]}, monkeypatch), now=lambda: NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "refused", "words"),
+    [
+        ([FINE, LATER, FINE], True, "leads to several servers"),
+        ([FINE, "", FINE], True, "leads to several servers"),
+        (["0001-01-01T00:00:00Z", "", "0001-01-01T00:00:00Z"], True, "leads to several servers"),
+        (["2026-11-30T00:15:00Z", "2026-11-30T00:15:01Z", "2026-11-30T00:15:00Z"], False, "cannot be told"),
+        (["2026-11-30T00:15:00.4Z", "2026-11-30T00:15:00.5Z", "2026-11-30T00:15:00.4Z"], False, "cannot be told"),
+    ],
+)
+def test_rounded_moments_may_come_again(monkeypatch, told, refused, words):
+    """A server that works out its moment anew rounds it now up, now down; whether a model is loaded is not rounded."""
+    topology = replace(says({"a": told}, monkeypatch), kind=TopologyKind.SINGLE)
+    with pytest.raises(UsageError, match=words) if refused else nullcontext():
+        (note,) = identity.check(topology, now=lambda: NOW)
+        assert words in note
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,26 @@ def test_a_request_of_somebody_else_is_seen_in_the_first_round(served):
     assert "840 s sooner" in sign
 
 
+@pytest.mark.parametrize("told", ["0001-01-01T00:00:00Z", "2318-01-01T00:00:00Z", "2026-01-01T00:00:00.123456789Z"])
+def test_a_constant_is_no_sign(served, monkeypatch, told):
+    """What our own rounds do not move says nothing of others."""
+    _, topology, loaded_s = served
+    entries = Control.ps
+    monkeypatch.setattr(Control, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
+    traffic = traffic_at(topology, loaded_s)
+    traffic.begin({"a": told})
+    assert seen(traffic) == seen(traffic) == ()
+
+
+def test_a_moment_long_ago_is_no_sign(served, monkeypatch):
+    """Also where nothing is known from before the rounds."""
+    _, topology, loaded_s = served
+    entries = Control.ps
+    told = "0001-01-01T00:00:00Z"
+    monkeypatch.setattr(Control, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
+    assert seen(traffic_at(topology, loaded_s)) == ()
+
+
 def test_another_model_that_comes_is_seen_once(served, monkeypatch):
     """What was there from the beginning is company, what comes later is somebody else's work."""
     _, topology, loaded_s = served

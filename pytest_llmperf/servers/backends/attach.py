@@ -9,7 +9,7 @@ from functools import partial
 from pytest_llmperf.errors import ModelMissingError, UsageError
 from pytest_llmperf.model import Access, Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.model.access import shown, url_fault
-from pytest_llmperf.servers.addresses import address_of
+from pytest_llmperf.servers.addresses import place_of
 from pytest_llmperf.servers.backends.base import Opened, check_url, describe, instance_name, instances_of
 from pytest_llmperf.servers.control import Control, in_common, some_of
 from pytest_llmperf.servers.restoring import FoundServers
@@ -79,9 +79,9 @@ class AttachBackend:
 
     def _distinct(self, kind: TopologyKind, count: int) -> tuple[str, ...]:
         """The first servers, as many as needed, no two of them the same."""
-        seen: dict[tuple[str, int], str] = {}
+        seen: dict[tuple[str, int, str], str] = {}
         for url in self.urls:
-            seen.setdefault(address_of(url), url)
+            seen.setdefault(place_of(url), url)
         if len(seen) < count:
             raise UsageError(
                 f"topology {kind} needs {count} servers with different addresses, llmperf_urls has "

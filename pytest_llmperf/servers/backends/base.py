@@ -68,6 +68,7 @@ class Opened:
         self.struck = struck
         self._found = found
         self._traffic = Traffic(topology) if found is not None else None
+        self._at_load: dict[str, str] = {}
         self._notes = notes
         self._stack = stack
         self._checks = checks
@@ -90,6 +91,11 @@ class Opened:
         """See there; of what we have started."""
         return check_ours(self.topology, self.pids)
 
+    def loaded(self, instance: Instance) -> None:
+        """Notes what an instance that we found says right after the model was loaded there. Raises ServerError."""
+        if self._traffic is not None and instance.api != "openai":
+            self._at_load[instance.name] = identity.leaves_at(instance, self.topology.model)
+
     def settled(self, asked_ctx: Mapping[str, int | None]) -> tuple[str, ...]:
         """What a reader must know of how the model sits, once it is loaded everywhere.
 
@@ -102,11 +108,19 @@ class Opened:
         """
         if any(instance.api == "openai" for instance in self.topology.instances):
             return LACKS
-        notes = self._notes() + (identity.check(self.topology) if self._traffic is not None else self.check_ours())
+        notes = self._notes() + self._told_apart()
         seats = agreement.look(self.topology, asked_ctx)
         notes += agreement.check(self.topology.model, seats)
+        if self._traffic is not None:
+            self._traffic.begin({seat.instance.name: seat.loaded.expires_at for seat in seats if seat.loaded})
         # of our own server everyone knows that its instances are on this machine
         return (*notes, *agreement.shared(seats)) if self.topology.backend in ("attach", "ollama") else notes
+
+    def _told_apart(self) -> tuple[str, ...]:
+        """Whether the instances are different servers, where we found them; ours, where we started them."""
+        if self._traffic is None:
+            return self.check_ours()
+        return identity.check(self.topology, self._at_load)
 
     def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
         """What tells that somebody else used these servers while this round ran, in words; see Traffic."""
