@@ -68,9 +68,9 @@ class Instance:
         self.free_ns[slot] = self.now_ns
         head_bytes = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
         for at_ns, text in texts:
-            yield at_ns, head_bytes + _chunk(_part(wanted.chat, wanted.model, text, done=False))
+            yield at_ns, head_bytes + _chunk(_part(path == "/api/chat", wanted.model, text, done=False))
             head_bytes = b""
-        last = _part(wanted.chat, wanted.model, "", done=True, **_figures(completion, self.now_ns - begun_ns))
+        last = _part(path == "/api/chat", wanted.model, "", done=True, **_figures(completion, self.now_ns - begun_ns))
         yield self.now_ns, head_bytes + _chunk(last) + b"0\r\n\r\n"
 
     def _generate(self, job: Job, texts: list[tuple[int, str]]) -> Completion:
