@@ -78,6 +78,13 @@ def why(measurement: Measurement) -> str:
     return f"the client was saturated in {set_aside(measurement)}; in the last one {last_saturation(measurement)}"
 
 
+def nothing_left(measurement: Measurement) -> str:
+    """Why not one round of a measurement counts, in words; empty if one does, or none was run."""
+    if measurement.rounds or not measurement.discarded:
+        return ""
+    return f"nothing is left of the measurement: {why(measurement)}"
+
+
 def set_aside(measurement: Measurement) -> str:
     """How many of all the rounds that ran were discarded, in words."""
     ran = len(measurement.rounds) + len(measurement.discarded)

@@ -24,7 +24,7 @@ from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
 from pytest_llmperf.report.screen import width, wrapped
 from pytest_llmperf.report.soak import soak_failures, soak_lines, soak_warnings
-from pytest_llmperf.report.text import explain, gate_name, name_of, one_line
+from pytest_llmperf.report.text import explain, explain_nothing, gate_name, name_of, one_line
 from pytest_llmperf.session import Session
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ WARNINGS = pytest.StashKey[list[str]]()
 """Profiles that it uses in a mode they are not for; said at its end, lest they take a failure's place as errors."""
 EXPLAINED = pytest.StashKey[bool]()
 """Whether the test failed by the text of its gates."""
+
+
+MATRIX = pytest.StashKey[bool]()
+"""Whether the test ran a matrix."""
 
 
 _PROPERTY = "llmperf."
@@ -185,6 +189,7 @@ class Running:
                 runtime=item.stash[RUNTIME],
             )
             item.stash.setdefault(RECORDS, []).extend(results.records)
+            item.stash[MATRIX] = True
             item.stash[LINES].extend(words.summary(results, shown(folder, self._config)))
             item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
             if results.failed:  # after all that could be measured is kept, written and shown
@@ -200,7 +205,7 @@ class Running:
         """In an xdist worker, what would be a usage error fails every test of ours."""
         item.stash[LINES], item.stash[WARNINGS] = [], []
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
-        item.stash[EXPLAINED] = False
+        item.stash[EXPLAINED], item.stash[MATRIX] = False, False
         item.user_properties[:] = [one for one in item.user_properties if not one[0].startswith(_PROPERTY)]
         if self.faults and SPECS in item.stash:
             pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
@@ -266,6 +271,17 @@ class Running:
         with suppress(LlmperfError):
             self.session.close()
 
+    @staticmethod
+    def _nothing_left(item: pytest.Item, records: list[Record]) -> list[str]:
+        """Measurements without a round that counts, and without a gate that would say so.
+
+        A matrix may have cells of which nothing is left: its results say which; one without any other has failed.
+        """
+        empty = [record for record in records if not record.measurement.rounds and not record.verdicts]
+        if item.stash.get(MATRIX, False) and len(empty) < len(records):
+            return []
+        return [text for record in empty if (text := explain_nothing(record))]
+
     def _decide(self, item: pytest.Item) -> None:
         """Turns verdicts into the test's outcome.
 
@@ -303,6 +319,7 @@ class Running:
                 names = ", ".join(map(gate_name, open_ones))
                 undecided.append(f"{name_of(record)}: not decided: {names} (see the summary of llmperf)")
             skips += [one_line(record, verdict) for verdict in by_action.get("skip", ())]
+        failures += self._nothing_left(item, records)
         if failures:  # first: where warnings are errors, a warning must not take a failure's place
             item.stash[EXPLAINED] = True
             pytest.fail(clean(wrapped("\n".join(failures), width())), pytrace=False)

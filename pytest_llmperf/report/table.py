@@ -18,7 +18,7 @@ from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.machine import machine_lines
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.screen import NARROW, wrapped
-from pytest_llmperf.report.text import headline, name_of, next_step, young, young_lines
+from pytest_llmperf.report.text import explain_nothing, headline, name_of, next_step, young, young_lines
 from pytest_llmperf.report.triage import triage_lines
 
 Markup = dict[str, bool]
@@ -61,6 +61,8 @@ def table(records: Sequence[Record], manner: Manner | None = None) -> list[Line]
     lines += [(line, {}) for line in triage_lines(records, verbosity=manner.verbosity)]
     if manner.verbosity >= 0:
         lines += [(note, {}) for note in notes(records, verbosity=manner.verbosity, explained=manner.explained)]
+    else:
+        lines += [(text, {"red": True}) for text in _left(records, manner)]
     lines += [line for record in records for line in _not_green(record, manner)]
     lines += [(line, {}) for line in _policy(records, manner)]
     if manner.verbosity >= 0:
@@ -175,6 +177,12 @@ def _simulated(records: Sequence[Record]) -> list[Line]:
     return [
         (f"SIMULATED: {count} of these lines come from a scripted server, not from a real engine", {"yellow": True})
     ]
+
+
+def _left(records: Sequence[Record], manner: Manner) -> list[str]:
+    """Measurements of which nothing is left, where no failure text says so: they have a word at `-q`, too."""
+    silent = [record for record in records if record.test not in manner.explained]
+    return list(dict.fromkeys(text for record in silent if (text := explain_nothing(record))))
 
 
 def _not_green(record: Record, manner: Manner) -> list[Line]:

@@ -15,7 +15,7 @@ from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD
 from pytest_llmperf.judge.slower import explaining, in_words
 from pytest_llmperf.judge.stats import MIN_ROUNDS
 from pytest_llmperf.judge.upper import upper_bound_words
-from pytest_llmperf.judge.validity import dear
+from pytest_llmperf.judge.validity import dear, nothing_left
 from pytest_llmperf.judge.words import typed
 from pytest_llmperf.model import Bound, Measurement, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
@@ -186,6 +186,12 @@ def _seen(record: Record, verdicts: Sequence[Verdict], found: Diagnosis | None) 
         found.sentence if found is not None else "",
     )
     return list(filter(None, words))[:_MOST_SEEN]
+
+
+def explain_nothing(record: Record) -> str:
+    """Why nothing is left of a measurement that no gate judged, and what to do; empty if something is."""
+    why = nothing_left(record.measurement)
+    return f"{name_of(record)}: {why}\n  next: {client_advice(record.measurement)}" if why else ""
 
 
 def young(verdict: Verdict) -> bool:

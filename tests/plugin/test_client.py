@@ -3,13 +3,14 @@
 import json
 import os
 import sys
+import textwrap
 
 import pytest
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge import validity
 from pytest_llmperf.measure import clients
-from pytest_llmperf.session import turns
+from pytest_llmperf.session import soaking, turns
 from tests.started import simulated_servers
 
 from .conftest import FAST, GATED, PAIR
@@ -143,6 +144,25 @@ def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypat
     assert [one["index"] for one in measurement["discarded"]] == [1, 3]
     assert [one["index"] for one in measurement["rounds"]] == [0, 2, 4, 5, 6]
     result.stdout.fnmatch_lines(["note: pair on dual: 2 of 7 rounds do not count*"])
+
+
+@pytest.mark.parametrize("how", [(), ("-q",), ("--llmperf-duration=1s",)], ids=["plain", "quiet", "soak"])
+def test_a_measurement_of_which_nothing_is_left_does_not_pass(pytester, simulated, monkeypatch, how) -> None:
+    """Without a gate, too, and in a soak; why is said at `-q`, too."""
+    monkeypatch.setattr(turns, "saturated", lambda _: "it was busy")
+    monkeypatch.setattr(soaking, "saturated", lambda _: "it was busy")
+    monkeypatch.setattr(validity, "saturated", lambda _: "it was busy")
+    soak = "@pytest.mark.soak" if "soak" in str(how) or "duration" in str(how) else ""
+    gated = "\n".join(line for line in textwrap.dedent(GATED).splitlines() if not line.startswith("@pytest"))
+    pytester.makepyfile(test_it=gated.format(fixture="dual_ollama").replace("def test_pair", f"{soak}\ndef test_pair"))
+    result = simulated(*how)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "pair on dual: nothing is left of the measurement: the client was saturated in * of * rounds; in the last*",
+            "  next: leave the client a core of its own*",
+        ]
+    )
 
 
 @pytest.mark.usefixtures("judged_client")
