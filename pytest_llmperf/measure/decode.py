@@ -180,10 +180,10 @@ def _lines(body: Body, *, in_events: bool) -> Iterator[Line]:
     whole = not body.fault
     if in_events:
         return events(body.data, whole=whole)
-    if not _is_object(first_line(body.data)):
+    if not is_object(first_line(body.data)):
         if body.kind == _JSON:
             return iter([whole_body(body.data)] if whole else [])
-        if whole and _is_object(whole_body(body.data).data):
+        if whole and is_object(whole_body(body.data).data):
             return iter([whole_body(body.data)])
     return json_lines(body.data, whole=whole)
 
@@ -223,7 +223,7 @@ def _no_number(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
-def _is_object(data: bytes) -> bool:
+def is_object(data: bytes) -> bool:
     """Whether these bytes are one JSON object."""
     try:
         _object(data)

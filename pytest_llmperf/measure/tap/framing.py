@@ -10,7 +10,8 @@ import h11
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.arrival import Piece, Raw, settle
-from pytest_llmperf.measure.decode import decode
+from pytest_llmperf.measure.decode import decode, is_object
+from pytest_llmperf.measure.lines import are_events, first_line
 from pytest_llmperf.measure.tap.carried import Carried, Flow, Taken
 from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import RequestTiming
@@ -84,7 +85,7 @@ def spoken(carried: Carried, taken: Taken, *, label: str) -> Iterator[Spoken]:
                 label=label,
                 connect_ns=carried.connect_ns,
                 connected_ns=carried.connected_ns,
-                ended_ns=carried.down.ended_ns,
+                ended_ns=answer[-1].read_ns if whole and answer else carried.down.ended_ns,
             ),
             whole=whole,
             left_ns=0 if whole or not left_ns else max(left_ns, request.sent_ns, last_ns),
@@ -103,7 +104,7 @@ def timing(one: Spoken) -> RequestTiming:
         if not one.left_ns:
             raise
     cut = decode(_closed(one))
-    return replace(cut, done_reason=CANCELLED, eval_count=0)
+    return replace(cut, done_reason=CANCELLED, eval_count=0, streamed=True)  # as far as anybody knows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +216,10 @@ def _closed(one: Spoken) -> Exchange:
         else:
             body.append(piece._replace(data=bytes(event.data)))
     if status == 200:
-        lines = _whole_lines(body) if given.startswith(kind) else []  # an answer of one object has not begun to arrive
+        data = b"".join(piece.data for piece in body)
+        labelled = given.startswith(kind)
+        in_parts = are_events(data, labelled=labelled) if stream else is_object(first_line(data))
+        lines = _whole_lines(body) if in_parts else []  # an answer of one object has not begun to arrive
         body = [*lines, Piece(one.left_ns, one.left_ns, _SSE_END if stream else _NDJSON_END)]
     head = b"HTTP/1.1 %d Status\r\nContent-Type: %s\r\n\r\n" % (status, kind)
     return replace(one.exchange, pieces=(Piece(one.exchange.sent_ns, one.exchange.sent_ns, head), *body))

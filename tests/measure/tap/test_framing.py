@@ -253,6 +253,23 @@ def test_who_leaves_an_openai_stream_has_cancelled(part: bytes) -> None:
     assert got.arrivals_ns[:2] == (1100, 1200)
 
 
+@pytest.mark.parametrize("kind", [b"", b"Content-Type: text/plain\r\n", b"Content-Type: application/json\r\n"])
+@pytest.mark.parametrize(("path", "part"), [("/v1/chat/completions", WORD), ("/api/generate", LINES[0])])
+def test_who_leaves_a_stream_with_another_label_has_cancelled(path: str, part: bytes, kind: bytes) -> None:
+    """What is a stream its bytes say, not its label."""
+    head = b"HTTP/1.1 200 OK\r\n%sTransfer-Encoding: chunked\r\n\r\n" % kind
+    down = flow([head, chunk(part), chunk(part), b"ff\r\n{"], start_ns=1000)
+    (one,) = heard(flow([request(path)], start_ns=100, ended_ns=5000), down)
+    assert (timing(one).done_reason, timing(one).arrivals_ns) == (CANCELLED, (1100, 1200))
+
+
+@pytest.mark.parametrize("server_ended_ns", [0, 9000])
+def test_a_whole_answer_ends_with_its_last_byte(server_ended_ns: int) -> None:
+    """Not when the server hangs up, which it may do late, or never."""
+    (one,) = heard(flow([request()], start_ns=100), flow(ANSWER, start_ns=1000, ended_ns=server_ended_ns))
+    assert one.exchange.ended_ns == 1400
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/generate"])
 def test_who_leaves_an_answer_of_one_object_has_cancelled(path: str) -> None:
     """Half an object is no arrival."""
