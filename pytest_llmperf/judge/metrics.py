@@ -268,6 +268,7 @@ def _decode_tok_s(run: AgentRun) -> float:
     """The agent's decode rate, which must exist."""
     rate = formulas.agent_decode_tok_s(run)
     if rate is None:
+        tokens((run,))
         raise MeasurementError(
             f"agent {run.agent!r}: decode_tok_s is undefined, no request has 2 tokens or more and the server's decode "
             "time, which a /v1 stream never gives",

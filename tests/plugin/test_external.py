@@ -94,6 +94,46 @@ def test_a_warm_up_of_its_own(simulated, pytester: pytest.Pytester, aftermath) -
     result.assert_outcomes(passed=1)
 
 
+def test_agents_that_do_not_stream(simulated, pytester: pytest.Pytester, aftermath) -> None:
+    """Two that share a slot are contended by its queue; where nobody tells a queue, that is no pass, nor is a TTFT."""
+    pytester.makepyfile(
+        """
+        import httpx
+        import pytest
+        from pytest_llmperf import ExternalAgent, Scenario
+
+        def team(path):
+            async def work(url):
+                async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+                    model = (await client.get("/api/tags")).json()["models"][0]["name"]
+                    asked = {"messages": [{"role": "user", "content": "hi"}]} if "v1" in path else {"prompt": "hi"}
+                    body = {"model": model, "stream": False, "max_tokens": 24, "options": {"num_predict": 24}, **asked}
+                    (await client.post(path, json=body)).raise_for_status()
+            return Scenario(name="team", agents=tuple(ExternalAgent(name=name, run=work) for name in "ab"))
+
+        @pytest.mark.contention(max_rate=0.2)
+        def test_shared(single_ollama, run_agents):
+            run_agents(team("/api/generate"), on=single_ollama)
+
+        @pytest.mark.contention(max_rate=0.2)
+        def test_untold(dual_ollama, run_agents):
+            run_agents(team("/v1/chat/completions"), on=dual_ollama)
+
+        @pytest.mark.ttft(max_ms=1e6)
+        def test_first(dual_ollama, run_agents):
+            run_agents(team("/api/generate"), on=dual_ollama)
+        """
+    )
+    result = simulated("--llmperf-rounds=3", "--llmperf-max-rounds=3")
+    result.assert_outcomes(failed=3)
+    shown = result.stdout.str()
+    assert re.search(r"on single .* 3 of 3 .*(fail|inconclusive)", shown)
+    assert "contention cannot be told in 3 of 3 rounds: the" in shown
+    assert "next: have the agents stream" in shown
+    assert "an answer that is not" in shown
+    assert "answers were not streamed" in shown
+
+
 @pytest.mark.parametrize(
     ("agents", "says"),
     [
