@@ -19,6 +19,7 @@ from pytest_llmperf.measure.runtimes import Clients, Part, Runtime
 from pytest_llmperf.measure.runtimes.choosing import runtime_of
 from pytest_llmperf.measure.wire import Exchange
 from pytest_llmperf.model import DIRECT, SERIAL, Script
+from pytest_llmperf.servers.api.forms import Ending
 from pytest_llmperf.servers.api.requests import parse_body, parse_chat, parse_generate
 from pytest_llmperf.servers.engine import Completion, EngineError, Job
 from pytest_llmperf.servers.engine_scripted import ScriptedEngine
@@ -68,10 +69,11 @@ class Instance:
         self.free_ns[slot] = self.now_ns
         head_bytes = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
         for at_ns, text in texts:
-            yield at_ns, head_bytes + _chunk(_part(path == "/api/chat", wanted.model, text, done=False))
+            yield at_ns, head_bytes + _chunk(wanted.form.piece(text))
             head_bytes = b""
-        last = _part(path == "/api/chat", wanted.model, "", done=True, **_figures(completion, self.now_ns - begun_ns))
-        yield self.now_ns, head_bytes + _chunk(last) + b"0\r\n\r\n"
+        total_ns = self.now_ns - begun_ns
+        ending = Ending(reason=completion.done_reason, completion=completion, total_ns=total_ns, load_ns=LOAD_NS)
+        yield self.now_ns, head_bytes + _chunk(wanted.form.end(ending)) + b"0\r\n\r\n"
 
     def _generate(self, job: Job, texts: list[tuple[int, str]]) -> Completion:
         return self.engine.generate(job, lambda text: texts.append((self.now_ns, text)), threading.Event())
@@ -148,26 +150,8 @@ class ScriptedTime:
         )
 
 
-def _part(chat: bool, model: str, text: str, **more: object) -> dict[str, object]:
-    body = {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
-    return {"model": model, "created_at": "1970-01-01T00:00:00Z", **body, **more}
-
-
-def _figures(completion: Completion, total_ns: int) -> dict[str, object]:
-    return {
-        "done_reason": completion.done_reason,
-        "total_duration": total_ns,
-        "load_duration": LOAD_NS,
-        "prompt_eval_count": completion.prompt_eval_count,
-        "prompt_eval_duration": completion.prompt_eval_duration_ns,
-        "eval_count": completion.eval_count,
-        "eval_duration": completion.eval_duration_ns,
-    }
-
-
-def _chunk(part: dict[str, object]) -> bytes:
-    line = json.dumps(part).encode() + b"\n"
-    return f"{len(line):x}\r\n".encode() + line + b"\r\n"
+def _chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
 def _whole(error: EngineError) -> bytes:
