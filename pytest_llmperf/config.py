@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.masking import refused
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
-from pytest_llmperf.model.access import without_secrets
 from pytest_llmperf.model.places import placed
 from pytest_llmperf.strict import faults_of, nearest, strict_converter, tables_of
 from pytest_llmperf.whole import read_text
@@ -64,13 +64,14 @@ def deployment_of(configuration: Configuration, name: str) -> NamedDeployment:
     if name in known:
         return known[name]
     has = f"{FILE} has {', '.join(known)}" if known else f"{FILE} has none"
+    name = refused(name)
     raise UsageError(
         f"no deployment {name!r}; {has}{nearest(name, known)}", next_step=f"add [deployments.{name}] to {FILE}"
     )
 
 
 def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], tuple[str, ...]]) -> NamedDeployment:
-    """The deployment of a name, or of addresses (whatever holds a colon).
+    """The deployment of a name, or of addresses (whatever holds a colon, a slash or an `@`).
 
     Args:
         configuration: with the names.
@@ -80,14 +81,12 @@ def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], t
     Raises:
         UsageError: no deployment of that name; or no addresses.
     """
-    if ":" not in text or text in configuration.deployments:
+    if not set(text) & set(":/@") or text in configuration.deployments:
         return deployment_of(configuration, text)
     try:
         return NamedDeployment(urls=urls(text))
     except ValueError as error:
-        raise UsageError(
-            f"{without_secrets(text)!r}: {error}", next_step="give http://host:port,http://host:port"
-        ) from error
+        raise UsageError(f"{refused(text)!r}: {error}", next_step="give http://host:port,http://host:port") from error
 
 
 def incumbent_of(settings: Settings) -> Settings | None:

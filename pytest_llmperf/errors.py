@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import re
 
+from pytest_llmperf.masking import masked
+
 MEMORY = "free memory on that machine, or ask for less: a smaller num_ctx, a smaller model, one instance"
 """The next step where a server has no memory for the model."""
 
@@ -23,7 +25,8 @@ _NO_MEMORY = re.compile("out of memory|more system memory|unable to allocate|ins
 
 
 def clean(text: str) -> str:
-    """A text that may hold somebody else's, for a terminal: what could steer it, or reorder its text, is spelt out."""
+    """A text that may hold somebody else's, for a terminal: without secrets, control characters spelt out."""
+    text = masked(text)
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
@@ -31,6 +34,7 @@ def clean(text: str) -> str:
 
 def printable(text: str, *, most: int = _SHOWN) -> str:
     """Somebody else's text for an error: one line, at most `most` characters, all of which every terminal can print."""
+    text = masked(text)
     short = text if len(text) <= most else f"{text[:most]}..."
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
 
@@ -48,8 +52,8 @@ class LlmperfError(Exception):
     """
 
     def __init__(self, message: str, *, next_step: str = "") -> None:
-        super().__init__(message)
-        self.next_step = next_step
+        super().__init__(masked(message))
+        self.next_step = masked(next_step)
 
     def __str__(self) -> str:
         message = super().__str__()

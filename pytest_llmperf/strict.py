@@ -123,14 +123,20 @@ def each_item(converter: cattrs.Converter, kind: Any, item_kind: Any, items: Any
 def exactly(kind: type, value: Any, words: str) -> Any:
     """The value, when it is of the type (a truth value is no number)."""
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"got {value!r}, wanted {words}")
+        raise TypeError(f"got {got(value)}, wanted {words}")
     return value
+
+
+def got(value: Any) -> str:
+    """A value of the wrong type, for its refusal: a text may be a secret and is not repeated, nor what holds others."""
+    kinds = {str: "a text", dict: "a table", list: "a list"}
+    return next((words for kind, words in kinds.items() if isinstance(value, kind)), repr(value))
 
 
 def _number(value: Any) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"got {value!r}, wanted a number")
+        raise TypeError(f"got {got(value)}, wanted a number")
     if not math.isfinite(value):
         raise ValueError(f"got {value}, wanted a finite number")
     return float(value)
@@ -146,7 +152,7 @@ def _truth_or_text(value: Any) -> bool | str | None:
 def _truth(value: Any) -> bool:
     """True or false, not a number or a text that would do as one."""
     if not isinstance(value, bool):
-        raise TypeError(f"got {value!r}, wanted true or false")
+        raise TypeError(f"got {got(value)}, wanted true or false")
     return value
 
 

@@ -39,7 +39,7 @@ options = { num_gpu = 80, temperature = 1, stop = ["end"] }
 FAULTS = {
     "section": ("[deploymets.a]\nurls = []", "deploymets: unknown key", "did you mean 'deployments'?"),
     "key": ('[deployments.a]\nurl = ["http://a"]', "deployments.a.url: unknown key", "did you mean 'urls'?"),
-    "type": ('[deployments.a]\nurls = "http://a"', "deployments.a.urls: got 'http://a', wanted a list", ""),
+    "type": ('[deployments.a]\nurls = "http://a"', "deployments.a.urls: got a text, wanted a list", ""),
     "no_table": ("deployments = 3", "deployments: got 3, wanted a table", ""),
     "item": ("[deployments.a]\nurls = [1]", "deployments.a.urls[0]: got 1, wanted text", ""),
     "mode": (

@@ -13,7 +13,8 @@ from pytest_llmperf.report import schema
 
 PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
-    "errors": set(),
+    "masking": set(),
+    "errors": {"masking"},
     "strict": {"whole"},
     "special_files": set(),
     "whole": {"special_files"},
@@ -21,16 +22,16 @@ MAY_IMPORT = {
     "listening": set(),
     "foreign_json": set(),
     "refusals": {"errors", "foreign_json"},
-    "model": {"errors"},
-    "config": {"errors", "model", "strict", "whole"},
-    "servers": {"errors", "model", "refusals", "whole", "channel", "listening", "foreign_json"},
-    "measure": {"errors", "model", "refusals", "channel", "foreign_json"},
+    "model": {"errors", "masking"},
+    "config": {"errors", "masking", "model", "strict", "whole"},
+    "servers": {"errors", "masking", "model", "refusals", "whole", "channel", "listening", "foreign_json"},
+    "measure": {"errors", "masking", "model", "refusals", "channel", "foreign_json"},
     "telemetry": {"errors", "model"},
     "judge": {"errors", "model", "strict", "whole"},
-    "report": {"errors", "model", "judge", "whole"},
+    "report": {"errors", "masking", "model", "judge", "whole"},
     "session": {"errors", "whole", "model", "config", "servers", "measure", "telemetry", "judge"},
     "experiments": {"errors", "strict", "whole", "model", "config", "judge", "session"},
-    "plugin": {"errors", "whole", "model", "config", "judge", "report", "session", "experiments"},
+    "plugin": {"errors", "masking", "whole", "model", "config", "judge", "report", "session", "experiments"},
     "cli": {"errors", "model", "config", "servers", "judge", "report", "whole"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -78,6 +79,7 @@ def test_the_plugin_module_is_light() -> None:
     assert ours == {
         "pytest_llmperf",
         "pytest_llmperf.errors",
+        "pytest_llmperf.masking",
         "pytest_llmperf.plugin",
         "pytest_llmperf.plugin.collection",
         "pytest_llmperf.plugin.fixtures",

@@ -9,10 +9,11 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
+from pytest_llmperf.masking import Hidden, known, masked_words, secrets_of
 from pytest_llmperf.measure.arrival import Clock
 from pytest_llmperf.measure.command import RunningCommand, tail_of, without_proxy
 from pytest_llmperf.measure.start_up import Starting, in_order, may_start
@@ -38,7 +39,7 @@ class Member:
 
     label: str
     url: str
-    run: AsyncAgent | Command
+    run: AsyncAgent | Command = field(repr=False)
     start_up_ns: int = 0
 
     @property
@@ -238,22 +239,23 @@ class Agents:
                     code = await running.exit_code()
                 finally:
                     await running.end()
-                    self._outputs[member] = tail_of(output)
+                    self._outputs[member] = tail_of(output, (*secrets_of(command), *known()))
             except OSError as error:
                 raise MeasurementError(
-                    f"{member.label}: {words[0]!r} cannot be started ({error})", next_step="is the program on PATH?"
+                    f"{member.label}: {masked_words(words)[0]!r} cannot be started ({error})",
+                    next_step="is the program on PATH?",
                 ) from error
         if code:
             how = f"exit code {code}" if code > 0 else f"signal {-code}"
             raise MeasurementError(
-                f"{member.label}: the command {words[0]!r} ended with {how}{self._outputs[member]}",
+                f"{member.label}: the command {masked_words(words)[0]!r} ended with {how}{self._outputs[member]}",
                 next_step="run it by hand with OLLAMA_HOST set to the server's address",
             )
 
-    def _environment(self, url: str) -> Mapping[str, str]:
+    def _environment(self, url: str) -> Hidden:
         """The caller's, with what points to the tap."""
         ours = {"OLLAMA_HOST": url, "LLMPERF_BASE_URL": url, "OPENAI_BASE_URL": f"{url}/v1"}
-        return {**os.environ, **without_proxy(os.environ), **ours, "LLMPERF_MODEL": self._model}
+        return Hidden({**os.environ, **without_proxy(os.environ), **ours, "LLMPERF_MODEL": self._model})
 
 
 def _with(failure: LlmperfError, text: str, next_step: str) -> LlmperfError:

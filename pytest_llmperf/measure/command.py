@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
+
+from pytest_llmperf.masking import SEALED, Hidden, masked
 
 GRACE_S = 2.0
 """Seconds between asking what a command started to end and ending it."""
@@ -42,15 +44,16 @@ class RunningCommand:
         self._report, theirs = os.pipe()
         reaper = [sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), str(GRACE_S), str(theirs)]
         try:
-            self._process = subprocess.Popen(
-                [*reaper, *words],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=dict(env),
-                pass_fds=(theirs,),
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
-            )
+            with SEALED:
+                self._process = subprocess.Popen(
+                    [*reaper, *words],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=Hidden(env),
+                    pass_fds=(theirs,),
+                    start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+                )
         except BaseException:
             os.close(self._report)
             raise
@@ -111,13 +114,17 @@ def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
-def tail_of(output: IO[bytes]) -> str:
+def tail_of(output: IO[bytes], secrets: Iterable[str] | None = None) -> str:
     """What of a command's output says why it ended, as a part of a message: the last lines, and the reason before them.
 
     A panic's reason comes before its backtrace, which may be longer than any tail.
+
+    Args:
+        output: of the command.
+        secrets: see `masked`.
     """
     output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
-    lines = output.read().decode("utf-8", "replace").splitlines()
+    lines = masked(output.read().decode("utf-8", "replace"), secrets).splitlines()
     first = max(0, len(lines) - _TAIL_LINES)
     pattern = _PANIC if any(map(_TELLING.search, lines[first:])) else _TELLING
     told = max((at for at, line in enumerate(lines[:first]) if pattern.search(line)), default=None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.masking import Secret, refused
 from pytest_llmperf.model import DIRECT, Access
 
 _NEXT = "give http://host:port"
@@ -37,7 +39,7 @@ class Request:
         return self.access.proxy_address() if self.access.proxy else (self.host, self.port)
 
     def signed(self) -> bytes:
-        """What is sent: the payload with its authorization. It is kept by nobody, pickled, stored or shown.
+        """What is sent: the payload with its authorization, which shows itself as `***` if there is any.
 
         Raises:
             UsageError: the environment lacks the secret.
@@ -45,14 +47,16 @@ class Request:
         if not (self.access.auth or self.access.proxy_auth):
             return self.payload
         first, _, rest = self.payload.partition(b"\r\n")
-        of_proxy = [] if self.tls else _lines(self.access.proxy_headers())  # in a tunnel the server would read them
-        return b"\r\n".join((first, *_lines(self.access.headers()), *of_proxy, rest))
+        headers = self.access.headers()
+        if not self.tls:  # in a tunnel the server would read them
+            headers |= self.access.proxy_headers()
+        return Secret(b"\r\n".join((first, *_lines(headers), rest)))
 
     def tunnel(self) -> bytes:
         """What is sent to the proxy before TLS: CONNECT, with its authorization. Raises as `signed` does."""
         where = f"{_bracketed(self.host)}:{self.port}"
         head = f"CONNECT {where} HTTP/1.1\r\nHost: {where}".encode("ascii")
-        return b"\r\n".join((head, *_lines(self.access.proxy_headers()), b"\r\n"))
+        return Secret(b"\r\n".join((head, *_lines(self.access.proxy_headers()), b"\r\n")))
 
 
 class Target(NamedTuple):
@@ -83,9 +87,10 @@ def target_of(url: str, *, label: str) -> Target:
         host = (parts.hostname or "").encode("ascii" if ":" in (parts.hostname or "") else "idna").decode()
         path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
     except ValueError as error:  # a UnicodeError, too
-        raise MeasurementError(f"{label}: {url!r} is no http address ({error})", next_step=_NEXT) from error
+        why = str(error).partition(" as ")[0]  # then comes what was refused
+        raise MeasurementError(f"{label}: {refused(url)!r} is no http address ({why})", next_step=_NEXT) from None
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise MeasurementError(f"{label}: {url!r} is no http address", next_step=_NEXT)
+        raise MeasurementError(f"{label}: {refused(url)!r} is no http address", next_step=_NEXT)
     if "@" in parts.netloc:
         raise MeasurementError(
             f"{label}: the address of {host} holds a user or a password, which would stand in every report",
@@ -121,6 +126,6 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _lines(headers: dict[str, str]) -> list[bytes]:
+def _lines(headers: Mapping[bytes, Secret]) -> list[Secret]:
     """Headers as lines, their ends apart."""
-    return [f"{name}: {value}".encode("ascii") for name, value in headers.items()]
+    return [Secret(name + b": " + value) for name, value in headers.items()]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.errors import MeasurementError, printable
 from pytest_llmperf.measure.arrival import (
     ANCILLARY_BYTES,
     KERNEL,
@@ -276,8 +276,8 @@ class Connection:
             head += byte
         status = head.partition(b"\r\n")[0].split(b" ")[1:2]
         if status != [b"200"]:
-            where = f"{self.request.host}:{self.request.port}"
-            raise OSError(f"the proxy {self.request.access.proxy} answered {head[:80]!r} to CONNECT {where}")
+            where, said = f"{self.request.host}:{self.request.port}", printable(head.decode("latin-1"))[:80]
+            raise OSError(f"the proxy {self.request.access.proxy} answered {said!r} to CONNECT {where}")
 
     def _not_now(self, error: OSError) -> bool:
         """False where the socket is merely not ready.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import functools
 import os
 import re
@@ -12,8 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.masking import MASK, Secret, masked, refused, watch
 
 AUTH_KINDS = ("bearer", "basic")
+_HEADER = re.compile(r"[\x20-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,22 +35,27 @@ class Access:
     proxy: str = ""
     proxy_auth: str = ""
 
+    def __post_init__(self) -> None:
+        for auth in (self.auth, self.proxy_auth):
+            if name := auth.partition(":")[2]:
+                watch(name)
+
     @property
     def plain(self) -> bool:
         """Whether there is nothing special about it."""
         return not (self.auth or self.ca_file or self.proxy)
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> dict[bytes, Secret]:
         """The headers that every request to the server carries, secrets read from the environment now.
 
         Raises:
             UsageError: the variable is not set, or what it holds cannot be a token or `user:password`.
         """
-        return {"Authorization": _credentials(self.auth, "llmperf_auth")} if self.auth else {}
+        return {b"Authorization": _credentials(self.auth, "llmperf_auth")} if self.auth else {}
 
-    def proxy_headers(self) -> dict[str, str]:
+    def proxy_headers(self) -> dict[bytes, Secret]:
         """The headers for the proxy: of every plain request, and of each tunnel. Raises as `headers` does."""
-        return {"Proxy-Authorization": _credentials(self.proxy_auth, "llmperf_proxy_auth")} if self.proxy_auth else {}
+        return {b"Proxy-Authorization": _credentials(self.proxy_auth, "llmperf_proxy_auth")} if self.proxy_auth else {}
 
     def tls(self) -> ssl.SSLContext:
         """What TLS trusts.
@@ -94,28 +101,35 @@ def auth_fault(text: str) -> str:
 
 
 def url_fault(url: str) -> str:
-    """What is wrong with a server's address, in words that do not repeat a password in it; empty = nothing."""
+    """What is wrong with a server's address, in words that repeat nothing of it that may be secret; empty = nothing."""
+    if "@" in url:  # wherever it stands: behind a password with `/`, `?` or `#`, the rest would pass for a path
+        return (
+            "an address holds a user or password: put them into the environment, see --llmperf-auth and "
+            "--llmperf-proxy-auth"
+        )
     try:
         parts = urlsplit(url)
         bad_port = parts.port == 0
     except ValueError:
-        return f"{without_secrets(url)!r} is no address, wanted http://host:port"
+        return f"{_recognisable(url)} is no address, wanted http://host:port"
     if parts.scheme not in ("http", "https") or not parts.hostname or bad_port or re.search(r"[\s\x00-\x1f\x7f]", url):
-        return f"{without_secrets(url)!r} is no address, wanted http://host:port"
-    if "@" in parts.netloc:
-        return (
-            f"{without_secrets(url)} holds a user or password: put them into the environment, see --llmperf-auth and "
-            "--llmperf-proxy-auth"
-        )
+        return f"{_recognisable(url)} is no address, wanted http://host:port"
     if parts.query or parts.fragment:
-        return f"{without_secrets(url)} has a query, wanted http://host:port"
+        return f"{_recognisable(url)} has a query, wanted http://host:port"
     return ""
 
 
+def _recognisable(url: str) -> str:
+    """As much of a refused address as tells which it is: no query, and no port that may be a password."""
+    shown = re.sub(
+        r"^((?:[A-Za-z][\w+.-]*://)?[^:/]*):(?!\d{1,5}(?:[/?#]|$))(?!//)[^/]*.*", rf"\1:{MASK}", url, flags=re.DOTALL
+    )
+    return repr(refused(re.sub(r"\s.*", MASK, shown, flags=re.DOTALL)))
+
+
 def without_secrets(text: str) -> str:
-    """A text without the users, passwords and queries of the addresses in it."""
-    text = re.sub(r"//[^/@\s,]*@", "//***@", text)
-    return re.sub(r"(://[^?\s,]*)\?[^\s,]*", r"\1?***", text)
+    """A text without secrets, and without the queries of the addresses in it."""
+    return re.sub(r"(://[^?\s,]*)\?[^\s,]*", rf"\1?{MASK}", masked(text))
 
 
 def shown(url: str) -> str:
@@ -123,24 +137,24 @@ def shown(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127."):
-        return without_secrets(url)
+        return url
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{host[:1]}***{port}"
 
 
-def _credentials(auth: str, option: str) -> str:
+def _credentials(auth: str, option: str) -> Secret:
     """The value of a header that logs in; raises UsageError, which does not repeat it."""
     kind, _, name = auth.partition(":")
-    # never bound to a name here: a traceback that shows local variables would show it
+    # the text is bound to no name here, nor in a Python function: a traceback may show their variables
     if not os.environ.get(name, "").strip():
         raise UsageError(f"{option}: the environment has no {name}", next_step=f"export {name}=...")
-    if not re.fullmatch(r"[\x20-\x7e]+", os.environ[name].strip()):
+    if not _HEADER.fullmatch(os.environ[name].strip()):
         raise UsageError(f"{option}: {name} holds a character that no HTTP header may have")
     if kind == "bearer":
-        return f"Bearer {os.environ[name].strip()}"
+        return Secret(b"Bearer " + os.environ[name].strip().encode("ascii"))
     if ":" not in os.environ[name]:
         raise UsageError(f"{option}: {name} holds no user:password", next_step=f"export {name}=user:password")
-    return f"Basic {base64.b64encode(os.environ[name].strip().encode()).decode()}"
+    return Secret(b"Basic " + binascii.b2a_base64(os.environ[name].strip().encode("ascii"), newline=False))
 
 
 @functools.cache

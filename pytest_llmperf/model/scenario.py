@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
+from pytest_llmperf.masking import masked_words
+from pytest_llmperf.model.texts import check_texts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
@@ -34,6 +37,11 @@ class GenerationOptions:
     stop: tuple[str, ...] | None = None
     num_thread: int | None = None
     num_gpu: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            raise ValueError("stop is one text, wanted a tuple of texts")
+        check_texts("stop: a text", self.stop or ())
 
     def as_request(self) -> dict[str, object]:
         """The `options` object of a request: only what is set."""
@@ -89,6 +97,8 @@ class Agent:
             raise ValueError(f"agent {self.name!r}: {fault}")
         if isinstance(self.prompts, str) or not self.prompts:
             raise ValueError(f"agent {self.name!r} needs a tuple of one or more prompts, got {self.prompts!r}")
+        check_texts("an agent's name", (self.name,))
+        check_texts(f"agent {self.name!r}: a prompt", self.prompts)
 
     def with_options(self, laid: Mapping[str, Any]) -> Agent:
         """The agent with these options laid over its own; `think` is one of them here."""
@@ -121,13 +131,20 @@ class ExternalAgent:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("an agent needs a name")
+        check_texts("an agent's name", (self.name,))
         if isinstance(self.run, list):
             object.__setattr__(self, "run", tuple(self.run))  # natural to write; the value stays frozen
         if isinstance(self.run, tuple):
             if not self.run or not all(isinstance(word, str) for word in self.run):
-                raise ValueError(f"agent {self.name!r} needs a command of one or more words, got {self.run!r}")
+                kinds = ", ".join(type(word).__name__ for word in self.run) or "none"
+                raise ValueError(f"agent {self.name!r} needs a command of one or more words, got {kinds}")
         elif not isinstance(self.run, str) and not _may_be_async(self.run):
-            raise ValueError(f"agent {self.name!r} needs an async callable or a tuple of words, got {self.run!r}")
+            raise ValueError(
+                f"agent {self.name!r} needs an async callable or a tuple of words, got {_kind_of(self.run)}"
+            )
+
+    def __repr__(self) -> str:
+        return f"ExternalAgent(name={self.name!r}, run={self.stored!r})"
 
     @property
     def options(self) -> GenerationOptions:
@@ -136,8 +153,19 @@ class ExternalAgent:
 
     @property
     def stored(self) -> Command | str:
-        """What stands for `run` in records: the command, or the callable's qualified name."""
-        return self.run if isinstance(self.run, tuple | str) else _qualified_name(self.run)
+        """What stands for `run` in records: the command without secrets, or the callable's qualified name."""
+        if isinstance(self.run, tuple):
+            return masked_words(self.run)
+        return self.run if isinstance(self.run, str) else _qualified_name(self.run)
+
+
+def _kind_of(given: object) -> str:
+    """What was given, without its content, which may hold a secret."""
+    if inspect.isfunction(given):
+        return f"the plain function {given.__name__}"
+    if given is None:
+        return "None"
+    return "a text" if isinstance(given, str) else f"a value of type {type(given).__name__}"
 
 
 def _may_be_async(run: object) -> bool:
@@ -194,6 +222,8 @@ class Scenario:
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_texts("a scenario's name", (self.name,))
+        check_texts(f"scenario {self.name!r}: its source", (self.source,))
         if not self.agents:
             raise ValueError(f"scenario {self.name!r} needs at least one agent")
         names = [agent.name for agent in self.agents]
@@ -236,7 +266,7 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
         ValueError: an agent is none of these, or there is none.
     """
     if isinstance(agents, str) or not isinstance(agents, Sequence):
-        raise ValueError(f"wanted a scenario or a list of agents, got {agents!r}")
+        raise ValueError(f"wanted a scenario or a list of agents, got {_kind_of(agents)}")
     made: list[Agent | ExternalAgent] = []
     taken = {"together"}  # the name of the part with all of them
     for one in agents:
@@ -244,7 +274,7 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
             made.append(one)
         else:
             if isinstance(one, str):
-                raise ValueError(f"a command is a list of words of its own, got {one!r}")
+                raise ValueError("a command is a list of words of its own, got a text")
             run = tuple(one) if isinstance(one, Sequence) else one
             made.append(ExternalAgent(name=_unique(_short_name(run), taken), run=run))
         taken.add(made[-1].name)
@@ -254,9 +284,10 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
 def _short_name(run: AsyncAgent | Command) -> str:
     if not isinstance(run, tuple):
         return _qualified_name(run).rpartition(".")[2].strip("<>")
-    script = (
-        run[1] if len(run) > 1 and PurePath(run[1]).suffix and not run[1].startswith("-") else run[0] if run else ""
-    )
+    words = [word for word in run[:2] if isinstance(word, str)]
+    script = next((word for word in words[1:] if PurePath(word).suffix and not word.startswith("-")), "")
+    if not script or masked_words([script]) != (script,):  # `env API_KEY=a.b agent`, or a token as an argument
+        script = words[0] if words else ""
     return PurePath(script).stem
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def text_fault(text: str) -> str:
     r"""What is wrong with a text; empty if nothing is.
@@ -17,3 +19,18 @@ def text_fault(text: str) -> str:
         code = text[error.start].encode("unicode_escape").decode()
         return f"holds the lone surrogate {code} (character {error.start + 1}), which UTF-8 cannot hold"
     return ""
+
+
+def check_texts(owner: str, texts: Iterable[object]) -> None:
+    """Nothing, if all of them can be sent and stored; values that are no texts are not looked at.
+
+    Args:
+        owner: what they are, for the error.
+        texts: to check.
+
+    Raises:
+        ValueError: one cannot.
+    """
+    for text in texts:
+        if isinstance(text, str) and (fault := text_fault(text)):
+            raise ValueError(f"{owner} {fault}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.errors import clean
 from pytest_llmperf.plugin import collection, options
 from pytest_llmperf.plugin.fixtures import (
     decide_claims,
@@ -90,7 +91,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     from pytest_llmperf.report.screen import encodable, width, wrapped  # noqa: PLC0415
 
     stream = config.get_terminal_writer()._file
-    return [encodable(wrapped(line, width()), stream) for line in header(running.session)]
+    return [encodable(clean(wrapped(line, width())), stream) for line in header(running.session)]
 
 
 def _distributes(config: pytest.Config) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Agent, AsyncAgent, Baseline, Cell, ExternalAgent, Scenario, Topology
     from pytest_llmperf.plugin.running import Running
     from pytest_llmperf.session import Session
+
+
+_T = TypeVar("_T")
 
 
 class Deployment:
@@ -39,7 +42,7 @@ class Deployment:
         """
         from pytest_llmperf.model import TopologyKind  # noqa: PLC0415
 
-        return self._session.open(TopologyKind(self.kind), agents)
+        return in_short(lambda: self._session.open(TopologyKind(self.kind), agents))
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -113,6 +116,18 @@ class WarmUp(Protocol):
         """Loads the model and sends each agent's first request `times` times."""
 
 
+def in_short(work: Callable[[], _T]) -> _T:
+    """What the work gives; its errors of ours keep their type and lose our frames, of which a traceback is no help."""
+    from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
+    from pytest_llmperf.masking import forget_frames  # noqa: PLC0415
+
+    try:
+        return work()
+    except LlmperfError as error:
+        forget_frames(error)
+        raise
+
+
 def _running(config: pytest.Config) -> Running:
     running: Running | None = config.pluginmanager.get_plugin("llmperf-running")
     if running is None:
@@ -156,7 +171,8 @@ def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
 
     def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
         scenario = _running(request.config).profiled(request.node, scenario)
-        llmperf.warm_up(scenario, on.open(len(scenario.agents)), times)
+        topology = on.open(len(scenario.agents))
+        in_short(lambda: llmperf.warm_up(scenario, topology, times))
 
     return warm_up
 
@@ -164,13 +180,13 @@ def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
 @pytest.fixture
 def llmperf_baseline(llmperf: Session) -> Baseline:
     """The baseline in force."""
-    return llmperf.baseline
+    return in_short(lambda: llmperf.baseline)
 
 
 @pytest.fixture
 def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
     """Facts of the running deployment, by key; starts `dual` where nothing runs yet."""
-    return llmperf.facts()
+    return in_short(llmperf.facts)
 
 
 @pytest.fixture

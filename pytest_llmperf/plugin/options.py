@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pytest_llmperf.masking import MASK, refused
 from pytest_llmperf.plugin import parsers
 from pytest_llmperf.plugin.written import text_of, value_of
 
@@ -423,9 +424,7 @@ def _read(config: pytest.Config, option: Option, values: dict[str, Any], typed: 
 
 def _without_secrets(option: Option, raw: object) -> str:
     """What was given, for an error that may stand in a log of CI."""
-    from pytest_llmperf.model.access import without_secrets  # noqa: PLC0415 - keeps unused runs free of it
-
-    return "***" if option.field in ("auth", "proxy_auth") else without_secrets(str(raw))
+    return MASK if option.field in ("auth", "proxy_auth") else refused(str(raw))
 
 
 def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list[str]) -> None:

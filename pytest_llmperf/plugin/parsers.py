@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from pytest_llmperf.masking import refused
+
 
 def text(raw: str) -> str:
     """A text without space around it."""
@@ -30,9 +32,25 @@ def texts(raw: str) -> tuple[str, ...]:
     return found
 
 
+def whole(raw: str) -> int:
+    """A whole number; the error does not repeat what it is not."""
+    try:
+        return int(raw)
+    except ValueError:
+        raise ValueError("wanted a whole number") from None
+
+
+def number(raw: str) -> float:
+    """A number; the error does not repeat what it is not."""
+    try:
+        return float(raw)
+    except ValueError:
+        raise ValueError("wanted a number") from None
+
+
 def count(raw: str) -> int:
     """A whole number of 0 or more."""
-    value = int(raw)
+    value = whole(raw)
     if value < 0:
         raise ValueError("wanted 0 or more")
     return value
@@ -40,7 +58,7 @@ def count(raw: str) -> int:
 
 def rounds(raw: str) -> int:
     """A number of rounds."""
-    value = int(raw)
+    value = whole(raw)
     if not 1 <= value <= 1000:
         raise ValueError("wanted 1 to 1000")
     return value
@@ -48,7 +66,7 @@ def rounds(raw: str) -> int:
 
 def seconds(raw: str) -> float:
     """A time above 0, s."""
-    value = float(raw)
+    value = number(raw)
     if not 0 < value < 1e6:
         raise ValueError("wanted more than 0 seconds")
     return value
@@ -57,7 +75,7 @@ def seconds(raw: str) -> float:
 def seconds_or_off(raw: str) -> float:
     """A time from 0.1 s to an hour; `off` is 0."""
     off = raw.strip().lower() in _OFF[:-1]
-    value = 0.0 if off else float(raw)
+    value = 0.0 if off else number(raw)
     if not off and not 0.1 <= value <= 3600:
         raise ValueError("wanted off, or seconds from 0.1 to 3600")
     return value
@@ -73,7 +91,7 @@ def duration(raw: str) -> float:
 
 def ports(raw: str) -> tuple[int, ...]:
     """Port numbers between commas."""
-    found = tuple(int(part) for part in texts(raw))
+    found = tuple(whole(part) for part in texts(raw))
     if not all(0 < port < 65536 for port in found):
         raise ValueError("wanted ports from 1 to 65535")
     return found
@@ -83,7 +101,7 @@ def gpus(raw: str) -> tuple[str, ...]:
     """GPUs as CUDA_VISIBLE_DEVICES names them, between commas: numbers, UUIDs, -1 for none."""
     found = texts(raw)
     if bad := [gpu for gpu in found if not re.fullmatch(r"-1|\d{1,3}|(GPU|MIG)-[A-Za-z0-9/-]+", gpu)]:
-        raise ValueError(f"wanted numbers, GPU-... UUIDs or -1, got {', '.join(bad)}")
+        raise ValueError(f"wanted numbers, GPU-... UUIDs or -1, got {', '.join(map(refused, bad))}")
     return found
 
 
@@ -93,7 +111,8 @@ def urls(raw: str) -> tuple[str, ...]:
 
     if not raw.strip():
         raise ValueError("wanted an address\n    next: is a variable unset? give it, or leave the option out")
-    found = tuple(url if "://" in url else f"http://{url}" for url in texts(raw))
+    found = (raw,) if "@" in raw else texts(raw)  # a password may hold commas
+    found = tuple(url if "://" in url else f"http://{url}" for url in found)
     if faults := [fault for url in found if (fault := url_fault(url))]:
         raise ValueError("; ".join(faults))
     return found
@@ -103,7 +122,9 @@ def proxy(raw: str) -> str:
     """The address of a proxy that speaks plain HTTP with us."""
     if not raw.strip():
         return ""
-    (url,) = urls(raw)
+    url, *more = urls(raw)
+    if more:
+        raise ValueError("wanted one address")
     if url.startswith("https:"):
         raise ValueError("wanted a proxy that is spoken to in plain HTTP: http://host:port")
     return url
@@ -141,8 +162,8 @@ def pairs(raw: str) -> dict[str, float]:
     for part in texts(raw):
         key, equals, value = part.partition("=")
         if not equals:
-            raise ValueError(f"wanted NAME=VALUE, got {part!r}")
-        found[key.strip()] = float(value)
+            raise ValueError(f"wanted NAME=VALUE, got {refused(part)!r}")
+        found[key.strip()] = number(value)
     return found
 
 
@@ -152,7 +173,7 @@ def limits(raw: str) -> dict[str, float]:
 
     found = pairs(raw)
     if unknown := sorted(set(found) - set(MARKERS)):
-        raise ValueError(f"no gate {', '.join(unknown)}; gates: {', '.join(MARKERS)}")
+        raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(MARKERS)}")
     for name, value in found.items():
         build(name, kwargs={MARKERS[name].LIMIT: value})
     return found
@@ -164,7 +185,7 @@ def script(raw: str) -> Any:
 
     values: dict[str, Any] = pairs(raw)
     if unknown := sorted(set(values) - set(Script.__dataclass_fields__)):
-        raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(Script.__dataclass_fields__)}")
+        raise ValueError(f"unknown {refused(', '.join(unknown))}; known: {', '.join(Script.__dataclass_fields__)}")
     if "seed" in values:
         if not values["seed"].is_integer():
             raise ValueError(f"seed = {values['seed']:g}, wanted an integer")

@@ -16,10 +16,12 @@ from pytest_llmperf.errors import LlmperfError, UsageError, clean
 from pytest_llmperf.judge import scoring
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.record import Record, as_plain
-from pytest_llmperf.model import Settings, TopologyKind
+from pytest_llmperf.masking import known, secrets_of
+from pytest_llmperf.model import ExternalAgent, Settings, TopologyKind
 from pytest_llmperf.plugin.collection import PROFILE, RUNTIME, SOAK, SPECS
 from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.plugin.results import TOLD
+from pytest_llmperf.plugin.scrubbing import scrub
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
 from pytest_llmperf.report.screen import width, wrapped
@@ -82,6 +84,7 @@ class Running:
         )
         self.session = Session(settings, root=config.rootpath, watcher=self._live, notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test
+        self._secrets: set[str] = set()  # among the words of commands
         self._experiments: dict[str, str] = {}  # by name, the test that ran it
 
     def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
@@ -97,6 +100,7 @@ class Running:
     def measure(self, item: pytest.Item, scenario: Scenario, on: Deployment, benchmark: Any) -> Record:
         """Measures, records, and reports what went wrong in a screenful instead of a traceback."""
         scenario = self.profiled(item, scenario)
+        self._learn(scenario)
 
         def work() -> Record:
             return self.session.measure(
@@ -153,7 +157,9 @@ class Running:
         def make(cell: Cell) -> Scenario:
             made = agents(cell)
             try:
-                return made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
+                scenario = made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
+                self._learn(scenario)
+                return scenario
             except ValueError as error:
                 raise UsageError(
                     f"run_matrix(..., agents={getattr(agents, '__name__', agents)}): of cell {dict(cell)}: {error}",
@@ -220,7 +226,7 @@ class Running:
             self._decide(item)
         return result
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -230,6 +236,7 @@ class Running:
                 prefix = f"{_PROPERTY}{record.measurement.scenario.name}.{record.measurement.topology.kind}"
                 item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
         report = yield
+        scrub(report, sorted({*known(), *self._secrets}, key=len, reverse=True))
         report.llmperf_test = SPECS in item.stash  # type: ignore[attr-defined]
         records = item.stash.get(RECORDS, [])
         if call.when == "call" and records:
@@ -243,6 +250,12 @@ class Running:
             report.llmperf_faults = list(self.faults)  # type: ignore[attr-defined]
             report.llmperf_header = [] if self.faults else header(self.session)  # type: ignore[attr-defined]
         return report
+
+    def _learn(self, scenario: Scenario) -> None:
+        """Keeps in mind what is secret among the words of its commands."""
+        for agent in scenario.agents:
+            if isinstance(agent, ExternalAgent) and isinstance(agent.run, tuple):
+                self._secrets |= set(secrets_of(agent.run))
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """Lets another xdist worker measure."""

@@ -17,6 +17,7 @@ from pytest_llmperf.judge.metrics import all_series, observed_series
 from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.judge.trend import Trend, trends
+from pytest_llmperf.masking import known, masked
 from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
 from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.endings import Ending, Tested
@@ -55,7 +56,7 @@ class Run:
 def document(run: Run) -> Document:
     """All that is known of a session."""
     history = trends(run.stored) if run.stored is not None else ()
-    return {
+    found: Document = {
         "schema": VERSION,
         "plugin_version": version("pytest-llmperf"),
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -65,6 +66,24 @@ def document(run: Run) -> Document:
         "tests": [asdict(one) for one in run.tests],
         "records": [_record(record, run, history) for record in run.records],
     }
+    clean: Document = storable(found, known())
+    return clean
+
+
+def storable(value: Any, secrets: Sequence[str]) -> Any:
+    """Plain data whose texts hold no secrets, and nothing that UTF-8 cannot hold.
+
+    Args:
+        value: dicts, lists, texts and numbers.
+        secrets: see `masked`.
+    """
+    if isinstance(value, str):
+        return masked(value, secrets).encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {storable(key, secrets): storable(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item, secrets) for item in value]
+    return value
 
 
 def as_text(found: Document) -> str:

@@ -16,6 +16,7 @@ import httpx
 from pytest_llmperf.channel import Channel, LateError, PackedError, TooLargeError
 from pytest_llmperf.errors import ModelMissingError, ServerError, UnreachableError, printable
 from pytest_llmperf.foreign_json import parsed_object
+from pytest_llmperf.masking import SEALED
 from pytest_llmperf.model import DIRECT, Access, Instance
 from pytest_llmperf.refusals import advice, error_of, refusal, server_text
 
@@ -84,16 +85,17 @@ class Control:
         self._sleep = sleep
         # the environment's proxies must not come between us and an instance
         self._proxy = access.proxy
-        self._channel = Channel(
-            httpx.Client(
+        verify = False if self.url.startswith("http:") else access.tls()  # not needed certificates take 40 ms
+        with SEALED:
+            client = httpx.Client(
                 base_url=self.url,
                 trust_env=False,
                 transport=transport,
-                headers={"accept-encoding": "identity", **access.headers()},
+                headers={b"accept-encoding": b"identity", **access.headers()},
                 proxy=httpx.Proxy(access.proxy, headers=access.proxy_headers()) if access.proxy else None,
-                verify=False if self.url.startswith("http:") else access.tls(),  # not needed certificates take 40 ms
+                verify=verify,
             )
-        )
+        self._channel = Channel(client)
 
     @classmethod
     def of(cls, instance: Instance, *, timeout_s: float = 120.0, until_s: float = math.inf) -> Control:
@@ -221,7 +223,7 @@ class Control:
             **more: `json` or `content`.
         """
         within_s = min(_QUICK_S if within_s is None else within_s, max(0.0, self._until_s - time.monotonic()))
-        with self._refusals(method, path, within_s):
+        with SEALED, self._refusals(method, path, within_s):
             return self._channel.whole(method, path, within_s=within_s, **more)
 
     @contextmanager
@@ -276,7 +278,7 @@ class Control:
         Raises:
             ServerError: refused, broken off, silent for too long, or a status that says so.
         """
-        with self._refusals(method, path, quiet_s):
+        with SEALED, self._refusals(method, path, quiet_s):
             try:
                 yield from self._channel.lines(method, path, quiet_s=quiet_s, within_s=within_s, **more)
             except httpx.HTTPStatusError as error:

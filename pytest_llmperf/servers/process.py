@@ -18,6 +18,7 @@ from typing import IO
 
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.listening import stranger_on
+from pytest_llmperf.masking import SEALED, Hidden
 
 GRACE_S = 5.0
 """Seconds between asking a server to end and ending it."""
@@ -74,15 +75,16 @@ class ServerProcess:
         # -S -E: the keeper needs nothing but the standard library, and starts faster without
         keeper = [sys.executable, "-S", "-E", str(_KEEPER), str(os.getpid()), str(grace_s), name, str(folder or "")]
         try:
-            self._keeper = subprocess.Popen(
-                [*keeper, ",".join(map(str, pass_fds)), *command],
-                stdin=subprocess.PIPE,
-                stdout=handle,
-                stderr=handle,
-                env=dict(env) if env is not None else None,
-                pass_fds=pass_fds,
-                start_new_session=True,
-            )
+            with SEALED:
+                self._keeper = subprocess.Popen(
+                    [*keeper, ",".join(map(str, pass_fds)), *command],
+                    stdin=subprocess.PIPE,
+                    stdout=handle,
+                    stderr=handle,
+                    env=Hidden(env) if env is not None else None,
+                    pass_fds=pass_fds,
+                    start_new_session=True,
+                )
         except OSError as error:
             self.log_path.unlink(missing_ok=True)
             raise ServerError(f"{label}: cannot be started: {error}") from error

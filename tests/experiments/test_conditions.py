@@ -25,6 +25,7 @@ HARMLESS = {
     **dict.fromkeys(("deployment", "config_file", "configuration"), "what of it bears is in other settings"),
     "telemetry_s": "how often the machine is looked at, off the timed path",
     "against_itself": "whether a comparison is refused",
+    "require_gates": "whether a test without gates fails, whatever its cells are",
     "duration_s": "no experiment is a soak",
 }
 

@@ -205,7 +205,7 @@ def test_agents_of_ones_own_in_a_cell(pytester: pytest.Pytester, project: Path) 
     [
         ("[]", "scenario '*' needs at least one agent"),
         ("None", "wanted a scenario or a list of agents, got None"),
-        ("'text'", "wanted a scenario or a list of agents, got 'text'"),
+        ("'text'", "wanted a scenario or a list of agents, got a text"),
         ("[Agent(name='a', prompts=('go',))] * 2", "scenario '*' has two agents of one name: *"),
     ],
 )

@@ -168,9 +168,9 @@ def test_interrupted(project: pytest.Pytester, simulated) -> None:
     ("call", "words"),
     [
         ("run_agents(PAIR, on=None)", "*on=None): wanted a fixture that stands for servers"),
-        ("run_agents('curl x', on=dual_ollama)", "*wanted a scenario or a list of agents, got 'curl x'"),
-        ("run_agents(['curl', 'x'], on=dual_ollama)", "*a command is a list of words of its own, got 'curl'"),
-        ("run_agents(3, on=dual_ollama)", "*wanted a scenario or a list of agents, got 3"),
+        ("run_agents('curl x', on=dual_ollama)", "*wanted a scenario or a list of agents, got a text"),
+        ("run_agents(['curl', 'x'], on=dual_ollama)", "*a command is a list of words of its own, got a text"),
+        ("run_agents(3, on=dual_ollama)", "*wanted a scenario or a list of agents, got a value of type int"),
     ],
 )
 def test_wrong_arguments_are_no_traceback(simulated, project: pytest.Pytester, call: str, words: str) -> None:

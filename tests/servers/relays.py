@@ -108,7 +108,9 @@ def proxy(heard: list[str], *, needs: str = "") -> Iterator[str]:
     def handle(client: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
-            head += client.recv(65536)
+            if not (data := client.recv(65536)):
+                return  # given up
+            head += data
         line, _, rest = head.partition(b"\r\n")
         heard.append(line.decode())
         lines = rest.split(b"\r\n")

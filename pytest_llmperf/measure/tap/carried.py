@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import re
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from pytest_llmperf.measure.arrival import Ancillary
 from pytest_llmperf.measure.pulse import Beat, lag_ns
+
+_LOGIN = re.compile(rb"(?im)^((?:(?:proxy-)?authorization|cookie|[\w-]*(?:api-?key|token|secret)):[ \t]*)([^\r\n]+)")
 
 
 class Passed(NamedTuple):
@@ -35,6 +38,21 @@ class Flow(NamedTuple):
 
     passed: tuple[Passed, ...]
     ended_ns: int
+
+
+def without_logins(flow: Flow) -> Flow:
+    """What an agent sent, with as many asterisks in place of the logins in its headers.
+
+    What the tap notes is kept and looked at by the process that runs the tests; the server was sent the bytes as they
+    are.
+    """
+    whole = b"".join(one.data for one in flow.passed)
+    hidden = _LOGIN.sub(lambda match: match[1] + b"*" * len(match[2]), whole)
+    if hidden == whole:
+        return flow
+    ends = list(accumulate((len(one.data) for one in flow.passed), initial=0))
+    passed = [one._replace(data=hidden[a:b]) for one, (a, b) in zip(flow.passed, pairwise(ends), strict=True)]
+    return Flow(tuple(passed), flow.ended_ns)
 
 
 class Carried(NamedTuple):

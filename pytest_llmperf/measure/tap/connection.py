@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmperf.measure.arrival import ANCILLARY_BYTES, Ancillary, Clock, ask_for_kernel_time
-from pytest_llmperf.measure.tap.carried import Carried, Flow, Passed
+from pytest_llmperf.measure.tap.carried import Carried, Flow, Passed, without_logins
 
 READ_BYTES = 16384
 
@@ -157,7 +157,7 @@ class Connection:
     def carried(self) -> Carried:
         """What has passed so far."""
         return Carried(
-            up=self._up.flow(),
+            up=without_logins(self._up.flow()),  # they are in the tap's memory only
             down=self._down.flow(),
             connect_ns=self._connect_ns,
             connected_ns=self._connected_ns,

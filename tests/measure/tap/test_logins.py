@@ -1,0 +1,20 @@
+"""What the tap hands over of what it noted."""
+
+from pytest_llmperf.measure.tap.carried import Flow, Passed, without_logins
+
+
+def test_logins_are_not_kept() -> None:
+    """In as many asterisks, wherever reads have cut the headers; bodies and all else stay as they are."""
+    body = b'{"prompt": "authorization: x", "key": 1}'
+    head = b"POST /api/chat HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer abc\r\nX-Api-Key:  abc\r\ncookie: a=b\r\n\r\n"
+    shown = head.replace(b"Bearer abc", b"*" * 10).replace(b"  abc", b"  ***").replace(b"a=b", b"***")
+    whole = head + body
+    for size in (1, 7, 40, 1000):
+        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        flow = without_logins(Flow(tuple(Passed(at, (), piece, at) for at, piece in enumerate(pieces)), 9))
+        assert b"".join(one.data for one in flow.passed) == shown + body
+        assert [(one.read_ns, len(one.data)) for one in flow.passed] == [
+            (at, len(one)) for at, one in enumerate(pieces)
+        ]
+    untouched = Flow((Passed(1, (), body, 1),), 0)
+    assert without_logins(untouched) is untouched

@@ -1,0 +1,216 @@
+"""Secrets hide themselves, and texts lose them: by the environment, by names beside them, by their look."""
+
+import copy
+import json
+import pickle
+import traceback
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError, clean, printable
+from pytest_llmperf.masking import (
+    SEALED,
+    Hidden,
+    Secret,
+    known,
+    masked,
+    masked_words,
+    names_secret,
+    refused,
+    secrets_of,
+    watch,
+    without_pieces,
+)
+from pytest_llmperf.model import Access, ExternalAgent, scenario_of
+from pytest_llmperf.servers.control import Control
+
+TOKEN = "c4nary-" + "q" * 20
+
+
+def test_a_secret_hides_itself_and_is_still_bytes() -> None:
+    """However it is shown, alone or inside of others; joined with other bytes it is what it is."""
+    secret = Secret(TOKEN.encode())
+    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r:>5}", f"{[secret]}", f"{({'a': secret},)}"):
+        assert "c4nary" not in text
+    assert b"x" + secret == b"x" + TOKEN.encode()
+    assert bytes(secret) is secret
+    for dump in (pickle.dumps, copy.deepcopy, json.dumps):
+        with pytest.raises(TypeError):
+            dump(secret)
+    assert "c4nary" not in repr(Hidden(TOKEN=TOKEN))
+
+
+KEPT = {
+    "a name": "agent --model gemma3:270m --max-tokens 100 --temperature=0.8 -n 3 --sort-by tokens",
+    "a path": "python /srv/task-runner/main.py --out=/tmp/x --config conf.toml",
+    "a prompt": "agent -p 'which key is it: the first?' --url {url}",
+    "words with sk in them": "task-force-alpha-12 desk-lamp-123456",
+}
+
+
+@pytest.mark.parametrize("text", KEPT.values(), ids=KEPT.keys())
+def test_what_is_no_secret_stays(text: str) -> None:
+    """Commands can be told apart in reports."""
+    words = text.split()
+    assert masked_words(words) == tuple(words)
+    assert secrets_of(words) == ()
+
+
+BY_NAME = (
+    ["agent", "--token", TOKEN],
+    ["agent", "--token=" + TOKEN],
+    ["agent", "--api-key", TOKEN, "--n", "3"],
+    ["agent", f"-api_key={TOKEN}"],
+    ["env", f"OPENAI_API_KEY={TOKEN}", "agent"],
+    ["env", f"DB_PASSWORD={TOKEN}", "agent"],
+    ["curl", "-H", f"Authorization: Bearer {TOKEN}"],
+    ["curl", "-H", f"x-api-key: {TOKEN}"],
+    ["curl", "-u", f"me:{TOKEN}"],
+    ["curl", "--user", f"me:{TOKEN}"],
+    ["curl", f"http://me:{TOKEN}@h/x"],
+    ["curl", f"http://h/x?a=1&access_token={TOKEN}&b=2"],
+    ["bash", "-c", f"HF_TOKEN={TOKEN} agent"],
+    ["bash", "-c", f"agent --password {TOKEN} --n 3"],
+    ["agent", json.dumps({"clientSecret": TOKEN, "n": 3})],
+    ["agent", "--authToken", TOKEN],
+    ["agent", "--password", "-" + TOKEN],
+)
+
+
+@pytest.mark.parametrize("words", BY_NAME, ids=str)
+def test_a_command_s_words_are_masked_by_name(words: list[str]) -> None:
+    """In records, in the agent's own `repr`, in the scenario's, and in the name that it is given."""
+    agent = ExternalAgent(name="x", run=tuple(words))
+    scenario = scenario_of([words], name="y")
+    for shown in (str(masked_words(words)), repr(agent), str(agent.stored), repr(scenario), scenario.agents[0].name):
+        assert "c4nary" not in shown
+    assert agent.run == tuple(words)
+    assert masked_words(words)[0] == words[0]
+
+
+BY_LOOK = (
+    "sk-proj-abcdefgh12345678",
+    "ghp_abcdefghijklmnop1234",
+    "github_pat_11ABCDEFG0abcdefghij",
+    "hf_abcdefghijKLMN",
+    "glpat-abcdefghij12345",
+    "AKIAIOSFODNN7EXAMPLE",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sflKxwRJSMeKKF2QT4",
+    "Bearer abcdefgh.12345678",
+    "Basic bWU6c2VjcmV0MTIz",
+    "http://me:s3cret@host",
+    "https://me:s3/c@ret@host",
+)
+
+
+@pytest.mark.parametrize("secret", BY_LOOK)
+def test_what_looks_like_a_secret_is_masked(secret: str) -> None:
+    """In any text that leaves, in the middle of it, and in every word of a command."""
+    core = secret.rsplit(maxsplit=1)[-1].partition("@")[0].rpartition("/")[2][-8:]
+    for text in (f"the server said {secret!r}, sorry", f"a={secret}", secret):
+        for shown in (masked(text), clean(text), printable(text), str(LlmperfError(text)), repr(LlmperfError(text))):
+            assert core not in shown, shown
+    assert core not in str(masked_words(["agent", secret]))
+    assert core not in scenario_of([["agent", secret]], name="x").agents[0].name
+
+
+def test_the_environment_s_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a name tells, and those that an option names; with the forms in which they are sent."""
+    monkeypatch.setenv("MY_API_TOKEN", TOKEN)
+    monkeypatch.setenv("SOMETHING", f"me:p{TOKEN}")
+    monkeypatch.setenv("MY_TOKEN_FILE", "/run/secrets/token")
+    monkeypatch.setenv("SHORT_KEY", "ollama")
+    assert masked(f"<{TOKEN}> /run/secrets/token ollama") == "<***> /run/secrets/token ollama"
+    Access(auth="basic:SOMETHING")
+    assert f"p{TOKEN}" in known()
+    assert masked(f"me:p{TOKEN}|p{TOKEN}") == "***|***"
+
+
+def test_a_value_that_was_cut_short_is_masked() -> None:
+    """As pytest cuts long values in the middle."""
+    text = f"token = '{TOKEN[:12]}...{TOKEN[-9:]}'"
+    assert without_pieces(text, (TOKEN,)) == "token = '***...***'"
+
+
+def test_names() -> None:
+    """Options, variables, headers and keys; not what only begins or sounds alike."""
+    secret = "token --api-key OPENAI_API_KEY apiKey X-Auth-Token password PGPASSWORD client_secret Authorization cookie"
+    other = "tokens max_tokens --tokenizer model PWD keyboard authority secretary url"
+    assert [name for name in secret.split() if not names_secret(name)] == []
+    assert [name for name in other.split() if names_secret(name)] == []
+
+
+def test_a_refused_value_is_not_repeated() -> None:
+    """At most the host if there is an `@`; nothing behind `?` and `#`."""
+    for text in ("me:a b/c@h", "http://me:a/b@h", "http://me:a@b@h", "http://me:a,b@h", "me:a@h"):
+        assert refused(text) == "***"
+    assert refused("http://me:a@h:1") == "http://***@h:1"
+    assert refused("http://h?x=1") == "http://h?***"
+    assert refused("ftp://h") == "ftp://h"
+
+
+class Broken:
+    """A connection that ends when the first bytes are sent.
+
+    Attributes:
+        asked: the token that was sent, and whether something was for a proxy.
+    """
+
+    asked: tuple[bytes, bool] = (b"", False)
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        Broken.asked = (buffer.partition(b"Bearer ")[2].partition(b"\r")[0], b"Proxy-Authorization: " in buffer)
+        raise self._error
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"])
+@pytest.mark.parametrize("error", [pytest.fail.Exception("Timeout"), KeyboardInterrupt(), ValueError("x")], ids=repr)
+def test_no_frame_of_a_request_leaves(monkeypatch: pytest.MonkeyPatch, proxy: str, error: BaseException) -> None:
+    """Whatever ends a request in the middle: no local variable of any frame has the login, nor any before it."""
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    monkeypatch.setenv("MY_LOGIN", f"me:{TOKEN}")
+    monkeypatch.setattr("httpcore._backends.sync.SyncBackend.connect_tcp", lambda *_, **__: Broken(error))
+    access = Access(auth="bearer:MY_TOKEN", proxy=proxy, proxy_auth="basic:MY_LOGIN" if proxy else "")
+    with Control("http://127.0.0.1:9", access=access) as control, pytest.raises(BaseException) as caught:  # noqa: PT011
+        control.version()
+    assert Broken.asked == (TOKEN.encode(), bool(proxy))
+    each: BaseException | None = caught.value
+    while each is not None:
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                assert "c4nary" not in repr(frame.f_locals), frame.f_code
+        each = each.__cause__ or each.__context__
+
+
+def test_a_seal_keeps_the_error() -> None:
+    """Its type, its words and what led to it; not the frames."""
+
+    def inside() -> None:
+        token = TOKEN
+        try:
+            raise OSError(len(token))
+        except OSError as error:
+            raise ValueError("outer") from error
+
+    with pytest.raises(ValueError, match="outer") as caught, SEALED:
+        inside()
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.__traceback__ is None
+    assert "inside" not in [frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+
+
+def test_a_watched_variable_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its value is read when a text is masked; an unset one is nothing."""
+    watch("LLMPERF_TEST_WATCHED")
+    assert masked(TOKEN) == TOKEN
+    monkeypatch.setenv("LLMPERF_TEST_WATCHED", TOKEN)
+    assert masked(TOKEN) == "***"
