@@ -44,7 +44,10 @@ def _installation() -> Iterator[Finding]:
             yield "ok", f"backend {kind} is installed"
     try:
         backend = choose(Settings())
-        yield "ok", f"--llmperf-backend=auto takes {backend.kind}, {backend.where} ({backend.reason})"
+        takes = f"--llmperf-backend=auto takes {backend.kind}, {backend.where} ({backend.reason})"
+        yield "hint" if backend.passed_over else "ok", takes
+        if len(backend.urls) == 1:
+            yield "hint", "one server: single_ollama and single_parallel_ollama can be measured, dual_ollama needs two"
     except LlmperfError as error:
         yield "WRONG", f"--llmperf-backend=auto finds nothing: {_one_line(error)}"
 

@@ -167,12 +167,13 @@ class Session:
             baselines.check_editable(baselines.target_of(name, folder), must_exist=bool(self.settings.update))
 
     def facts(self) -> Mapping[str, str]:
-        """The manifest's facts of the running deployment; starts `dual` where nothing runs yet.
+        """The manifest's facts of the running deployment; starts `dual` if nothing runs yet (`single` on one server).
 
         Raises:
             ServerError: it could not be started.
         """
-        topology = self._servers.topology or self.open(TopologyKind.DUAL)
+        alone = len(self.backend.urls) == 1
+        topology = self._servers.topology or self.open(TopologyKind.SINGLE if alone else TopologyKind.DUAL)
         return self._manifest(topology, self.settings.runtime).facts
 
     def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
@@ -344,6 +345,7 @@ class Session:
             started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             notes=(
                 *held.lost,
+                *filter(None, (held.backend.passed_over,)),
                 *(self._notes if judged else ()),
                 *((EXTERNAL_NOTE,) if scenario.external and judged else ()),
                 *(self._observing.missing if judged else ()),

@@ -17,7 +17,9 @@ from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.judge import baselines
 from pytest_llmperf.judge.stored import Key
 from pytest_llmperf.model import Settings, StoredSession
-from pytest_llmperf.servers.backends import choose
+from pytest_llmperf.servers.backends import choose, choosing
+from pytest_llmperf.servers.process import free_port
+from tests.started import Handler, http_server
 
 KEY = Key(test="t.py::test_pair", scenario="pair", topology="dual", workload="abc")
 FACTS = {"backend": "embedded", "cpu": "i9", "model": "m", "git_commit": "0123456789abcdef", "git_dirty": "yes"}
@@ -388,3 +390,29 @@ def test_halves_of_characters_in_arguments(capsys: pytest.CaptureFixture[str]) -
     """What is no UTF-8 on the command line comes as such."""
     assert main(["show", "\udce9"]) == 2
     assert "\\udce9" in capsys.readouterr().err
+
+
+class Version(Handler):
+    """An Ollama, as far as `auto` looks."""
+
+    def do_GET(self) -> None:
+        self.answer(b'{"version": "1"}')
+
+
+@pytest.mark.parametrize("binary", ["", "ollama"])
+def test_doctor_names_a_server_that_was_found(folder: Path, capsys, monkeypatch, tmp_path: Path, binary: str) -> None:
+    """What it means for tests, or that it is not measured."""
+    (tmp_path / "bin").mkdir()
+    if binary:
+        (tmp_path / "bin" / binary).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with http_server(Version) as url:
+        monkeypatch.setattr(choosing, "USUAL_URLS", (url, f"http://127.0.0.1:{free_port()}"))
+        main(["doctor"])
+    printed = capsys.readouterr().out
+    if binary:
+        assert "hint   --llmperf-backend=auto takes ollama" in printed
+        assert f"what answers at {url} is not measured" in printed
+    else:
+        assert f"ok     --llmperf-backend=auto takes attach, {url} (auto: one server answers" in printed
+        assert "hint   one server: single_ollama and single_parallel_ollama can be measured" in printed

@@ -108,6 +108,24 @@ def test_no_servers_at_the_usual_addresses(inner) -> None:
     assert_clear(inner("--llmperf-backend=attach"), USAGE, "*backend attach: no servers at http://*and http://*")
 
 
+def test_one_server_at_the_usual_addresses(inner, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is measured where one will do, named where two are needed, and nothing else is measured instead."""
+    pytester.makepyfile(test_single=PLAIN.format(fixture="single_ollama"))
+    with simulated_server() as url:
+        (_, free) = choosing.USUAL_URLS
+        monkeypatch.setattr(choosing, "USUAL_URLS", (url, free))
+        result = inner("--llmperf-calibrate=off", "--llmperf-rounds=1", "--llmperf-max-rounds=1")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            f"llmperf: attach, *{url} (auto: one server answers, none at {free}: it is measured, on one instance only)",
+            f"UsageError: topology dual needs 2 servers with different addresses, there is 1: {url} *",
+            "*next: *single_ollama or single_parallel_ollama*",
+        ]
+    )
+    assert "embedded," not in result.stdout.str()
+
+
 def test_no_servers_at_the_given_addresses(inner) -> None:
     """The address that refuses is named, with the command that asks it."""
     urls = [f"http://127.0.0.1:{free_port()}" for _ in "ab"]

@@ -12,13 +12,15 @@ import pytest
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError, UsageError
 from pytest_llmperf.listening import Owner
 from pytest_llmperf.model import Instance, Script, Settings, Topology, TopologyKind
-from pytest_llmperf.servers.backends import attach, base, choose, ollama, own
+from pytest_llmperf.servers.backends import attach, base, choose, looking, ollama, own
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.servers.facts import manifest
 from pytest_llmperf.servers.process import free_port, port_in_use
 from tests.servers.conftest import HandEngine, serving
+from tests.servers.relays import listening
 from tests.servers.test_models import gguf
 from tests.started import Handler, http_server, simulated_servers
+from tests.test_channel import ENDLESS
 
 QUICK = Script(ttft_ms=1, load_ms=0)
 SIMULATED = Settings(backend="simulated", script=QUICK)
@@ -90,11 +92,119 @@ def test_auto_takes_two_running_servers(two_servers, monkeypatch):
     assert choose(Settings()).kind == "attach"
 
 
-def test_auto_does_not_take_one_server_of_two(two_servers, monkeypatch):
-    """One alone is no dual set-up: the next in order is taken."""
-    half = (two_servers[0], f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setattr("pytest_llmperf.servers.backends.choosing.USUAL_URLS", half)
+@pytest.fixture
+def usual(monkeypatch):
+    """`usual(url, ...)`: these are the usual addresses, the rest of two is free."""
+
+    def be(*urls: str) -> tuple[str, ...]:
+        both = (*urls, *(f"http://127.0.0.1:{free_port()}" for _ in range(2 - len(urls))))
+        monkeypatch.setattr("pytest_llmperf.servers.backends.choosing.USUAL_URLS", both)
+        return both
+
+    return be
+
+
+@pytest.mark.parametrize("kind", ["auto", "attach"])
+@pytest.mark.parametrize("second", [False, True], ids=["11434", "11435"])
+def test_one_server_is_used_and_named(two_servers, usual, kind, second):
+    """Nothing else is there: on one instance; two are refused with what can be done."""
+    urls = usual(two_servers[0])
+    usual(*urls[::-1]) if second else None
+    backend = choose(Settings(backend=kind, ollama_bin="no-such-ollama"))
+    assert (backend.kind, backend.urls, backend.where) == ("attach", urls[:1], urls[0])
+    assert kind == "attach" or f"one server answers, none at {urls[1]}" in backend.reason
+    for topology in (TopologyKind.SINGLE, TopologyKind.SINGLE_PARALLEL):
+        with backend.open(topology, 2) as opened:
+            assert [instance.url for instance in opened.topology.instances] == [urls[0]]
+    with pytest.raises(UsageError, match=rf"topology dual needs 2 servers .*: {urls[0]} \(") as caught:
+        backend.open(TopologyKind.DUAL, 2)
+    assert "single_ollama or single_parallel_ollama" in caught.value.next_step
+
+
+def test_one_server_beside_a_binary_is_named(two_servers, usual, fake_ollama):
+    """Two can be started; that the one found is not measured is in the reason and in a note."""
+    urls = usual(two_servers[0])
+    backend = choose(Settings(ollama_bin=fake_ollama))
+    assert backend.kind == "ollama"
+    assert f"what answers at {urls[0]} is not measured (it is with --llmperf-backend=attach)" in backend.reason
+    assert backend.passed_over in backend.reason
+
+
+def test_a_file_of_the_user_s_cannot_be_given_to_servers_that_run(two_servers, usual, toy_file):
+    """The file is measured; the servers are named."""
+    usual(*two_servers)
+    backend = choose(Settings(gguf=str(toy_file), ollama_bin="no-such-ollama"))
+    assert backend.kind == "embedded"
+    assert " and ".join(two_servers) in backend.passed_over
+
+
+class Odd(Handler):
+    """Something that listens, and is no Ollama that can be used."""
+
+    protocol_version = "HTTP/1.1"
+    status, body = 200, b"<html>"
+
+    def do_GET(self) -> None:
+        self.answer(self.body, status=self.status)
+
+
+@pytest.mark.parametrize("kind", ["auto", "attach"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"<html>"), (401, b'{"error": "no"}'), (503, b"starting"), (200, b'{"version": ' * 50_000), (200, b"{}")],
+)
+def test_what_cannot_be_used_is_refused_by_name(usual, kind, status, body):
+    """Nothing else is measured in its place."""
+    odd = type("Odd", (Odd,), {"status": status, "body": body})
+    with http_server(odd) as url:
+        usual(url)
+        with pytest.raises(ServerError, match=rf"something listens at {url} and cannot be used: ") as caught:
+            choose(Settings(backend=kind, ollama_bin="no-such-ollama"))
+    assert "--llmperf-backend=ollama, embedded or simulated" in caught.value.next_step
+    assert len(str(caught.value)) < 4000
+
+
+@pytest.mark.parametrize("how", ["informational heads", "nothing at all", "a head in drops"])
+def test_what_hangs_is_refused_by_name(usual, how, monkeypatch):
+    """In bounded time: a plain `pytest` looks there when it collects."""
+    monkeypatch.setattr(looking, "LOOK_S", 0.05)
+    with listening(ENDLESS[how]) as port:
+        (url, _) = usual(f"http://127.0.0.1:{port}")
+        with pytest.raises(ServerError, match=rf"something listens at {url} and cannot be used: .* within"):
+            choose(Settings(ollama_bin="no-such-ollama"))
+
+
+def test_the_server_that_the_environment_names(two_servers, usual, monkeypatch):
+    """OLLAMA_HOST, as Ollama's own clients read it; what it names is used, or refused by name."""
+    usual()
+    monkeypatch.setenv("OLLAMA_HOST", two_servers[1].removeprefix("http://"))
+    backend = choose(Settings(ollama_bin="no-such-ollama"))
+    assert (backend.kind, backend.urls) == ("attach", two_servers[1:])
+    assert "OLLAMA_HOST" in backend.reason
+    monkeypatch.setenv("OLLAMA_HOST", "no-such-host.invalid")
+    with pytest.raises(ServerError, match=r"OLLAMA_HOST names http://n\*\*\*:11434, and nothing answers there"):
+        choose(Settings(ollama_bin="no-such-ollama"))
+    monkeypatch.setenv("OLLAMA_HOST", f"0.0.0.0:{free_port()}")  # where a server would listen, and none does
     assert choose(Settings(ollama_bin="no-such-ollama")).kind == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("", ""),
+        ("127.0.0.1", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("[::]:8080", "http://127.0.0.1:8080"),
+        ("[2001:db8::1]", "http://[2001:db8::1]:11434"),
+        ("http://h", "http://h:80"),
+        ("h:x", ""),
+        ("ftp://h", ""),
+        (" 'h' ", "http://h:11434"),
+    ],
+)
+def test_what_ollama_host_means(value, url):
+    """As Ollama's own clients take it."""
+    assert looking.host_of(value) == url
 
 
 def test_auto_takes_ollama_then_embedded(no_servers, fake_ollama):

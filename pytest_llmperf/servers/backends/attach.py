@@ -18,6 +18,12 @@ USUAL_URLS = ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
 """Where two instances run on a machine set up as the report says."""
 
 
+_MORE = (
+    "start more servers and give the addresses of {count} with --llmperf-urls; or use single_ollama or "
+    "single_parallel_ollama, which need one; or another --llmperf-backend"
+)
+
+
 class AttachBackend:
     """Uses running servers; see Backend.
 
@@ -29,6 +35,7 @@ class AttachBackend:
 
     kind = "attach"
     api = "ollama"
+    passed_over = ""
 
     def __init__(self, urls: tuple[str, ...], settings: Settings, reason: str) -> None:
         self.reason = reason
@@ -84,9 +91,9 @@ class AttachBackend:
             seen.setdefault(place_of(url), url)
         if len(seen) < count:
             raise UsageError(
-                f"topology {kind} needs {count} servers with different addresses, llmperf_urls has "
-                + ", ".join(self.urls),
-                next_step="give one address for each instance, or another --llmperf-backend",
+                f"topology {kind} needs {count} servers with different addresses, there "
+                f"{'is' if len(seen) == 1 else 'are'} {len(seen)}: {', '.join(self.urls)} ({self.reason})",
+                next_step=_MORE.format(count=count),
             )
         return tuple(seen.values())[:count]
 

@@ -160,6 +160,7 @@ class Backend(Protocol):
         where: where its instances are or will be, in words.
         model: what they serve, in words.
         urls: addresses of running servers; none where it starts its own.
+        passed_over: which running servers were found and are not measured, in words; else empty.
     """
 
     kind: str
@@ -167,6 +168,7 @@ class Backend(Protocol):
     where: str
     model: str
     urls: tuple[str, ...]
+    passed_over: str
 
     def check(self) -> None:
         """Looks for what the settings name, without starting or loading anything.

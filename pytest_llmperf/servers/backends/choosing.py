@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pytest_llmperf.errors import MissingExtraError, ServerError, UsageError
 from pytest_llmperf.model import BACKENDS, STARTED, Settings
+from pytest_llmperf.model.access import shown
 from pytest_llmperf.servers.backends.attach import USUAL_URLS, AttachBackend
 from pytest_llmperf.servers.backends.base import Backend, Say
+from pytest_llmperf.servers.backends.looking import Seen, look_around
 from pytest_llmperf.servers.backends.ollama import OllamaBackend, find_binary
 from pytest_llmperf.servers.backends.openai import OpenAIBackend
 from pytest_llmperf.servers.backends.own import OwnBackend, missing_packages
-from pytest_llmperf.servers.control import Control
 
+_PORTS = "11434 and 11435"
 _NEXT = "pip install 'pytest-llmperf[embedded]'"
 
 
 def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
     """The backend that the settings ask for, or the first of `attach`, `ollama`, `embedded` that is there.
 
-    Nothing is started; `attach` asks the usual two ports for their version.
+    Nothing is started; the usual two ports are asked for their version. What answers there is used, or named in the
+    reason and in a note.
 
     Args:
         settings: what was asked for.
@@ -52,7 +55,7 @@ def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
             )
         return OpenAIBackend(settings.urls, settings, reason)
     if kind == "attach":
-        urls = settings.urls or _usual_urls()
+        urls = settings.urls or look_around(USUAL_URLS).servers
         if not urls:
             raise ServerError(
                 f"backend attach: no servers at {' and '.join(USUAL_URLS)}",
@@ -77,24 +80,35 @@ def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
 def _auto(settings: Settings, say: Say) -> Backend:
     if settings.urls:
         return AttachBackend(settings.urls, settings, "auto: addresses are given")
-    if urls := _usual_urls():
-        return AttachBackend(urls, settings, "auto: two servers answer on 11434 and 11435")
-    if binary := find_binary(settings):
-        return OllamaBackend(binary, settings, f"auto: no two servers on 11434 and 11435, but {binary} is there", say)
+    seen, binary = look_around(USUAL_URLS), find_binary(settings)
+    if seen.servers and not settings.gguf and (len(seen.servers) > 1 or seen.named or not binary):
+        return AttachBackend(seen.servers, settings, _why_attach(seen))
+    passed_over = _passed_over(seen, settings)
+    why = passed_over or f"no servers on {_PORTS}"
+    if binary:
+        return OllamaBackend(binary, settings, f"auto: {why}, but {binary} is there", say, passed_over=passed_over)
     missing = missing_packages("embedded", gguf=settings.gguf)
     if not missing:
-        return OwnBackend("embedded", settings, "auto: no two servers on 11434 and 11435, no ollama on PATH")
+        return OwnBackend("embedded", settings, f"auto: {why}, no ollama on PATH", passed_over=passed_over)
     raise MissingExtraError(
-        "no servers on 11434 and 11435, no ollama on PATH, and the embedded engine is not installed "
-        f"(missing: {', '.join(missing)})",
+        f"{why}, no ollama on PATH, and the embedded engine is not installed (missing: {', '.join(missing)})",
         next_step=_NEXT,
     )
 
 
-def _usual_urls() -> tuple[str, ...]:
-    """The usual two addresses, when both answer."""
-    for url in USUAL_URLS:
-        with Control(url) as control:
-            if not control.answers():
-                return ()
-    return USUAL_URLS
+def _why_attach(seen: Seen) -> str:
+    if seen.named:
+        return "auto: the server that OLLAMA_HOST names answers"
+    if len(seen.servers) > 1:
+        return f"auto: two servers answer on {_PORTS}"
+    return f"auto: one server answers, none at {seen.nothing_at}: it is measured, on one instance only"
+
+
+def _passed_over(seen: Seen, settings: Settings) -> str:
+    """Which servers answer and are not measured, and why, in words."""
+    if not seen.servers:
+        return ""
+    where = " and ".join(map(shown, seen.servers))
+    if settings.gguf:
+        return f"what answers at {where} is not measured: it cannot be given a file"
+    return f"what answers at {where} is not measured (it is with --llmperf-backend=attach)"

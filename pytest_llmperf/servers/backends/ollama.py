@@ -58,12 +58,16 @@ class OllamaBackend:
         settings: model, gguf, ports, gpus, pull and start_timeout_s are used.
         reason: why it was chosen.
         say: is told what takes time.
+        passed_over: see Backend.
     """
 
     kind = "ollama"
 
-    def __init__(self, binary: str, settings: Settings, reason: str, say: Say = lambda _: None) -> None:
+    def __init__(
+        self, binary: str, settings: Settings, reason: str, say: Say = lambda _: None, *, passed_over: str = ""
+    ) -> None:
         self.reason = reason
+        self.passed_over = passed_over
         self.where = f"{binary} serve, own processes on 127.0.0.1"
         self.urls: tuple[str, ...] = ()
         self._binary = binary

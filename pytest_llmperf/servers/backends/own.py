@@ -52,14 +52,16 @@ class OwnBackend:
         settings: model (embedded only; the scripted engine has one name), gguf, ports, threads, start_timeout_s,
             script and faults are used.
         reason: why it was chosen.
+        passed_over: see Backend.
 
     Raises:
         UsageError: the fault plan cannot be used.
     """
 
-    def __init__(self, kind: str, settings: Settings, reason: str) -> None:
+    def __init__(self, kind: str, settings: Settings, reason: str, *, passed_over: str = "") -> None:
         self.kind = kind
         self.reason = reason
+        self.passed_over = passed_over
         self.where = "own processes on 127.0.0.1"
         self.urls: tuple[str, ...] = ()
         self.model = MODEL_NAME if kind == "simulated" else settings.model or settings.gguf or models.PACKAGED_NAME
