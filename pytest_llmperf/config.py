@@ -10,7 +10,8 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.masking import refused
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
 from pytest_llmperf.model.places import placed
-from pytest_llmperf.strict import faults_of, nearest, strict_converter, tables_of
+from pytest_llmperf.strict import faults_of, nearest, strict_converter
+from pytest_llmperf.toml_text import tables_of
 from pytest_llmperf.whole import read_text
 
 FILE = "llmperf.toml"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
@@ -22,26 +21,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn
 
-from pytest_llmperf.whole import conflict_lines
-
 _Hook = Callable[[Any, Any], Any]
-
-
-def tables_of(text: str) -> dict[str, Any]:
-    """The tables of a TOML text.
-
-    Raises:
-        ValueError: it is no TOML, or is nested more deeply than it can be read.
-    """
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    except ValueError:
-        if marks := conflict_lines(text):
-            numbers = ", ".join(map(str, marks))
-            raise ValueError(f"git's marks of a conflict are in lines {numbers}: merge the file") from None
-        raise
 
 
 def strict_converter() -> cattrs.Converter:

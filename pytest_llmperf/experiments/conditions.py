@@ -11,6 +11,7 @@ from typing import Any
 from pytest_llmperf.experiments.matrices import script_of
 from pytest_llmperf.judge.markers import Cost, Marker
 from pytest_llmperf.model import Agent, Cell, Matrix, Scenario
+from pytest_llmperf.model.names import full_name
 from pytest_llmperf.session import Session
 
 BEARING = (
@@ -48,7 +49,7 @@ def conditions(
             f"--llmperf-{_OPTIONS.get(name, name).replace('_', '-')}": repr(getattr(settings, name)) for name in BEARING
         },
         "the matrix's rounds": matrix.rounds,
-        "the servers": [session.backend.kind, session.backend.model, session.backend.urls],
+        "the servers": [session.backend.kind, full_name(session.backend.model), session.backend.urls],
         "the files of the model or the faults": [
             (path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()
         ],

@@ -30,7 +30,8 @@ from pytest_llmperf.model import (
     Value,
 )
 from pytest_llmperf.model.scenario import think_fault
-from pytest_llmperf.strict import faults_of, strict_converter, tables_of
+from pytest_llmperf.strict import faults_of, strict_converter
+from pytest_llmperf.toml_text import tables_of
 from pytest_llmperf.whole import read_text
 
 SCHEMA = 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.judge.stored import Key, entry_of
 from pytest_llmperf.model import IDENTITY, KEYS, Baseline, Boundary, Gate
+from pytest_llmperf.model.manifest import same_fact
 
 UNKNOWN = "not known"
 _READABLE, _AROUND = 100, 20
@@ -92,7 +93,7 @@ def differences_of(
     found = []
     for key in KEYS:
         old, new = stated.get(key, UNKNOWN), here.get(key, UNKNOWN)
-        if old == new or (key not in stated and not whole):
+        if same_fact(key, old, new) or (key not in stated and not whole):
             continue
         voids = next((boundary.text for boundary in invalidated_by if key in boundary.keys), "")
         found.append(

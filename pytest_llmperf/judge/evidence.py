@@ -9,6 +9,7 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import decision_grade, grade
 from pytest_llmperf.model import Measurement
+from pytest_llmperf.model.names import full_name
 
 PRIMARY = "efficiency_pct"
 """The metric whose spread counts: what the seed measures several agents by (3.1)."""
@@ -67,4 +68,4 @@ def _cv_pct(record: Record) -> float | None:
 def _deployment(measurement: Measurement) -> tuple[str, str, str]:
     """What can be an alternative to another."""
     topology = measurement.topology
-    return str(topology.kind), topology.backend, topology.model
+    return str(topology.kind), topology.backend, full_name(topology.model)

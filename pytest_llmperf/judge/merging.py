@@ -19,7 +19,7 @@ import tomli_w
 
 from pytest_llmperf.judge.packing import packed, unpacked
 from pytest_llmperf.judge.times import time_s
-from pytest_llmperf.strict import tables_of
+from pytest_llmperf.toml_text import tables_of
 
 KEY = ("test", "scenario", "topology", "workload")
 _CONTROLS = r"\x00-\x08\x0a-\x1f\x7f"

@@ -9,6 +9,7 @@ Source: TR109 (quality down 6.9 % under another configuration), seed E.2 #5, R10
 
 from __future__ import annotations
 
+import traceback
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,21 @@ def in_words(quality: Quality) -> str:
     other = "" if quality.repeatable else ", so that answers were not compared, only scores"
     same = f"; together {total - changed} of {total} are as alone" if quality.repeatable else ""
     return f"quality: alone {repeats} of {total} answers repeat{other}{same}{scores}, by {quality.scorer}"
+
+
+def scorer_raised(scorer: str, error: Exception) -> UsageError:
+    """The error for a scorer that raises instead of scoring.
+
+    Args:
+        scorer: in words.
+        error: what it raised.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return UsageError(
+        f"{scorer} raised {type(error).__name__}: {error}{where}",
+        next_step="have the hook return a number from 0 to 1 for every text, or None; see docs/quality.md",
+    )
 
 
 def checked(score: object, scorer: str) -> float | None:

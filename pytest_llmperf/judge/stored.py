@@ -15,6 +15,7 @@ from pytest_llmperf.errors import BaselineError, MeasurementError, UsageError
 from pytest_llmperf.judge.catalogue import Aggregate, MetricClass, metric_of
 from pytest_llmperf.judge.regression import reference_centre
 from pytest_llmperf.model import IDENTITY, Gate
+from pytest_llmperf.model.manifest import same_fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -155,7 +156,7 @@ def differences(stated: Mapping[str, str], here: Mapping[str, str]) -> tuple[str
     return tuple(
         f"{key}: baseline {stated[key]}, here {here.get(key, 'not known')}"
         for key in IDENTITY
-        if key in stated and stated[key] != here.get(key)
+        if key in stated and not same_fact(key, stated[key], here.get(key))
     )
 
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_llmperf.model.names import same_model
+
+
+def same_fact(key: str, one: str | None, two: str | None) -> bool:
+    """Whether two values of a key are the same fact: models have several names."""
+    return one == two or (key == "model" and one is not None and two is not None and same_model(one, two))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:

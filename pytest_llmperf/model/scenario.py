@@ -39,8 +39,6 @@ class GenerationOptions:
     num_gpu: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str):
-            raise ValueError("stop is one text, wanted a tuple of texts")
         check_texts("stop: a text", self.stop or ())
 
     def as_request(self) -> dict[str, object]:

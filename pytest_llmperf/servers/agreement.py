@@ -10,8 +10,9 @@ from itertools import combinations
 
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance, Topology
+from pytest_llmperf.model.names import same_model
 from pytest_llmperf.servers.addresses import OWN_HOST, address_of
-from pytest_llmperf.servers.control import Control, ModelEntry, same_model
+from pytest_llmperf.servers.control import Control, ModelEntry
 
 _COMMAND_S = 5.0
 

@@ -18,6 +18,7 @@ from pytest_llmperf.errors import ModelMissingError, ServerError, UnreachableErr
 from pytest_llmperf.foreign_json import parsed_object
 from pytest_llmperf.masking import SEALED
 from pytest_llmperf.model import DIRECT, Access, Instance
+from pytest_llmperf.model.names import full_name, same_model
 from pytest_llmperf.refusals import advice, error_of, refusal, server_text
 
 _POLL_S = 0.01
@@ -366,18 +367,8 @@ def some_of(names: Iterable[str], most: int = _MOST_NAMES) -> str:
 def in_common(lists: Sequence[Sequence[str]]) -> list[str]:
     """The models that all lists name, by their names in the first one; there may be very many."""
     first, *others = lists
-    known = [set(map(_full, names)) for names in others]
-    return [name for name in first if all(_full(name) in names for names in known)]
-
-
-def same_model(one: str, other: str) -> bool:
-    """Whether two names mean one model, as Ollama compares: any case, `latest` where there is no tag."""
-    return _full(one) == _full(other)
-
-
-def _full(name: str) -> str:
-    name = name.lower()
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+    known = [set(map(full_name, names)) for names in others]
+    return [name for name in first if all(full_name(name) in names for names in known)]
 
 
 def _entries(body: Mapping[str, Any]) -> tuple[ModelEntry, ...]:

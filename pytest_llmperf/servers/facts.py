@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import LlmperfError, clean
 from pytest_llmperf.model import KEYS, Instance, Manifest, Topology
-from pytest_llmperf.servers.control import Control, ModelEntry, same_model
+from pytest_llmperf.model.names import same_model
+from pytest_llmperf.servers.control import Control, ModelEntry
 
 _COMMAND_S = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

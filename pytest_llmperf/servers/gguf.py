@@ -13,6 +13,7 @@ from pytest_llmperf.whole import is_file
 _MAGIC = b"GGUF"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TEXT, _ARRAY = 8, 9
+_DEEPEST = 8  # arrays in arrays; no model has any
 
 _FILE_TYPES = {
     0: "F32",
@@ -117,7 +118,7 @@ class _Reader:
         self._at += length
         return text
 
-    def _value(self, kind: int) -> object:
+    def _value(self, kind: int, depth: int = 0) -> object:
         if kind == _TEXT:
             return self._text()
         if kind != _ARRAY:
@@ -132,8 +133,10 @@ class _Reader:
                 at += 8 + unpack(data, at)[0]
             self._at = at
             return None
+        if depth == _DEEPEST:
+            raise ValueError(f"arrays nested more than {_DEEPEST} deep")
         for _ in range(count):
-            self._value(item)
+            self._value(item, depth + 1)
         return None
 
     def _tensor_size(self) -> int:

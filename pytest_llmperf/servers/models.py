@@ -212,7 +212,7 @@ def card_of(path: Path, name: str) -> ModelCard:
         _remember(path, {"sha256": digest_of(path), "header": asdict(header)})
     status = path.stat()
     return ModelCard(
-        name=name if ":" in name else f"{name}:latest",
+        name=name if ":" in name.rpartition("/")[2] else f"{name}:latest",
         digest=digest_of(path),
         size_bytes=status.st_size,
         modified_at=datetime.fromtimestamp(status.st_mtime, UTC).isoformat().replace("+00:00", "Z"),

@@ -10,7 +10,8 @@ import httpx
 
 from pytest_llmperf.errors import ServerError, UnreachableError
 from pytest_llmperf.model import Instance
-from pytest_llmperf.servers.control import Control, ModelEntry, same_model, some_of
+from pytest_llmperf.model.names import same_model
+from pytest_llmperf.servers.control import Control, ModelEntry, some_of
 from pytest_llmperf.servers.identity import LOOKS
 
 RESTORE_S = 180.0

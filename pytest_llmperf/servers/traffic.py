@@ -9,7 +9,8 @@ from datetime import datetime
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Instance, Round, Topology
-from pytest_llmperf.servers.control import Control, same_model, some_of
+from pytest_llmperf.model.names import same_model
+from pytest_llmperf.servers.control import Control, some_of
 
 TOLERANCE_S = 1.0
 """How far a model's time of leaving may lie from that which our last request gave it."""

@@ -41,6 +41,7 @@ from pytest_llmperf.model import (
     Verdict,
     Workload,
 )
+from pytest_llmperf.model.names import full_name
 from pytest_llmperf.model.node_id import file_of
 from pytest_llmperf.servers.addresses import may_be_same_servers, same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend
@@ -375,7 +376,7 @@ class Session:
     def _check_incumbent(self, incumbent: Held) -> None:
         """Chooses its backend, and compares what is known of it before anything runs; see `check`."""
         both = self.settings, incumbent.settings
-        alike = len({(one.model, one.force_topology) for one in both}) == 1
+        alike = len({(full_name(one.model), one.force_topology) for one in both}) == 1
         if same_addresses(self.backend.urls, incumbent.backend.urls) and alike and not self.settings.against_itself:
             raise _itself(self.settings, ", ".join(incumbent.backend.urls))
 

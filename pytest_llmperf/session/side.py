@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError, UsageError
-from pytest_llmperf.judge.quality import checked, in_words
+from pytest_llmperf.judge.quality import checked, in_words, scorer_raised
 from pytest_llmperf.judge.slots import looked_at
 from pytest_llmperf.judge.telemetry import LOOK, VALUES, blind
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
@@ -149,7 +149,11 @@ class Side:
                 self._note_incidents()
 
         def of(one: Answered, said: str) -> float | None:
-            return checked(score(one.prompt, said), scorer)
+            try:
+                value = score(one.prompt, said)
+            except Exception as error:
+                raise scorer_raised(scorer, error) from error
+            return checked(value, scorer)
 
         scored = tuple(
             replace(

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.judge.conditions import Difference, differences_for, differences_of
-from pytest_llmperf.judge.stored import Key
+from pytest_llmperf.judge.stored import Key, other_machine
 from pytest_llmperf.model import IDENTITY, KEYS, Baseline, Boundary, Stored, StoredSession
 from tests.judge.build import gate
 
@@ -20,6 +20,15 @@ def test_every_key_is_compared_and_has_its_consequence(key: str) -> None:
     assert (found.key, found.old, found.new, found.voids) == (key, f"old {key}", "new", "")
     assert found.machine_bound is (key in IDENTITY)
     assert str(found) == f"{key}: old {key} -> new"
+
+
+def test_names_of_one_model_are_one_fact() -> None:
+    """A model has several names; they void nothing, and stored figures are compared."""
+    for name in ("gemma3", "library/gemma3", "registry.ollama.ai/library/gemma3:latest", "Gemma3:latest"):
+        old, new = {**WHOLE, "model": "gemma3:latest"}, {**WHOLE, "model": name}
+        assert differences_of("main", old, new, whole=True) == ()
+        assert not other_machine(old, new)
+    assert other_machine({**WHOLE, "model": "gemma3"}, {**WHOLE, "model": "gemma3:1b"})
 
 
 def test_what_only_one_side_knows_differs_in_whole_manifests() -> None:

@@ -10,6 +10,7 @@ from pytest_llmperf.model import (
     CHIMERA_HOMO,
     CONVERSATION,
     Agent,
+    ExternalAgent,
     GenerationOptions,
     Instance,
     Scenario,
@@ -93,3 +94,31 @@ def test_placement() -> None:
     assert (dual.simulated, single.simulated) == (False, True)
     with pytest.raises(ValueError, match="agent 3 needs its own"):
         dual.instance_of(2)
+
+
+HALF = "caf\udce9"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GenerationOptions(stop=(HALF,)),
+        lambda: GenerationOptions(stop=("fine", "NUL\0")),
+        lambda: Agent(name=HALF, prompts=("x",)),
+        lambda: Agent(name="a", prompts=("x", HALF)),
+        lambda: ExternalAgent(name=HALF, run=("curl",)),
+        lambda: Scenario(name=HALF, agents=(Agent(name="a", prompts=("x",)),)),
+        lambda: Scenario(name="s", source=HALF, agents=(Agent(name="a", prompts=("x",)),)),
+    ],
+)
+def test_text_that_cannot_be_sent_is_refused_where_it_is_given(make) -> None:
+    """Half of a surrogate pair, or NUL, in whatever is sent or stored: an error that can be shown itself."""
+    with pytest.raises(ValueError, match=r"holds the (lone surrogate|character NUL)") as caught:
+        make()
+    str(caught.value).encode()
+
+
+def test_words_of_a_command_may_be_any_bytes() -> None:
+    """As a system's file names are; records can be written all the same."""
+    agent = ExternalAgent(name="a", run=("cat", HALF))
+    assert agent.run == ("cat", HALF)

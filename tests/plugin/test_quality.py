@@ -63,3 +63,21 @@ def test_a_scorer_that_gives_no_share_is_named(simulated, pytester: pytest.Pytes
     result = simulated("--llmperf-rounds=1")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["UsageError: pytest_llmperf_score of conftest.py returned 7, wanted a number from 0*"])
+
+
+@pytest.mark.parametrize("statement", ["raise ValueError('no such word')", "return response[10**9]"])
+def test_a_scorer_that_raises_is_named(
+    simulated, pytester: pytest.Pytester, aftermath: Aftermath, statement: str
+) -> None:
+    """Which hook, what it raised and where, on a screen instead of a traceback."""
+    pytester.makepyfile(SUITE)
+    pytester.makeconftest(f"def pytest_llmperf_score(prompt, response):\n    {statement}\n")
+    result = simulated("--llmperf-rounds=1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "UsageError: pytest_llmperf_score of conftest.py raised *Error: * (*conftest.py, line 2)",
+            "*next: have the hook*",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()

@@ -1,9 +1,12 @@
 """The JSON document and its published schema."""
 
+import json
+
 import jsonschema
 import pytest
 
 from pytest_llmperf.report import schema
+from pytest_llmperf.report.document import storable
 
 VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
 
@@ -24,3 +27,10 @@ def test_what_the_schema_refuses(found, change, path: str) -> None:
     change(found)
     (error,) = VALIDATOR.iter_errors(found)
     assert "/".join(map(str, error.absolute_path)) == path
+
+
+def test_every_text_can_be_written() -> None:
+    """Half a character, of a server, a node id or a command, is spelt out; secrets are masked; figures stay."""
+    found = storable({"a\udce9": ["x\udce9", ("token-123456", 1.5, None, True)]}, ("token-123456",))
+    assert found == {"a\\udce9": ["x\\udce9", ["***", 1.5, None, True]]}
+    json.dumps(found, ensure_ascii=False).encode()

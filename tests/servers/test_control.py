@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from pytest_llmperf.errors import ModelMissingError, ServerError
-from pytest_llmperf.servers.control import Control, in_common, same_model
+from pytest_llmperf.model.names import same_model
+from pytest_llmperf.servers.control import Control, in_common
 from pytest_llmperf.servers.process import free_port
 from tests.servers.conftest import HandEngine, serving
 
@@ -125,7 +126,18 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 
 @pytest.mark.parametrize(
     ("one", "other", "same"),
-    [("gemma3", "gemma3:latest", True), ("Gemma3:1B", "gemma3:1b", True), ("gemma3", "gemma3:1b", False)],
+    [
+        ("gemma3", "gemma3:latest", True),
+        ("Gemma3:1B", "gemma3:1b", True),
+        ("gemma3", "gemma3:1b", False),
+        ("library/gemma3", "gemma3:latest", True),
+        ("registry.ollama.ai/library/gemma3", "Library/Gemma3", True),
+        ("https://registry.ollama.ai/library/gemma3:1b", "gemma3:1b", True),
+        ("me/gemma3", "gemma3", False),
+        ("registry.ollama.ai/me/gemma3", "me/gemma3", True),
+        ("hf.co/library/gemma3", "gemma3", False),
+        ("h:5000/library/gemma3", "h:5000/library/gemma3:latest", True),
+    ],
 )
 def test_same_model(one, other, same):
     """Names are equal as Ollama sees them."""

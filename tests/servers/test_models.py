@@ -100,6 +100,15 @@ def test_another_version_of_the_format_is_refused(tmp_path):
         read_header(path)
 
 
+@pytest.mark.parametrize("depth", [9, 100_000])
+def test_arrays_in_arrays_end(tmp_path, depth):
+    """However deep a file nests them."""
+    path = tmp_path / "deep.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry("a", 9, struct.pack("<IQ", 9, 1) * depth))
+    with pytest.raises(ServerError, match="arrays nested more than 8 deep"):
+        read_header(path)
+
+
 @given(st.integers(4, len(gguf()) - 1), st.binary(max_size=8))
 def test_torn_headers_are_errors_and_nothing_worse(tmp_path_factory, cut, tail):
     """Cut anywhere and continued with anything: a ServerError, or a header that happened to be whole."""

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmperf.model.names import full_name
 from pytest_llmperf.servers.api.options import RequestError
-from pytest_llmperf.servers.api.requests import canonical, parse_body, parse_chat, parse_generate
+from pytest_llmperf.servers.api.requests import parse_body, parse_chat, parse_generate
 from pytest_llmperf.servers.engine import Message
 from tests.servers.conftest import CARD, HandEngine
 
@@ -132,4 +133,4 @@ def test_no_body_can_crash_the_parser(body):
 )
 def test_names_are_compared_with_their_tag(name, full):
     """A name without tag means `latest`, in any case."""
-    assert canonical(name) == full
+    assert full_name(name) == full

@@ -75,14 +75,6 @@ def model_of(body: Mapping[str, object]) -> str:
     return name
 
 
-def canonical(name: str) -> str:
-    """The name with its tag, as Ollama compares names: lower case, `latest` where there is none."""
-    name = name.lower()
-    for prefix in ("registry.ollama.ai/", "library/"):
-        name = name.removeprefix(prefix)
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-
-
 def parse_generate(body: Mapping[str, object], card: ModelCard) -> GenerationRequest:
     """A request of `/api/generate`.
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from pytest_llmperf.model.names import full_name
 from pytest_llmperf.servers.api.forms import Ending, Part, compact
 from pytest_llmperf.servers.api.options import READERS, RequestError, parse_options
 from pytest_llmperf.servers.api.requests import (
     GenerationRequest,
     as_message,
-    canonical,
     flag_of,
     job_of_prompt,
     model_of,
@@ -142,7 +142,7 @@ def model_entry(card: ModelCard) -> Part:
 
 def check_model(name: str, card: ModelCard) -> None:
     """Raises RequestError (404) unless the name is that of the model."""
-    if canonical(name) != canonical(card.name):
+    if full_name(name) != full_name(card.name):
         raise RequestError(f"model '{name}' not found", status=404)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.servers.faults.kinds import FROM_THE_START, KINDS
+from pytest_llmperf.toml_text import tables_of
 from pytest_llmperf.whole import read_bytes
 
 _COMMON = ("kind", "instance", "requests", "probability")
@@ -119,7 +119,7 @@ def load_plan(path: Path) -> FaultPlan:
         text = read_bytes(path, _MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
             raise UsageError(f"fault plan {path} is larger than {_MOST_BYTES} bytes", next_step="is it the right file?")
-        document = tomllib.loads(text.decode("utf-8-sig"))
+        document = tables_of(text.decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"fault plan {path}: {error.strerror}", next_step="give --llmperf-faults a TOML file"
