@@ -108,7 +108,10 @@ def more(one: Times, other: Times) -> dict[str, float]:
 
 
 def times_of(run: AgentRun) -> dict[str, float]:
-    """A run's time by part, ns, and its counts; where a server gives no durations, its first token ends the prefill."""
+    """A run's time by part, ns, and its counts.
+
+    Where a server gives no durations, its first token ends the prefill; an answer that is not streamed has none.
+    """
     times = dict.fromkeys((*TIMED, *COUNTS), 0.0)
     times["client"] = run.client_ns
     for one in run.requests:
@@ -119,7 +122,7 @@ def times_of(run: AgentRun) -> dict[str, float]:
             times["prefill"] += one.prompt_eval_duration_ns
             times["decode"] += one.eval_duration_ns
             times["queue"] += one.queue_ns
-        else:
+        elif one.streamed:
             first_ns = next(iter(one.tokens_ns), one.done_ns)
             times["prefill"] += first_ns - one.sent_ns
             times["decode"] += one.done_ns - first_ns

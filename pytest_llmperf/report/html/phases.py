@@ -15,7 +15,8 @@ PHASES = ("waiting", "prefill", "decode", "own")
 def phases_ms(runs: Iterable[Plain]) -> dict[str, float]:
     """The mean of each phase over runs of one agent, ms; their sum is the mean duration.
 
-    Prefill is as long as the server says, and ends with the first token; waiting is what is left before that.
+    Prefill is as long as the server says, and ends with the first token; waiting is what is left before that. An answer
+    that is not streamed has no first token: its decode is as long as the server says.
 
     Args:
         runs: of one agent and part, as the document holds them; one or more.
@@ -43,11 +44,20 @@ def tokens_ns(request: Plain) -> list[int]:
     return sorted((*request["reasoning_ns"], *request["arrivals_ns"]))
 
 
+def first_ns(request: Plain) -> int:
+    """When the first token was there; of an answer that is not streamed, as the server's decode time says."""
+    done_ns: int = request["done_ns"]
+    if request["streamed"]:
+        return next(iter(tokens_ns(request)), done_ns)
+    sent_ns: int = request["sent_ns"]
+    return max(sent_ns, done_ns - int(request["eval_duration_ns"]))
+
+
 def _of_run(run: Plain) -> dict[str, int]:
     """The phases of one run, ns."""
     total = dict.fromkeys(PHASES, 0)
     for one in run["requests"]:
-        first = next(iter(tokens_ns(one)), one["done_ns"])
+        first = first_ns(one)
         prefill = min(one["load_duration_ns"] + one["prompt_eval_duration_ns"], first - one["sent_ns"])
         total["prefill"] += prefill
         total["waiting"] += first - one["sent_ns"] - prefill

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from pytest_llmperf.report.html.phases import tokens_ns
+from pytest_llmperf.report.html.phases import first_ns, tokens_ns
 
 Plain = Mapping[str, Any]
 
@@ -57,8 +57,8 @@ def _request(one: Plain, start_ns: int) -> list[int]:
     def at_us(time_ns: int) -> int:
         return round((time_ns - start_ns) / 1000)
 
-    arrivals = [at_us(time_ns) for time_ns in tokens_ns(one)]
-    until_first = (arrivals[0] if arrivals else at_us(one["done_ns"])) - at_us(one["sent_ns"])
+    arrivals = [at_us(time_ns) for time_ns in tokens_ns(one)] if one["streamed"] else []
+    until_first = at_us(first_ns(one)) - at_us(one["sent_ns"])
     waiting = prefill = -1
     if one["total_duration_ns"]:
         prefill = min(round((one["load_duration_ns"] + one["prompt_eval_duration_ns"]) / 1000), until_first)

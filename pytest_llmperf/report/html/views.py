@@ -221,7 +221,7 @@ def _charts(record: Plain) -> Iterator[Chart]:
     gaps: dict[tuple[str, str], list[float]] = {}
     for agent, part, run in runs:
         for request in run["requests"]:
-            if arrivals := request["arrivals_ns"]:
+            if (arrivals := request["arrivals_ns"]) and request["streamed"]:
                 ttft.setdefault((agent, part), []).append((arrivals[0] - request["sent_ns"]) / 1e6)
             between = gaps.setdefault((agent, part), [])
             between.extend((b - a) / 1e6 for a, b in pairwise(tokens_ns(request)))
