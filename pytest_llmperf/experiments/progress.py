@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from pytest_llmperf.model import Measurement, Verdict
-from pytest_llmperf.session.watcher import Watcher
+from pytest_llmperf.session.watcher import Watcher, step
 
 
 class Progress:
@@ -66,6 +66,10 @@ class Progress:
     def say(self, text: str) -> None:
         """Passes it on, with where we are."""
         self._inner.say(f"{self._where()}: {text}")
+
+    def step(self, text: str) -> None:
+        """Passes it on, with where we are."""
+        step(self._inner, f"{self._where()}: {text}")
 
     def round_done(
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""

@@ -39,6 +39,7 @@ class Settings:
         warmups: discarded requests an instance.
         timeout_s: most seconds for one request.
         start_timeout_s: most seconds for an instance to answer and load.
+        lock_timeout_s: most seconds to wait for another measurement on this machine.
         baseline: name or path; empty = by backend.
         baselines_dir: folder of the user's baselines.
         save: name to save under; empty = do not.
@@ -89,6 +90,7 @@ class Settings:
     warmups: int = 1
     timeout_s: float = 300.0
     start_timeout_s: float = 120.0
+    lock_timeout_s: float = 3600.0
     baseline: str = ""
     baselines_dir: str = "baselines"
     save: str = ""

@@ -146,6 +146,13 @@ OPTIONS = (
         "longest a server may take to start (default 120)",
     ),
     Option(
+        "lock_timeout_s",
+        "lock-timeout",
+        "SECONDS",
+        parsers.seconds,
+        "longest to wait for another measurement on this machine to end (default 3600)",
+    ),
+    Option(
         "baseline",
         "baseline",
         "NAME",

@@ -81,6 +81,7 @@ class Running:
             capture,
             rounds=(settings.min_rounds, settings.max_rounds),
             plain=reporter is None and config.get_verbosity() >= 0,
+            steps=config.pluginmanager.has_plugin("terminalreporter"),
         )
         self.session = Session(settings, root=config.rootpath, watcher=self._live, notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,6 +20,10 @@ from pytest_llmperf.report.text import round_s
 _SHOWN = {"balance": "efficiency_pct", "scaling": "scaling_efficiency_pct"}
 
 
+QUIET_S = 30.0
+"""Without a terminal, what goes on is written where nothing else was for so long: a pull, a slow load."""
+
+
 class Live:
     """A watcher that keeps one line of the terminal up to date; without a terminal it writes a line a round to stderr.
 
@@ -27,13 +32,27 @@ class Live:
         capture: pytest's capture manager, or None.
         rounds: fewest and most rounds of a measurement.
         plain: write lines to stderr, where there is no terminal.
+        steps: write at least what may take long to stderr, where there is no terminal.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, reporter: Any, capture: Any, *, rounds: tuple[int, int] = (5, 20), plain: bool = False) -> None:
+    def __init__(
+        self,
+        reporter: Any,
+        capture: Any,
+        *,
+        rounds: tuple[int, int] = (5, 20),
+        plain: bool = False,
+        steps: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._reporter = reporter
         self._capture = capture
         self._least, self._most = rounds
         self._plain = plain
+        self._steps = reporter is None and (plain or steps)
+        self._clock = clock
+        self._wrote_s = clock()
         self._begun = False
         self._prefix: str | None = None
         self.doing = "nothing was being measured"
@@ -43,6 +62,15 @@ class Live:
         """Shows it behind what pytest has written of the test, in place of what was shown there before."""
         self.doing = text
         self._show(text)
+        if self._steps and self._clock() - self._wrote_s >= QUIET_S:
+            self._write(text)
+
+    def step(self, text: str) -> None:
+        """Shows it as `say` does; without a terminal, a line."""
+        self._wrote_s = self._clock()  # the line that follows is the only one
+        self.say(text)
+        if self._steps:
+            self._write(text)
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -134,6 +162,7 @@ class Live:
         with self._uncaptured():
             print("" if self._begun else "\n", f"llmperf: {clean(text)}", sep="", file=sys.stderr, flush=True)
         self._begun = True
+        self._wrote_s = self._clock()
 
     def _uncaptured(self) -> AbstractContextManager[None]:
         """Pytest's capturing is off inside."""

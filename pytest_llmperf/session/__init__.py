@@ -53,7 +53,7 @@ from pytest_llmperf.session.side import Score, Side, named
 from pytest_llmperf.session.soaking import soak
 from pytest_llmperf.session.triage import triage
 from pytest_llmperf.session.turns import Turns
-from pytest_llmperf.session.watcher import Silent, Watcher
+from pytest_llmperf.session.watcher import Silent, Watcher, step
 from pytest_llmperf.whole import is_file
 
 
@@ -91,8 +91,10 @@ class Session:
         self._clients = Clients()
         self._observing = Observing(settings.telemetry_s)
         lock, incumbent = MachineLock(), incumbent_settings(settings)
-        self._servers = Held(settings, self._say, lock=lock, undone=self.undone)
-        self._incumbent = None if incumbent is None else Held(incumbent, self._say, lock=lock, undone=self.undone)
+        self._servers = Held(settings, self._say, step=self._step, lock=lock, undone=self.undone)
+        self._incumbent = (
+            None if incumbent is None else Held(incumbent, self._say, step=self._step, lock=lock, undone=self.undone)
+        )
 
     @property
     def incumbent(self) -> Backend | None:
@@ -423,6 +425,10 @@ class Session:
     def _say(self, text: str) -> None:
         """Tells whoever watches now."""
         self.watcher.say(text)
+
+    def _step(self, text: str) -> None:
+        """Tells whoever watches now of something that may take long."""
+        step(self.watcher, text)
 
     def _named(self, name: str) -> Baseline:
         """The baseline of a name, or of a `.toml` file."""

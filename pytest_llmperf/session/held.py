@@ -16,6 +16,9 @@ from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.control import Control
 from pytest_llmperf.session.machine_lock import MachineLock
 
+_AGAIN_S = 60.0
+"""How often it is said for whom this session waits."""
+
 _NOTICE_S = 0.3
 """What a keeper needs, at the most, to notice that its server has died, after a client has."""
 
@@ -29,13 +32,25 @@ class Held:
     Args:
         settings: what was asked for.
         say: is told what takes time.
+        step: is told what may take long.
         lock: of the machine; deployments of one session share it.
         undone: takes, in words, what could not be put back on servers that were found.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], *, lock: MachineLock, undone: list[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        *,
+        step: Callable[[str], None],
+        lock: MachineLock,
+        undone: list[str],
+    ) -> None:
         self.settings = settings
         self.say = say
+        self._step = step
+        self._first_load = True
+        self._has_waited = False
         self._opened: Opened | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self.notes: tuple[str, ...] = ()
@@ -85,7 +100,9 @@ class Held:
             raise self._degraded(kind)
         self._acquire()
         try:
-            self.say(f"starting {kind} ({self.backend.kind})")
+            begins = "checking the servers of" if self.backend.urls else "starting"
+            self._step(f"{begins} {kind} ({self.backend.kind})")
+            self._first_load = True
             self._opened, self._opened_for = self.backend.open(kind, agents), wanted
         except BaseException as error:
             self._release()
@@ -108,7 +125,8 @@ class Held:
         try:
             for index, agent in enumerate(scenario.agents):
                 instance = topology.instance_of(index)
-                self.say(f"loading {topology.model} on instance {instance.name}")
+                tell = self._step if self._first_load or self._unloaded else self.say
+                tell(f"loading {topology.model} on instance {instance.name}")
                 with Control.of(instance, timeout_s=patience_s) as control:
                     control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
                 if self._opened is not None:
@@ -119,7 +137,7 @@ class Held:
             if self._opened is not None:
                 self._opened.alive()  # a dead server is the better explanation
             raise
-        self._unloaded = False
+        self._unloaded = self._first_load = False
 
     def unload(self) -> None:
         """Frees what the model takes on each instance, until it is loaded again.
@@ -223,11 +241,31 @@ class Held:
             self._release()
 
     def _acquire(self) -> None:
-        """Takes the machine's lock, and says so where that means waiting."""
-        if not self._lock.acquire(timeout_s=0):
-            holder = self._lock.holder() or "its process is not known, it may run in a container"
-            self.say(f"waiting for another measurement on this machine to end: {holder}")
-            self._lock.acquire()
+        """Takes the machine's lock; if that means waiting, says for whom, again and again.
+
+        Raises:
+            ServerError: somebody else holds it for longer than the settings allow.
+        """
+        limit_s = self.settings.lock_timeout_s + self.settings.duration_s  # one test of another xdist worker may soak
+        waited_s = wait_s = 0.0
+        last = None
+        tell = self.say if self._has_waited else self._step  # xdist workers wait for each other again and again
+        while not self._lock.acquire(timeout_s=wait_s):
+            self._has_waited = True
+            holder = self._lock.holder()
+            waited_s = waited_s + wait_s if holder == last else 0.0
+            last = holder
+            known = holder or "its process is not known, it may run in a container"
+            if waited_s >= limit_s:
+                raise ServerError(
+                    f"another measurement runs on this machine: {known}; waited {limit_s:g} s for it to end",
+                    next_step="end it, run this one later, or wait for longer with --llmperf-lock-timeout",
+                )
+            so_far = f", {waited_s:.0f} s so far" if waited_s else ""
+            limit = f"for at most {limit_s:g} s{so_far}"
+            tell(f"waiting for another measurement on this machine to end: {known} ({limit})")
+            tell = self._step
+            wait_s = min(_AGAIN_S, limit_s - waited_s)
         self._locked = True
 
     def _release(self) -> None:

@@ -33,6 +33,15 @@ class Watcher(Protocol):
         """Nothing goes on any more."""
 
 
+def step(watcher: Watcher, text: str) -> None:
+    """Something has begun that may take long: waiting for the machine, starting servers, loading a model.
+
+    A watcher that has a method `step` is told by that, so that it can write a line where nothing else would show for
+    minutes; another one by `say`.
+    """
+    getattr(watcher, "step", watcher.say)(text)
+
+
 class Silent:
     """A watcher that shows nothing."""
 

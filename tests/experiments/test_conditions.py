@@ -20,7 +20,9 @@ HARMLESS = {
     ),
     **dict.fromkeys(("save", "results", "resume"), "where results go, and whether an earlier run's count"),
     **dict.fromkeys(("auth", "ca_file", "proxy_auth"), "how to get in"),
-    **dict.fromkeys(("ports", "pull", "start_timeout_s", "timeout_s"), "whether a cell can be finished, not how"),
+    **dict.fromkeys(
+        ("ports", "pull", "start_timeout_s", "lock_timeout_s", "timeout_s"), "whether a cell can be finished, not how"
+    ),
     **dict.fromkeys(("on_inconclusive", "on_inconclusive_regression", "min_sessions", "on_mismatch"), "decided anew"),
     **dict.fromkeys(("deployment", "config_file", "configuration"), "what of it bears is in other settings"),
     "telemetry_s": "how often the machine is looked at, off the timed path",

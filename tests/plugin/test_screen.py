@@ -198,3 +198,15 @@ def test_what_cannot_work_is_found_before_anything_starts(
     result = simulated(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([words])
+
+
+@pytest.mark.parametrize("quiet", ["-q", "-qq"])
+def test_what_takes_long_is_said_without_a_terminal(simulated, project: pytest.Pytester, quiet: str) -> None:
+    """A line each for starting and loading, wherever tests are printed; the second test loads nothing anew."""
+    result = simulated(quiet, "--llmperf-rounds=1", "--llmperf-max-rounds=1")
+    lines = [line for line in result.errlines if line.startswith("llmperf: ")]
+    assert lines[0].startswith("llmperf: starting ")
+    assert [line for line in lines if "loading" in line] == [
+        f"llmperf: loading simulated:scripted on instance {name}" for name in "ab"
+    ]
+    assert not any("round" in line for line in lines)

@@ -95,3 +95,40 @@ def test_an_experiment_comes_first(pytester: pytest.Pytester) -> None:
     where = "mine 2/12, about 4 min left: ctx1024"
     assert line_of(pytester, 110, of=where).startswith(f"{where}: round 5: balance 96.3 % (")
     assert line_of(pytester, 60, of=where) == f"{where}: round 5"
+
+
+@pytest.mark.parametrize(
+    ("plain", "steps", "lines"),
+    [
+        (False, True, ["loading m on instance a", "pulling m: 40 %"]),
+        (True, False, ["loading m on instance a", "pulling m: 40 %", "a note"]),
+        (False, False, []),
+    ],
+)
+def test_what_takes_long_is_a_line_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], plain: bool, steps: bool, lines: list[str]
+) -> None:
+    """A step at once; what else goes on where nothing was written for a while."""
+    now = [0.0]
+    live = Live(None, None, plain=plain, steps=steps, clock=lambda: now[0])
+    now[0] = 100.0
+    live.step("loading m on instance a")
+    for at_s, text in ((101, "pulling m: 1 %"), (131, "pulling m: 40 %"), (132, "pulling m: 41 %")):
+        now[0] = at_s
+        live.say(text)
+    live.note("a note")
+    live.done()
+    assert capsys.readouterr().err.splitlines() == ([""] + [f"llmperf: {line}" for line in lines] if lines else [])
+
+
+def test_on_a_terminal_a_step_is_no_line_of_its_own(pytester: pytest.Pytester, capsys) -> None:
+    """It stands where the next one will."""
+    shown = io.StringIO()
+    reporter = TerminalReporter(pytester.parseconfig(), shown)
+    reporter._tw.fullwidth = 80
+    live = Live(reporter, None, steps=True)
+    live.step("loading m on instance a")
+    live.done()
+    assert "loading m on instance a" in shown.getvalue()
+    assert "\n" not in shown.getvalue()
+    assert capsys.readouterr().err == ""

@@ -118,6 +118,64 @@ def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, tmp
     assert f"to end: process {pid} of " in said[0]
 
 
+class Busy:
+    """A lock that somebody else holds for so many tries."""
+
+    def __init__(self, tries: int) -> None:
+        self.asked: list[float] = []
+        self._tries = tries
+
+    def acquire(self, *, timeout_s: float) -> bool:
+        self.asked.append(timeout_s)
+        return len(self.asked) > self._tries
+
+    def holder(self) -> str:
+        return "process 7 of joe on ci, since noon (pytest)"
+
+    def release(self) -> None:
+        pass
+
+
+def waiting(tmp_path: Path, tries: int, limit_s: float) -> tuple[Session, Busy, list[str]]:
+    """A session of that limit, its lock, and what it says."""
+    session, busy = Session(Settings(backend="simulated", lock_timeout_s=limit_s), root=tmp_path), Busy(tries)
+    said: list[str] = []
+    session._servers._lock, session._servers._step = busy, said.append
+    return session, busy, said
+
+
+def test_waiting_is_said_again_and_again(tmp_path: Path) -> None:
+    """For whom, since when, for how long at most, how long so far."""
+    session, busy, said = waiting(tmp_path, 2, 100)
+    session._servers._acquire()
+    assert busy.asked == [0, 60, 40]
+    assert "process 7 of joe on ci, since noon (pytest) (for at most 100 s)" in said[0]
+    assert "(for at most 100 s, 60 s so far)" in said[1]
+
+
+def test_waiting_has_a_limit(tmp_path: Path) -> None:
+    """An error that names the holder and the option."""
+    session, busy, said = waiting(tmp_path, 1000, 150)
+    words = r"process 7 of joe on ci, since noon .*; waited 150 s .*\n.*--llmperf-lock-timeout"
+    with pytest.raises(ServerError, match=words):
+        session._servers._acquire()
+    assert busy.asked == [0, 60, 60, 30]
+    assert len(said) == 3
+
+
+def test_other_holders_have_the_limit_anew(tmp_path: Path) -> None:
+    """Xdist workers wait for each other's tests in turn; a second wait is a line only when it lasts."""
+    session, busy, said = waiting(tmp_path, 5, 100)
+    names = iter("aabbc")
+    busy.holder = lambda: next(names)
+    session._servers._acquire()
+    assert busy.asked == [0, 60, 40, 60, 40, 60]
+    assert len(said) == 5
+    session._servers._lock = Busy(2)
+    session._servers._acquire()
+    assert len(said) == 6
+
+
 class TestPlace:
     """Where its file is."""
 
