@@ -14,6 +14,7 @@ LlmperfError
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from pytest_llmperf.masking import masked
 
@@ -37,6 +38,25 @@ def printable(text: str, *, most: int = _SHOWN) -> str:
     text = masked(text)
     short = text if len(text) <= most else f"{text[:most]}..."
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """`; did you mean 'urls'?`, if a known word is near, whatever its case; else empty.
+
+    >>> did_you_mean("Embeded", ["embedded", "attach"]), did_you_mean("ray", ["threads"])
+    ("; did you mean 'embedded'?", '')
+    """
+    from difflib import get_close_matches  # noqa: PLC0415 - only where something is wrong
+
+    words = {name.lower(): name for name in known}
+    near = get_close_matches(str(word)[:40].strip().lower(), words, n=1)
+    return f"; did you mean {words[near[0]]!r}?" if near else ""
+
+
+def one_of(word: object, known: Iterable[str]) -> str:
+    """`one of urls, backend; did you mean 'urls'?`: what was wanted in place of a word."""
+    words = [str(name) for name in known if name]
+    return f"one of {', '.join(words)}{did_you_mean(word, words)}"
 
 
 def is_out_of_memory(message: str) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_llmperf.cli import comparing, doctor, recording, tending, trending
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, did_you_mean
 from pytest_llmperf.judge.markers import GATED_METRICS
 from pytest_llmperf.report.records import RECORDS
 
@@ -64,15 +65,24 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what a choice that there is not was meant to be."""
+
+    def error(self, message: str) -> NoReturn:
+        found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        near = did_you_mean(found[1], re.findall(r"[\w.-]+", found[2])) if found else ""
+        super().error(f"{message}{near}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pytest-llmperf",
         description="Stored baselines of pytest-llmperf: see, compare and tend them.",
         epilog="Exit code: 0 = done, and nothing wrong; 1 = something is worse or wrong; 2 = could not be done. "
         "Sessions are saved by pytest: --llmperf-save, --llmperf-compare, --llmperf-update.",
     )
     parser.add_argument("--version", action="version", version=f"pytest-llmperf {version('pytest-llmperf')}")
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--dir", type=Path, default=Path("baselines"), help="folder of your baselines (default: %(default)s)"
     )

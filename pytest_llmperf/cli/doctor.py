@@ -89,7 +89,7 @@ def _entry(path: Path, entry: Stored) -> Iterator[str]:
     name = f"{entry.test} ({entry.scenario} on {entry.topology})"
     needed = Settings().min_sessions
     if len(entry.session) < needed:
-        yield f"{name} has {counted(len(entry.session), 'session')}, wanted {needed}: pytest --llmperf-save {path.stem}"
+        yield f"{name} has {counted(len(entry.session), 'session')}, wanted {needed}: {baselines.to_save(path.stem)}"
     fewest = min(len(values) for session in entry.session for values in session.rounds.values())
     if grade(fewest) != "publishable":
         yield f"{name} has a session of {counted(fewest, 'round')} ({grade(fewest)}), wanted 5"

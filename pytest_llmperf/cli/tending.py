@@ -86,8 +86,22 @@ def remove(given: Namespace) -> int:
 
 
 def _own(given: Namespace) -> Path:
-    """The file of a baseline of the user's, by name or path; those that come with us are not theirs to change."""
-    return Path(given.name) if given.name.endswith(".toml") else baselines.path_of(given.name, given.dir)
+    """The file of a baseline of the user's, by name or path.
+
+    Raises:
+        UsageError: a name that comes with us, or is no file name.
+    """
+    if given.name.endswith(".toml"):
+        return Path(given.name)
+    path = baselines.path_of(given.name, given.dir)
+    if given.name in baselines.builtin_names() and not (path.exists() and baselines.load(path).stored):
+        raise UsageError(
+            f"{path} does not exist: baseline {given.name!r} comes with pytest-llmperf and holds no sessions of yours"
+            if not path.exists()
+            else f"baseline {given.name!r} comes with pytest-llmperf and holds no sessions of yours",
+            next_step="see which are yours: pytest-llmperf list",
+        )
+    return path
 
 
 def _tests(baseline: Baseline) -> set[str]:

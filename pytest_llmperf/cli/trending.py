@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from itertools import groupby
 
-from pytest_llmperf.judge.baselines import load_named
+from pytest_llmperf.judge.baselines import builtin_names, load_named, to_save
 from pytest_llmperf.judge.trend import METRICS, trends
 from pytest_llmperf.report.history import said
 from pytest_llmperf.report.stored import counted
@@ -22,7 +22,10 @@ def trend(given: Namespace) -> int:
             print("\n".join(f"  {line}{others}" for line in said(one)))
         print()
     if not any(one.enough for one in found):
-        print(f"baseline {baseline.name}: too few sessions to see a change: pytest --llmperf-save {baseline.name}")
+        if baseline.stored or baseline.name not in builtin_names():
+            print(f"baseline {baseline.name}: too few sessions to see a change: {to_save(baseline.name)}")
+        else:
+            print(f"baseline {baseline.name} comes with pytest-llmperf and has no sessions; yours: pytest-llmperf list")
         return 2
     lost = [one for one in found if one.worse]
     seen = sum(len(one.breaks) for one in found)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, median, stdev
 
-from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.errors import MeasurementError, UsageError, one_of
 from pytest_llmperf.experiments.matrices import matches
 from pytest_llmperf.experiments.rows import NUMERIC, Row, values_of
 from pytest_llmperf.model import (
@@ -65,7 +65,7 @@ class Finding:
 def faults_of(matrix: Matrix, card: Baseline) -> tuple[str, ...]:
     """What is wrong with a matrix's claims, before anything is measured."""
     faults = [
-        f"show: got {metric!r}, wanted one of {', '.join(NUMERIC)}" for metric in matrix.show if metric not in NUMERIC
+        f"show: got {metric!r}, wanted {one_of(metric, NUMERIC)}" for metric in matrix.show if metric not in NUMERIC
     ]
     for claim in matrix.claim:
         where = f"claim {claim.id!r}"
@@ -78,9 +78,9 @@ def faults_of(matrix: Matrix, card: Baseline) -> tuple[str, ...]:
             ("needs", claim.needs, ("", "machine", "gpu")),
         ):
             if value not in known:
-                faults.append(f"{where}: {key}: got {value!r}, wanted one of {', '.join(filter(None, known))}")
+                faults.append(f"{where}: {key}: got {value!r}, wanted {one_of(value, known)}")
         if claim.metric not in NUMERIC:
-            faults.append(f"{where}: metric: got {claim.metric!r}, wanted one of {', '.join(NUMERIC)}")
+            faults.append(f"{where}: metric: got {claim.metric!r}, wanted {one_of(claim.metric, NUMERIC)}")
         if claim.figure in ("difference", "change_pct", "ratio") and not claim.against:
             faults.append(f"{where}: against: missing, wanted for {claim.figure}")
         if claim.figure in ("spread", "spread_pct", "order") and not claim.over:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
+from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError, did_you_mean
 from pytest_llmperf.experiments import analysis
 from pytest_llmperf.experiments.findings import Finding
 from pytest_llmperf.experiments.journal import FULL_DISK
@@ -148,8 +148,11 @@ class Results:
         for finding in self.findings:
             if finding.claim.id == id_:
                 return finding
-        known = ", ".join(finding.claim.id for finding in self.findings)
-        raise UsageError(f"matrix {self.matrix.name} has no claim {id_!r}", next_step=f"use one of {known}")
+        known = [finding.claim.id for finding in self.findings]
+        raise UsageError(
+            f"matrix {self.matrix.name} has no claim {id_!r}{did_you_mean(id_, known)}",
+            next_step=f"use one of {', '.join(known)}",
+        )
 
 
 def write(results: Results, folder: Path) -> tuple[Path, ...]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any
 
-from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.errors import MeasurementError, UsageError, one_of
 from pytest_llmperf.experiments.matrices import config_name
 from pytest_llmperf.judge import formulas
 from pytest_llmperf.judge.metrics import all_series, observed_series
@@ -346,7 +346,7 @@ def value_of(row: Row, metric: str) -> float | None:
         UsageError: no column of that name that holds a figure.
     """
     if metric not in NUMERIC:
-        raise UsageError(f"results have no figure {metric!r}", next_step=f"use one of {', '.join(NUMERIC)}")
+        raise UsageError(f"results have no figure {metric!r}", next_step=f"use {one_of(metric, NUMERIC)}")
     value = getattr(row, metric)
     return None if value is None else float(value)
 

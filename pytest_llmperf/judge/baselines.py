@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmperf.errors import BaselineError, UsageError
+from pytest_llmperf.errors import BaselineError, UsageError, did_you_mean
 from pytest_llmperf.judge.changing import with_replaced, with_sessions
 from pytest_llmperf.judge.layout import as_text, structure
 from pytest_llmperf.judge.merging import tables_in
@@ -73,7 +73,7 @@ def load_named(name: str, dirs: Sequence[Path]) -> Baseline:
     exist = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
     raise BaselineError(
         f"there is no baseline {name!r} in {', '.join(str(folder) for folder in folders)}; "
-        f"there {'is' if len(exist) == 1 else 'are'} {', '.join(exist) or 'none'}",
+        f"there {'is' if len(exist) == 1 else 'are'} {', '.join(exist) or 'none'}{did_you_mean(name, exist)}",
         next_step=f"use one of these, a path ending in .toml, or save one: pytest --llmperf-save {name or 'NAME'}",
     )
 
@@ -88,6 +88,16 @@ def builtin_dir() -> Path:
     """The folder of the baselines that come with us: in the installed package, else in the repository."""
     packaged = Path(__file__).parent / "packaged"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "baselines"
+
+
+def builtin_names() -> tuple[str, ...]:
+    """Names of the baselines that come with us."""
+    return tuple(sorted(path.stem for path in builtin_dir().glob("*.toml")))
+
+
+def to_save(name: str) -> str:
+    """The command that saves a session to a baseline; a name that comes with us would be refused."""
+    return f"pytest --llmperf-save {'NAME' if name in builtin_names() else name}"
 
 
 def fingerprint(scenario: Scenario) -> str:
@@ -186,7 +196,7 @@ def target_of(name: str, directory: Path) -> Path:
             thresholds would be found in its place. Not so in our own repository, whose folder is that of the packaged
             ones: there it is the file itself.
     """
-    packaged = sorted(path.stem for path in builtin_dir().glob("*.toml"))
+    packaged = builtin_names()
     if name in packaged and directory.resolve() != builtin_dir().resolve():
         raise UsageError(
             f"{name!r} names a baseline that comes with pytest-llmperf: one saved under it would hide its limits",
@@ -250,7 +260,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError as error:
         raise BaselineError(
             f"baseline file {path} does not exist",
-            next_step=f"check name and folder, or save one: pytest --llmperf-save {path.stem}",
+            next_step=f"check name and folder, or save one: {to_save(path.stem)}",
         ) from error
     except OSError as error:
         raise BaselineError(f"baseline file {path} cannot be read: {error}", next_step="check the path") from error

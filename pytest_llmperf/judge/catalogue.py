@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.errors import UsageError
+from pytest_llmperf.errors import UsageError, one_of
 from pytest_llmperf.model import Bound
 
 if TYPE_CHECKING:
@@ -185,5 +185,5 @@ def metric_of(name: str) -> Metric:
         UsageError: there is none.
     """
     if name not in CATALOGUE:
-        raise UsageError(f"unknown metric {name!r}", next_step=f"use one of {', '.join(CATALOGUE)}")
+        raise UsageError(f"unknown metric {name!r}", next_step=f"use {one_of(name, CATALOGUE)}")
     return CATALOGUE[name]

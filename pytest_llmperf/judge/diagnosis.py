@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, median
@@ -90,6 +90,8 @@ _NEXT = {
 _PRIVATE_QUEUE = "have each agent send its requests one after the other, or end what else runs on this machine"
 """What to do about a queue at a server that nobody else knows."""
 
+BUSY_NEIGHBOUR = "busy neighbour"
+
 _THROTTLED = "let the machine cool down, and watch clocks and temperature while it runs"
 
 
@@ -134,7 +136,8 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         cause, advice = "saturated client", client_advice(measurement)
         sentence = f"the client was saturated in {set_aside(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
-        facts = machine
+        sank = _fall(measurement) if sentence and sentence == sinking else 0.0
+        facts = [one for one in machine if one[0] != BUSY_NEIGHBOUR or neighbour_share(measurement) >= sank]
     by_slots = _by_slots(measurement, loss, cause)
     telling = [one for one in facts if not (by_slots and one[0] == "another client")]
     if telling:
@@ -162,7 +165,7 @@ def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
 def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
     """The same of what the telemetry saw of the machine."""
     found = (
-        ("busy neighbour", crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
+        (BUSY_NEIGHBOUR, crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
         ("swapping", swapping(measurement), "free memory: fewer or smaller models, or less num_ctx"),
         ("throttling", throttled(measurement), _THROTTLED),
     )
@@ -198,6 +201,12 @@ def crowded(measurement: Measurement) -> str:
     if others < _MUCH_CORES or cores - busy > _MUCH_CORES:
         return ""
     return f"other processes used {others:.1f} of this machine's {cores} cores while the rounds ran; none was left"
+
+
+def neighbour_share(measurement: Measurement) -> float:
+    """The most that other processes can have slowed the servers down by: the share of the cores that they took."""
+    others = neighbour_cores(measurement) if crowded(measurement) else None
+    return others / measurement.telemetry.cores if others is not None and measurement.telemetry is not None else 0.0
 
 
 def loss_of(measurement: Measurement) -> Loss | None:
@@ -263,14 +272,25 @@ def _advice(measurement: Measurement, loss: Loss, cause: str) -> str:
 
 def sunk(measurement: Measurement) -> str:
     """Whose decode rate, alone, sank over the rounds, in words; empty where none did."""
+    for agent, rates in _sinking(measurement):
+        return (
+            f"the decode rate of {agent}, alone, sank over the rounds from {rates[0]:.1f} to {rates[-1]:.1f} tok/s: "
+            "throttling"
+        )
+    return ""
+
+
+def _fall(measurement: Measurement) -> float:
+    """By which share of itself the rate sank that `sunk` tells of; 0 if none did."""
+    return next((1 - rates[-1] / rates[0] for _, rates in _sinking(measurement)), 0.0)
+
+
+def _sinking(measurement: Measurement) -> Iterator[tuple[str, list[float]]]:
+    """Agents whose decode rate, alone, sank over the rounds, with their rates."""
     for runs in zip(*(one.solo for one in measurement.rounds), strict=False):
         rates = [rate for run in runs if (rate := agent_decode_tok_s(run)) is not None]
         if len(rates) >= _FEWEST and _sinks(rates):
-            return (
-                f"the decode rate of {runs[0].agent}, alone, sank over the rounds from {rates[0]:.1f} to "
-                f"{rates[-1]:.1f} tok/s: throttling"
-            )
-    return ""
+            yield runs[0].agent, rates
 
 
 def _sinks(rates: Sequence[float]) -> bool:

@@ -253,7 +253,8 @@ class Regression(Marker):
             raise _fault(TypeError, self, "metrics", self.metrics)
         unknown = [metric for metric in self.metrics if metric not in GATED_METRICS]
         if not self.metrics or unknown or len(set(self.metrics)) != len(self.metrics):
-            raise _fault(ValueError, self, "metrics", self.metrics)
+            near = _near(unknown[0], GATED_METRICS) if unknown else ""
+            raise _fault(ValueError, self, "metrics", self.metrics, near)
         # A list is natural to write in a marker; the value stays frozen.
         object.__setattr__(self, "metrics", tuple(self.metrics))
         _check_number(self, "delta")
@@ -354,9 +355,16 @@ def _check_choice(marker: Marker, keyword: str, choices: Sequence[str]) -> None:
     if not isinstance(value, str):
         raise _fault(TypeError, marker, keyword, value)
     if value not in choices:
-        raise _fault(ValueError, marker, keyword, value)
+        raise _fault(ValueError, marker, keyword, value, _near(value, choices))
 
 
-def _fault(kind: type[Exception], marker: Marker, keyword: str, value: object) -> Exception:
+def _near(word: str, known: Sequence[str]) -> str:
+    """What a word was meant to be."""
+    from pytest_llmperf.errors import did_you_mean  # noqa: PLC0415 - collection imports this module alone
+
+    return did_you_mean(word, known)
+
+
+def _fault(kind: type[Exception], marker: Marker, keyword: str, value: object, near: str = "") -> Exception:
     """The error for a bad value: marker, keyword, what was given and what is valid."""
-    return kind(f"{marker.NAME}: {keyword} is {value!r}, wanted {marker.RANGES[keyword]}; {marker.usage()}")
+    return kind(f"{marker.NAME}: {keyword} is {value!r}, wanted {marker.RANGES[keyword]}{near}; {marker.usage()}")

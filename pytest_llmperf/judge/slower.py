@@ -50,6 +50,18 @@ _NAMES = {
 }
 
 
+TO_LOOK_AT = {
+    "client": "the client's machine and its Python",
+    "queue": "slots and other clients of the server",
+    "load": "the memory that is left for the model, keep_alive",
+    "prefill": "prompts, num_ctx, num_batch, the server's version",
+    "decode": "model and quantization, num_thread, num_gpu, clocks of the device, the server's version",
+    "tokens": "num_predict and the prompts",
+    "rest": "the network, the server's version",
+}
+"""What makes a part longer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slower:
     """A part of an agent's work that takes longer than it did.

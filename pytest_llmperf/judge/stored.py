@@ -121,7 +121,9 @@ def entry_of(stored: Baseline, key: Key) -> Stored:
     Raises:
         BaselineError: nothing; the text says what it has of the same test.
     """
-    save = f"save it first: pytest --llmperf-save {stored.name}"
+    from pytest_llmperf.judge.baselines import to_save  # noqa: PLC0415 - which imports this module
+
+    save = f"save it first: {to_save(stored.name)}"
     same_test = [entry for entry in stored.stored if entry.test == key.test]
     for entry in same_test:
         if (entry.scenario, entry.topology, entry.workload) == _what(key):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from pytest_llmperf.errors import one_of
 from pytest_llmperf.model.access import auth_fault, url_fault
 from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.profile import Profile
@@ -64,7 +65,7 @@ class NamedDeployment:
         if not self.urls and not self.backend:
             faults.append(f"urls and backend are missing, wanted one of them (backend: {', '.join(BACKENDS)})")
         if self.backend and self.backend not in BACKENDS:
-            faults.append(f"backend = {self.backend!r}, wanted one of {', '.join(BACKENDS)}")
+            faults.append(f"backend = {self.backend!r}, wanted {one_of(self.backend, BACKENDS)}")
         if self.urls and self.backend not in ("", "attach", "openai"):
             faults.append(
                 f"urls belong to running servers, wanted backend 'attach', 'openai' or none, got {self.backend!r}"
@@ -82,7 +83,7 @@ class NamedDeployment:
         if self.threads < 0:
             faults.append(f"threads = {self.threads}, wanted 0 or more")
         if self.topology and self.topology not in (kinds := [str(kind) for kind in TopologyKind]):
-            faults.append(f"topology = {self.topology!r}, wanted one of {', '.join(kinds)}")
+            faults.append(f"topology = {self.topology!r}, wanted {one_of(self.topology, kinds)}")
         if faults:
             raise ValueError("; ".join(faults))
         object.__setattr__(self, "urls", tuple(url.rstrip("/") for url in self.urls))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, one_of
 from pytest_llmperf.plugin import options
 from pytest_llmperf.plugin.spelling import near_ours
 
@@ -213,7 +213,7 @@ def _runtime(item: pytest.Item, faults: list[str]) -> str:
         return ""  # a bare marker only selects
     names = [*mark.args, *mark.kwargs.values()]
     if len(names) != 1 or set(mark.kwargs) - {"name"} or names[0] not in RUNTIMES:
-        faults.append(f"{item.nodeid}: marker {_RUNTIME}({_given(mark)}): wanted one of {', '.join(RUNTIMES)}")
+        faults.append(f"{item.nodeid}: marker {_RUNTIME}({_given(mark)}): wanted {one_of(names[0], RUNTIMES)}")
         return ""
     return str(names[0])
 

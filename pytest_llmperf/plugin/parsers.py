@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from pytest_llmperf.errors import did_you_mean
+from pytest_llmperf.errors import one_of as wanted_one_of
 from pytest_llmperf.masking import refused
 
 
@@ -173,7 +175,8 @@ def limits(raw: str) -> dict[str, float]:
 
     found = pairs(raw)
     if unknown := sorted(set(found) - set(MARKERS)):
-        raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(MARKERS)}")
+        near = did_you_mean(unknown[0], MARKERS)
+        raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(MARKERS)}{near}")
     for name, value in found.items():
         build(name, kwargs={MARKERS[name].LIMIT: value})
     return found
@@ -185,7 +188,10 @@ def script(raw: str) -> Any:
 
     values: dict[str, Any] = pairs(raw)
     if unknown := sorted(set(values) - set(Script.__dataclass_fields__)):
-        raise ValueError(f"unknown {refused(', '.join(unknown))}; known: {', '.join(Script.__dataclass_fields__)}")
+        known = tuple(Script.__dataclass_fields__)
+        raise ValueError(
+            f"unknown {refused(', '.join(unknown))}; known: {', '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
     if "seed" in values:
         if not values["seed"].is_integer():
             raise ValueError(f"seed = {values['seed']:g}, wanted an integer")
@@ -198,7 +204,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
     def parse(raw: str) -> str:
         if raw not in choices:
-            raise ValueError(f"wanted one of {', '.join(choices)}")
+            raise ValueError(f"wanted {wanted_one_of(raw, choices)}")
         return raw
 
     return parse
@@ -211,5 +217,5 @@ def switch(raw: str) -> bool:
     """`on` or `off`, or as ini files say it otherwise: `true`, `False`, `yes`, `1`."""
     word = raw.strip().lower()
     if word not in (*_ON, *_OFF):
-        raise ValueError("wanted one of on, off")
+        raise ValueError(f"wanted one of on, off{did_you_mean(word, ('on', 'off', 'true', 'false'))}")
     return word in _ON

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.errors import LlmperfError, UsageError, one_of
 from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings
@@ -33,7 +33,7 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *
         LlmperfError: it cannot be written.
     """
     if kind not in RECORDS:
-        raise UsageError(f"no record {kind!r}", next_step=f"use one of {', '.join(RECORDS)}")
+        raise UsageError(f"no record {kind!r}", next_step=f"use {one_of(kind, RECORDS)}")
     if not records:
         raise UsageError(f"record {kind}: nothing was measured", next_step="give what run_agents returns")
     passed = [one for one in records if all(verdict.outcome is Outcome.PASS for verdict in one.verdicts)]

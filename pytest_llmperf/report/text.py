@@ -7,12 +7,20 @@ from statistics import median
 from typing import Any
 
 from pytest_llmperf.judge.answers import undefined_next
-from pytest_llmperf.judge.diagnosis import OWN_CORE, TAP_CORE, Diagnosis, client_advice, diagnose
+from pytest_llmperf.judge.diagnosis import (
+    BUSY_NEIGHBOUR,
+    OWN_CORE,
+    TAP_CORE,
+    Diagnosis,
+    client_advice,
+    diagnose,
+    neighbour_share,
+)
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
 from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD
-from pytest_llmperf.judge.slower import explaining, in_words
+from pytest_llmperf.judge.slower import TO_LOOK_AT, Slower, explaining, in_words
 from pytest_llmperf.judge.stats import MIN_ROUNDS
 from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.validity import dear, nothing_left
@@ -180,12 +188,17 @@ def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
 def _seen(record: Record, verdicts: Sequence[Verdict], found: Diagnosis | None) -> list[str]:
     """What explains it, the likeliest first: what is known of the servers, what has changed, where the loss goes."""
     slower = explaining(record.slower, verdicts)
-    words = (
-        *(found.facts[:1] if found is not None else ()),
-        in_words(slower) if slower else "",
-        found.sentence if found is not None else "",
-    )
+    facts, changed = found.facts[:1] if found is not None else (), in_words(slower) if slower else ""
+    known = (changed, *facts) if _more_than_a_neighbour(record, slower, found) else (*facts, changed)
+    words = (*known, found.sentence if found is not None else "")
     return list(filter(None, words))[:_MOST_SEEN]
+
+
+def _more_than_a_neighbour(record: Record, slower: Sequence[Slower], found: Diagnosis | None) -> bool:
+    """Whether what takes longer than it did lost more time than the other processes of this machine can have taken."""
+    if not slower or found is None or found.cause != BUSY_NEIGHBOUR:
+        return False
+    return slower[0].more_ms / slower[0].now_ms > neighbour_share(record.measurement)
 
 
 def explain_nothing(record: Record) -> str:
@@ -252,8 +265,11 @@ def _told(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     if len(record.measurement.scenario.agents) == 1 and verdict.gate.metric in _OF_SEVERAL:
         return "run two agents or more: with one there is nothing to balance; or gate its throughput or ttft instead"
     changed = explaining(record.slower, (verdict,))
-    if changed and changed[0].commit and not (found is not None and found.facts):
+    more = _more_than_a_neighbour(record, changed, found)
+    if changed and changed[0].commit and (more or not (found is not None and found.facts)):
         return f"see what has changed since: git log --oneline {changed[0].commit}..HEAD"
+    if more:
+        return f"see what has changed since: {TO_LOOK_AT[changed[0].part]}"
     own = verdict.outcome is Outcome.FAIL and not verdict.gate.incumbent  # of two, no shares
     return found.next_step if own and found is not None else ""
 

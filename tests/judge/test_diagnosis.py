@@ -295,6 +295,7 @@ def test_what_the_machine_did_comes_first(samples, cause: str | None, says: str)
         (rounds(both={"load": 300}), {}, "load together"),
         (rounds(both={"decode": 350}), {}, "busy neighbour"),
         (rounds(both={"queue": 10}), {}, "busy neighbour"),
+        (rounds(rates=(60, 55, 50, 40, 1)), {}, "throttling"),
     ],
     ids=[
         "noted of the servers",
@@ -303,6 +304,7 @@ def test_what_the_machine_did_comes_first(samples, cause: str | None, says: str)
         "a load",
         "decoding takes longer",
         "little is lost",
+        "a rate that sinks by more",
     ],
 )
 def test_what_a_busy_neighbour_does_not_explain(found: tuple[Round, ...], more: dict, cause: str) -> None:

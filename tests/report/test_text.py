@@ -7,11 +7,13 @@ import pytest
 
 from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.slower import Slower
 from pytest_llmperf.model import Bound, TopologyKind
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.text import digits_apart, explain, limit_words, one_line
 from tests.judge.build import gate, measurement_of, round_of
+from tests.judge.test_telemetry import observed, sample
 
 ONE_IS_LONGER = "one agent takes longer than the other"
 BOTH_ARE_SLOWER = "the agents are slower together than alone"
@@ -110,3 +112,33 @@ def test_a_shorter_comparison_says_so() -> None:
     assert limit_words(verdict) == "the stored 97.0 % (first 5 rounds of each session; 2 pp matter; here)"
     equal = judge(gate(limit=97.0, delta=2.0, reference=((97.0,) * 5,) * 4), measurement, looks=1)
     assert limit_words(equal) == "the stored 97.0 % (2 pp matter; here)"
+
+
+@pytest.mark.parametrize(
+    ("client_s", "commit", "first", "step"),
+    [
+        (1.3, "abc1234", "decode of x and y", "git log --oneline abc1234..HEAD"),
+        (1.3, "", "decode of x and y", "model and quantization"),
+        (0.1, "abc1234", "other processes used 1.8", "end what else runs here"),
+    ],
+    ids=["a commit", "no commit", "a neighbour that took nearly all"],
+)
+def test_what_explains_most_comes_first(client_s: float, commit: str, first: str, step: str) -> None:
+    """A decode that takes 1.7 times as long is more than a neighbour can do that took 0.6 of two cores."""
+    found = measurement_of(*(round_of((100, 100), (102, 100), index=index) for index in range(5)))
+    telemetry = observed(sample(0), sample(1, busy_s=1.9, client_s=client_s)).telemetry
+    measurement = replace(found, telemetry=telemetry)
+    stored = gate("decode_tok_s", 400.0, delta=20.0, reference=((400.0,) * 5,) * 4, baseline="main")
+    verdict = judge(stored, measurement, looks=1)
+    assert verdict.outcome == "fail"
+    longer = [
+        Slower(
+            part="decode", where="alone", agent=agent, instance="a", before_ms=60, now_ms=100, baseline="main", count=4,
+            commit=commit,
+        )
+        for agent in "xy"
+    ]  # fmt: skip
+    record = Record(test="test", measurement=measurement, verdicts=(verdict,), slower=tuple(longer))
+    lines = explain(record, (verdict,)).splitlines()
+    assert next(line for line in lines if line.startswith("  seen: ")).startswith(f"  seen: {first}")
+    assert step in next(line for line in lines if line.startswith("  next: "))

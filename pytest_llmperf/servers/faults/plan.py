@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pytest_llmperf.errors import UsageError
+from pytest_llmperf.errors import UsageError, did_you_mean
 from pytest_llmperf.servers.faults.kinds import FROM_THE_START, KINDS
 from pytest_llmperf.toml_text import tables_of
 from pytest_llmperf.whole import read_bytes
@@ -151,8 +150,7 @@ def _fault(entry: Mapping[str, Any], number: int, wrong: list[str]) -> Fault | N
     where = f"fault {number}"
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        near = difflib.get_close_matches(str(kind)[:40], KINDS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(kind, KINDS)
         wrong.append(f"{where}: kind = {_shown(kind)}, wanted one of {', '.join(KINDS)}{hint}")
         return None
     before, where = len(wrong), f"{where} ({kind})"
@@ -192,8 +190,7 @@ def _wrong_value(key: str, value: object) -> str:
 def _unknown(given: Mapping[str, Any], known: tuple[str, ...], where: str, wrong: list[str]) -> None:
     """Adds each key that is not known, with the nearest that is."""
     for key in sorted(set(given) - set(known)):
-        near = difflib.get_close_matches(key, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(key, known)
         wrong.append(f"{where}unknown key {_shown(key)}, wanted one of {', '.join(known)}{hint}")
 
 

@@ -1,0 +1,51 @@
+"""Values of options, markers and files that are nearly right: the error names what was meant."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_llmperf.errors import UsageError, did_you_mean
+from pytest_llmperf.judge.catalogue import metric_of
+from pytest_llmperf.judge.markers import build
+from pytest_llmperf.model import NamedDeployment
+from pytest_llmperf.plugin import options, parsers
+
+CHOICES = [one for one in options.OPTIONS if "one_of" in one.parse.__qualname__]
+
+
+@pytest.mark.parametrize("option", CHOICES, ids=lambda one: one.field)
+def test_every_option_with_choices_guesses(option) -> None:
+    """A letter too few of any of its words."""
+    with pytest.raises(ValueError, match="wanted one of ") as raised:
+        option.parse("nothing-like-it")
+    assert "did you mean" not in str(raised.value)
+    for word in str(raised.value).removeprefix("wanted one of ").split(", "):
+        with pytest.raises(ValueError, match=f"did you mean '{word}'"):
+            option.parse(word[:-1])
+
+
+@pytest.mark.parametrize(
+    ("make", "near"),
+    [
+        (lambda: parsers.limits("eficiency=95"), "efficiency"),
+        (lambda: parsers.script("ttft_m=3"), "ttft_ms"),
+        (lambda: parsers.switch("flase"), "false"),
+        (lambda: metric_of("ttft"), "ttft_ms"),
+        (lambda: build("contention", kwargs={"detector": "tftt"}), "ttft"),
+        (lambda: build("regression", kwargs={"metrics": ("eficiency_pct",)}), "efficiency_pct"),
+        (lambda: build("consistency", kwargs={"metric": "decode_tok"}), "decode_tok_s"),
+        (lambda: NamedDeployment(backend="Embeded"), "embedded"),
+        (lambda: NamedDeployment(backend="embedded", topology="dul"), "dual"),
+    ],
+)
+def test_other_values_are_guessed(make: Callable[[], object], near: str) -> None:
+    """Of limits, scripts, switches, metrics, markers' keywords, deployments."""
+    with pytest.raises((ValueError, UsageError)) as raised:
+        make()
+    assert f"did you mean {near!r}?" in str(raised.value)
+
+
+def test_what_is_like_nothing_is_not_guessed() -> None:
+    """Nor is what is no text."""
+    assert did_you_mean("ray", ("threads", "asyncio")) == ""
+    assert did_you_mean(None, ("threads",)) == ""
