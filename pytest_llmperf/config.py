@@ -42,8 +42,10 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
         if not wanted:
             return Configuration()
         raise UsageError(f"{path}: no such file", next_step="give another --llmperf-config, or none") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path} cannot be read: {error}", next_step="is it a text file in UTF-8?") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error}", next_step="give another --llmperf-config") from error
     except ValueError as error:
         raise UsageError(f"{path} is no TOML: {error}", next_step="see docs/configuration.md") from error
     try:

@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Cell
-from pytest_llmperf.whole import write_whole
+from pytest_llmperf.whole import advice, read_bytes, write_whole
 
-FULL_DISK = "free some space, or give another folder: --llmperf-results"
+ELSEWHERE = "give another folder: --llmperf-results"
 
 
 class Finished(NamedTuple):
@@ -86,7 +86,7 @@ class Journal:
             ) from error
         except OSError as error:
             self._lock.release()
-            raise LlmperfError(f"cannot write {self.path}: {error}", next_step=FULL_DISK) from error
+            raise LlmperfError(f"cannot write {self.path}: {error}", next_step=advice(error, ELSEWHERE)) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,12 +115,12 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise LlmperfError(f"cannot write {self.path}: {error}", next_step=FULL_DISK) from error
+            raise LlmperfError(f"cannot write {self.path}: {error}", next_step=advice(error, ELSEWHERE)) from error
 
     def _lines(self) -> list[bytes]:
         """What is there, in whole lines."""
         try:
-            return self.path.read_bytes().split(b"\n")[:-1]
+            return read_bytes(self.path).split(b"\n")[:-1]
         except FileNotFoundError:
             return []
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError, did_you_mean
 from pytest_llmperf.experiments import analysis
 from pytest_llmperf.experiments.findings import Finding
-from pytest_llmperf.experiments.journal import FULL_DISK
+from pytest_llmperf.experiments.journal import ELSEWHERE
 from pytest_llmperf.experiments.matrices import PROMPT, matches
 from pytest_llmperf.experiments.rows import Row, as_csv, values_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import Summary, summarise
 from pytest_llmperf.model import Cell, Matrix, Value
-from pytest_llmperf.whole import write_whole
+from pytest_llmperf.whole import advice, write_whole
 
 FINDING_COLUMNS = (
     "id",
@@ -168,7 +168,7 @@ def write(results: Results, folder: Path) -> tuple[Path, ...]:
         try:
             write_whole(path, text)
         except OSError as error:
-            raise LlmperfError(f"cannot write {path}: {error}", next_step=FULL_DISK) from error
+            raise LlmperfError(f"cannot write {path}: {error}", next_step=advice(error, ELSEWHERE)) from error
     return tuple(texts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -242,6 +243,12 @@ def check_editable(path: Path, *, must_exist: bool) -> None:
     if must_exist or is_there(path):
         _editable(path)
     try:
+        folder = next(folder for folder in path.parents if folder.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise BaselineError(
+                f"baseline {path} could not be saved: {folder} is no folder that may be written",
+                next_step="check the permissions, or give another --llmperf-baselines-dir",
+            )
         probe(path)
     except OSError as error:
         raise BaselineError(
@@ -263,7 +270,10 @@ def _read(path: Path) -> str:
             next_step=f"check name and folder, or save one: {to_save(path.stem)}",
         ) from error
     except OSError as error:
-        raise BaselineError(f"baseline file {path} cannot be read: {error}", next_step="check the path") from error
+        raise BaselineError(
+            f"baseline file {path} cannot be read: {error}",
+            next_step="check the path, which must be that of a plain file",
+        ) from error
     except UnicodeDecodeError as error:
         raise BaselineError(f"baseline file {path} is not UTF-8 text: {error}", next_step=_RESTORE) from error
 

@@ -84,7 +84,8 @@ class Results:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if self._faults and not self._records:
             return
-        if self._config.option.collectonly:
+        refused = session.exitstatus == pytest.ExitCode.USAGE_ERROR and not self._records
+        if self._config.option.collectonly or refused:
             return
         if self._records or self._failed() or options.given(self._config):
             self._write(session)
@@ -104,17 +105,26 @@ class Results:
         from pytest_llmperf.plugin.outputs import OUTPUTS  # noqa: PLC0415
         from pytest_llmperf.report.document import Run  # noqa: PLC0415
         from pytest_llmperf.report.writing import write_all  # noqa: PLC0415
+        from pytest_llmperf.special_files import descriptor_of  # noqa: PLC0415
 
         accepted = [record for records in self._accepted.values() for record in records]
-        settings = options.resolve(self._config)
+        settings, root = options.resolve(self._config), self._config.rootpath
         if not (self._records or options.types_save(self._config)):
             settings = replace(settings, save="", update="")  # of the ini file or `addopts`, which also run without us
         tests = tuple(self._tests.values())
+        if any(descriptor_of(path) in (1, 2) for output in OUTPUTS if (path := output.path(settings, root))):
+            self._end_line()
         run = Run(records=self._records, settings=settings, accepted=accepted, tests=tests)
-        written = write_all(run, self._config.rootpath, os.environ, OUTPUTS)
+        written = write_all(run, root, os.environ, OUTPUTS)
         for message, failed in written.messages:
             self.tell(session, message, failed=failed)
         self._commands = written.commands
+
+    def _end_line(self) -> None:
+        """Ends the line of the terminal that pytest has begun, for a report that goes there."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
 
     def _find_stale(self, session: pytest.Session) -> None:
         """Entries of tests that are gone; after the save, so that what it added counts."""

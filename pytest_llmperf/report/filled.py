@@ -12,7 +12,7 @@ from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.report.document import Run, document
 from pytest_llmperf.report.history import past_of
 from pytest_llmperf.report.records import RECORDS
-from pytest_llmperf.whole import write_whole
+from pytest_llmperf.whole import advice, write_whole
 
 
 def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *, also: str = "") -> Path:
@@ -43,5 +43,7 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *
     try:
         write_whole(path, f"{text.rstrip()}\n\n{also}\n" if also else text)
     except OSError as error:
-        raise LlmperfError(f"cannot write {path}: {error}", next_step="give another --llmperf-results") from error
+        raise LlmperfError(
+            f"cannot write {path}: {error}", next_step=advice(error, "give another --llmperf-results")
+        ) from error
     return path

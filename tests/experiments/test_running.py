@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -377,6 +378,23 @@ def test_a_disk_that_is_full_loses_no_finished_cell(tmp_path: Path) -> None:
         journal.add({"num_ctx": 1024}, one)
     with Journal(tmp_path, "m", {}, ASKED) as journal:
         assert len(journal.finished) == 2
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_journal_that_is_no_plain_file(tmp_path: Path, resume: bool) -> None:
+    """A FIFO in its place: an error at once, never a wait."""
+    os.mkfifo(tmp_path / "m.partial.jsonl")
+    with pytest.raises(LlmperfError, match=r"cannot write .*m\.partial\.jsonl: .*(FIFO|nobody reads it)"):
+        Journal(tmp_path, "m", {}, ASKED, resume=resume).__enter__()
+    with Journal(tmp_path, "n", {}, ASKED):  # its lock was given back
+        pass
+
+
+def test_a_name_of_an_experiment_that_is_too_long(tmp_path: Path) -> None:
+    """As the name of a test with long parameters may be."""
+    with pytest.raises(LlmperfError, match="File name too long") as caught:
+        Journal(tmp_path, "m" * 300, {}, ASKED).__enter__()
+    assert caught.value.next_step == "use a shorter name, or give another folder: --llmperf-results"
 
 
 def test_results_that_find_no_room(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,8 +170,8 @@ def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester
     simulated("--llmperf-save=mine").assert_outcomes(passed=1)
     file = pytester.path / "baselines" / "mine.toml"
     text = file.read_text()
-    assert "\ncpu = " in text
-    file.write_text("\n".join('cpu = "another"' if line.startswith("cpu = ") else line for line in text.splitlines()))
+    assert ".cpu = " in text
+    file.write_text(re.sub(r"\.cpu = .*", '.cpu = "another"', text))
     result = simulated("--llmperf-compare=mine", "--llmperf-limit=regression=12", *FIVE)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
@@ -336,8 +336,8 @@ def test_differing_manifests_are_named_old_against_new(simulated, pytester: pyte
     )
     simulated("--llmperf-save=mine").assert_outcomes(passed=1)
     file = pytester.path / "baselines" / "mine.toml"
-    changed = re.sub("(?m)^cpu = .*", 'cpu = "another"', file.read_text())
-    file.write_text(re.sub("(?m)^python = .*", 'python = "CPython 2.7"', changed))
+    changed = re.sub(r"\.cpu = .*", '.cpu = "another"', file.read_text())
+    file.write_text(re.sub(r"\.python = .*", '.python = "CPython 2.7"', changed))
     result = simulated("--llmperf-compare=mine", *FIVE, "--llmperf-json=run.json", "-v")
     result.stdout.fnmatch_lines(
         [
