@@ -72,12 +72,15 @@ class LlmperfError(Exception):
     """
 
     def __init__(self, message: str, *, next_step: str = "") -> None:
-        super().__init__(masked(message))
-        self.next_step = masked(next_step)
+        super().__init__(message)
+        self.next_step = next_step
 
     def __str__(self) -> str:
         message = super().__str__()
         return clean(f"{message}\n  next: {self.next_step}" if self.next_step else message)
+
+    def __repr__(self) -> str:
+        return masked(super().__repr__())
 
 
 class UsageError(LlmperfError):

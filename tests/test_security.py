@@ -32,6 +32,7 @@ from tests.plugin.conftest import PAIR
 
 PACKAGE = Path(pytest_llmperf.__file__).parent
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "getoutput", "getstatusoutput"}
+LISTEN_CALLS = {"bind", "create_server", "start_server", "TCPServer", "HTTPServer", "ThreadingHTTPServer", "Config"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "yaml", "dill", "cloudpickle"}
 HOSTILE = "0.0.0\x1b]0;owned\x07\u202e<script>alert(1)</script>-simulated"
 
@@ -45,33 +46,40 @@ def test_nothing_runs_a_shell_or_what_it_reads(path: Path) -> None:
             name = getattr(node.func, "id", "") or getattr(node.func, "attr", "")
             assert whose not in ("builtins", "os", "subprocess") or name not in FORBIDDEN_CALLS, node.lineno
             assert not any(keyword.arg == "shell" for keyword in node.keywords), node.lineno
+            if name in LISTEN_CALLS:
+                given = [
+                    each.value
+                    for argument in (*node.args, *node.keywords)
+                    for each in ast.walk(argument)
+                    if isinstance(each, ast.Constant)
+                ]
+                assert not {"0.0.0.0", "::", ""} & set(map(str, given)), node.lineno
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
             assert not {name.split(".")[0] for name in names} & FORBIDDEN_MODULES, node.lineno
-        if isinstance(node, ast.Constant):
-            assert node.value != "0.0.0.0", node.lineno
+
+
+def listeners() -> set[tuple[str, int]]:
+    """Addresses that this process and its children listen at."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [one for process in processes for one in process.net_connections("inet")]
+    return {tuple(one.laddr) for one in sockets if one.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.usefixtures("fresh_servers")
 def test_all_that_listens_does_so_on_loopback(tmp_path: Path) -> None:
     """The servers that we start, and the tap."""
     session = Session(Settings(backend="simulated", script=FAST), root=tmp_path)
-    tap = Tap()
+    tap, before = Tap(), listeners()
     try:
         urls = [one.url for one in session.open(TopologyKind.DUAL).instances]
         tap.open(urls, ["a", "b"])
-        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        found = [
-            one.laddr.ip
-            for process in processes
-            for one in process.net_connections("inet")
-            if one.status == psutil.CONN_LISTEN
-        ]
+        found = listeners() - before
     finally:
         tap.close()
         session.close()
+    assert {address for address, _ in found} == {"127.0.0.1"}
     assert len(found) == 4
-    assert set(found) == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(
