@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
+ANY_ADDRESS = ("0.0.0.0", "::")
+"""Who listens here takes connections to every address of the machine."""
 
 _LISTEN = "0A"
 _LOOKS = 3  # before a socket is called a stranger's: a process may just be handing it to a child
 _PROC = Path("/proc")
-_WILDCARDS = ("0.0.0.0", "::")
 
 
 class Owner(Enum):
@@ -185,5 +186,5 @@ def _takes(connection: Any, port: int) -> bool:
     return (
         connection.status == "LISTEN"
         and connection.laddr.port == port
-        and connection.laddr.ip in (LOOPBACK, *_WILDCARDS)
+        and connection.laddr.ip in (LOOPBACK, *ANY_ADDRESS)
     )

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "config": {"errors", "toml_text", "masking", "model", "strict", "whole"},
     "servers": {"errors", "toml_text", "masking", "model", "refusals", "whole", "channel", "listening", "foreign_json"},
     "measure": {"errors", "masking", "model", "refusals", "channel", "foreign_json"},
-    "telemetry": {"errors", "model"},
+    "telemetry": {"errors", "model", "listening"},
     "judge": {"errors", "toml_text", "model", "strict", "whole"},
     "report": {"errors", "masking", "model", "judge", "whole"},
     "session": {"errors", "whole", "model", "config", "servers", "measure", "telemetry", "judge"},

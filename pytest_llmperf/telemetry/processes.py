@@ -8,9 +8,8 @@ from contextlib import suppress
 
 import psutil
 
+from pytest_llmperf.listening import ANY_ADDRESS
 from pytest_llmperf.model import Used
-
-_ALL_ADDRESSES = ("0.0.0.0", "::")
 
 
 class Tree:
@@ -99,7 +98,7 @@ def listener_on(host: str, port: int) -> int | None:
         there = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
         there = [one for one in there if one.laddr.port == port]
         exact = [one for one in there if one.laddr.ip.removeprefix("::ffff:") == host]
-        pids = {one.pid for one in exact or there if exact or one.laddr.ip in _ALL_ADDRESSES}
+        pids = {one.pid for one in exact or there if exact or one.laddr.ip in ANY_ADDRESS}
         if None not in pids:
             return _first_of(pids)
     return None

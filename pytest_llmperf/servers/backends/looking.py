@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from pytest_llmperf.errors import ServerError, UsageError
+from pytest_llmperf.listening import ANY_ADDRESS
 from pytest_llmperf.model.access import shown
 from pytest_llmperf.servers.addresses import OWN_HOST, place_of
 from pytest_llmperf.servers.control import Control
@@ -19,7 +20,7 @@ LOOK_S = 5.0
 """Most that looking at one address takes."""
 
 _OLLAMA_PORT = 11434
-_EVERYWHERE = ("", "0.0.0.0", "::", "localhost", "::1")
+_HERE = ("", *ANY_ADDRESS, "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def host_of(value: str) -> str:
         host, port = parts.hostname or "", parts.port or default
     except ValueError:
         return ""
-    host = OWN_HOST if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
+    host = OWN_HOST if host in _HERE else f"[{host}]" if ":" in host else host
     url = f"{scheme}://{host}:{port}{parts.path.rstrip('/')}"
     try:
         place_of(url)
