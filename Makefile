@@ -11,7 +11,7 @@
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
 # make verdicts how often verdicts are wrong, simulated, against limits (some minutes on two cores)
-# make bench    what the plugin costs, used and unused, beside its peers, a row a figure (some minutes; wants a quiet machine)
+# make bench    what the plugin costs, used and unused, beside its peers, a row a figure; limits are ratios that hold on any machine (some minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \

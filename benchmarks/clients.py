@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import selectors
+import socket
 import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 import httpx
 import ollama
+
+from pytest_llmperf.measure.arrival import READ, Piece
+from pytest_llmperf.measure.request import prepare
+from pytest_llmperf.measure.runtimes import Part
+from pytest_llmperf.measure.wire import Exchange
 
 BODY = {"model": "paced", "prompt": "x", "stream": True}
 
@@ -68,3 +76,30 @@ def aiohttp_bare(url: str, agents: int) -> int:
             _ = [(time.monotonic_ns(), line) async for line in answer.content]
 
     return cpu_ns_of(stream, agents)
+
+
+def plain_reader(url: str, agents: int) -> Part:
+    """Ten lines: one loop that reads what there is and notes the time of each read; no time of the kernel's."""
+    requests = [prepare(url, "/api/generate", b'{"model": "paced"}', label=f"client {n}") for n in range(agents)]
+    pieces: list[list[Piece]] = [[] for _ in requests]
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        for client, one in enumerate(requests):
+            sock = stack.enter_context(socket.create_connection((one.host, one.port)))
+            selector.register(sock, selectors.EVENT_READ, client)
+        start_ns, sent_ns = time.monotonic_ns(), [0] * agents
+        for key in list(selector.get_map().values()):
+            key.fileobj.sendall(requests[key.data].signed())  # type: ignore[union-attr]
+            sent_ns[key.data] = time.monotonic_ns()
+        while selector.get_map():
+            for key, _ in selector.select():
+                data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                now_ns = time.monotonic_ns()
+                if data:
+                    pieces[key.data].append(Piece(now_ns, now_ns, data))
+                else:
+                    selector.unregister(key.fileobj)
+    exchanges = [
+        (Exchange(sent_ns=sent, pieces=tuple(read), source=READ, label=one.label),)
+        for sent, read, one in zip(sent_ns, pieces, requests, strict=True)
+    ]
+    return Part(start_ns=start_ns, exchanges=tuple(exchanges), cpu_ns=(0,), lag_ns=(0,) * agents)

@@ -1,8 +1,15 @@
-"""A row a figure, with its limit and whether it holds."""
+"""A row a figure, with its limit and whether it holds.
+
+A limit is never one of absolute time or memory, which says more of the machine than of us: it is one of a ratio to
+something that was measured in the same run, in turn with ours. The absolute figures stand beside it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+ABSOLUTE = ("s", "ms", "us", "min", "MB", "%", "pp")
+"""Units in which there is no limit."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +20,7 @@ class Row:
         figure: what was measured.
         value: in `unit`.
         unit: of value and limit.
-        most, least: the limits; None = none on that side, both None = only shown.
+        most, least: the limits, of ratios (`x`) and counts; None = none on that side, both None = only shown.
         beside: conditions and the figures behind it.
     """
 
@@ -24,6 +31,10 @@ class Row:
     least: float | None = None
     beside: str = ""
 
+    def __post_init__(self) -> None:
+        if (self.most is not None or self.least is not None) and self.unit in ABSOLUTE:
+            raise ValueError(f"{self.figure}: a limit is one of a ratio or a count, this is in {self.unit}")
+
     @property
     def holds(self) -> bool:
         """Whether the value keeps its limits."""
@@ -33,7 +44,7 @@ class Row:
         limit = f"at most {self.most:g}" if self.most is not None else ""
         limit = f"at least {self.least:g}" if self.least is not None else limit
         verdict = ("holds" if self.holds else "FALLS SHORT") if limit else ""
-        return f"{self.figure:<62} {self.value:>9.4g} {self.unit:<5} {limit:<14} {verdict:<12} {self.beside}".rstrip()
+        return f"{self.figure:<62} {self.value:>9.5g} {self.unit:<5} {limit:<16} {verdict:<12} {self.beside}".rstrip()
 
 
 def show(rows: list[Row]) -> int:
