@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "telemetry": {"errors", "model", "listening"},
     "judge": {"errors", "toml_text", "model", "strict", "whole"},
     "report": {"errors", "masking", "model", "judge", "whole"},
-    "session": {"errors", "whole", "model", "config", "servers", "measure", "telemetry", "judge"},
+    "session": {"errors", "masking", "whole", "model", "config", "servers", "measure", "telemetry", "judge"},
     "experiments": {"errors", "toml_text", "strict", "whole", "model", "config", "judge", "session"},
     "plugin": {
         *("errors", "masking", "special_files", "whole"),

@@ -144,6 +144,8 @@ def shown(url: str) -> str:
 
 def _credentials(auth: str, option: str) -> Secret:
     """The value of a header that logs in; raises UsageError, which does not repeat it."""
+    if fault := auth_fault(auth):
+        raise UsageError(f"{option}: {fault}")
     kind, _, name = auth.partition(":")
     # the text is bound to no name here, nor in a Python function: a traceback may show their variables
     if not os.environ.get(name, "").strip():

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_llmperf.errors import printable
+from pytest_llmperf.masking import masked_words
 from pytest_llmperf.model.access import without_secrets
 
 MOST_BYTES = 4096
@@ -76,5 +77,5 @@ def _command(arguments: list[str]) -> str:
     first, *rest = arguments or [""]
     path = Path(first)
     name = path.parent.name if path.name == "__main__.py" else path.name
-    text = without_secrets(" ".join((name or "python", *rest)))
+    text = without_secrets(" ".join((name or "python", *masked_words(rest))))
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."

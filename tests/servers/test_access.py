@@ -68,6 +68,8 @@ def test_a_secret_is_nowhere(server, token, caplog):
     ("auth", "value", "words"),
     [
         ("bearer:MY_TOKEN", None, "the environment has no MY_TOKEN"),
+        (f"bearer:{TOKEN}", None, "wanted bearer:NAME"),
+        (TOKEN, None, "wanted bearer:NAME"),
         ("bearer:MY_TOKEN", " ", "the environment has no MY_TOKEN"),
         ("bearer:MY_TOKEN", f"{TOKEN}\nX-Evil: 1", "no HTTP header may have"),
         ("basic:MY_TOKEN", TOKEN, "holds no user:password"),
