@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmperf.model.node_id import file_of, short_name
+from pytest_llmperf.report.comparisons import description, judged, merged, titles
 from pytest_llmperf.report.document import Document, endings_of, unexplained
 from pytest_llmperf.report.endings import Ending
 
@@ -30,12 +31,13 @@ def github(found: Document) -> list[str]:
         lines.append(_command("error", _place(found, one["file"], one["line"]), title, one["text"]))
     for record in found["records"]:
         for action in _GITHUB:
-            texts = [words["text"] for words in record["judged"] if words["action"] == action]
+            own = [(words, verdict) for _, words, verdict in judged([record]) if words["action"] == action]
+            texts = [words["text"] for words, _ in own]
             texts += [one["text"] for one in record["remarks"] if one["level"] == action]
             if texts:
-                title = f"{short_name(record['test'])}: {_gates(record, action) or texts[0].partition(':')[0]}"
+                title = f"{short_name(record['test'])}: {titles(own) or texts[0].partition(':')[0]}"
                 level = _GITHUB[_taken(action, endings.get(record["test"]))]
-                lines.append(_command(level, _location(found, record), title, "\n".join(texts)))
+                lines.append(_command(level, _location(found, record), title, merged(texts)))
     return lines
 
 
@@ -65,7 +67,10 @@ def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
     for record in found["records"]:
         measurement = record["measurement"]
         what = (record["test"], measurement["scenario"]["name"], measurement["topology"]["kind"])
-        entries = [(one["gate"], one["metric"], one["action"], one["text"]) for one in record["judged"]]
+        entries = [
+            (words["gate"], words["metric"], words["action"], description(words, verdict))
+            for _, words, verdict in judged([record])
+        ]
         # A remark begins with what it is about, e.g. `soak: efficiency_pct critical`, and goes on with figures.
         entries += [(*_subject(one["text"]), one["level"], one["text"]) for one in record["remarks"]]
         for check, about, action, text in entries:
@@ -101,10 +106,6 @@ def _location(found: Document, record: Mapping[str, Any]) -> tuple[str, int]:
 def _place(found: Document, file: str, line: int) -> tuple[str, int]:
     """A file as its repository names it: that is how CI systems find its line."""
     return posixpath.normpath(posixpath.join(found.get("root_in_repository", ""), file.replace(os.sep, "/"))), line
-
-
-def _gates(record: Mapping[str, Any], action: str) -> str:
-    return ", ".join(f"{one['gate']} {one['outcome']}" for one in record["judged"] if one["action"] == action)
 
 
 def _data(text: str) -> str:

@@ -17,6 +17,9 @@ from pytest_llmperf.model import Measurement, Outcome, Verdict
 from pytest_llmperf.report.screen import encodable, span_words
 from pytest_llmperf.report.text import round_s
 
+_LEAST_PP = 1.0
+"""An interval that leaves out less of the scale than this, such as 0.0 to 100.0 of three rounds, is not shown."""
+
 _SHOWN = {"balance": "efficiency_pct", "scaling": "scaling_efficiency_pct"}
 
 
@@ -127,7 +130,9 @@ class Live:
             looks = self._most - self._least + 1
             ends = interval(metric.aggregate, values, looks=looks, ceiling=metric.ceiling) if len(values) > 2 else None
             top = metric.ceiling or float("inf")
-            around = f" ({max(ends.low, 0):.1f} to {min(ends.high, top):.1f})" if ends and not found else ""
+            low, high = (max(ends.low, 0), min(ends.high, top)) if ends else (0.0, top)
+            says = low >= _LEAST_PP or high <= top - _LEAST_PP  # else any value would do: 0.0 to 100.0
+            around = f" ({low:.1f} to {high:.1f})" if ends and says and not found else ""
             found.append(f"{word} {centre(metric.aggregate, values):.1f} %{around}")
         return found
 

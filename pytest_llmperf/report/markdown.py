@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.model.node_id import short_name
+from pytest_llmperf.report.comparisons import (
+    Judged,
+    by_source,
+    cells,
+    comparisons,
+    is_comparison,
+    judged,
+    merged,
+    wide_passes,
+)
 from pytest_llmperf.report.document import Document, failing_remark, headline, unexplained
 from pytest_llmperf.report.text import amount, digits_in
 
@@ -53,31 +63,14 @@ def table(*header: str) -> list[str]:
 def _lines(found: Document) -> Iterator[str]:
     records = sorted(found["records"], key=lambda record: record["passed"])
     yield from (f"### llmperf: {headline(found)}", "")
-    judged = [(record, *pair) for record in records for pair in zip(record["judged"], record["verdicts"], strict=True)]
-    failed = unexplained(found)
-    soaked = [(record, text) for record in records if (text := failing_remark(record))]
-    if judged or failed or soaked:
-        yield from table("verdict", "test", "gate", "value", "95 % interval", "against")
-    for one in failed:
-        yield row(f"{_SIGNS['fail']} fail", _short(one["test"]), "-", "-", "-", escaped(one["text"].partition("\n")[0]))
-    for record, text in soaked:
-        yield row(f"{_SIGNS['fail']} fail", _name(record), "-", "-", "-", escaped(text))
-    for record, words, verdict in judged:
-        more = digits_in(verdict)
-        ends = [amount(verdict[end], words["metric"], more).split()[0] for end in ("low", "high")]
-        yield row(
-            f"{_SIGNS.get(words['outcome'], '⚠️')} {words['outcome']}",
-            _name(record),
-            f"{words['gate']} ({escaped(words['metric'])})",
-            amount(verdict["value"], words["metric"], more),
-            "-" if None in (verdict["low"], verdict["high"]) else " to ".join(ends),
-            escaped(words["limit"]),
-        )
+    verdicts, failed = judged(records), unexplained(found)
+    yield from _limits(found, records, [one for one in verdicts if not is_comparison(one[2])])
+    yield from _compared(comparisons(verdicts))
     for record in records:
-        texts = [words["text"] for words in record["judged"] if words["outcome"] != "pass"]
+        texts = [words["text"] for _, words, _ in judged([record]) if words["outcome"] != "pass"]
         texts += [one["text"] for one in record["remarks"] if one["level"] != "note"]
         if texts:
-            yield from _folded(_name(record), "\n".join(texts))
+            yield from _folded(_name(record), merged(texts))
     for one in failed:
         yield from _folded(_short(one["test"]), one["text"])
     if not records:
@@ -85,11 +78,49 @@ def _lines(found: Document) -> Iterator[str]:
     yield from ("", *table("measurement", "rounds", *(title for title, _ in _SHOWN)))
     for record in records:
         figures = record["figures"]
-        cells = (amount(figures[name], name) if name in figures else "-" for _, name in _SHOWN)
-        yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *cells)
+        values = (amount(figures[name], name) if name in figures else "-" for _, name in _SHOWN)
+        yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *values)
     facts = records[0]["measurement"]["manifest"]["facts"]
     shown = ", ".join(f"{key} {facts[key]}" for key in ("backend", "model", "gpu", "cpu") if key in facts)
     yield from ("", f"pytest-llmperf {found['plugin_version']}, {found['written_at']}: {escaped(shown)}")
+
+
+def _limits(found: Document, records: Sequence[Mapping[str, Any]], verdicts: Sequence[Judged]) -> Iterator[str]:
+    """What failed without a gate, then the values that were held to limits, and why some pass all the same."""
+    failed = unexplained(found)
+    soaked = [(record, text) for record in records if (text := failing_remark(record))]
+    if verdicts or failed or soaked:
+        yield from table("verdict", "test", "gate", "value", "95 % interval", "against")
+    for one in failed:
+        yield row(f"{_SIGNS['fail']} fail", _short(one["test"]), "-", "-", "-", escaped(one["text"].partition("\n")[0]))
+    for record, text in soaked:
+        yield row(f"{_SIGNS['fail']} fail", _name(record), "-", "-", "-", escaped(text))
+    for record, words, verdict in verdicts:
+        more = digits_in(verdict)
+        ends = [amount(verdict[end], words["metric"], more).split()[0] for end in ("low", "high")]
+        yield row(
+            _outcome(words),
+            _name(record),
+            f"{words['gate']} ({escaped(words['metric'])})",
+            amount(verdict["value"], words["metric"], more),
+            "-" if None in (verdict["low"], verdict["high"]) else " to ".join(ends),
+            escaped(words["limit"]),
+        )
+    if wide := wide_passes(verdicts):
+        yield from ("", *dict.fromkeys(f"- {_name(record)}: {escaped(text)}" for record, text in wide))
+
+
+def _compared(verdicts: Sequence[Judged]) -> Iterator[str]:
+    """What was before, what is now, the change and what is allowed, the worst first; what it is compared with, once."""
+    for source, own in by_source(verdicts).items():
+        yield from ("", f"Compared with {escaped(source)}:", "")
+        yield from table("verdict", "test", "metric", "old", "new", "change", "allowed")
+        for record, words, verdict in own:
+            yield row(_outcome(words), _name(record), escaped(words["metric"]), *cells(verdict))
+
+
+def _outcome(words: Mapping[str, Any]) -> str:
+    return f"{_SIGNS.get(words['outcome'], '⚠️')} {words['outcome']}"
 
 
 def _name(record: Mapping[str, Any]) -> str:

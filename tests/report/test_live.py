@@ -80,7 +80,7 @@ def test_a_terminal_that_knows_no_other_letters(pytester: pytest.Pytester) -> No
 def test_the_time_to_the_first_verdict_at_80_columns(pytester: pytest.Pytester) -> None:
     """Before there is one."""
     line = line_of(pytester, 80, rounds=4)
-    assert "balance 96.9 % (" in line
+    assert "balance 96.9 %; " in line  # its interval, 0.0 to 100.0, would say nothing
     assert line.endswith("0 s to the first verdict")
 
 
@@ -132,3 +132,17 @@ def test_on_a_terminal_a_step_is_no_line_of_its_own(pytester: pytest.Pytester, c
     assert "loading m on instance a" in shown.getvalue()
     assert "\n" not in shown.getvalue()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("together_ms", "shown"),
+    [(((100, 97), (100, 20), (100, 60)), False), (((100, 97), (100, 96), (100, 97.5)), True)],
+    ids=["0 to 100", "narrow"],
+)
+def test_an_interval_that_says_nothing_is_not_shown(together_ms, shown: bool, capsys) -> None:
+    """Three rounds that differ much: any balance would do."""
+    live = Live(None, None, plain=True)
+    live.round_done(measurement_of(*(round_of((95, 95), one, index=i) for i, one in enumerate(together_ms))), ())
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "so far balance " in line
+    assert (" to " in line) is shown
