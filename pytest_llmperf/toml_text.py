@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmperf.whole import conflict_lines
 
-_DEEPEST = 32
+DEEPEST = 32
 """Levels of tables and lists in a file of ours; none needs ten."""
 
 
@@ -26,7 +26,7 @@ def tables_of(text: str) -> dict[str, Any]:
             numbers = ", ".join(map(str, marks))
             raise ValueError(f"git's marks of a conflict are in lines {numbers}: merge the file") from None
         raise
-    if is_deeper(tables, _DEEPEST):  # dotted keys take no recursion to read, but to show, copy and compare
+    if is_deeper(tables, DEEPEST):  # dotted keys take no recursion to read, but to show, copy and compare
         raise ValueError("it is nested too deeply")
     return tables
 

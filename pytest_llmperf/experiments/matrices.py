@@ -30,8 +30,9 @@ from pytest_llmperf.model import (
     Value,
 )
 from pytest_llmperf.model.scenario import think_fault
+from pytest_llmperf.model.texts import text_fault
 from pytest_llmperf.strict import faults_of, strict_converter
-from pytest_llmperf.toml_text import tables_of
+from pytest_llmperf.toml_text import DEEPEST, is_deeper, tables_of
 from pytest_llmperf.whole import read_text
 
 SCHEMA = 1
@@ -82,7 +83,9 @@ def load(path: Path, *, name: str = "") -> Matrix:
 
 def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Matrix:
     """Tables as a matrix; raises as `load` does."""
-    faults: list[str] = []
+    if is_deeper(dict(tables), DEEPEST):  # those of a file were looked at when it was read
+        raise UsageError(f"{where} is wrong: it is nested too deeply", next_step="docs/experiments.md has every key")
+    faults = list(_unwritable(tables, ""))
     if tables.get("schema") != SCHEMA:
         faults.append(f"schema: got {tables.get('schema')!r}, wanted {SCHEMA}")
     if "name" in tables:
@@ -97,6 +100,19 @@ def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Mat
             "\n  ".join((f"{where} is wrong:", *faults)), next_step="correct it; docs/experiments.md has every key"
         )
     return found
+
+
+def _unwritable(value: Any, path: str) -> Iterator[str]:
+    """Faults for texts that cannot be sent and stored, which Python has and TOML has not."""
+    if isinstance(value, str) and (fault := text_fault(value)):
+        yield f"{path}: {fault}"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _unwritable(str(key), f"{path}.{key!r}".lstrip("."))
+            yield from _unwritable(item, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _unwritable(item, f"{path}[{number}]")
 
 
 def _value(value: Any) -> Value:

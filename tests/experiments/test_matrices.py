@@ -204,3 +204,20 @@ def test_the_files_stem_is_the_name(tmp_path: Path) -> None:
     path.write_text("schema = 1")
     assert load(path).name == "m"
     assert load(path, name="other").name == "other"
+
+
+def test_tables_of_python_may_hold_what_toml_cannot() -> None:
+    """Half a character anywhere, or tables without end: a fault with its place, before anything runs."""
+    good = {"schema": 1, "topology": "single", "prompts": ["x"], "axes": {"num_ctx": [512]}}
+    for change, where in (
+        ({"prompts": ["x", "caf\udce9"]}, r"prompts\[1\]: holds the lone surrogate"),
+        ({"description": "caf\udce9"}, "description: holds the lone surrogate"),
+        ({"axes": {"caf\udce9": [1]}}, r"axes\..*: holds the lone surrogate"),
+    ):
+        with pytest.raises(UsageError, match=where) as caught:
+            parse({**good, **change}, name="m")
+        str(caught.value).encode()
+    endless: dict = {}
+    endless["axes"] = endless
+    with pytest.raises(UsageError, match="nested too deeply"):
+        parse({**good, "axes": endless}, name="m")
