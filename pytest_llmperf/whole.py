@@ -52,7 +52,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
                 os.fsync(file.fileno())
         with suppress(FileNotFoundError):
             shutil.copymode(place, temporary)
-        temporary.replace(place)
+        _exchange(temporary, place, data, durable=durable)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -193,6 +193,17 @@ def _begin_of(place: Path) -> str:
     if len(os.fsencode(name)) > _MOST_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return f".{name}."
+
+
+def _exchange(temporary: Path, place: Path, data: bytes, *, durable: bool) -> None:
+    """The new file in the old one's place; over it, if it is a mount (`docker run -v FILE:FILE`). Raises OSError."""
+    try:
+        temporary.replace(place)
+    except OSError as error:
+        if durable or error.errno != errno.EBUSY:
+            raise
+        place.write_bytes(data)
+        temporary.unlink()
 
 
 def _new(path: Path) -> int:

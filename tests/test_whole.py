@@ -217,3 +217,20 @@ class TestReading:
             read_text(tmp_path)
         with pytest.raises(OSError, match=r"No such device"):
             read_text(tmp_path / "socket")
+
+
+def test_a_file_that_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's report on the host: no other file can take its place, so that the text goes over the old one."""
+    place = tmp_path / "report"
+    place.write_text("old and longer")
+
+    def busy(*_) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    write_whole(place, "new")
+    assert place.read_text() == "new"
+    assert os.listdir(tmp_path) == ["report"]  # noqa: PTH208 - hidden ones too
+    with pytest.raises(OSError, match="busy"):  # a baseline is whole or not at all
+        write_whole(place, "newer", durable=True)
+    assert place.read_text() == "new"

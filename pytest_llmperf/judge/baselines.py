@@ -21,7 +21,7 @@ from pytest_llmperf.judge.merging import tables_in
 from pytest_llmperf.judge.stored import Key
 from pytest_llmperf.judge.writing import rewrite
 from pytest_llmperf.model import SCHEMA, Agent, Baseline
-from pytest_llmperf.whole import advice, conflict_lines, is_there, probe, read_text
+from pytest_llmperf.whole import advice, conflict_lines, is_there, place_of, probe, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,7 +186,7 @@ def path_of(name: str, directory: Path) -> Path:
             f"{name!r} cannot name a baseline",
             next_step="use letters, digits, '_', '-' and '.', without .toml: --llmperf-save NAME",
         )
-    return (directory / f"{name}.toml").resolve()
+    return place_of(directory / f"{name}.toml")
 
 
 def target_of(name: str, directory: Path) -> Path:
@@ -198,7 +198,7 @@ def target_of(name: str, directory: Path) -> Path:
             ones: there it is the file itself.
     """
     packaged = builtin_names()
-    if name in packaged and directory.resolve() != builtin_dir().resolve():
+    if name in packaged and place_of(directory) != place_of(builtin_dir()):
         raise UsageError(
             f"{name!r} names a baseline that comes with pytest-llmperf: one saved under it would hide its limits",
             next_step=f"save under a name other than {', '.join(packaged)}",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import BaselineError
-from pytest_llmperf.whole import advice, leftovers, write_whole
+from pytest_llmperf.whole import advice, leftovers, place_of, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def rewrite(path: Path, change: Callable[[], str]) -> None:
         BaselineError: another process holds the lock for too long, or the disk is full or may not be written; or
             what `change` raises. The file is then what it was.
     """
-    path = path.resolve()  # a link stays a link: the file that it leads to is replaced
+    path = place_of(path)  # a link stays a link: the file that it leads to is replaced
     try:
         _make_folder(path.parent)
         with _locked(path):

@@ -421,7 +421,8 @@ def _read(config: pytest.Config, option: Option, values: dict[str, Any], typed: 
         return
     try:
         text = text_of(raw, option.parse)
-        if not option.is_path(text) and (fault := text_fault(text)):  # the system's file names may hold any bytes
+        fault = text_fault(text)
+        if fault and ("\0" in text or not option.is_path(text)):  # the system's file names may hold any bytes but NUL
             raise ValueError(fault)
         value = option.parse(text)
         values[option.field] = str(placed(value, folder)) if option.is_path(value) else value

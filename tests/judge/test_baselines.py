@@ -501,3 +501,16 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
         ):
             work()
     assert baselines.load(baselines.save("n" * 245, tmp_path, [(KEY, SESSION)])).stored
+
+
+def test_a_circle_of_links(tmp_path: Path) -> None:
+    """Under a baseline's name: an error, as of any file that cannot be."""
+    (tmp_path / "mine.toml").symlink_to("other.toml")
+    (tmp_path / "other.toml").symlink_to("mine.toml")
+    for work in (
+        lambda: baselines.load_named("mine", (tmp_path,)),
+        lambda: baselines.check_editable(baselines.target_of("mine", tmp_path), must_exist=False),
+        lambda: baselines.save("mine", tmp_path, [(KEY, SESSION)]),
+    ):
+        with pytest.raises(BaselineError, match="symbolic links"):
+            work()

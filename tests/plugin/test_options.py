@@ -202,3 +202,10 @@ def test_markers_are_listed(pytester: pytest.Pytester) -> None:
     pytester.runpytest("--markers").stdout.fnmatch_lines(
         ["@pytest.mark.efficiency(min_pct=None):*", "@pytest.mark.regression(*", "@pytest.mark.multiagent:*"]
     )
+
+
+@pytest.mark.parametrize("name", ["json", "baselines-dir", "config", "gguf", "results"])
+def test_a_path_with_the_character_nul(pytester: pytest.Pytester, name: str) -> None:
+    """No file has it in its name: a wrong option, whatever the file is for."""
+    with pytest.raises(pytest.UsageError, match=f"--llmperf-{name}: .*holds the character NUL"):
+        pytester.parseconfigure(f"--llmperf-{name}=a\0b")
