@@ -28,6 +28,9 @@ _ANSWERS = ("choices", "usage", "response", "done")
 _BARE = ("message", "detail", "errors", "error_message", "msg")
 """Members that make an object an error which is no answer and has no `error`."""
 
+_BESIDE = ("message", "error_description", "detail")
+"""Members beside an `error` that is but a word: `Not Found`, `invalid_token`."""
+
 _MESSAGES = ("message", "detail", "details", "msg", "reason", "error_message", "errors", "error", "description")
 """Where the text of an error is, most telling first."""
 
@@ -132,7 +135,8 @@ def error_of(value: object) -> str | None:
         return None
     error = value.get("error")
     if error and error is not True:
-        return _message(error)
+        more = [text for name in _BESIDE if isinstance(text := value.get(name), str) and text and text != error]
+        return ": ".join((_message(error), *more[:1])) if isinstance(error, str) else _message(error)
     if error or "error" in (value.get("object"), value.get("type"), value.get("status")):
         return _message(value)
     if any(name in value for name in _ANSWERS) or isinstance(value.get("message"), dict):
@@ -193,14 +197,14 @@ def _message(error: object) -> str:
     """The text of an error: its own, that of its first member that has one, or all of it."""
     if isinstance(error, str):
         return error
-    if isinstance(error, dict):
+    if isinstance(error, dict) and "loc" not in error:  # FastAPI's say where, which a reader needs
         for name in _MESSAGES:
             if isinstance(text := error.get(name), str) and text:
                 return text
             if isinstance(text, dict | list) and text:
                 return _message(text)
-    if isinstance(error, list) and error and all(isinstance(text, str) for text in error):
-        return "; ".join(error)
+    if isinstance(error, list) and error:
+        return "; ".join(map(_message, error))
     return json.dumps(error, ensure_ascii=False)
 
 

@@ -140,6 +140,15 @@ ERRORS = {
     "a message alone": (http(EVENTS, [event({"message": BUSY, "code": 503}), DONE]), BUSY),
     "a message within": (http(LINES, [line(error={"code": 1, "error": {"message": BUSY}})]), BUSY),
     "a list of messages": (http(LINES, [line(errors=[BUSY, "and more"])]), f"{BUSY}; and more"),
+    "a list of objects": (http(LINES, [line(errors=[{"message": BUSY}, {"message": "more"}])]), f"{BUSY}; more"),
+    "a word, and the text beside it": (
+        sized(OBJECT, line(error="Busy", message=BUSY), status="503 X"),
+        f"Busy: {BUSY}",
+    ),
+    "FastAPI's list": (
+        sized(OBJECT, line(detail=[{"loc": ["body", "model"], "msg": "Field required"}]), status="422 X"),
+        '{"loc": ["body", "model"], "msg": "Field required"}',
+    ),
     "an object without a known member": (http(LINES, [line(error={"why": BUSY})]), f'{{"why": "{BUSY}"}}'),
     "after the end": (http(EVENTS, [*TWO, DONE, event({"error": BUSY})]), BUSY),
     "a status with a plain object": (sized(OBJECT, line(error=BUSY), status="500 Oops"), BUSY),
