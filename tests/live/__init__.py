@@ -11,6 +11,9 @@ from pytest_llmperf.servers.models import assemble_packaged
 PATIENCE_S = 900.0
 """Nothing here is a matter of speed: so long is waited on a machine that does other work, too, before a test fails."""
 
+KEEPS_UP = ("-p", "tests.keeps_up")
+"""For runs in processes of their own: no round is set aside."""
+
 IMPORTED = "gemma3-270m:packaged"
 """The name under which the packaged file is imported: it is not what the registry has as gemma3:270m."""
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.judge.diagnosis import diagnose
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.control import Control
@@ -29,12 +30,12 @@ def servers(settings):
         yield [instance.url for instance in opened.topology.instances], opened.topology.model
 
 
-def measured(urls, model, tmp_path):
-    """Two rounds of a pair of agents on these."""
+def measured(urls, model, tmp_path, scenario=PAIR, kind=TopologyKind.DUAL):
+    """Two rounds of a pair of agents on these; all of them count, however busy this machine is."""
     settings = Settings(urls=tuple(urls), model=model, min_rounds=2, max_rounds=2, calibrate=False, **PATIENT)
     session = Session(settings, root=tmp_path)
     try:
-        return session.measure(PAIR, TopologyKind.DUAL, test="t").measurement
+        return session.measure(scenario, kind, test="t").measurement
     finally:
         session.close()
 
@@ -51,6 +52,25 @@ def test_two_servers_are_measured_and_left_as_they_were(servers, tmp_path):
     with Control(urls[0]) as first, Control(urls[1]) as second:
         assert first.loaded(model).context_length == 1024
         assert second.loaded(model) is None
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_slots_are_seen(settings, tmp_path, slots):
+    """One where it has one, though a slot each was asked for; and two where it has two."""
+    kind = TopologyKind.SINGLE if slots == 1 else TopologyKind.SINGLE_PARALLEL
+    longer = Scenario(
+        name="longer",
+        agents=tuple(replace(agent, options=replace(LITTLE, num_predict=48)) for agent in PAIR.agents),
+    )
+    with choose(settings).open(kind, 2) as opened:
+        urls = tuple(instance.url for instance in opened.topology.instances)
+        measurement = measured(urls, opened.topology.model, tmp_path, longer, TopologyKind.SINGLE_PARALLEL)
+    assert measurement.topology.instances[0].slots_seen == slots
+    assert f"slots_asked=2; slots_seen={slots}" in measurement.manifest.facts["server_settings"]
+    fewer = "instance a works on 1 request at once, 2 slots were asked for"
+    assert (fewer in measurement.notes) is (slots == 1)
+    if slots == 1:
+        assert diagnose(measurement).cause == "fewer slots than asked for"
 
 
 def test_one_server_under_two_addresses_is_refused(servers, tmp_path):

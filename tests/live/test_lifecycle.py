@@ -24,7 +24,7 @@ from pytest_llmperf.servers.models import PACKAGED_SHA256, assemble_packaged
 from pytest_llmperf.servers.process import port_in_use
 from pytest_llmperf.session import Session
 from pytest_llmperf.session.watcher import Silent
-from tests.live import PATIENCE_S
+from tests.live import KEEPS_UP, PATIENCE_S
 from tests.live.conftest import OPTIONS, assert_nothing_left, ours, until
 
 pytestmark = pytest.mark.live
@@ -229,11 +229,11 @@ def test_the_suite_that_users_run(settings, tmp_path):
         "--llmperf-max-rounds=2",
         f"--llmperf-start-timeout={PATIENCE_S:g}",
         f"--llmperf-timeout={PATIENCE_S:g}",
-        "--llmperf-limit=efficiency=50,contention=1",  # how busy this machine is, is not what is tested here
+        "--llmperf-limit=efficiency=1,contention=1",  # how busy this machine is, is not what is tested here
         "--llmperf-on-inconclusive=warn",
         f"--llmperf-json={tmp_path / 'run.json'}",
     ]
-    command = [sys.executable, "-m", "pytest", "perf_suites", "-m", "multiagent", "-W", "default", *options]
+    command = [sys.executable, "-m", "pytest", "perf_suites", "-m", "multiagent", *KEEPS_UP, "-W", "default", *options]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=4 * PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout
     records = json.loads((tmp_path / "run.json").read_text())["records"]

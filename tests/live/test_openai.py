@@ -14,7 +14,7 @@ import pytest
 
 from pytest_llmperf.servers.models import assemble_packaged
 from pytest_llmperf.servers.process import ServerProcess, free_port, wait_until
-from tests.live import PATIENCE_S
+from tests.live import KEEPS_UP, PATIENCE_S
 
 pytestmark = pytest.mark.live
 
@@ -56,11 +56,11 @@ def test_the_suite_that_users_run(servers, tmp_path):
         "--llmperf-max-rounds=2",
         f"--llmperf-start-timeout={PATIENCE_S:g}",
         f"--llmperf-timeout={PATIENCE_S:g}",
-        "--llmperf-limit=efficiency=50,contention=1",  # how busy this machine is, is not what is tested here
+        "--llmperf-limit=efficiency=1,contention=1",  # how busy this machine is, is not what is tested here
         "--llmperf-on-inconclusive=warn",
         f"--llmperf-json={tmp_path / 'run.json'}",
     ]
-    command = [sys.executable, "-m", "pytest", "perf_suites", "-m", "multiagent", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "perf_suites", "-m", "multiagent", *KEEPS_UP, "-p", "no:cacheprovider"]
     root = Path(__file__).parent.parent.parent
     wide = {**os.environ, "COLUMNS": "1000"}  # the summary's lines are not broken
     done = subprocess.run(
