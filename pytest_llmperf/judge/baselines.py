@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import BaselineError, UsageError, did_you_mean
+from pytest_llmperf.judge.attributes import keep_both_sides
 from pytest_llmperf.judge.changing import with_replaced, with_sessions
 from pytest_llmperf.judge.layout import as_text, structure
 from pytest_llmperf.judge.merging import tables_in
@@ -134,7 +135,8 @@ def key_of(test: str, measurement: Measurement) -> Key:
 def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str = "") -> Path:
     """Add a session to `NAME.toml`, making the file and its folder where there are none.
 
-    Safe against others that save at the same time, and against dying or a full disk at any moment.
+    Safe against others that save at the same time, and against dying or a full disk at any moment. In a repository, git
+    is told how to merge it (`attributes`), unless somebody has said so.
 
     Args:
         name: letters, digits, `_`, `-` and `.`, without the suffix.
@@ -155,6 +157,7 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
     _check_something(saved, name)
     new = Baseline(schema=SCHEMA, name=path.stem, description=description)
     edit(path, lambda baseline: with_sessions(baseline, saved), new=new)
+    keep_both_sides(path)
     return path
 
 
@@ -172,7 +175,9 @@ def update(name: str, directory: Path, saved: Sequence[Saved]) -> Change:
     """
     path = target_of(name, directory)
     _check_something(saved, name)
-    return edit(path, lambda baseline: with_replaced(baseline, saved))
+    change = edit(path, lambda baseline: with_replaced(baseline, saved))
+    keep_both_sides(path)
+    return change
 
 
 def path_of(name: str, directory: Path) -> Path:

@@ -14,9 +14,8 @@ from pytest_llmperf.judge.slower import parts_of
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import ci, html, markdown, openmetrics
 from pytest_llmperf.report.document import Document, as_text, unexplained
-from pytest_llmperf.report.repository import keep_both_sides
 from pytest_llmperf.report.stored import changes
-from pytest_llmperf.whole import advice, is_stream, place_of, probe, write_whole
+from pytest_llmperf.whole import advice, is_stream, is_there, place_of, probe, write_whole
 
 
 class Output(NamedTuple):
@@ -158,18 +157,21 @@ def save_baseline(
     saved = [(baselines.key_of(record.test, record.measurement), _stored(record)) for record in accepted]
     count = f"{len(accepted)} measurement{'' if len(accepted) == 1 else 's'}"
     directory = root / settings.baselines_dir
+    beside = place_of(directory / f"{name}.toml").with_name(".gitattributes")
+    told = is_there(beside)
     if settings.update:
         change = baselines.update(name, directory, saved)
         text = "\n".join((f"updated {count} in {change.path}{words}", *changes(change.before, change.after)))
-        return text + _attributes(change.path), False
+        return text + _attributes(beside, before=told), False
     path = baselines.save(name, directory, saved)
-    return f"saved {count} to {path}{words}{_attributes(path)}", False
+    return f"saved {count} to {path}{words}{_attributes(beside, before=told)}", False
 
 
-def _attributes(baseline: Path) -> str:
-    """What was done so that git merges the baseline, in words; empty where there was nothing to do."""
-    path = keep_both_sides(baseline)
-    return f"\nwrote {path}: git keeps the sessions of both branches when it merges; commit it, too" if path else ""
+def _attributes(path: Path, *, before: bool) -> str:
+    """What a save has written besides the baseline, in words; empty where there is nothing."""
+    if before or not is_there(path):
+        return ""
+    return f"\nwrote {path}: git keeps the sessions of both branches when it merges; commit it, too"
 
 
 def _stored(record: Record) -> StoredSession:
