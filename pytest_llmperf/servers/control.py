@@ -236,7 +236,7 @@ class Control:
             late = f"the answer to {method} {path} does not end" if error.begun else f"no answer to {method} {path}"
             step = self._is_it() if within_s < self._timeout_s else _SLOW
             raise UnreachableError(
-                f"{self._label}: {late} within {within_s:g} s", next_step=f"{step}{self._unused_proxy()}"
+                f"{self._label}: {late} within {round(within_s, 2):g} s", next_step=f"{step}{self._unused_proxy()}"
             ) from error
         except TooLargeError as error:
             raise ServerError(
