@@ -83,7 +83,7 @@ class Traffic:
         late_s = leaves_s - (ended_s + keep_alive_s) - self._ahead_s.get(instance.name, 0.0)
         if instance.name not in self._ahead_s and abs(late_s) < keep_alive_s / 2:
             self._ahead_s[instance.name] = late_s
-        elif abs(late_s) > TOLERANCE_S:
+        elif abs(late_s) > TOLERANCE_S + _grain_s(ours.expires_at if ours is not None else ""):
             signs.append(
                 f"somebody else used instance {instance.name}: its model will leave {abs(late_s):.0f} s "
                 f"{'later' if late_s > 0 else 'sooner'} than our last request asked for"
@@ -96,6 +96,11 @@ class Traffic:
         self._told[instance.name] = told
         leaves_s = _seconds(told) if moved else None
         return leaves_s if leaves_s is not None and leaves_s > self._wall() - _LONG_AGO_S else None
+
+
+def _grain_s(moment: str) -> float:
+    """How much two moments may differ by being told in whole seconds."""
+    return 0.0 if "." in moment else 1.0
 
 
 def _seconds(moment: str) -> float | None:

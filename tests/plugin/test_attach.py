@@ -127,27 +127,69 @@ def test_passwords_in_addresses_are_refused_without_repeating_them(inner) -> Non
     assert TOKEN not in result.stderr.str() + result.stdout.str()
 
 
-def deaf(url: str, *, more: int = 0) -> type[Handler]:
-    """In front of a server: it ignores `keep_alive: 0`, and at first says of models that they are loaded, too."""
+class Passing(Handler):
+    """In front of a server: hands on what is asked and answered."""
+
+    protocol_version = "HTTP/1.1"
+    url = ""
+
+    def do_GET(self) -> None:
+        answer = httpx.get(self.url + self.path, trust_env=False)
+        self.answer(json.dumps(self.altered(answer.json())).encode(), status=answer.status_code)
+
+    def do_POST(self) -> None:
+        body = self.body()
+        if self.ignored(body):
+            return self.answer(b'{"done": true}')
+        answer = httpx.post(self.url + self.path, json=body, trust_env=False)
+        return self.answer(answer.content, status=answer.status_code, kind=answer.headers["content-type"])
+
+    def altered(self, told: dict) -> dict:
+        """What is answered."""
+        return told
+
+    def ignored(self, body: dict) -> bool:
+        """Whether the server never learns what was asked."""
+        return False
+
+
+def dated(server: str, moment: str) -> type[Handler]:
+    """It says that its model leaves at this moment."""
+
+    class Dated(Passing):
+        url = server
+
+        def altered(self, told: dict) -> dict:
+            models = [{**model, "expires_at": moment} for model in told.get("models", ())]
+            return {**told, "models": models} if self.path == "/api/ps" else told
+
+    return Dated
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "2999-12-31T23:59:59.123456789Z"])
+def test_two_servers_that_say_the_same_moment(inner, servers, moment: str) -> None:
+    """Accepted as two, with a note that it cannot be told; and no sign of another client."""
+    with http_server(dated(servers[0], moment)) as one, http_server(dated(servers[1], moment)) as other:
+        result = inner(f"--llmperf-urls={one},{other}")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"*whether instances a and b are different servers cannot be told: *{moment}*"])
+    assert "somebody else" not in result.stdout.str()
+
+
+def deaf(server: str, *, more: int = 0) -> type[Handler]:
+    """It ignores `keep_alive: 0`, and at first says of models that they are loaded, too."""
     lies = {"models": [{"name": f"lie-{number}:1"} for number in range(more)]}
     asked: list[str] = []
 
-    class Deaf(Handler):
-        protocol_version = "HTTP/1.1"
+    class Deaf(Passing):
+        url = server
 
-        def do_GET(self) -> None:
+        def altered(self, told: dict) -> dict:
             asked.append(self.path)
-            if self.path == "/api/ps" and more and asked.count(self.path) == 1:
-                return self.answer(json.dumps(lies).encode())
-            answer = httpx.get(url + self.path, trust_env=False)
-            return self.answer(answer.content, status=answer.status_code)
+            return lies if self.path == "/api/ps" and more and asked.count(self.path) == 1 else told
 
-        def do_POST(self) -> None:
-            body = self.body()
-            if body.get("keep_alive") == 0:
-                return self.answer(b'{"done": true}')
-            answer = httpx.post(url + self.path, json=body, trust_env=False)
-            return self.answer(answer.content, status=answer.status_code, kind=answer.headers["content-type"])
+        def ignored(self, body: dict) -> bool:
+            return body.get("keep_alive") == 0
 
     return Deaf
 

@@ -80,6 +80,24 @@ def test_a_constant_is_no_sign(served, monkeypatch, told):
     assert seen(traffic) == seen(traffic) == ()
 
 
+@pytest.mark.parametrize(("extra_s", "signs"), [(1.9, 0), (2.5, 1)])
+def test_whole_seconds_are_no_sign_by_themselves(served, monkeypatch, extra_s, signs):
+    """They are cut off now by nearly a second, now by nothing."""
+    topology = served[1]
+    entries = Control.ps
+    told = ["2030-01-01T00:00:00Z", "2030-01-01T00:00:01Z"]
+    begun_s = datetime.fromisoformat(told[0]).timestamp() - KEEP_S
+    moments = iter(told)
+    monkeypatch.setattr(
+        Control, "ps", lambda self: tuple(replace(entry, expires_at=next(moments)) for entry in entries(self))
+    )
+    now_s = [begun_s]
+    traffic = Traffic(topology, wall=lambda: now_s[0], monotonic_ns=lambda: 5)
+    assert seen(traffic) == ()
+    now_s[0] += 1 + extra_s
+    assert len(seen(traffic)) == signs
+
+
 def test_a_moment_long_ago_is_no_sign(served, monkeypatch):
     """Also where nothing is known from before the rounds."""
     _, topology, loaded_s = served
