@@ -17,6 +17,7 @@ from typing import Any
 from pytest_llmperf.errors import MeasurementError, UsageError, one_of
 from pytest_llmperf.experiments.matrices import config_name
 from pytest_llmperf.judge import formulas
+from pytest_llmperf.judge.contradictions import believable
 from pytest_llmperf.judge.metrics import all_series, observed_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import summarise
@@ -214,10 +215,11 @@ def _first_ns(one: Round) -> int:
 
 
 def _server_side(one: Round) -> dict[str, Any]:
-    """Where the time of the together part went, by the server's clock, and what the agents did besides."""
+    """Where the time of the together part went, by the server's clock, as far as ours allows; and the agents' own."""
     requests = [request for run in one.together for request in run.requests]
-    told = [request for request in requests if request.total_duration_ns > 0]
-    rates = [rate for run in one.together if (rate := formulas.agent_decode_tok_s(run)) is not None]
+    believed = one.together if all(map(believable, requests)) else ()
+    told = [request for run in believed for request in run.requests if request.total_duration_ns > 0]
+    rates = [rate for run in believed if (rate := formulas.agent_decode_tok_s(run)) is not None]
     found: dict[str, Any] = {
         "own_ms": fmean(_own_ns(run) for run in one.together) / formulas.NS_PER_MS,
         "throughput_gap_tok_s": max(rates) - min(rates) if len(rates) > 1 else None,

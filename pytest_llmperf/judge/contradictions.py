@@ -35,8 +35,8 @@ SLACK_MS, SLACK_SHARE = 50.0, 0.1
 AT_MOST = 3.0
 """A slow network delays some chunks; it does not make every gap so many times as long."""
 
-FASTEST_TOK_S = 1e5
-"""No engine writes one answer faster."""
+FASTEST_TOK_S = 1e7
+"""No engine writes one answer faster; scripted servers reach a tenth of it."""
 
 FEWEST_MOMENTS = 4
 """Fewer different arrivals show no pace."""

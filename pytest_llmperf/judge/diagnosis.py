@@ -8,6 +8,7 @@ from itertools import combinations
 from statistics import fmean, median
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.contradictions import believable
 from pytest_llmperf.judge.formulas import agent_decode_tok_s
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.shares import Loss, losses
@@ -288,7 +289,8 @@ def _fall(measurement: Measurement) -> float:
 def _sinking(measurement: Measurement) -> Iterator[tuple[str, list[float]]]:
     """Agents whose decode rate, alone, sank over the rounds, with their rates."""
     for runs in zip(*(one.solo for one in measurement.rounds), strict=False):
-        rates = [rate for run in runs if (rate := agent_decode_tok_s(run)) is not None]
+        believed = [run for run in runs if all(map(believable, run.requests))]
+        rates = [rate for run in believed if (rate := agent_decode_tok_s(run)) is not None]
         if len(rates) >= _FEWEST and _sinks(rates):
             yield runs[0].agent, rates
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from pytest_llmperf.judge.contradictions import believable
 from pytest_llmperf.model import Measurement, RequestTiming, TopologyKind
 
 _WAITED_SHARE = 0.2
@@ -30,7 +31,8 @@ def seen(parts: Iterable[Sequence[RequestTiming]], wanted: int) -> int:
         wanted: slots.
     """
     most, waited = 0, False
-    for requests in parts:
+    for part in parts:
+        requests = list(filter(believable, part))
         most = max(most, _at_once(requests))
         waited = waited or any(one.queue_ns > _WAITED_SHARE * one.total_duration_ns for one in requests)
     return most if waited or most >= wanted else 0

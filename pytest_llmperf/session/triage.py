@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.judge.contradictions import believable
 from pytest_llmperf.judge.diagnosis import facts_of
 from pytest_llmperf.judge.slower import Slower
 from pytest_llmperf.judge.triage import Answer, answer, of_measurement, unknown
@@ -94,7 +95,11 @@ def _others(measurement: Measurement, seats: Sequence[Seat]) -> Answer:
     """Whether anybody else uses the servers: by what was noted, by what they have loaded, by waiting alone."""
     found = [said for cause, said, _ in facts_of(measurement) if cause == "another client"]
     found += [f"instance {one.instance.name} has loaded {some_of(one.others)}, too" for one in seats if one.others]
-    waits = [sum(one.queue_ns for one in run.requests) / 1e6 for each in measurement.rounds for run in each.solo]
+    waits = [
+        sum(one.queue_ns for one in run.requests if believable(one)) / 1e6
+        for each in measurement.rounds
+        for run in each.solo
+    ]
     waited = f"; an agent alone waits {median(waits):.1f} ms" if waits else ""
     return answer("others", found, f"no other model is loaded{waited}")
 

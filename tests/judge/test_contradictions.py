@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_llmperf.experiments.rows import rows_of
 from pytest_llmperf.judge import contradictions
 from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.metrics import all_series
@@ -92,6 +93,17 @@ def test_what_our_own_clock_measures_is_judged_all_the_same(lie: dict) -> None:
         assert judge(asked, lying, looks=1).outcome is Outcome.PASS
     times = times_of(lying.rounds[0].together[0])
     assert (times["prefill"], times["load"], times["queue"]) == (40 * MS, 0, 0)
+
+
+@pytest.mark.parametrize("lie", [lie for _, lie, _ in LIES.values()], ids=LIES)
+def test_experiments_believe_it_as_little(lie: dict) -> None:
+    """Their rows have no figure of the server's there."""
+    honest, lying = (
+        rows_of("m", {}, Record(test="t", measurement=one))[0] for one in (measured(), measured(request(**lie)))
+    )
+    assert None not in (honest.throughput_gap_tok_s, honest.load_ms, honest.queue_ms, honest.server_ttft_ms)
+    assert {lying.throughput_gap_tok_s, lying.load_ms, lying.queue_ms, lying.server_ttft_ms} == {None}
+    assert lying.parallel_efficiency_pct == pytest.approx(honest.parallel_efficiency_pct)
 
 
 HONEST = {
