@@ -329,3 +329,10 @@ def test_no_duration_is_ever_negative(data: st.DataObject) -> None:
             got = timing(one)
             assert got.sent_ns <= min(got.arrivals_ns, default=got.done_ns) <= max(got.arrivals_ns, default=got.done_ns)
             assert max(got.arrivals_ns, default=got.sent_ns) <= got.done_ns
+
+
+def test_who_still_listens_after_its_half_was_closed_left_after_the_last_chunk() -> None:
+    """A client closes its half with the request, and leaves in mid-answer: no chunk came after it had left."""
+    (one,) = heard(flow([request()], start_ns=100, ended_ns=150), flow(ANSWER[:3], start_ns=1000))
+    got = timing(one)
+    assert (got.done_reason, got.arrivals_ns, got.done_ns) == (CANCELLED, (1100, 1200), 1200)
