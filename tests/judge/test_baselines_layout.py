@@ -87,11 +87,11 @@ def test_a_packed_file_is_read(tmp_path: Path) -> None:
         ("[stored.session.rounds]", "[stored.session.manifest]\n[stored.session.rounds]", "manifest: does not belong"),
         ("95.5 96", "95.5 nan", "stored[0].session[0].rounds.efficiency_pct[1]: got nan, wanted a finite number"),
         ("95.5 96", "95.5 inf", "stored[0].session[0].rounds.efficiency_pct[1]: got inf"),
-        ("95.5 96", "95.5 9x6", "stored[0].session[0].rounds.efficiency_pct[1]: got '9x6', wanted a number"),
+        ("95.5 96", "95.5 9x6", "stored[0].session[0].rounds.efficiency_pct[1]: got a text, wanted a number"),
         ("95.5 96", " ", "stored[0].session[0].rounds: metrics have [0] values"),
         ("'95.5 96'", "95.5", "rounds.efficiency_pct: got 95.5, wanted a list of numbers, or a text of them"),
-        ("[[stored]]", "[stored]", "stored: got {"),
-        ("[[stored.session]]", "[stored.session]", "stored[0].session: got {"),
+        ("[[stored]]", "[stored]", "stored: got a table, wanted a list"),
+        ("[[stored.session]]", "[stored.session]", "stored[0].session: got a table, wanted a list"),
     ],
 )
 def test_faults_of_a_packed_file_name_their_key(tmp_path: Path, old: str, new: str, text: str) -> None:
