@@ -2,10 +2,10 @@
 
 import json
 import re
-import tomllib
 
 import pytest
 
+from pytest_llmperf.judge import baselines
 from tests.plugin.conftest import GATED, PAIR
 
 pytestmark = pytest.mark.slow
@@ -44,12 +44,9 @@ def test_measurements_never_overlap(simulated, pytester: pytest.Pytester, option
     (_, first_end), (second_begin, _) = spans(document)
     assert first_end < second_begin
     assert {verdict["gates"] for record in document["records"] for verdict in record["verdicts"]} == {4}
-    with (pytester.path / "baselines" / "mine.toml").open("rb") as file:
-        stored = tomllib.load(file)["stored"]
-    assert len(stored) == 2
-    assert {len(entry["session"]) for entry in stored} == {1}
-    tests = {entry["test"] for entry in stored}
-    assert tests == {"test_one.py::test_pair", "test_two.py::test_pair"}
+    stored = baselines.load(pytester.path / "baselines" / "mine.toml").stored
+    assert [len(entry.session) for entry in stored] == [1, 1]
+    assert {entry.test for entry in stored} == {"test_one.py::test_pair", "test_two.py::test_pair"}
     assert sum(line.startswith(("pair on ", "  pair on ")) for line in result.stdout.lines) == 2
     header = [line for line in result.stdout.lines if line.startswith("llmperf: ")]
     assert [line for line in header if "simulated, model simulated:scripted" in line] == header[:1]
