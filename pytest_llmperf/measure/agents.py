@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
@@ -109,7 +109,8 @@ class Agents:
         waiting, until_s = in_order(self._members), loop.time() + self._timeout_s
         try:
             while (rest_s := until_s - loop.time()) > 0:
-                while waiting and self._may_start(waiting[0]):
+                ended = {member for task, member in tasks.items() if task.done()}
+                while waiting and self._may_start(waiting[0], ended):
                     member = waiting.pop(0)
                     self.started_ns[member] = self._clock()
                     tasks[loop.create_task(self._one(member))] = member
@@ -130,13 +131,16 @@ class Agents:
             await end(tasks)
         raise self._late(late)
 
-    def _may_start(self, member: Member) -> bool:
+    def _may_start(self, member: Member, ended: Collection[Member]) -> bool:
+        """Whether it is this agent's turn; nobody waits for one that has ended."""
         arrived, now_ns = self._tap.arrived(), self._clock()
         return may_start(
             member.start_up_ns,
             [
                 Starting(
-                    start_up_ns=one.start_up_ns, since_ns=now_ns - at_ns, arrived=self._members.index(one) in arrived
+                    start_up_ns=one.start_up_ns,
+                    since_ns=now_ns - at_ns,
+                    arrived=one in ended or self._members.index(one) in arrived,
                 )
                 for one, at_ns in self.started_ns.items()
             ],

@@ -18,6 +18,9 @@ _OLLAMA_FIGURES = {
     "eval_duration_ns": "eval_duration",
 }
 _V1_FIGURES = {"eval_count": "completion_tokens", "prompt_eval_count": "prompt_tokens"}
+_FAILURES = ("error", "abort")
+"""Values of `finish_reason` of answers that the server gave up: OpenRouter's and vLLM's."""
+
 _TIMINGS = {"prompt_eval_duration_ns": "prompt_ms", "eval_duration_ns": "predicted_ms"}
 
 Object = dict[str, Any]
@@ -70,7 +73,7 @@ def ollama(chunk: Object) -> Part:
         ValueError: an `error`, or a member that is missing or of the wrong type.
     """
     _check_error(chunk)
-    message = chunk.get("message", chunk)
+    message = chunk if chunk.get("message") is None else chunk["message"]
     if not isinstance(message, dict):
         raise _wrong("message", message, "an object")
     thinking = _string(message, "thinking")
@@ -93,7 +96,7 @@ def v1(chunk: Object) -> Part:
     `finish_reason`; an answer that is not streamed has one object.
 
     Raises:
-        ValueError: an `error`, or a member that is missing or of the wrong type.
+        ValueError: an `error`, an answer that the server gave up, or a member that is missing or of the wrong type.
     """
     _check_error(chunk)
     choices, usage = chunk.get("choices"), chunk.get("usage")
@@ -142,6 +145,8 @@ def _with_choice(whole: Part, choice: Object) -> Part:
     thinking = _string(said, "reasoning_content") or _string(said, "reasoning")
     text = _string(said, "content") + _string(said, "text") + _string(said, "refusal")
     reason = _string(choice, "finish_reason")
+    if reason in _FAILURES:
+        raise Reported(f"finish_reason {reason}")
     index = choice.get("index")
     number = frozenset((index if isinstance(index, int) else 0,))
     calls = bool(said.get("tool_calls") or said.get("function_call"))
@@ -187,15 +192,15 @@ def _string(holder: Object, name: str) -> str:
 def _figures(holder: Object, names: Mapping[str, str]) -> dict[str, int]:
     """Counts, and durations in nanoseconds; absent and null are left out: Ollama omits zeros.
 
-    Some servers write every number as a float: 24.0 is 24, and 24.5 is none.
+    Some servers write every number as a float: 24.0 tokens are 24, and 24.5 are none; durations are rounded.
     """
     figures = {}
     for ours, theirs in names.items():
         value = holder.get(theirs)
         if value is None:
             continue
-        if type(value) is float and value.is_integer():
-            value = int(value)
+        if type(value) is float and 0 <= value <= _LARGEST and (value.is_integer() or ours.endswith("_ns")):
+            value = round(value)
         if type(value) is not int or not 0 <= value <= _LARGEST:  # to Python, true is a number
             raise _wrong(theirs, value, "a whole number from 0 to 2**63 - 1")
         figures[ours] = value

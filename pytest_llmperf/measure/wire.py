@@ -269,8 +269,10 @@ class Connection:
     def _tunnel(self, sock: socket.socket) -> None:
         """Has the proxy connect to the server. Raises OSError where it does not."""
         sock.sendall(self.request.tunnel())
-        head = b""
+        head, until_ns = b"", self._clock() + round(min(CONNECT_S, self._timeout_s) * 1e9)
         while not head.endswith(b"\r\n\r\n"):  # byte by byte: what follows is the server's
+            if self._clock() > until_ns:
+                raise TimeoutError
             if len(head) > _HEAD_BYTES or not (byte := sock.recv(1)):
                 break
             head += byte

@@ -341,14 +341,16 @@ def _counts(holder: Any, **names: str) -> dict[str, int]:
         value = holder.get(theirs)
         if value is None:
             continue
-        if isinstance(value, bool | str | list | dict) or not 0 <= value < 2**63 or value != value // 1:
+        if isinstance(value, bool | str | list | dict) or not 0 <= value < 2**63:
             raise Malformed
-        counts[ours] = int(value)
+        if value != value // 1 and not theirs.endswith("duration"):
+            raise Malformed
+        counts[ours] = round(value)
     return counts
 
 
 def _ollama(chunk: dict[str, Any]) -> _Said:
-    message = chunk.get("message", chunk)
+    message = chunk if chunk.get("message") is None else chunk["message"]
     if not isinstance(message, dict):
         raise Malformed
     said = _Said(thought=_text(message, "thinking"), text=_text(message, "response") + _text(message, "content"))
@@ -385,6 +387,8 @@ def _v1(chunk: dict[str, Any]) -> _Said:
         number = choice.get("index") if isinstance(choice.get("index"), int) else 0
         said.seen.add(number)
         if reason := _text(choice, "finish_reason"):
+            if reason in ("error", "abort"):
+                raise Malformed
             said.reason = reason
             said.finished.add(number)
     return said

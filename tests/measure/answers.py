@@ -96,6 +96,8 @@ WHOLE = {
     "OpenAI's chunks in lines": http(LINES, V1_LINES),
     "OpenAI's chunks in lines, and [DONE]": http(OBJECT, [*V1_LINES, b"[DONE]\n"]),
     "Ollama's counts as floats": http(LINES, [*AB, line(response="", **FLOATS)]),
+    "fractions of nanoseconds": http(LINES, [*AB, line(response="", **{**FIGURES, "eval_duration": 2e7 + 0.4})]),
+    "a message of null": http(LINES, [line(response="a", message=None, done=False), *NDJSON[1:]]),
     "a capital label": http("Text/Event-Stream;charset=UTF-8", [*TWO, DONE]),
 }
 """By name, each once: text `ab` and so on."""
@@ -150,6 +152,8 @@ ERRORS = {
         '{"loc": ["body", "model"], "msg": "Field required"}',
     ),
     "an object without a known member": (http(LINES, [line(error={"why": BUSY})]), f'{{"why": "{BUSY}"}}'),
+    "an answer that the server gave up": (http(EVENTS, [TWO[0], delta("", "error"), DONE]), "finish_reason error"),
+    "an answer that the server aborted": (http(EVENTS, [TWO[0], delta("", "abort"), DONE]), "finish_reason abort"),
     "after the end": (http(EVENTS, [*TWO, DONE, event({"error": BUSY})]), BUSY),
     "a status with a plain object": (sized(OBJECT, line(error=BUSY), status="500 Oops"), BUSY),
     "a status with vLLM's object": (sized(OBJECT, line(object="error", message=BUSY), status="400 Bad"), BUSY),
@@ -177,6 +181,7 @@ TORN = {
     "text after the end": http(EVENTS, [*TWO, DONE, delta("c")]),
     "thoughts after the end": http(LINES, [*NDJSON, THOUGHT]),
     "half a count": http(EVENTS, [*TWO[:2], usage(9.0, 2.5), DONE]),
+    "an endless duration": http(LINES, [*AB, LAST.replace(b"20000000", b"1e999")]),
     "half a line of JSON": http(OBJECT, [AB[0], b'{"respon']),
     "an object cut in two": http(OBJECT, [b'{\n  "response": "ab",\n'], end=False),
 }

@@ -115,6 +115,18 @@ def test_the_slow_one_is_started_first_and_the_quick_one_when_it_is_there() -> N
     assert order == ["slow", "quick"]
 
 
+def test_nobody_waits_for_a_slow_agent_that_has_ended() -> None:
+    """Without a barrier it may end without a request, which is told by its name when all have ended."""
+    tap, order = ScriptedTap(part((), ())), []
+
+    async def quick(url: str) -> None:
+        order.append("quick")
+
+    _, failure = agents_of(tap, member("q", quick, start_up_s=0.01), member("s", ends, start_up_s=4)).run()
+    assert failure is None
+    assert order == ["quick"]
+
+
 def test_agents_that_were_never_seen_start_at_once() -> None:
     """In the order of the scenario."""
     order = []

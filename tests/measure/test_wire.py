@@ -175,6 +175,38 @@ def test_a_connection_that_does_not_come_about(monkeypatch: pytest.MonkeyPatch) 
     assert connection.sock.fileno() == -1
 
 
+class Dripping:
+    """Stands for the socket to a proxy that sends a byte now and then, and never the end of its head."""
+
+    def __init__(self, *_: object) -> None:
+        self.received = 0
+
+    def settimeout(self, _: float) -> None: ...
+
+    def setsockopt(self, *_: object) -> None: ...
+
+    def connect(self, _: object) -> None: ...
+
+    def sendall(self, _: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def recv(self, _: int) -> bytes:
+        self.received += 1
+        assert self.received < 100, "nobody gives up"
+        return b"x"
+
+
+def test_a_proxy_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, the answer to CONNECT does not: one limit holds for all of it."""
+    monkeypatch.setattr(wire.socket, "socket", Dripping)
+    through = prepare("https://h", "/", b"{}", label="agent a", access=access.Access(proxy="http://127.0.0.1:9"))
+    times_s = iter(range(0, 1000, 4))
+    connection = Connection(through, timeout_s=60, clock=lambda: next(times_s) * 1_000_000_000)
+    with pytest.raises(MeasurementError, match="no connection within 10 s"):
+        connection.open(None)
+
+
 def test_a_connection_that_was_given_up_is_not_made() -> None:
     """Not to the next address of its host either."""
     with socket.create_server(("127.0.0.1", 0)) as server:
