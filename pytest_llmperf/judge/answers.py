@@ -9,6 +9,7 @@ from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge import formulas
 from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.runs import COUNTS_NEXT
+from pytest_llmperf.judge.steps import came_at_once
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement, RequestTiming
@@ -29,6 +30,11 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
         notes.append(
             f"{whole} of {every} answers were not streamed: they have no TTFT, and contention is told by the server's "
             "queue time, or by answers that take 1.5 times as long as alone"
+        )
+    if in_one_chunk := sum(came_at_once(request) for request in requests if request.arrivals_ns):
+        notes.append(
+            f"{in_one_chunk} of {every} answers came in one chunk: their TTFT is the time of the whole answer, and "
+            "contention is told as of answers that are not streamed"
         )
     return tuple(notes)
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 LEAST_QUEUE_MS, QUEUE_TIMES = 50.0, 2.0
 """A request that was not streamed had to wait if its queue time is above both: this, and so many times that alone."""
 
+FEWEST_AT_ONCE = 8
+"""Tokens in the only chunk of an answer, from which on that is no first token but the whole answer."""
+
+_BYTES_A_TOKEN = 4
+
 E2E_RATIO_LIMIT = 1.5
 """... and where the server does not tell its queue time, if its answer took so many times as long as alone."""
 
@@ -113,12 +118,19 @@ def is_streamed(step: Step) -> bool:
     return step.together.streamed and all(request.streamed for request in step.alone)
 
 
+def came_at_once(request: RequestTiming) -> bool:
+    """Whether a streamed answer had all its tokens in one chunk: servers and proxies that only seem to stream do so."""
+    text = len((request.text + request.reasoning).encode("utf-8", "replace"))
+    tokens = request.eval_count or text // _BYTES_A_TOKEN
+    return request.streamed and len(request.tokens_ns) == 1 and tokens >= FEWEST_AT_ONCE
+
+
 def contended(measurement: Measurement) -> tuple[float, ...]:
     """Of each round 1 if some request had to wait, else 0: the detector `ttft`.
 
-    A streamed request had to wait if its TTFT ratio is above TTFT_RATIO_LIMIT. An answer that is not streamed has no
-    first token: there the server's queue time decides, and where the server does not tell it, the answer's duration can
-    only show that the request had to wait, never that it had not.
+    A streamed request had to wait if its TTFT ratio is above TTFT_RATIO_LIMIT. An answer that is not streamed, or whose
+    stream has but one chunk, has no first token that would show a queue: there the server's queue time decides, and if
+    the server does not tell it, the answer's duration can only show that the request had to wait, never the opposite.
 
     Raises:
         MeasurementError: it cannot be told of some round.
@@ -127,8 +139,8 @@ def contended(measurement: Measurement) -> tuple[float, ...]:
     untold = sum(True not in round_ and None in round_ for round_ in verdicts)
     if untold:
         raise MeasurementError(
-            f"contention cannot be told in {untold} of {len(verdicts)} rounds: the agents do not stream, and the "
-            "server gives no queue time",
+            f"contention cannot be told in {untold} of {len(verdicts)} rounds: the agents do not stream, or get their "
+            "answers in one chunk, and the server gives no queue time",
             next_step="have the agents stream, or use Ollama's own API (/api/chat), whose answers have the queue time",
         )
     return tuple(float(True in round_) for round_ in verdicts)
@@ -137,7 +149,9 @@ def contended(measurement: Measurement) -> tuple[float, ...]:
 def _waited(step: Step) -> bool | None:
     """Whether a request had to wait; None where it cannot be told."""
     if is_streamed(step):
-        return above(waiting_ratio(step), TTFT_RATIO_LIMIT)
+        waited = above(waiting_ratio(step), TTFT_RATIO_LIMIT)
+        if waited or not any(map(came_at_once, (step.together, *step.alone))):
+            return waited
     queue_ms = _queue_ms(step.together)
     alone_ms = [wait_ms for request in step.alone if (wait_ms := _queue_ms(request)) is not None]
     if queue_ms is not None and len(alone_ms) == len(step.alone):

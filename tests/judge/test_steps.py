@@ -85,6 +85,30 @@ def test_without_streams_and_without_a_queue_time_nobody_can_say_no() -> None:
     assert contended(rounds_of([unstreamed(500)], [unstreamed(751)])) == (1.0,) * 5
 
 
+def in_one_chunk(total_ms: float, *, tokens: int = 10, text: str = "", queue_ms: float | None = None) -> RequestTiming:
+    """A streamed answer whose only chunk holds all of it."""
+    whole = unstreamed(total_ms, queue_ms=queue_ms)
+    return replace(whole, streamed=True, eval_count=tokens, text=text)
+
+
+@pytest.mark.parametrize(
+    ("alone", "both", "outcome"),
+    [
+        (in_one_chunk(500), in_one_chunk(1000), Outcome.FAIL),  # 1.5 times as long as alone
+        (in_one_chunk(500), in_one_chunk(700), Outcome.INVALID),
+        (in_one_chunk(500), in_one_chunk(1600), Outcome.FAIL),  # a TTFT ratio above 3
+        (in_one_chunk(500, queue_ms=0), in_one_chunk(1000, queue_ms=500), Outcome.FAIL),
+        (in_one_chunk(500, queue_ms=0), in_one_chunk(1000, queue_ms=1), Outcome.PASS),  # the server was slow
+        (in_one_chunk(500, tokens=0, text="x" * 40), in_one_chunk(700, tokens=0, text="x" * 40), Outcome.INVALID),
+        (in_one_chunk(500, tokens=2), in_one_chunk(1000, tokens=2), Outcome.PASS),  # "yes", and the end of the turn
+        (request(ttft_ms=500, total_ms=600), request(ttft_ms=1000, total_ms=1100), Outcome.PASS),
+    ],
+)
+def test_a_stream_of_one_chunk_shows_no_first_token(alone, both, outcome: Outcome) -> None:
+    """Its TTFT is the whole answer, as of an unstreamed one: behind another one it is twice that, never thrice."""
+    assert contention_of(rounds_of([alone], [both])).outcome is outcome
+
+
 def test_one_round_that_cannot_be_told_makes_the_rate_undefined() -> None:
     """Rounds that do not tell are no random sample."""
     rounds = [round_with([unstreamed(500)], [unstreamed(900)], index=index) for index in range(4)]
