@@ -99,16 +99,29 @@ def test_the_group_s_members():
 def test_ports_that_children_were_told():
     """As Ollama tells `llama-server`."""
     process = subprocess.Popen(
-        [sys.executable, "-S", "-c", "input()", "--port", "12345", "--port", "0", "--port", "x", "--port"],
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            "print(flush=True); input()",
+            "--port",
+            "12345",
+            "--port",
+            "0",
+            "--port",
+            "x",
+            "--port",
+        ],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         start_new_session=True,
     )
     try:
+        process.stdout.readline()  # while a program is being started, it has no words yet
         assert told_ports(process.pid) == {12345}
     finally:
-        process.stdin.close()
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
