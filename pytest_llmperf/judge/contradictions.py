@@ -7,11 +7,12 @@
 | total | it is shorter than its parts |
 | total, decode duration | tokens kept arriving for more than AT_MOST times as long |
 | tokens | they would be faster than FASTEST_TOK_S over the whole request |
-| tokens | they are more than the text received can hold |
+| tokens | they are more than the text received can hold, and than the time can at the pace of that text |
 
-Whether tokens kept arriving, the usual gap between arrivals tells, not the whole: one long gap is the network's. Chunks
-that arrive together, through a proxy that buffers, say nothing of the pace, and contradict no rate. Clocks may be
-coarse, and a server's may begin a little earlier than ours: SLACK_MS and SLACK_SHARE are allowed.
+Thoughts that a server counts and does not show take their time: such counts are believed if the pace of the text shown
+has room for them. Whether tokens kept arriving, the usual gap between arrivals tells, not the whole: one long gap is
+the network's. Chunks that arrive together, through a proxy that buffers, say nothing of the pace, and contradict no
+rate. Clocks may be coarse, and a server's may begin a little earlier than ours: SLACK_MS and SLACK_SHARE are allowed.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def _too_many(request: RequestTiming) -> Iterator[Contradiction]:
         yield Contradiction(
             figures=COUNT, theirs=theirs, ours=f"the whole request took {_ms(wall_ns)} ({_rate(count, wall_ns)})"
         )
-    elif 0 < (held := _held_bytes(request)) < BYTES_A_TOKEN * (count - SILENT_TOKENS):
+    elif 0 < (held := _held_bytes(request)) < BYTES_A_TOKEN * (count - SILENT_TOKENS) and not _may_be_hidden(request):
         yield Contradiction(figures=COUNT, theirs=theirs, ours=f"the answer has {held} bytes of text")
     elif request.eval_duration_ns > 0 and count > FASTEST_TOK_S * request.eval_duration_ns / 1e9 + 1:
         yield Contradiction(
@@ -175,12 +176,23 @@ def _held_bytes(request: RequestTiming) -> int:
     return len((request.text + request.reasoning).encode("utf-8", "replace")) + request.wordless_bytes
 
 
+def _may_be_hidden(request: RequestTiming) -> bool:
+    """Whether tokens that show no text can have been written, at the pace of those that do, in the time there was."""
+    decoding_ns = request.eval_duration_ns or request.done_ns - request.sent_ns
+    return 0 < request.eval_count * _gap_ns(request) <= AT_MOST * decoding_ns
+
+
 def _writing_ns(request: RequestTiming) -> float:
     """How long tokens kept arriving, by the usual gap between different arrivals; 0 where that shows no pace."""
+    return _gap_ns(request) * (len(set(request.tokens_ns)) - 1)
+
+
+def _gap_ns(request: RequestTiming) -> float:
+    """The usual gap between different arrivals; 0 where they show no pace."""
     moments = sorted(set(request.tokens_ns))
     if len(moments) < FEWEST_MOMENTS:
         return 0.0
-    return statistics.median(after - before for before, after in pairwise(moments)) * (len(moments) - 1)
+    return statistics.median(after - before for before, after in pairwise(moments))
 
 
 def _with_slack(ours_ns: float) -> float:

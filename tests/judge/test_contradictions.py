@@ -67,6 +67,7 @@ LIES = {
     "a load that took longer": (QUEUE, {LOAD: 9_000 * MS}, ("9,033 ms", "40 ms")),
     "more tokens than the text can hold": (SYSTEM, {"eval_count": 24_000}, ("24000", "120 bytes")),
     "more tokens, and their rate": (THROUGHPUT, {"eval_count": 24_000}, ("24000", "120 bytes")),
+    "more tokens than the text shown, and no time for them": (SYSTEM, {"eval_count": 400}, ("400", "120 bytes")),
     "more tokens than time": (SYSTEM, {"eval_count": 10_000_000, "text": ""}, ("10000000", "317 ms")),
 }
 
@@ -128,6 +129,12 @@ HONEST = {
     "several tokens a chunk": {"eval_count": 96},
     "tokens without text": {"eval_count": 64, "text": "ab"},
     "thoughts": {"text": "ab", "reasoning": TEXT * 8, "eval_count": 300},
+    "thoughts that are counted and not shown": {
+        "eval_count": 824,
+        "arrivals_ns": tuple(int((9_640 + 12 * n) * MS) for n in range(24)),
+        "done_ns": 9_920 * MS,
+        **dict.fromkeys(("eval_duration_ns", "total_duration_ns"), 0),
+    },
     "a tool call": {"text": "ab", "wordless_bytes": 900, "eval_count": 300},
     "an answer of many bytes a token": {"text": "\N{GRINNING FACE}" * 24, "eval_count": 90},
     "no content": {"arrivals_ns": (), "text": "", "eval_count": 1},
