@@ -2,12 +2,12 @@
 
 import pytest
 
-from pytest_llmperf.session import answering, turns
+from pytest_llmperf.session import answering, soaking, turns
 
 
 def keep_up(patch: pytest.MonkeyPatch) -> None:
     """No client is late or dear until the patch is undone."""
-    for module in (turns, answering):
+    for module in (turns, answering, soaking):
         patch.setattr(module, "saturated", lambda _: "")
     patch.setattr(turns, "dear", lambda _: "")
 
