@@ -22,6 +22,8 @@ MEMORY = "free memory on that machine, or ask for less: a smaller num_ctx, a sma
 """The next step where a server has no memory for the model."""
 
 _SHOWN = 200
+_MARGIN = 20_000
+"""Letters behind what is shown of a text that are looked at, too: a secret may begin before its end."""
 _NO_MEMORY = re.compile("out of memory|more system memory|unable to allocate|insufficient memory", re.IGNORECASE)
 
 
@@ -35,7 +37,7 @@ def clean(text: str) -> str:
 
 def printable(text: str, *, most: int = _SHOWN) -> str:
     """Somebody else's text for an error: one line, at most `most` characters, all of which every terminal can print."""
-    text = masked(text)
+    text = masked(text[: most + _MARGIN])
     short = text if len(text) <= most else f"{text[:most]}..."
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
 

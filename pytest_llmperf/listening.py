@@ -43,7 +43,7 @@ def owner_of(port: int, group: int, *, proc: Path = _PROC) -> Owner:
     owner = Owner.STRANGER
     for _ in range(_LOOKS):
         members = members_of(group, proc=proc)
-        if (proc / "self/net/tcp").exists():
+        if _shows_sockets(proc):
             owner = _by_inodes(listening_inodes(port, proc=proc), members, proc)
         else:
             owner = _by_psutil(port, members)
@@ -99,6 +99,14 @@ def listening_inodes(port: int, *, proc: Path = _PROC) -> set[int]:
                     elif not host.strip("0"):
                         wide.add(inode)
     return exact or wide
+
+
+def _shows_sockets(proc: Path) -> bool:
+    """Whether there is a table of sockets that may be read; some containers keep it from their processes."""
+    try:
+        return bool((proc / "self/net/tcp").read_bytes())
+    except OSError:
+        return False
 
 
 def _row(line: str) -> tuple[str, str, int]:

@@ -8,10 +8,12 @@ what looks like one; all text for terminals, reports and errors passes it.
 from __future__ import annotations
 
 import base64
+import html
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote
@@ -23,6 +25,12 @@ _LEAST_LETTERS = 8
 
 _LEAST_WATCHED = 6
 """Of a value, or of a password, that somebody named as a secret."""
+
+_LEAST_LINE = 16
+"""Of a line of a secret of several lines, a key file's, which tracebacks and logs show line by line."""
+
+_MOST_PIECE = 4096
+"""Of a value that is cut short by `...`; pytest shows at most 2,400 letters of one that it cuts."""
 
 _watched: set[str] = set()
 """Names of variables that options name as secrets; the values are read where they are needed."""
@@ -112,7 +120,7 @@ def known() -> tuple[str, ...]:
         if name in _watched:
             values |= _forms(value.strip())
         elif len(value) >= _LEAST_LETTERS and names_secret(name) and not _names_place(name):
-            values.add(value)
+            values |= _spelt(value)
     return tuple(sorted(values, key=len, reverse=True))
 
 
@@ -129,25 +137,25 @@ def masked(text: str, secrets: Iterable[str] | None = None) -> str:
     for value in known() if secrets is None else secrets:
         if value in text:
             text = text.replace(value, MASK)
-    for pattern, shown in _PATTERNS:
+    for pattern, shown in _patterns():
         text = pattern.sub(shown, text)
     return text
 
 
 def without_pieces(text: str, secrets: Iterable[str]) -> str:
     """As `masked`, for text in which long values were cut short by `...`, as tracebacks do."""
-    for value in secrets:
-        for size in range(len(value) - 1, _LEAST_WATCHED - 1, -1):
-            if "..." not in text:
-                break
-            text = text.replace(f"{value[:size]}...", f"{MASK}...").replace(f"...{value[-size:]}", f"...{MASK}")
-    return masked(text, secrets)
+    secrets = tuple(secrets)
+    pieces = masked(text, secrets).split("...")
+    for value in secrets if len(pieces) > 1 else ():
+        pieces[:-1] = [_without_begin(piece, value) for piece in pieces[:-1]]
+        pieces[1:] = [_without_end(piece, value) for piece in pieces[1:]]
+    return "...".join(pieces)
 
 
 def refused(text: str) -> str:
     """A value that is refused, for the refusal: at most the host of it, if it may hold a user or a password."""
     if "@" in text:
-        plain = _LOGIN_AT_HOST.fullmatch(text)
+        plain = re.fullmatch(_LOGIN_AT_HOST, text)
         return f"{plain[1]}{MASK}@{plain[2]}" if plain else MASK
     return re.sub(r"([?#]).*", rf"\1{MASK}", masked(text), flags=re.DOTALL)
 
@@ -164,6 +172,7 @@ def masked_words(words: Sequence[str]) -> tuple[str, ...]:
 def secrets_of(words: Sequence[str]) -> tuple[str, ...]:
     """What `masked_words` takes out of a command's words by their names, longest first; no short ones."""
     values = {value for _, hidden in _each_word(words) for value in hidden if len(value) >= _LEAST_WATCHED}
+    values = {form for value in values for form in _spelt(value)}
     return tuple(sorted(values, key=len, reverse=True))
 
 
@@ -184,27 +193,38 @@ _NAMES = frozenset(
     "cookies login pat jwt sas sig signature".split()
 )
 _PLACES = frozenset("sock file path dir folder url uri host port type kind method name user timeout".split())
-_LOGIN_AT_HOST = re.compile(r"([a-z]+://)[^\s/?#,@]*@([A-Za-z0-9.-]+(?::\d{1,5})?/?)")
+_LOGIN_AT_HOST = r"([a-z]+://)[^\s/?#,@]*@([A-Za-z0-9.-]+(?::\d{1,5})?/?)"
 _LOGINS = frozenset(("-u", "--user", "--proxy-user", "-U", "--login"))
 """Options whose value is `user:password`, if it has a colon."""
 
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), shown)
-    for pattern, shown in (
-        (r"(://)[^\s'\"<>]*@", rf"\1{MASK}@"),
-        (r"(?i)([?&][\w.-]*(?:token|key|secret|passw|auth|sig)[\w.-]*=)[^&\s'\"<>]+", rf"\1{MASK}"),
-        (r"(?i)\b(bearer|basic)(\s+)(?=[^\s'\"]*[\d=._-])[\w.~+/=-]{8,}", rf"\1\2{MASK}"),
-        (r"(?<![A-Za-z0-9_])(?:sk|pk|rk|nvapi|glpat|xox[abprs])-[A-Za-z0-9_-]{8,}", MASK),
-        (r"(?<![A-Za-z0-9_])(?:gh[pousr]|github_pat|hf|gsk|r8)_[A-Za-z0-9]{10,}\w*", MASK),
-        (r"(?<![A-Za-z0-9_])(?:AKIA[0-9A-Z]{16}|AIza[\w-]{30,})", MASK),
-        (r"(?<![A-Za-z0-9_])eyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)?", MASK),
-    )
-)
-"""Logins in addresses, secrets in queries, authorizations, and keys by their makers' prefixes."""
+_ASSIGNED = r"([\"']?)(-{0,2}[A-Za-z_][\w.-]{0,80}+)(\1\s*=\s*|(?<=[\"'\w])[\"']\s*:\s*)([\"']?)([^\"',;&}\s]+)"
+_FOLLOWED = r"(?<!\S)(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)"
+_WHOLE = r"(-{0,2}[A-Za-z_][\w.-]*)(=|:\s*)(\s*\S.*)"
 
-_ASSIGNED = re.compile(r"([\"']?)(-{0,2}[A-Za-z_][\w.-]*)(\1\s*=\s*|(?<=[\"'\w])[\"']\s*:\s*)([\"']?)([^\"',;&}\s]+)")
-_FOLLOWED = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)")
-_WHOLE = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)(=|:\s*)(\s*\S.*)", re.DOTALL)
+
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
+    """Logins in addresses, secrets in queries, authorizations, and keys by their makers' prefixes.
+
+    Each takes time in proportion to the text, which a hostile server may have written; compiled when first needed,
+    since every pytest run imports this module.
+    """
+    shown: dict[str, str | Callable[[re.Match[str]], str]] = {
+        r"(://)([^\s'\"<>]+)": _without_login,
+        r"(?i)([?&][\w.-]{0,60}(?:token|key|secret|passw|auth|sig)[\w.-]{0,60}=)[^&\s'\"<>]+": rf"\1{MASK}",
+        r"(?i)\b(bearer|basic)(\s+)(?=[^\s'\"]*[\d=._-])[\w.~+/=-]{8,}": rf"\1\2{MASK}",
+        r"(?<![A-Za-z0-9_])(?:sk|pk|rk|nvapi|glpat|xox[abprs])-[A-Za-z0-9_-]{8,}": MASK,
+        r"(?<![A-Za-z0-9_])(?:gh[pousr]|github_pat|hf|gsk|r8)_[A-Za-z0-9]{10,}\w*": MASK,
+        r"(?<![A-Za-z0-9_])(?:AKIA[0-9A-Z]{16}|AIza[\w-]{30,})": MASK,
+        r"(?<![A-Za-z0-9_])eyJ[\w-]{6,400}+\.[\w-]{4,}(?:\.[\w-]*)?": MASK,
+    }
+    return tuple((re.compile(pattern), mask) for pattern, mask in shown.items())
+
+
+def _without_login(match: re.Match[str]) -> str:
+    """An address without what is before its last `@`."""
+    _, mark, host = match[2].rpartition("@")
+    return f"{match[1]}{MASK}@{host}" if mark else match[0]
 
 
 def _names_place(name: str) -> bool:
@@ -216,7 +236,40 @@ def _forms(value: str) -> set[str]:
     """A secret as it may stand in a text: itself, its password, and both as they are sent."""
     forms = {value, value.partition(":")[2], base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()}
     forms |= {quote(form, safe="") for form in forms}
-    return {form for form in forms if len(form) >= _LEAST_WATCHED}
+    return {spelt for form in forms for spelt in _spelt(form) if len(spelt) >= _LEAST_WATCHED}
+
+
+@lru_cache(maxsize=1024)
+def _spelt(value: str) -> frozenset[str]:
+    """A secret as Python, JSON and HTML write it, and its lines alone: most are shown in only one way."""
+    if value.isascii() and value.isprintable() and not any(letter in value for letter in "\\'\"&<>"):
+        return frozenset({value})
+    forms = {value, *(line for line in map(str.strip, value.splitlines()) if len(line) >= _LEAST_LINE)}
+    written = (repr, ascii, lambda form: repr(form.encode("utf-8", "surrogateescape"))[1:], json.dumps)
+    forms |= {write(form)[1:-1] for form in forms for write in written}
+    return frozenset(forms | {html.escape(form) for form in forms})
+
+
+def _without_begin(piece: str, value: str) -> str:
+    """A text that `...` follows, without the begin of a secret at its end."""
+    at = piece.find(value[:_LEAST_WATCHED], max(0, len(piece) - min(len(value) - 1, _MOST_PIECE)))
+    while at >= 0:
+        if value.startswith(piece[at:]):
+            return f"{piece[:at]}{MASK}"
+        at = piece.find(value[:_LEAST_WATCHED], at + 1)
+    return piece
+
+
+def _without_end(piece: str, value: str) -> str:
+    """A text that follows `...`, without the end of a secret at its begin."""
+    end = value[-_LEAST_WATCHED:]
+    at = piece.rfind(end, 0, min(len(value) - 1, _MOST_PIECE))
+    while at >= 0:
+        stop = at + len(end)
+        if value.endswith(piece[:stop]):
+            return f"{MASK}{piece[stop:]}"
+        at = piece.rfind(end, 0, stop - 1)
+    return piece
 
 
 def _each_word(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -225,9 +278,9 @@ def _each_word(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     for word in words:
         if before in _LOGINS and ":" in word:
             yield MASK, [word, word.partition(":")[2]]
-        elif before.startswith("-") and "=" not in before and names_secret(before) and not word.startswith("--"):
+        elif before.startswith("-") and "=" not in before and names_secret(before) and not re.match("--[A-Za-z]", word):
             yield MASK, [word]
-        elif (whole := _WHOLE.fullmatch(word)) and names_secret(whole[1]):
+        elif (whole := re.fullmatch(_WHOLE, word, re.DOTALL)) and names_secret(whole[1]):
             hidden = [whole[3], whole[3].split()[0 if whole[2] == "=" else -1]]  # of a script, or `Bearer ...`
             _inside(whole[3], hidden)
             yield f"{whole[1]}{whole[2]}{MASK}", hidden
@@ -252,4 +305,4 @@ def _inside(word: str, hidden: list[str]) -> str:
         hidden.append(match[3])
         return f"{match[1]}{match[2]}{MASK}"
 
-    return _FOLLOWED.sub(followed, _ASSIGNED.sub(assigned, word))
+    return re.sub(_FOLLOWED, followed, re.sub(_ASSIGNED, assigned, word))

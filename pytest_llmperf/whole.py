@@ -50,7 +50,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # there is no old one, or the disk (SMB, FAT) knows no modes
             shutil.copymode(place, temporary)
         _exchange(temporary, place, data, durable=durable)
     except BaseException:

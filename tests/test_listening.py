@@ -186,6 +186,20 @@ def test_a_child_that_begins_while_we_look_is_seen_at_the_next_look(tmp_path, mo
     assert owner_of(80, 7, proc=proc) is Owner.OURS
 
 
+def test_a_table_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    """A server that answers would be taken for one that nobody runs, and never be ready."""
+    proc = table(tmp_path, held={7: [5]})
+    (proc / "self" / "net" / "tcp").unlink()
+    (proc / "self" / "net" / "tcp").mkdir()
+
+    def denied(*_: object) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "net_connections", denied)
+    monkeypatch.setattr(psutil.Process, "net_connections", denied, raising=False)
+    assert owner_of(80, 7, proc=proc) is Owner.UNKNOWN
+
+
 def connection(port: int, host: str = "127.0.0.1", status: str = "LISTEN") -> SimpleNamespace:
     return SimpleNamespace(status=status, laddr=SimpleNamespace(ip=host, port=port), pid=1)
 

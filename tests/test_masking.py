@@ -1,8 +1,12 @@
 """Secrets hide themselves, and texts lose them: by the environment, by names beside them, by their look."""
 
 import copy
+import html
 import json
 import pickle
+import subprocess
+import sys
+import time
 import traceback
 
 import pytest
@@ -214,3 +218,59 @@ def test_a_watched_variable_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -
     assert masked(TOKEN) == TOKEN
     monkeypatch.setenv("LLMPERF_TEST_WATCHED", TOKEN)
     assert masked(TOKEN) == "***"
+
+
+SEVERAL_LINES = (
+    "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END PRIVATE KEY-----"
+)
+
+
+@pytest.mark.parametrize(
+    "value", ['it\'s \\ "c4nary" <&>', "c4nary\tk\u00e4y 12345", SEVERAL_LINES], ids=["quotes", "letters", "lines"]
+)
+def test_a_secret_is_masked_as_every_writer_spells_it(value, monkeypatch):
+    """In tracebacks with local variables, JSON and HTML it looks different from what the variable holds."""
+    monkeypatch.setenv("AGENT_SECRET", value)
+    as_words = secrets_of(["agent", "--token", value])
+    shown = [value, repr(value), ascii(value), repr(value.encode()), json.dumps(value), html.escape(value)]
+    shown += [repr({"x": value}), *(f"E   {line}" for line in value.split("\n"))]
+    for text in shown:
+        for secrets in (None, as_words):
+            hidden = masked(text, secrets)
+            assert not any(piece in hidden for piece in ("c4nary", "MIIEvQ", "AQEFAA", "PRIVATE"))
+
+
+@pytest.mark.parametrize(
+    "begin", ["://", "://x", "?key", "&akey", "eyJ-", "sk-eyJ", "basic ", "bearer=", "a=", "a:", "..."]
+)
+def test_masking_takes_time_in_proportion_to_the_text(begin, monkeypatch):
+    """A hostile server's error, or a long word of a command, must not hold up the run.
+
+    Ten times the text takes ten times the steps; one that begins anew at each place takes a hundred.
+    """
+    monkeypatch.setenv("AGENT_SECRET", begin * 1000)
+
+    def least_s(times: int) -> float:
+        text = begin * times
+        spent = []
+        for _ in range(3):
+            start = time.process_time()
+            without_pieces(text, known())
+            masked_words(["agent", text])
+            spent.append(time.process_time() - start)
+        return min(spent)
+
+    assert least_s(10_000) < 40 * least_s(1_000) + 0.01
+
+
+def test_what_is_cut_off_an_error_is_not_searched():
+    """A body of 16 MB costs no more than what is shown of it; a secret across the cut is still masked."""
+    text = "x" * 195 + "http://me:hunter2" + "z" * 100 + "@host" + "y" * 50_000
+    assert "hunter2" not in printable(text)
+
+
+def test_importing_us_compiles_no_pattern_of_masking():
+    """Every pytest run imports the module, also where no test uses us: patterns are compiled when first needed."""
+    code = "import re, pytest_llmperf.masking as m; assert not any(isinstance(v, re.Pattern) for v in vars(m).values())"
+    code += "; assert m._patterns.cache_info().currsize == 0"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -234,3 +234,18 @@ def test_a_file_that_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(OSError, match="busy"):  # a baseline is whole or not at all
         write_whole(place, "newer", durable=True)
     assert place.read_text() == "new"
+
+
+def test_a_disk_that_knows_no_modes_takes_files_all_the_same(tmp_path, monkeypatch):
+    """SMB and FAT refuse `chmod`: the report of a long run is not lost for that."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    place = tmp_path / "report.json"
+    place.write_text("old")
+    monkeypatch.setattr(os, "chmod", refused)
+    monkeypatch.setattr(Path, "chmod", refused)
+    write_whole(place, "new")
+    assert place.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [place]
