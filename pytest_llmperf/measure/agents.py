@@ -225,11 +225,13 @@ class Agents:
             if not inspect.isawaitable(awaitable):
                 raise TypeError(f"it returned {type(awaitable).__name__}, wanted an awaitable")
             await awaitable
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_ended_by_us():
+                raise
             frames = traceback.extract_tb(error.__traceback__)[1:2]
             where = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in frames)
             raise MeasurementError(
-                f"{member.label}: the agent raised {type(error).__name__}: {error}{where}",
+                f"{member.label}: the agent raised {_in_words(error)}{where}",
                 next_step="run the callable by itself against the server's address",
             ) from error
 
@@ -260,6 +262,18 @@ class Agents:
         """The caller's, with what points to the tap."""
         ours = {"OLLAMA_HOST": url, "LLMPERF_BASE_URL": url, "OPENAI_BASE_URL": f"{url}/v1"}
         return Hidden({**os.environ, **without_proxy(os.environ), **ours, "LLMPERF_MODEL": self._model})
+
+
+def _is_ended_by_us() -> bool:
+    """Whether this task was cancelled from outside; an agent may let a cancellation of its own escape."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _in_words(error: BaseException) -> str:
+    """An exception, and those in its group: a task group's own text does not say what failed."""
+    inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return f"{type(error).__name__}: {error}" + "".join(f"; {_in_words(each)}" for each in inside)
 
 
 def _with(failure: LlmperfError, text: str, next_step: str) -> LlmperfError:

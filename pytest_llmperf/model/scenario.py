@@ -136,6 +136,8 @@ class ExternalAgent:
             if not self.run or not all(isinstance(word, str) for word in self.run):
                 kinds = ", ".join(type(word).__name__ for word in self.run) or "none"
                 raise ValueError(f"agent {self.name!r} needs a command of one or more words, got {kinds}")
+            if any("\0" in word for word in self.run):
+                raise ValueError(f"agent {self.name!r}: a word of its command holds the character NUL")
         elif not isinstance(self.run, str) and not _may_be_async(self.run):
             raise ValueError(
                 f"agent {self.name!r} needs an async callable or a tuple of words, got {_kind_of(self.run)}"

@@ -154,6 +154,30 @@ async def ends(url: str) -> None:
     pass
 
 
+async def cancels_itself(url: str) -> None:
+    raise asyncio.CancelledError
+
+
+async def fails_in_a_group(url: str) -> None:
+    raise ExceptionGroup(
+        "unhandled errors in a TaskGroup", [ValueError("boom"), ExceptionGroup("g", [OSError("gone")])]
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (cancels_itself, ["the agent raised CancelledError"]),
+        (fails_in_a_group, ["TaskGroup (2 sub-exceptions); ValueError: boom; ", "; OSError: gone"]),
+    ],
+)
+def test_what_an_agent_raised_is_told(run, words: list[str]) -> None:
+    """Also a cancellation of its own, and what failed in a group of tasks."""
+    _, failure = agents_of(ScriptedTap(part((passed(SECOND_NS),), ())), member("writer", run)).run()
+    assert failure is not None
+    assert all(each in str(failure) for each in words)
+
+
 GAVE_UP = [given_up(1 * SECOND_NS, 6 * SECOND_NS)]
 
 

@@ -107,6 +107,7 @@ HALF = "caf\udce9"
         lambda: Agent(name=HALF, prompts=("x",)),
         lambda: Agent(name="a", prompts=("x", HALF)),
         lambda: ExternalAgent(name=HALF, run=("curl",)),
+        lambda: ExternalAgent(name="a", run=("curl", "NUL\0")),
         lambda: Scenario(name=HALF, agents=(Agent(name="a", prompts=("x",)),)),
         lambda: Scenario(name="s", source=HALF, agents=(Agent(name="a", prompts=("x",)),)),
     ],
