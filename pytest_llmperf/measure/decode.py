@@ -48,6 +48,7 @@ from pytest_llmperf.refusals import LOG, advice, error_of
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
 _END = b"[DONE]"
+_BYTES_A_THOUGHT = 2
 _REPEATS = 30
 """Ollama ends an answer after more equal chunks than this."""
 
@@ -93,7 +94,7 @@ class _Answer:
         self._ends: list[int] = []
         self._thought_ends: list[int] = []
         self._figures: dict[str, int] = {}
-        self._wordless_bytes = 0
+        self._call_bytes = self._hidden = 0
         self._reason = ""
         self._last = 0
         self._objects = 0
@@ -102,7 +103,8 @@ class _Answer:
 
     def add(self, line: Line, part: Part) -> None:
         """Takes the next part. Raises LineError where it is content after the end."""
-        self._wordless_bytes += (len(line.data) if part.calls else 0) + 2 * part.hidden
+        self._call_bytes += len(line.data) if part.calls else 0
+        self._hidden = max(self._hidden, part.hidden)  # some servers count in every chunk, from the beginning
         if self.done:
             if part.content or part.thinking:
                 raise LineError(line.number, line.start, f"more after the end of the answer: {shown(line.data)}")
@@ -142,7 +144,7 @@ class _Answer:
             done_reason=_joined(self._reason),
             text=_joined("".join(self.texts)),
             reasoning=_joined("".join(self._thoughts)),
-            wordless_bytes=self._wordless_bytes,
+            wordless_bytes=self._call_bytes + _BYTES_A_THOUGHT * self._hidden,
             **{"eval_count": 0, **self._figures},
         )
 

@@ -179,3 +179,14 @@ def test_tool_calls_and_counted_thoughts_leave_room_for_tokens() -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     whole = Exchange(sent_ns=0, pieces=(Piece(90 * MS, 90 * MS, head + body),), source="kernel", label="agent x")
     assert contradictions.believable(decode(whole))
+
+
+def test_thoughts_that_every_chunk_counts_are_counted_once() -> None:
+    """Servers that give their usage so far with each chunk begin at the first token each time."""
+    usage = '"usage": {"completion_tokens": %d, "completion_tokens_details": {"reasoning_tokens": %d}}'
+    choice = '"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": %s}]'
+    chunks = [(choice % reason, usage % (count + 1, count)) for count, reason in ((10, "null"), (12, '"stop"'))]
+    body = "".join(f"data: {{{', '.join(parts)}}}\n\n" for parts in chunks).encode() + b"data: [DONE]\n\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    stream = Exchange(sent_ns=0, pieces=(Piece(90 * MS, 90 * MS, head + body),), source="kernel", label="agent x")
+    assert (decode(stream).wordless_bytes, decode(stream).eval_count) == (24, 13)
