@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.judge.attributes import TEMPORARY, keep_out
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Cell
 from pytest_llmperf.whole import advice, read_bytes, write_whole
@@ -74,6 +75,7 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            keep_out(self.path.parent, (*TEMPORARY, "*.partial*.jsonl"))
             if self._resume:
                 self._exchange()
             if self._resume and (length := self._read()):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import BaselineError, UsageError, did_you_mean
-from pytest_llmperf.judge.attributes import keep_both_sides
+from pytest_llmperf.judge.attributes import keep_both_sides, keep_out
 from pytest_llmperf.judge.changing import with_replaced, with_sessions
 from pytest_llmperf.judge.layout import as_text, structure
 from pytest_llmperf.judge.merging import tables_in
@@ -136,7 +136,7 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
     """Add a session to `NAME.toml`, making the file and its folder where there are none.
 
     Safe against others that save at the same time, and against dying or a full disk at any moment. In a repository, git
-    is told how to merge it (`attributes`), unless somebody has said so.
+    is told how to merge it and to leave its lock out (`attributes`), unless somebody has said so.
 
     Args:
         name: letters, digits, `_`, `-` and `.`, without the suffix.
@@ -158,6 +158,7 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
     new = Baseline(schema=SCHEMA, name=path.stem, description=description)
     edit(path, lambda baseline: with_sessions(baseline, saved), new=new)
     keep_both_sides(path)
+    keep_out(path.parent)
     return path
 
 
@@ -177,6 +178,7 @@ def update(name: str, directory: Path, saved: Sequence[Saved]) -> Change:
     _check_something(saved, name)
     change = edit(path, lambda baseline: with_replaced(baseline, saved))
     keep_both_sides(path)
+    keep_out(path.parent)
     return change
 
 

@@ -37,7 +37,7 @@ def csv(found: Document) -> str:
     return as_csv(rows)
 
 
-OUTPUTS = (*REPORTS, Output("csv", csv))
+OUTPUTS = (*REPORTS, Output("csv", csv, r"run_id,config_name,"))
 
 
 def check(config: pytest.Config, settings: Settings) -> None:

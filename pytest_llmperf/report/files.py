@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import ci, html, markdown, openmetrics
 from pytest_llmperf.report.document import Document, as_text, unexplained
 from pytest_llmperf.report.stored import changes
-from pytest_llmperf.whole import advice, is_stream, is_there, place_of, probe, write_whole
+from pytest_llmperf.whole import advice, is_stream, is_there, place_of, probe, read_bytes, write_whole
 
 
 class Output(NamedTuple):
@@ -24,11 +25,13 @@ class Output(NamedTuple):
     Attributes:
         field: of Settings that names the file; `--llmperf-FIELD` is its option.
         render: the file's text, from the session's document.
+        begins: pattern of how every such file begins, of this release and older ones; no other file is replaced.
         check: raises where a package is missing that it needs.
     """
 
     field: str
     render: Callable[[Document], str]
+    begins: str
     check: Callable[[], None] = lambda: None
 
     def path(self, settings: Settings, root: Path) -> Path | None:
@@ -37,14 +40,29 @@ class Output(NamedTuple):
         return root / name if name else None
 
 
+_TOLD = {
+    ".gitattributes": "keeps the sessions of both branches when it merges",
+    ".gitignore": "leaves locks and half-written files out",
+}
+"""Files that a save writes for git beside a baseline, and what git does by them."""
+
 EMPTY: Mapping[str, Path | None] = {}
 OUTPUTS = (
-    Output("json", as_text),
-    Output("html", html.page, html.check),
-    Output("markdown", markdown.page),
-    Output("codequality", ci.code_quality),
-    Output("openmetrics", openmetrics.page),
+    Output("json", as_text, r'\{\s*"schema"\s*:\s*\d+\s*,\s*"plugin_version"'),
+    Output("html", html.page, r"(?is)<!doctype html>.{0,4000}?<title>pytest-llmperf: ", html.check),
+    Output("markdown", markdown.page, r"### llmperf: "),
+    Output(
+        "codequality",
+        ci.code_quality,
+        r'\[\s*(\]\s*$|\{\s*"description"\s*:\s*"(\\.|[^"\\])*"\s*,\s*"check_name"\s*:\s*"llmperf\.)',
+    ),
+    Output("openmetrics", openmetrics.page, r"# (TYPE llmperf_|EOF\s*$)"),
 )
+_MOST_BYTES = 1 << 16
+"""Of an old report, to know it by."""
+
+_NO_REPORTS = {".py": "Python source", ".pyi": "Python source", ".lock": "a lock"}
+"""Files that no report replaces, even empty or missing ones, by suffix."""
 
 
 def check_outputs(
@@ -59,7 +77,8 @@ def check_outputs(
         others: files of this run that an output would destroy, by the options that name them.
 
     Raises:
-        UsageError: one cannot; two are one; or one would take the place of a file of this run, or of a baseline.
+        UsageError: one cannot; two are one; or one would take the place of a file of this run, of a baseline, or of
+            any other file that is not empty and no earlier report of its kind.
         MissingExtraError: a package that one needs is not installed.
     """
     taken = [(place_of(path), name) for name, path in _inputs(settings, root, others).items()]
@@ -85,7 +104,32 @@ def check_outputs(
         for file, name in taken:
             if _collide(place, file):
                 raise UsageError(f"{option} and {name} name one file: {path}", next_step="give each a file of its own")
+        _check_replaced(output, place)
         taken.append((place, option))
+
+
+def _check_replaced(output: Output, place: Path) -> None:
+    """Whether what is in an output's place may go: nothing, an empty file or an earlier report; raises UsageError."""
+    option = f"--llmperf-{output.field}"
+    if kind := _NO_REPORTS.get(place.suffix.lower()):
+        raise UsageError(
+            f"{option} names a file that would be {kind}: {place}, wanted a file for a report",
+            next_step=f"give another {option}",
+        )
+    try:
+        old = read_bytes(place, _MOST_BYTES) if is_there(place) else b""
+    except OSError as error:
+        raise UsageError(
+            f"{option}: cannot tell whether {place} is an earlier report: {error}",
+            next_step=f"give another {option}, or remove the file",
+        ) from error
+    text = old.decode("utf-8-sig", "replace").strip()
+    if text and not re.match(output.begins, text):
+        raise UsageError(
+            f"{option} would replace a file that it has not written: {place}, wanted a new file, an empty one or an "
+            f"earlier report of {option}",
+            next_step=f"give another {option}, or move the file away",
+        )
 
 
 def write_output(output: Output, found: Document, settings: Settings, root: Path) -> str:
@@ -157,21 +201,24 @@ def save_baseline(
     saved = [(baselines.key_of(record.test, record.measurement), _stored(record)) for record in accepted]
     count = f"{len(accepted)} measurement{'' if len(accepted) == 1 else 's'}"
     directory = root / settings.baselines_dir
-    beside = place_of(directory / f"{name}.toml").with_name(".gitattributes")
-    told = is_there(beside)
+    folder = place_of(directory / f"{name}.toml").parent
+    before = [path for path in map(folder.joinpath, _TOLD) if is_there(path)]
     if settings.update:
         change = baselines.update(name, directory, saved)
         text = "\n".join((f"updated {count} in {change.path}{words}", *changes(change.before, change.after)))
-        return text + _attributes(beside, before=told), False
+        return text + _told(folder, before), False
     path = baselines.save(name, directory, saved)
-    return f"saved {count} to {path}{words}{_attributes(beside, before=told)}", False
+    return f"saved {count} to {path}{words}{_told(folder, before)}", False
 
 
-def _attributes(path: Path, *, before: bool) -> str:
-    """What a save has written besides the baseline, in words; empty where there is nothing."""
-    if before or not is_there(path):
-        return ""
-    return f"\nwrote {path}: git keeps the sessions of both branches when it merges; commit it, too"
+def _told(folder: Path, before: Sequence[Path]) -> str:
+    """What a save has written for git besides the baseline, in words; empty where there is nothing."""
+    written = [(folder / name, effect) for name, effect in _TOLD.items()]
+    return "".join(
+        f"\nwrote {path}: git {effect}; commit it, too"
+        for path, effect in written
+        if path not in before and is_there(path)
+    )
 
 
 def _stored(record: Record) -> StoredSession:

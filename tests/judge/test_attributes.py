@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.experiments.journal import Journal
 from pytest_llmperf.judge import attributes, baselines
-from pytest_llmperf.judge.attributes import ATTRIBUTES, keep_both_sides, top_of
+from pytest_llmperf.judge.attributes import ATTRIBUTES, keep_both_sides, keep_out, top_of
 from tests.judge.test_baselines import KEY, SESSION
 
 
@@ -69,3 +70,50 @@ def test_a_save_and_an_update_write_them(top: Path) -> None:
     for work in (baselines.save, baselines.update):
         work("other", top / "new", [(KEY, SESSION)])
         (top / "new" / ".gitattributes").unlink()
+
+
+class TestLeftOut:
+    """Locks and half-written files are none of git's, whoever saves first."""
+
+    def untracked(self, top: Path) -> str:
+        """What `git add -A` would commit."""
+        command = ("git", "-C", top, "status", "--porcelain", "--untracked-files=all")
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def test_a_save(self, top: Path) -> None:
+        """Only the baseline and what git is told are to be committed."""
+        baselines.save("main", top / "new", [(KEY, SESSION)])
+        (top / "new" / ".main.toml.0123.tmp").touch()
+        assert (top / "new" / ".main.lock").exists()
+        names = {line.split("/")[-1] for line in self.untracked(top).splitlines() if "new/" in line}
+        assert names == {".gitattributes", ".gitignore", "main.toml"}
+
+    def test_an_experiment(self, top: Path) -> None:
+        """Neither the lock nor the journal."""
+        with Journal(top / "results", "topology", {}, {}):
+            assert {line[3:] for line in self.untracked(top).splitlines() if "results" in line} == {
+                "results/.gitignore"
+            }
+
+    @pytest.mark.parametrize("folder", ["perf/baselines", "perf", "."])
+    def test_what_is_ignored_already(self, top: Path, folder: str) -> None:
+        """There or in a folder above: nothing is written."""
+        (top / folder / ".gitignore").write_text("*.lock\n*.tmp\n")
+        assert keep_out(top / "perf" / "baselines") is None
+        assert len(list(top.rglob(".gitignore"))) == 1
+
+    def test_what_is_ignored_in_part(self, top: Path) -> None:
+        """A folder above leaves out half-written files only: locks are left out beside the baseline."""
+        (top / ".gitignore").write_text("*.tmp\n")
+        assert keep_out(top / "perf" / "baselines") == top / "perf" / "baselines" / ".gitignore"
+
+    def test_a_file_of_the_users_stays(self, top: Path) -> None:
+        """Also one that leaves out something else."""
+        said = top / "perf" / "baselines" / ".gitignore"
+        said.write_text("old.toml\n")
+        assert keep_out(said.parent) is None
+        assert said.read_text() == "old.toml\n"
+
+    def test_outside_of_a_repository(self, tmp_path: Path) -> None:
+        assert keep_out(tmp_path) is None
+        assert list(tmp_path.iterdir()) == []

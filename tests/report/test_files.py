@@ -1,5 +1,6 @@
 """Files that a session leaves: whole or not at all, and checked before anything is measured."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.baselines import load_named
 from pytest_llmperf.model import Settings
+from pytest_llmperf.plugin.outputs import OUTPUTS as EVERY
 from pytest_llmperf.report import writing
-from pytest_llmperf.report.document import Run, document
+from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files import OUTPUTS, check_outputs, save_baseline, write_output
 from pytest_llmperf.report.writing import write_all
 from tests.disk import full
@@ -190,3 +192,75 @@ class TestOneThatFails:
         written = write_all(run, tmp_path, {})
         assert [failed for _, failed in written.messages] == [False, True]
         assert (tmp_path / "run.json").exists()
+
+
+ALL = EVERY
+
+
+@pytest.mark.parametrize("output", ALL, ids=lambda output: output.field)
+class TestWhatIsReplaced:
+    """An earlier report of the same option, and nothing else."""
+
+    def refused(self, output, name: str, root: Path) -> None:
+        """A usage error, and the file is as it was."""
+        path = root / name
+        before = path.read_bytes() if path.exists() else None
+        with pytest.raises(UsageError, match=rf"--llmperf-{output.field} .*\n  next: give another --llmperf-"):
+            check_outputs(Settings(**{output.field: name}), root, ALL)
+        assert (path.read_bytes() if path.exists() else None) == before
+
+    @pytest.mark.parametrize("passes", [True, False])
+    def test_yesterdays_report(self, output, passes: bool, tmp_path: Path) -> None:
+        """Of a run that passed or failed, as it was written, with a byte order mark, or cut off at the end."""
+        slow = {} if passes else {"together_ms": ((100, 60),) * 5}
+        settings = Settings(**{output.field: "report"})
+        found = json.loads(as_text(document(run_of(**slow))))
+        assert write_output(output, found, settings, tmp_path).startswith("wrote ")
+        text = (tmp_path / "report").read_text(encoding="utf-8")
+        for old in (text, "\ufeff" + text.replace("\n", "\r\n"), text[:5000] if len(text) > 5000 else text):
+            (tmp_path / "report").write_text(old, encoding="utf-8")
+            check_outputs(settings, tmp_path, ALL)
+
+    def test_an_empty_file(self, output, tmp_path: Path) -> None:
+        """As `mktemp` and a mounted file are."""
+        (tmp_path / "report").write_text("\n")
+        check_outputs(Settings(**{output.field: "report"}), tmp_path, ALL)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "import pytest\n",
+            "# README\n\n### llmperf: 1 of 1 passed\n",
+            '{"name": "package", "schema": 1}',
+            '[{"description": "of another tool", "check_name": "ruff"}]',
+            "[1]",
+            "<!doctype html><title>mine</title>",
+            "# TYPE http_requests_total counter\n",
+            "a,b\n1,2\n",
+            "run_id: 1",
+            "\x00\xff\xfe",
+        ],
+        ids=repr,
+    )
+    def test_a_file_of_the_users(self, output, text: str, tmp_path: Path) -> None:
+        """Written by hand, or by other tools; a link to it is no way around."""
+        (tmp_path / "mine").write_text(text, encoding="utf-8", errors="surrogateescape")
+        (tmp_path / "link").symlink_to("mine")
+        self.refused(output, "mine", tmp_path)
+        self.refused(output, "link", tmp_path)
+
+    @pytest.mark.parametrize("name", ["conftest.py", "sub/TEST.PY", "stub.pyi", "baselines/.main.lock", "uv.lock"])
+    @pytest.mark.parametrize("there", [True, False])
+    def test_names_that_are_no_reports(self, output, name: str, there: bool, tmp_path: Path) -> None:
+        """Python source (an empty `__init__.py`, a `conftest.py` that would break the next run) and locks."""
+        if there:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("")
+        self.refused(output, name, tmp_path)
+
+    def test_a_report_of_another_kind(self, output, found, tmp_path: Path) -> None:
+        """Two options mixed up: yesterday's other report stays."""
+        for kind in ALL:
+            if kind is not output and kind.field != "codequality":
+                write_output(kind, found, Settings(**{kind.field: kind.field}), tmp_path)
+                self.refused(output, kind.field, tmp_path)
