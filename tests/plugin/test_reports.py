@@ -145,11 +145,20 @@ def test_tests_count_as_pytest_counts_them(
     assert passed == [("test_well", "1"), ("test_body", "0")]
 
 
+YESTERDAY = {
+    "json": '{"schema": 1, "plugin_version": "0.1"}',
+    "html": "<!doctype html><title>pytest-llmperf: all passed</title>",
+    "markdown": "### llmperf: all passed",
+    "codequality": "[]",
+    "openmetrics": "# EOF",
+}
+
+
 def test_failures_alone_are_reported(simulated, pytester: pytest.Pytester) -> None:
     """Where nothing was measured, reports say why, in place of those of an earlier run."""
     pytester.makepyfile(MIXED)
     for name in FILES:
-        (pytester.path / f"run.{name}").write_text("of yesterday")
+        (pytester.path / f"run.{name}").write_text(YESTERDAY[name])
     simulated(*(f"--llmperf-{name}=run.{name}" for name in FILES), "-k", "broken").assert_outcomes(failed=1)
     text = {name: (pytester.path / f"run.{name}").read_text() for name in FILES}
     assert json.loads(text["json"])["records"] == []
