@@ -91,6 +91,7 @@ def test_memory_that_grows_is_a_leak() -> None:
     assert found.failed
 
 
+@pytest.mark.usefixtures("judged_client")
 def test_rounds_that_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of a saturated client raise no alarm, and take time all the same."""
 
