@@ -15,7 +15,7 @@ from pytest_llmperf.judge.shares import Loss, losses
 from pytest_llmperf.judge.slots import fewer_slots
 from pytest_llmperf.judge.telemetry import busy_cores, neighbour_cores, swapping, throttled
 from pytest_llmperf.judge.validity import last_saturation, set_aside
-from pytest_llmperf.model import Measurement
+from pytest_llmperf.model import Measurement, TopologyKind
 
 LEAST_PP = 1.0
 """Less lost efficiency than this has no cause worth a name."""
@@ -129,7 +129,7 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     largest = max(loss.shares_pp, key=lambda key: loss.shares_pp[key]) if loss is not None else ""
     explains = loss is not None and loss.shares_pp[largest] >= _SHARE_PP
     if loss is not None and explains and loss.loss_pp >= (LARGE_PP if sinking else LEAST_PP):
-        cause = largest
+        cause = _of_a_shared_slot(measurement, loss, largest)
         sentence, advice = _words(measurement, loss, cause), _advice(measurement, loss, cause)
     elif sinking:
         cause, sentence, advice = "throttling", sinking, _THROTTLED
@@ -154,6 +154,22 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         loss_pp=loss.loss_pp if loss is not None else 0.0,
         shares_pp=loss.shares_pp if loss is not None else {},
     )
+
+
+def _of_a_shared_slot(measurement: Measurement, loss: Loss, cause: str) -> str:
+    """The cause, or the queue of a shared slot if only the client saw the time that is missing.
+
+    A server that reports no durations, or none that include the wait, hides its queue in `rest`; a `/v1` stream hides
+    it in the time to its first token.
+    """
+    hidden = ("rest together",) if _timed(measurement) else ("rest together", "prefill together")
+    one_slot = measurement.topology.kind is TopologyKind.SINGLE and len(measurement.scenario.agents) > 1
+    return "queue together" if one_slot and loss.of == "scaling" and cause in hidden else cause
+
+
+def _timed(measurement: Measurement) -> bool:
+    """Whether the server reports durations."""
+    return all(request.total_duration_ns for run in measurement.rounds[0].together for request in run.requests)
 
 
 def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
@@ -231,6 +247,11 @@ def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
             for one in measurement.rounds
         )
         figures = f"(queue time {waited_ms:.0f} ms of a round's {wall_ms:.0f} ms)"
+        if measurement.topology.kind.shared and loss.shares_pp[cause] < _SHARE_PP:
+            return (
+                f"the agents are slower together than alone (up to {slowdown:.2f} x): they share instance "
+                f"{loss.instance}, which serves one request at a time (the server reports no queue time)"
+            )
         if measurement.topology.kind.shared:
             return f"requests wait for a slot {figures}: agents that share a slot are served one after the other"
         return (
@@ -238,8 +259,9 @@ def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
             f"{_who(measurement)}, or an agent sends more requests at once than it has slots"
         )
     if where == "together" and loss.of == "scaling":
-        timed = all(one.total_duration_ns for run in measurement.rounds[0].together for one in run.requests)
-        why = _TOGETHER[part] if timed or part != "prefill" else _UNTIMED
+        why = _TOGETHER[part] if _timed(measurement) or part != "prefill" else _UNTIMED
+        if part == "rest" and measurement.topology.kind.shared and len(measurement.scenario.agents) > 1:
+            why = f"they share instance {loss.instance}"
         return f"the agents are slower together than alone (up to {slowdown:.2f} x): {why}"
     balance = fmean(series(measurement, "efficiency_pct"))
     return (

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmperf.model.node_id import file_of, short_name
-from pytest_llmperf.report.comparisons import description, judged, merged, titles
+from pytest_llmperf.report.comparisons import description, judged, titles
 from pytest_llmperf.report.document import Document, endings_of, unexplained
 from pytest_llmperf.report.endings import Ending
+from pytest_llmperf.report.order import merged
 
 _GITHUB = {"fail": "error", "warn": "warning", "skip": "notice"}
 _GITLAB = {"fail": "major", "warn": "minor", "skip": "info"}

@@ -7,13 +7,13 @@ from typing import Any
 
 from pytest_llmperf.judge.catalogue import Aggregate, metric_of
 from pytest_llmperf.judge.words import change_words
+from pytest_llmperf.report.order import severity
 from pytest_llmperf.report.text import amount, digits_in
 
 Plain = Mapping[str, Any]
 Judged = tuple[Plain, Plain, Plain]
 """A record, a verdict of it in words, and the verdict itself."""
 
-_WORST_FIRST = ("fail", "invalid", "inconclusive", "not comparable", "pass")
 _MOST_TITLES = 3
 
 
@@ -75,16 +75,6 @@ def description(words: Plain, verdict: Plain) -> str:
     return f"{change}: {old} -> {new}, allowed {allowed}; {verdict['gate']['source']}"
 
 
-def merged(texts: Sequence[str]) -> str:
-    """Failure texts of one measurement as one: what each says first, then their common context once."""
-    heads, context = [], []
-    for text in texts:
-        head, *rest = text.split("\n")
-        heads.append(head)
-        context += rest
-    return "\n".join([*heads, *dict.fromkeys(context)])
-
-
 def wide_passes(found: Sequence[Judged]) -> list[tuple[Plain, str]]:
     """Gates on contention that pass although their interval is wider than the limit, with why."""
     return [
@@ -110,5 +100,4 @@ def _of(record: Plain) -> list[Judged]:
 def _badness(one: Judged) -> tuple[int, float]:
     """By outcome, then by the change in terms of what is allowed."""
     _, words, verdict = one
-    delta, worse_by = verdict["gate"]["delta"], verdict["worse_by"]
-    return _WORST_FIRST.index(words["outcome"]), -(worse_by / delta) if delta and worse_by is not None else 0.0
+    return severity(words["outcome"], verdict["gate"]["delta"], verdict["worse_by"])

@@ -15,10 +15,10 @@ from pytest_llmperf.report.comparisons import (
     comparisons,
     is_comparison,
     judged,
-    merged,
     wide_passes,
 )
 from pytest_llmperf.report.document import Document, failing_remark, headline, unexplained
+from pytest_llmperf.report.order import merged
 from pytest_llmperf.report.text import amount, digits_in
 
 _SHOWN = (

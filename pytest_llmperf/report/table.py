@@ -17,6 +17,7 @@ from pytest_llmperf.report.client import client_lines
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.machine import machine_lines
 from pytest_llmperf.report.notes import notes
+from pytest_llmperf.report.order import WORST_FIRST, worst_first
 from pytest_llmperf.report.screen import NARROW, wrapped
 from pytest_llmperf.report.text import explain_nothing, headline, name_of, next_step, young, young_lines
 from pytest_llmperf.report.triage import triage_lines
@@ -32,7 +33,6 @@ _COLUMNS = (
     ("system", "tok/s", "system_tok_s", "{:.1f}"),
 )
 _NOT_JUDGED = "-"
-_WORST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def _verdict(record: Record) -> str:
     outcomes = {verdict.outcome for verdict in record.verdicts}
     if record.soak is not None and record.soak.failed:
         return "fail"
-    return next((str(outcome) for outcome in _WORST if outcome in outcomes), "no gate")
+    return next((str(outcome) for outcome in WORST_FIRST if outcome in outcomes), "no gate")
 
 
 def _colour(record: Record) -> Markup:
@@ -190,7 +190,7 @@ def _not_green(record: Record, manner: Manner) -> list[Line]:
     explained = record.test in manner.explained
     shown = [
         verdict
-        for verdict in record.verdicts
+        for verdict in worst_first(record.verdicts)
         if (verdict.outcome is not Outcome.PASS or verdict.gate.incumbent)
         and not (explained and action(verdict, record.verdicts, manner.settings) == "fail")
     ]

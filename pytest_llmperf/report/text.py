@@ -14,19 +14,19 @@ from pytest_llmperf.judge.diagnosis import (
     Diagnosis,
     client_advice,
     diagnose,
-    neighbour_share,
 )
 from pytest_llmperf.judge.intervals import MOST_ROUNDS
 from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD
-from pytest_llmperf.judge.slower import TO_LOOK_AT, Slower, explaining, in_words
+from pytest_llmperf.judge.slower import TO_LOOK_AT, explaining, in_words
 from pytest_llmperf.judge.stats import MIN_ROUNDS
 from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.validity import dear, nothing_left
 from pytest_llmperf.judge.words import typed
 from pytest_llmperf.model import Bound, Measurement, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
+from pytest_llmperf.report.order import merged, worst_first
 
 _DECIMALS = {"%": 1, "pp": 1, "ms": 0, "tok/s": 1, "x": 2, "ratio": 3, "C": 0}
 
@@ -160,45 +160,48 @@ def headline(verdict: Verdict) -> str:
 
 
 def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
-    """The failing verdicts of a measurement, a line each; then, once, what was run, what was seen and what to type.
+    """The failing verdicts of a measurement, the worst first; then, once, what was run, what was seen and what to type.
 
     Args:
         record: the measurement.
         verdicts: one or more of its verdicts.
     """
+    ordered = worst_first(verdicts)
+    found = diagnose(record.measurement)
+    return merged([_explained(record, verdict, ordered[0], found) for verdict in ordered])
+
+
+def _explained(record: Record, verdict: Verdict, first: Verdict, found: Diagnosis | None) -> str:
+    """One verdict with its explanation; the rounds are those of the measurement's first verdict."""
     measurement = record.measurement
-    topology, first = measurement.topology, verdicts[0]
+    topology, head = measurement.topology, headline(verdict)
     real = "SIMULATED, " if topology.simulated else ""
-    heads = [headline(one) for one in verdicts]
-    lines = [
-        *heads,
-        f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} {topology.model}, "
-        f"{first.rounds} rounds ({first.grade}); {_both_efficiencies(record)}",
-    ]
-    for verdict, head in zip(verdicts, heads, strict=True):
-        words = upper_bound_words(verdict, measurement) if verdict.outcome is Outcome.FAIL else ""
-        if words not in head:  # a comparison gives its reason there
-            lines.append(f"  seen: {words}")
-    found = diagnose(measurement)
-    lines += [f"  seen: {words}" for words in _seen(record, verdicts, found)]
-    steps = dict.fromkeys(next_step(record, verdict, found) for verdict in verdicts)
-    return "\n".join([*lines, *(f"  next: {step}" for step in steps)])
+    bounded = upper_bound_words(verdict, measurement) if verdict.outcome is Outcome.FAIL else ""
+    return "\n".join(
+        [
+            head,
+            f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} "
+            f"{topology.model}, {first.rounds} rounds ({first.grade}); {_both_efficiencies(record)}",
+            *([f"  seen: {bounded}"] if bounded not in head else []),  # a comparison gives its reason there
+            *(f"  seen: {words}" for words in _seen(record, verdict, found)),
+            *(f"  note: {words}" for words in _machine_load(record, found)),
+            f"  next: {next_step(record, verdict, found)}",
+        ]
+    )
 
 
-def _seen(record: Record, verdicts: Sequence[Verdict], found: Diagnosis | None) -> list[str]:
+def _seen(record: Record, verdict: Verdict, found: Diagnosis | None) -> list[str]:
     """What explains it, the likeliest first: what is known of the servers, what has changed, where the loss goes."""
-    slower = explaining(record.slower, verdicts)
-    facts, changed = found.facts[:1] if found is not None else (), in_words(slower) if slower else ""
-    known = (changed, *facts) if _more_than_a_neighbour(record, slower, found) else (*facts, changed)
-    words = (*known, found.sentence if found is not None else "")
+    slower = explaining(record.slower, (verdict,))
+    facts = found.facts[:1] if found is not None and not _machine_load(record, found) else ()
+    words = (*facts, in_words(slower) if slower else "", found.sentence if found is not None else "")
     return list(filter(None, words))[:_MOST_SEEN]
 
 
-def _more_than_a_neighbour(record: Record, slower: Sequence[Slower], found: Diagnosis | None) -> bool:
-    """Whether what takes longer than it did lost more time than the other processes of this machine can have taken."""
-    if not slower or found is None or found.cause != BUSY_NEIGHBOUR:
-        return False
-    return slower[0].more_ms / slower[0].now_ms > neighbour_share(record.measurement)
+def _machine_load(record: Record, found: Diagnosis | None) -> tuple[str, ...]:
+    """What other processes took of this machine, where a part that takes longer than before explains more."""
+    busy = record.slower and found is not None and found.cause == BUSY_NEIGHBOUR
+    return found.facts[:1] if busy and found is not None else ()
 
 
 def explain_nothing(record: Record) -> str:
@@ -264,11 +267,11 @@ def _told(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     """What the explanation of a failure says to do; empty where it says nothing."""
     if len(record.measurement.scenario.agents) == 1 and verdict.gate.metric in _OF_SEVERAL:
         return "run two agents or more: with one there is nothing to balance; or gate its throughput or ttft instead"
-    changed = explaining(record.slower, (verdict,))
-    more = _more_than_a_neighbour(record, changed, found)
-    if changed and changed[0].commit and (more or not (found is not None and found.facts)):
+    load = bool(_machine_load(record, found))
+    changed = explaining(record.slower, (verdict,)) or (record.slower[:1] if load else ())
+    if changed and changed[0].commit and (load or not (found is not None and found.facts)):
         return f"see what has changed since: git log --oneline {changed[0].commit}..HEAD"
-    if more:
+    if changed and load:
         return f"see what has changed since: {TO_LOOK_AT[changed[0].part]}"
     own = verdict.outcome is Outcome.FAIL and not verdict.gate.incumbent  # of two, no shares
     return found.next_step if own and found is not None else ""

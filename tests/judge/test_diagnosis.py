@@ -129,6 +129,39 @@ def test_who_waits_for_what() -> None:
     assert (shared.next_step, own.next_step) == ("", "is another client using this instance? see /api/ps")
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("busy_s", [0.2, 1.9])
+def test_a_shared_slot_is_named_if_the_server_reports_no_durations(streamed: bool, busy_s: float) -> None:
+    """Of agents of one slot who are slower together than alone, sharing is the cause, whatever else runs here."""
+    waited = rounds(both={"queue": 253}, durations=False)
+    requests = tuple(
+        replace(
+            one,
+            **{
+                part: tuple(
+                    replace(run, requests=tuple(replace(request, streamed=streamed) for request in run.requests))
+                    for run in getattr(one, part)
+                )
+                for part in ("solo", "together")
+            },
+        )
+        for one in waited
+    )
+    telemetry = observed(sample(0), sample(1, busy_s=busy_s)).telemetry
+    found = diagnose(measured(requests, topology=SINGLE, telemetry=telemetry))
+    assert found is not None
+    assert (found.cause, found.facts, found.next_step) == ("queue together", (), "")
+    assert "slower together than alone (up to 2.00 x): they share instance a" in found.sentence
+    assert "client" not in found.sentence
+
+
+def test_a_shared_slot_is_not_named_if_the_durations_contradict_it() -> None:
+    """A server that says that decoding took longer is believed."""
+    found = diagnose(measured(rounds(both={"decode": 350}), topology=SINGLE))
+    assert found is not None
+    assert found.cause == "decode together"
+
+
 def test_nobody_else_uses_a_server_that_only_we_know() -> None:
     """What waits there waits for itself, or for the machine."""
     private = replace(measured((SLOT,) * 5).topology, backend="ollama")

@@ -7,8 +7,9 @@ import pytest
 
 from pytest_llmperf.model import Bound
 from pytest_llmperf.report import ci, markdown
-from pytest_llmperf.report.comparisons import merged, titles
+from pytest_llmperf.report.comparisons import titles
 from pytest_llmperf.report.document import as_text, document
+from pytest_llmperf.report.order import merged
 from tests.judge.build import gate
 
 from .conftest import GATES, run_of
@@ -119,3 +120,6 @@ def test_few_titles_and_merged_texts() -> None:
     verdict = {"gate": {"delta": None}, "worse_by": None}
     assert titles([(words, verdict)] * 5) == "ttft fail, ttft fail, ttft fail, 2 more"
     assert merged(["a\n  x\n  y", "b\n  x\n  z"]) == "a\nb\n  x\n  y\n  z"
+    first, second = "a\n  x\n  seen: 1\n  seen: 3\n  note: 5\n  next: 6", "b\n  x\n  seen: 2\n  next: 7"
+    merged_lines = ["a", "b", "  x", "  seen: 1", "  seen: 2", "  seen: 3", "  note: 5", "  next: 6", "  next: 7"]
+    assert merged([first, second]).split("\n") == merged_lines

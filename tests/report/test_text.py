@@ -1,5 +1,6 @@
 """Words of the report: what a failing gate's text says of the cause, and what is said where none fails."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -8,7 +9,9 @@ import pytest
 from pytest_llmperf.judge.gates import judge
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.slower import Slower
-from pytest_llmperf.model import Bound, TopologyKind
+from pytest_llmperf.model import Bound, Settings, TopologyKind
+from pytest_llmperf.report import markdown
+from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.text import digits_apart, explain, limit_words, one_line
@@ -119,12 +122,12 @@ def test_a_shorter_comparison_says_so() -> None:
     [
         (1.3, "abc1234", "decode of x and y", "git log --oneline abc1234..HEAD"),
         (1.3, "", "decode of x and y", "model and quantization"),
-        (0.1, "abc1234", "other processes used 1.8", "end what else runs here"),
+        (0.1, "abc1234", "decode of x and y", "git log --oneline abc1234..HEAD"),
     ],
     ids=["a commit", "no commit", "a neighbour that took nearly all"],
 )
 def test_what_explains_most_comes_first(client_s: float, commit: str, first: str, step: str) -> None:
-    """A decode that takes 1.7 times as long is more than a neighbour can do that took 0.6 of two cores."""
+    """What takes longer than it did; the load of this machine is a note, however large."""
     found = measurement_of(*(round_of((100, 100), (102, 100), index=index) for index in range(5)))
     telemetry = observed(sample(0), sample(1, busy_s=1.9, client_s=client_s)).telemetry
     measurement = replace(found, telemetry=telemetry)
@@ -142,3 +145,36 @@ def test_what_explains_most_comes_first(client_s: float, commit: str, first: str
     lines = explain(record, (verdict,)).splitlines()
     assert next(line for line in lines if line.startswith("  seen: ")).startswith(f"  seen: {first}")
     assert step in next(line for line in lines if line.startswith("  next: "))
+    assert [line[: len("  note: other processes")] for line in lines[-2:-1]] == ["  note: other processes"]
+
+
+def test_a_comparison_lists_all_findings_the_strongest_first_and_every_step_last() -> None:
+    """Two parts of y are slower while others use this machine: terminal and Markdown say the same, in one order."""
+    found = measurement_of(*(round_of((100, 100), (102, 160), index=index) for index in range(5)))
+    telemetry = observed(sample(0), sample(1, busy_s=1.9, client_s=0.1)).telemetry
+    measurement = replace(found, telemetry=telemetry)
+    gates = [
+        gate("decode_tok_s", 300.0, delta=20.0, reference=((300.0,) * 5,) * 4, baseline="main", marker="regression"),
+        gate("ttft_ms", 3.0, Bound.MAX, delta=20.0, reference=((3.0,) * 5,) * 4, baseline="main", marker="regression"),
+    ]
+    verdicts = tuple(judge(one, measurement, looks=1) for one in gates)
+    assert [str(verdict.outcome) for verdict in verdicts] == ["fail", "fail"]
+    parts = {"decode": (100, 200), "prefill": (30, 99)}
+    longer = tuple(
+        Slower(
+            part=part, where="alone", agent="y", instance="b", before_ms=before, now_ms=now, baseline="main", count=4
+        )
+        for part, (before, now) in parts.items()
+    )  # fmt: skip
+    record = Record(test="test", measurement=measurement, verdicts=verdicts, slower=longer)
+    lines = explain(record, verdicts).splitlines()
+    heads = [line.partition(" (")[0] for line in lines if line.startswith("gate ")]
+    assert heads == ["gate regression", "gate regression"]
+    assert ["ttft_ms" in line for line in lines[:2]] == [True, False]
+    labels = [line.split(":")[0].strip() for line in lines[3:]]
+    assert labels == ["seen", "seen", "seen", "note", "next", "next"]
+    assert ["prefill of y" in lines[3], "decode of y" in lines[4], "other processes" in lines[6]] == [True] * 3
+    assert not any("end what else runs here" in line for line in lines)
+    page = markdown.page(json.loads(as_text(document(Run(records=[record], settings=Settings())))))
+    fence = page.split("```")[1].strip().splitlines()
+    assert fence == lines

@@ -1,0 +1,41 @@
+"""The order of verdicts and of their explanations, alike in every report: the worst first, what to do last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
+
+from pytest_llmperf.model import Outcome, Verdict
+
+WORST_FIRST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
+
+_LABELS = ("  seen: ", "  note: ", "  next: ")
+"""Lines that follow all others, in this order."""
+
+
+def severity(outcome: str, delta: float | None, worse_by: float | None) -> tuple[int, float]:
+    """A sort key, the worst first: by outcome, then by the change in terms of what is allowed."""
+    change = -(worse_by / delta) if delta and worse_by is not None else 0.0
+    return [str(known) for known in WORST_FIRST].index(str(outcome)), change
+
+
+def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Verdicts of a measurement, the worst first."""
+    return sorted(verdicts, key=lambda verdict: severity(verdict.outcome, verdict.gate.delta, verdict.worse_by))
+
+
+def merged(texts: Sequence[str]) -> str:
+    """Failure texts of one measurement as one: what each says first, their common context, findings, and next steps.
+
+    Each line appears once. The first finding of every text comes before any second one.
+
+    Args:
+        texts: the worst first.
+    """
+    split = [text.split("\n") for text in texts]
+    context = chain.from_iterable(lines[1:] for lines in split)
+    lines = [line for line in context if not line.startswith(_LABELS)]
+    for label in _LABELS:
+        columns = zip_longest(*([line for line in text[1:] if line.startswith(label)] for text in split))
+        lines += filter(None, chain.from_iterable(columns))
+    return "\n".join([*(text[0] for text in split), *dict.fromkeys(lines)])
