@@ -68,7 +68,8 @@ def dear(measurement: Measurement) -> str:
         if own_ms > MOST_COST_PP / 100 * all_ms:
             return (
                 f"the clients took {100 * own_ms / all_ms:.1f} % of the time {'' if where == 'together' else 'alone '}"
-                f"for themselves, {own_ms / len(runs):.1f} ms of {all_ms / len(runs):.0f} in a run: it is too short"
+                f"for themselves, {own_ms / len(runs):.1f} ms of {all_ms / len(runs):.0f} in a run: "
+                "the round is too short"
             )
     return ""
 

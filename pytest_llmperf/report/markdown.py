@@ -17,6 +17,7 @@ from pytest_llmperf.report.comparisons import (
     judged,
     wide_passes,
 )
+from pytest_llmperf.report.contention import detector_of
 from pytest_llmperf.report.document import Document, failing_remark, headline, unexplained
 from pytest_llmperf.report.order import merged
 from pytest_llmperf.report.text import amount, digits_in
@@ -24,7 +25,7 @@ from pytest_llmperf.report.text import amount, digits_in
 _SHOWN = (
     ("balance", "efficiency_pct"),
     ("scaling", "scaling_efficiency_pct"),
-    ("contended", "contention_rate_ttft"),
+    ("contended", ""),
     ("TTFT, worst", "ttft_ms"),
     ("system", "system_tok_s"),
 )
@@ -78,7 +79,8 @@ def _lines(found: Document) -> Iterator[str]:
     yield from ("", *table("measurement", "rounds", *(title for title, _ in _SHOWN)))
     for record in records:
         figures = record["figures"]
-        values = (amount(figures[name], name) if name in figures else "-" for _, name in _SHOWN)
+        names = [name or _judged_contention(record) for _, name in _SHOWN]
+        values = (amount(figures[name], name) if name in figures else "-" for name in names)
         yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *values)
     facts = records[0]["measurement"]["manifest"]["facts"]
     shown = ", ".join(f"{key} {facts[key]}" for key in ("backend", "model", "gpu", "cpu") if key in facts)
@@ -117,6 +119,11 @@ def _compared(verdicts: Sequence[Judged]) -> Iterator[str]:
         yield from table("verdict", "test", "metric", "old", "new", "change", "allowed")
         for record, words, verdict in own:
             yield row(_outcome(words), _name(record), escaped(words["metric"]), *cells(verdict))
+
+
+def _judged_contention(record: Mapping[str, Any]) -> str:
+    """The metric of the contended rounds: by the detector that the gate used."""
+    return f"contention_rate_{detector_of(verdict['gate']['metric'] for verdict in record['verdicts'])}"
 
 
 def _outcome(words: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import grade
 from pytest_llmperf.judge.validity import last_saturation, merged_firsts, set_aside
+from pytest_llmperf.report.contention import detector_notes
 from pytest_llmperf.report.text import name_of
 
 _FULL_GRADE = "publishable"
@@ -151,6 +152,7 @@ def notes_of(record: Record, found: Diagnosis | None) -> list[str]:
         notes.append(f"{set_aside(measurement)} do not count, since the client was saturated: {why}")
     if unbelievable := contradictions.in_words(measurement.rounds):
         notes.append(unbelievable)
+    notes += detector_notes(record)
     late, requests = merged_firsts(measurement)
     if late:
         notes.append(

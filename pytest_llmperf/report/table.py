@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.diagnosis import diagnose
-from pytest_llmperf.judge.metrics import series
 from pytest_llmperf.judge.policy import action, in_words
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.model.node_id import short_name
 from pytest_llmperf.report.client import client_lines
+from pytest_llmperf.report.contention import contended_words
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.machine import machine_lines
 from pytest_llmperf.report.notes import notes
@@ -128,17 +127,8 @@ def _cells(record: Record) -> tuple[str, ...]:
     cells = [name_of(record)]
     for _, _, metric, layout in _COLUMNS:
         value = value_of(record, metric) if metric else None
-        cells.append((_contended(record) if not metric else "-") if value is None else layout.format(value))
+        cells.append((contended_words(record) if not metric else "-") if value is None else layout.format(value))
     return (*cells, _verdict(record))
-
-
-def _contended(record: Record) -> str:
-    """`1 of 5`, or the number of rounds where contention is not defined."""
-    rounds = len(record.measurement.rounds)
-    try:
-        return f"{sum(series(record.measurement, 'contended_ttft')):.0f} of {rounds}"
-    except MeasurementError:
-        return f"? of {rounds}"
 
 
 def _verdict(record: Record) -> str:

@@ -64,14 +64,14 @@ _PATIENCE_MIN = 30.0
 
 
 def amount(value: float | None, metric: str, more: int = 0) -> str:
-    """A value with its unit, e.g. `81.2 %`; rates of rounds in percent; `?` where there is none.
+    """A value with its unit, e.g. `81.2 %`; rates of rounds in percent; `no value` if there is none.
 
     Args:
         value: in the metric's unit.
         metric: in the catalogue.
         more: digits more than usual, see `digits_apart`.
     """
-    return f"{'?' if value is None else _figure(value, metric, more)} {_unit(metric)}"
+    return "no value" if value is None else f"{_figure(value, metric, more)} {_unit(metric)}"
 
 
 def limit_amount(limit: float, metric: str, more: int = 0) -> str:

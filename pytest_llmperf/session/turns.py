@@ -101,7 +101,8 @@ class Turns:
                     for gate in gates
                 )
                 verdicts = tuple(map(kept, verdicts, found)) if verdicts else found
-            self._watcher.round_done(self.candidate.measurement, verdicts, gates=len(gates))
+            shown = self._unless_dear(gates, verdicts) if verdicts else ()  # announce nothing that the end withdraws
+            self._watcher.round_done(self.candidate.measurement, shown, gates=len(gates))
             if count >= least and not any(map(rounds_may_decide, verdicts)):
                 break
         return self._unless_dear(gates, verdicts)

@@ -76,10 +76,10 @@ def test_rounds_that_are_too_short_for_the_client() -> None:
     assert [saturated(round_) for round_ in slow] == ["", ""]
     assert dear(measurement_of(calm, calm, slow[0], calm)) == dear(measurement_of(slow[1], calm, calm, calm)) == ""
     assert dear(measurement_of(slow[0], slow[0], calm)) == (
-        "the clients took 1.1 % of the time for themselves, 1.7 ms of 150 in a run: it is too short"
+        "the clients took 1.1 % of the time for themselves, 1.7 ms of 150 in a run: the round is too short"
     )
     assert dear(measurement_of(slow[1], slow[1], calm)) == (
-        "the clients took 1.7 % of the time alone for themselves, 1.7 ms of 100 in a run: it is too short"
+        "the clients took 1.7 % of the time alone for themselves, 1.7 ms of 100 in a run: the round is too short"
     )
     assert dear(measurement_of()) == ""
 

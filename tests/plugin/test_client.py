@@ -10,6 +10,7 @@ import pytest
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge import validity
 from pytest_llmperf.measure import clients
+from pytest_llmperf.report.live import Live
 from pytest_llmperf.session import soaking, turns
 from tests.started import simulated_servers
 
@@ -169,12 +170,15 @@ def test_a_measurement_of_which_nothing_is_left_does_not_pass(pytester, simulate
 def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulated, monkeypatch) -> None:
     """However little the client takes: where it is too much of the round, no gate passes or fails by it."""
     monkeypatch.setattr(validity, "MOST_COST_PP", 1e-6)
+    announced = []
+    monkeypatch.setattr(Live, "round_done", lambda _, __, verdicts, **___: announced.extend(verdicts))
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated()
     result.assert_outcomes(failed=1)
+    assert {str(verdict.outcome) for verdict in announced} == {"invalid"}  # nothing that the end withdraws
     result.stdout.fnmatch_lines(
         [
-            "gate efficiency could not be judged: *the clients took 0.* for themselves, * it is too short",
+            "gate efficiency could not be judged: no value against *the clients took 0.* the round is too short",
             "  next: give the agents more to do in a round (num_predict), and *",
         ]
     )

@@ -176,5 +176,5 @@ def test_a_comparison_lists_all_findings_the_strongest_first_and_every_step_last
     assert ["prefill of y" in lines[3], "decode of y" in lines[4], "other processes" in lines[6]] == [True] * 3
     assert not any("end what else runs here" in line for line in lines)
     page = markdown.page(json.loads(as_text(document(Run(records=[record], settings=Settings())))))
-    fence = page.split("```")[1].strip().splitlines()
+    _, *fence = page.split("```")[1].strip().splitlines()
     assert fence == lines
