@@ -35,7 +35,9 @@ def shared_folder(candidates: tuple[str, ...] = _FOLDERS) -> Path:
             everybody = stat.S_ISDIR(mode) and mode & stat.S_ISVTX and mode & stat.S_IWOTH
             if everybody and not os.statvfs(candidate).f_flag & os.ST_RDONLY:
                 return Path(candidate)
-    return Path(tempfile.gettempdir())
+    with suppress(FileNotFoundError):  # nothing at all can be written here: what takes the lock says so
+        return Path(tempfile.gettempdir())
+    return Path(candidates[-1])
 
 
 def locked(path: Path) -> int | None:

@@ -188,6 +188,16 @@ def test_the_server_that_the_environment_names(two_servers, usual, monkeypatch):
     assert choose(Settings(ollama_bin="no-such-ollama")).kind == "embedded"
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_on_the_other_loopback_address(usual, monkeypatch, answers):
+    """One that listens at ::1 does not answer at 127.0.0.1, and is not passed over for that."""
+    (url, _) = usual()
+    named = url.replace("127.0.0.1", "[::1]")
+    monkeypatch.setattr(looking, "answers_at", lambda at: answers and at == named)
+    seen = looking.look_around((url,), {"OLLAMA_HOST": named})
+    assert (seen.servers, seen.named) == (((named,), True) if answers else ((), False))
+
+
 @pytest.mark.parametrize(
     ("value", "url"),
     [
@@ -196,6 +206,10 @@ def test_the_server_that_the_environment_names(two_servers, usual, monkeypatch):
         ("0.0.0.0:8080", "http://127.0.0.1:8080"),
         ("[::]:8080", "http://127.0.0.1:8080"),
         ("[2001:db8::1]", "http://[2001:db8::1]:11434"),
+        ("2001:db8::1", "http://[2001:db8::1]:11434"),
+        ("::", "http://127.0.0.1:11434"),
+        ("::1", "http://[::1]:11434"),
+        ("[::1]:8080", "http://[::1]:8080"),
         ("http://h", "http://h:80"),
         ("h:x", ""),
         ("ftp://h", ""),

@@ -199,6 +199,15 @@ class TestPlace:
                 (tmp_path / name).chmod(mode)
         assert shared_folder(tuple(str(tmp_path / name) for name in modes)) == tmp_path / "sticky"
 
+    def test_no_folder_that_can_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A container whose disk is read-only: whoever takes the lock is told, and what to do."""
+
+        def none() -> str:
+            raise FileNotFoundError
+
+        monkeypatch.setattr("tempfile.gettempdir", none)
+        assert shared_folder((str(tmp_path),)) == tmp_path
+
     def test_containers_that_share_the_network(self, tmp_path: Path) -> None:
         """Each has a folder of its own; a name of the network's keeps them apart."""
         name = f"\0{uuid.uuid4().hex}"

@@ -20,7 +20,9 @@ LOOK_S = 5.0
 """Most that looking at one address takes."""
 
 _OLLAMA_PORT = 11434
-_HERE = ("", *ANY_ADDRESS, "localhost", "::1")
+_HERE = ("", *ANY_ADDRESS, "localhost")
+_LOOPBACK_6 = "::1"
+"""A server that listens here does not answer at 127.0.0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +52,11 @@ def look_around(usual: Sequence[str], environ: Mapping[str, str] = os.environ) -
         ServerError: something listens there and cannot be used, or nothing does on the machine that OLLAMA_HOST names.
     """
     named = host_of(environ.get("OLLAMA_HOST", ""))
-    if named and place_of(named) not in map(place_of, usual):
+    host = urlsplit(named).hostname
+    if named and (host == _LOOPBACK_6 or place_of(named) not in map(place_of, usual)):
         if answers_at(named):
             return Seen(servers=(named,), nowhere=(), named=True)
-        if urlsplit(named).hostname != OWN_HOST:
+        if host not in (OWN_HOST, _LOOPBACK_6):
             raise ServerError(
                 f"OLLAMA_HOST names {shown(named)}, and nothing answers there; nothing else is measured instead",
                 next_step="start it, unset OLLAMA_HOST, or say what to measure: --llmperf-urls or --llmperf-backend",
@@ -97,6 +100,8 @@ def host_of(value: str) -> str:
         return ""
     scheme, mark, rest = value.partition("://")
     scheme, rest = (scheme, rest) if mark else ("http", value)
+    if rest.count(":") > 1 and "[" not in rest:
+        rest = f"[{rest}]"  # an IPv6 address without a port
     default = {"http": 80, "https": 443}.get(scheme, _OLLAMA_PORT) if mark else _OLLAMA_PORT
     try:
         parts = urlsplit(f"{scheme}://{rest}")
