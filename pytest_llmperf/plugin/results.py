@@ -87,6 +87,8 @@ class Results:
         refused = session.exitstatus == pytest.ExitCode.USAGE_ERROR and not self._records
         if self._config.option.collectonly or refused:
             return
+        if session.exitstatus == pytest.ExitCode.INTERRUPTED and not (self._records or self._failed()):
+            return  # whoever interrupts knows that nothing was measured
         if self._records or self._failed() or options.given(self._config):
             self._write(session)
         if self._records or options.names_stored(self._config):
@@ -111,20 +113,16 @@ class Results:
         settings, root = options.resolve(self._config), self._config.rootpath
         if not (self._records or options.types_save(self._config)):
             settings = replace(settings, save="", update="")  # of the ini file or `addopts`, which also run without us
+        if session.exitstatus == pytest.ExitCode.INTERRUPTED and not accepted:
+            settings = replace(settings, save="", update="")  # the interruption says that nothing was saved
         tests = tuple(self._tests.values())
         if any(descriptor_of(path) in (1, 2) for output in OUTPUTS if (path := output.path(settings, root))):
-            self._end_line()
+            _end_line(self._config.pluginmanager.get_plugin("terminalreporter"))
         run = Run(records=self._records, settings=settings, accepted=accepted, tests=tests)
         written = write_all(run, root, os.environ, OUTPUTS)
         for message, failed in written.messages:
             self.tell(session, message, failed=failed)
         self._commands = written.commands
-
-    def _end_line(self) -> None:
-        """Ends the line of the terminal that pytest has begun, for a report that goes there."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.ensure_newline()
 
     def _find_stale(self, session: pytest.Session) -> None:
         """Entries of tests that are gone; after the save, so that what it added counts."""
@@ -171,6 +169,16 @@ class Results:
             _write(terminalreporter, message, red=failed)
         for command in self._commands:
             _write(terminalreporter, command)
+
+
+def _end_line(reporter: pytest.TerminalReporter | None) -> None:
+    """Ends the line that pytest has begun and writes it out, for a report that goes to the same place."""
+    if reporter is None:
+        return
+    reporter.ensure_newline()
+    if reporter._tw.width_of_current_line:  # progress at `-q`, of which the reporter itself does not know
+        reporter._tw.line()
+    reporter.flush()
 
 
 def _tested(report: pytest.TestReport) -> Tested:

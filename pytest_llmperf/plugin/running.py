@@ -57,6 +57,10 @@ class GateWarning(pytest.PytestWarning):
     """A gate that was not decided, where the settings say that this only warns."""
 
 
+_Interrupted: type[Exception] = type("llmperf", (pytest.exit.Exception,), {"__module__": "builtins"})
+"""Ctrl-C while something is measured: so named, pytest shows it as `llmperf: interrupted ...`."""
+
+
 class ConfigurationTransferWarning(pytest.PytestWarning):
     """A profile of one deployment mode is used in another."""
 
@@ -338,9 +342,9 @@ class Running:
             item.stash[EXPLAINED] = True
             pytest.fail(clean(wrapped("\n".join(failures), width())), pytrace=False)
         for words in item.stash.get(WARNINGS, []):
-            warnings.warn_explicit(ConfigurationTransferWarning(words), None, str(item.path), 0)
+            warnings.warn_explicit(ConfigurationTransferWarning(words), None, *_place_of(item))
         for line in undecided:
-            _warn(clean(line), str(item.path))
+            _warn(clean(line), *_place_of(item))
         if skips:
             pytest.skip("; ".join(skips))
 
@@ -361,8 +365,8 @@ def in_clear(work: Callable[[], _T], live: Live | None = None, kept: str = "") -
     except LlmperfError as error:
         end = pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False)
     except KeyboardInterrupt as error:
-        words = "" if live is None else "; ".join(filter(None, ("llmperf: interrupted", live.doing, kept)))
-        end = pytest.exit.Exception(words, returncode=pytest.ExitCode.INTERRUPTED) if words else error
+        words = "" if live is None else "; ".join(filter(None, (live.interrupted, kept)))
+        end = _Interrupted(words, pytest.ExitCode.INTERRUPTED) if words else error
     raise end  # outside of the handlers, so that pytest shows no chain of exceptions
 
 
@@ -372,10 +376,16 @@ def shown(path: Path, config: pytest.Config) -> Path:
     return path.relative_to(start) if path.is_relative_to(start) else path
 
 
-def _warn(text: str, path: str) -> None:
+def _place_of(item: pytest.Item) -> tuple[str, int]:
+    """The file and line of a test, for a warning about it."""
+    path, line, _ = item.reportinfo()
+    return str(path), (line or 0) + 1
+
+
+def _warn(text: str, path: str, line: int) -> None:
     """A warning; where warnings are errors, a failure in as few words."""
     try:
-        warnings.warn_explicit(GateWarning(text), None, path, 0)
+        warnings.warn_explicit(GateWarning(text), None, path, line)
     except GateWarning:
         category = f"{GateWarning.__module__}.{GateWarning.__name__}"
         text = f"{text}\n  next: warnings are errors here; these are not with -W 'default::{category}'"

@@ -58,12 +58,12 @@ class Live:
         self._wrote_s = clock()
         self._begun = False
         self._prefix: str | None = None
-        self.doing = "nothing was being measured"
-        """What goes on, in words; for whoever interrupts it."""
+        self.interrupted = "interrupted; nothing was being measured"
+        """What to say to whoever interrupts it now."""
 
     def say(self, text: str) -> None:
         """Shows it behind what pytest has written of the test, in place of what was shown there before."""
-        self.doing = text
+        self.interrupted = f"interrupted; {text}"
         self._show(text)
         if self._steps and self._clock() - self._wrote_s >= QUIET_S:
             self._write(text)
@@ -96,7 +96,9 @@ class Live:
     ) -> None:
         """Shows the round just ended: the estimates so far, the verdicts so far, and how long the rest may take."""
         name, count = of or f"{measurement.scenario.name} on {measurement.topology.kind}", len(measurement.rounds)
-        self.doing = f"{name}: in the round after {count}"
+        done = f"({count} round{'' if count == 1 else 's'} done, not saved)"
+        where = f"; {of}: in round {count + 1}" if of else f" in round {count + 1} of {name}"
+        self.interrupted = f"interrupted{where} {done}"
         if self._reporter is None and not self._plain:
             return
         estimates, left = self._estimates(measurement), "" if of else self._left(measurement, verdicts, gates)
