@@ -261,6 +261,8 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
 
     >>> [agent.name for agent in scenario_of([["node", "critic.mjs"], ["curl", "-s"], ["curl"]], name="x").agents]
     ['critic', 'curl', 'curl_2']
+    >>> [agent.name for agent in scenario_of([["python3", "-u", "a.py"], ["python3", "-m", "team.b"]], name="x").agents]
+    ['a', 'b']
 
     Raises:
         ValueError: an agent is none of these, or there is none.
@@ -281,14 +283,33 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
     return Scenario(name=name, agents=tuple(made))
 
 
+_SCRIPTS = frozenset((".py", ".pyz", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".rb", ".pl", ".php", ".lua", ".jar"))
+"""What a command's script may end in, wherever it stands among the words."""
+
+_RUN_MODULES = ("python", "pypy")
+"""How the names of programs begin that run a module by `-m`."""
+
+
 def _short_name(run: AsyncAgent | Command) -> str:
     if not isinstance(run, tuple):
         return _qualified_name(run).rpartition(".")[2].strip("<>")
-    words = [word for word in run[:2] if isinstance(word, str)]
-    script = next((word for word in words[1:] if PurePath(word).suffix and not word.startswith("-")), "")
-    if not script or masked_words([script]) != (script,):  # `env API_KEY=a.b agent`, or a token as an argument
-        script = words[0] if words else ""
-    return PurePath(script).stem
+    words = [word if isinstance(word, str) else "" for word in run]
+    masked = masked_words(words)
+    for index, word in enumerate(words[1:], 1):
+        script = _script_of(words, index)
+        if script and masked[index] == word and masked_words([word]) == (word,):  # `--token a.py`, `env API_KEY=a.b x`
+            return PurePath(script).stem
+    return PurePath(words[0]).stem if words else ""
+
+
+def _script_of(words: Sequence[str], index: int) -> str:
+    """The script that a word of a command names; empty where it is none."""
+    word, suffix = words[index], PurePath(words[index]).suffix
+    if words[index - 1] == "-m" and any(PurePath(before).name.startswith(_RUN_MODULES) for before in words[:index]):
+        return f"{word.removesuffix('.__main__').rpartition('.')[2]}.py"
+    if word.startswith("-"):
+        return ""
+    return word if suffix in _SCRIPTS or (suffix and index == 1) else ""
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -90,12 +90,38 @@ def test_a_scenario_is_made_of_agents_functions_and_commands() -> None:
         "writer_2",
         "Critic",
         "lambda",
-        "python",
         "critic",
         "critic_2",
+        "critic_3",
     ]
     assert made.agents[0] is own
-    assert made.agents[4] == ExternalAgent(name="python", run=("python", "-m", "critic"))
+    assert made.agents[4] == ExternalAgent(name="critic", run=("python", "-m", "critic"))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["python3", "-u", "agents/writer.py"], "writer"),
+        (["python3", "-X", "dev", "writer.py", "--config", "other.js"], "writer"),
+        (["env", "MODE=fast", "python3.12", "writer.py"], "writer"),
+        (["uv", "run", "python", "-m", "team.writer.__main__"], "writer"),
+        (["/opt/pypy3", "-u", "-m", "team.writer"], "writer"),
+        (["bash", "-e", "writer.sh"], "writer"),
+        (["python3", "-c", "import this"], "python3"),
+        (["python3", "-"], "python3"),
+        (["python3"], "python3"),
+        (["python3", "-m"], "python3"),
+        (["llama-cli", "-m", "tiny.gguf", "-p", "hi"], "llama-cli"),
+        (["agent", "--config", "team.yaml"], "agent"),
+        (["agent", "--token", "secret.py"], "agent"),
+        (["agent", "team.yaml"], "team"),
+    ],
+    ids=str,
+)
+def test_a_command_is_named_after_its_script(command: list[str], name: str) -> None:
+    """Wherever it stands among the words; two of a kind are numbered, and no secret is a name."""
+    made = scenario_of([command, command], name="team")
+    assert [agent.name for agent in made.agents] == [name, f"{name}_2"]
 
 
 def test_the_name_of_a_rounds_part_is_taken() -> None:
