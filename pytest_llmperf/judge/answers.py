@@ -31,10 +31,10 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
             f"{whole} of {every} answers were not streamed: they have no TTFT, and contention is told by the server's "
             "queue time, or by answers that take 1.5 times as long as alone"
         )
-    if in_one_chunk := sum(came_at_once(request) for request in requests if request.arrivals_ns):
+    if at_once := sum(came_at_once(request) for request in requests if request.arrivals_ns):
         notes.append(
-            f"{in_one_chunk} of {every} answers came in one chunk: their TTFT is the time of the whole answer, and "
-            "contention is told as of answers that are not streamed"
+            f"{at_once} of {every} answers came at once, in one chunk or kept back by a proxy: their TTFT is the "
+            "time of the whole answer, and contention is told as of answers that are not streamed"
         )
     return tuple(notes)
 

@@ -25,7 +25,11 @@ LEAST_QUEUE_MS, QUEUE_TIMES = 50.0, 2.0
 """A request that was not streamed had to wait if its queue time is above both: this, and so many times that alone."""
 
 FEWEST_AT_ONCE = 8
-"""Tokens in the only chunk of an answer, from which on that is no first token but the whole answer."""
+"""Tokens of an answer that came at once, from which on its first chunk is no first token but the whole answer."""
+
+LEAST_DECODE_NS, AT_ONCE_SHARE = 50_000_000, 0.1
+"""Chunks came at once if they arrived in less than this share of the server's decode time, and that was this long;
+looked at only where the server tells the queue time, which then decides."""
 
 _BYTES_A_TOKEN = 4
 
@@ -119,18 +123,27 @@ def is_streamed(step: Step) -> bool:
 
 
 def came_at_once(request: RequestTiming) -> bool:
-    """Whether a streamed answer had all its tokens in one chunk: servers and proxies that only seem to stream do so."""
+    """Whether a streamed answer came at once: in one chunk, or in chunks kept back until the last was written.
+
+    Servers and proxies that only seem to stream do the one, proxies that buffer do the other.
+    """
     text = len((request.text + request.reasoning).encode("utf-8", "replace"))
     tokens = request.eval_count or text // _BYTES_A_TOKEN
-    return request.streamed and len(request.tokens_ns) == 1 and tokens >= FEWEST_AT_ONCE
+    if not (request.streamed and request.tokens_ns) or tokens < FEWEST_AT_ONCE:
+        return False
+    decode_ns, arriving_ns = request.eval_duration_ns, request.tokens_ns[-1] - request.tokens_ns[0]
+    kept_back = (
+        request.total_duration_ns > 0 and decode_ns >= LEAST_DECODE_NS and arriving_ns < AT_ONCE_SHARE * decode_ns
+    )
+    return len(request.tokens_ns) == 1 or kept_back
 
 
 def contended(measurement: Measurement) -> tuple[float, ...]:
     """Of each round 1 if some request had to wait, else 0: the detector `ttft`.
 
-    A streamed request had to wait if its TTFT ratio is above TTFT_RATIO_LIMIT. An answer that is not streamed, or whose
-    stream has but one chunk, has no first token that would show a queue: there the server's queue time decides, and if
-    the server does not tell it, the answer's duration can only show that the request had to wait, never the opposite.
+    A streamed request had to wait if its TTFT ratio is above TTFT_RATIO_LIMIT. An answer that is not streamed, or that
+    came at once, has no first token that would show a queue: there the server's queue time decides, and if the server
+    does not tell it, the answer's duration can only show that the request had to wait, never the opposite.
 
     Raises:
         MeasurementError: it cannot be told of some round.
@@ -140,7 +153,7 @@ def contended(measurement: Measurement) -> tuple[float, ...]:
     if untold:
         raise MeasurementError(
             f"contention cannot be told in {untold} of {len(verdicts)} rounds: the agents do not stream, or get their "
-            "answers in one chunk, and the server gives no queue time",
+            "answers at once, and the server gives no queue time",
             next_step="have the agents stream, or use Ollama's own API (/api/chat), whose answers have the queue time",
         )
     return tuple(float(True in round_) for round_ in verdicts)

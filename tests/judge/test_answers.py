@@ -50,7 +50,9 @@ def test_answers_that_came_in_one_chunk_are_told() -> None:
     """Their TTFT is no time to a first token."""
     whole = replace(unstreamed(500), streamed=True)
     (note,) = notes_of_answers(rounds_of([whole], [whole], count=1))
-    assert note.startswith("2 of 2 answers came in one chunk: their TTFT is the time of the whole answer")
+    assert note.startswith(
+        "2 of 2 answers came at once, in one chunk or kept back by a proxy: their TTFT is the time of the whole answer"
+    )
 
 
 @pytest.mark.parametrize(

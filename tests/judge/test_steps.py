@@ -91,6 +91,13 @@ def in_one_chunk(total_ms: float, *, tokens: int = 10, text: str = "", queue_ms:
     return replace(whole, streamed=True, eval_count=tokens, text=text)
 
 
+def kept_back(total_ms: float, *, queue_ms: float | None = None) -> RequestTiming:
+    """A streamed answer whose chunks a proxy kept back until the last was written; they arrive within 2 ms."""
+    whole = unstreamed(total_ms, queue_ms=queue_ms)
+    first_ns = whole.arrivals_ns[0]
+    return replace(whole, streamed=True, arrivals_ns=tuple(first_ns + number * MS // 5 for number in range(10)))
+
+
 @pytest.mark.parametrize(
     ("alone", "both", "outcome"),
     [
@@ -101,10 +108,13 @@ def in_one_chunk(total_ms: float, *, tokens: int = 10, text: str = "", queue_ms:
         (in_one_chunk(500, queue_ms=0), in_one_chunk(1000, queue_ms=1), Outcome.PASS),  # the server was slow
         (in_one_chunk(500, tokens=0, text="x" * 40), in_one_chunk(700, tokens=0, text="x" * 40), Outcome.INVALID),
         (in_one_chunk(500, tokens=2), in_one_chunk(1000, tokens=2), Outcome.PASS),  # "yes", and the end of the turn
+        (kept_back(500, queue_ms=0), kept_back(1000, queue_ms=500), Outcome.FAIL),
+        (kept_back(500, queue_ms=0), kept_back(500, queue_ms=1), Outcome.PASS),
+        (kept_back(500), kept_back(700), Outcome.PASS),  # nothing but a short decode time tells of it
         (request(ttft_ms=500, total_ms=600), request(ttft_ms=1000, total_ms=1100), Outcome.PASS),
     ],
 )
-def test_a_stream_of_one_chunk_shows_no_first_token(alone, both, outcome: Outcome) -> None:
+def test_a_stream_that_came_at_once_shows_no_first_token(alone, both, outcome: Outcome) -> None:
     """Its TTFT is the whole answer, as of an unstreamed one: behind another one it is twice that, never thrice."""
     assert contention_of(rounds_of([alone], [both])).outcome is outcome
 
