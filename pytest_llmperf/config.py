@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.masking import refused
+from pytest_llmperf.masking import has_login, refused
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
 from pytest_llmperf.model.places import placed
 from pytest_llmperf.strict import faults_of, nearest, strict_converter
@@ -57,8 +57,8 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
     return replace(found, deployments=deployments)
 
 
-def deployment_of(configuration: Configuration, name: str) -> NamedDeployment:
-    """The deployment of a name.
+def deployment_of(configuration: Configuration, name: str, *, option: str = "--llmperf-deployment") -> NamedDeployment:
+    """The deployment of a name, which `option` gives.
 
     Raises:
         UsageError: there is none; names the nearest and all.
@@ -69,7 +69,8 @@ def deployment_of(configuration: Configuration, name: str) -> NamedDeployment:
     has = f"{FILE} has {', '.join(known)}" if known else f"{FILE} has none"
     name = refused(name)
     raise UsageError(
-        f"no deployment {name!r}; {has}{nearest(name, known)}", next_step=f"add [deployments.{name}] to {FILE}"
+        f"{option}: no deployment {name!r}; {has}{nearest(name, known)}",
+        next_step=f"add [deployments.{name}] to {FILE}",
     )
 
 
@@ -84,12 +85,12 @@ def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], t
     Raises:
         UsageError: no deployment of that name; or no addresses.
     """
-    if not set(text) & set(":/@") or text in configuration.deployments:
-        return deployment_of(configuration, text)
+    if text in configuration.deployments or not (set(text) & set(":/") or has_login(text)):
+        return deployment_of(configuration, text, option="--llmperf-against")
     try:
         return NamedDeployment(urls=urls(text))
     except ValueError as error:
-        raise UsageError(f"{refused(text)!r}: {error}", next_step="give http://host:port,http://host:port") from error
+        raise UsageError(f"--llmperf-against: {error}", next_step="give http://host:port,http://host:port") from error
 
 
 def incumbent_of(settings: Settings) -> Settings | None:

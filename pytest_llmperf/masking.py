@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from types import TracebackType
 from typing import Any, Literal
-from urllib.parse import quote
+from unicodedata import normalize
+from urllib.parse import quote, unquote
 
 MASK = "***"
 
@@ -152,12 +153,29 @@ def without_pieces(text: str, secrets: Iterable[str]) -> str:
     return "...".join(pieces)
 
 
+def has_login(text: str) -> bool:
+    """Whether an `@` is in a text, in whatever way it is written: what is before it may be a user and a password.
+
+    >>> [has_login(text) for text in ("me:pw@h", "me%3Apw%40h", "me%253Apw%2540h", "me:pw\uff20h", "h:1")]
+    [True, True, True, True, False]
+    """
+    return "@" in _decoded(text)
+
+
 def refused(text: str) -> str:
-    """A value that is refused, for the refusal: at most the host of it, if it may hold a user or a password."""
-    if "@" in text:
+    """A refused value for its error message, without whatever in it may be a secret.
+
+    Any value may be an address by mistake. At most its scheme, host and port are shown, and the port only if it is
+    one: behind the colon may be a password. With a login, only a plain host is shown.
+
+    >>> refused("http://me:a@h:1"), refused("http://me:hunter2"), refused("http://h:1;hunter2"), refused("ftp://h:1")
+    ('http://***@h:1', 'http://me:***', 'http://h:***', 'ftp://h:1')
+    """
+    if has_login(text):
         plain = re.fullmatch(_LOGIN_AT_HOST, text)
         return f"{plain[1]}{MASK}@{plain[2]}" if plain else MASK
-    return re.sub(r"([?#]).*", rf"\1{MASK}", masked(text), flags=re.DOTALL)
+    text = re.sub(r"([?#]).*", rf"\1{MASK}", masked(text), flags=re.DOTALL)
+    return re.sub(_ADDRESS, _host_only, text) if "://" in text else re.sub(_NO_PORT, rf"\1{MASK}", text)
 
 
 def masked_words(words: Sequence[str]) -> tuple[str, ...]:
@@ -193,6 +211,18 @@ _NAMES = frozenset(
     "cookies login pat jwt sas sig signature".split()
 )
 _PLACES = frozenset("sock file path dir folder url uri host port type kind method name user timeout".split())
+_ADDRESS = r"(?s)(?P<start>://)(?:(?P<host>(?:[\w.*-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{1,5})?)(?=[:/,?#]|$))?(?P<rest>.*)"
+"""From an address to the text's end: its host and port, if they are plain, and whatever follows."""
+
+_NO_PORT = r"(?s)(?<!:)(:)(?!//|[0-9]{1,5}(?:[/,]|$)).*"
+"""What follows a colon and is no port, to the text's end: it may be a password, which may hold anything."""
+
+_LOGIN_MARK = r"@|%(?:25)*40|\uff20|\ufe6b"
+"""An `@`, however it is written."""
+
+_HOST_NO_PORT = r"(?i)([\w.-]*:)(?!(?:port|\{\w+\})\b|[0-9]{1,5}(?![\w%$!&*+=~^\\|-]|;\S))[^/]"
+"""A host, a colon, and something that is neither a port nor a placeholder for one: it may be a password."""
+
 _LOGIN_AT_HOST = r"([a-z]+://)[^\s/?#,@]*@([A-Za-z0-9.-]+(?::\d{1,5})?/?)"
 _LOGINS = frozenset(("-u", "--user", "--proxy-user", "-U", "--login"))
 """Options whose value is `user:password`, if it has a colon."""
@@ -222,9 +252,26 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], 
 
 
 def _without_login(match: re.Match[str]) -> str:
-    """An address without what is before its last `@`."""
-    _, mark, host = match[2].rpartition("@")
-    return f"{match[1]}{MASK}@{host}" if mark else match[0]
+    """An address without what is before its last `@`, or behind a colon that no port follows."""
+    *_, last = None, *re.finditer(_LOGIN_MARK, match[2])
+    if last is not None:
+        return f"{match[1]}{MASK}@{match[2][last.end() :]}"
+    host = re.match(_HOST_NO_PORT, match[2])
+    return f"{match[1]}{host[1]}{MASK}" if host else match[0]
+
+
+def _decoded(text: str) -> str:
+    """A text with its percent encoding undone, however often it was applied, and full-width characters made plain."""
+    while (plain := normalize("NFKC", unquote(text))) != text:
+        text = plain
+    return text
+
+
+def _host_only(match: re.Match[str]) -> str:
+    """An address as far as its host and port."""
+    rest = match["rest"] if match["host"] is not None else "***"
+    hidden = rest if rest in ("", "/") else f"{rest[0] if rest[0] in ':/,?#' else ''}{MASK}"
+    return f"{match['start']}{match['host'] or ''}{hidden}"
 
 
 def _names_place(name: str) -> bool:

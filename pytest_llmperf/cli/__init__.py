@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from pytest_llmperf.cli import comparing, doctor, recording, tending, trending
 from pytest_llmperf.errors import LlmperfError, did_you_mean
 from pytest_llmperf.judge.markers import GATED_METRICS
+from pytest_llmperf.masking import has_login, refused
 from pytest_llmperf.report.records import RECORDS
 
 _NAME = "a baseline's name (looked up in DIR, then among those that come with the package), or a .toml file"
@@ -65,13 +66,24 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code
 
 
+_ADDRESS = re.compile(r"[^:]:[^:\s]")
+"""Of a word, also in quotes, that may be an address; no name of a test."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what a choice that there is not was meant to be."""
 
     def error(self, message: str) -> NoReturn:
         found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         near = did_you_mean(found[1], re.findall(r"[\w.-]+", found[2])) if found else ""
-        super().error(f"{message}{near}")
+        super().error(_without_addresses(f"{message}{near}"))
+
+
+def _without_addresses(message: str) -> str:
+    """A message about arguments; from the first that may be an address on, as a refused value."""
+    words = message.split(" ")
+    first = next((index for index, word in enumerate(words) if _ADDRESS.search(word) or has_login(word)), len(words))
+    return " ".join([*words[:first], refused(" ".join(words[first:]))]).rstrip()
 
 
 def _parser() -> argparse.ArgumentParser:

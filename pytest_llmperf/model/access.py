@@ -12,10 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.masking import MASK, Secret, masked, refused, watch
+from pytest_llmperf.masking import MASK, Secret, has_login, masked, refused, watch
 
 AUTH_KINDS = ("bearer", "basic")
 _HEADER = re.compile(r"[\x20-\x7e]+")
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::\d{0,5})?")
+"""Host and port of an address; an encoded separator makes no host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,29 +104,21 @@ def auth_fault(text: str) -> str:
 
 def url_fault(url: str) -> str:
     """What is wrong with a server's address, in words that repeat nothing of it that may be secret; empty = nothing."""
-    if "@" in url:  # wherever it stands: behind a password with `/`, `?` or `#`, the rest would pass for a path
+    if has_login(url):  # wherever it stands: behind a password with `/`, `?` or `#`, the rest would pass for a path
         return (
             "an address holds a user or password: put them into the environment, see --llmperf-auth and "
             "--llmperf-proxy-auth"
         )
+    shown = repr(re.sub(r"\s.*", MASK, refused(url), flags=re.DOTALL))
     try:
         parts = urlsplit(url)
-        bad_port = parts.port == 0
-    except ValueError:
-        return f"{_recognisable(url)} is no address, wanted http://host:port"
-    if parts.scheme not in ("http", "https") or not parts.hostname or bad_port or re.search(r"[\s\x00-\x1f\x7f]", url):
-        return f"{_recognisable(url)} is no address, wanted http://host:port"
-    if parts.query or parts.fragment:
-        return f"{_recognisable(url)} has a query, wanted http://host:port"
-    return ""
-
-
-def _recognisable(url: str) -> str:
-    """As much of a refused address as tells which it is: no query, and no port that may be a password."""
-    shown = re.sub(
-        r"^((?:[A-Za-z][\w+.-]*://)?[^:/]*):(?!\d{1,5}(?:[/?#]|$))(?!//)[^/]*.*", rf"\1:{MASK}", url, flags=re.DOTALL
-    )
-    return repr(refused(re.sub(r"\s.*", MASK, shown, flags=re.DOTALL)))
+        is_address = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.netloc) and parts.port != 0
+    except ValueError:  # its text repeats the address
+        is_address = False
+    if not is_address or re.search(r"[\s\x00-\x1f\x7f]", url):
+        return f"{shown} is no address, wanted http://host:port"
+    extra = [name for name in ("query", "fragment") if getattr(parts, name)]
+    return f"{shown} has a {' and a '.join(extra)}, wanted http://host:port" if extra else ""
 
 
 def without_secrets(text: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from pytest_llmperf.errors import one_of
+from pytest_llmperf.masking import refused
 from pytest_llmperf.model.access import auth_fault, url_fault
 from pytest_llmperf.model.prices import Prices
 from pytest_llmperf.model.profile import Profile
@@ -65,10 +66,11 @@ class NamedDeployment:
         if not self.urls and not self.backend:
             faults.append(f"urls and backend are missing, wanted one of them (backend: {', '.join(BACKENDS)})")
         if self.backend and self.backend not in BACKENDS:
-            faults.append(f"backend = {self.backend!r}, wanted {one_of(self.backend, BACKENDS)}")
+            faults.append(f"backend = {refused(self.backend)!r}, wanted {one_of(self.backend, BACKENDS)}")
         if self.urls and self.backend not in ("", "attach", "openai"):
             faults.append(
-                f"urls belong to running servers, wanted backend 'attach', 'openai' or none, got {self.backend!r}"
+                "urls belong to running servers, wanted backend 'attach', 'openai' or none, "
+                f"got {refused(self.backend)!r}"
             )
         if bad := [fault for url in self.urls if (fault := url_fault(url))]:
             faults.append(f"urls: {'; '.join(bad)}")
@@ -83,7 +85,7 @@ class NamedDeployment:
         if self.threads < 0:
             faults.append(f"threads = {self.threads}, wanted 0 or more")
         if self.topology and self.topology not in (kinds := [str(kind) for kind in TopologyKind]):
-            faults.append(f"topology = {self.topology!r}, wanted {one_of(self.topology, kinds)}")
+            faults.append(f"topology = {refused(self.topology)!r}, wanted {one_of(self.topology, kinds)}")
         if faults:
             raise ValueError("; ".join(faults))
         object.__setattr__(self, "urls", tuple(url.rstrip("/") for url in self.urls))

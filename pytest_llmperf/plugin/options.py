@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -424,15 +425,19 @@ def _read(config: pytest.Config, option: Option, values: dict[str, Any], typed: 
         fault = text_fault(text)
         if fault and ("\0" in text or not option.is_path(text)):  # the system's file names may hold any bytes but NUL
             raise ValueError(fault)
+        if (option.is_path("/") or option.is_path(text)) and re.match(r"\w+:/", text):
+            raise ValueError("wanted the path of a file or folder, not an address")
         value = option.parse(text)
         values[option.field] = str(placed(value, folder)) if option.is_path(value) else value
     except (ValueError, TypeError) as error:
-        faults.append(f"{where}: {_without_secrets(option, raw)!r}: {error}")
+        faults.append(f"{where}: {_shown(option, raw)}{error}")
 
 
-def _without_secrets(option: Option, raw: object) -> str:
-    """What was given, for an error that may stand in a log of CI."""
-    return MASK if option.field in ("auth", "proxy_auth") else refused(str(raw))
+def _shown(option: Option, raw: object) -> str:
+    """What was given, for an error that may stand in a log of CI; of an address, the error shows what may be shown."""
+    if option.field in ("urls", "proxy", "against"):
+        return ""
+    return f"{MASK if option.field in ('auth', 'proxy_auth') else refused(str(raw))!r}: "
 
 
 def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list[str]) -> None:
@@ -448,9 +453,16 @@ def _configure(values: dict[str, Any], typed: set[str], root: Path, faults: list
 
     try:
         values["configuration"] = load(path, wanted=bool(file))
+    except UsageError as error:
+        faults.append(str(error))
+        return
+    try:
         if name:
             stated = deployment_of(values["configuration"], name).stated()
             values |= {key: value for key, value in stated.items() if key not in typed}
+    except UsageError as error:
+        faults.append(str(error))
+    try:
         if against:
             values["incumbent"] = named_or_at(values["configuration"], against, parsers.urls)
     except UsageError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llmperf.errors import did_you_mean
 from pytest_llmperf.errors import one_of as wanted_one_of
-from pytest_llmperf.masking import refused
+from pytest_llmperf.masking import has_login, refused
 
 
 def text(raw: str) -> str:
@@ -113,8 +113,8 @@ def urls(raw: str) -> tuple[str, ...]:
 
     if not raw.strip():
         raise ValueError("wanted an address\n    next: is a variable unset? give it, or leave the option out")
-    found = (raw,) if "@" in raw else texts(raw)  # a password may hold commas
-    found = tuple(url if "://" in url else f"http://{url}" for url in found)
+    found = (raw,) if has_login(raw) else texts(raw)  # a password may hold commas
+    found = tuple(url if ":/" in url else f"http://{url}" for url in found)
     if faults := [fault for url in found if (fault := url_fault(url))]:
         raise ValueError("; ".join(faults))
     return found

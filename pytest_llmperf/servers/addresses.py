@@ -9,6 +9,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.masking import refused
 from pytest_llmperf.model import Topology
 from pytest_llmperf.model.names import same_model
 
@@ -27,7 +28,7 @@ def address_of(url: str) -> tuple[str, int]:
     except ValueError:
         port = 0
     if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-        raise UsageError(f"llmperf_urls: {url!r} is no address", next_step="give http://host:port")
+        raise UsageError(f"llmperf_urls: {refused(url)!r} is no address", next_step="give http://host:port")
     host = OWN_HOST if parts.hostname in ("localhost", "::1") else parts.hostname
     return host, port
 

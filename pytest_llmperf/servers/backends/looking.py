@@ -12,7 +12,8 @@ import httpx
 
 from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.listening import ANY_ADDRESS
-from pytest_llmperf.model.access import shown
+from pytest_llmperf.masking import has_login
+from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.servers.addresses import OWN_HOST, place_of
 from pytest_llmperf.servers.control import Control
 
@@ -49,9 +50,10 @@ def look_around(usual: Sequence[str], environ: Mapping[str, str] = os.environ) -
     """Looks at the usual addresses; or at that of OLLAMA_HOST, if it names a server on another machine or port.
 
     Raises:
+        UsageError: OLLAMA_HOST has a login, a query or a fragment, or is no address.
         ServerError: something listens there and cannot be used, or nothing does on the machine that OLLAMA_HOST names.
     """
-    named = host_of(environ.get("OLLAMA_HOST", ""))
+    named = _named(environ.get("OLLAMA_HOST", ""))
     host = urlsplit(named).hostname
     if named and (host == _LOOPBACK_6 or place_of(named) not in map(place_of, usual)):
         if answers_at(named):
@@ -66,6 +68,23 @@ def look_around(usual: Sequence[str], environ: Mapping[str, str] = os.environ) -
         servers=tuple(url for url, answers in answering.items() if answers),
         nowhere=tuple(url for url, answers in answering.items() if not answers),
     )
+
+
+def _named(value: str) -> str:
+    """As `host_of`; raises UsageError, which does not repeat the value, if it is more or less than an address."""
+    if has_login(value):
+        raise UsageError(
+            "OLLAMA_HOST holds a user or password, which would be in every report",
+            next_step="leave it out there, give the address with --llmperf-urls, and put the login into a variable "
+            "that --llmperf-auth names",
+        )
+    named = host_of(value)
+    if value.strip().strip("'\"") and (not named or set(value) & set("?#") or url_fault(named)):
+        raise UsageError(
+            "OLLAMA_HOST is no address, wanted host:port or http://host:port",
+            next_step="correct or unset it, or say what to measure: --llmperf-urls or --llmperf-backend",
+        )
+    return named
 
 
 def answers_at(url: str) -> bool:
