@@ -36,7 +36,7 @@ MAY_IMPORT = {
         *("errors", "masking", "special_files", "whole"),
         *("model", "config", "judge", "report", "session", "experiments"),
     },
-    "cli": {"errors", "model", "config", "servers", "judge", "report", "whole"},
+    "cli": {"errors", "masking", "model", "config", "servers", "judge", "report", "whole"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
