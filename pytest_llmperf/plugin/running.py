@@ -21,7 +21,7 @@ from pytest_llmperf.model import ExternalAgent, Settings, TopologyKind
 from pytest_llmperf.plugin.collection import PROFILE, RUNTIME, SOAK, SPECS
 from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.plugin.results import TOLD
-from pytest_llmperf.plugin.scrubbing import scrub
+from pytest_llmperf.plugin.scrubbing import scrub, scrub_warning
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.live import Live
 from pytest_llmperf.report.screen import width, wrapped
@@ -241,7 +241,7 @@ class Running:
                 prefix = f"{_PROPERTY}{record.measurement.scenario.name}.{record.measurement.topology.kind}"
                 item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
         report = yield
-        scrub(report, sorted({*known(), *self._secrets}, key=len, reverse=True))
+        scrub(report, self._all_secrets())
         report.llmperf_test = SPECS in item.stash  # type: ignore[attr-defined]
         records = item.stash.get(RECORDS, [])
         if call.when == "call" and records:
@@ -255,6 +255,14 @@ class Running:
             report.llmperf_faults = list(self.faults)  # type: ignore[attr-defined]
             report.llmperf_header = [] if self.faults else header(self.session)  # type: ignore[attr-defined]
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Masks what a warning quotes, before anybody shows it or hands it on."""
+        scrub_warning(warning_message, self._all_secrets())
+
+    def _all_secrets(self) -> list[str]:
+        return sorted({*known(), *self._secrets}, key=len, reverse=True)
 
     def _learn(self, scenario: Scenario) -> None:
         """Keeps in mind what is secret among the words of its commands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,20 @@ def scrub(report: pytest.TestReport, secrets: Sequence[str]) -> None:
     report.longrepr = _scrubbed(report.longrepr, secrets, _DEEPEST)
     report.sections = _scrubbed(report.sections, secrets, _DEEPEST)
     report.user_properties = _scrubbed(report.user_properties, secrets, _DEEPEST)
+    if hasattr(report, "wasxfail"):
+        report.wasxfail = _scrubbed(report.wasxfail, secrets, _DEEPEST)
+
+
+def scrub_warning(warning: warnings.WarningMessage, secrets: Sequence[str]) -> None:
+    """Masks the secrets in a warning, which pytest shows in its summary; its category stays.
+
+    Args:
+        warning: changed.
+        secrets: longest first.
+    """
+    text = str(warning.message)
+    if (masked := without_pieces(text, secrets)) != text:
+        warning.message = UserWarning(masked)
 
 
 def _scrubbed(value: Any, secrets: Sequence[str], depth: int) -> Any:

@@ -40,6 +40,7 @@ EVERYTHING = (
 
 SUITE = """
     import os
+    import warnings
 
     import h11
     import pytest
@@ -78,7 +79,12 @@ SUITE = """
     def test_ours(llmperf):
         token, environment = os.environ["MY_TOKEN"], dict(os.environ)
         print(environment, "token=" + token)
+        warnings.warn(f"the token is {token}")
         assert environment == {}, token
+
+    @pytest.mark.xfail(reason=f"the token is {os.environ['MY_TOKEN']}")
+    def test_expected(llmperf):
+        raise ValueError
 """
 
 AGENTS = """
