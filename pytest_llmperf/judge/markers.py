@@ -46,9 +46,10 @@ class Marker:
     RANGES: ClassVar[Mapping[str, str]]
 
     @classmethod
-    def usage(cls) -> str:
-        """The valid keywords and their ranges, for messages."""
-        return f"{cls.NAME} takes " + "; ".join(f"{keyword}: {text}" for keyword, text in cls.RANGES.items())
+    def usage(cls, but: str = "") -> str:
+        """The valid keywords and their ranges, for messages; without that of a keyword that was said already."""
+        ranges = [f"{keyword}: {text}" for keyword, text in cls.RANGES.items() if keyword != but]
+        return f"{cls.NAME} {'also ' if but else ''}takes {'; '.join(ranges)}" if ranges else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +241,7 @@ class Regression(Marker):
     NAME: ClassVar[str] = "regression"
     LIMIT: ClassVar[str] = "delta"
     RANGES: ClassVar[Mapping[str, str]] = {
-        "metrics": f"a tuple of one or more of {', '.join(GATED_METRICS)}",
+        "metrics": f"a list of one or more of {', '.join(GATED_METRICS)}",
         "delta": "a number above 0",
     }
     metrics: tuple[str, ...] = ("efficiency_pct", "scaling_efficiency_pct", "system_tok_s", "ttft_ms")
@@ -367,4 +368,6 @@ def _near(word: str, known: Sequence[str]) -> str:
 
 def _fault(kind: type[Exception], marker: Marker, keyword: str, value: object, near: str = "") -> Exception:
     """The error for a bad value: marker, keyword, what was given and what is valid."""
-    return kind(f"{marker.NAME}: {keyword} is {value!r}, wanted {marker.RANGES[keyword]}{near}; {marker.usage()}")
+    more = marker.usage(but=keyword)
+    text = f"{marker.NAME}: {keyword} is {value!r}, wanted {marker.RANGES[keyword]}{near}"
+    return kind(f"{text}; {more}" if more else text)

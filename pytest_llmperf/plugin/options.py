@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llmperf.masking import MASK, refused
 from pytest_llmperf.plugin import parsers
-from pytest_llmperf.plugin.written import text_of, value_of
+from pytest_llmperf.plugin.written import comment_hint, text_of, value_of
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Settings
@@ -430,7 +430,8 @@ def _read(config: pytest.Config, option: Option, values: dict[str, Any], typed: 
         value = option.parse(text)
         values[option.field] = str(placed(value, folder)) if option.is_path(value) else value
     except (ValueError, TypeError) as error:
-        faults.append(f"{where}: {_shown(option, raw)}{error}")
+        hint = "" if option.field in typed else comment_hint(raw, config.inipath)
+        faults.append(f"{where}: {_shown(option, raw)}{error}{hint}")
 
 
 def _shown(option: Option, raw: object) -> str:

@@ -164,7 +164,7 @@ def pairs(raw: str) -> dict[str, float]:
     for part in texts(raw):
         key, equals, value = part.partition("=")
         if not equals:
-            raise ValueError(f"wanted NAME=VALUE, got {refused(part)!r}")
+            raise ValueError("wanted NAME=VALUE" if part == raw.strip() else f"{refused(part)!r}: wanted NAME=VALUE")
         found[key.strip()] = number(value)
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.plugin import parsers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 _NUMBER = (int, float)
@@ -24,8 +28,8 @@ _TYPES: dict[Callable[[str], Any], tuple[type, ...]] = {
     parsers.urls: (list,),
     parsers.auth: (list,),
     parsers.against: (list,),
-    parsers.limits: (dict,),
-    parsers.script: (dict,),
+    parsers.limits: (dict, list),
+    parsers.script: (dict, list),
 }
 """By parser, the types that a value may have besides text."""
 
@@ -34,11 +38,14 @@ _MANY = tuple(parse for parse, types in _TYPES.items() if list in types or dict 
 
 _WORDS: tuple[tuple[type, str], ...] = (
     (bool, "true or false"),
-    (int, "a number"),
     (float, "a number"),
+    (int, "a whole number"),
     (list, "a list"),
     (dict, "a table"),
 )
+
+_COMMENT = re.compile(r"\s[#;]")
+"""What looks like a comment behind a value; a format of pytest's ini files has none there."""
 
 
 def value_of(config: pytest.Config, name: str) -> object:
@@ -63,6 +70,8 @@ def text_of(value: object, parse: Callable[[str], Any]) -> str:
         ValueError: the option takes no value of that type.
     """
     if isinstance(value, str):
+        if dict in _TYPES.get(parse, ()) and (table := _table_in(value)) is not None:
+            return text_of(table, parse)
         return ",".join(_lines(value)) if parse in _MANY else value
     allowed = _TYPES.get(parse, ())
     if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, allowed):
@@ -72,6 +81,24 @@ def text_of(value: object, parse: Callable[[str], Any]) -> str:
     if isinstance(value, dict):
         return ",".join(f"{key}={_item(item)}" for key, item in value.items())
     return _scalar(value)
+
+
+def comment_hint(value: object, file: Path | None) -> str:
+    """What to do about a refused value of a file that may have a comment behind it; empty if it has none."""
+    if not isinstance(value, str) or file is None or file.suffix == ".toml" or not _COMMENT.search(value):
+        return ""
+    return "\n    next: an ini file has no comments behind values: put the comment on a line of its own"
+
+
+def _table_in(text: str) -> dict[object, object] | None:
+    """The table, if a text is one as Python writes it: pytest makes such a text of a table in `ini_options`."""
+    if not text.strip().startswith("{"):
+        return None
+    try:
+        table = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return table if isinstance(table, dict) else None
 
 
 def _item(value: object) -> str:
@@ -100,7 +127,9 @@ def _lines(text: str) -> list[str]:
 
 def _wanted(allowed: tuple[type, ...]) -> str:
     """The types in words."""
-    return " or ".join(dict.fromkeys([words for kind, words in _WORDS if kind in allowed] + ["text"]))
+    kinds = [kind for kind in allowed if kind is not int or float not in allowed]
+    words = [text for kind, text in _WORDS if kind in kinds]
+    return " or ".join(words if kinds == [int] else [*words, "text"])
 
 
 def _type_of(value: object) -> str:

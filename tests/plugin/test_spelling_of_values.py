@@ -49,3 +49,14 @@ def test_what_is_like_nothing_is_not_guessed() -> None:
     """Nor is what is no text."""
     assert did_you_mean("ray", ("threads", "asyncio")) == ""
     assert did_you_mean(None, ("threads",)) == ""
+
+
+def test_metrics_are_listed_once() -> None:
+    """In the error about them; a list of them is a value as a tuple is."""
+    with pytest.raises(
+        ValueError, match=r"metrics is .*wanted a list of one or more of .*; regression also takes"
+    ) as raised:
+        build("regression", kwargs={"metrics": ["efficiency"]})
+    assert str(raised.value).count("scaling_speedup") == 1
+    assert "did you mean 'efficiency_pct'?" in str(raised.value)
+    assert build("regression", kwargs={"metrics": ["speedup"]}) == build("regression", kwargs={"metrics": ("speedup",)})

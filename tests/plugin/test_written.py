@@ -181,3 +181,56 @@ def test_half_a_character(pytester: pytest.Pytester) -> None:
     assert [option.name for option in texts if f"--llmperf-{option.name}: " not in str(caught.value)] == []
     settings = resolve(pytester.parseconfigure("--llmperf-json=x\udce9.json"))
     assert settings.json.endswith("x\udce9.json")
+
+
+@pytest.mark.parametrize("form", ["ini in TOML", "native TOML"])
+@pytest.mark.parametrize("value", ["{ efficiency = 95, ttft = 9.5 }", '["efficiency=95", "ttft=9.5"]'])
+def test_limits_as_a_table_or_list(pytester: pytest.Pytester, form: str, value: str) -> None:
+    """In both tables of `pyproject.toml`: pytest hands over the first one's as text."""
+    assert settings_of(pytester, form, llmperf_limit=value).limits == {"efficiency": 95, "ttft": 9.5}
+
+
+@pytest.mark.parametrize("form", ["ini in TOML", "native TOML"])
+@pytest.mark.parametrize("value", ["{ ttft_ms = 5, seed = 3 }", '["ttft_ms=5", "seed=3"]'])
+def test_a_script_as_a_table_or_list(pytester: pytest.Pytester, form: str, value: str) -> None:
+    """As limits."""
+    script = settings_of(pytester, form, llmperf_script=value).script
+    assert (script.ttft_ms, script.seed) == (5.0, 3)
+
+
+@pytest.mark.parametrize("form", ["ini in TOML", "native TOML"])
+@pytest.mark.parametrize(
+    "value", ["{ efficiency = [95] }", "{ efficiency = true }", "{ eficiency = 9 }", '["efficiency"]']
+)
+def test_wrong_limits_in_a_table_or_list(pytester: pytest.Pytester, form: str, value: str) -> None:
+    """Refused by the option's name, in both."""
+    with pytest.raises(pytest.UsageError, match="llmperf_limit in "):
+        settings_of(pytester, form, llmperf_limit=value)
+
+
+def test_wanted_types_in_words(pytester: pytest.Pytester) -> None:
+    """A fraction where a whole number is wanted is not told that a number is wanted."""
+    for name, wanted in (("rounds", "got a number, wanted a whole number$"), ("timeout", "wanted a number or text$")):
+        with pytest.raises(pytest.UsageError, match=f"llmperf_{name} in .*{wanted}"):
+            settings_of(pytester, "native TOML", **{f"llmperf_{name}": "6.5" if name == "rounds" else "[6]"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("rounds", "6 # six"), ("timeout", "6 ; s"), ("github", "on # ci")])
+def test_a_comment_behind_a_value(pytester: pytest.Pytester, name: str, value: str) -> None:
+    """Ini files have none, which the error says; it does not where a value is wrong for another reason."""
+    with pytest.raises(pytest.UsageError, match="next: an ini file has no comments behind values"):
+        settings_of(pytester, "ini", **{f"llmperf_{name}": value})
+    with pytest.raises(pytest.UsageError) as caught:
+        settings_of(pytester, "ini", **{f"llmperf_{name}": "six"})
+    assert "comments" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["--llmperf-limit=efficiency", "--llmperf-script=ttft_ms"])
+def test_a_refused_value_is_shown_once(pytester: pytest.Pytester, option: str) -> None:
+    """Not in front and behind; of several pairs, the one that is wrong."""
+    value = option.partition("=")[2]
+    with pytest.raises(pytest.UsageError) as caught:
+        resolve(pytester.parseconfigure(option))
+    assert str(caught.value).endswith(f"'{value}': wanted NAME=VALUE")
+    with pytest.raises(pytest.UsageError, match=f"'{value}=9,oops': 'oops': wanted NAME=VALUE"):
+        resolve(pytester.parseconfigure(f"{option}=9,oops"))
