@@ -35,7 +35,7 @@ def test_numbers_out_of_range(name: str, keyword: str, value: float) -> None:
 @pytest.mark.parametrize("value", ["95", True, (95,), b"1", 1j])
 def test_numbers_of_the_wrong_type(name: str, keyword: str, value: object) -> None:
     """Text, truth values, tuples: a TypeError with the same words."""
-    with pytest.raises(TypeError, match=f"{name}: {keyword} is .*, wanted a number.*{name} takes"):
+    with pytest.raises(TypeError, match=f"{name}: {keyword} is .*, wanted a number"):
         build(name, kwargs={keyword: value})
 
 
