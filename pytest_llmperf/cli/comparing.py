@@ -61,7 +61,8 @@ def _end(found: Sequence[Compared], standard: Baseline, candidate: Baseline, set
 def _block(one: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
     """One measurement: its metrics, the reasons of what did not pass, and what differs in the manifests."""
     rows = [["metric", standard.name, candidate.name, "change", "rounds", "evidence", "verdict"]]
-    rows += [_row(verdict) for verdict in one.verdicts]
+    newest = one.new.session[-1].manifest
+    rows += [_row(verdict, simulated=newest.get("backend") == "simulated") for verdict in one.verdicts]
     sessions = [f"{side.name} {len(entry.session)}" for side, entry in ((standard, one.old), (candidate, one.new))]
     lines = [
         one.key.test,
@@ -80,7 +81,7 @@ def _block(one: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
     return lines
 
 
-def _row(verdict: Verdict) -> list[str]:
+def _row(verdict: Verdict, *, simulated: bool) -> list[str]:
     gate, change = verdict.gate, "?"
     if verdict.worse_by is not None:
         sign = -1 if gate.bound is Bound.MIN else 1
@@ -91,6 +92,6 @@ def _row(verdict: Verdict) -> list[str]:
         amount(verdict.value, gate.metric),
         change,
         str(verdict.rounds),
-        grade(verdict.rounds),
+        grade(verdict.rounds, simulated=simulated),
         str(verdict.outcome),
     ]

@@ -54,9 +54,9 @@ class Decided:
 
     @property
     def grade(self) -> str:
-        """That of the part that rests on the fewest rounds; `none` where nothing was tested."""
+        """That of the part with the fewest rounds; `simulated` if some part is; `none` if nothing was tested."""
         rounds = [one.rounds for one in self.tested]
-        return grade(min(rounds)) if rounds else NO_GRADE
+        return grade(min(rounds), simulated=any(one.simulated for one in self.tested)) if rounds else NO_GRADE
 
 
 def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Decided, ...]:

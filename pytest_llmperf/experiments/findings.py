@@ -49,6 +49,7 @@ class Finding:
         reported: the report's figure, or None where the claim is an order or a direction.
         unit: of both.
         rounds: that it rests on.
+        simulated: whether a scripted server answered in some of them.
     """
 
     claim: Claim
@@ -60,6 +61,7 @@ class Finding:
     reported: float | None = None
     unit: str = ""
     rounds: int = 0
+    simulated: bool = False
 
 
 def faults_of(matrix: Matrix, card: Baseline) -> tuple[str, ...]:
@@ -182,7 +184,12 @@ def _compare(claim: Claim, rows: Sequence[Row], card: Baseline, *, lacking: str,
         reported=reported,
         unit=unit,
         rounds=len(used),
+        simulated=_simulated(used),
     )
+
+
+def _simulated(rows: Sequence[Row]) -> bool:
+    return any(row.backend == "simulated" for row in rows)
 
 
 def _missing(claim: Claim, rows: Sequence[Row]) -> str:
@@ -314,4 +321,5 @@ def _ordered(claim: Claim, rows: Sequence[Row]) -> Finding:
         status=Status.REPRODUCED if tuple(ranked) == claim.order else Status.NOT_REPRODUCED,
         why=f"here {' > '.join(f'{value} ({figures[value]:.4g})' for value in ranked)}",
         rounds=len(rows),
+        simulated=_simulated(rows),
     )

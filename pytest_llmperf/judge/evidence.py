@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats import decision_grade, grade
-from pytest_llmperf.model import Measurement
+from pytest_llmperf.model import Measurement, Verdict
 from pytest_llmperf.model.names import full_name
 
 PRIMARY = "efficiency_pct"
@@ -20,7 +20,7 @@ class Evidence:
     """What stands behind a measurement.
 
     Attributes:
-        grade: `exploratory`, `directional` or `publishable`, by rounds (decision card).
+        grade: `exploratory`, `directional` or `publishable`, by rounds (decision card), or `simulated`.
         lacks: what it lacks to be decision-grade (glossary D, P.1), a clause each; empty: it is.
     """
 
@@ -29,6 +29,17 @@ class Evidence:
 
     def __str__(self) -> str:
         return f"not decision-grade: {'; '.join(self.lacks)}" if self.lacks else "decision-grade"
+
+
+def grade_of(measurement: Measurement) -> str:
+    """The grade of its rounds."""
+    return grade(len(measurement.rounds), simulated=measurement.topology.simulated)
+
+
+def graded(verdicts: Sequence[Verdict], measurement: Measurement) -> tuple[Verdict, ...]:
+    """The verdicts on a measurement, each with the grade of the rounds that it used."""
+    simulated = measurement.topology.simulated
+    return tuple(replace(verdict, grade=grade(verdict.rounds, simulated=simulated)) for verdict in verdicts)
 
 
 def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
@@ -55,7 +66,7 @@ def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
         manifest=measurement.manifest,
     )
     simulated = ("simulated, not a real engine",) if measurement.topology.simulated else ()
-    return Evidence(grade=grade(len(measurement.rounds)), lacks=(*simulated, *lacks))
+    return Evidence(grade=grade_of(measurement), lacks=(*simulated, *lacks))
 
 
 def _cv_pct(record: Record) -> float | None:

@@ -84,8 +84,13 @@ def summarise(values: Sequence[float]) -> Summary:
     )
 
 
-def grade(rounds: int) -> str:
-    """The decision card's evidence grade: `exploratory` (1 to 2), `directional` (3 to 4), `publishable` (5 or more)."""
+def grade(rounds: int, *, simulated: bool = False) -> str:
+    """The decision card's evidence grade: `exploratory` (1 to 2), `directional` (3 to 4), `publishable` (5 or more).
+
+    Rounds of a scripted server are no evidence, however many: `simulated`.
+    """
+    if simulated:
+        return "simulated"
     if rounds < MIN_ROUNDS:
         return "exploratory"
     return "directional" if rounds < 5 else "publishable"

@@ -67,7 +67,7 @@ class Verdict:
         low, high: interval of that centre at `confidence_pct`; None where undefined.
         confidence_pct: e.g. 95.0.
         rounds: how many were used.
-        grade: `exploratory`, `directional` or `publishable`.
+        grade: `exploratory`, `directional` or `publishable`; `simulated` of a scripted server.
         reason: one clause: why this outcome.
         gates: of the run, which share the error of `fail`.
         worse_by: regression gates: how much worse than what is stored, or than the incumbent pair by pair, in points of

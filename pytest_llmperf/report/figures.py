@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.evidence import evidence_of
+from pytest_llmperf.judge.evidence import evidence_of, grade_of
 from pytest_llmperf.judge.metrics import CATALOGUE, CONTINUOUS, OBSERVED
 from pytest_llmperf.judge.record import Incumbent, Record
-from pytest_llmperf.judge.stats import grade
 from pytest_llmperf.judge.telemetry import busy_cores, client_cores, neighbour_cores
 from pytest_llmperf.judge.validity import client_cost_pp, client_cpu_share
 from pytest_llmperf.model import Measurement
@@ -66,7 +65,7 @@ def figures(record: Record, run: Sequence[Record] | None = None) -> dict[str, fl
         "scenario": measurement.scenario.name,
         "topology": str(measurement.topology.kind),
         "rounds": len(measurement.rounds),
-        "grade": grade(len(measurement.rounds)),
+        "grade": grade_of(measurement),
     }
     if run is not None:
         lacks = evidence_of(record, run).lacks

@@ -20,7 +20,7 @@ from pytest_llmperf.judge.metrics import CATALOGUE, Aggregate
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression import SESSIONS_FOR_SPREAD
 from pytest_llmperf.judge.slower import TO_LOOK_AT, explaining, in_words
-from pytest_llmperf.judge.stats import MIN_ROUNDS
+from pytest_llmperf.judge.stats import MIN_ROUNDS, grade
 from pytest_llmperf.judge.upper import upper_bound_words
 from pytest_llmperf.judge.validity import dear, nothing_left
 from pytest_llmperf.judge.words import typed
@@ -176,12 +176,13 @@ def _explained(record: Record, verdict: Verdict, first: Verdict, found: Diagnosi
     measurement = record.measurement
     topology, head = measurement.topology, headline(verdict)
     real = "SIMULATED, " if topology.simulated else ""
+    graded_as = grade(first.rounds, simulated=topology.simulated)
     bounded = upper_bound_words(verdict, measurement) if verdict.outcome is Outcome.FAIL else ""
     return "\n".join(
         [
             head,
             f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} "
-            f"{topology.model}, {first.rounds} rounds ({first.grade}); {_both_efficiencies(record)}",
+            f"{topology.model}, {first.rounds} rounds ({graded_as}); {_both_efficiencies(record)}",
             *([f"  seen: {bounded}"] if bounded not in head else []),  # a comparison gives its reason there
             *(f"  seen: {words}" for words in _seen(record, verdict, found)),
             *(f"  note: {words}" for words in _machine_load(record, found)),

@@ -17,6 +17,7 @@ from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge import baselines, scoring
 from pytest_llmperf.judge.against import against_gates, incumbent_of
 from pytest_llmperf.judge.conditions import differences_for
+from pytest_llmperf.judge.evidence import graded
 from pytest_llmperf.judge.markers import Marker, Quality, is_regression
 from pytest_llmperf.judge.quality import gates_of, judged
 from pytest_llmperf.judge.record import Record
@@ -284,7 +285,7 @@ class Session:
         return Record(
             test=test,
             measurement=measurement,
-            verdicts=verdicts,
+            verdicts=graded(verdicts, measurement),
             differences=differences,
             incumbent=None if incumbent is None else incumbent_of(incumbent.name, incumbent.measurement, measurement),
             soak=soaked,

@@ -45,7 +45,7 @@ def test_validation(write, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled["Hardware"] == "gpu RTX, cpu i9"
     assert filled["Model"] == "m&lt;b&gt; Q4"
     assert filled["Configuration"] == "num\\_gpu default, num\\_ctx default, temperature default"
-    assert filled["Runs completed"] == "5 (publishable)"
+    assert filled["Runs completed"] == "5 (simulated)"
     assert filled["Mean efficiency"] == amount(figures["efficiency_pct"], "efficiency_pct")
     assert filled["CV of throughput"] == "0.00 %"
     assert filled["Pass/Fail"] == "Pass (CV below 5 %, efficiency above 95 %)"

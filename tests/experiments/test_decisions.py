@@ -1,5 +1,7 @@
 """Findings brought together: the verdict and the grade of each claim."""
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_llmperf.errors import UsageError
@@ -35,6 +37,12 @@ def test_the_grade_is_that_of_the_weakest_part() -> None:
     """Three rounds are directional, whatever the other part has."""
     (one,) = decide([finding("C1.a", YES, 50), finding("C1.b", YES, 3)], {"C1": "x"})
     assert one.grade == "directional"
+
+
+def test_what_is_simulated_is_no_evidence() -> None:
+    """However many rounds, and though another part is real."""
+    parts = [finding("C1.a", YES), replace(finding("C1.b", YES, 50), simulated=True)]
+    assert decide(parts, {"C1": "x"})[0].grade == "simulated"
 
 
 def test_no_finding_and_no_claim_is_lost() -> None:

@@ -138,6 +138,7 @@ def test_grades_of_the_decision_card() -> None:
     """1 to 2 exploratory, 3 to 4 directional, 5 and more publishable."""
     grades = [stats.grade(rounds) for rounds in (1, 2, 3, 4, 5, 20)]
     assert grades == ["exploratory"] * 2 + ["directional"] * 2 + ["publishable"] * 2
+    assert {stats.grade(rounds, simulated=True) for rounds in (1, 3, 5, 20)} == {"simulated"}
 
 
 def test_decision_grade_names_what_is_missing() -> None:

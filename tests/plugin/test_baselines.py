@@ -303,7 +303,7 @@ def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.P
     lacks = "simulated, not a real engine; no alternative tried"
     result.stdout.fnmatch_lines(
         [
-            "  SIMULATED, scenario pair, * rounds (publishable); *",
+            "  SIMULATED, scenario pair, * rounds (simulated); *",
             "pair on single *",
             f"evidence: not decision-grade: {lacks}*: pair on single",
             "policy: an inconclusive limit gate warns; an inconclusive regression gate warns while its baseline *",
@@ -313,11 +313,12 @@ def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.P
     document = json.loads((pytester.path / "run.json").read_text())
     assert document["policy"][0].startswith("policy: an inconclusive limit gate warns")
     evidence = document["records"][0]["evidence"]
-    assert evidence["grade"] == "publishable"
+    assert evidence["grade"] == "simulated"
     assert evidence["lacks"][:2] == lacks.split("; ")
     properties = ElementTree.parse(pytester.path / "junit.xml").getroot().findall(".//testcase/properties/property")
     named = {one.get("name"): one.get("value") for one in properties}
-    assert named["llmperf.pair.single.grade"] == "publishable"
+    assert named["llmperf.pair.single.grade"] == "simulated"
+    assert "publishable" not in result.stdout.str() + json.dumps(document) + (pytester.path / "junit.xml").read_text()
     assert document["records"][0]["figures"]["lacks"].startswith(lacks)
     assert not {"llmperf.pair.single.decision_grade", "llmperf.pair.single.lacks"} & set(named)  # of the whole run
 

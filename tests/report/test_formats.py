@@ -59,7 +59,7 @@ class TestMarkdown:
         measured = rows[-3:]
         for row, record in zip(measured, failed["records"], strict=True):
             figures = record["figures"]
-            assert row[1] == f"{figures['rounds']} (publishable)"
+            assert row[1] == f"{figures['rounds']} (simulated)"
             names = ("efficiency_pct", "scaling_efficiency_pct", "contention_rate_ttft", "ttft_ms", "system_tok_s")
             assert row[2:] == [amount(figures[name], name) for name in names]
 
