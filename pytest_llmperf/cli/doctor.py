@@ -49,7 +49,7 @@ def _installation() -> Iterator[Finding]:
         if len(backend.urls) == 1:
             yield "hint", "one server: single_ollama and single_parallel_ollama can be measured, dual_ollama needs two"
     except LlmperfError as error:
-        yield "WRONG", f"--llmperf-backend=auto finds nothing: {_one_line(error)}"
+        yield "WRONG", f"--llmperf-backend=auto cannot use any server or engine: {_one_line(error)}"
 
 
 def _folder(folder: Path) -> Iterator[Finding]:

@@ -140,7 +140,7 @@ class ExternalAgent:
                 raise ValueError(f"agent {self.name!r}: a word of its command holds the character NUL")
         elif not isinstance(self.run, str) and not _may_be_async(self.run):
             raise ValueError(
-                f"agent {self.name!r} needs an async callable or a tuple of words, got {_kind_of(self.run)}"
+                f"agent {self.name!r} needs an async function or a list of words (a command), got {_kind_of(self.run)}"
             )
 
     def __repr__(self) -> str:

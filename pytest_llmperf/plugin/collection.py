@@ -98,8 +98,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         item.stash[SPECS] = _specs(item, faults)
         item.stash[RUNTIME] = _runtime(item, faults)
         item.stash[PROFILE] = _profile(item, settings, faults)
-    if faults:
-        faults.append("next: write these markers as said, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers")
+    faults = _steps_last(faults)
     from pytest_llmperf.plugin import outputs  # noqa: PLC0415
     from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
     from pytest_llmperf.plugin.running import Running  # noqa: PLC0415
@@ -116,6 +115,20 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         raise pytest.UsageError(refusal(faults))
     running.faults = tuple(faults)
     config.pluginmanager.register(running, "llmperf-running")
+
+
+_STEP = "next: correct these markers, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers lists them"
+
+
+def _steps_last(faults: Sequence[str]) -> list[str]:
+    """Faults, then next steps: the usual one if a fault has none of its own, and those of single tests, by test."""
+    steps: dict[str, None] = {}
+    lines = []
+    for fault in faults:
+        text, _, step = fault.partition("\n  next: ")
+        lines.append(text)
+        steps[f"next: {text.partition(': ')[0]}: {step}" if step else _STEP] = None
+    return [*lines, *sorted(steps, key=lambda step: step != _STEP)]
 
 
 def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:

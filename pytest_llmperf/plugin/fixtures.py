@@ -50,7 +50,10 @@ class Deployment:
         return tuple(instance.url for instance in self.open().instances)
 
 
-_HOW = "run_agents([agent, async_function, ['python', 'critic.py']], on=dual_ollama): agents, functions, lists of words"
+_HOW = (
+    "run_agents([agent, async_function, ['python', 'critic.py']], on=dual_ollama): agents, async functions, "
+    "lists of words (commands)"
+)
 
 
 class RunAgents(Protocol):

@@ -33,7 +33,7 @@ def refusal(faults: Iterable[str]) -> str:
 
 def short_refusal(faults: Iterable[str], test: str) -> str:
     """The same for one of many tests: its own faults, and where the others stand."""
-    own = [fault for fault in faults if fault.startswith(f"{test}: ")]
+    own = [fault for fault in faults if fault.startswith((f"{test}: ", f"next: {test}: "))]
     return "\n  ".join(("pytest-llmperf: nothing was started: all reasons stand once, in the summary", *own))
 
 

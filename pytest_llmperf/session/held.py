@@ -126,7 +126,9 @@ class Held:
             for index, agent in enumerate(scenario.agents):
                 instance = topology.instance_of(index)
                 tell = self._step if self._first_load or self._unloaded else self.say
-                tell(f"loading {topology.model} on instance {instance.name}")
+                if instance.name not in asked_ctx:  # agents may share it
+                    loads = "loading" if instance.api != "openai" else "looking for"  # nothing is loaded there
+                    tell(f"{loads} {topology.model} on instance {instance.name}")
                 with Control.of(instance, timeout_s=patience_s) as control:
                     control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
                 if self._opened is not None:
@@ -262,7 +264,7 @@ class Held:
                     next_step="end it, run this one later, or wait for longer with --llmperf-lock-timeout",
                 )
             so_far = f", {waited_s:.0f} s so far" if waited_s else ""
-            limit = f"for at most {limit_s:g} s{so_far}"
+            limit = f"at most {limit_s:g} s for this process{so_far}"
             tell(f"waiting for another measurement on this machine to end: {known} ({limit})")
             tell = self._step
             wait_s = min(_AGAIN_S, limit_s - waited_s)

@@ -274,7 +274,10 @@ def test_doctor_of_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str
     monkeypatch.setattr(doctor, "missing_packages", lambda *_, **__: ["starlette"])
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
-    assert "WRONG  --llmperf-backend=auto finds nothing: nothing was found; next: install something" in text
+    assert (
+        "WRONG  --llmperf-backend=auto cannot use any server or engine: nothing was found; next: install something"
+        in text
+    )
     assert "WRONG  baseline file baselines/torn.toml is not TOML" in text
     assert "later.toml has schema 99, this release reads up to 3: written by a newer release; next: pip install" in text
     assert "hint   backend simulated lacks starlette: pip install 'pytest-llmperf[simulated]'" in text

@@ -68,7 +68,7 @@ def test_what_is_kept_of_an_agent(run: object, stored: object) -> None:
     "run", [plain, (), ("a", 1), 7, []], ids=["plain function", "empty", "number in it", "number", "empty list"]
 )
 def test_what_is_no_agent(run: object) -> None:
-    """A function that is not async would block all others; a command is a tuple of words."""
+    """A function that is not async would block all others; a command is a list of words."""
     with pytest.raises(ValueError, match="agent 'x' needs"):
         ExternalAgent(name="x", run=run)
 

@@ -345,5 +345,8 @@ def test_three_agents_on_a_fleet(simulated, pytester: pytest.Pytester) -> None:
     result = simulated()
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["UsageError: topology dual has two instances, the scenario has 3 agents", "  next: use fleet"]
+        [
+            "UsageError: topology dual has two instances, the scenario has 3 agents",
+            "  next: use ollama_fleet: an instance for each agent",
+        ]
     )

@@ -200,6 +200,14 @@ def test_what_cannot_work_is_found_before_anything_starts(
     result.stderr.fnmatch_lines([words])
 
 
+def test_a_shared_instance_is_loaded_once_in_words(simulated, pytester: pytest.Pytester) -> None:
+    """However many agents share it."""
+    pytester.makepyfile(GATED.format(fixture="single_ollama"))
+    result = simulated("-q", "--llmperf-rounds=1", "--llmperf-max-rounds=1")
+    lines = [line for line in result.errlines if "loading" in line]
+    assert lines == ["llmperf: loading simulated:scripted on instance a"]
+
+
 @pytest.mark.parametrize("quiet", ["-q", "-qq"])
 def test_what_takes_long_is_said_without_a_terminal(simulated, project: pytest.Pytester, quiet: str) -> None:
     """A line each for starting and loading, wherever tests are printed; the second test loads nothing anew."""

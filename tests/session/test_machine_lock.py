@@ -149,8 +149,8 @@ def test_waiting_is_said_again_and_again(tmp_path: Path) -> None:
     session, busy, said = waiting(tmp_path, 2, 100)
     session._servers._acquire()
     assert busy.asked == [0, 60, 40]
-    assert "process 7 of joe on ci, since noon (pytest) (for at most 100 s)" in said[0]
-    assert "(for at most 100 s, 60 s so far)" in said[1]
+    assert "process 7 of joe on ci, since noon (pytest) (at most 100 s for this process)" in said[0]
+    assert "(at most 100 s for this process, 60 s so far)" in said[1]
 
 
 def test_waiting_has_a_limit(tmp_path: Path) -> None:

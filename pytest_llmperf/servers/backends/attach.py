@@ -40,7 +40,7 @@ class AttachBackend:
     def __init__(self, urls: tuple[str, ...], settings: Settings, reason: str) -> None:
         self.reason = reason
         self.urls = tuple(url.rstrip("/") for url in urls)
-        self.model = settings.model or "the only one that they share"
+        self.model = settings.model or f"the only one that {'it serves' if len(urls) == 1 else 'they share'}"
         self._settings = settings
         self._access = _accesses(self.urls, settings)
         self.where = ", ".join(map(shown, self.urls)) + _way(settings)

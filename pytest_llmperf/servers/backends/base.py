@@ -204,7 +204,8 @@ def instances_of(kind: TopologyKind, agents: int) -> tuple[int, int]:
     if kind is TopologyKind.DUAL:
         if agents > 2:
             raise UsageError(
-                f"topology dual has two instances, the scenario has {agents} agents", next_step="use fleet"
+                f"topology dual has two instances, the scenario has {agents} agents",
+                next_step="use ollama_fleet: an instance for each agent",
             )
         return 2, 1
     return agents, 1

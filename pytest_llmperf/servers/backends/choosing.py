@@ -101,7 +101,7 @@ def _why_attach(seen: Seen) -> str:
         return "auto: the server that OLLAMA_HOST names answers"
     if len(seen.servers) > 1:
         return f"auto: two servers answer on {_PORTS}"
-    return f"auto: one server answers, none at {seen.nothing_at}: it is measured, on one instance only"
+    return f"auto: one server answers, none at {seen.nothing_at}; topologies of two instances cannot be measured"
 
 
 def _passed_over(seen: Seen, settings: Settings) -> str:
