@@ -12,6 +12,7 @@ from pytest_llmperf.judge.conditions import differences_of
 from pytest_llmperf.judge.markers import Regression
 from pytest_llmperf.judge.policy import action
 from pytest_llmperf.judge.stats import grade
+from pytest_llmperf.judge.words import signed
 from pytest_llmperf.model import Baseline, Bound, Outcome, Settings, Verdict
 from pytest_llmperf.report.stored import aligned, counted
 from pytest_llmperf.report.text import amount
@@ -53,7 +54,7 @@ def _end(found: Sequence[Compared], standard: Baseline, candidate: Baseline, set
     )
     failing = [verdict for verdict in judged if action(verdict, verdicts, settings) == "fail"]
     worse = any(verdict.outcome is Outcome.FAIL for verdict in failing)
-    end = "worse" if worse else "not decided" if failing else "not worse, as far as can be told"
+    end = "worse" if worse else "not decided" if failing else "no regression detected"
     print(f"{pair}: {end} ({counts} of {counted(len(verdicts), 'metric')})")
     return 1 if failing else 0
 
@@ -85,7 +86,7 @@ def _row(verdict: Verdict, *, simulated: bool) -> list[str]:
     gate, change = verdict.gate, "?"
     if verdict.worse_by is not None:
         sign = -1 if gate.bound is Bound.MIN else 1
-        change = f"{sign * verdict.worse_by:+.1f} {metric_of(gate.metric).change_unit}"
+        change = f"{signed(sign * verdict.worse_by)} {metric_of(gate.metric).change_unit}"
     return [
         gate.metric,
         amount(gate.limit, gate.metric),

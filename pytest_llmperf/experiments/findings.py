@@ -45,7 +45,7 @@ class Finding:
         status: see Status.
         why: one clause, with our figure where there is one.
         value: our figure; None where there is none.
-        low, high: its 95 % interval, from resampled rounds; None where too few rounds support one.
+        low, high: its 95 % CI, from resampled rounds; None where too few rounds support one.
         reported: the report's figure, or None where the claim is an order or a direction.
         unit: of both.
         rounds: that it rests on.
@@ -173,7 +173,7 @@ def _compare(claim: Claim, rows: Sequence[Row], card: Baseline, *, lacking: str,
         return Finding(claim=claim, status=Status.NOT_TESTABLE, why=str(error.args[0]), reported=reported, unit=unit)
     assert reported is not None  # faults_of
     holds, words = _holds(claim, value, low, high, reported)
-    interval = "" if low is None or high is None else f", 95 % interval {low:.4g} to {high:.4g}"
+    interval = "" if low is None or high is None else f", 95 % CI {low:.4g} to {high:.4g}"
     return Finding(
         claim=claim,
         status=Status.REPRODUCED if holds else Status.NOT_REPRODUCED,

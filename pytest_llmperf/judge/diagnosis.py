@@ -57,23 +57,23 @@ CORE = f"{OWN_CORE}, or try --llmperf-runtime=processes"
 TAP_CORE = "leave the tap, through which the agents talk, a core of its own (what else runs here, the agents included?)"
 
 _SLOWER = {
-    "client": "its client is late",
-    "queue": "its requests wait for a slot",
-    "load": "it waits for the model to load",
-    "prefill": "its prompts are read more slowly",
-    "decode": "its tokens come more slowly",
-    "tokens": "it has more tokens to read or to write",
-    "rest": "neither the client's nor the server's times say where",
+    "client": "is delayed by its client",
+    "queue": "waits for a slot",
+    "load": "waits for the model to load",
+    "prefill": "processes prompts more slowly",
+    "decode": "decodes more slowly",
+    "tokens": "has more tokens to read or to write",
+    "rest": "takes longer for a reason that is not visible in client or server timings",
 }
-"""What is longer, of one agent."""
+"""What an agent does that takes longer."""
 
 _TOGETHER = {
-    "client": "their clients are late",
+    "client": "their clients delay them",
     "load": "they wait for the model to load",
-    "prefill": "they share a device, or its cores (prompts are read more slowly)",
+    "prefill": "they share a device, or its cores (prompts are processed more slowly)",
     "decode": "they share a device, or its cores",
     "tokens": "they generate more tokens than alone",
-    "rest": "neither the clients' nor the servers' times say where",
+    "rest": "the cause is not visible in client or server timings",
 }
 """Why all are slower together."""
 
@@ -217,7 +217,9 @@ def crowded(measurement: Measurement) -> str:
     cores = measurement.telemetry.cores
     if others < _MUCH_CORES or cores - busy > _MUCH_CORES:
         return ""
-    return f"other processes used {others:.1f} of this machine's {cores} cores while the rounds ran; none was left"
+    return (
+        f"other processes used {others:.1f} of this machine's {cores} cores while the rounds ran; no idle core remained"
+    )
 
 
 def neighbour_share(measurement: Measurement) -> float:
@@ -265,9 +267,9 @@ def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
         return f"the agents are slower together than alone (up to {slowdown:.2f} x): {why}"
     balance = fmean(series(measurement, "efficiency_pct"))
     return (
-        f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x; of "
-        f"{loss.slowest} on instance {loss.instance}, {'even alone' if where == 'alone' else 'together'}, "
-        f"{_SLOWER[part]}"
+        f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x; "
+        f"{loss.slowest} on instance {loss.instance} {_SLOWER[part]}, "
+        f"{'even alone' if where == 'alone' else 'together with the other agents'}"
     )
 
 

@@ -184,7 +184,7 @@ def drop_of(
     between = scale.change(known.spread())
     return StoredDrop(
         drop=drop,
-        spread=f"spread between {count} stored sessions charged, about {between:.1f} {scale.unit}",
+        spread=f"includes the spread between {count} stored sessions, about {between:.1f} {scale.unit}",
         sessions_needed=more,
     )
 

@@ -181,12 +181,13 @@ def in_words(found: Sequence[Slower]) -> str:
     """One part of one agent or more, with the figures of the first."""
     worst = found[0]
     agents = " and ".join(dict.fromkeys(one.agent for one in found))
-    against = _sessions(worst.baseline, worst.count) if worst.baseline else f"incumbent {worst.incumbent}'s"
-    figures = f"({worst.before_ms:.0f} -> {worst.now_ms:.0f} ms)"
+    against = f"in baseline {worst.baseline}" if worst.baseline else f"on incumbent {worst.incumbent}"
+    count = f"{_counted(worst.count)}, " if worst.baseline else ""
+    figures = f"({count}{worst.before_ms:.0f} -> {worst.now_ms:.0f} ms)"
     took = (
-        f"{worst.now_ms / worst.before_ms:.1f} x of {against}"
+        f"{worst.now_ms / worst.before_ms:.1f} times as long as {against}"
         if worst.before_ms >= 1
-        else f"{worst.more_ms:.0f} ms more than {'in ' if worst.baseline else ''}{against}"
+        else f"{worst.more_ms:.0f} ms more than {against}"
     )
     since = f", since {worst.since}" if worst.since else ""
     return f"{_NAMES[worst.part]} of {agents} {worst.where} takes {took} {figures}{since}"
@@ -306,7 +307,11 @@ def _comparable(
 
 
 def _sessions(name: str, count: int) -> str:
-    return f"baseline {name}'s {count} session{'' if count == 1 else 's'}"
+    return f"baseline {name}'s {_counted(count)}"
+
+
+def _counted(sessions: int) -> str:
+    return f"{sessions} session{'' if sessions == 1 else 's'}"
 
 
 def _has(session: StoredSession, columns: int) -> bool:

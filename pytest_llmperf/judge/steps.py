@@ -146,21 +146,21 @@ def contended(measurement: Measurement) -> tuple[float, ...]:
     does not tell it, the answer's duration can only show that the request had to wait, never the opposite.
 
     Raises:
-        MeasurementError: it cannot be told of some round.
+        MeasurementError: it cannot be determined of some round.
     """
     verdicts = [[_waited(step) for steps_ in agents for step in steps_] for agents in steps(measurement)]
     untold = sum(True not in round_ and None in round_ for round_ in verdicts)
     if untold:
         raise MeasurementError(
-            f"contention cannot be told in {untold} of {len(verdicts)} rounds: the agents do not stream, or get their "
-            "answers at once, and the server gives no queue time",
+            f"contention cannot be determined in {untold} of {len(verdicts)} rounds: the agents do not stream, or "
+            "get their answers at once, and the server gives no queue time",
             next_step="have the agents stream, or use Ollama's own API (/api/chat), whose answers have the queue time",
         )
     return tuple(float(True in round_) for round_ in verdicts)
 
 
 def _waited(step: Step) -> bool | None:
-    """Whether a request had to wait; None where it cannot be told."""
+    """Whether a request had to wait; None where it cannot be determined."""
     if is_streamed(step):
         waited = above(waiting_ratio(step), TTFT_RATIO_LIMIT)
         if waited or not any(map(came_at_once, (step.together, *step.alone))):

@@ -21,6 +21,16 @@ def change_words(worse_by: float, unit: str) -> str:
     return f"{'better' if worse_by < 0 else 'worse'} by {abs(worse_by):.1f} {unit}"
 
 
+def signed(change: float) -> str:
+    """A change with its sign, one decimal: `+3.0`, `-0.1`; `0.0` if nothing of it is left.
+
+    >>> signed(3), signed(-0.06), signed(-0.04), signed(0)
+    ('+3.0', '-0.1', '0.0', '0.0')
+    """
+    text = f"{change:+.1f}"
+    return text if float(text) else "0.0"
+
+
 def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, pairs: int = 0) -> str:
     """A change, its interval in the same direction, what was charged, and what would be needed where it is not decided.
 
@@ -34,8 +44,8 @@ def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, pairs
     low, high = (-drop.high, -drop.low) if drop.estimate < 0 else (drop.low, drop.high)
     mean = f", the mean of {pairs} pairs" if pairs else ""
     text = (
-        f"{change_words(drop.estimate, drop.unit)} (interval {low:.1f} to {high:.1f}{charged}){mean}, "
-        f"{delta:g} {drop.unit} matter"
+        f"{change_words(drop.estimate, drop.unit)} (95 % CI {low:.1f} to {high:.1f}{charged}){mean}; "
+        f"changes of {delta:g} {drop.unit} or more count"
     )
     if drop.floored:
         return f"{text}; so large a drop fails in any case"

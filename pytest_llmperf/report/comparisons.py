@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.judge.catalogue import Aggregate, metric_of
-from pytest_llmperf.judge.words import change_words
+from pytest_llmperf.judge.words import change_words, signed
 from pytest_llmperf.report.order import severity
 from pytest_llmperf.report.text import amount, digits_in
 
@@ -38,7 +38,7 @@ def cells(verdict: Plain) -> tuple[str, str, str, str]:
     metric = metric_of(gate["metric"])
     sign = -1 if gate["bound"] == "min" else 1
     worse_by = verdict["worse_by"]
-    change = "?" if worse_by is None else f"{sign * worse_by:+.1f} {metric.change_unit}"
+    change = "?" if worse_by is None else f"{signed(sign * worse_by)} {metric.change_unit}"
     allowed = f"{sign * gate['delta']:+g} {metric.change_unit}"
     return amount(gate["limit"], metric.name, more), amount(verdict["value"], metric.name, more), change, allowed
 

@@ -92,7 +92,7 @@ def _limits(found: Document, records: Sequence[Mapping[str, Any]], verdicts: Seq
     failed = unexplained(found)
     soaked = [(record, text) for record in records if (text := failing_remark(record))]
     if verdicts or failed or soaked:
-        yield from table("verdict", "test", "gate", "value", "95 % interval", "against")
+        yield from table("verdict", "test", "gate", "value", "95 % CI", "against")
     for one in failed:
         yield row(f"{_SIGNS['fail']} fail", _short(one["test"]), "-", "-", "-", escaped(one["text"].partition("\n")[0]))
     for record, text in soaked:

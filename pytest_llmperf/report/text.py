@@ -125,12 +125,11 @@ def limit_words(verdict: Verdict) -> str:
     """The limit and its source, e.g. `the minimum 95.0 % (baseline decision_card, E.1 #6)`."""
     gate, more = verdict.gate, digits_of(verdict)
     if gate.delta is not None:
-        unit = CATALOGUE[gate.metric].change_unit
         limit = amount(gate.limit, gate.metric, more)
         if gate.incumbent:
-            return f"the incumbent's {limit} ({gate.delta:g} {unit} matter)"
+            return f"the incumbent's {limit}"
         part = f"first {verdict.rounds} rounds of each session; " if _in_part(verdict) else ""
-        return f"the stored {limit} ({part}{gate.delta:g} {unit} matter; {gate.source})"
+        return f"the stored {limit} ({part}{gate.source})"
     side = "minimum" if gate.bound is Bound.MIN else "maximum"
     return f"the {side} {limit_amount(gate.limit, gate.metric, more)} ({gate.source})"
 
@@ -272,7 +271,7 @@ def _told(record: Record, verdict: Verdict, found: Diagnosis | None) -> str:
     changed = explaining(record.slower, (verdict,)) or (record.slower[:1] if load else ())
     if changed and changed[0].commit and (load or not (found is not None and found.facts)):
         return f"see what has changed since: git log --oneline {changed[0].commit}..HEAD"
-    if changed and load:
+    if changed and load and not verdict.gate.incumbent:
         return f"see what has changed since: {TO_LOOK_AT[changed[0].part]}"
     own = verdict.outcome is Outcome.FAIL and not verdict.gate.incumbent  # of two, no shares
     return found.next_step if own and found is not None else ""
@@ -340,7 +339,7 @@ def _interval(verdict: Verdict) -> str:
     if verdict.low is None or verdict.high is None:
         return amount(verdict.value, metric, more)
     low, high = (_figure(end, metric, more) for end in (verdict.low, verdict.high))
-    return f"{amount(verdict.value, metric, more)} ({verdict.confidence_pct:g} % interval {low} to {high})"
+    return f"{amount(verdict.value, metric, more)} ({verdict.confidence_pct:g} % CI {low} to {high})"
 
 
 def _because(verdict: Verdict) -> str:

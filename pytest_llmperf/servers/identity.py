@@ -64,14 +64,15 @@ def check(
                 next_step="start a second server, or measure this one with --llmperf-topology=single",
             )
         notes.append(
-            f"whether instances {names} are different servers cannot be told: both say that the model leaves at "
+            f"whether instances {names} are different servers cannot be determined: both say that the model leaves at "
             f"{alike[-1]}, which different servers may say alike"
         )
     silent = [instance.name for instance in topology.instances if not any(seen[instance.name])]
     if len(topology.instances) > 1 and silent:
         who = ", ".join(silent)
         notes.append(
-            f"whether the instances are different servers cannot be told: {who} does not say when its model leaves"
+            f"whether the instances are different servers cannot be determined: "
+            f"{who} does not say when its model leaves"
         )
     return tuple(notes)
 
@@ -123,8 +124,8 @@ def _by_turns(instance: Instance, told: Sequence[str]) -> str:
         )
     if returns(told):
         return (
-            f"whether the address of instance {instance.name} leads to one server cannot be told: it says by turns "
-            f"that the model leaves at {' and '.join(sorted(set(told))[:2])}"
+            f"whether the address of instance {instance.name} leads to one server cannot be determined: "
+            f"it says by turns that the model leaves at {' and '.join(sorted(set(told))[:2])}"
         )
     return ""
 

@@ -20,7 +20,7 @@ LACKS = (
     "an OpenAI-compatible API gives no durations of the server: queue time and the server's TTFT are not known, nor is "
     "decode throughput where the server adds no timings of its own (llama-server does)",
     "num_ctx, num_thread and num_gpu are the server's own affair there; whether the addresses are different servers, "
-    "where the model lies and who else uses it cannot be told",
+    "where the model lies and who else uses it cannot be determined",
 )
 """What a reader of such a measurement must know."""
 

@@ -395,7 +395,7 @@ class Session:
             raise _itself(self.settings, f"{there.kind}, {there.model} at {_urls(there)}")
         if may_be_same_servers(here, there):
             note = (
-                "whether candidate and incumbent are different servers cannot be told: "
+                "whether candidate and incumbent are different servers cannot be determined: "
                 f"{_urls(here)} and {_urls(there)} are names of one address"
             )
             candidate.measurement = replace(candidate.measurement, notes=(*candidate.measurement.notes, note))

@@ -99,7 +99,7 @@ def test_compare_passes_what_is_the_same(folder: Path, capsys: pytest.CaptureFix
     assert main(["compare", "old", "new"]) == 0
     text = capsys.readouterr().out
     assert "efficiency_pct       95.0 %       95.2 %  +0.2 pp       5  publishable     pass" in text
-    assert text.endswith("new against old: not worse, as far as can be told (2 pass of 2 metrics)\n")
+    assert text.endswith("new against old: no regression detected (2 pass of 2 metrics)\n")
 
 
 def test_compare_fails_what_is_worse(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

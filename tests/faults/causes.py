@@ -88,25 +88,25 @@ CAUSES = (
         name="one instance decodes slowly",
         faults=(b("slow_decode", factor=0.2),),
         cause="decode alone",
-        says="of y on instance b, even alone, its tokens come more slowly",
+        says="y on instance b decodes more slowly, even alone",
     ),
     Cause(
         name="one instance reads prompts slowly",
         faults=(b("slow_prefill", factor=0.1),),
         cause="prefill alone",
-        says="of y on instance b, even alone, its prompts are read more slowly",
+        says="y on instance b processes prompts more slowly, even alone",
     ),
     Cause(
         name="one instance keeps requests waiting for the model",
         faults=(b("slow_acquire", seconds=0.12),),
         cause="load alone",
-        says="of y on instance b, even alone, it waits for the model to load",
+        says="y on instance b waits for the model to load, even alone",
     ),
     Cause(
         name="one instance is far away",
         faults=(b("delay", seconds=0.12),),
         cause="rest alone",
-        says="of y on instance b, even alone, neither the client's nor the server's times say where",
+        says="y on instance b takes longer for a reason that is not visible in client or server timings, even alone",
     ),
     Cause(
         name="one instance decodes slowly in company",
@@ -124,13 +124,13 @@ CAUSES = (
         name="a shared device reads prompts slowly",
         faults=both("slow_prefill", factor=0.1),
         cause="prefill together",
-        says="prompts are read more slowly",
+        says="prompts are processed more slowly",
     ),
     Cause(
         name="a crowded network",
         faults=both("delay", seconds=0.15),
         cause="rest together",
-        says="neither the clients' nor the servers' times say where",
+        says="the cause is not visible in client or server timings",
     ),
     Cause(
         name="answers are longer in company",
@@ -143,7 +143,7 @@ CAUSES = (
         injected="y's `num_predict` is 48, x's 16",
         scenario=UNEQUAL,
         cause="tokens alone",
-        says="of y on instance b, even alone, it has more tokens to read or to write",
+        says="y on instance b has more tokens to read or to write, even alone",
     ),
     Cause(
         name="one agent has more to read",
@@ -151,7 +151,7 @@ CAUSES = (
         scenario=WORDY,
         script=slow(ttft_ms=5, prefill_tok_s=1000, decode_tok_s=400),
         cause="tokens alone",
-        says="of y on instance b, even alone, it has more tokens to read or to write",
+        says="y on instance b has more tokens to read or to write, even alone",
     ),
     Cause(
         name="agents share a slot",
@@ -177,7 +177,7 @@ CAUSES = (
         name="another client, all the time, with little to do",
         faults=(b("traffic", tokens=8),),
         cause="queue alone",
-        says="of y on instance b, even alone, its requests wait for a slot",
+        says="y on instance b waits for a slot, even alone",
     ),
     Cause(
         name="another client loads the model otherwise",
@@ -234,7 +234,7 @@ CAUSES = (
         name="one device throttles",
         faults=(b("throttle", factor=0.3, seconds=1.0),),
         cause="decode alone",
-        says="of y on instance b, even alone, its tokens come more slowly",
+        says="y on instance b decodes more slowly, even alone",
         settings=STEADY,
     ),
     Cause(

@@ -44,8 +44,8 @@ def stored(attached, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "metric", "says"),
     [
-        (Fault(kind="slow_prefill", factor=0.2, **ALWAYS), "ttft_ms", r"prefill of y alone takes [3-6]\.\d x"),
-        (Fault(kind="slow_decode", factor=0.4, **ALWAYS), "system_tok_s", r"decode of y alone takes 2\.\d x"),
+        (Fault(kind="slow_prefill", factor=0.2, **ALWAYS), "ttft_ms", r"prefill of y alone takes [3-6]\.\d times"),
+        (Fault(kind="slow_decode", factor=0.4, **ALWAYS), "system_tok_s", r"decode of y alone takes 2\.\d times"),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
@@ -56,7 +56,8 @@ def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, a
     (failed,) = [one for one in record.verdicts if one.gate.metric == metric]
     assert failed.outcome is Outcome.FAIL
     text = explain(record, (failed,))
-    found = rf"  seen: {says} of baseline main's 4 sessions \(\d+ -> \d+ ms\), since ddddddddd of \d{{4}}-\d\d-\d\d\n"
+    against = r"as long as in baseline main \(4 sessions, \d+ -> \d+ ms\)"
+    found = rf"  seen: {says} {against}, since ddddddddd of \d{{4}}-\d\d-\d\d\n"
     assert re.search(found, text), text
     assert text.endswith("\n  next: see what has changed since: git log --oneline ddddddddd..HEAD")
     assert text.count("seen:") == 2

@@ -85,19 +85,19 @@ def lost_pp(measurement: Measurement, of: str) -> float:
             "requests wait at the server (queue time 250 ms of a round's 503 ms), though each agent has an instance",
         ),
         (rounds(both={"decode": 350}), "decode together", "slower together than alone (up to 1.59 x): they share"),
-        (rounds(both={"prefill": 200}), "prefill together", "prompts are read more slowly"),
+        (rounds(both={"prefill": 200}), "prefill together", "prompts are processed more slowly"),
         (rounds(both={"load": 300}), "load together", "they wait for the model to load"),
-        (rounds(both={"client": 90}), "client together", "their clients are late"),
-        (rounds(both={"rest": 90}), "rest together", "neither the clients' nor the servers' times say where"),
+        (rounds(both={"client": 90}), "client together", "their clients delay them"),
+        (rounds(both={"rest": 90}), "rest together", "the cause is not visible in client or server timings"),
         (rounds(both={"decode": 400, "written": 100}), "tokens together", "they generate more tokens than alone"),
-        (rounds(y={"decode": 500}), "decode alone", "of y on instance b, even alone, its tokens come more slowly"),
-        (rounds(x={"prefill": 300}), "prefill alone", "of x on instance a, even alone, its prompts are read more"),
-        (rounds(y={"load": 300}), "load alone", "it waits for the model to load"),
-        (rounds(y={"queue": 300}), "queue alone", "its requests wait for a slot"),
-        (rounds(y={"client": 300}), "client alone", "its client is late"),
-        (rounds(y={"rest": 300}), "rest alone", "neither the client's nor the server's times say where"),
-        (rounds(y={"decode": 600, "written": 150}), "tokens alone", "it has more tokens to read or to write"),
-        (rounds(y={"prefill": 400, "read": 200}), "tokens alone", "it has more tokens to read or to write"),
+        (rounds(y={"decode": 500}), "decode alone", "y on instance b decodes more slowly, even alone"),
+        (rounds(x={"prefill": 300}), "prefill alone", "x on instance a processes prompts more slowly, even alone"),
+        (rounds(y={"load": 300}), "load alone", "y on instance b waits for the model to load"),
+        (rounds(y={"queue": 300}), "queue alone", "y on instance b waits for a slot"),
+        (rounds(y={"client": 300}), "client alone", "is delayed by its client"),
+        (rounds(y={"rest": 300}), "rest alone", "for a reason that is not visible in client or server timings"),
+        (rounds(y={"decode": 600, "written": 150}), "tokens alone", "has more tokens to read or to write"),
+        (rounds(y={"prefill": 400, "read": 200}), "tokens alone", "has more tokens to read or to write"),
         (rounds(both={"decode": 350}, durations=False), "decode together", "slower together than alone"),
         (
             rounds(both={"queue": 350}, durations=False),
@@ -190,7 +190,7 @@ def test_idle_agents_are_a_loss_of_balance() -> None:
     assert diagnosis is not None
     assert (diagnosis.of, diagnosis.cause) == ("balance", "decode together")
     assert diagnosis.sentence.startswith("one agent takes longer than the other: balance 85.8 %")
-    assert "of x on instance a, together, its tokens come more slowly" in diagnosis.sentence
+    assert "x on instance a decodes more slowly, together with the other agents" in diagnosis.sentence
     assert diagnosis.shares_pp["decode together"] == pytest.approx(100 * 100 / (2 * 353))
 
 

@@ -139,7 +139,7 @@ def test_regression_in_points(values: tuple[float, ...], outcome: Outcome) -> No
     """Nothing lost, gained, a lot lost, perhaps lost, too noisy to say."""
     verdict = decide(gate(**REGRESSION), values, looks=16)
     assert verdict.outcome is outcome
-    assert "5 pp matter" in verdict.reason
+    assert "changes of 5 pp or more count" in verdict.reason
     assert "save 3 more" in verdict.reason
 
 
@@ -242,7 +242,7 @@ def test_an_incumbent_that_took_turns() -> None:
     worse = tuple(old - loss for old, loss in zip(incumbent, (2.9, 3.2, 3.0, 3.1, 2.8), strict=True))
     failed = decide(asked, worse, looks=16, incumbent=incumbent)
     assert failed.outcome is Outcome.FAIL
-    assert "worse by 3.0 pp (interval 2.7 to 3.2), the mean of 5 pairs" in failed.reason
+    assert "worse by 3.0 pp (95 % CI 2.7 to 3.2), the mean of 5 pairs" in failed.reason
     assert failed.sessions_needed is None
     alike = tuple(value + 0.1 * (-1) ** index for index, value in enumerate(incumbent))
     same = decide(asked, alike, looks=16, incumbent=incumbent)
@@ -384,4 +384,4 @@ def test_a_change_for_the_better_is_called_so() -> None:
         incumbent=incumbent,
     )
     assert better.worse_by == pytest.approx(-1.0)
-    assert re.search(r"better by 1\.0 pp \(interval 0\.\d to 1\.\d\), the mean of 5 pairs", better.reason)
+    assert re.search(r"better by 1\.0 pp \(95 % CI 0\.\d to 1\.\d\), the mean of 5 pairs", better.reason)

@@ -76,7 +76,7 @@ def test_few_sessions_charge_an_assumed_spread() -> None:
     shifted = [tuple(value + shift for value in GOOD) for shift in (0, 5, -5, 4)]
     assert "save 3 more" in found(GOOD).spread
     assert found(GOOD).sessions_needed == 4
-    assert "4 stored sessions charged" in found(*shifted).spread
+    assert "includes the spread between 4 stored sessions" in found(*shifted).spread
     assert width(*[GOOD] * 4) < width(GOOD) < width(*shifted[:2]) < width(*shifted[:3])
     assert width(GOOD, (98.0,)) > 0  # a session of one round adds no spread of its own
 

@@ -76,7 +76,9 @@ def test_two_agents_that_share_a_slot_and_do_not_stream() -> None:
 def test_without_streams_and_without_a_queue_time_nobody_can_say_no() -> None:
     """An answer that takes long has waited; one that does not may have waited all the same: that is no pass."""
     measurement = rounds_of([unstreamed(500)], [unstreamed(700)])
-    with pytest.raises(MeasurementError, match="cannot be told in 5 of 5 rounds: the agents do not stream") as caught:
+    with pytest.raises(
+        MeasurementError, match="cannot be determined in 5 of 5 rounds: the agents do not stream"
+    ) as caught:
         contended(measurement)
     assert "have the agents stream" in caught.value.next_step
     verdict = contention_of(measurement)

@@ -168,11 +168,11 @@ def dated(server: str, moment: str) -> type[Handler]:
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "2999-12-31T23:59:59.123456789Z"])
 def test_two_servers_that_say_the_same_moment(inner, servers, moment: str) -> None:
-    """Accepted as two, with a note that it cannot be told; and no sign of another client."""
+    """Accepted as two, with a note that it cannot be determined; and no sign of another client."""
     with http_server(dated(servers[0], moment)) as one, http_server(dated(servers[1], moment)) as other:
         result = inner(f"--llmperf-urls={one},{other}")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"*whether instances a and b are different servers cannot be told: *{moment}*"])
+    result.stdout.fnmatch_lines([f"*whether instances a and b are different servers cannot be determined: *{moment}*"])
     assert "somebody else" not in result.stdout.str()
 
 

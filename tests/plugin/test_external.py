@@ -128,7 +128,7 @@ def test_agents_that_do_not_stream(simulated, pytester: pytest.Pytester, afterma
     result.assert_outcomes(failed=3)
     shown = result.stdout.str()
     assert re.search(r"on single .* 3 of 3 .*(fail|inconclusive)", shown)
-    assert "contention cannot be told in 3 of 3 rounds: the" in shown
+    assert "contention cannot be determined in 3 of 3 rounds: the" in shown
     assert "next: have the agents stream" in shown
     assert "an answer that is not" in shown
     assert "answers were not streamed" in shown

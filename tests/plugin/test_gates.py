@@ -41,7 +41,7 @@ def test_one_instance_fails_the_item(simulated, pytester: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(
         [
             "gate contention: 100 % (* is above the maximum 20 % (marker contention(max_rate=0.2))",
-            "gate efficiency: 7?.? % (* % interval * to *) is below the minimum 85.0 % (marker efficiency(min_pct=85))",
+            "gate efficiency: 7?.? % (* % CI * to *) is below the minimum 85.0 % (marker efficiency(min_pct=85))",
             "  SIMULATED, scenario pair, topology single, *rounds (simulated); balance efficiency*",
             "  seen: requests wait for a slot*",
             "  next: give each agent an instance of its own: dual_ollama, no --llmperf-topology",
@@ -162,9 +162,9 @@ def test_the_same_pair_on_one_instance_fails_the_card(pytester: pytest.Pytester)
     assert case is not None
     text = case.find("failure").text
     assert re.search(
-        r"gate efficiency: 7\d\.\d % \(95 % interval 7\d\.\d to 7\d\.\d\) is below the minimum 95\.0 % "
+        r"gate efficiency: 7\d\.\d % \(95 % CI 7\d\.\d to 7\d\.\d\) is below the minimum 95\.0 % "
         r"\(baseline decision_card, E\.1 #6\)\n"
-        r"gate contention: 100 % \(95 % interval \d\d\.\d to 100\) is above the maximum 1 % "
+        r"gate contention: 100 % \(95 % CI \d\d\.\d to 100\) is above the maximum 1 % "
         r"\(baseline decision_card, E\.1 #7\)\n  SIMULATED, scenario pair, topology single",
         text,
     )

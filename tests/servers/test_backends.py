@@ -628,7 +628,7 @@ def test_runners_must_be_ours_too(monkeypatch):
     assert base.check_ours(topology, {"a": 1}) == ()
     owners[9] = Owner.UNKNOWN
     (note,) = base.check_ours(topology, {"a": 1})
-    assert "cannot be told of instance a" in note
+    assert "cannot be determined of instance a" in note
     assert base.check_ours(topology, {}) == ()  # found, not started
 
 

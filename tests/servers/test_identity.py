@@ -79,14 +79,14 @@ def test_a_balancer_is_no_instance(servers):
 
 
 def test_a_server_that_does_not_say_is_noted(servers):
-    """Where nothing is loaded, or an old server tells nothing, it cannot be told; that is said."""
+    """Where nothing is loaded, or an old server tells nothing, it cannot be determined; that is said."""
     for url in servers:  # a balancer may have left one loaded
         with Control(url) as control:
             control.unload(MODEL)
     instances = tuple(Instance(name=name, url=url) for name, url in zip("ab", servers, strict=False))
     topology = Topology(kind=TopologyKind.DUAL, instances=instances, model=MODEL, backend="attach")
     (note,) = identity.check(topology)
-    assert "cannot be told: a, b does not say" in note
+    assert "cannot be determined: a, b does not say" in note
 
 
 def says(moments: dict[str, list[str]], monkeypatch) -> Topology:
@@ -122,10 +122,10 @@ FINE, LATER = "2026-11-30T00:15:00.123456789Z", "2026-11-30T00:15:01.987654321Z"
     ],
 )
 def test_what_two_servers_may_say_alike_is_no_proof(monkeypatch, moment, at_load):
-    """Constants and whole seconds: both are accepted, and that it cannot be told is noted."""
+    """Constants and whole seconds: both are accepted, and that it cannot be determined is noted."""
     topology = says({"a": [moment], "b": [moment]}, monkeypatch)
     (note,) = identity.check(topology, dict.fromkeys("ab", moment) if at_load else None, now=lambda: NOW)
-    assert "whether instances a and b are different servers cannot be told" in note
+    assert "whether instances a and b are different servers cannot be determined" in note
     assert moment in note
 
 
@@ -133,7 +133,7 @@ def test_a_fine_constant_is_none_either(monkeypatch):
     """It was there before, and the load of the second did not move it."""
     topology = says({"a": [FINE], "b": [FINE]}, monkeypatch)
     (note,) = identity.check(topology, {"a": FINE, "b": FINE}, now=lambda: NOW)
-    assert "cannot be told" in note
+    assert "cannot be determined" in note
 
 
 @pytest.mark.parametrize("at_load", [{"a": FINE, "b": LATER}, {"a": FINE}, {}])
@@ -156,8 +156,8 @@ def test_different_moments_are_different_servers(monkeypatch, first, second):
         ([FINE, LATER, FINE], True, "leads to several servers"),
         ([FINE, "", FINE], True, "leads to several servers"),
         (["0001-01-01T00:00:00Z", "", "0001-01-01T00:00:00Z"], True, "leads to several servers"),
-        (["2026-11-30T00:15:00Z", "2026-11-30T00:15:01Z", "2026-11-30T00:15:00Z"], False, "cannot be told"),
-        (["2026-11-30T00:15:00.4Z", "2026-11-30T00:15:00.5Z", "2026-11-30T00:15:00.4Z"], False, "cannot be told"),
+        (["2026-11-30T00:15:00Z", "2026-11-30T00:15:01Z", "2026-11-30T00:15:00Z"], False, "cannot be determined"),
+        (["2026-11-30T00:15:00.4Z", "2026-11-30T00:15:00.5Z", "2026-11-30T00:15:00.4Z"], False, "cannot be determined"),
     ],
 )
 def test_rounded_moments_may_come_again(monkeypatch, told, refused, words):

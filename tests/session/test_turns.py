@@ -125,7 +125,9 @@ def test_sockets_that_nobody_shows_are_noted(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(base, "owner_of", lambda *_: Owner.UNKNOWN)
     asked = Settings(backend="simulated", script=QUICK, calibrate=False, min_rounds=1, max_rounds=1)
     record = measured(asked, tmp_path)
-    assert any("whether the server that answers is ours cannot be told" in note for note in record.measurement.notes)
+    assert any(
+        "whether the server that answers is ours cannot be determined" in note for note in record.measurement.notes
+    )
 
 
 def test_a_slower_candidate_fails_by_its_pairs(tmp_path: Path) -> None:

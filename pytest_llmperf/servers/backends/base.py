@@ -242,7 +242,7 @@ def check_ours(topology: Topology, pids: Mapping[str, int]) -> tuple[str, ...]:
     hidden = [instance.name for instance in ours if not _is_ours(instance, pids[instance.name])]
     if not hidden:
         return ()
-    return (f"whether the server that answers is ours cannot be told of instance {', '.join(hidden)}: {_HIDDEN}",)
+    return (f"whether the server that answers is ours cannot be determined of instance {', '.join(hidden)}: {_HIDDEN}",)
 
 
 def _is_ours(instance: Instance, group: int) -> bool:
