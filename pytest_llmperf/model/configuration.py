@@ -82,6 +82,8 @@ class NamedDeployment:
             faults.append(f"proxy_auth: {fault}")
         if bad_ports := [port for port in self.ports if not 0 < port < 65536]:
             faults.append(f"ports hold {', '.join(map(str, bad_ports))}, wanted ports from 1 to 65535")
+        if len(set(self.ports)) < len(self.ports):
+            faults.append("ports hold one twice, wanted different ports, one for each instance")
         if self.threads < 0:
             faults.append(f"threads = {self.threads}, wanted 0 or more")
         if self.topology and self.topology not in (kinds := [str(kind) for kind in TopologyKind]):

@@ -15,6 +15,8 @@ def header(session: Session) -> list[str]:
     """Which backend, where, what model, why; which incumbent and baseline; of a session whose settings were checked."""
     backend, baseline, incumbent = session.backend, session.baseline, session.incumbent
     lines = [f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})"]
+    if session.unused:
+        lines.append(f"llmperf: {session.unused}")
     if incumbent is not None:
         what = f"{incumbent.kind}, model {incumbent.model}, {incumbent.where}"
         lines.append(f"llmperf: by turns with the incumbent {session.settings.against}: {what}")

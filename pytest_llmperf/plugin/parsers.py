@@ -96,6 +96,8 @@ def ports(raw: str) -> tuple[int, ...]:
     found = tuple(whole(part) for part in texts(raw))
     if not all(0 < port < 65536 for port in found):
         raise ValueError("wanted ports from 1 to 65535")
+    if len(set(found)) < len(found):
+        raise ValueError("wanted different ports, one for each instance")
     return found
 
 

@@ -45,7 +45,7 @@ from pytest_llmperf.model import (
 from pytest_llmperf.model.names import full_name
 from pytest_llmperf.model.node_id import file_of
 from pytest_llmperf.servers.addresses import may_be_same_servers, same_addresses, same_servers
-from pytest_llmperf.servers.backends import Backend
+from pytest_llmperf.servers.backends import Backend, unused
 from pytest_llmperf.servers.facts import gpu_here, manifest
 from pytest_llmperf.session.held import Held
 from pytest_llmperf.session.machine_lock import MachineLock
@@ -333,6 +333,11 @@ class Session:
         """What is watched in a long run, and what is not."""
         facts = candidate.measurement.manifest.facts
         return levels_for(self.baseline, baselines.load_named("decision_card", ()), facts)
+
+    @property
+    def unused(self) -> str:
+        """Which given options the backend in force does not use, in words. Raises as `backend` does."""
+        return unused(self.settings, self.backend.kind)
 
     def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime, test: str) -> Side:
         """A deployment with its servers open, ready to load the model and to run the scenario."""

@@ -1,6 +1,7 @@
 """Options: command line, ini twin, default; every misuse in one clear usage error."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ MISUSES = {
     "--llmperf-warmups=-1": "wanted 0 or more",
     "--llmperf-timeout=0": "wanted more than 0 seconds",
     "--llmperf-ports=80,99999": "wanted ports from 1 to 65535",
+    "--llmperf-ports=80,80": "wanted different ports",
     "--llmperf-urls=": "wanted an address",
     "--llmperf-urls=,": "nothing stands in place 1 and 2 of 2",
     "--llmperf-urls=http://h:1, ": "place 2 of 2\n    next: is a variable unset? give each, or leave the option out",
@@ -209,3 +211,15 @@ def test_a_path_with_the_character_nul(pytester: pytest.Pytester, name: str) -> 
     """No file has it in its name: a wrong option, whatever the file is for."""
     with pytest.raises(pytest.UsageError, match=f"--llmperf-{name}: .*holds the character NUL"):
         pytester.parseconfigure(f"--llmperf-{name}=a\0b")
+
+
+def test_an_option_without_effect_is_named(
+    simulated: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
+    """In the header, before the first test."""
+    pytester.makepyfile(USES_US)
+    result = simulated("--llmperf-gguf=/nope.gguf", "--llmperf-threads=99999", "--llmperf-auth=bearer:NOPE")
+    result.stdout.fnmatch_lines(
+        ["llmperf: backend simulated does not use *--llmperf-gguf, *--llmperf-threads, *--llmperf-auth*"]
+    )
+    assert result.ret == pytest.ExitCode.OK

@@ -6,5 +6,6 @@ engine (`embedded`). The simulated server is never chosen, only asked for.
 
 from pytest_llmperf.servers.backends.base import Backend, Opened
 from pytest_llmperf.servers.backends.choosing import choose
+from pytest_llmperf.servers.backends.unused import unused
 
-__all__ = ["Backend", "Opened", "choose"]
+__all__ = ["Backend", "Opened", "choose", "unused"]
