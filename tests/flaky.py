@@ -23,10 +23,15 @@ MANY, FEW, QUICK_S = 50, 10, 0.5
 TOUCHES = ("socket.bind", "socket.connect", "subprocess.Popen", "os.posix_spawn", "os.fork", "time.sleep")
 """Events of the interpreter's audit; Python before 3.13 does not audit sleeping, so that we do."""
 
-LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+BUSY = "import os, sys\nwhile os.path.exists('/proc/' + sys.argv[1]): pass"
+NEIGHBOURS = """
+import subprocess, sys
+for _ in range(int(sys.argv[3])):
+    subprocess.Popen([sys.executable, "-S", "-c", sys.argv[1], sys.argv[2]])
+"""
+"""Starts them and ends, so that they are nobody's children: tests look for their own. They end when pytest does."""
 
 _touched: set[str] = set()
-_neighbours: list[subprocess.Popen] = []
 
 
 def _audit(event: str, _: tuple[object, ...]) -> None:
@@ -42,16 +47,9 @@ def _audited_sleep(seconds: float, _sleep: Callable[[float], None] = time.sleep)
 def pytest_configure() -> None:
     """The neighbours begin; the tests are watched."""
     time.sleep = _audited_sleep
-    count = int(os.environ.get("LLMPERF_NEIGHBOURS", 2 * (os.cpu_count() or 1)))
-    _neighbours[:] = [subprocess.Popen([sys.executable, "-S", "-c", LOOP]) for _ in range(count)]
+    count = os.environ.get("LLMPERF_NEIGHBOURS", str(2 * (os.cpu_count() or 1)))
+    subprocess.run([sys.executable, "-S", "-c", NEIGHBOURS, BUSY, str(os.getpid()), count], check=True)
     sys.addaudithook(_audit)
-
-
-def pytest_unconfigure() -> None:
-    """The neighbours end."""
-    for neighbour in _neighbours:
-        neighbour.kill()
-        neighbour.wait()
 
 
 @pytest.hookimpl(trylast=True)
