@@ -158,6 +158,7 @@ def advice(text: str, status: int = 0) -> Advice:
     """
     if is_out_of_memory(text):
         return Advice(MEMORY)
+    text = f"{text[:MOST_TEXT]} {text[MOST_TEXT:][-MOST_TEXT:]}"  # patterns look at all that follows, again and again
     for pattern, known in _OF_TEXT:
         if pattern.search(text):
             return known
