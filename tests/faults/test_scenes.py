@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.experiments.rows import as_csv
 from pytest_llmperf.measure.runtimes import base
 from pytest_llmperf.model import Script, Settings, TopologyKind
 from pytest_llmperf.report import writing
@@ -20,6 +21,7 @@ from tests.faults.conftest import PAIR
 from tests.faults.rows import FAILS, STOPS, Scene, matches
 from tests.plugin.conftest import FAST, Aftermath
 from tests.plugin.conftest import PAIR as PAIR_FILE
+from tests.plugin.test_reports import YESTERDAY
 
 QUICK = Script(ttft_ms=5, decode_tok_s=2000, load_ms=1, jitter_pct=0)
 DUAL, SINGLE = TopologyKind.DUAL, TopologyKind.SINGLE
@@ -123,8 +125,9 @@ def disk_full(stage: Stage) -> str:
 
     stage.patch.setattr(writing, "write_all", on_a_full_disk)
     old = {name: pytester.path / f"run.{name}" for name in REPORTS}
-    for path in old.values():
-        path.write_text("old")
+    texts = {name: YESTERDAY.get(name, as_csv([])) for name in REPORTS}
+    for name, path in old.items():
+        path.write_text(texts[name])
     stage.patch.setenv("GITHUB_ACTIONS", "true")
     stage.patch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
     options = [f"--llmperf-{name}={path}" for name, path in old.items()]
@@ -132,7 +135,7 @@ def disk_full(stage: Stage) -> str:
         *FAST, "--llmperf-rounds=2", "--llmperf-max-rounds=2", "--llmperf-save=kept", *options
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert {path.read_text() for path in old.values()} == {"old"}
+    assert {name: path.read_text() for name, path in old.items()} == texts
     assert not (pytester.path / "baselines" / "kept.toml").exists()
     seen = result.stdout.str()
     result.stdout.fnmatch_lines(

@@ -77,7 +77,11 @@ def test_where_all_is_well(attached) -> None:
         (Fault(kind="small_context", num_ctx=512, **ALWAYS), "context", "different contexts: 4096 and 512 tokens"),
         (Fault(kind="unload", **AFTER), "context", "instance b does not list the model among those that it has loaded"),
         (Fault(kind="traffic", tokens=400, instance="b", first=2, last=2), "others", "another client uses it"),
-        (Fault(kind="slow_acquire", seconds=0.1, **ALWAYS), "loss", "of y on instance b, even alone, it waits for the"),
+        (
+            Fault(kind="slow_acquire", seconds=0.1, **ALWAYS),
+            "loss",
+            "y on instance b waits for the model to load, even alone",
+        ),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )

@@ -111,19 +111,19 @@ def test_a_gate_without_a_gpu(simulated, gpus, pytester: pytest.Pytester, marker
 
 @pytest.mark.parametrize(
     ("value", "options"),
-    [("?", ("--llmperf-on-mismatch=skip", "-rs")), ("3.00", ())],
+    [("no value", ("--llmperf-on-mismatch=skip", "-rs")), ("3.00 GiB", ())],
     ids=["no GPU", "another GPU"],
 )
 def test_the_cards_limit_of_memory_elsewhere(
     simulated, gpus, pytester: pytest.Pytester, value: str, options: tuple[str, ...]
 ) -> None:
     """Is of another machine: not comparable, whatever is seen, and the settings say what that does."""
-    gpus(*([] if value == "?" else [Gpu()]))
+    gpus(*([] if value == "no value" else [Gpu()]))
     pytester.makepyfile(TEST.format(marker="@pytest.mark.memory"))
     result = simulated(*options)
     result.assert_outcomes(skipped=len(options) // 2, failed=not options)
     words = "gate memory is not comparable here: * against the maximum 11.00 GiB (baseline decision_card, E.1 #9)*"
-    result.stdout.fnmatch_lines([f"*{words.replace(': *', f': *{value} GiB', 1)}"])
+    result.stdout.fnmatch_lines([f"*{words.replace(': *', f': *{value}', 1)}"])
 
 
 def test_the_cards_limit_of_heat(simulated, gpus, pytester: pytest.Pytester) -> None:
