@@ -112,6 +112,7 @@ def strangers(count: int) -> Iterator[None]:
 
 
 @pytest.mark.alone
+@pytest.mark.usefixtures("real_time")
 def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
     """Processes that take every core, those of other tests too, while two servers of our own answer."""
     script = slow(ttft_ms=20, decode_tok_s=60)
