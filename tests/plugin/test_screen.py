@@ -95,7 +95,7 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, projec
         assert all(len(line) <= columns for line in shown[start:]), text
         assert " ".join(text.split()).count("is worse than the stored") == 1
         assert "  seen: prefill of " in text
-        assert "of baseline mine's 1 session" in " ".join(text.split())
+        assert "as long as in baseline mine (1 session, " in " ".join(text.split()), text
         assert text.count("  seen: ") - text.count("  seen: in ") <= 2, text  # upper bounds come on top
         assert "  found      baseline  prefill of " in text
         assert "  ok         alive, versions, model, context, memory, others" in text, text
