@@ -2,8 +2,10 @@
 
 import gc
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -91,6 +93,15 @@ def scripted_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """Rounds on lent servers take no time; where nobody asks for `real_time`."""
     if "real_time" not in request.fixturenames:
         monkeypatch.setattr(clients, "runtime_of", ScriptedTime)
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    """A repository with a baseline."""
+    subprocess.run(("git", "init", "-q", tmp_path), check=True)
+    (tmp_path / "perf" / "baselines").mkdir(parents=True)
+    (tmp_path / "perf" / "baselines" / "main.toml").touch()
+    return tmp_path
 
 
 @pytest.fixture

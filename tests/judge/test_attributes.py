@@ -11,15 +11,6 @@ from pytest_llmperf.judge.attributes import ATTRIBUTES, keep_both_sides, keep_ou
 from tests.judge.test_baselines import KEY, SESSION
 
 
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    """A repository with a baseline."""
-    subprocess.run(("git", "init", "-q", tmp_path), check=True)
-    (tmp_path / "perf" / "baselines").mkdir(parents=True)
-    (tmp_path / "perf" / "baselines" / "main.toml").touch()
-    return tmp_path
-
-
 class TestAttributes:
     """Written once, beside a saved baseline, where nobody has said what git should do."""
 

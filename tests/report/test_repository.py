@@ -1,7 +1,6 @@
 """The git repository around a folder."""
 
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,6 @@ from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.repository import inside
 from pytest_llmperf.report.writing import write_all
 from tests.report.conftest import run_of
-
-
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    """A repository with a baseline."""
-    subprocess.run(("git", "init", "-q", tmp_path), check=True)
-    (tmp_path / "perf" / "baselines").mkdir(parents=True)
-    (tmp_path / "perf" / "baselines" / "main.toml").touch()
-    return tmp_path
 
 
 class TestInside:
