@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import gc
+import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -33,17 +35,21 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.setenv("LLMPERF_LOCK_DIR", str(folder))
 
 
-@pytest.fixture(autouse=True)
-def no_named_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have a server, which `auto` would find."""
-    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+ALTERING = re.compile(
+    r"CI|CI_.*|BUILD_NUMBER|GITHUB_.*|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|CLICOLOR.*|PY_COLORS|PYTEST_XDIST_.*|PYTEST_DEBUG|"
+    r"PYTEST_THEME.*|PYTHON(WARNINGS|UTF8|IOENCODING|OPTIMIZE|HASHSEED|DEVMODE|ASYNCIODEBUG)|LC_.*|LANGUAGE|TZ|GIT_.*|"
+    r"OLLAMA_.*|OPENAI_.*|ANTHROPIC_.*|GGML_.*|LLAMA_.*|CUDA_.*|HIP_.*|ROCR_.*|OMP_.*|([a-z]+_proxy|[A-Z]+_PROXY)"
+)
+"""Variables that alter what we, pytest, git, a server or a client do: those of whoever runs the tests are not ours."""
 
 
 @pytest.fixture(autouse=True)
-def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inner runs are not xdist workers, though the tests may run in some."""
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)
+def no_altering_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested does the same on a CI system, beside a named server, in an xdist worker and at any terminal."""
+    for name in filter(ALTERING.fullmatch, list(os.environ)):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("TERM", "xterm")
 
 
 @pytest.fixture(autouse=True)
