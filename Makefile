@@ -60,7 +60,7 @@ lint: .venv/dev
 	@$(BIN)/mypy
 
 schema: .venv/dev
-	@$(BIN)/python -m pytest_llmperf.report.schema
+	@$(BIN)/python -m pytest_llmperf.report.json_schema
 
 fuzz: .venv/dev
 	@echo "== $(BYTES) bytes through the decoder (half a minute)"

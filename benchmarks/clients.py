@@ -14,10 +14,10 @@ import aiohttp
 import httpx
 import ollama
 
-from pytest_llmperf.measure.arrival import READ, Piece
-from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import Part
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.wire.arrival import READ, Piece
+from pytest_llmperf.measure.wire.exchange import Exchange
+from pytest_llmperf.measure.wire.prepared_request import prepare
 
 BODY = {"model": "paced", "prompt": "x", "stream": True}
 

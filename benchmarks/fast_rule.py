@@ -11,11 +11,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from pytest_llmperf.judge import intervals, levels, regression, scatter, sequence
-from pytest_llmperf.judge.doubt import MOST_SKEW
-from pytest_llmperf.judge.drop import STILL
-from pytest_llmperf.judge.quantiles import beta_quantile, chi2_nodes, t_quantile
-from pytest_llmperf.judge.resolution import step_of
+from pytest_llmperf.judge.regression import sampling_variance, stored_sessions
+from pytest_llmperf.judge.regression.decision_rule import STILL
+from pytest_llmperf.judge.regression.null_distribution import MOST_SKEW
+from pytest_llmperf.judge.stats import autocorrelation, confidence_intervals, error_spending
+from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_nodes, t_quantile
+from pytest_llmperf.judge.stats.resolution import step_of
 
 PASS, FAIL, OPEN = 1, 2, 0
 _FAR, _FINE = 12, 2000
@@ -90,7 +91,7 @@ def look(doubts: Doubts, shift, *, delta: float, beyond: float, floor: float, er
     A tail is at least half of the normal's at the median variance: rows which that leaves open need no more work.
     """
     reach = np.sqrt(doubts.median())
-    near_error = levels.NEAR if last else levels.NEAR / 2
+    near_error = error_spending.NEAR if last else error_spending.NEAR / 2
     can_fail = shift > -t_quantile(2 * errors[0], math.inf) * reach
     can_pass = delta - shift > -t_quantile(2 * near_error, math.inf) * reach
     (rows,) = np.nonzero(can_fail | can_pass | (shift >= floor))
@@ -103,7 +104,7 @@ def look(doubts: Doubts, shift, *, delta: float, beyond: float, floor: float, er
     fail = no_change <= errors[0]
     passed = (as_good <= near_error) & (near.better(beyond - moved) <= errors[1])
     passed &= likely | (fail & near.still(delta))
-    fail = ~passed & (fail | ((moved >= floor) & (last | (no_change <= levels.ALPHA))))
+    fail = ~passed & (fail | ((moved >= floor) & (last | (no_change <= error_spending.ALPHA))))
     found[rows] = np.where(fail, FAIL, np.where(passed, PASS, OPEN))
     return found
 
@@ -117,7 +118,7 @@ class StoredRule:
         assumed: spread between sessions that is assumed while they are few, on the scale.
     """
 
-    def __init__(self, sessions, *, median: bool = False, assumed: float = regression.ASSUMED_SPREAD_PP) -> None:
+    def __init__(self, sessions, *, median: bool = False, assumed: float = stored_sessions.ASSUMED_SPREAD_PP) -> None:
         self.sessions, self.median, self.assumed = sessions, median, assumed
         self._known: dict[int, tuple] = {}
 
@@ -152,13 +153,14 @@ class StoredRule:
             one = (squares + own * (n - 1)) / freedom
             cumulant = (thirds + _third(values)) / (count + 1)
             variance, third = (lambda k: one / k), (lambda k: cumulant / k**2)
-            excess = np.where(own > _ratio(n - 1, below) * squares / below, regression.few_rounds(n) * own - one, 0.0)
+            few = stored_sessions.few_rounds(n)
+            excess = np.where(own > _ratio(n - 1, below) * squares / below, few * own - one, 0.0)
             new = values.mean(axis=1)
         within = variance(length)
         noise = variance(n) + within / count + excess / n
         rounding = rounded + roundings(values)
         both, lopsided = 1 + 1 / count, third(n) - third(length) / count**2
-        if count < regression.SESSIONS_FOR_SPREAD:
+        if count < stored_sessions.SESSIONS_FOR_SPREAD:
             fixed, free = both * np.maximum(self.assumed**2, between) + rounding, noise * charges(values) * freedom
             doubts = Doubts(chi2_nodes(freedom), lopsided, fixed=fixed, free=free, rounding=rounding)
         else:
@@ -176,19 +178,19 @@ class StoredRule:
         """`scatter.median_scatter` and its moments."""
         own = values - np.median(values, axis=1, keepdims=True)
         pooled = np.sort(np.concatenate([residuals, own], axis=1), axis=1)
-        if pooled.shape[1] > scatter.MOST_RESIDUALS:
-            step = pooled.shape[1] / scatter.MOST_RESIDUALS
-            pooled = pooled[:, [int((index + 0.5) * step) for index in range(scatter.MOST_RESIDUALS)]]
+        if pooled.shape[1] > sampling_variance.MOST_RESIDUALS:
+            step = pooled.shape[1] / sampling_variance.MOST_RESIDUALS
+            pooled = pooled[:, [int((index + 0.5) * step) for index in range(sampling_variance.MOST_RESIDUALS)]]
 
-        far = scatter.FAR * np.median(np.abs(pooled), axis=1, keepdims=True)
+        far = sampling_variance.FAR * np.median(np.abs(pooled), axis=1, keepdims=True)
         tamed = np.clip(pooled, -far, far)
 
         def variance(k):
-            weights = np.array(scatter.median_weights(pooled.shape[1], k))
+            weights = np.array(sampling_variance.median_weights(pooled.shape[1], k))
             return (tamed * tamed) @ weights - (tamed @ weights) ** 2
 
         def third(k):
-            weights = np.array(scatter.median_weights(pooled.shape[1], k))
+            weights = np.array(sampling_variance.median_weights(pooled.shape[1], k))
             first, second = pooled @ weights, (pooled * pooled) @ weights
             return (pooled * pooled * pooled) @ weights - 3 * first * second + 2 * first**3
 
@@ -235,8 +237,8 @@ def run(rule, values, *, delta: float, beyond: float, floor: float, first: int =
     for n in range(first, most + 1):
         last = n == most
         errors = (
-            levels.error_of_look(looks, last=last, gates=gates),
-            levels.error_of_look(looks, last=last),
+            error_spending.error_of_look(looks, last=last, gates=gates),
+            error_spending.error_of_look(looks, last=last),
         )
         doubts, shift = rule.doubts(rows, values[rows, :n])
         found = look(doubts, shift, delta=delta, beyond=beyond, floor=floor, errors=errors, last=last)
@@ -260,13 +262,13 @@ def roundings(values):
 def charges(values):
     """`sequence.charge`."""
     n = values.shape[1]
-    if n < sequence.MIN_SERIES:
+    if n < autocorrelation.MIN_SERIES:
         return np.ones(len(values))
     middle = values - values.mean(axis=1, keepdims=True)
     squares = (middle**2).sum(axis=1)
     raw = (middle[:, :-1] * middle[:, 1:]).sum(axis=1) / np.where(squares > 0, squares, 1.0)
-    r = np.clip(raw + (1 + 3 * raw) / n, 0.0, sequence.MOST_AUTOCORRELATION)
-    alike = (raw > -1 / n + sequence.ALIKE / math.sqrt(n)) & (squares > 0)
+    r = np.clip(raw + (1 + 3 * raw) / n, 0.0, autocorrelation.MOST_AUTOCORRELATION)
+    alike = (raw > -1 / n + autocorrelation.ALIKE / math.sqrt(n)) & (squares > 0)
     return np.where(alike, (1 + r) / (1 - r), 1.0)
 
 
@@ -279,14 +281,14 @@ def _third(values):
 @lru_cache(maxsize=1024)
 def _ratio(above: int, below: int) -> float:
     """The ratio of variances beyond which `regression` charges the new rounds their own."""
-    share = beta_quantile(regression.NOISIER, below / 2, above / 2)
+    share = beta_quantile(stored_sessions.NOISIER, below / 2, above / 2)
     return below * (1 - share) / (above * share)
 
 
 def run_limit(values, limit: float, ceiling: float, *, first: int = 5):
     """`gates._limit` with `intervals.interval` of a mean, whole sessions; values of shape (runs, most rounds)."""
     most = values.shape[1]
-    alpha = intervals.alpha_of_look(most - first + 1)
+    alpha = confidence_intervals.alpha_of_look(most - first + 1)
     outcomes, rounds, rows = np.zeros(len(values), int), np.full(len(values), most), np.arange(len(values))
     for n in range(first, most + 1):
         part = values[rows, :n]

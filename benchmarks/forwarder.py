@@ -9,7 +9,7 @@ import selectors
 import socket
 import sys
 
-from pytest_llmperf.measure.tap.prompt import be_prompt
+from pytest_llmperf.measure.tap.scheduling_priority import be_prompt
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.rows import Row, show
-from pytest_llmperf.servers.process import OwnServer
+from pytest_llmperf.servers.processes.server_process import OwnServer
 
 TEST = """
 import pytest

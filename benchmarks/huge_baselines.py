@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.rows import Row, show
-from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.catalogue import CONTINUOUS
+from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.metrics.catalogue import CONTINUOUS
 from pytest_llmperf.model import KEYS, SCHEMA, Baseline, Stored, StoredSession
 
 SHAPES = (
@@ -74,8 +74,8 @@ def rows(times: int, shapes: Sequence[tuple[int, int, int, float | None]] = SHAP
     for tests, sessions, rounds, most in shapes:
         with tempfile.TemporaryDirectory() as folder:
             path, baseline = Path(folder) / "huge.toml", baseline_of(tests, sessions, rounds)
-            baselines.edit(path, lambda _, made=baseline: made, new=baseline)
-            load_s = best_s(lambda file=path: baselines.load(file), times)
+            store.edit(path, lambda _, made=baseline: made, new=baseline)
+            load_s = best_s(lambda file=path: store.load(file), times)
             bare_s = best_s(lambda file=path: tomllib.loads(file.read_text("utf-8")), times)
             pass_s = best_s(lambda file=path: read_numbers(file.read_text("utf-8")), times)
             size = f"{path.stat().st_size / 1e6:.1f} MB"

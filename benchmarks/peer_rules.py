@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_llmperf.judge.quantiles import t_quantile
+from pytest_llmperf.judge.stats.distributions import t_quantile
 
 ROUNDS, LONG, MOST = 5, 20, 20
 DELTA = 2.0

@@ -33,7 +33,7 @@ from benchmarks.rows import Row, show
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.markers import Marker, Regression
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.measure.prefix import prefixes
+from pytest_llmperf.measure.wire.unique_prefix import prefixes
 from pytest_llmperf.model import (
     Agent,
     ExternalAgent,
@@ -44,8 +44,8 @@ from pytest_llmperf.model import (
     Settings,
     TopologyKind,
 )
-from pytest_llmperf.report.files import save_baseline
-from pytest_llmperf.session import Session
+from pytest_llmperf.report.files.report_files import save_baseline
+from pytest_llmperf.session.session import Session
 
 PROMPT = "The old lighthouse keeper wrote every evening into his log what the sea had brought him that day. "
 OPTIONS = GenerationOptions(num_ctx=512, num_predict=16, seed=1, temperature=0.0, num_gpu=0)

@@ -14,7 +14,7 @@ import psutil
 from benchmarks.rows import Row, show
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.clients.ollama_client import Control
 
 SETTLED = 3
 """Reloads that are not counted."""

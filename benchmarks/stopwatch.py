@@ -2,7 +2,7 @@
 
     python -m benchmarks.stopwatch [--repetitions 5] [--only cpu|arrival|efficiency|tap|telemetry|gate]
 
-Everything is timed against a paced server that writes down when each chunk really left (`measure/paced.py`). Clients
+Everything is timed against a paced server that writes down when each chunk really left (`calibration_server`). Clients
 that are compared run in turn in the same process against the same server. Figures are medians over the repetitions,
 or, for errors, the best repetition of each side: what else the machine does only ever adds to them.
 """
@@ -20,9 +20,9 @@ from typing import NamedTuple
 from benchmarks import clients, gate_cost, tap_cost, telemetry_cost
 from benchmarks.rows import Row, show
 from pytest_llmperf.measure.calibrate import Truth, arrivals_of, paced_server, truths
-from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
-from pytest_llmperf.measure.runtimes.loop import LoopRuntime
+from pytest_llmperf.measure.runtimes.loop_runtime import LoopRuntime
+from pytest_llmperf.measure.wire.prepared_request import prepare
 from pytest_llmperf.model import RUNTIMES
 
 TTFT_MS = 50.0

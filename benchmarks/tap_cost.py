@@ -2,7 +2,7 @@
 
     python -m benchmarks.tap_cost [--tok-s 115] [--tokens 115] [--repetitions 20] [--limit 2] [--ordinary]
 
-A server of known truth (`measure/paced.py`) answers two clients at once; the arrival of each chunk at a client is the
+A server of known truth (`calibration_server`) answers two clients at once; the arrival of each chunk at a client is the
 kernel's. A chunk's delay is its arrival minus the moment the server sent it. What the tap adds is counted twice: as the
 difference between the delays behind the tap and those without it, and, chunk by chunk, as arrival at the client minus
 arrival at the tap. The limit is one of the delay behind the tap over that behind a forwarder of ten lines
@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.rows import Row, show
-from pytest_llmperf.measure.arrival import KERNEL
 from pytest_llmperf.measure.calibrate import arrivals_of, paced_server, truths
-from pytest_llmperf.measure.request import prepare
 from pytest_llmperf.measure.runtimes import runtime_of
-from pytest_llmperf.measure.tap.framing import spoken
-from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.tap.http_exchanges import spoken
+from pytest_llmperf.measure.tap.proxy_client import Tap
+from pytest_llmperf.measure.wire.arrival import KERNEL
+from pytest_llmperf.measure.wire.prepared_request import prepare
 
 AGENTS = 2
 TOK_S, TOKENS, TIMES = 115.0, 115, 4

@@ -19,16 +19,16 @@ from contextlib import ExitStack, redirect_stderr
 from dataclasses import replace
 
 from benchmarks.rows import Row, show
-from pytest_llmperf.judge.metrics import series
-from pytest_llmperf.judge.telemetry import sampled_s
+from pytest_llmperf.judge.metrics.machine_use import sampled_s
+from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.measure.calibrate import paced_server
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.model import RUNTIMES, Agent, Instance, Measurement, Scenario, Topology, TopologyKind
-from pytest_llmperf.report.live import Live
-from pytest_llmperf.servers.process import OwnServer
-from pytest_llmperf.telemetry.machine import Machine
-from pytest_llmperf.telemetry.processes import process_of
+from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.servers.processes.server_process import OwnServer
+from pytest_llmperf.telemetry.machine_reader import Machine
+from pytest_llmperf.telemetry.process_tree import process_of
 from pytest_llmperf.telemetry.sampler import Sampler
 
 TOK_S, TOKENS, TTFT_MS = 115, 345, 50.0

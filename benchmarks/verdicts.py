@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import fast_rule, peer_rules
-from pytest_llmperf.judge.levels import BEYOND, FLOOR_DELTAS
+from pytest_llmperf.judge.stats.error_spending import BEYOND, FLOOR_DELTAS
 
 SD, MEAN, DELTA, STORED, MOST = 1.21, 98.7, 2.0, 5, 20
 DROPS = (0.0, 1.0, 2.0, 3.0, 5.0)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         Settings,
         TopologyKind,
     )
-    from pytest_llmperf.session import Session
+    from pytest_llmperf.session.session import Session
 
 _HOMES = {
     "pytest_llmperf.model": (
@@ -56,7 +56,7 @@ _HOMES = {
         "UsageError",
     ),
     "pytest_llmperf.judge.record": ("Record",),
-    "pytest_llmperf.session": ("Session",),
+    "pytest_llmperf.session.session": ("Session",),
 }
 
 __all__ = [

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.files.atomic_write import read_text
+from pytest_llmperf.files.toml_text import tables_of
+from pytest_llmperf.files.toml_values import faults_of, nearest, strict_converter
 from pytest_llmperf.masking import has_login, refused
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
-from pytest_llmperf.model.places import placed
-from pytest_llmperf.strict import faults_of, nearest, strict_converter
-from pytest_llmperf.toml_text import tables_of
-from pytest_llmperf.whole import read_text
+from pytest_llmperf.model.paths import placed
 
 FILE = "llmperf.toml"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from pytest_llmperf.measure import clients
-from pytest_llmperf.servers.backends import own
+from pytest_llmperf.measure import client_pool
+from pytest_llmperf.servers.backends import own_servers
 from tests.keeps_up import keep_up
 from tests.lent import end_all, lent
 from tests.scripted_time import ScriptedTime
@@ -86,7 +86,7 @@ def lent_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if "fresh_servers" in request.fixturenames:
         end_all()
     else:
-        monkeypatch.setattr(own, "OwnServer", lent)
+        monkeypatch.setattr(own_servers, "OwnServer", lent)
 
 
 @pytest.fixture
@@ -95,10 +95,15 @@ def real_time() -> None:
 
 
 @pytest.fixture(autouse=True)
-def scripted_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds on lent servers take no time; where nobody asks for `real_time`."""
-    if "real_time" not in request.fixturenames:
-        monkeypatch.setattr(clients, "runtime_of", ScriptedTime)
+def scripted_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Rounds on lent servers take no time, unless the test asks for `real_time`.
+
+    The options that do the same for a pytest in a process of its own.
+    """
+    if "real_time" in request.fixturenames:
+        return ()
+    monkeypatch.setattr(client_pool, "runtime_of", ScriptedTime)
+    return () if "fresh_servers" in request.fixturenames else ("-p", "tests.scripted_run")
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 import pytest
 
-from pytest_llmperf.session import answering, soaking, turns
+from pytest_llmperf.session import recovery, round_loop, soak_loop
 
 
 def keep_up(patch: pytest.MonkeyPatch) -> None:
     """No client is late or dear until the patch is undone."""
-    for module in (turns, answering, soaking):
+    for module in (round_loop, recovery, soak_loop):
         patch.setattr(module, "saturated", lambda _: "")
-    patch.setattr(turns, "dear", lambda _: "")
+    patch.setattr(round_loop, "dear", lambda _: "")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Script
-from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.process import OwnServer
+from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.processes.server_process import OwnServer
 
 _idle: dict[tuple[str, ...], list["LentServer"]] = defaultdict(list)
 _listening: dict[int, "LentServer"] = {}

@@ -13,16 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pytest_llmperf.measure.arrival import KERNEL, Piece
-from pytest_llmperf.measure.request import Request
 from pytest_llmperf.measure.runtimes import Clients, Part, Runtime
-from pytest_llmperf.measure.runtimes.choosing import runtime_of
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.runtimes.runtime_factory import runtime_of
+from pytest_llmperf.measure.wire.arrival import KERNEL, Piece
+from pytest_llmperf.measure.wire.exchange import Exchange
+from pytest_llmperf.measure.wire.prepared_request import Request
 from pytest_llmperf.model import DIRECT, SERIAL, Script
-from pytest_llmperf.servers.api.forms import Ending
-from pytest_llmperf.servers.api.requests import parse_body, parse_chat, parse_generate
-from pytest_llmperf.servers.engine import Completion, EngineError, Job
-from pytest_llmperf.servers.engine_scripted import ScriptedEngine
+from pytest_llmperf.servers.emulator.api.answer_forms import Ending
+from pytest_llmperf.servers.emulator.api.request_bodies import parse_body, parse_chat, parse_generate
+from pytest_llmperf.servers.emulator.engine import Completion, EngineError, Job
+from pytest_llmperf.servers.emulator.scripted_engine import ScriptedEngine
 from tests.lent import script_of
 
 PARSERS = {"/api/generate": parse_generate, "/api/chat": parse_chat}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from pytest_llmperf.servers.process import OwnServer
+from pytest_llmperf.servers.processes.server_process import OwnServer
 
 PATIENCE_S = 60.0
 

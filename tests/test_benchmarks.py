@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import peers, reload_leak, stopwatch, tap_cost, telemetry_cost
 from benchmarks.rows import Row, show
-from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.calibrate import Truth
 from pytest_llmperf.measure.runtimes import Part
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.wire.arrival import Piece
+from pytest_llmperf.measure.wire.exchange import Exchange
 
 
 def test_a_row_holds_or_falls_short(capsys) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from pytest_llmperf.config import deployment_of, load, profile_of
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.experiments import matrices
 from pytest_llmperf.model import Configuration, GenerationOptions, NamedDeployment, Prices, Profile, Script
 from pytest_llmperf.model.access import Access
-from pytest_llmperf.plugin.options import OPTIONS, resolve
-from pytest_llmperf.servers.faults.plan import load_plan
+from pytest_llmperf.plugin.options.option_table import OPTIONS, resolve
+from pytest_llmperf.servers.emulator.faults.fault_plan import load_plan
+from pytest_llmperf.study import matrix_files
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
 
@@ -216,7 +216,7 @@ class TestTheFileItself:
         """Configuration, matrix, fault plan, certificates: an error at once, never a wait."""
         path = tmp_path / "llmperf.toml"
         {"FIFO": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
-        for work in (load, matrices.load, load_plan, lambda path: Access(ca_file=str(path)).check()):
+        for work in (load, matrix_files.load, load_plan, lambda path: Access(ca_file=str(path)).check()):
             with pytest.raises(UsageError) as caught:
                 work(path)
             assert str(path) in str(caught.value)
@@ -234,6 +234,6 @@ class TestTheFileItself:
         """Their lines are named."""
         path = tmp_path / "llmperf.toml"
         path.write_text("<<<<<<< HEAD\n[prices]\n=======\n[profiles]\n>>>>>>> theirs\n")
-        for work in (load, matrices.load):
+        for work in (load, matrix_files.load):
             with pytest.raises(UsageError, match="git's marks of a conflict are in lines 1, 3, 5: merge the file"):
                 work(path)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_llmperf.judge.baselines import builtin_dir, load_named
-from pytest_llmperf.judge.catalogue import CATALOGUE
+from pytest_llmperf.judge.baselines.packaged_baselines import builtin_dir
+from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.metrics.catalogue import CATALOGUE
 from pytest_llmperf.model import KEYS, Baseline, Bound, Reference, Threshold
 
 STANDS_FOR = {"contention_rate": "contention_rate_ttft", "cv_pct": "decode_tok_s_cv_pct"}

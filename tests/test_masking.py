@@ -26,7 +26,7 @@ from pytest_llmperf.masking import (
     without_pieces,
 )
 from pytest_llmperf.model import Access, ExternalAgent, scenario_of
-from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.clients.ollama_client import Control
 
 TOKEN = "c4nary-" + "q" * 20
 

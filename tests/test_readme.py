@@ -12,12 +12,12 @@ from pathlib import Path
 import httpcore  # noqa: F401
 import pytest
 
-from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.baselines import store
 from pytest_llmperf.judge.markers import MARKERS
 from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin import collection
-from pytest_llmperf.servers.backends import Backend, choosing
-from pytest_llmperf.servers.process import free_port
+from pytest_llmperf.servers.backends import Backend, backend_factory
+from pytest_llmperf.servers.processes.server_process import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -142,10 +142,10 @@ def test_the_outputs_are_what_a_run_prints(
     `pytest perf_suites -m multiagent -o addopts=` (our addopts hide the summary), and of that with the failing one's
     options.
     """
-    monkeypatch.setattr(choosing, "USUAL_URLS", tuple(f"http://127.0.0.1:{free_port()}" for _ in "ab"))
+    monkeypatch.setattr(backend_factory, "USUAL_URLS", tuple(f"http://127.0.0.1:{free_port()}" for _ in "ab"))
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "")
-        backend = choosing.choose(Settings())
+        backend = backend_factory.choose(Settings())
     result = suites.runpytest_inprocess("perf_suites", "-m", "multiagent", *options, *FAST)
     printed, expected = (
         [form(line) for line in lines if line.strip() and not SITUATION.match(line)]
@@ -183,7 +183,7 @@ def test_toml_blocks_load(tmp_path: Path) -> None:
     for text in blocks("toml"):
         path = tmp_path / "ours.toml"
         path.write_text(text, encoding="utf-8")
-        assert baselines.load(path).threshold
+        assert store.load(path).threshold
 
 
 def test_named_options_markers_and_files_exist(pytester: pytest.Pytester) -> None:

@@ -1,66 +1,170 @@
 """The architecture, pinned: which room may import which, and what importing the plugin costs."""
 
 import ast
+import functools
+import graphlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 import pytest_llmperf
-from pytest_llmperf.report import schema
+from pytest_llmperf.report import json_schema
 
 PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
     "masking": set(),
     "errors": {"masking"},
-    "strict": set(),
-    "toml_text": {"whole"},
-    "special_files": set(),
-    "whole": {"special_files"},
-    "channel": set(),
-    "listening": set(),
-    "foreign_json": set(),
-    "refusals": {"errors", "foreign_json"},
     "model": {"errors", "masking"},
-    "config": {"errors", "toml_text", "masking", "model", "strict", "whole"},
-    "servers": {"errors", "toml_text", "masking", "model", "refusals", "whole", "channel", "listening", "foreign_json"},
-    "measure": {"errors", "masking", "model", "refusals", "channel", "foreign_json"},
-    "telemetry": {"errors", "model", "listening"},
-    "judge": {"errors", "toml_text", "model", "strict", "whole"},
-    "report": {"errors", "masking", "model", "judge", "whole"},
-    "session": {"errors", "masking", "whole", "model", "config", "servers", "measure", "telemetry", "judge"},
-    "experiments": {"errors", "toml_text", "strict", "whole", "model", "config", "judge", "session"},
-    "plugin": {
-        *("errors", "masking", "special_files", "whole"),
-        *("model", "config", "judge", "report", "session", "experiments"),
-    },
-    "cli": {"errors", "masking", "model", "config", "servers", "judge", "report", "whole"},
+    "files": set(),
+    "net": {"errors"},
+    "config": {"errors", "files", "masking", "model"},
+    "servers": {"errors", "files", "masking", "model", "net"},
+    "measure": {"errors", "masking", "model", "net"},
+    "telemetry": {"model", "net"},
+    "judge": {"errors", "files", "model"},
+    "report": {"errors", "files", "judge", "masking", "model"},
+    "session": {"config", "errors", "files", "judge", "masking", "measure", "model", "servers", "telemetry"},
+    "study": {"config", "errors", "files", "judge", "model", "report", "session"},
+    "plugin": {"config", "errors", "files", "judge", "masking", "model", "report", "session", "study"},
+    "cli": {"errors", "files", "judge", "masking", "model", "report", "servers", "study"},
 }
+"""Which room may import which; each stands below those that import it."""
+
+INSIDE = {
+    "model": {
+        "texts": set(),
+        "paths": set(),
+        "node_id": set(),
+        "model_names": set(),
+        "access": set(),
+        "manifest": {"model_names"},
+        "verdict": set(),
+        "workload": {"access", "texts"},
+        "results": {"manifest", "workload"},
+        "settings": {"access", "workload"},
+        "baseline": {"verdict", "workload"},
+    },
+    "servers": {
+        "addresses": set(),
+        "clients": set(),
+        "processes": set(),
+        "emulator": set(),
+        "probes": {"addresses", "clients"},
+        "provision": {"clients", "emulator"},
+        "backends": {"addresses", "clients", "emulator", "probes", "processes", "provision"},
+    },
+    "measure": {
+        "waiting": set(),
+        "wire": set(),
+        "decoding": {"wire"},
+        "runtimes": {"waiting", "wire"},
+        "tap": {"decoding", "runtimes", "wire"},
+        "agents": {"tap", "waiting", "wire"},
+        "calibration_server": set(),
+        "calibrate": {"runtimes", "wire"},
+        "client_pool": {"calibrate", "runtimes", "tap", "wire"},
+        "rounds": {"agents", "decoding", "runtimes", "tap", "wire"},
+    },
+    "judge": {
+        "markers": set(),
+        "stats": set(),
+        "metrics": {"stats"},
+        "regression": {"metrics", "stats"},
+        "baselines": {"markers", "metrics", "regression", "stats"},
+        "diagnosis": {"baselines", "metrics", "stats"},
+        "soak": {"baselines", "metrics", "stats"},
+        "record": {"baselines", "diagnosis", "metrics", "soak", "stats"},
+        "evidence": {"record", "stats"},
+        "gates": {"baselines", "markers", "metrics", "record", "regression", "stats"},
+    },
+    "report": {
+        "severity_order": set(),
+        "session_outcomes": set(),
+        "figures": set(),
+        "repository_paths": set(),
+        "terminal": {"figures", "severity_order"},
+        "json_schema": {"figures", "session_outcomes"},
+        "document": {"figures", "json_schema", "terminal", "session_outcomes"},
+        "comparisons": {"severity_order", "terminal"},
+        "html": {"document", "figures", "terminal", "session_outcomes"},
+        "files": {
+            *("comparisons", "document", "html", "repository_paths"),
+            *("severity_order", "terminal", "session_outcomes"),
+        },
+    },
+}
+"""The same inside the large rooms."""
+
+MOST_LINES = 490
+MOST_MODULES = 15
+
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room_of(path: Path, depth: int = 0) -> str:
+    return path.relative_to(PACKAGE).parts[depth].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
+@functools.cache
+def imported_modules(path: Path) -> frozenset[tuple[str, ...]]:
+    """What a file imports of ours, as parts of dotted names."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    parts = [name.split(".") for name in names if name.startswith("pytest_llmperf.")]
-    return {part[1] for part in parts if part[1] in MAY_IMPORT}
+    return frozenset(tuple(name.split("."))[1:] for name in names if name.startswith("pytest_llmperf."))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path: Path) -> None:
     """A room imports itself and the rooms below it, nothing else; the two wings never see each other."""
     room = room_of(path)
-    assert imported_rooms(path) <= MAY_IMPORT[room] | {room}
+    imported = imported_modules(path)
+    assert {parts[0] for parts in imported} & set(MAY_IMPORT) <= MAY_IMPORT[room] | {room}
+    if room in INSIDE and path != PACKAGE / room / "__init__.py":
+        inner, inside = room_of(path, 1), INSIDE[room]
+        reached = {parts[1] for parts in imported if parts[0] == room and len(parts) > 1}
+        assert reached & set(inside) <= inside[inner] | {inner}
+
+
+def test_the_tables_have_no_circle() -> None:
+    """Every table can be sorted so that each room imports only what stands before it, and names what is there."""
+    for folder, table in (("", MAY_IMPORT), *INSIDE.items()):
+        tuple(graphlib.TopologicalSorter(table).static_order())
+        modules = {
+            path.stem
+            for path in (PACKAGE / folder).iterdir()
+            if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
+        assert set(table) == modules - {"__init__"}
+
+
+def test_no_circle_of_modules() -> None:
+    """Nor do single modules import each other in a circle, in any room; types may, where only a checker imports."""
+    graph: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    modules = {path.relative_to(PACKAGE).with_suffix("").parts: path for path in FILES if path.name != "__init__.py"}
+    for parts, path in modules.items():
+        graph[parts] = imported_modules(path) & set(modules) - {parts}
+    tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_no_name_twice() -> None:
+    """Whoever looks for a module finds one."""
+    counted = Counter(path.stem for path in FILES if path.name not in ("__init__.py", "__main__.py"))
+    assert [name for name, count in counted.items() if count > 1] == []
+
+
+def test_rooms_are_small() -> None:
+    """A module fits a few screens, a package one look."""
+    assert [str(path) for path in FILES if len(path.read_bytes().splitlines()) > MOST_LINES] == []
+    folders = Counter(path.parent for path in FILES)
+    assert [str(folder) for folder, count in folders.items() if count > MOST_MODULES] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -85,14 +189,19 @@ def test_the_plugin_module_is_light() -> None:
         "pytest_llmperf.errors",
         "pytest_llmperf.masking",
         "pytest_llmperf.plugin",
+        "pytest_llmperf.plugin.activation",
         "pytest_llmperf.plugin.collection",
+        "pytest_llmperf.plugin.deployment",
+        "pytest_llmperf.plugin.failures",
         "pytest_llmperf.plugin.fixtures",
         "pytest_llmperf.plugin.options",
-        "pytest_llmperf.plugin.parsers",
-        "pytest_llmperf.plugin.results",
-        "pytest_llmperf.plugin.spelling",
-        "pytest_llmperf.plugin.stale",
-        "pytest_llmperf.plugin.written",
+        "pytest_llmperf.plugin.options.option_table",
+        "pytest_llmperf.plugin.options.parsers",
+        "pytest_llmperf.plugin.session_results",
+        "pytest_llmperf.plugin.options.near_names",
+        "pytest_llmperf.plugin.orphaned_entries",
+        "pytest_llmperf.plugin.stash",
+        "pytest_llmperf.plugin.options.ini_values",
     }
     foreign = {name.split(".")[0] for name in printed} - {"pytest_llmperf"} - set(sys.stdlib_module_names)
     assert foreign == set()
@@ -109,5 +218,5 @@ def test_the_public_names_exist() -> None:
 
 def test_the_published_schema_is_that_of_the_values() -> None:
     """The JSON Schema in the package is what the values give today; `make schema` writes it."""
-    jsonschema.Draft202012Validator.check_schema(schema.schema())
-    assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "run: make schema"
+    jsonschema.Draft202012Validator.check_schema(json_schema.schema())
+    assert json_schema.PATH.read_text(encoding="utf-8") == json_schema.text(), "run: make schema"

@@ -21,12 +21,12 @@ from pytest_llmperf.errors import (
     clean,
     printable,
 )
-from pytest_llmperf.judge import baselines
-from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.model import Settings, TopologyKind
-from pytest_llmperf.servers import control
-from pytest_llmperf.servers.control import Control
-from pytest_llmperf.session import Session
+from pytest_llmperf.servers.clients import ollama_client
+from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.session.session import Session
 from tests.faults.conftest import FAST, served
 from tests.plugin.conftest import PAIR
 
@@ -92,9 +92,9 @@ def test_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     for place in (tmp_path, folder):
         (place / "mine.toml").write_text('schema = 1\ndescription = "x"\n')
     with pytest.raises(UsageError):
-        baselines.path_of(name, folder)
+        store.path_of(name, folder)
     with pytest.raises(BaselineError):
-        baselines.load_named(name, (folder,))
+        store.load_named(name, (folder,))
 
 
 def answering(content: object, **headers: str) -> Control:
@@ -125,7 +125,7 @@ def test_answers_without_end_fill_no_memory() -> None:
 
 def test_answers_in_drops_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps nobody for ever."""
-    monkeypatch.setattr(control, "_QUICK_S", 0.05)
+    monkeypatch.setattr(ollama_client, "_QUICK_S", 0.05)
     with answering(lambda: endless(b" ", 0.01)) as one, pytest.raises(UnreachableError, match="does not end"):
         one.version()
 
@@ -159,10 +159,10 @@ def test_words_of_others_steer_no_terminal() -> None:
 
 def test_a_hostile_server_changes_no_output(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its version holds escapes and markup: neither terminal nor report obeys."""
-    from pytest_llmperf.servers import engine_scripted
-    from pytest_llmperf.servers.faults.plan import FaultPlan
+    from pytest_llmperf.servers.emulator import scripted_engine
+    from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan
 
-    monkeypatch.setattr(engine_scripted, "VERSION", HOSTILE)
+    monkeypatch.setattr(scripted_engine, "VERSION", HOSTILE)
     pytester.makepyfile(
         pair=PAIR,
         test_it="""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.model import TopologyKind
-from pytest_llmperf.session.held import Held
+from pytest_llmperf.session.server_lease import Held
 
 pytestmark = pytest.mark.slow
 

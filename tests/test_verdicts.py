@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from benchmarks import fast_rule, verdicts
-from pytest_llmperf.judge import levels
-from pytest_llmperf.judge.catalogue import Aggregate
-from pytest_llmperf.judge.drop import Looking
-from pytest_llmperf.judge.gates import decide
-from pytest_llmperf.judge.paired import paired_drop
-from pytest_llmperf.judge.regression import drop_of
+from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.regression.decision_rule import Looking
+from pytest_llmperf.judge.regression.paired_rounds import paired_drop
+from pytest_llmperf.judge.regression.stored_sessions import drop_of
+from pytest_llmperf.judge.stats import error_spending
+from pytest_llmperf.judge.stats.summary import Aggregate
 from pytest_llmperf.model import Bound, Outcome
 from tests.judge.build import gate
 
 pytestmark = pytest.mark.slow
 
 CODES = {Outcome.PASS: fast_rule.PASS, Outcome.FAIL: fast_rule.FAIL, Outcome.INCONCLUSIVE: fast_rule.OPEN}
-IN_POINTS = {"delta": 2.0, "beyond": 2.0 * levels.BEYOND, "floor": 2.0 * levels.FLOOR_DELTAS}
+IN_POINTS = {"delta": 2.0, "beyond": 2.0 * error_spending.BEYOND, "floor": 2.0 * error_spending.FLOOR_DELTAS}
 
 
 def random_look(rng) -> tuple[int, Looking]:

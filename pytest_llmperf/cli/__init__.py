@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_llmperf.cli import comparing, doctor, recording, tending, trending
+from pytest_llmperf.cli import baseline_commands, compare_command, doctor_command, record_command, trend_command
 from pytest_llmperf.errors import LlmperfError, did_you_mean
 from pytest_llmperf.judge.markers import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
-from pytest_llmperf.report.records import RECORDS
+from pytest_llmperf.study.appendix_s import RECORDS
 
 _NAME = "a baseline's name (looked up in DIR, then among those that come with the package), or a .toml file"
 _TEST = "a test as pytest names it, e.g. perf/test_team.py::test_pair; or a file, for all its tests"
@@ -107,14 +107,14 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("list", tending.list_all, "name every baseline, with what it holds")
+    command("list", baseline_commands.list_all, "name every baseline, with what it holds")
 
-    show = command("show", tending.show, "print a baseline's limits and its stored sessions")
+    show = command("show", baseline_commands.show, "print a baseline's limits and its stored sessions")
     show.add_argument("name", metavar="NAME", help=_NAME)
 
     compare = command(
         "compare",
-        comparing.compare,
+        compare_command.compare,
         "judge the stored sessions of one baseline by those of another",
         "Exit code 0 where nothing is worse, 1 where something is, 2 where nothing could be compared.",
     )
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
     trend = command(
         "trend",
-        trending.trend,
+        trend_command.trend,
         "say what changed over a baseline's sessions, between which commits",
         "Exit code 1 where something is lost and still is, 2 where there are too few sessions to see a change.",
     )
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
     record = command(
         "record",
-        recording.record,
+        record_command.record,
         "fill a record of the report's appendix S in Markdown from a session",
         "What only people know stays in brackets.",
     )
@@ -152,24 +152,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     record.add_argument("file", metavar="FILE", help="what --llmperf-json wrote")
 
-    trim = command("trim", tending.trim, "drop old sessions")
+    trim = command("trim", baseline_commands.trim, "drop old sessions")
     trim.add_argument("name", metavar="NAME", help="a baseline of yours")
     trim.add_argument(
         "--keep", type=int, required=True, metavar="N", help="keep the newest N sessions of each measurement"
     )
 
-    rename = command("rename", tending.rename, "give what is stored of a test to its new name")
+    rename = command("rename", baseline_commands.rename, "give what is stored of a test to its new name")
     rename.add_argument("name", metavar="NAME", help="a baseline of yours")
     rename.add_argument("old", metavar="OLD_TEST", help=_TEST)
     rename.add_argument("new", metavar="NEW_TEST", help="likewise")
 
-    remove = command("remove", tending.remove, "drop what is stored of a test")
+    remove = command("remove", baseline_commands.remove, "drop what is stored of a test")
     remove.add_argument("name", metavar="NAME", help="a baseline of yours")
     remove.add_argument("test", metavar="TEST", help=_TEST)
 
     command(
         "doctor",
-        doctor.examine,
+        doctor_command.examine,
         "say what is wrong, or too little, with baselines and installation",
         "Exit code 1 where something is wrong; hints alone are none.",
     )

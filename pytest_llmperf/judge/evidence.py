@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.stats import decision_grade, grade
+from pytest_llmperf.judge.stats.summary import decision_grade, grade
 from pytest_llmperf.model import Measurement, Verdict
-from pytest_llmperf.model.names import full_name
+from pytest_llmperf.model.model_names import full_name
 
 PRIMARY = "efficiency_pct"
 """The metric whose spread counts: what the seed measures several agents by (3.1)."""

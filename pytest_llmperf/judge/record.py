@@ -9,12 +9,12 @@ from typing import Any
 
 import cattrs
 
-from pytest_llmperf.judge.conditions import Difference
-from pytest_llmperf.judge.metrics import series
-from pytest_llmperf.judge.slower import Slower
+from pytest_llmperf.judge.baselines.manifest_diff import Difference
+from pytest_llmperf.judge.diagnosis.phase_regressions import Slower
+from pytest_llmperf.judge.diagnosis.triage import Answer
+from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.soak import Soak
-from pytest_llmperf.judge.stats import Summary, summarise
-from pytest_llmperf.judge.triage import Answer
+from pytest_llmperf.judge.stats.summary import Summary, summarise
 from pytest_llmperf.model import ExternalAgent, Measurement, Think, Verdict
 
 

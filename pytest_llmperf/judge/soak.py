@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.breaks import FEWEST, breaks, levels
-from pytest_llmperf.judge.catalogue import CATALOGUE, OBSERVED, MetricClass, metric_of
-from pytest_llmperf.judge.layout import CRITICAL, LEVEL, WARNING
-from pytest_llmperf.judge.metrics import series
-from pytest_llmperf.judge.resolution import step_of
-from pytest_llmperf.judge.stats import centre
-from pytest_llmperf.judge.stored import other_machine
-from pytest_llmperf.judge.trend import METRICS, loss
+from pytest_llmperf.judge.baselines.lookup import other_machine
+from pytest_llmperf.judge.baselines.toml_format import CRITICAL, LEVEL, WARNING
+from pytest_llmperf.judge.baselines.trend import METRICS, loss
+from pytest_llmperf.judge.metrics.catalogue import CATALOGUE, OBSERVED, MetricClass, metric_of
+from pytest_llmperf.judge.metrics.series import series
+from pytest_llmperf.judge.stats.changepoints import FEWEST, breaks, levels
+from pytest_llmperf.judge.stats.resolution import step_of
+from pytest_llmperf.judge.stats.summary import centre
 from pytest_llmperf.model import Baseline, Bound, Gate, Measurement, Round, Threshold
 
 WINDOW_S = {

@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 import httpx
 
-from pytest_llmperf.channel import Channel, LateError, TooLargeError
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.foreign_json import parsed
-from pytest_llmperf.measure.arrival import KERNEL, READ
-from pytest_llmperf.measure.request import Request, prepare
 from pytest_llmperf.measure.runtimes import Part, Runtime
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.wire.arrival import KERNEL, READ
+from pytest_llmperf.measure.wire.exchange import Exchange
+from pytest_llmperf.measure.wire.prepared_request import Request, prepare
 from pytest_llmperf.model import Calibration
+from pytest_llmperf.net.http_channel import Channel, LateError, TooLargeError
+from pytest_llmperf.net.untrusted_json import parsed
 
 SECONDS = 0.1
 """About how long the calibration times, besides TTFT_MS."""
@@ -57,7 +57,7 @@ def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
     Raises:
         MeasurementError: it could not be started.
     """
-    script = Path(__file__).with_name("paced.py")
+    script = Path(__file__).with_name("calibration_server.py")
     command = [sys.executable, "-S", "-E", str(script), str(ttft_ms), str(tok_s), str(tokens)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdin is not None

@@ -8,13 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.measure.arrival import KERNEL, READ
-from pytest_llmperf.measure.decode import decode
-from pytest_llmperf.measure.openai import v1_options
-from pytest_llmperf.measure.prefix import prefixes
-from pytest_llmperf.measure.request import Request, prepare
+from pytest_llmperf.measure.decoding.decode import decode
 from pytest_llmperf.measure.runtimes import Runtime
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.wire.arrival import KERNEL, READ
+from pytest_llmperf.measure.wire.exchange import Exchange
+from pytest_llmperf.measure.wire.openai_options import v1_options
+from pytest_llmperf.measure.wire.prepared_request import Request, prepare
+from pytest_llmperf.measure.wire.unique_prefix import prefixes
 from pytest_llmperf.model import (
     Agent,
     AgentRun,
@@ -30,7 +30,7 @@ from pytest_llmperf.model import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmperf.measure.tap.process import Tap
+    from pytest_llmperf.measure.tap.proxy_client import Tap
 
 TOGETHER = "together"
 
@@ -212,8 +212,8 @@ class Rounds:
 
     def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]], *, barrier: bool = True) -> _Ran:
         """Runs these agents at once through the tap; before the first barrier, once unmeasured: see `start_up`."""
-        from pytest_llmperf.measure.agents import Member  # noqa: PLC0415 - only where an agent is external
-        from pytest_llmperf.measure.external import run_tapped  # noqa: PLC0415 - as above
+        from pytest_llmperf.measure.agents.external_agents import run_tapped  # noqa: PLC0415 - as above
+        from pytest_llmperf.measure.agents.member_agents import Member  # noqa: PLC0415 - only where an agent is external
 
         assert self._tap is not None
         if barrier and len(members) > 1 and any(agent.name not in self._start_up_ns for agent, _ in members):
@@ -253,7 +253,7 @@ class Rounds:
 
     def _work(self, agent: Agent | ExternalAgent, instance: Instance) -> AsyncAgent | Command:
         """What an agent behind the tap does."""
-        from pytest_llmperf.measure.external import own_work  # noqa: PLC0415 - only where an agent is external
+        from pytest_llmperf.measure.agents.external_agents import own_work  # noqa: PLC0415 - only where an agent is external
 
         if isinstance(agent, Agent):
             return own_work(lambda url: self._requests(agent, instance, url))

@@ -10,23 +10,18 @@ from pytest_llmperf.model.baseline import (
     StoredSession,
     Threshold,
 )
-from pytest_llmperf.model.calibration import Calibration
-from pytest_llmperf.model.configuration import BACKENDS, STARTED, Configuration, NamedDeployment
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
-from pytest_llmperf.model.matrix import (
-    FIGURES,
-    RELATIONS,
-    STATISTICS,
-    Cell,
-    Claim,
-    Matrix,
-    Played,
-    Value,
-)
-from pytest_llmperf.model.prices import Prices
-from pytest_llmperf.model.profile import PROFILES, Mode, Profile, mode_of
-from pytest_llmperf.model.quality import Answered, Quality
-from pytest_llmperf.model.scenario import (
+from pytest_llmperf.model.results.answer_quality import Answered, Quality
+from pytest_llmperf.model.results.calibration import Calibration
+from pytest_llmperf.model.results.machine_samples import GpuSample, Sample, Telemetry, Used
+from pytest_llmperf.model.results.timing import AgentRun, Incident, Measurement, RequestTiming, Round
+from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Configuration, NamedDeployment
+from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS, Cell, Claim, Matrix, Played, Value
+from pytest_llmperf.model.settings.prices import Prices
+from pytest_llmperf.model.settings.session_settings import RUNTIMES, SERIAL, Settings
+from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
+from pytest_llmperf.model.workload.profile import PROFILES, Mode, Profile, mode_of
+from pytest_llmperf.model.workload.scenario import (
     BASELINE_VS_CHIMERA,
     CHIMERA_HETERO,
     CHIMERA_HOMO,
@@ -42,12 +37,8 @@ from pytest_llmperf.model.scenario import (
     Workload,
     scenario_of,
 )
-from pytest_llmperf.model.script import Script
-from pytest_llmperf.model.settings import RUNTIMES, SERIAL, Settings
-from pytest_llmperf.model.telemetry import GpuSample, Sample, Telemetry, Used
-from pytest_llmperf.model.timing import AgentRun, Incident, Measurement, RequestTiming, Round
-from pytest_llmperf.model.topology import Instance, Topology, TopologyKind
-from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
+from pytest_llmperf.model.workload.script import Script
+from pytest_llmperf.model.workload.topology import Instance, Topology, TopologyKind
 
 __all__ = [
     "BACKENDS",

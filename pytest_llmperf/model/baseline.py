@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_llmperf.model.scenario import Workload
 from pytest_llmperf.model.verdict import Bound
+from pytest_llmperf.model.workload.scenario import Workload
 
 SCHEMA = 3
 """Version of the TOML layout that this release writes; it reads every one from 1 on (see `judge.layout`)."""

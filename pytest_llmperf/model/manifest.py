@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_llmperf.model.names import same_model
+from pytest_llmperf.model.model_names import same_model
 
 
 def same_fact(key: str, one: str | None, two: str | None) -> bool:

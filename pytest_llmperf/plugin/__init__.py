@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.errors import clean
-from pytest_llmperf.plugin import collection, options
+from pytest_llmperf.plugin import activation, collection
 from pytest_llmperf.plugin.fixtures import (
     decide_claims,
     dual_ollama,
@@ -27,11 +27,12 @@ from pytest_llmperf.plugin.fixtures import (
     single_parallel_ollama,
     write_record,
 )
-from pytest_llmperf.plugin.results import Results
-from pytest_llmperf.plugin.stale import Collected
+from pytest_llmperf.plugin.options import option_table
+from pytest_llmperf.plugin.orphaned_entries import Collected
+from pytest_llmperf.plugin.session_results import Results
 
 if TYPE_CHECKING:
-    from pytest_llmperf.plugin.running import Running
+    from pytest_llmperf.plugin.runner import Running
 
 __all__ = [
     "decide_claims",
@@ -52,7 +53,7 @@ __all__ = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declares `--llmperf-...` and the ini twins."""
-    options.add_options(parser)
+    option_table.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -66,10 +67,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers, checks given options early, and collects results where reports arrive."""
     for line in collection.MARKERS:
         config.addinivalue_line("markers", line)
-    if options.given(config):
-        options.resolve(config)
-        if options.typed(config) and _distributes(config):
-            collection.check_early(config)
+    if option_table.given(config):
+        option_table.resolve(config)
+        if option_table.typed(config) and _distributes(config):
+            activation.check_early(config)
     if not hasattr(config, "workerinput"):
         collected = Collected(config)
         config.pluginmanager.register(collected, "llmperf-collected")
@@ -79,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Finds the tests that use us; validates all their markers before any server starts."""
-    collection.prepare(config, items)
+    activation.prepare(config, items)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -88,7 +89,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     if running is None or config.option.collectonly or hasattr(config, "workerinput"):
         return []
     from pytest_llmperf.plugin.header import header  # noqa: PLC0415 - only where a test uses us
-    from pytest_llmperf.report.screen import encodable, width, wrapped  # noqa: PLC0415
+    from pytest_llmperf.report.terminal.wrapping import encodable, width, wrapped  # noqa: PLC0415
 
     stream = config.get_terminal_writer()._file
     return [encodable(clean(wrapped(line, width())), stream) for line in header(running.session)]

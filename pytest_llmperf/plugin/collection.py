@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, one_of
-from pytest_llmperf.plugin import options
-from pytest_llmperf.plugin.spelling import near_ours
+from pytest_llmperf.plugin.options.near_names import near_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,52 +74,10 @@ FIXTURES = frozenset(
 
 SOAK = "soak"
 
-SPECS: pytest.StashKey[Sequence[Marker]] = pytest.StashKey()
-RUNTIME: pytest.StashKey[str] = pytest.StashKey()
-PROFILE: pytest.StashKey[str] = pytest.StashKey()
-
-
-def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Validates every marker of every test that uses us, and wakes up the part that runs them.
-
-    Raises:
-        pytest.UsageError: lists every fault (in an xdist worker, where that would end the run in an internal error,
-            each such test fails instead, and the controller ends with the list).
-    """
-    users = [item for item in items if _uses_us(item)]
-    if not users:
-        return
-    faults: list[str] = []
-    settings = _settings(config, faults)
-    others = registered(config)
-    for item in users:
-        faults += mistyped(item, others)
-        item.stash[SPECS] = _specs(item, faults)
-        item.stash[RUNTIME] = _runtime(item, faults)
-        item.stash[PROFILE] = _profile(item, settings, faults)
-    faults = _steps_last(faults)
-    from pytest_llmperf.plugin import outputs  # noqa: PLC0415
-    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
-    from pytest_llmperf.plugin.running import Running  # noqa: PLC0415
-
-    running = Running(config, settings)
-    running.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
-    if not faults and not config.option.collectonly:
-        try:
-            running.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])
-            outputs.check(config, settings)
-        except LlmperfError as error:
-            faults.append(str(error))
-    if faults and not hasattr(config, "workerinput"):
-        raise pytest.UsageError(refusal(faults))
-    running.faults = tuple(faults)
-    config.pluginmanager.register(running, "llmperf-running")
-
-
 _STEP = "next: correct these markers, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers lists them"
 
 
-def _steps_last(faults: Sequence[str]) -> list[str]:
+def steps_last(faults: Sequence[str]) -> list[str]:
     """Faults, then next steps: the usual one if a fault has none of its own, and those of single tests, by test."""
     steps: dict[str, None] = {}
     lines = []
@@ -129,45 +86,6 @@ def _steps_last(faults: Sequence[str]) -> list[str]:
         lines.append(text)
         steps[f"next: {text.partition(': ')[0]}: {step}" if step else _STEP] = None
     return [*lines, *sorted(steps, key=lambda step: step != _STEP)]
-
-
-def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:
-    """How many gates the run will judge, at least 1; known before any server starts, alike in every xdist worker."""
-    from pytest_llmperf.judge.markers import count_gates  # noqa: PLC0415 - only where a test uses us
-
-    compare, against = bool(settings.compare), bool(settings.against)
-    return max(1, sum(count_gates(specs, compare=compare, against=against) for specs in tests))
-
-
-def check_early(config: pytest.Config) -> None:
-    """What options name must be there: for an xdist controller, which collects no test.
-
-    Raises:
-        pytest.UsageError: it is not.
-    """
-    from pytest_llmperf.plugin import outputs  # noqa: PLC0415
-    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where options of ours are typed
-    from pytest_llmperf.session import Session  # noqa: PLC0415
-
-    try:
-        settings = options.resolve(config)
-        Session(settings, root=config.rootpath).check()
-        outputs.check(config, settings)
-    except LlmperfError as error:
-        raise pytest.UsageError(refusal([str(error)])) from error
-
-
-def _settings(config: pytest.Config, faults: list[str]) -> Settings:
-    """The settings; in an xdist worker wrong ones are faults, and the defaults stand for them."""
-    try:
-        return options.resolve(config)
-    except pytest.UsageError as error:
-        if not hasattr(config, "workerinput"):
-            raise
-        faults.append(str(error))
-    from pytest_llmperf.model import Settings  # noqa: PLC0415 - only where a test uses us
-
-    return Settings()
 
 
 def registered(config: pytest.Config) -> frozenset[str]:
@@ -189,14 +107,14 @@ def mistyped(item: pytest.Item, others: frozenset[str]) -> list[str]:
     ]
 
 
-def _uses_us(item: pytest.Item) -> bool:
+def uses_us(item: pytest.Item) -> bool:
     """Whether the test asks for one of our fixtures or carries one of our gates."""
     if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         return True
     return any(mark.name in GATES for mark in item.iter_markers())
 
 
-def _specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
+def specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
     """The test's gates as values; the closest marker of a name wins. Faults are added to the list."""
     from pytest_llmperf.judge.markers import build  # noqa: PLC0415 - only where a test uses us
 
@@ -217,7 +135,7 @@ def _specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
     return tuple(spec for spec in specs.values() if spec is not None)
 
 
-def _runtime(item: pytest.Item, faults: list[str]) -> str:
+def runtime(item: pytest.Item, faults: list[str]) -> str:
     """The runtime that the test's closest marker names; empty where none does."""
     from pytest_llmperf.model import RUNTIMES  # noqa: PLC0415 - only where a test uses us
 
@@ -231,7 +149,7 @@ def _runtime(item: pytest.Item, faults: list[str]) -> str:
     return str(names[0])
 
 
-def _profile(item: pytest.Item, settings: Settings, faults: list[str]) -> str:
+def profile(item: pytest.Item, settings: Settings, faults: list[str]) -> str:
     """The profile that the test's closest marker names; empty where none does."""
     from pytest_llmperf.config import profile_of  # noqa: PLC0415 - only where a test uses us
 

@@ -6,48 +6,25 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
+from pytest_llmperf.plugin.deployment import Deployment
+from pytest_llmperf.plugin.failures import fail_without_traceback, without_our_frames
+from pytest_llmperf.plugin.stash import LINES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_llmperf.experiments.decisions import Decided
-    from pytest_llmperf.experiments.findings import Finding
-    from pytest_llmperf.experiments.results import Results
-    from pytest_llmperf.judge.economics import Economy
+    from pytest_llmperf.judge.metrics.cost import Economy
     from pytest_llmperf.judge.record import Record
-    from pytest_llmperf.model import Agent, AsyncAgent, Baseline, Cell, ExternalAgent, Scenario, Topology
-    from pytest_llmperf.plugin.running import Running
-    from pytest_llmperf.session import Session
+    from pytest_llmperf.model import Agent, AsyncAgent, Baseline, Cell, ExternalAgent, Scenario
+    from pytest_llmperf.plugin.runner import Running
+    from pytest_llmperf.session.session import Session
+    from pytest_llmperf.study.claim_decisions import Decided
+    from pytest_llmperf.study.claim_findings import Finding
+    from pytest_llmperf.study.study_results import Results
 
 
 _T = TypeVar("_T")
-
-
-class Deployment:
-    """A topology to run agents on; its servers start when they are first needed.
-
-    Attributes:
-        kind: `dual`, `single`, `single_parallel` or `fleet`.
-    """
-
-    def __init__(self, session: Session, kind: str) -> None:
-        self._session = session
-        self.kind = kind
-
-    def open(self, agents: int = 2) -> Topology:
-        """The running servers (started, if need be, in place of another topology's), for that many agents.
-
-        Raises:
-            ServerError: they could not be found, started or loaded.
-        """
-        from pytest_llmperf.model import TopologyKind  # noqa: PLC0415
-
-        return in_short(lambda: self._session.open(TopologyKind(self.kind), agents))
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """Base addresses of the running instances; starts them if need be."""
-        return tuple(instance.url for instance in self.open().instances)
 
 
 _HOW = (
@@ -119,18 +96,6 @@ class WarmUp(Protocol):
         """Loads the model and sends each agent's first request `times` times."""
 
 
-def in_short(work: Callable[[], _T]) -> _T:
-    """What the work gives; its errors of ours keep their type and lose our frames, of which a traceback is no help."""
-    from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
-    from pytest_llmperf.masking import forget_frames  # noqa: PLC0415
-
-    try:
-        return work()
-    except LlmperfError as error:
-        forget_frames(error)
-        raise
-
-
 def _running(config: pytest.Config) -> Running:
     running: Running | None = config.pluginmanager.get_plugin("llmperf-running")
     if running is None:
@@ -175,7 +140,7 @@ def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
     def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
         scenario = _running(request.config).profiled(request.node, scenario)
         topology = on.open(len(scenario.agents))
-        in_short(lambda: llmperf.warm_up(scenario, topology, times))
+        without_our_frames(lambda: llmperf.warm_up(scenario, topology, times))
 
     return warm_up
 
@@ -183,13 +148,13 @@ def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
 @pytest.fixture
 def llmperf_baseline(llmperf: Session) -> Baseline:
     """The baseline in force."""
-    return in_short(lambda: llmperf.baseline)
+    return without_our_frames(lambda: llmperf.baseline)
 
 
 @pytest.fixture
 def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
     """Facts of the running deployment, by key; starts `dual` where nothing runs yet."""
-    return in_short(llmperf.facts)
+    return without_our_frames(llmperf.facts)
 
 
 @pytest.fixture
@@ -222,11 +187,10 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
 @pytest.fixture
 def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
     """`economics(record, ...)`: capacity and cost of what was measured, compared with the first; in the summary."""
-    from pytest_llmperf.plugin.running import LINES, in_clear  # noqa: PLC0415
-    from pytest_llmperf.report.economics import compared  # noqa: PLC0415
+    from pytest_llmperf.report.terminal.cost_table import compared  # noqa: PLC0415
 
     def look(*records: Record) -> tuple[Economy, ...]:
-        found, _, lines = in_clear(lambda: compared(records, llmperf.settings.configuration.prices))
+        found, _, lines = fail_without_traceback(lambda: compared(records, llmperf.settings.configuration.prices))
         request.node.stash[LINES].extend(lines)
         return found
 
@@ -247,11 +211,11 @@ def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
 @pytest.fixture
 def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecord:
     """`write_record("validation", record, ...)`: a record of appendix S in Markdown, filled from measurements."""
-    from pytest_llmperf.plugin.running import LINES, in_clear, shown  # noqa: PLC0415
-    from pytest_llmperf.report.filled import fill  # noqa: PLC0415
+    from pytest_llmperf.plugin.options.output_files import shown  # noqa: PLC0415
+    from pytest_llmperf.study.filled_record import fill  # noqa: PLC0415
 
     def write(kind: str, *records: Record, also: str = "") -> Path:
-        path = in_clear(lambda: fill(kind, records, llmperf.settings, llmperf.root, also=also))
+        path = fail_without_traceback(lambda: fill(kind, records, llmperf.settings, llmperf.root, also=also))
         request.node.stash[LINES].append(f"wrote {shown(path, request.config)}")
         return path
 
@@ -261,12 +225,11 @@ def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecor
 @pytest.fixture
 def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
     """`decide_claims(findings, {"C2": "..."})`: verdict and grade of each claim; findings `C2.part` are its parts."""
-    from pytest_llmperf.experiments import decisions  # noqa: PLC0415
-    from pytest_llmperf.plugin.running import LINES, in_clear  # noqa: PLC0415
+    from pytest_llmperf.study import claim_decisions  # noqa: PLC0415
 
     def look(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
-        found = in_clear(lambda: decisions.decide(findings, claims))
-        request.node.stash[LINES].extend(decisions.lines(found))
-        return {one.id: one for one in found}, decisions.markdown(found)
+        found = fail_without_traceback(lambda: claim_decisions.decide(findings, claims))
+        request.node.stash[LINES].extend(claim_decisions.lines(found))
+        return {one.id: one for one in found}, claim_decisions.markdown(found)
 
     return look

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_llmperf.model import Settings
-    from pytest_llmperf.session import Session
+    from pytest_llmperf.session.session import Session
 
 
 def header(session: Session) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.judge.catalogue import Aggregate, metric_of
-from pytest_llmperf.judge.words import change_words, signed
-from pytest_llmperf.report.order import severity
-from pytest_llmperf.report.text import amount, digits_in
+from pytest_llmperf.judge.gates.reasons import change_words, signed
+from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.report.severity_order import severity
+from pytest_llmperf.report.terminal.verdict_text import amount, digits_in
 
 Plain = Mapping[str, Any]
 Judged = tuple[Plain, Plain, Plain]

@@ -11,22 +11,22 @@ from importlib.metadata import version
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.judge.diagnosis import diagnose, loss_of
+from pytest_llmperf.judge.baselines.trend import Trend, trends
+from pytest_llmperf.judge.diagnosis.diagnose import diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
-from pytest_llmperf.judge.metrics import all_series, observed_series
-from pytest_llmperf.judge.policy import action, in_words
+from pytest_llmperf.judge.gates.verdict_policy import action, in_words
+from pytest_llmperf.judge.metrics.series import all_series, observed_series
 from pytest_llmperf.judge.record import Record, as_plain
-from pytest_llmperf.judge.trend import Trend, trends
 from pytest_llmperf.masking import known, masked
 from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
-from pytest_llmperf.report.client import client_lines
-from pytest_llmperf.report.endings import Ending, Tested
 from pytest_llmperf.report.figures import SHOWN, figures, value_of
-from pytest_llmperf.report.history import history_of
-from pytest_llmperf.report.notes import notes_of
-from pytest_llmperf.report.schema import VERSION
-from pytest_llmperf.report.soak import soak_failures, soak_lines, soak_warnings
-from pytest_llmperf.report.text import amount, explain, limit_words, one_line
+from pytest_llmperf.report.json_schema import VERSION
+from pytest_llmperf.report.session_outcomes import Ending, Tested
+from pytest_llmperf.report.terminal.baseline_history import history_of
+from pytest_llmperf.report.terminal.client_cost import client_lines
+from pytest_llmperf.report.terminal.footnotes import notes_of
+from pytest_llmperf.report.terminal.soak_text import soak_failures, soak_lines, soak_warnings
+from pytest_llmperf.report.terminal.verdict_text import amount, explain, limit_words, one_line
 
 Document = dict[str, Any]
 """Plain data as `llmperf.schema.json` beside this module describes it."""

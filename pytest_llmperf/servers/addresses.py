@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.masking import refused
 from pytest_llmperf.model import Topology
-from pytest_llmperf.model.names import same_model
+from pytest_llmperf.model.model_names import same_model
 
 OWN_HOST = "127.0.0.1"
 

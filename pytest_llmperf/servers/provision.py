@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 
 from pytest_llmperf.errors import ModelMissingError, ServerError, printable
-from pytest_llmperf.foreign_json import parsed_object
-from pytest_llmperf.refusals import error_of, refusal, server_text
-from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.models import cache_dir, card_of
-from pytest_llmperf.whole import write_whole
+from pytest_llmperf.files.atomic_write import write_whole
+from pytest_llmperf.net.server_refusals import error_of, refusal, server_text
+from pytest_llmperf.net.untrusted_json import parsed_object
+from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.emulator.model_files import cache_dir, card_of
 
 _IMPORT_S = 600.0
 _IMPORT_BYTES_PER_S = 20e6  # of a large file to a slow disk

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.cli import doctor, main
+from pytest_llmperf.cli import doctor_command, main
 from pytest_llmperf.errors import MissingExtraError
-from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.stored import Key
+from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.model import Settings, StoredSession
-from pytest_llmperf.servers.backends import choose, choosing
-from pytest_llmperf.servers.process import free_port
+from pytest_llmperf.servers.backends import backend_factory, choose
+from pytest_llmperf.servers.processes.server_process import free_port
 from tests.started import Handler, http_server
 
 KEY = Key(test="t.py::test_pair", scenario="pair", topology="dual", workload="abc")
@@ -47,12 +47,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def saved(folder: Path, name: str, *sessions: StoredSession, key: Key = KEY) -> Path:
     for one in sessions:
-        path = baselines.save(name, folder, [(key, one)])
+        path = store.save(name, folder, [(key, one)])
     return path
 
 
 def sessions_of(path: Path) -> Sequence[str]:
-    return [one.saved_at[:10] for entry in baselines.load(path).stored for one in entry.session]
+    return [one.saved_at[:10] for entry in store.load(path).stored for one in entry.session]
 
 
 def test_list_names_those_of_the_user_and_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +185,7 @@ def test_rename_moves_a_test_or_a_file(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["rename", "main", "t.py::test_pair", "t.py::test_duo"]) == 0
     assert "1 measurement moved" in capsys.readouterr().out
     assert main(["rename", "main", "t.py", "perf/t.py"]) == 0
-    assert [entry.test for entry in baselines.load(path).stored] == [
+    assert [entry.test for entry in store.load(path).stored] == [
         "perf/t.py::test_duo",
         "perf/t.py::TestX::test_y[1]",
     ]
@@ -205,7 +205,7 @@ def test_remove_drops_a_test(folder: Path, capsys: pytest.CaptureFixture[str]) -
     path = saved(folder, "main", session(95))
     saved(folder, "main", session(95), key=replace(KEY, test="t.py::test_pair_of_two"))
     assert main(["remove", "main", "t.py::test_pair"]) == 0
-    assert [entry.test for entry in baselines.load(path).stored] == ["t.py::test_pair_of_two"]
+    assert [entry.test for entry in store.load(path).stored] == ["t.py::test_pair_of_two"]
     assert main(["remove", "main", "t.py::test_pair"]) == 2
     assert "removed 1 session of t.py::test_pair" in capsys.readouterr().out
 
@@ -270,8 +270,8 @@ def test_doctor_of_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str
     def nothing(settings: object) -> None:
         raise MissingExtraError("nothing was found", next_step="install something")
 
-    monkeypatch.setattr(doctor, "choose", nothing)
-    monkeypatch.setattr(doctor, "missing_packages", lambda *_, **__: ["starlette"])
+    monkeypatch.setattr(doctor_command, "choose", nothing)
+    monkeypatch.setattr(doctor_command, "missing_packages", lambda *_, **__: ["starlette"])
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
     assert (
@@ -370,7 +370,7 @@ def test_a_terminal_that_knows_no_other_letters(
     folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, errors: str
 ) -> None:
     """`PYTHONIOENCODING=ascii`, or the locale C: letters are spelt out, in results and errors; all else is the same."""
-    monkeypatch.setattr(doctor, "choose", lambda _: choose(Settings(backend="simulated")))
+    monkeypatch.setattr(doctor_command, "choose", lambda _: choose(Settings(backend="simulated")))
     came = {}
     for encoding in ("utf-8", "ascii"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -410,7 +410,7 @@ def test_doctor_names_a_server_that_was_found(folder: Path, capsys, monkeypatch,
         (tmp_path / "bin" / binary).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with http_server(Version) as url:
-        monkeypatch.setattr(choosing, "USUAL_URLS", (url, f"http://127.0.0.1:{free_port()}"))
+        monkeypatch.setattr(backend_factory, "USUAL_URLS", (url, f"http://127.0.0.1:{free_port()}"))
         main(["doctor"])
     printed = capsys.readouterr().out
     if binary:

@@ -8,14 +8,14 @@ import jsonschema
 import pytest
 
 from pytest_llmperf.cli import main
-from pytest_llmperf.judge import baselines
-from pytest_llmperf.judge.stored import Key
-from pytest_llmperf.judge.trend import trends
+from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines.lookup import Key
+from pytest_llmperf.judge.baselines.trend import trends
 from pytest_llmperf.model import Settings
-from pytest_llmperf.report import html, schema
+from pytest_llmperf.report import html, json_schema
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.report.writing import write_all
-from tests.judge.test_trend import baseline_of
+from pytest_llmperf.report.files.session_outputs import write_all
+from tests.judge.baselines.test_trend import baseline_of
 from tests.report.conftest import run_of
 
 
@@ -24,12 +24,12 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`stored(levels)`: a baseline `main` with a session at each level, of the test that `run_of` runs."""
     monkeypatch.chdir(tmp_path)
     record = run_of().records[0]
-    key = baselines.key_of(record.test, record.measurement)
+    key = store.key_of(record.test, record.measurement)
 
     def save(levels, **options) -> Key:
         (entry,) = baseline_of(levels, **options).stored
         for session in entry.session:
-            baselines.save("main", tmp_path / "baselines", [(key, session)])
+            store.save("main", tmp_path / "baselines", [(key, session)])
         return key
 
     return save
@@ -88,12 +88,12 @@ def test_the_report_shows_the_same(stored, tmp_path: Path, capsys: pytest.Captur
         failed for _, failed in write_all(Run(records=run.records, settings=settings), tmp_path, {}).messages
     )
     found = json.loads((tmp_path / "run.json").read_text())
-    jsonschema.Draft202012Validator(schema.schema()).validate(found)
+    jsonschema.Draft202012Validator(json_schema.schema()).validate(found)
     history = found["records"][0]["history"]
     assert main(["trend", "main"]) == 1
     out = capsys.readouterr().out
     assert all(f"  {line}\n" in out for line in history["said"])
-    (trend,) = trends(baselines.load(tmp_path / "baselines" / "main.toml"))
+    (trend,) = trends(store.load(tmp_path / "baselines" / "main.toml"))
     assert trend.key == key
     assert [point["value"] for point in history["trends"][0]["points"]] == [point.value for point in trend.points]
     page = (tmp_path / "run.html").read_text()

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_llmperf.model import Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.clients.ollama_client import Control
 from tests.live import live_settings
 
 OPTIONS = {"num_ctx": 512, "num_predict": 8, "seed": 1, "temperature": 0.8}

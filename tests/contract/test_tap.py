@@ -12,9 +12,9 @@ import ollama
 import pytest
 from langchain_ollama import ChatOllama
 
-from pytest_llmperf.measure.agents import Member
-from pytest_llmperf.measure.external import Heard, run_tapped
-from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.agents.external_agents import Heard, run_tapped
+from pytest_llmperf.measure.agents.member_agents import Member
+from pytest_llmperf.measure.tap.proxy_client import Tap
 from tests.contract.conftest import OPTIONS, PATIENCE_S
 
 TOKENS = OPTIONS["num_predict"]

@@ -14,14 +14,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Script, Settings
-from pytest_llmperf.servers.app import create_app
-from pytest_llmperf.servers.backends import base as backends_base
-from pytest_llmperf.servers.engine_scripted import ScriptedEngine
-from pytest_llmperf.servers.faults.host import UvicornHost
-from pytest_llmperf.servers.faults.instance import FaultyInstance
-from pytest_llmperf.servers.faults.plan import FaultPlan
-from pytest_llmperf.session import Session
-from pytest_llmperf.session.held import Held
+from pytest_llmperf.servers.backends import backend as backends_base
+from pytest_llmperf.servers.emulator.app import create_app
+from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan
+from pytest_llmperf.servers.emulator.faults.faulty_instance import FaultyInstance
+from pytest_llmperf.servers.emulator.faults.process_effects import UvicornHost
+from pytest_llmperf.servers.emulator.scripted_engine import ScriptedEngine
+from pytest_llmperf.session.server_lease import Held
+from pytest_llmperf.session.session import Session
 from tests.plugin.conftest import aftermath  # noqa: F401 - a fixture
 
 PATIENCE_S = 30.0

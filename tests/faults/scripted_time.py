@@ -9,8 +9,8 @@ import sys
 import threading
 
 from pytest_llmperf.model import Script
-from pytest_llmperf.servers.app import create_app
-from pytest_llmperf.servers.engine_scripted import ScriptedEngine
+from pytest_llmperf.servers.emulator.app import create_app
+from pytest_llmperf.servers.emulator.scripted_engine import ScriptedEngine
 from tests.faults.conftest import serving
 
 SCRIPT = Script(ttft_ms=300, prefill_tok_s=500, decode_tok_s=8, jitter_pct=1)

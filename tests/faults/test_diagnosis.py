@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.judge.diagnosis import diagnose
-from pytest_llmperf.measure.wire import Connection
+from pytest_llmperf.judge.diagnosis.diagnose import diagnose
+from pytest_llmperf.measure.wire.exchange import Connection
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.servers.faults.plan import Fault, FaultPlan, load_plan
-from pytest_llmperf.session import Session
-from pytest_llmperf.session.answering import CROWD_MS
+from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan, load_plan
+from pytest_llmperf.session.recovery import CROWD_MS
+from pytest_llmperf.session.session import Session
 from tests.faults.causes import CAUSES, TALK, Cause, together
 from tests.faults.conftest import PAIR, slow
 from tests.faults.test_rows import toml

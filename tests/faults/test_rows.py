@@ -8,8 +8,8 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import TopologyKind
-from pytest_llmperf.report.table import table
-from pytest_llmperf.servers.faults.plan import FaultPlan, load_plan
+from pytest_llmperf.report.terminal.summary_table import table
+from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan, load_plan
 from tests.faults.conftest import PAIR, until
 from tests.faults.rows import AGAIN, MARKED, REPEATED, ROWS, Row, matches
 from tests.faults.test_scenes import SCENES

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.experiments.rows import as_csv
-from pytest_llmperf.measure.runtimes import base
+from pytest_llmperf.measure.runtimes import runtime
 from pytest_llmperf.model import Script, Settings, TopologyKind
-from pytest_llmperf.report import writing
-from pytest_llmperf.report.table import table
-from pytest_llmperf.servers import process
-from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
-from pytest_llmperf.session import Session
+from pytest_llmperf.report.files import session_outputs
+from pytest_llmperf.report.terminal.summary_table import table
+from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan
+from pytest_llmperf.servers.processes import server_process
+from pytest_llmperf.session.session import Session
+from pytest_llmperf.study.result_rows import as_csv
 from tests.disk import full
 from tests.faults.conftest import PAIR
 from tests.faults.rows import FAILS, STOPS, Scene, matches
@@ -83,7 +83,7 @@ def lost(stage: Stage, which: int) -> str:
 
 def clock_stepped(stage: Stage) -> str:
     offsets = iter(range(0, 10**18, 10**9))
-    stage.patch.setattr(base, "wall_offset_ns", lambda: next(offsets))
+    stage.patch.setattr(runtime, "wall_offset_ns", lambda: next(offsets))
     session, _ = stage.attached(FaultPlan())
     seen = stage.measured(session)
     session.close()
@@ -94,7 +94,7 @@ def no_room_to_start(stage: Stage) -> str:
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    stage.patch.setattr(process.tempfile, "mkstemp", full)
+    stage.patch.setattr(server_process.tempfile, "mkstemp", full)
     session = stage.own("")
     seen = stage.measured(session)
     session.close()
@@ -117,13 +117,13 @@ def disk_full(stage: Stage) -> str:
             run_agents(PAIR, on=dual_ollama)
         """,
     )
-    write_all = writing.write_all
+    write_all = session_outputs.write_all
 
-    def on_a_full_disk(*args) -> writing.Written:
+    def on_a_full_disk(*args) -> session_outputs.Written:
         with full(most_bytes=1):
             return write_all(*args)
 
-    stage.patch.setattr(writing, "write_all", on_a_full_disk)
+    stage.patch.setattr(session_outputs, "write_all", on_a_full_disk)
     old = {name: pytester.path / f"run.{name}" for name in REPORTS}
     texts = {name: YESTERDAY.get(name, as_csv([])) for name in REPORTS}
     for name, path in old.items():

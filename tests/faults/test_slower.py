@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.judge import slower
+from pytest_llmperf.judge.diagnosis import phase_regressions
+from pytest_llmperf.judge.diagnosis.triage import State
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
-from pytest_llmperf.judge.triage import State
 from pytest_llmperf.model import Outcome, Settings, TopologyKind
-from pytest_llmperf.report.files import save_baseline
-from pytest_llmperf.report.text import explain
-from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
+from pytest_llmperf.report.files.report_files import save_baseline
+from pytest_llmperf.report.terminal.verdict_text import explain
+from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan
 from tests.faults.causes import USUAL
 from tests.faults.conftest import PAIR
 
@@ -70,7 +70,7 @@ def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, a
 @pytest.mark.usefixtures("stored")
 def test_where_nothing_has_become_slower(attached, monkeypatch: pytest.MonkeyPatch) -> None:
     """The triage says what it was compared with. Sessions that are one and the same have no noise."""
-    monkeypatch.setattr(slower, "_LEAST_OF_ALL", 0.5)
+    monkeypatch.setattr(phase_regressions, "_LEAST_OF_ALL", 0.5)
     record = measured(attached, HEALTHY, compare="main", diagnose=True)
     (baseline,) = [one for one in record.triage if one.question == "baseline"]
     assert (baseline.state, baseline.said) == (

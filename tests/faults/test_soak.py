@@ -19,7 +19,7 @@ import pytest
 
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Settings, TopologyKind
-from pytest_llmperf.session import Session
+from pytest_llmperf.session.session import Session
 
 HOURS = float(os.environ.get("LLMPERF_SOAK_HOURS", "12"))
 ROUNDS = int(os.environ.get("LLMPERF_SOAK_ROUNDS", "2000"))

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.judge.diagnosis.triage import State
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
-from pytest_llmperf.judge.triage import State
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.report.table import Manner, table
-from pytest_llmperf.report.triage import triage_lines
-from pytest_llmperf.servers.faults.plan import Fault, FaultPlan
-from pytest_llmperf.session import Session
+from pytest_llmperf.report.terminal.summary_table import Manner, table
+from pytest_llmperf.report.terminal.triage_text import triage_lines
+from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan
+from pytest_llmperf.session.session import Session
 from tests.faults.causes import USUAL
 from tests.faults.conftest import FAST, PAIR
-from tests.servers.test_openai import serving
+from tests.servers.clients.test_openai_client import serving
 
 QUESTIONS = (
     "alive", "versions", "model", "context", "memory", "others", "baseline", "client", "machine", "loss",

@@ -22,9 +22,9 @@ from pathlib import Path
 from random import Random
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.measure.arrival import Piece
-from pytest_llmperf.measure.decode import decode
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.decoding.decode import decode
+from pytest_llmperf.measure.wire.arrival import Piece
+from pytest_llmperf.measure.wire.exchange import Exchange
 from tests.fuzz import streams
 from tests.fuzz.reference import Answer, Malformed, reference
 

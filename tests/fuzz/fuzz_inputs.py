@@ -20,11 +20,11 @@ from random import Random
 
 from pytest_llmperf.config import load as load_config
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
-from pytest_llmperf.judge import baselines
+from pytest_llmperf.judge.baselines import store
 from pytest_llmperf.judge.markers import MARKERS, build
-from pytest_llmperf.measure.request import prepare
-from pytest_llmperf.plugin.options import OPTIONS
-from pytest_llmperf.servers.faults.plan import load_plan
+from pytest_llmperf.measure.wire.prepared_request import prepare
+from pytest_llmperf.plugin.options.option_table import OPTIONS
+from pytest_llmperf.servers.emulator.faults.fault_plan import load_plan
 
 CONFIG = """
 [deployments.production]
@@ -60,7 +60,7 @@ source = "agreed"
 FILES: dict[str, tuple[str, Callable[[Path], object], type[LlmperfError]]] = {
     "llmperf.toml": (CONFIG, load_config, UsageError),
     "plan.toml": (PLAN, load_plan, UsageError),
-    "mine.toml": (BASELINE, baselines.load, LlmperfError),
+    "mine.toml": (BASELINE, store.load, LlmperfError),
 }
 _HUGE = "1" + "0" * 400
 _OF_TOML = (

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.model import Script
-from pytest_llmperf.servers.app import create_app
-from pytest_llmperf.servers.engine_scripted import MODEL_NAME, ScriptedEngine
+from pytest_llmperf.servers.emulator.app import create_app
+from pytest_llmperf.servers.emulator.scripted_engine import MODEL_NAME, ScriptedEngine
 
 pytestmark = pytest.mark.slow
 

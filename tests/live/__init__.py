@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from pytest_llmperf.model import Settings
-from pytest_llmperf.servers.models import assemble_packaged
+from pytest_llmperf.servers.emulator.model_files import assemble_packaged
 
 PATIENCE_S = 900.0
 """Nothing here is a matter of speed: so long is waited on a machine that does other work, too, before a test fails."""

@@ -34,7 +34,7 @@ def ours(words: str = "") -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error, OSError):
             at_home = process.environ().get("HOME", "").startswith(folder)
             command = " ".join(process.cmdline())
-            wanted = not words or (words in command and "keeper.py" not in command)
+            wanted = not words or (words in command and "supervisor.py" not in command)
             if at_home and wanted and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found

@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.diagnosis import diagnose
+from pytest_llmperf.judge.diagnosis.diagnose import diagnose
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.control import Control
-from pytest_llmperf.session import Session
+from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.session.session import Session
 from tests.live import PATIENCE_S
 from tests.live.conftest import OPTIONS
 from tests.servers.relays import relay

@@ -16,14 +16,14 @@ import pytest
 
 from pytest_llmperf.errors import ModelMissingError, ServerError
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, TopologyKind
-from pytest_llmperf.servers import gguf
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.backends.ollama import own_store
-from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.models import PACKAGED_SHA256, assemble_packaged
-from pytest_llmperf.servers.process import port_in_use
-from pytest_llmperf.session import Session
-from pytest_llmperf.session.watcher import Silent
+from pytest_llmperf.servers.backends.ollama_backend import own_store
+from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.emulator import gguf
+from pytest_llmperf.servers.emulator.model_files import PACKAGED_SHA256, assemble_packaged
+from pytest_llmperf.servers.processes.server_process import port_in_use
+from pytest_llmperf.session.progress_listener import Silent
+from pytest_llmperf.session.session import Session
 from tests.live import KEEPS_UP, PATIENCE_S
 from tests.live.conftest import OPTIONS, assert_nothing_left, ours, until
 
@@ -155,7 +155,7 @@ CHILD = """
 import sys, time
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.clients.ollama_client import Control
 
 patience_s = float(sys.argv[3])
 backend = choose(Settings(backend="ollama", model=sys.argv[1], gguf=sys.argv[2], start_timeout_s=patience_s))

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pytest_llmperf.servers.models import assemble_packaged
-from pytest_llmperf.servers.process import ServerProcess, free_port, wait_until
+from pytest_llmperf.servers.emulator.model_files import assemble_packaged
+from pytest_llmperf.servers.processes.server_process import ServerProcess, free_port, wait_until
 from tests.live import KEEPS_UP, PATIENCE_S
 
 pytestmark = pytest.mark.live

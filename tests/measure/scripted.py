@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pytest_llmperf.measure.request import Request, prepare
+from pytest_llmperf.measure.wire.prepared_request import Request, prepare
 
 Handler = Callable[[socket.socket], None]
 

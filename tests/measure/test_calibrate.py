@@ -10,12 +10,12 @@ import pytest
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure import calibrate as module
-from pytest_llmperf.measure.arrival import Piece
 from pytest_llmperf.measure.calibrate import Truth, arrivals_of, calibrate, compare, paced_server, truths
-from pytest_llmperf.measure.decode import decode
-from pytest_llmperf.measure.request import prepare
+from pytest_llmperf.measure.decoding.decode import decode
 from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.wire.arrival import Piece
+from pytest_llmperf.measure.wire.exchange import Exchange
+from pytest_llmperf.measure.wire.prepared_request import prepare
 from pytest_llmperf.model import RUNTIMES
 from tests.started import Handler, http_server
 
@@ -131,7 +131,7 @@ def test_a_paced_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def kill_paced() -> None:
-    (server,) = [child for child in psutil.Process().children() if "paced.py" in " ".join(child.cmdline())]
+    (server,) = [child for child in psutil.Process().children() if "calibration_server.py" in " ".join(child.cmdline())]
     server.kill()
     server.wait()
 

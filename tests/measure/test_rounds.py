@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.measure.arrival import Piece
-from pytest_llmperf.measure.request import Request
 from pytest_llmperf.measure.rounds import STAND_IN_ANSWER, TOGETHER, Rounds, order_of
 from pytest_llmperf.measure.runtimes import Clients, Part
-from pytest_llmperf.measure.wire import Exchange
+from pytest_llmperf.measure.wire.arrival import Piece
+from pytest_llmperf.measure.wire.exchange import Exchange
+from pytest_llmperf.measure.wire.prepared_request import Request
 from pytest_llmperf.model import (
     CHIMERA_HETERO,
     CHIMERA_HOMO,

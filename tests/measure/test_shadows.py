@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.measure.runtimes.processes import ProcessesRuntime
-from pytest_llmperf.measure.tap.process import Tap
-from pytest_llmperf.measure.tap.runtime import TapRuntime
+from pytest_llmperf.measure.runtimes.process_runtime import ProcessesRuntime
+from pytest_llmperf.measure.tap.proxy_client import Tap
+from pytest_llmperf.measure.tap.tap_runtime import TapRuntime
 from tests.measure.scripted import request_to, serving
 from tests.started import start_own
 

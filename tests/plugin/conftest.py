@@ -74,6 +74,7 @@ def simulated(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     client_keeps_up: tuple[str, ...],
+    scripted_time: tuple[str, ...],
 ):
     """`simulated(*options)`: runs the inner pytest against the scripted server, in this process or one of its own."""
     monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
@@ -82,7 +83,7 @@ def simulated(
 
     def run(*options: object, own_process: bool = False) -> pytest.RunResult:
         if own_process:
-            return pytester.runpytest_subprocess(*FAST, *client_keeps_up, *options)
+            return pytester.runpytest_subprocess(*FAST, *client_keeps_up, *scripted_time, *options)
         return pytester.runpytest_inprocess(*FAST, *options)
 
     return run
@@ -114,7 +115,8 @@ class Aftermath:
 
     def servers(self) -> list[psutil.Process]:
         """The instances among them, without their keepers."""
-        return [process for process in self.processes("pytest_llmperf.servers.serve") if not _is_keeper(process)]
+        instances = self.processes("pytest_llmperf.servers.emulator.serve")
+        return [process for process in instances if not _is_keeper(process)]
 
     def locked(self) -> bool:
         """Whether some session holds the machine's lock."""
@@ -144,7 +146,7 @@ def assert_clear(result: pytest.RunResult, code: pytest.ExitCode, *lines: str) -
 
 def _is_keeper(process: psutil.Process) -> bool:
     try:
-        return any(word.endswith("keeper.py") for word in process.cmdline())
+        return any(word.endswith("supervisor.py") for word in process.cmdline())
     except psutil.Error:
         return False
 

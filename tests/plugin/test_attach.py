@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pytest_llmperf.servers import restoring
-from pytest_llmperf.servers.control import Control
+from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.probes import restore
 from tests.plugin.conftest import PAIR, SCREEN_LINES, Aftermath, assert_clear
 from tests.servers.relays import certificate, proxy, relay
 from tests.started import Handler, http_server, simulated_servers
@@ -197,7 +197,7 @@ def deaf(server: str, *, more: int = 0) -> type[Handler]:
 @pytest.mark.parametrize("more", [0, 500])
 def test_what_cannot_be_put_back_fails_nothing(inner, servers, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
     """The tests passed: what a server keeps loaded, or says that it had, is told in a few lines at the end."""
-    monkeypatch.setattr(restoring, "RESTORE_S", 1.0)
+    monkeypatch.setattr(restore, "RESTORE_S", 1.0)
     with http_server(deaf(servers[0], more=more)) as url:
         result = inner(f"--llmperf-urls={url},{servers[1]}")
     result.assert_outcomes(passed=1)

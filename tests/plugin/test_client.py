@@ -8,13 +8,12 @@ import textwrap
 import pytest
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge import validity
-from pytest_llmperf.measure import clients
-from pytest_llmperf.report.live import Live
-from pytest_llmperf.session import soaking, turns
+from pytest_llmperf.judge.diagnosis import client_saturation
+from pytest_llmperf.measure import client_pool
+from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.session import round_loop, soak_loop
+from tests.plugin.conftest import FAST, GATED, PAIR
 from tests.started import simulated_servers
-
-from .conftest import FAST, GATED, PAIR
 
 TWO = ("--llmperf-rounds=2", "--llmperf-max-rounds=2")
 
@@ -54,7 +53,7 @@ def test_a_calibration_that_fails_costs_no_measurement(pytester, simulated, monk
     def calibrate(*_: object, **__: object) -> None:
         raise MeasurementError("the paced server did not start")
 
-    monkeypatch.setattr(clients, "calibrate", calibrate)
+    monkeypatch.setattr(client_pool, "calibrate", calibrate)
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("--llmperf-calibrate=on")
     result.assert_outcomes(passed=1)
@@ -138,7 +137,7 @@ def test_a_missing_runtime_is_an_error(pytester, simulated, monkeypatch) -> None
 
 def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypatch) -> None:
     """Others take their place and go on in the order of parts, so that it stays balanced over those that ran."""
-    monkeypatch.setattr(turns, "saturated", lambda one: "it was busy" if one.index in (1, 3) else "")
+    monkeypatch.setattr(round_loop, "saturated", lambda one: "it was busy" if one.index in (1, 3) else "")
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("--llmperf-json=run.json", "--llmperf-max-rounds=5")
     measurement = json.loads((pytester.path / "run.json").read_text())["records"][0]["measurement"]
@@ -150,9 +149,9 @@ def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypat
 @pytest.mark.parametrize("how", [(), ("-q",), ("--llmperf-duration=1s",)], ids=["plain", "quiet", "soak"])
 def test_a_measurement_of_which_nothing_is_left_does_not_pass(pytester, simulated, monkeypatch, how) -> None:
     """Without a gate, too, and in a soak; why is said at `-q`, too."""
-    monkeypatch.setattr(turns, "saturated", lambda _: "it was busy")
-    monkeypatch.setattr(soaking, "saturated", lambda _: "it was busy")
-    monkeypatch.setattr(validity, "saturated", lambda _: "it was busy")
+    monkeypatch.setattr(round_loop, "saturated", lambda _: "it was busy")
+    monkeypatch.setattr(soak_loop, "saturated", lambda _: "it was busy")
+    monkeypatch.setattr(client_saturation, "saturated", lambda _: "it was busy")
     soak = "@pytest.mark.soak" if "soak" in str(how) or "duration" in str(how) else ""
     gated = "\n".join(line for line in textwrap.dedent(GATED).splitlines() if not line.startswith("@pytest"))
     pytester.makepyfile(test_it=gated.format(fixture="dual_ollama").replace("def test_pair", f"{soak}\ndef test_pair"))
@@ -169,7 +168,7 @@ def test_a_measurement_of_which_nothing_is_left_does_not_pass(pytester, simulate
 @pytest.mark.usefixtures("judged_client")
 def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulated, monkeypatch) -> None:
     """However little the client takes: where it is too much of the round, no gate passes or fails by it."""
-    monkeypatch.setattr(validity, "MOST_COST_PP", 1e-6)
+    monkeypatch.setattr(client_saturation, "MOST_COST_PP", 1e-6)
     announced = []
     monkeypatch.setattr(Live, "round_done", lambda _, __, verdicts, **___: announced.extend(verdicts))
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))

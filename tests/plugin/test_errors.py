@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_llmperf.measure.wire import Connection
-from pytest_llmperf.servers.backends import choosing
-from pytest_llmperf.servers.process import free_port
+from pytest_llmperf.measure.wire.exchange import Connection
+from pytest_llmperf.servers.backends import backend_factory
+from pytest_llmperf.servers.processes.server_process import free_port
 from tests.plugin.conftest import PAIR, Aftermath, assert_clear, until
 from tests.started import Handler, http_server, simulated_server
 
@@ -28,7 +28,7 @@ PLAIN = """
 @pytest.fixture
 def inner(pytester: pytest.Pytester, aftermath: Aftermath, monkeypatch: pytest.MonkeyPatch):
     """`inner(*options)`: an inner pytest in this process, on a machine where no Ollama runs or is installed."""
-    monkeypatch.setattr(choosing, "USUAL_URLS", tuple(f"http://127.0.0.1:{free_port()}" for _ in "ab"))
+    monkeypatch.setattr(backend_factory, "USUAL_URLS", tuple(f"http://127.0.0.1:{free_port()}" for _ in "ab"))
     monkeypatch.setenv("PATH", str(pytester.mkdir("empty")))
     pytester.makepyfile(pair=PAIR)
     pytester.makepyfile(test_it=PLAIN.format(fixture="dual_ollama"))
@@ -112,8 +112,8 @@ def test_one_server_at_the_usual_addresses(inner, pytester: pytest.Pytester, mon
     """It is measured where one will do, named where two are needed, and nothing else is measured instead."""
     pytester.makepyfile(test_single=PLAIN.format(fixture="single_ollama"))
     with simulated_server() as url:
-        (_, free) = choosing.USUAL_URLS
-        monkeypatch.setattr(choosing, "USUAL_URLS", (url, free))
+        (_, free) = backend_factory.USUAL_URLS
+        monkeypatch.setattr(backend_factory, "USUAL_URLS", (url, free))
         result = inner("--llmperf-calibrate=off", "--llmperf-rounds=1", "--llmperf-max-rounds=1")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_llmperf.plugin.collection import _STEP, _steps_last
+from pytest_llmperf.plugin.collection import _STEP, steps_last
 from tests.plugin.conftest import Aftermath, assert_clear
 
 FAULTS = """
@@ -45,13 +45,13 @@ def test_every_fault_is_listed_at_once(simulated, pytester: pytest.Pytester, aft
 def test_the_next_step_of_a_marker_names_its_test_and_is_last() -> None:
     """Steps of single markers are not in the middle of the list."""
     faults = ["t.py::test_a: marker profile: no profile 'x'\n  next: write one", "t.py::test_b: marker efficiency: 120"]
-    assert _steps_last(faults) == [
+    assert steps_last(faults) == [
         "t.py::test_a: marker profile: no profile 'x'",
         "t.py::test_b: marker efficiency: 120",
         _STEP,
         "next: t.py::test_a: write one",
     ]
-    assert _steps_last([]) == []
+    assert steps_last([]) == []
 
 
 def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.Pytester, monkeypatch) -> None:

@@ -9,8 +9,8 @@ from pytest_llmperf.config import load
 from pytest_llmperf.errors import LlmperfError, UsageError, clean
 from pytest_llmperf.masking import refused
 from pytest_llmperf.model.access import url_fault
-from pytest_llmperf.plugin.options import OPTIONS, resolve
-from pytest_llmperf.servers.backends.looking import look_around
+from pytest_llmperf.plugin.options.option_table import OPTIONS, resolve
+from pytest_llmperf.servers.backends.discovery import look_around
 
 PASSWORD = "s3cretpw"
 

@@ -9,12 +9,13 @@ from tests.plugin.terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
+SCRIPTED = ("-p", "tests.scripted_run")
 QUICK = "--llmperf-script=decode_tok_s=267,ttft_ms=5,load_ms=1,jitter_pct=0.2"
 
 
 def screen(folder: Path, *options: str, columns: int, rows: int = 40) -> list[str]:
     """The lines that a failing run leaves on a terminal without colour."""
-    terminal = Terminal(folder, *FAST, QUICK, *options, columns=columns, rows=rows, colour=False)
+    terminal = Terminal(folder, *FAST, *SCRIPTED, QUICK, *options, columns=columns, rows=rows, colour=False)
     assert terminal.run() == pytest.ExitCode.TESTS_FAILED, terminal.seen
     shown = terminal.screen()
     while not shown[-1]:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmperf.errors import UsageError, did_you_mean
-from pytest_llmperf.judge.catalogue import metric_of
 from pytest_llmperf.judge.markers import build
+from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.model import NamedDeployment
-from pytest_llmperf.plugin import options, parsers
+from pytest_llmperf.plugin.options import option_table, parsers
 
-CHOICES = [one for one in options.OPTIONS if "one_of" in one.parse.__qualname__]
+CHOICES = [one for one in option_table.OPTIONS if "one_of" in one.parse.__qualname__]
 
 
 @pytest.mark.parametrize("option", CHOICES, ids=lambda one: one.field)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from pytest_llmperf.session import observing
+from pytest_llmperf.session import sampler_factory
 from pytest_llmperf.telemetry import gpu
 from tests.plugin.conftest import FAST, PAIR, assert_clear
 from tests.started import start_own
@@ -89,7 +89,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch):
 
     def see(*seen: Gpu | None) -> None:
         monkeypatch.setattr(gpu, "_library", lambda: None if None in seen else Nvml(*seen, driver=bool(seen)))
-        monkeypatch.setattr(observing, "gpu_here", lambda: bool(seen))
+        monkeypatch.setattr(sampler_factory, "gpu_here", lambda: bool(seen))
 
     return see
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from pytest_llmperf.judge.gates import judge
+from pytest_llmperf.judge.gates.evaluate import judge
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Bound, Settings
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.report.endings import Ending, Tested
+from pytest_llmperf.report.session_outcomes import Ending, Tested
 from tests.judge.build import gate, measurement_of, round_of
 
 GATES = (

@@ -6,13 +6,12 @@ import re
 import pytest
 
 from pytest_llmperf.model import Bound
-from pytest_llmperf.report import ci, markdown
 from pytest_llmperf.report.comparisons import titles
 from pytest_llmperf.report.document import as_text, document
-from pytest_llmperf.report.order import merged
+from pytest_llmperf.report.files import ci_annotations, markdown
+from pytest_llmperf.report.severity_order import merged
 from tests.judge.build import gate
-
-from .conftest import GATES, run_of
+from tests.report.conftest import GATES, run_of
 
 SOURCE = "baseline main, 4 sessions, the newest of 2026-01-01"
 SLOWER = [(100, 88 + 0.1 * index) for index in range(5)]
@@ -73,7 +72,7 @@ def test_the_context_stands_once(found) -> None:
 
 def test_annotations_name_metric_and_change(found) -> None:
     """In the title; a limit that failed has its gate there."""
-    for command in ci.github(found):
+    for command in ci_annotations.github(found):
         title = re.search(r"title=(.*?)::", command)[1].replace("%3A", ":").replace("%25", "%").replace("%2C", ",")
         assert re.fullmatch(r"test_[ab]: ttft_ms worse by 66.7 %, speedup worse by 24.7 %, efficiency fail", title)
         assert command.count("scenario pair") == 1
@@ -81,7 +80,7 @@ def test_annotations_name_metric_and_change(found) -> None:
 
 def test_code_quality_names_metric_and_change(found) -> None:
     """And both values, what is allowed, and what it is compared with."""
-    texts = [issue["description"] for issue in json.loads(ci.code_quality(found))]
+    texts = [issue["description"] for issue in json.loads(ci_annotations.code_quality(found))]
     assert f"ttft_ms worse by 66.7 % (fail): 6 ms -> 10 ms, allowed +20 %; {SOURCE}" in texts
 
 

@@ -5,10 +5,10 @@ import json
 import jsonschema
 import pytest
 
-from pytest_llmperf.report import schema
+from pytest_llmperf.report import json_schema
 from pytest_llmperf.report.document import storable
 
-VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
+VALIDATOR = jsonschema.Draft202012Validator(json_schema.schema())
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,19 @@ import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from pytest_llmperf.judge.baselines import load_named
+from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.judge.record import Incumbent
 from pytest_llmperf.judge.soak import Alarm, Level, Soak
 from pytest_llmperf.model import Bound, Settings
-from pytest_llmperf.report import ci, html, markdown, openmetrics, records, schema
+from pytest_llmperf.report import html, json_schema
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.report.endings import Ending
-from pytest_llmperf.report.text import amount
-from pytest_llmperf.report.writing import write_all
+from pytest_llmperf.report.files import ci_annotations, markdown, openmetrics
+from pytest_llmperf.report.files.session_outputs import write_all
+from pytest_llmperf.report.session_outcomes import Ending
+from pytest_llmperf.report.terminal.verdict_text import amount
+from pytest_llmperf.study import appendix_s
 from tests.judge.build import gate
-from tests.judge.test_telemetry import observed, sample
+from tests.judge.metrics.test_machine_use import observed, sample
 from tests.report.conftest import run_of
 
 NOT_WATCHED = ("no leak of y watched", "no GPU seen")
@@ -88,7 +90,7 @@ def test_values_are_told_apart_from_their_limit_everywhere() -> None:
     assert "| 89.97 % | 89.97 to 89.97 | the minimum 90.0 %" in markdown.page(found)
     shown = re.findall(r"<data value=[^>]*>([^<]*)<", html.page(found))
     assert shown[(at := shown.index("89.97 %")) : at + 3] == ["89.97 %", "89.97", "89.97"]
-    (issue,) = json.loads(ci.code_quality(found))
+    (issue,) = json.loads(ci_annotations.code_quality(found))
     assert "efficiency: 89.97 %" in issue["description"]
 
 
@@ -141,7 +143,7 @@ class TestOpenMetrics:
 class TestAnnotations:
     def test_github(self, failed) -> None:
         """An error at the test's line for each measurement that fails, with all of its text."""
-        commands = ci.github(failed)
+        commands = ci_annotations.github(failed)
         assert len(commands) == 3
         assert commands[0].startswith("::error file=perf/test_team.py,line=7,title=test_pair%3A efficiency fail::gate")
         text = commands[0].partition("::gate")[2].replace("%0A", "\n").replace("%25", "%")
@@ -149,7 +151,7 @@ class TestAnnotations:
 
     def test_gitlab(self, failed) -> None:
         """An entry a verdict; two runs of the same fault have the same fingerprint, others another."""
-        issues = json.loads(ci.code_quality(failed))
+        issues = json.loads(ci_annotations.code_quality(failed))
         assert [issue["check_name"] for issue in issues] == ["llmperf.efficiency"] * 3
         assert issues[0]["location"] == {"path": "perf/test_team.py", "lines": {"begin": 7}}
         assert issues[0]["severity"] == "major"
@@ -157,12 +159,12 @@ class TestAnnotations:
 
     def test_nothing_failed(self, found) -> None:
         """No annotation; a report without entries, which says that all is mended."""
-        assert ci.github(found) == []
-        assert json.loads(ci.code_quality(found)) == []
+        assert ci_annotations.github(found) == []
+        assert json.loads(ci_annotations.code_quality(found)) == []
 
     def test_texts_of_others_start_no_command(self) -> None:
         """Line ends, commas and colons of names are escaped: one command, one line."""
-        (command,) = ci.github(hostile())
+        (command,) = ci_annotations.github(hostile())
         assert "\n" not in command
         assert command.count("::") - command.partition("title=")[2].partition("::")[2].count("::") == 2
 
@@ -170,7 +172,7 @@ class TestAnnotations:
         """The first line of its file."""
         for record in failed["records"]:
             del record["location"]
-        assert ci.github(failed)[0].startswith("::error file=perf/test_team.py,line=1,")
+        assert ci_annotations.github(failed)[0].startswith("::error file=perf/test_team.py,line=1,")
 
 
 class TestOnGitHub:
@@ -229,7 +231,7 @@ class TestRemarks:
 
     def test_among_the_risks(self, soaked) -> None:
         """Of a decision: what ended the soak, and that it failed though no gate was asked; a warning, too."""
-        text = records.decision(soaked, load_named("decision_card", ()))
+        text = appendix_s.decision(soaked, load_named("decision_card", ()))
         assert "| 1. pair on dual, simulated m | soak fail |" in text
         assert "- pair on dual, simulated m: soak: efficiency\\_pct critical: 80.0 % over 5 min" in text
 
@@ -244,15 +246,15 @@ class TestRemarks:
 
     def test_everywhere(self, soaked) -> None:
         """In the page, the comment, the annotation and the Code Quality report; and the schema knows it."""
-        jsonschema.Draft202012Validator(schema.schema()).validate(soaked)
+        jsonschema.Draft202012Validator(json_schema.schema()).validate(soaked)
         text = "soak: efficiency_pct critical: 80.0 % over 5 min (5 rounds), below 90.0 % (here), after 7 min"
         assert text in html.page(soaked)
         assert "7 min of 30 min, 5 rounds" in html.page(soaked)
         assert '<p class="quiet">no leak of y watched</p><p class="quiet">no GPU seen</p>' in html.page(soaked)
         assert "| ❌ fail | test\\_pair: " in markdown.page(soaked)
         assert text in markdown.page(soaked)
-        (command,) = ci.github(soaked)
+        (command,) = ci_annotations.github(soaked)
         assert command.startswith("::error file=perf/test_team.py,line=7,title=test_pair%3A soak::soak: efficiency_pct")
-        (issue,) = json.loads(ci.code_quality(soaked))
+        (issue,) = json.loads(ci_annotations.code_quality(soaked))
         assert (issue["check_name"], issue["severity"]) == ("llmperf.soak", "major")
         assert issue["description"].startswith(text)

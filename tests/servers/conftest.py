@@ -10,8 +10,8 @@ import httpx
 import pytest
 import uvicorn
 
-from pytest_llmperf.servers.app import create_app
-from pytest_llmperf.servers.engine import Completion, EngineError, ModelCard
+from pytest_llmperf.servers.emulator.app import create_app
+from pytest_llmperf.servers.emulator.engine import Completion, EngineError, ModelCard
 
 CARD = ModelCard(
     name="hand:driven",
@@ -124,7 +124,7 @@ def serving(engine, **more) -> Iterator[httpx.Client]:
 @pytest.fixture
 def toy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small GGUF file, and a cache folder of its own."""
-    from tests.servers.test_models import gguf
+    from tests.servers.emulator.test_model_files import gguf
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "Toy.gguf"

@@ -9,8 +9,9 @@ from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.model import Access, Script, Settings, TopologyKind
 from pytest_llmperf.model.access import auth_fault, shown, url_fault, without_secrets
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.control import Control
-from pytest_llmperf.servers.process import free_port
+from pytest_llmperf.servers.clients.client_factory import client_of
+from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.processes.server_process import free_port
 from tests.servers.relays import certificate, listening, proxy, relay
 
 TOKEN = "s3cret-t0ken"
@@ -56,7 +57,7 @@ def test_a_secret_is_nowhere(server, token, caplog):
     with backend.open(TopologyKind.SINGLE, 1) as opened:
         topology = opened.topology
         assert topology.instances[0].access.auth == "bearer:MY_TOKEN"
-        with Control.of(topology.instances[0]) as control, pytest.raises(ServerError) as caught:
+        with client_of(topology.instances[0]) as control, pytest.raises(ServerError) as caught:
             control.preload("no-such-model")
         said = repr((topology, settings, backend.where, backend.reason, control.__dict__, caught.value))
     stored = pickle.dumps(topology) + repr(asdict(topology)).encode()

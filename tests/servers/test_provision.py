@@ -7,8 +7,8 @@ import pytest
 
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.servers import provision
-from pytest_llmperf.servers.control import Control
-from tests.servers.test_models import gguf
+from pytest_llmperf.servers.clients.ollama_client import Control
+from tests.servers.emulator.test_model_files import gguf
 from tests.started import Handler, http_server
 
 

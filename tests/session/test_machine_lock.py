@@ -16,9 +16,10 @@ import pytest
 
 from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.model import Settings, TopologyKind
-from pytest_llmperf.session import Session, lock_file, lock_holder
+from pytest_llmperf.session import lock_file, lock_holder
 from pytest_llmperf.session.lock_file import LOCK_DIR, shared_folder
 from pytest_llmperf.session.machine_lock import NAME, MachineLock
+from pytest_llmperf.session.session import Session
 
 
 @contextmanager

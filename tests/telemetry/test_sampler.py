@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from pytest_llmperf.model import Sample
-from pytest_llmperf.telemetry.machine import Machine
+from pytest_llmperf.telemetry.machine_reader import Machine
 from pytest_llmperf.telemetry.sampler import MANY, SELDOM_S, Sampler
-from tests.judge.test_telemetry import sample
+from tests.judge.metrics.test_machine_use import sample
 from tests.plugin.conftest import until
 
 

@@ -1,6 +1,6 @@
 """Ways to run several clients at once: threads, one event loop, or a process a client. Same requests, same records."""
 
-from pytest_llmperf.measure.runtimes.base import Clients, Part, Runtime
-from pytest_llmperf.measure.runtimes.choosing import runtime_of
+from pytest_llmperf.measure.runtimes.runtime import Clients, Part, Runtime
+from pytest_llmperf.measure.runtimes.runtime_factory import runtime_of
 
 __all__ = ["Clients", "Part", "Runtime", "runtime_of"]

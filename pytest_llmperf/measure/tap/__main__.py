@@ -6,8 +6,8 @@ import gc
 import sys
 from multiprocessing.connection import Connection
 
-from pytest_llmperf.measure.tap.forward import Forwarder
-from pytest_llmperf.measure.tap.prompt import be_prompt
+from pytest_llmperf.measure.tap.proxy_process import Forwarder
+from pytest_llmperf.measure.tap.scheduling_priority import be_prompt
 
 if __name__ == "__main__":
     gc.disable()  # there are no cycles to collect, and what is kept of a long part would be walked again and again

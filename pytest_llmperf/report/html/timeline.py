@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from pytest_llmperf.report.html.phases import first_ns, tokens_ns
+from pytest_llmperf.report.html.phase_table import first_ns, tokens_ns
 
 Plain = Mapping[str, Any]
 

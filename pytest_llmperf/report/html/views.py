@@ -9,10 +9,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from pytest_llmperf.judge.metrics import CATALOGUE, TTFT_RATIO_LIMIT
+from pytest_llmperf.judge.metrics.series import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
 from pytest_llmperf.report.document import failing_remark
-from pytest_llmperf.report.endings import Ending
 from pytest_llmperf.report.figures import CALLED, SHOWN
 from pytest_llmperf.report.html.charts import (
     Chart,
@@ -23,10 +22,11 @@ from pytest_llmperf.report.html.charts import (
     phases_chart,
     rounds_chart,
 )
-from pytest_llmperf.report.html.machine import machine_charts
-from pytest_llmperf.report.html.phases import by_agent, tokens_ns
+from pytest_llmperf.report.html.machine_charts import machine_charts
+from pytest_llmperf.report.html.phase_table import by_agent, tokens_ns
 from pytest_llmperf.report.html.timeline import timeline
-from pytest_llmperf.report.text import amount, digits_in
+from pytest_llmperf.report.session_outcomes import Ending
+from pytest_llmperf.report.terminal.verdict_text import amount, digits_in
 
 Plain = Mapping[str, Any]
 

@@ -10,9 +10,10 @@ from pytest_llmperf.errors import ModelMissingError, UsageError
 from pytest_llmperf.model import Access, Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.servers.addresses import place_of
-from pytest_llmperf.servers.backends.base import Opened, check_url, describe, instance_name, instances_of
-from pytest_llmperf.servers.control import Control, in_common, some_of
-from pytest_llmperf.servers.restoring import FoundServers
+from pytest_llmperf.servers.backends.backend import Opened, check_url, describe, instance_name, instances_of
+from pytest_llmperf.servers.clients.client_factory import client_of
+from pytest_llmperf.servers.clients.ollama_client import Control, in_common, some_of
+from pytest_llmperf.servers.probes.restore import FoundServers
 
 USUAL_URLS = ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
 """Where two instances run on a machine set up as the report says."""
@@ -101,7 +102,7 @@ class AttachBackend:
         """The model that was asked for, or the only one that all of them have."""
         had = []
         for instance in instances:
-            with Control.of(instance) as control:
+            with client_of(instance) as control:
                 if self._settings.model:
                     control.find(self._settings.model)
                 had.append([entry.name for entry in control.tags()])

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.measure.pulse import BEAT_NS
-from pytest_llmperf.measure.tap import connection
-from pytest_llmperf.measure.tap.carried import Taken
-from pytest_llmperf.measure.tap.forward import GRACE_NS, Forwarder
-from pytest_llmperf.measure.tap.framing import spoken
+from pytest_llmperf.measure.tap import tap_connection
+from pytest_llmperf.measure.tap.http_exchanges import spoken
+from pytest_llmperf.measure.tap.proxy_process import GRACE_NS, Forwarder
+from pytest_llmperf.measure.tap.recording import Taken
+from pytest_llmperf.measure.wire.scheduling_lag import BEAT_NS
 
 SECOND_NS = 1_000_000_000
 TURNS = 200_000  # a loopback socket needs a handful; this many take seconds
@@ -181,7 +181,7 @@ def test_who_gives_up_in_the_grace_is_waited_for_again(stage: Stage, leave) -> N
 @LEAVING
 def test_an_end_behind_bytes_that_are_not_read_is_seen(stage: Stage, leave, monkeypatch: pytest.MonkeyPatch) -> None:
     """More was sent than the tap holds, and then the client left: it has given up as well."""
-    monkeypatch.setattr(connection, "HELD_BYTES", len(REQUEST))
+    monkeypatch.setattr(tap_connection, "HELD_BYTES", len(REQUEST))
     sock = stage.asks(0)
     sock.sendall(b"x" * 1000)
     stage.turn()

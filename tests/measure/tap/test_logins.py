@@ -1,6 +1,6 @@
 """What the tap hands over of what it noted."""
 
-from pytest_llmperf.measure.tap.carried import Flow, Passed, without_logins
+from pytest_llmperf.measure.tap.recording import Flow, Passed, without_logins
 
 
 def test_logins_are_not_kept() -> None:

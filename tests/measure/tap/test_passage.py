@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_llmperf.measure.tap.carried import Carried, Flow
-from pytest_llmperf.measure.tap.process import Tap
+from pytest_llmperf.measure.tap.proxy_client import Tap
+from pytest_llmperf.measure.tap.recording import Carried, Flow
 
 PATIENCE_S = 30.0
 

@@ -1,0 +1,124 @@
+"""`list`, `show`, `trim`, `rename`, `remove`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from pytest_llmperf.errors import BaselineError, UsageError
+from pytest_llmperf.judge.baselines import packaged_baselines, store
+from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without
+from pytest_llmperf.judge.baselines.toml_format import LEVEL
+from pytest_llmperf.model import Baseline
+from pytest_llmperf.report.terminal.baseline_text import aligned, counted, described
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The baseline files of a folder, by name."""
+    return sorted(folder.glob("*.toml"))
+
+
+def list_all(given: Namespace) -> int:
+    """Prints a line a baseline."""
+    rows = [["baseline", "tests", "sessions", "limits", "newest session", "where"]]
+    for folder, where in ((given.dir, str(given.dir)), (packaged_baselines.builtin_dir(), "comes with pytest-llmperf")):
+        for path in files_of(folder):
+            try:
+                rows.append([path.stem, *_summary(store.load(path)), where])
+            except BaselineError:
+                rows.append([path.stem, "-", "-", "-", "unreadable: see doctor", where])
+    print("\n".join(aligned(rows)))
+    return 0
+
+
+def show(given: Namespace) -> int:
+    """Prints all of a baseline that a reader wants to see."""
+    baseline = store.load_named(given.name, (given.dir,))
+    words = f": {baseline.description}" if baseline.description else ""
+    print(f"baseline {baseline.name} (schema {baseline.schema}){words}")
+    limits = [one for one in baseline.threshold if one.level == LEVEL]
+    if limits:
+        rows = [["limit", "bound", "value", "unit", "applies to", "source"]]
+        rows += [
+            [
+                one.metric,
+                one.bound.value,
+                f"{one.value:g}",
+                one.unit,
+                ", ".join(filter(None, (one.scenario, one.topology))) or "everything",
+                one.source,
+            ]
+            for one in limits
+        ]
+        print("\n" + "\n".join(aligned(rows, left=6)))
+    if other := len(baseline.threshold) - len(limits):
+        print(f"and {counted(other, 'threshold')} of other levels, which do not gate")
+    print("\n".join(described(baseline)) if baseline.stored else "\nno stored session")
+    return 0
+
+
+def trim(given: Namespace) -> int:
+    """Keeps the newest sessions."""
+    if given.keep < 1:
+        raise UsageError(f"--keep {given.keep}: wanted 1 or more")
+    change = store.edit(_own(given), lambda baseline: trimmed(baseline, given.keep))
+    before, after = _sessions(change.before), _sessions(change.after)
+    print(f"{change.path}: dropped {before - after} of {counted(before, 'session')}")
+    return 0
+
+
+def rename(given: Namespace) -> int:
+    """Gives stored sessions to another test."""
+    change = store.edit(_own(given), lambda baseline: renamed(baseline, given.old, given.new))
+    moved = sum(entry.test not in _tests(change.after) for entry in change.before.stored)
+    joined = len(change.before.stored) - len(change.after.stored)
+    together = f", {joined} of them joined with what was there of the new name" if joined else ""
+    print(f"{change.path}: {counted(moved, 'measurement')} moved from {given.old} to {given.new}{together}")
+    return 0
+
+
+def remove(given: Namespace) -> int:
+    """Drops what is stored of a test."""
+    change = store.edit(_own(given), lambda baseline: without(baseline, given.test))
+    dropped = _sessions(change.before) - _sessions(change.after)
+    print(f"{change.path}: removed {counted(dropped, 'session')} of {given.test}")
+    return 0
+
+
+def _own(given: Namespace) -> Path:
+    """The file of a baseline of the user's, by name or path.
+
+    Raises:
+        UsageError: a name that comes with us, or is no file name.
+    """
+    if given.name.endswith(".toml"):
+        return Path(given.name)
+    path = store.path_of(given.name, given.dir)
+    if given.name in packaged_baselines.builtin_names() and not (path.exists() and store.load(path).stored):
+        raise UsageError(
+            f"{path} does not exist: baseline {given.name!r} comes with pytest-llmperf and holds no sessions of yours"
+            if not path.exists()
+            else f"baseline {given.name!r} comes with pytest-llmperf and holds no sessions of yours",
+            next_step="see which are yours: pytest-llmperf list",
+        )
+    return path
+
+
+def _tests(baseline: Baseline) -> set[str]:
+    return {entry.test for entry in baseline.stored}
+
+
+def _sessions(baseline: Baseline) -> int:
+    return sum(len(entry.session) for entry in baseline.stored)
+
+
+def _summary(baseline: Baseline) -> list[str]:
+    """Columns of `list`."""
+    counts = sorted({len(entry.session) for entry in baseline.stored})
+    newest = max((entry.session[-1].saved_at for entry in baseline.stored), default="-")
+    return [
+        str(len(_tests(baseline))),
+        " to ".join(map(str, counts[:: max(len(counts) - 1, 1)])) or "-",
+        str(sum(one.level == LEVEL for one in baseline.threshold)),
+        newest,
+    ]

@@ -1,0 +1,98 @@
+"""`compare A B`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from pytest_llmperf.judge.baselines.manifest_diff import differences_of
+from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.gates.baseline_comparison import Compared, compare_stored, only_in
+from pytest_llmperf.judge.gates.reasons import signed
+from pytest_llmperf.judge.gates.verdict_policy import action
+from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.stats.summary import grade
+from pytest_llmperf.model import Baseline, Bound, Outcome, Settings, Verdict
+from pytest_llmperf.report.terminal.baseline_text import aligned, counted
+from pytest_llmperf.report.terminal.verdict_text import amount
+
+
+def compare(given: Namespace) -> int:
+    """Prints a table of metrics and what is worse; see the command's help for the exit code."""
+    standard, candidate = (load_named(name, (given.dir,)) for name in (given.standard, given.candidate))
+    settings = Settings(
+        limits={} if given.delta is None else {Regression.NAME: given.delta},
+        on_inconclusive_regression=given.on_inconclusive,
+        min_sessions=given.min_sessions,
+        on_mismatch="warn",
+    )
+    found = compare_stored(standard, candidate, settings=settings, metrics=tuple(given.metric or Regression().metrics))
+    for one in found:
+        print("\n".join(_block(one, standard, candidate)) + "\n")
+    for first, second in ((standard, candidate), (candidate, standard)):
+        for key in only_in(first, second):
+            print(f"only in {first.name}: {key}")
+    return _end(found, standard, candidate, settings)
+
+
+def _end(found: Sequence[Compared], standard: Baseline, candidate: Baseline, settings: Settings) -> int:
+    """Says what it comes to; gives the exit code."""
+    verdicts = [verdict for one in found for verdict in one.verdicts]
+    judged = [verdict for verdict in verdicts if verdict.outcome is not Outcome.NOT_COMPARABLE]
+    pair = f"{candidate.name} against {standard.name}"
+    if not judged:
+        why = (
+            "nothing that may be compared" if verdicts else "no measurement (test, scenario, topology, work) in common"
+        )
+        print(f"{pair}: {why}")
+        return 2
+    counts = ", ".join(
+        f"{sum(verdict.outcome is outcome for verdict in verdicts)} {outcome.value}"
+        for outcome in Outcome
+        if any(verdict.outcome is outcome for verdict in verdicts)
+    )
+    failing = [verdict for verdict in judged if action(verdict, verdicts, settings) == "fail"]
+    worse = any(verdict.outcome is Outcome.FAIL for verdict in failing)
+    end = "worse" if worse else "not decided" if failing else "no regression detected"
+    print(f"{pair}: {end} ({counts} of {counted(len(verdicts), 'metric')})")
+    return 1 if failing else 0
+
+
+def _block(one: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
+    """One measurement: its metrics, the reasons of what did not pass, and what differs in the manifests."""
+    rows = [["metric", standard.name, candidate.name, "change", "rounds", "evidence", "verdict"]]
+    newest = one.new.session[-1].manifest
+    rows += [_row(verdict, simulated=newest.get("backend") == "simulated") for verdict in one.verdicts]
+    sessions = [f"{side.name} {len(entry.session)}" for side, entry in ((standard, one.old), (candidate, one.new))]
+    lines = [
+        one.key.test,
+        f"  scenario {one.key.scenario}, topology {one.key.topology}; sessions: {', '.join(sessions)}",
+        *(f"  {line}" for line in aligned(rows)),
+    ]
+    lines += [
+        f"  {verdict.gate.metric} {verdict.outcome}: {verdict.reason}"
+        for verdict in one.verdicts
+        if verdict.outcome is not Outcome.PASS
+    ]
+    lines += [f"  {metric}: {candidate.name} holds no comparable rounds of it" for metric in one.lacking]
+    differing = differences_of(standard.name, one.old.session[-1].manifest, one.new.session[-1].manifest, whole=True)
+    if differing:
+        lines.append(f"  newest sessions differ in {'; '.join(map(str, differing))}")
+    return lines
+
+
+def _row(verdict: Verdict, *, simulated: bool) -> list[str]:
+    gate, change = verdict.gate, "?"
+    if verdict.worse_by is not None:
+        sign = -1 if gate.bound is Bound.MIN else 1
+        change = f"{signed(sign * verdict.worse_by)} {metric_of(gate.metric).change_unit}"
+    return [
+        gate.metric,
+        amount(gate.limit, gate.metric),
+        amount(verdict.value, gate.metric),
+        change,
+        str(verdict.rounds),
+        grade(verdict.rounds, simulated=simulated),
+        str(verdict.outcome),
+    ]

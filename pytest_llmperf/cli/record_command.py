@@ -1,0 +1,44 @@
+"""`record KIND FILE`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.files.atomic_write import read_text
+from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.report.document import Document
+from pytest_llmperf.report.json_schema import VERSION
+from pytest_llmperf.study.appendix_s import RECORDS
+
+_AGAIN = "write it with: pytest --llmperf-json FILE"
+
+
+def record(given: Namespace) -> int:
+    """Prints a record in Markdown."""
+    found = _document(given.file)
+    try:
+        text = RECORDS[given.kind](found, load_named("decision_card", ()))
+    except (KeyError, TypeError, AttributeError) as error:  # a file of an older release, or edited
+        raise UsageError(f"{given.file} lacks what a record needs: {error!r}", next_step=_AGAIN) from error
+    print(text, end="")
+    return 0
+
+
+def _document(path: str) -> Document:
+    """What `--llmperf-json` wrote.
+
+    Raises:
+        UsageError: it is not that, or of another version.
+    """
+    try:
+        found = json.loads(read_text(Path(path)))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
+    if not isinstance(found, dict) or not isinstance(found.get("records"), list):
+        raise UsageError(f"{path} is no session of pytest-llmperf", next_step=_AGAIN)
+    if found.get("schema") != VERSION:
+        raise UsageError(f"{path} has schema {found.get('schema')}, wanted {VERSION}", next_step=_AGAIN)
+    return found

@@ -1,0 +1,211 @@
+"""A text file is written whole or not at all; where many may write it at once, the last one's text stays.
+
+The text goes to a new file beside the old one, whose name nobody can guess, and takes the old one's place by a rename.
+A link stays a link: the file that it leads to is replaced. What is no plain file (`/dev/null`, a terminal, a FIFO) is
+written to, and stays what it is. (How a baseline is changed, under a lock: `judge.writing`.)
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from pytest_llmperf.files.special_files import descriptor_of, write_stream
+
+_SUFFIX = ".tmp"
+_MOST_BYTES = 200
+"""Of a name that others are derived from; the systems that we know take 255."""
+
+
+def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
+    """Puts the text in the file's place, or writes it to what is no plain file; its folder is made where it is missing.
+
+    Args:
+        path: of the file; links are followed.
+        text: halves of characters, which UTF-8 does not know, are spelt out.
+        durable: whether it must outlast a power cut.
+
+    Raises:
+        OSError: it cannot be written; what was there before is unchanged.
+    """
+    data = text.encode("utf-8", "backslashreplace")
+    if is_stream(path):
+        write_stream(path, data)
+        return
+    place = place_of(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f"{_begin_of(place)}{secrets.token_hex(8)}{_SUFFIX}")
+    descriptor = _new(temporary)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        with suppress(OSError):  # there is no old one, or the disk (SMB, FAT) knows no modes
+            shutil.copymode(place, temporary)
+        _exchange(temporary, place, data, durable=durable)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def append(path: Path, text: str) -> None:
+    """Adds to a file, or writes to what is no plain file; raises OSError."""
+    data = text.encode("utf-8", "backslashreplace")
+    if is_stream(path):
+        write_stream(path, data)
+        return
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def probe(path: Path) -> None:
+    """Raises OSError where the text could not be written; leaves nothing."""
+    if is_stream(path):
+        return
+    place = place_of(path)
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    folder = next(parent for parent in place.parents if parent.exists())
+    temporary = folder / f"{_begin_of(place)}{secrets.token_hex(8)}{_SUFFIX}"
+    os.close(_new(temporary))
+    temporary.unlink()
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path names something that is written to, not replaced.
+
+    Raises:
+        OSError: nothing can be written there: a disk, a socket, a circle of links, a name that is too long.
+    """
+    if descriptor_of(path) is not None:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise OSError(errno.EINVAL, f"is a {kind_of(mode)}")
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def place_of(path: Path) -> Path:
+    """Where a file is, links followed; also of one that is not there yet."""
+    return Path(os.path.realpath(path))
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """Half-written files beside a file, of writers that were killed or that are writing now."""
+    place = place_of(path)
+    begin = _begin_of(place)
+    with suppress(OSError):
+        for name in os.listdir(place.parent):  # noqa: PTH208 - a pattern would need its special characters escaped
+            if name.startswith(begin) and name.endswith(_SUFFIX) and "." not in name[len(begin) : -len(_SUFFIX)]:
+                yield place.with_name(name)
+
+
+def read_text(path: Path) -> str:
+    """The text of a plain file, in UTF-8 with or without a byte order mark; lines end with a line feed.
+
+    Raises:
+        OSError: it is not there, may not be read, or is no plain file, which could make us wait for ever.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """What is in a plain file, at most so many bytes; raises OSError as `read_text` does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error)) from error
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"it is a {kind_of(mode)}, wanted a plain file")
+        return file.read(most)
+
+
+def conflict_lines(text: str) -> tuple[int, ...]:
+    """The numbers of lines with git's marks of a conflict; none where there is no whole one."""
+    marks = {
+        number: line[:7]
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.match(r"(<{7}|\|{7}|>{7})( |$)|={7}$", line)
+    }
+    return tuple(marks) if "<<<<<<<" in marks.values() or ">>>>>>>" in marks.values() else ()
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name, of whatever kind; a name that cannot be is not there."""
+    return os.path.lexists(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a plain file of that name, links followed; a name that cannot be is no file."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path's raises where a name is too long
+
+
+def advice(error: OSError, elsewhere: str) -> str:
+    """The next step where a file cannot be written.
+
+    Args:
+        error: of the system.
+        elsewhere: how to give another file, e.g. `give another --llmperf-json`.
+    """
+    return f"{_ADVICE[error.errno]}, or {elsewhere}" if error.errno in _ADVICE else elsewhere
+
+
+_ADVICE: dict[int | None, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "check the permissions"),
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ENXIO: "start what reads it first",
+}
+
+
+def kind_of(mode: int) -> str:
+    """What a file is, in words, by its mode."""
+    kinds = {
+        stat.S_IFDIR: "folder",
+        stat.S_IFIFO: "FIFO",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "disk",
+    }
+    return kinds.get(stat.S_IFMT(mode), "plain file")
+
+
+def _begin_of(place: Path) -> str:
+    """How the names of a file's half-written texts begin; of that file alone."""
+    name = place.name
+    if len(os.fsencode(name)) > _MOST_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return f".{name}."
+
+
+def _exchange(temporary: Path, place: Path, data: bytes, *, durable: bool) -> None:
+    """The new file in the old one's place; over it, if it is a mount (`docker run -v FILE:FILE`). Raises OSError."""
+    try:
+        temporary.replace(place)
+    except OSError as error:
+        if durable or error.errno != errno.EBUSY:
+            raise
+        place.write_bytes(data)
+        temporary.unlink()
+
+
+def _new(path: Path) -> int:
+    """A new file, never one that is there, nor one that a link leads to. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)

@@ -1,0 +1,42 @@
+"""The tables of a TOML text, or one error that says why there are none."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+from pytest_llmperf.files.atomic_write import conflict_lines
+
+DEEPEST = 32
+"""Levels of tables and lists in a file of ours; none needs ten."""
+
+
+def tables_of(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        ValueError: it is no TOML, or is nested more deeply than it can be read.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError:
+        if marks := conflict_lines(text):
+            numbers = ", ".join(map(str, marks))
+            raise ValueError(f"git's marks of a conflict are in lines {numbers}: merge the file") from None
+        raise
+    if is_deeper(tables, DEEPEST):  # dotted keys take no recursion to read, but to show, copy and compare
+        raise ValueError("it is nested too deeply")
+    return tables
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether tables and lists are nested in more levels, found without recursion."""
+    level = [value]
+    for _ in range(levels):
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        level = [item for item in level if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""Baseline files: found, read, changed, and compared with this machine."""

@@ -1,0 +1,93 @@
+"""What git does with our files: how it merges baselines, what it leaves out, and where the repository is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pytest_llmperf.files.atomic_write import is_there, write_whole
+
+ATTRIBUTES = (
+    "# Written by pytest-llmperf: of two branches that both saved sessions, git keeps the lines of both.\n"
+    "*.toml merge=union\n"
+)
+IGNORED = "# Written by pytest-llmperf: locks and half-written files."
+TEMPORARY = (".*.lock", ".*.tmp")
+_PATIENCE_S = 5.0
+
+
+def top_of(folder: Path) -> Path | None:
+    """The top folder of the repository that a folder is in; None where it is in none."""
+    folder = Path(os.path.realpath(folder))
+    return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), None)
+
+
+def keep_both_sides(baseline: Path) -> Path | None:
+    """Has git keep the sessions of both branches that it merges, where nobody has said what it should do.
+
+    Args:
+        baseline: a file that was saved just now.
+
+    Returns:
+        The `.gitattributes` that was written beside it; None: there is one, there is no repository, or git is told.
+    """
+    return _write_beside(baseline.with_name(".gitattributes"), ATTRIBUTES, lambda: _is_merged(baseline))
+
+
+def keep_out(folder: Path, patterns: Sequence[str] = TEMPORARY) -> Path | None:
+    """Has git leave out what only a run needs, such as locks, where nobody has said what it should leave out.
+
+    A lock stays where it is: whoever waits for it would wait for a file that is gone.
+
+    Args:
+        folder: that holds such files.
+        patterns: of their names.
+
+    Returns:
+        The `.gitignore` that was written there; None: there is one, there is no repository, or git is told.
+    """
+    text = "".join(f"{line}\n" for line in (IGNORED, *patterns))
+    return _write_beside(folder / ".gitignore", text, lambda: _are_ignored(folder, patterns))
+
+
+def _write_beside(path: Path, text: str, is_told: Callable[[], bool]) -> Path | None:
+    """The file with that text, unless it is there, in no repository, or git is told by another one."""
+    if is_there(path) or top_of(path.parent) is None or is_told():
+        return None
+    with suppress(OSError):
+        write_whole(path, text)
+        return path
+    return None
+
+
+def _is_merged(baseline: Path) -> bool:
+    """Whether an attribute of some folder above, or the user's own, says how to merge the file."""
+    said = _git(baseline.parent, "check-attr", "merge", "--", baseline.name)
+    return bool(said) and not said.endswith(": unspecified")
+
+
+def _are_ignored(folder: Path, patterns: Sequence[str]) -> bool:
+    """Whether git leaves out a file of each pattern."""
+    names = [pattern.replace("*", "x") for pattern in patterns]
+    return _git(folder, "check-ignore", "--", *names).splitlines() == names
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; empty where it fails or is missing."""
+    try:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PATIENCE_S,
+            check=False,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.rstrip()

@@ -1,0 +1,155 @@
+"""What differs between a baseline's manifest and the one here, and what follows from each difference.
+
+Identity keys make machine-bound figures (tok/s, ms) not comparable. Keys that a baseline's own `invalidated_by` rows
+name void it, as its authors say: ratios are still judged by its limits, and the reader is told. All other keys are
+noted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.judge.baselines.lookup import Key, entry_of
+from pytest_llmperf.model import IDENTITY, KEYS, Baseline, Boundary, Gate
+from pytest_llmperf.model.manifest import same_fact
+
+UNKNOWN = "not known"
+_READABLE, _AROUND = 100, 20
+"""Characters of a pair of facts that are shown whole, and of the context of what differs in longer ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One fact that is not the same.
+
+    Attributes:
+        baseline: name of the baseline.
+        key: of the manifest.
+        old: what the baseline states.
+        new: what is the case here.
+        machine_bound: tok/s and ms are not compared because of it.
+        voids: the condition of the baseline that it breaks, in the baseline's words; empty: none.
+    """
+
+    baseline: str
+    key: str
+    old: str
+    new: str
+    machine_bound: bool
+    voids: str = ""
+
+    def __str__(self) -> str:
+        if settings := _changed_settings(self.old, self.new):
+            return f"{self.key}: {settings}"
+        old, new = _shortened(self.old, self.new)
+        return f"{self.key}: {old} -> {new}"
+
+
+def differences_for(
+    gates: Sequence[Gate], baseline: Baseline, stored: Baseline | None, key: Key, here: Mapping[str, str]
+) -> tuple[Difference, ...]:
+    """What is not as in the baselines that gave these gates their limits.
+
+    Args:
+        gates: of the measurement.
+        baseline: in force; its manifest counts where it gave a limit.
+        stored: of `--llmperf-compare`, or None: the one in force; the newest session of the measurement counts where
+            there is a regression gate.
+        key: of the measurement.
+        here: facts of the manifest here.
+    """
+    found: tuple[Difference, ...] = ()
+    gates = [gate for gate in gates if not gate.incumbent]
+    if any(gate.delta is None and gate.baseline == baseline.name for gate in gates):
+        found = differences_of(
+            baseline.name, baseline.manifest, here, invalidated_by=baseline.invalidated_by, whole=False
+        )
+    if any(gate.delta is not None for gate in gates):
+        stored = baseline if stored is None else stored
+        found += differences_of(stored.name, entry_of(stored, key).session[-1].manifest, here, whole=True)
+    return found
+
+
+def differences_of(
+    baseline: str,
+    stated: Mapping[str, str],
+    here: Mapping[str, str],
+    *,
+    invalidated_by: Sequence[Boundary] = (),
+    whole: bool,
+) -> tuple[Difference, ...]:
+    """Each fact that differs, in the order of `model.KEYS`.
+
+    Args:
+        baseline: its name.
+        stated: its manifest.
+        here: facts of the manifest here.
+        invalidated_by: its own conditions; of several that name a key the first is cited.
+        whole: `stated` is a whole manifest, as of a stored session: what only one side knows differs as well. Else
+            (the head of a file of limits) only what it states is compared.
+    """
+    found = []
+    for key in KEYS:
+        old, new = stated.get(key, UNKNOWN), here.get(key, UNKNOWN)
+        if same_fact(key, old, new) or (key not in stated and not whole):
+            continue
+        voids = next((boundary.text for boundary in invalidated_by if key in boundary.keys), "")
+        found.append(
+            Difference(baseline=baseline, key=key, old=old, new=new, machine_bound=key in IDENTITY, voids=voids)
+        )
+    return tuple(found)
+
+
+def _changed_settings(old: str, new: str) -> str:
+    """Of two facts that list settings (`num_ctx=512; slots=1`) those that differ; empty where they are no such list."""
+    before, after = _by_instance(old), _by_instance(new)
+    if not before or not after:
+        return ""
+    instances = [name for name in dict.fromkeys((*before, *after)) if name] or [""]
+    changes: dict[str, list[str]] = {}
+    for instance in instances:
+        was, now = (side.get(instance, side.get("", {})) for side in (before, after))
+        for name in dict.fromkeys((*was, *now)):
+            if was.get(name) != now.get(name):
+                words = f"{name} {was.get(name, UNKNOWN)} -> {now.get(name, UNKNOWN)}"
+                changes.setdefault(words, []).append(instance)
+    return ", ".join(
+        words if changed == instances else f"{words} (instance {', '.join(changed)})"
+        for words, changed in changes.items()
+    )
+
+
+def _by_instance(text: str) -> dict[str, dict[str, str]]:
+    """Settings by name, by instance (`a: num_ctx=512, b: num_ctx=256`; the empty name: all of them)."""
+    found: dict[str, dict[str, str]] = {}
+    for part in re.split(r", (?=\w+: )", text):
+        instance, pairs = match.groups() if (match := re.fullmatch(r"(\w+): (.*)", part)) else ("", part)
+        for pair in pairs.split("; "):
+            name, equals, value = pair.partition("=")
+            if not equals:
+                return {}
+            found.setdefault(instance, {})[name] = value
+    return found
+
+
+def _shortened(old: str, new: str) -> tuple[str, str]:
+    """Two long texts without most of what they begin and end with alike (settings of servers, digests)."""
+    if len(old) + len(new) <= _READABLE:
+        return old, new
+    start = _alike(old, new)
+    end = _alike(old[start:][::-1], new[start:][::-1])
+    cut = max(start - _AROUND, 0)
+
+    def shown(text: str) -> str:
+        stop = min(len(text) - end + _AROUND, len(text))
+        return f"{'...' if cut else ''}{text[cut:stop]}{'...' if stop < len(text) else ''}"
+
+    return shown(old), shown(new)
+
+
+def _alike(old: str, new: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = zip(old, new, strict=False)
+    return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new)))

@@ -1,0 +1,1 @@
+"""Diagnosis: what made a verdict fail, and what to try next."""

@@ -1,0 +1,102 @@
+"""The questions of a triage, and the answers that a measurement itself gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.diagnosis.client_saturation import client_cost_pp, dear, last_saturation, set_aside
+from pytest_llmperf.judge.diagnosis.diagnose import LEAST_PP, crowded, diagnose, loss_of, sunk
+from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, in_words
+from pytest_llmperf.judge.metrics.machine_use import swapping, throttled
+
+if TYPE_CHECKING:
+    from pytest_llmperf.model import Measurement
+
+
+class State(StrEnum):
+    """What became of a question."""
+
+    OK = "ok"
+    FOUND = "found"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A question of the triage.
+
+    Attributes:
+        question: in a word or two.
+        state: whether all is as it should be.
+        said: what is so, what was found, or why it is not known.
+    """
+
+    question: str
+    state: State
+    said: str
+
+
+def answer(question: str, found: Sequence[str], otherwise: str) -> Answer:
+    """Of a question: what was found; where that is nothing, what is so."""
+    state = State.FOUND if found else State.OK
+    return Answer(question=question, state=state, said="; ".join(found) or otherwise)
+
+
+def unknown(question: str, why: str) -> Answer:
+    """Of a question that nobody can answer."""
+    return Answer(question=question, state=State.UNKNOWN, said=why)
+
+
+def of_measurement(measurement: Measurement, slower: Sequence[Slower], held: str) -> Iterator[Answer]:
+    """What the rounds say.
+
+    Args:
+        measurement: with its rounds.
+        slower: see Record.
+        held: what it was compared with, in words; empty: nothing.
+    """
+    yield _baseline(slower, held)
+    yield _client(measurement)
+    yield _machine(measurement)
+    yield _loss(measurement)
+
+
+def _baseline(slower: Sequence[Slower], held: str) -> Answer:
+    if not held:
+        return unknown("baseline", "nothing to compare with: --llmperf-compare=NAME")
+    alone = [one for one in slower if one.where == "alone"]
+    first = [one for one in alone if one.part == alone[0].part]
+    return answer("baseline", [in_words(first)] if first else [], f"each agent alone takes no longer than {held}")
+
+
+def _client(measurement: Measurement) -> Answer:
+    found = [dear(measurement)] if dear(measurement) else []
+    if measurement.discarded:
+        found.append(f"saturated in {set_aside(measurement)}: {last_saturation(measurement)}")
+    if not measurement.rounds:
+        return answer("client", found, "")
+    cost_pp = median(map(client_cost_pp, measurement.rounds))
+    return answer("client", found, f"it took {cost_pp:.2f} pp of efficiency for itself")
+
+
+def _machine(measurement: Measurement) -> Answer:
+    looks = (crowded, swapping, throttled, sunk)
+    found = list(filter(None, (look(measurement) for look in looks)))
+    if measurement.telemetry is None:
+        return answer("machine", found, "no decode rate sinks; nothing else was looked at")
+    return answer("machine", found, "cores are left, nothing swaps or throttles, no decode rate sinks")
+
+
+def _loss(measurement: Measurement) -> Answer:
+    loss = loss_of(measurement)
+    if loss is None:
+        return unknown("loss", "defined for two agents or more, alone and together")
+    found = diagnose(measurement)
+    words = f"{loss.loss_pp:.1f} pp of {loss.of}"
+    if loss.loss_pp < LEAST_PP or found is None or not found.sentence:
+        return answer("loss", [], words)
+    return answer("loss", [f"{words}: {found.sentence}"], "")

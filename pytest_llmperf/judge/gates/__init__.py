@@ -1,0 +1,1 @@
+"""Gates: from a marker to a limit, and from rounds to a verdict."""

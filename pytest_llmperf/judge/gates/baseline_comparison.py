@@ -1,0 +1,95 @@
+"""Two stored baselines against each other: the sessions of the one are judged by those of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.baselines.lookup import Key, is_like
+from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.gates.resolve import compare_gates
+from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.model import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmperf.model import Baseline, Gate, Stored, StoredSession, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One measurement that both baselines hold.
+
+    Attributes:
+        key: of the measurement.
+        old: what the standard holds.
+        new: what is judged by it.
+        verdicts: one a metric that both hold.
+        lacking: metrics of the standard that the candidate has no comparable rounds of.
+    """
+
+    key: Key
+    old: Stored
+    new: Stored
+    verdicts: tuple[Verdict, ...]
+    lacking: tuple[str, ...] = ()
+
+
+def compare_stored(
+    standard: Baseline,
+    candidate: Baseline,
+    *,
+    settings: Settings | None = None,
+    metrics: tuple[str, ...] = Regression().metrics,
+) -> tuple[Compared, ...]:
+    """Judge a baseline by another, as `--llmperf-compare` would judge its rounds.
+
+    Of the candidate's sessions, those of its newest session's deployment count, all their rounds together; the error
+    charged is that of one session, which is more than several have.
+
+    Args:
+        standard: what to hold to.
+        candidate: what is judged.
+        settings: with the limit of `regression`, if any; None: the usual ones.
+        metrics: those of them that every session of the standard holds are compared.
+
+    Returns:
+        One for each measurement (test, scenario, topology, work) that both hold, in the standard's order.
+
+    Raises:
+        BaselineError: the standard holds none of the metrics of a measurement.
+    """
+    theirs = {Key.of(entry): entry for entry in candidate.stored}
+    both = [(key, old) for old in standard.stored if (key := Key.of(old)) in theirs]
+    gates = {
+        key: compare_gates(
+            standard, key=key, facts=theirs[key].session[-1].manifest, settings=settings, metrics=metrics
+        )
+        for key, _ in both
+    }
+    count = sum(map(len, gates.values()))  # they share the error of a fail
+    return tuple(_compared(key, old, theirs[key], gates[key], count) for key, old in both)
+
+
+def only_in(one: Baseline, other: Baseline) -> tuple[Key, ...]:
+    """Measurements that only the first holds."""
+    theirs = {Key.of(entry) for entry in other.stored}
+    return tuple(key for entry in one.stored if (key := Key.of(entry)) not in theirs)
+
+
+def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: int) -> Compared:
+    """One measurement, judged by its gates, of so many in all."""
+    facts = new.session[-1].manifest
+    verdicts, lacking = [], []
+    for gate in gates:
+        values = _rounds([one for one in new.session if is_like(one, facts, gate.metric)], gate.metric)
+        if values:
+            verdicts.append(decide(gate, values, looks=1, gates=count))
+        else:
+            lacking.append(gate.metric)
+    return Compared(key=key, old=old, new=new, verdicts=tuple(verdicts), lacking=tuple(lacking))
+
+
+def _rounds(sessions: Sequence[StoredSession], metric: str) -> tuple[float, ...]:
+    return tuple(value for session in sessions for value in session.rounds.get(metric, ()))

@@ -1,0 +1,99 @@
+"""Gates against an incumbent that takes turns with the candidate: which, and how their verdicts come about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.baselines.manifest_diff import differences_of
+from pytest_llmperf.judge.gates.evaluate import decide, invalid
+from pytest_llmperf.judge.gates.resolve import bare_limit
+from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.metrics.series import series
+from pytest_llmperf.judge.record import Incumbent
+from pytest_llmperf.judge.stats.summary import centre
+from pytest_llmperf.model import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmperf.judge.markers import Marker
+    from pytest_llmperf.model import Measurement, Settings, Verdict
+
+MARKER = "against"
+"""What these gates are called in reports, whether a `regression` marker or `--llmperf-against` itself asks for them."""
+
+
+def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> tuple[Gate, ...]:
+    """One gate a metric: those of the test's `regression` marker, else of its defaults.
+
+    No machine stands between: both sides are measured here and now, so that tok/s and ms are compared like ratios.
+
+    Args:
+        specs: the test's markers.
+        name: of the incumbent.
+        settings: with the limit of `regression`, if any.
+
+    Returns:
+        Gates whose limit is not known yet: it is the incumbent's centre, see `judge_against`.
+
+    Raises:
+        UsageError: a setting that the marker would refuse.
+    """
+    marked = [spec for spec in specs if isinstance(spec, Regression)]
+    bare = bare_limit(Regression.NAME, settings)
+    gates = []
+    for spec in marked or [Regression()]:
+        for metric in map(metric_of, spec.metrics):
+            delta = next((one for one in (spec.delta, bare, metric.delta) if one is not None), None)
+            gates.append(
+                Gate(
+                    marker=MARKER,
+                    metric=metric.name,
+                    bound=metric.good,
+                    limit=0.0,
+                    source=f"incumbent {name}",
+                    delta=delta,
+                    demanded=bool(marked),
+                    incumbent=name,
+                )
+            )
+    return tuple(gates)
+
+
+def incumbent_of(name: str, incumbent: Measurement, candidate: Measurement) -> Incumbent:
+    """The incumbent as a record holds it, with what is not as it is on the candidate's side."""
+    old, new = incumbent.manifest.facts, candidate.manifest.facts
+    return Incumbent(name=name, measurement=incumbent, differences=differences_of(name, old, new, whole=True))
+
+
+def judge_against(
+    gate: Gate, measurement: Measurement, incumbent: Measurement, *, looks: int, last: bool = True, gates: int = 1
+) -> Verdict:
+    """Judges one of `against_gates` by the pairs of rounds so far; see `judge.gates.judge`.
+
+    Args:
+        gate: of the incumbent.
+        measurement: the candidate's.
+        incumbent: with as many rounds, each run beside the candidate's of the same place.
+        looks: how often the session may look at this gate.
+        last: whether no further look follows.
+        gates: of the run, which share the error of `fail`.
+
+    Returns:
+        A verdict whose gate has the incumbent's centre for its limit; `invalid` where the metric is undefined in some
+        round of either side.
+    """
+    rounds = len(measurement.rounds)
+    try:
+        values = series(measurement, gate.metric)
+    except MeasurementError as error:
+        return invalid(gate, rounds, str(error.args[0]))
+    try:
+        old = series(incumbent, gate.metric)
+        gate = replace(gate, limit=centre(metric_of(gate.metric).aggregate, old))
+    except MeasurementError as error:
+        return invalid(gate, rounds, f"incumbent {gate.incumbent}: {error.args[0]}")
+    return decide(gate, values, looks=looks, last=last, gates=gates, incumbent=old)

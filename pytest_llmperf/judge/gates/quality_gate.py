@@ -1,0 +1,148 @@
+"""Whether agents answer as well together as alone.
+
+Two verdicts. Where the engine repeats itself (every prompt had the same answer twice while its agent was alone), an
+answer that differs together is a fault, and no statistics are needed. And scores must not fall, beyond doubt, by more
+than so many points; that holds for engines that draw lots, too.
+
+Source: TR109 (quality down 6.9 % under another configuration), seed E.2 #5, R10.
+"""
+
+from __future__ import annotations
+
+import traceback
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.judge.gates.evaluate import decide, invalid
+from pytest_llmperf.judge.markers import written
+from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT
+from pytest_llmperf.judge.stats.summary import grade
+from pytest_llmperf.model import Bound, Gate, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.markers import Quality as Marker
+    from pytest_llmperf.model import Answered, Quality
+
+DEFAULT_MAX_DROP_PP = 5.0
+"""Where nobody says otherwise; the change that TR109 calls a loss is 6.9 %."""
+
+CHANGED, DROP = "changed_answers_rate", "quality_drop_pp"
+
+
+def gates_of(spec: Marker, bare: float | None) -> tuple[Gate, ...]:
+    """The gates that the marker asks for: same answers (unless it says otherwise), and the drop of the score.
+
+    Args:
+        spec: the marker.
+        bare: the limit that the command line or ini gives for it, if any.
+    """
+    if spec.max_drop_pp is not None:
+        limit, source = spec.max_drop_pp, f"marker {written(spec)}"
+    elif bare is not None:
+        limit, source = bare, f"--llmperf-limit {spec.NAME}={bare:g}"
+    else:
+        limit, source = DEFAULT_MAX_DROP_PP, f"marker {written(spec)}, default"
+    drop = Gate(marker=spec.NAME, metric=DROP, bound=Bound.MAX, limit=limit, source=source)
+    same = Gate(marker=spec.NAME, metric=CHANGED, bound=Bound.MAX, limit=0.0, source=f"marker {written(spec)}")
+    return (same, drop) if spec.same else (drop,)
+
+
+def judged(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int = 1) -> tuple[Verdict, ...]:
+    """One verdict a gate; none for equality where the engine does not repeat itself alone (see `in_words`).
+
+    Args:
+        quality: scored.
+        gates: of `gates_of`.
+        run_gates: gates of the run, which share the error of `fail`.
+    """
+    found = []
+    for gate in gates:
+        if gate.metric == DROP:
+            drops = [drop for one in quality.answered if (drop := _drop_pp(one)) is not None]
+            if drops:
+                found.append(decide(gate, drops, looks=1, gates=run_gates))
+            else:
+                found.append(invalid(gate, len(quality.answered), "no scorer has an opinion of any answer"))
+        elif quality.repeatable:
+            found.append(_same(quality, gate))
+    return tuple(found)
+
+
+def in_words(quality: Quality) -> str:
+    """How answers and scores compare, for the reader."""
+    total, changed = len(quality.answered), len(quality.changed)
+    repeats = sum(one.alone == one.again for one in quality.answered)
+    alone = [score for one in quality.answered for score in (one.alone_score, one.again_score) if score is not None]
+    together = [one.together_score for one in quality.answered if one.together_score is not None]
+    scores = f"; mean score {fmean(alone):.3f} alone, {fmean(together):.3f} together" if alone and together else ""
+    other = "" if quality.repeatable else ", so that answers were not compared, only scores"
+    same = f"; together {total - changed} of {total} are as alone" if quality.repeatable else ""
+    return f"quality: alone {repeats} of {total} answers repeat{other}{same}{scores}, by {quality.scorer}"
+
+
+def scorer_raised(scorer: str, error: Exception) -> UsageError:
+    """The error for a scorer that raises instead of scoring.
+
+    Args:
+        scorer: in words.
+        error: what it raised.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return UsageError(
+        f"{scorer} raised {type(error).__name__}: {error}{where}",
+        next_step="have the hook return a number from 0 to 1 for every text, or None; see docs/quality.md",
+    )
+
+
+def checked(score: object, scorer: str) -> float | None:
+    """A scorer's answer.
+
+    Raises:
+        UsageError: it is neither None nor a number from 0 to 1.
+    """
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise UsageError(
+            f"{scorer} returned {score!r}, wanted a number from 0 (bad) to 1, or None",
+            next_step="mend the hook; see docs/quality.md",
+        )
+    return float(score)
+
+
+def _drop_pp(one: Answered) -> float | None:
+    """How many points the score together is below that alone; None where one is missing."""
+    if one.alone_score is None or one.again_score is None or one.together_score is None:
+        return None
+    return 100 * ((one.alone_score + one.again_score) / 2 - one.together_score)
+
+
+def _same(quality: Quality, gate: Gate) -> Verdict:
+    """Equality is seen, not estimated."""
+    total, changed = len(quality.answered), quality.changed
+    reason = f"all {total} answers are as alone"
+    if changed:
+        first = changed[0]
+        reason = (
+            f"{len(changed)} of {total} answers differ from those alone, which repeat: {first.agent} said "
+            f"{_short(first.together)} for {_short(first.alone)}"
+        )
+    rate = len(changed) / total
+    return Verdict(
+        gate=gate,
+        outcome=Outcome.FAIL if changed else Outcome.PASS,
+        value=rate,
+        low=None,
+        high=None,
+        confidence_pct=CONFIDENCE_PCT,
+        rounds=total,
+        grade=grade(total),
+        reason=reason,
+    )
+
+
+def _short(text: str) -> str:
+    """The beginning of an answer, on one line."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")

@@ -1,0 +1,92 @@
+"""Reasons of verdicts: what the evidence says, and what would say more."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.stats.confidence_intervals import MOST_ROUNDS
+from pytest_llmperf.model import Outcome
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.regression.decision_rule import Drop
+    from pytest_llmperf.judge.regression.stored_sessions import StoredDrop
+
+_TYPED = 4
+"""Decimals of a limit that somebody may have typed."""
+
+
+def change_words(worse_by: float, unit: str) -> str:
+    """A change by its direction: `worse by 3.0 pp`, `better by 0.9 %`."""
+    return f"{'better' if worse_by < 0 else 'worse'} by {abs(worse_by):.1f} {unit}"
+
+
+def signed(change: float) -> str:
+    """A change with its sign, one decimal: `+3.0`, `-0.1`; `0.0` if nothing of it is left.
+
+    >>> signed(3), signed(-0.06), signed(-0.04), signed(0)
+    ('+3.0', '-0.1', '0.0', '0.0')
+    """
+    text = f"{change:+.1f}"
+    return text if float(text) else "0.0"
+
+
+def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, pairs: int = 0) -> str:
+    """A change, its interval in the same direction, what was charged, and what would be needed where it is not decided.
+
+    Args:
+        drop: to put in words.
+        delta: the smallest change that matters.
+        stored: where it is from stored sessions.
+        pairs: where it is the mean difference of pairs: how many.
+    """
+    charged = f"; {stored.spread}" if stored else ""
+    low, high = (-drop.high, -drop.low) if drop.estimate < 0 else (drop.low, drop.high)
+    mean = f", the mean of {pairs} pairs" if pairs else ""
+    text = (
+        f"{change_words(drop.estimate, drop.unit)} (95 % CI {low:.1f} to {high:.1f}{charged}){mean}; "
+        f"changes of {delta:g} {drop.unit} or more count"
+    )
+    if drop.floored:
+        return f"{text}; so large a drop fails in any case"
+    if drop.outcome is not Outcome.INCONCLUSIVE:
+        return text
+    sessions = stored.sessions_needed if stored else None
+    ways = [f"about {drop.rounds_needed} rounds"] if drop.rounds_needed else []
+    ways += [f"{sessions} stored sessions"] if sessions else []
+    if ways:
+        return f"{text}; {' or '.join(ways)} would tell{'' if drop.rounds_needed else ' more'}"
+    if stored is None:
+        return f"{text}; more than {MOST_ROUNDS} rounds would be needed"
+    return f"{text}; neither rounds nor sessions would tell: the spread between sessions asks for a larger delta"
+
+
+def needed_words(rounds: int | None) -> str:
+    """The estimate of what would decide a limit gate."""
+    if rounds is None:
+        return f"more than {MOST_ROUNDS} rounds would be needed: the value is too near the limit"
+    return f"about {rounds} rounds would be needed"
+
+
+def rounds_words(n: int) -> str:
+    """`1 round`, `5 rounds`."""
+    return f"{n} round{'' if n == 1 else 's'}"
+
+
+def figure_words(value: float, limit: float | None = None) -> str:
+    """A figure for a sentence; beside a limit, with as many digits as tell it from that."""
+    usual = f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    if limit is None or (float(usual) > limit, float(usual) < limit) == (value > limit, value < limit):
+        return usual
+    more = (f"{value:.{digits}g}" for digits in range(5, 17))
+    return next((one for one in more if (float(one) > limit) == (value > limit) and float(one) != limit), usual)
+
+
+def limit_words(limit: float) -> str:
+    """A limit for a sentence: as it was typed, else with all digits that can matter."""
+    return typed(limit) or f"{limit:.8g}"
+
+
+def typed(limit: float) -> str:
+    """A limit as somebody may have typed it; empty where it has more decimals than anybody types: it was computed."""
+    return f"{limit:.12g}" if math.isclose(limit, round(limit, _TYPED), rel_tol=1e-12) else ""

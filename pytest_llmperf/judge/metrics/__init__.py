@@ -1,0 +1,1 @@
+"""Metrics: catalogue, formulas, and their values over rounds."""

@@ -1,0 +1,281 @@
+"""The values of metrics over the rounds of a measurement: `series` gives what gates judge, one value a round.
+
+What a metric is (unit, good side, class, aggregate, source, definition) is in `catalogue`, offered here too; the
+formulas themselves are in `formulas`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge.metrics import formulas, machine_use
+from pytest_llmperf.judge.metrics.catalogue import (
+    CATALOGUE,
+    CONTINUOUS,
+    OBSERVED,
+    RATE_DROP_PCT,
+    TTFT_RATIO_LIMIT,
+    Metric,
+    MetricClass,
+    metric_of,
+)
+from pytest_llmperf.judge.metrics.contradictions import COUNT, DECODE, DURATIONS, check_figures
+from pytest_llmperf.judge.metrics.request_pairs import contended, steps, ttft_ratio
+from pytest_llmperf.judge.metrics.round_checks import located, paired, same_work, together, tokens
+from pytest_llmperf.judge.stats.resolution import above
+from pytest_llmperf.judge.stats.summary import Aggregate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_llmperf.model import AgentRun, Measurement, Round
+
+__all__ = [
+    "CATALOGUE",
+    "CONTINUOUS",
+    "OBSERVED",
+    "RATE_DROP_PCT",
+    "TTFT_RATIO_LIMIT",
+    "Aggregate",
+    "Metric",
+    "MetricClass",
+    "all_series",
+    "metric_of",
+    "observed_series",
+    "scaling_efficiency_pct",
+    "series",
+    "slowdowns",
+    "ttft_ratios",
+]
+
+
+def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
+    """The values of a metric that gates judge, one a round, in the order of the rounds.
+
+    A round never drops out: where the value of one round is undefined (a rate from one token, no solo run, the
+    balance of one agent), the whole series is an error, because rounds that fail to report are not a random sample.
+
+    Args:
+        measurement: one or more rounds.
+        metric: a name of CONTINUOUS, a contention metric (values 0.0 or 1.0), or `<continuous>_cv_pct` (the values
+            of that metric).
+
+    Returns:
+        One float a round, in the metric's unit.
+
+    Raises:
+        UsageError: no such metric, or one that has no value per round.
+        MeasurementError: a value is undefined; the text names round and agent.
+    """
+    found = metric_of(metric)
+    name = metric.removesuffix("_cv_pct") if found.aggregate is Aggregate.CV else metric
+    if name not in _SERIES:
+        raise UsageError(f"metric {metric!r} has no value per round", next_step=f"use one of {', '.join(_SERIES)}")
+    if not measurement.rounds:
+        raise MeasurementError(f"measurement of scenario {measurement.scenario.name!r} has no round")
+    for round_ in measurement.rounds:
+        _check_figures(round_, _SERVERS_WORD.get(name, frozenset()))
+    return _SERIES[name](measurement)
+
+
+def all_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
+    """Every metric of the rounds that is defined, by name: what reports show and baselines store.
+
+    Metrics that are undefined for this measurement (see `series`) are absent, and what is observed of the machine is
+    (see `observed_series`).
+    """
+    return _defined(measurement, (*CONTINUOUS, "contended_ttft", "contended_throughput"))
+
+
+def observed_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
+    """Every metric of the machine that was observed in each round, by name."""
+    return _defined(measurement, OBSERVED)
+
+
+def _defined(measurement: Measurement, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Those of these metrics that are defined in each round, by name."""
+    found = {}
+    for name in names:
+        with suppress(MeasurementError):
+            found[name] = series(measurement, name)
+    return found
+
+
+def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """TTFT together over the solo median of the same agent and step, over all rounds; see `steps`.
+
+    Returns:
+        By round, agent and step (request), x.
+
+    Raises:
+        MeasurementError: a round has no solo run, steps differ between runs, or a TTFT is undefined.
+    """
+    return tuple(tuple(tuple(map(ttft_ratio, own)) for own in agents) for agents in steps(measurement))
+
+
+def slowdowns(round_: Round) -> tuple[float, ...]:
+    """`C_i / S_i` of each agent of a round, x; per token where the work differs."""
+    paired(round_)
+    return tuple(_slowdown(alone, both) for alone, both in zip(round_.solo, round_.together, strict=True))
+
+
+def _slowdown(alone: AgentRun, both: AgentRun) -> float:
+    """Of one agent; its counts must be known."""
+    counts = (0, 0) if same_work(alone, both) else tokens((alone, both))
+    return formulas.slowdown(alone.duration_ns, counts[0], both.duration_ns, counts[1])
+
+
+def scaling_efficiency_pct(round_: Round) -> float:
+    """`sum(S_i) / (N * W) * 100` of a round, or its token-rate form where the work differs."""
+    paired(round_)
+    solo_ns, together_ns = _durations_ns(round_.solo), _durations_ns(round_.together)
+    known = [same_work(alone, both) for alone, both in zip(round_.solo, round_.together, strict=True)]
+    if all(known):
+        return formulas.scaling_efficiency_pct(solo_ns, together_ns)
+    return formulas.scaling_by_tokens_pct(solo_ns, tokens(round_.solo), together_ns, tokens(round_.together))
+
+
+# --- one value a round -----------------------------------------------------------------------------------------------
+
+
+def _each(value: Callable[[Round], float]) -> Callable[[Measurement], tuple[float, ...]]:
+    """A series from a function of one round; errors name the round."""
+
+    def over(measurement: Measurement) -> tuple[float, ...]:
+        values = []
+        for round_ in measurement.rounds:
+            try:
+                values.append(value(round_))
+            except MeasurementError as error:
+                raise located(error, f"round {round_.index}") from error
+        return tuple(values)
+
+    return over
+
+
+def _balanced(round_: Round) -> tuple[int, ...]:
+    """C_i of a round of at least two agents: the balance of one agent is 100 % whatever happens."""
+    return _durations_ns(together(_of_several(round_)))
+
+
+def _of_several(round_: Round) -> Round:
+    """A round of at least two agents: one alone is alone with itself, too."""
+    if len(together(round_)) < 2:
+        raise MeasurementError("efficiency and speedup need at least 2 agents: with one they cannot fail")
+    return round_
+
+
+def _system_tok_s(round_: Round) -> float:
+    runs = together(round_)
+    return formulas.system_tok_s(tokens(runs), _durations_ns(runs))
+
+
+def _slowest_decode_tok_s(round_: Round) -> float:
+    return min(_decode_tok_s(run) for run in together(round_))
+
+
+def _worst_ttft_ms(round_: Round) -> float:
+    return max(formulas.ttft_ms(request) for run in together(round_) for request in run.requests)
+
+
+def _worst_ttft_reasoning_ms(round_: Round) -> float:
+    waits_ms = [formulas.ttft_reasoning_ms(request) for run in together(round_) for request in run.requests]
+    thoughts_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
+    if not thoughts_ms:
+        raise MeasurementError("ttft_reasoning_ms is undefined: no answer has thoughts")
+    return max(thoughts_ms)
+
+
+def _worst_queue_ms(round_: Round) -> float:
+    waits_ms = [formulas.queue_ms(request) for run in together(round_) for request in run.requests]
+    known_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
+    if len(known_ms) < len(waits_ms):
+        raise MeasurementError(
+            f"queue_ms is undefined: {len(waits_ms) - len(known_ms)} of {len(waits_ms)} answers give no "
+            "`total_duration`, as a /v1 stream never does",
+            next_step="measure it with Ollama's own API",
+        )
+    return max(known_ms)
+
+
+def _worst_ttft_ratios(measurement: Measurement) -> tuple[float, ...]:
+    return tuple(max(max(steps) for steps in agents) for agents in ttft_ratios(measurement))
+
+
+def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
+    rounds = [paired(round_) for round_ in measurement.rounds]
+    bases = [
+        statistics.median(_decode_tok_s(run) for run in runs) for runs in zip(*(r.solo for r in rounds), strict=True)
+    ]
+    kept = 1 - RATE_DROP_PCT / 100
+    return tuple(
+        float(any(above(kept * base, _decode_tok_s(run)) for run, base in zip(round_.together, bases, strict=True)))
+        for round_ in rounds
+    )
+
+
+def _observed(name: str) -> Callable[[Measurement], tuple[float, ...]]:
+    """The peaks of a metric of the machine."""
+    return lambda measurement: machine_use.peaks(measurement, name)
+
+
+_BY_WORK = ("scaling_efficiency_pct", "scaling_speedup", "slowdown")
+"""Metrics that count tokens to know whether the work was the same."""
+
+_SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
+    "efficiency_pct": _each(lambda round_: formulas.efficiency_pct(_balanced(round_))),
+    "scaling_efficiency_pct": _each(lambda round_: scaling_efficiency_pct(_of_several(round_))),
+    "speedup": _each(lambda round_: formulas.speedup(_balanced(round_))),
+    "scaling_speedup": _each(lambda round_: scaling_efficiency_pct(_of_several(round_)) / 100 * len(round_.together)),
+    "system_tok_s": _each(_system_tok_s),
+    "decode_tok_s": _each(_slowest_decode_tok_s),
+    "ttft_ms": _each(_worst_ttft_ms),
+    "ttft_reasoning_ms": _each(_worst_ttft_reasoning_ms),
+    "ttft_ratio": _worst_ttft_ratios,
+    "slowdown": _each(lambda round_: max(slowdowns(round_))),
+    "queue_ms": _each(_worst_queue_ms),
+    "contended_ttft": contended,
+    "contended_throughput": _contended_throughput,
+    "contention_rate_ttft": contended,
+    "contention_rate_throughput": _contended_throughput,
+    **{name: _observed(name) for name in OBSERVED},
+}
+
+
+_SERVERS_WORD = {
+    "system_tok_s": COUNT,
+    "decode_tok_s": DECODE,
+    "contended_throughput": DECODE,
+    "contention_rate_throughput": DECODE,
+    "queue_ms": DURATIONS,
+    **dict.fromkeys(_BY_WORK, COUNT),
+}
+"""Which figures of the server's a metric is computed from."""
+
+
+def _check_figures(round_: Round, figures: frozenset[str]) -> None:
+    """Our clock does not contradict these figures of the servers', or a MeasurementError says where."""
+    try:
+        check_figures((*round_.together, *round_.solo), figures)
+    except MeasurementError as error:
+        raise located(error, f"round {round_.index}") from error
+
+
+def _decode_tok_s(run: AgentRun) -> float:
+    """The agent's decode rate, which must exist."""
+    rate = formulas.agent_decode_tok_s(run)
+    if rate is None:
+        tokens((run,))
+        raise MeasurementError(
+            f"agent {run.agent!r}: decode_tok_s is undefined, no request has 2 tokens or more and the server's decode "
+            "time, which a /v1 stream never gives",
+            next_step="raise num_predict, or use Ollama's own API",
+        )
+    return rate
+
+
+def _durations_ns(runs: Iterable[AgentRun]) -> tuple[int, ...]:
+    return tuple(run.duration_ns for run in runs)

@@ -1,0 +1,130 @@
+"""Where lost efficiency goes: the loss of a round, split into shares that add up to it.
+
+With S the time alone, C the time together, W the slowest C (agent m's) and N agents, scaling loses
+`1 - sum(S_i) / (N * W)`, which is `((C_m - S_m) + mean(S_m - S_i)) / W`; balance loses `mean(C_m - C_i) / W`, which is
+`mean((C_m - S_m) - (C_i - S_i) + (S_m - S_i)) / W`. Every duration is a sum of parts, so that every difference is one
+of differences by part: `alone` those of the solo runs, `together` those that come with the company.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from pytest_llmperf.judge.metrics.contradictions import believable
+from pytest_llmperf.model import AgentRun, Round
+
+PARTS = ("client", "queue", "load", "prefill", "decode", "tokens", "rest")
+"""`tokens`: more of them, at the other's pace; `rest`: in neither the client's nor the server's times."""
+
+TIMED = tuple(part for part in PARTS if part != "tokens")
+"""Those whose time a run has by itself."""
+
+COUNTS = ("read", "written")
+"""Tokens of a run: of its prompts, and of its answers."""
+
+STORED_PARTS = (*(f"{part}_ms" for part in TIMED), *COUNTS)
+"""What baselines call them, in this order."""
+
+Shares = Mapping[str, float]
+
+Times = Mapping[str, float]
+"""A run's time by part, and its counts of tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What one of the two efficiencies lost, mean over rounds.
+
+    Attributes:
+        of: `balance` or `scaling`.
+        loss_pp: 100 minus that efficiency by durations (not by token rates, where work differed), points.
+        shares_pp: of the loss, by `PART alone` and `PART together`, points; they add up to it; negative: gained.
+        slowest: the agent that was last in most rounds.
+        instance: that served it.
+    """
+
+    of: str
+    loss_pp: float
+    shares_pp: Shares
+    slowest: str
+    instance: str
+
+
+def losses(rounds: Sequence[Round]) -> tuple[Loss, Loss]:
+    """What scaling and balance lost.
+
+    Args:
+        rounds: one or more, each with the same two agents or more, alone and together.
+    """
+    last = Counter((run.agent, run.instance) for run in map(_slowest, rounds))
+    (slowest, instance), _ = last.most_common(1)[0]
+    found = []
+    for of in ("scaling", "balance"):
+        each = [_of_round(one, idle=of == "balance") for one in rounds]
+        shares = {key: fmean(one[key] for one in each) for key in each[0]}
+        efficiencies = [
+            sum(run.duration_ns for run in (one.together if of == "balance" else one.solo))
+            / (len(one.together) * _slowest(one).duration_ns)
+            for one in rounds
+        ]
+        loss_pp = 100 * (1 - fmean(efficiencies))
+        found.append(Loss(of=of, loss_pp=loss_pp, shares_pp=shares, slowest=slowest, instance=instance))
+    return found[0], found[1]
+
+
+def _slowest(one: Round) -> AgentRun:
+    """Agent m's run."""
+    return max(one.together, key=lambda run: run.duration_ns)
+
+
+def _of_round(one: Round, *, idle: bool) -> dict[str, float]:
+    """The shares of one round: what agents wait for the slowest (`idle`), or all that is lost against alone."""
+    last = one.together.index(_slowest(one))
+    to_pp = 100 / (len(one.together) * one.together[last].duration_ns)
+    shares = {f"{part} {where}": 0.0 for where in ("alone", "together") for part in PARTS}
+    together, alone = (list(map(times_of, runs)) for runs in (one.together, one.solo))
+    own = more(together[last], alone[last])
+    for mine, solo in zip(together, alone, strict=True):
+        uneven, theirs = more(alone[last], solo), more(mine, solo)
+        for part in PARTS:
+            shares[f"{part} alone"] += to_pp * uneven[part]
+            shares[f"{part} together"] += to_pp * (own[part] - theirs[part] if idle else own[part])
+    return shares
+
+
+def more(one: Times, other: Times) -> dict[str, float]:
+    """By how much each part of the one is longer, in their unit; in all by how much the one is."""
+    found = {part: one[part] - other[part] for part in TIMED}
+    found["tokens"] = 0.0
+    for part, count in (("prefill", "read"), ("decode", "written")):
+        if one[count] and other[count]:
+            longer = (one[count] - other[count]) * other[part] / other[count]
+            found[part] -= longer
+            found["tokens"] += longer
+    return found
+
+
+def times_of(run: AgentRun) -> dict[str, float]:
+    """A run's time by part, ns, and its counts.
+
+    Where a server gives no durations, its first token ends the prefill; an answer that is not streamed has none.
+    """
+    times = dict.fromkeys((*TIMED, *COUNTS), 0.0)
+    times["client"] = run.client_ns
+    for one in run.requests:
+        times["read"] += one.prompt_eval_count
+        times["written"] += one.eval_count
+        if one.total_duration_ns > 0 and believable(one):
+            times["load"] += one.load_duration_ns
+            times["prefill"] += one.prompt_eval_duration_ns
+            times["decode"] += one.eval_duration_ns
+            times["queue"] += one.queue_ns
+        elif one.streamed:
+            first_ns = next(iter(one.tokens_ns), one.done_ns)
+            times["prefill"] += first_ns - one.sent_ns
+            times["decode"] += one.done_ns - first_ns
+    times["rest"] = run.duration_ns - sum(times[part] for part in TIMED)
+    return times

@@ -1,0 +1,1 @@
+"""The rule for changes: how much worse than before, and with what confidence."""

@@ -1,0 +1,1 @@
+"""Statistics: summaries, distributions, confidence intervals, change points."""

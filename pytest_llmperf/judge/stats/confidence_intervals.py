@@ -1,0 +1,200 @@
+"""Intervals that hold over every look of a session.
+
+A session looks at its gates after each round from the least number to the most. The 5 % of error that a 95 %
+interval may make is shared over these looks, so that looking often cannot turn luck into a verdict: equally, and since
+looks at growing data are alike, each gets more than an equal part (`make verdicts` shows that the whole holds).
+
+Neighbouring rounds that are alike widen an interval (`judge.sequence`). A metric with a ceiling (efficiency) has a tail
+on one side only; there Student's t passes too easily, and the interval is widened to that of cube roots.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.stats.autocorrelation import charge
+from pytest_llmperf.judge.stats.bounded_mean import Interval, bounded_interval
+from pytest_llmperf.judge.stats.distributions import beta_quantile, binomial_tail, chi2_quantile, t_quantile
+from pytest_llmperf.judge.stats.error_spending import check_counts
+from pytest_llmperf.judge.stats.summary import Aggregate, centre, check_finite, mean, sample_sd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CONFIDENCE_PCT = 95.0
+"""Of an interval, two-sided, over all looks of a session together."""
+
+MOST_ROUNDS = 1000
+"""Where the search for the number of rounds that would decide gives up."""
+
+MEDIAN_FACTOR = math.sqrt(math.pi / 2)
+"""Standard error of a median over that of a mean, for normal values."""
+
+
+def alpha_of_look(looks: int, gates: int = 1) -> float:
+    """The two-sided error that one look may make.
+
+    The power of `looks` is what Student's t needs for 5 to 20 rounds, for 3 to 40, and for anything between; far out in
+    the tail, where several gates share the error, it needs all of it.
+
+    Raises:
+        ValueError: fewer than one look or gate.
+    """
+    check_counts(looks, gates)
+    return (1 - CONFIDENCE_PCT / 100) / gates / math.pow(looks, 0.7 if gates == 1 else 1.0)
+
+
+def interval(
+    aggregate: Aggregate, values: Sequence[float], *, looks: int, gates: int = 1, ceiling: float | None = None
+) -> Interval | None:
+    """The interval of the centre, at CONFIDENCE_PCT over all looks together.
+
+    - mean: Student's t; with a ceiling that no value exceeds, the hull of that and `bounded_interval`.
+    - median: order statistics, where so many rounds can reach the confidence (10 for 16 looks); below that the
+      hull of [min, max] and Student's t on logarithms (a median of positive values spread evenly on a log scale),
+      and `method` says which confidence [min, max] has by itself.
+    - rate: Clopper and Pearson.
+    - cv: chi-square for the standard deviation and Student's t for the mean, half of the error each, the worst of
+      both ends combined. Conservative; the upper end is infinite where the mean may be 0.
+
+    Args:
+        aggregate: what the centre is.
+        values: one a round, finite; 0 or 1 for a rate.
+        looks: how often the session looks, 1 or more.
+        gates: that share the error, 1 or more.
+        ceiling: the largest value of a mean that the metric's definition allows.
+
+    Returns:
+        None from fewer than 2 rounds (a rate needs 1), and of the largest round, which is what it is. Of all but a
+        rate, widened where neighbouring rounds are alike.
+
+    Raises:
+        MeasurementError: no value, or one that is not finite.
+    """
+    check_finite(values)
+    alpha = alpha_of_look(looks, gates)
+    if aggregate is Aggregate.RATE:
+        return rate_interval(round(sum(values)), len(values), alpha)
+    if len(values) < 2 or aggregate is Aggregate.MAX:
+        return None
+    if aggregate is Aggregate.MEAN:
+        found = mean_interval(values, alpha)
+        if ceiling is not None and max(values) <= ceiling:
+            found = _hull(found, bounded_interval(values, alpha, ceiling))
+    elif aggregate is Aggregate.MEDIAN:
+        found = median_interval(values, alpha)
+    else:
+        found = cv_interval(values, alpha)
+    return _widened(found, centre(aggregate, values), math.sqrt(charge(values)))
+
+
+def _hull(one: Interval, other: Interval) -> Interval:
+    """From the lower of the low ends to the higher of the high ones."""
+    return Interval(
+        low=min(one.low, other.low), high=max(one.high, other.high), method=f"{one.method} and {other.method}"
+    )
+
+
+def _widened(found: Interval, middle: float, factor: float) -> Interval:
+    """Each side so many times as far from the middle."""
+    if factor == 1:
+        return found
+    return Interval(
+        low=middle - factor * (middle - found.low),
+        high=middle + factor * (found.high - middle),
+        method=f"{found.method}; {factor:.1f} times as wide, for neighbouring rounds are alike",
+    )
+
+
+def mean_interval(values: Sequence[float], alpha: float) -> Interval:
+    """Student's t interval of the mean; two values or more."""
+    middle, half = mean(values), t_half_width(sample_sd(values), len(values), alpha)
+    return Interval(low=middle - half, high=middle + half, method="Student t")
+
+
+def median_interval(values: Sequence[float], alpha: float) -> Interval:
+    """Interval of the median by order statistics, or what `interval` says where there are too few values."""
+    n, ordered = len(values), sorted(values)
+    left_out = -1
+    while 2 * binomial_tail(left_out + 1, n) <= alpha:
+        left_out += 1
+    if left_out >= 0:
+        return Interval(low=ordered[left_out], high=ordered[n - 1 - left_out], method="order statistics")
+    if ordered[0] > 0:
+        logs = mean_interval([math.log(value) for value in values], alpha)
+        # exp overflows above 709: an upper end that far away is no end at all.
+        low, high = math.exp(logs.low), math.exp(logs.high) if logs.high < 700 else math.inf
+    else:
+        plain = mean_interval(values, alpha)
+        low, high = plain.low, plain.high
+    alone_pct = 100 * (1 - 2 * binomial_tail(0, n))
+    return Interval(
+        low=min(low, ordered[0]),
+        high=max(high, ordered[-1]),
+        method=f"[min, max] widened by Student t; by itself it has {alone_pct:.1f} %",
+    )
+
+
+def rate_interval(count: int, n: int, alpha: float) -> Interval:
+    """Clopper and Pearson's interval of a rate: `count` of `n`, n of 1 or more."""
+    low = beta_quantile(alpha / 2, count, n - count + 1) if count else 0.0
+    high = beta_quantile(1 - alpha / 2, count + 1, n - count) if count < n else 1.0
+    return Interval(low=low, high=high, method="Clopper-Pearson")
+
+
+def cv_interval(values: Sequence[float], alpha: float) -> Interval:
+    """Interval of the CV, percent; two values or more."""
+    n, sd = len(values), sample_sd(values)
+    mean = mean_interval(values, alpha / 2)
+    low, high = (sd * math.sqrt((n - 1) / chi2_quantile(p, n - 1)) for p in (1 - alpha / 4, alpha / 4))
+    return Interval(
+        low=100 * low / mean.high if mean.high > 0 else 0.0,
+        high=100 * high / mean.low if mean.low > 0 else math.inf,
+        method="chi-square and Student t",
+    )
+
+
+def t_half_width(sd: float, n: int, alpha: float) -> float:
+    """Half the width of Student's t interval of a mean."""
+    return t_quantile(1 - alpha / 2, n - 1) * sd / math.sqrt(n)
+
+
+def rounds_to_decide(
+    aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int, gates: int = 1
+) -> int | None:
+    """About how many rounds would put the limit outside the interval, were centre and spread to stay.
+
+    Returns:
+        The number, or None when it is above MOST_ROUNDS (the centre sits on the limit).
+    """
+    alpha, n, sd, middle = alpha_of_look(looks, gates), len(values), sample_sd(values), mean(values)
+    if aggregate is Aggregate.CV:
+        cv_pct = centre(aggregate, values)
+
+        def decided(rounds: int) -> bool:
+            # The mean's own error hardly matters beside that of the standard deviation.
+            p = alpha / 4 if cv_pct < limit else 1 - alpha / 4
+            bound_pct = cv_pct * math.sqrt((rounds - 1) / chi2_quantile(p, rounds - 1))
+            return (bound_pct < limit) if cv_pct < limit else (bound_pct > limit)
+    else:
+        median = aggregate is Aggregate.MEDIAN
+        gap = abs((statistics.median(values) if median else middle) - limit)
+        wider = math.sqrt(charge(values)) * (MEDIAN_FACTOR if median else 1.0)
+
+        def decided(rounds: int) -> bool:
+            return wider * t_half_width(sd, rounds, alpha) < gap
+
+    return first_rounds(decided, n + 1)
+
+
+def first_rounds(decided: Callable[[int], bool], start: int, most: int = MOST_ROUNDS) -> int | None:
+    """The least number from `start` to `most` that decides, or None; once decided, always decided."""
+    if start > most or not decided(most):
+        return None
+    low, high = start, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decided(middle) else (middle + 1, high)
+    return high

@@ -1,0 +1,191 @@
+"""What rounds say: summaries and evidence grades."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.model import IDENTITY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmperf.model import Manifest
+
+MIN_ROUNDS = 3
+"""Fewer are exploratory (decision card) and decide nothing."""
+
+_GPU_KEYS = frozenset({"gpu", "gpu_driver", "cuda"})
+_DECISION_KEYS = (*IDENTITY, "os_build", "git_commit")
+
+
+class Aggregate(StrEnum):
+    """How the rounds' values become one."""
+
+    MEAN = "mean"
+    MEDIAN = "median"
+    RATE = "rate"  # share of rounds whose value is 1
+    CV = "cv"  # sample standard deviation over the mean, percent
+    MAX = "max"  # of the largest round
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Rounds in figures.
+
+    Attributes:
+        values: one a round.
+        n: how many.
+        mean, median, min, max: in the metric's unit.
+        sd: sample standard deviation (ddof = 1); None from one value.
+        cv_pct: sd / mean * 100; None from one value or a mean that is not positive.
+        p50, p95, p99: percentiles by linear interpolation, or the maximum where n cannot support them.
+        p95_supported, p99_supported: whether they are percentiles (n of at least 20, 100) or the maximum.
+    """
+
+    values: tuple[float, ...]
+    n: int
+    mean: float
+    median: float
+    sd: float | None
+    cv_pct: float | None
+    min: float
+    max: float
+    p50: float
+    p95: float
+    p99: float
+    p95_supported: bool
+    p99_supported: bool
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Summarise one value a round.
+
+    Args:
+        values: one or more, finite.
+
+    Raises:
+        MeasurementError: no value, or one that is not finite.
+
+    Source: seed A.4, METRICS "Over rounds".
+    """
+    check_finite(values)
+    n = len(values)
+    ordered = sorted(values)
+    p95_supported, p99_supported = n * 5 >= 100, n >= 100
+    return Summary(
+        values=tuple(values),
+        n=n,
+        mean=mean(values),
+        median=statistics.median(values),
+        sd=sample_sd(values) if n > 1 else None,
+        cv_pct=_cv_pct(values),
+        min=ordered[0],
+        max=ordered[-1],
+        p50=_percentile(ordered, 50),
+        p95=_percentile(ordered, 95) if p95_supported else ordered[-1],
+        p99=_percentile(ordered, 99) if p99_supported else ordered[-1],
+        p95_supported=p95_supported,
+        p99_supported=p99_supported,
+    )
+
+
+def grade(rounds: int, *, simulated: bool = False) -> str:
+    """The decision card's evidence grade: `exploratory` (1 to 2), `directional` (3 to 4), `publishable` (5 or more).
+
+    Rounds of a scripted server are no evidence, however many: `simulated`.
+    """
+    if simulated:
+        return "simulated"
+    if rounds < MIN_ROUNDS:
+        return "exploratory"
+    return "directional" if rounds < 5 else "publishable"
+
+
+def decision_grade(
+    *, rounds: int, cv_pct: float | None, boundaries: Sequence[str], alternatives: Sequence[str], manifest: Manifest
+) -> tuple[str, ...]:
+    """What a run lacks to be decision-grade; empty when it is (seed D, P.1).
+
+    Args:
+        rounds: of the primary metric.
+        cv_pct: of the primary metric; None when not known.
+        boundaries: the measurement boundaries that are stated.
+        alternatives: configurations that were tried besides this one.
+        manifest: must hold every identity key (those of a GPU only where one is), `os_build` and `git_commit`.
+
+    Returns:
+        One clause for each requirement that is not met.
+    """
+    lacks = []
+    if rounds < MIN_ROUNDS:
+        lacks.append(f"{rounds} rounds, wanted at least {MIN_ROUNDS}")
+    if cv_pct is None or not cv_pct < 10:
+        lacks.append(f"CV {'not known' if cv_pct is None else f'{cv_pct:.1f} %'}, wanted below 10 %")
+    if not boundaries:
+        lacks.append("no measurement boundary stated")
+    if not alternatives:
+        lacks.append("no alternative tried")
+    optional = _GPU_KEYS if "gpu" not in manifest.facts else frozenset()
+    missing = [key for key in _DECISION_KEYS if key not in manifest.facts and key not in optional]
+    if missing:
+        lacks.append(f"manifest lacks {', '.join(missing)}")
+    return tuple(lacks)
+
+
+def centre(aggregate: Aggregate, values: Sequence[float]) -> float:
+    """The rounds' values as one: mean (of 0 and 1 for a rate), median, largest, or CV in percent.
+
+    Raises:
+        MeasurementError: no value, one that is not finite, or a CV of a mean that is not positive.
+    """
+    check_finite(values)
+    if aggregate is Aggregate.MEDIAN:
+        return statistics.median(values)
+    if aggregate is Aggregate.MAX:
+        return max(values)
+    if aggregate is Aggregate.CV:
+        cv_pct = _cv_pct(values)
+        if cv_pct is None:
+            raise MeasurementError(f"CV is undefined for {len(values)} values of mean {mean(values):g}")
+        return cv_pct
+    return mean(values)
+
+
+def check_finite(values: Sequence[float]) -> None:
+    """There is a value and all are finite, or a MeasurementError that names the first that is not."""
+    if not values:
+        raise MeasurementError("there is no round to judge")
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise MeasurementError(f"value {index + 1} of {len(values)} is {value}, wanted a finite number")
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean, summed exactly so that the order of rounds does not matter."""
+    return math.fsum(values) / len(values)
+
+
+def sample_sd(values: Sequence[float]) -> float:
+    """Sample standard deviation, ddof = 1; two values or more."""
+    middle = mean(values)
+    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
+
+
+def _cv_pct(values: Sequence[float]) -> float | None:
+    """Standard deviation over mean, percent; None from one value or a mean that is not positive."""
+    if len(values) < 2 or mean(values) <= 0:
+        return None
+    return 100 * sample_sd(values) / mean(values)
+
+
+def _percentile(ordered: Sequence[float], percent: float) -> float:
+    """A percentile of sorted values by linear interpolation."""
+    position = (len(ordered) - 1) * percent / 100
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)

@@ -1,0 +1,1 @@
+"""Agents of a part: ours, and programs that we did not write."""

@@ -1,0 +1,279 @@
+"""From raw bytes to a RequestTiming, after the clock has stopped: `framing` takes HTTP off, `parts` reads the JSON.
+
+Read are streams of lines of JSON (Ollama), event streams (OpenAI-compatible `/v1/chat/completions` and
+`/v1/completions`), and answers of one object of either. Which it is, the first bytes and the first object tell: neither
+the path, nor the content type, which servers and proxies often give wrongly. What each says of itself:
+
+| answer | tokens (`eval_count`, `prompt_eval_count`) | the server's durations | its end |
+|---|---|---|---|
+| Ollama | in the object with `done` | in the same, ns | `"done": true` |
+| v1 stream | in the `usage` block, wherever it is; else 0 | llama-server's `timings`; else 0 | `[DONE]`, see below |
+| v1 object | in its `usage` block; 0 without one | the same | its own |
+
+A v1 stream without `[DONE]` is whole if every choice has its `finish_reason` and HTTP says that the body is whole (the
+last chunk, the length); where HTTP's end is that of the connection, nobody could tell a torn one. What follows the end
+(`[DONE]` again, `done` again) is left out if it holds no content, and an error if it does. Named events that hold no
+part of an answer (`event: ping`, progress of a tool) are left out.
+
+A count or duration of 0 makes the metrics that need it undefined, see `judge.formulas`. Of members given twice, the
+last counts, as it does for the servers.
+
+A chunk has arrived when its last byte has, the line end (of an event: the blank line) included. Bytes that were read at
+once have one arrival between them, that of the last: content chunks that later bytes of the body were read with are
+counted as merged, also where these are but half a line. An answer that is not streamed is one chunk. Chunks of thoughts
+have arrivals of their own: they are no content.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pytest_llmperf.errors import MeasurementError, printable
+from pytest_llmperf.measure.decoding.http_body import Body, failure, unframe
+from pytest_llmperf.measure.decoding.stream_lines import (
+    Line,
+    LineError,
+    are_events,
+    events,
+    first_line,
+    json_lines,
+    shown,
+    whole_body,
+)
+from pytest_llmperf.measure.decoding.stream_records import Object, Part, Reported, is_chunk, is_whole, ollama, v1
+from pytest_llmperf.measure.wire.exchange import Exchange
+from pytest_llmperf.model import RequestTiming
+from pytest_llmperf.net.server_refusals import LOG, advice, error_of
+
+_JSON, _EVENTS = "application/json", "text/event-stream"
+_END = b"[DONE]"
+_BYTES_A_THOUGHT = 2
+_REPEATS = 30
+"""Ollama ends an answer after more equal chunks than this."""
+
+
+def decode(exchange: Exchange) -> RequestTiming:
+    """Reads one answer.
+
+    An answer is complete when it says so: where only the connection ended before the last bytes of framing, nothing is
+    lost.
+
+    Raises:
+        MeasurementError: not HTTP, torn, compressed, a status other than 200, a line that cannot be understood, an
+            error that the server reports, no end, or content after it; the text says where, `received` holds the bytes.
+    """
+    body = unframe(exchange)
+    answer = _Answer()
+    try:
+        for line, part in _parts(body):
+            answer.add(line, part)
+    except LineError as error:
+        raise _misunderstood(exchange, body, error) from error
+    if not answer.done and body.delimited and not body.fault:
+        answer.end_with_http()
+    if body.fault and not (answer.done and body.cut):
+        raise failure(exchange, f"{body.fault}, after {len(answer.texts)} chunks", LOG, passing=True)
+    if not answer.done:
+        raise _endless(exchange, body, answer)
+    return answer.timing(exchange, body)
+
+
+class _Answer:
+    """What the parts of an answer come to.
+
+    Attributes:
+        texts: of its content chunks.
+        done: offset behind its end; 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.done = 0
+        self._thoughts: list[str] = []
+        self._ends: list[int] = []
+        self._thought_ends: list[int] = []
+        self._figures: dict[str, int] = {}
+        self._call_bytes = self._hidden = 0
+        self._reason = ""
+        self._last = 0
+        self._objects = 0
+        self._open: set[int] = set()
+        self._finished: set[int] = set()
+
+    def add(self, line: Line, part: Part) -> None:
+        """Takes the next part. Raises LineError where it is content after the end."""
+        self._call_bytes += len(line.data) if part.calls else 0
+        self._hidden = max(self._hidden, part.hidden)  # some servers count in every chunk, from the beginning
+        if self.done:
+            if part.content or part.thinking:
+                raise LineError(line.number, line.start, f"more after the end of the answer: {shown(line.data)}")
+            self._figures = {**part.figures, **{name: value for name, value in self._figures.items() if value}}
+            return
+        self._objects += 1
+        if part.content:
+            self.texts.append(part.text)
+            self._ends.append(line.end)
+        if part.thinking:
+            self._thoughts.append(part.thinking)
+            self._thought_ends.append(line.end)
+        self._figures.update(part.figures)
+        self._reason = part.reason or self._reason
+        self._open |= part.choices
+        self._finished |= part.finished
+        self._last = line.end
+        self.done = line.end if part.done else 0
+
+    def end_with_http(self) -> None:
+        """HTTP has ended whole: so has the answer, if every choice said that it was complete."""
+        if self._finished and self._finished >= self._open:
+            self.done = self._last
+
+    def timing(self, exchange: Exchange, body: Body) -> RequestTiming:
+        """All of it, with the moments of its exchange."""
+        arrivals = [body.arrival(end) for end in self._ends]
+        thoughts = [body.arrival(end) for end in self._thought_ends]
+        return RequestTiming(
+            sent_ns=exchange.sent_ns,
+            done_ns=exchange.pieces[body.arrival(self.done)[0]].arrival_ns,
+            arrivals_ns=tuple(exchange.pieces[index].arrival_ns for index, _ in arrivals),
+            reasoning_ns=tuple(exchange.pieces[index].arrival_ns for index, _ in thoughts),
+            merged=sum(shared for _, shared in arrivals),
+            first_merged=bool(arrivals) and arrivals[0][1],
+            streamed=self._objects > 1,
+            done_reason=_joined(self._reason),
+            text=_joined("".join(self.texts)),
+            reasoning=_joined("".join(self._thoughts)),
+            wordless_bytes=self._call_bytes + _BYTES_A_THOUGHT * self._hidden,
+            **{"eval_count": 0, **self._figures},
+        )
+
+
+def _parts(body: Body) -> Iterator[tuple[Line, Part]]:
+    """Each line with what it says.
+
+    Raises:
+        LineError: a line cannot be understood, or holds the server's own error.
+    """
+    in_events = are_events(body.data, labelled=body.kind == _EVENTS)
+    is_v1: bool | None = None
+    for line in _lines(body, in_events=in_events):
+        try:
+            if line.data.strip() == _END:
+                yield line, Part(done=is_v1 is not False)  # Ollama's answers end with `done`, which has the figures
+                continue
+            chunk = _chunk(line)
+            if chunk is None:
+                continue
+            if is_v1 is None:
+                is_v1 = "choices" in chunk or (in_events and "done" not in chunk)
+            part = v1(chunk) if is_v1 else ollama(chunk)
+            if is_v1 and not in_events and is_whole(chunk):
+                part = part._replace(done=True)
+        except RecursionError as error:
+            raise LineError(line.number, line.start, "JSON that is nested too deeply") from error
+        except ValueError as error:
+            raise LineError(line.number, line.start, str(error)) from error
+        yield line, part
+
+
+def _lines(body: Body, *, in_events: bool) -> Iterator[Line]:
+    """The body in lines, in events, or as the one object that it is."""
+    whole = not body.fault
+    if in_events:
+        return events(body.data, whole=whole)
+    if not is_object(first_line(body.data)):
+        if body.kind == _JSON:
+            return iter([whole_body(body.data)] if whole else [])
+        if whole and is_object(whole_body(body.data).data):
+            return iter([whole_body(body.data)])
+    return json_lines(body.data, whole=whole)
+
+
+def _chunk(line: Line) -> Object | None:
+    """The object of a line; None where it is an event of another kind, which is no part of the answer.
+
+    Raises:
+        ValueError: it is no object, or the server's own error.
+    """
+    if line.event == b"error":
+        raise Reported(_error_text(line.data))
+    if line.event in (b"", b"message"):
+        return _object(line.data)
+    try:
+        chunk = _object(line.data)
+    except ValueError:
+        if line.data.lstrip()[:1] in (b"{", b"["):  # a torn one may have held a chunk
+            raise
+        return None
+    return chunk if is_chunk(chunk) else None
+
+
+def _error_text(data: bytes) -> str:
+    """What an event `error` says."""
+    text = data.decode("utf-8", "replace")
+    try:
+        return error_of({"error": _DECODER.decode(text)}) or text
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
+def is_object(data: bytes) -> bool:
+    """Whether these bytes are one JSON object."""
+    try:
+        _object(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _object(data: bytes) -> Object:
+    """The JSON object of one line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        chunk = _DECODER.decode(data.decode())
+    except ValueError as error:
+        raise ValueError(f"no JSON object: {shown(data)} ({str(error)[:80]})") from error
+    if not isinstance(chunk, dict):
+        raise ValueError(f"no JSON object: {shown(data)}")
+    return chunk
+
+
+def _joined(text: str) -> str:
+    """Joins the halves of characters that the server cut in two; a half that stays alone becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _misunderstood(exchange: Exchange, body: Body, error: LineError) -> MeasurementError:
+    """The error for a line: torn, the server's own complaint, or of another language."""
+    if isinstance(error.__cause__, Reported):
+        advised = advice(error.__cause__.text)
+        return failure(exchange, str(error), advised.next_step, passing=advised.passing)
+    torn = b"\n" not in body.data[error.start :]
+    next_step = "look at the server's log; is this Ollama's API or a /v1 one?"
+    return failure(exchange, str(error), next_step, passing=torn)
+
+
+def _endless(exchange: Exchange, body: Body, answer: _Answer) -> MeasurementError:
+    """The error for an answer that stopped."""
+    texts, line = answer.texts, body.data.count(b"\n") + 1
+    end = "[DONE]" if are_events(body.data, labelled=body.kind == _EVENTS) else "`done`"
+    what = f"the stream ended after {len(texts)} chunks without {end} (line {line}, byte {len(body.data)} of the body)"
+    if len(texts) >= _REPEATS and len(set(texts[-_REPEATS:])) == 1:
+        return failure(
+            exchange,
+            f"{what}; the last {_REPEATS} are all {printable(texts[-1])!r}: the server cut off a model that repeats "
+            "itself",
+            "give this agent another prompt, or a repeat_penalty or temperature that lets the model go on",
+        )
+    return failure(exchange, what, f"{LOG}: did it die?", passing=True)

@@ -1,0 +1,155 @@
+"""A process a client (the report's TR110): no client shares an interpreter with another, or with the test.
+
+The barrier is a moment on the monotonic clock, which all processes of a machine share.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection as Channel
+from multiprocessing.connection import Pipe, wait
+from typing import Any
+
+from pytest_llmperf.errors import LlmperfError, MeasurementError
+from pytest_llmperf.measure.runtimes.runtime import Clients, Part, Start
+from pytest_llmperf.measure.runtimes.thread_runtime import perform
+from pytest_llmperf.measure.waiting import until
+from pytest_llmperf.measure.wire.exchange import CONNECT_S
+from pytest_llmperf.measure.wire.prepared_request import Request
+
+LEAD_NS = 2_500_000
+"""How far ahead the barrier's moment is, for each worker: they are told one after the other, and share the cores."""
+
+_START_S = 60.0  # for a worker's interpreter, on a busy machine
+
+
+class ProcessesRuntime:
+    """See Runtime. Its workers start with the first part and are kept for the next ones."""
+
+    name = "processes"
+
+    def __init__(self) -> None:
+        self._workers: list[_Worker] = []
+
+    def run(self, clients: Clients, *, timeout_s: float) -> Part:
+        """See Runtime."""
+        try:
+            while len(self._workers) < len(clients):
+                self._workers.append(_Worker())
+            workers = self._workers[: len(clients)]
+            for worker, requests in zip(workers, clients, strict=True):
+                worker.tell((tuple(requests), timeout_s))
+            _answers(workers, _START_S + CONNECT_S)
+            start_ns = time.monotonic_ns() + lead_ns(len(workers)) if len(workers) > 1 else 0  # one starts when it can
+            for worker in workers:
+                worker.tell(start_ns)
+            most = max(map(len, clients))
+            parts: Sequence[Part] = _answers(workers, most * (timeout_s + CONNECT_S) + CONNECT_S)
+        except BaseException:
+            self.close()  # a worker in the middle of a request can only be ended
+            raise
+        return Part(
+            start_ns=start_ns or parts[0].start_ns,
+            exchanges=tuple(part.exchanges[0] for part in parts),
+            cpu_ns=tuple(part.cpu_ns[0] for part in parts),
+            lag_ns=tuple(part.lag_ns[0] for part in parts),
+        )
+
+    def close(self) -> None:
+        """Ends the workers."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.end()
+
+
+def lead_ns(workers: int) -> int:
+    """How far ahead of the telling the barrier's moment is, for this number of workers."""
+    return LEAD_NS * workers
+
+
+class _Worker:
+    """One process of `worker`, and our end of the channel to it."""
+
+    def __init__(self) -> None:
+        self.channel, theirs = Pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "pytest_llmperf.measure.runtimes.client_worker", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+        )
+        theirs.close()
+
+    def tell(self, order: object) -> None:
+        """Sends it something; one that is dead does not answer later."""
+        with suppress(OSError):
+            self.channel.send(order)
+
+    def end(self) -> None:
+        """Ends it, whatever it does."""
+        self.channel.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _answers(workers: Sequence[_Worker], limit_s: float) -> list[Any]:
+    """One answer of each, in their order.
+
+    Raises:
+        LlmperfError: the first that one of them sent instead; or one died, or gave none in so many seconds.
+    """
+    answers: dict[Channel, Any] = {}
+    until_s = time.monotonic() + limit_s
+    while missing := [worker.channel for worker in workers if worker.channel not in answers]:
+        for channel in _ready(missing, until_s):
+            try:
+                answers[channel] = channel.recv()
+            except (EOFError, OSError) as error:
+                raise MeasurementError(
+                    "a client process died", next_step="is the machine out of memory? or use --llmperf-runtime=threads"
+                ) from error
+            if isinstance(answers[channel], LlmperfError):
+                raise answers[channel]
+    return [answers[worker.channel] for worker in workers]
+
+
+def _ready(channels: Sequence[Channel], until_s: float) -> list[Channel]:
+    """Those that have something to say, once one has.
+
+    Raises:
+        MeasurementError: none had until that moment.
+    """
+    ready: list[Any] = []
+
+    def some(wait_s: float) -> bool:
+        ready.extend(wait(channels, wait_s))
+        return bool(ready) or time.monotonic() > until_s
+
+    until(some)
+    if not ready:
+        raise MeasurementError(
+            "a client process does not answer: it hangs, or is stopped", next_step="use --llmperf-runtime=threads"
+        )
+    return ready
+
+
+def serve(channel: Channel) -> None:
+    """The worker's side: runs one client's requests for each order, until the channel ends."""
+    with suppress(EOFError, OSError):
+        while True:
+            requests: tuple[Request, ...]
+            requests, timeout_s = channel.recv()
+            try:
+                start = Start([requests], timeout_s=timeout_s)
+                try:
+                    channel.send("ready")
+                    part = perform(start, told=channel.recv)
+                finally:
+                    start.close()
+                channel.send(part)
+            except LlmperfError as error:
+                channel.send(error)

@@ -1,0 +1,156 @@
+"""What every runtime is: it performs one part of a round, all clients from one barrier on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from pytest_llmperf.measure.waiting import apart
+from pytest_llmperf.measure.wire.arrival import Clock, wall_offset_ns
+from pytest_llmperf.measure.wire.exchange import Address, Connection, Exchange
+from pytest_llmperf.measure.wire.prepared_request import Request
+from pytest_llmperf.measure.wire.scheduling_lag import Pulse
+
+Clients = Sequence[Sequence[Request]]
+"""The requests of each client; a client sends its own one after the other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of a round, as it happened on the wire.
+
+    Attributes:
+        start_ns: the moment the barrier opened.
+        exchanges: of each client, in the order sent.
+        cpu_ns: CPU time of each process that did it, while it did.
+        lag_ns: how late each client would have acted (see `pulse`).
+    """
+
+    start_ns: int
+    exchanges: tuple[tuple[Exchange, ...], ...]
+    cpu_ns: tuple[int, ...]
+    lag_ns: tuple[int, ...]
+
+
+class Runtime(Protocol):
+    """A way to run several clients at once.
+
+    Attributes:
+        name: as in `--llmperf-runtime`.
+    """
+
+    name: str
+
+    def run(self, clients: Clients, *, timeout_s: float) -> Part:
+        """Opens the first connection of each client, then the barrier, and returns when all have their answers.
+
+        Raises:
+            MeasurementError: a request failed; the others were given up.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends what the runtime keeps between parts; idempotent."""
+        ...
+
+
+_SPIN_NS = 300_000  # a sleep may end late by about so much
+
+
+class Start:
+    """The first connections of a part, open and not yet used; then the barrier; at last, what came of it.
+
+    The caller's own thread sends the first request of every client, one right after the other: no client has to be
+    woken first, so that all start within microseconds. It does not wait for any of them: what a socket does not take at
+    once, its client sends.
+
+    Args:
+        clients: see Clients.
+        timeout_s: most seconds for one request.
+        clock: monotonic nanoseconds.
+
+    Attributes:
+        connections: of each client.
+        pulse: to be beaten where the clients run.
+        start_ns: the moment the barrier opened.
+    """
+
+    def __init__(self, clients: Clients, *, timeout_s: float, clock: Clock = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._before_ns = wall_offset_ns()
+        self._addresses: dict[tuple[str, int], Address] = {}
+        self.connections: list[list[Connection]] = []
+        try:
+            for requests in clients:
+                self.connections.append([Connection(one, timeout_s=timeout_s, clock=clock) for one in requests])
+                first = self.connections[-1][0]
+                found = apart(partial(first.open, self.address(first)), first.abort)
+                self._addresses[first.request.host, first.request.port] = found
+        except BaseException:
+            self.close()
+            raise
+        self._cpu_ns = 0
+        self.pulse = Pulse(clock)
+        self.start_ns = 0
+
+    def address(self, connection: Connection) -> Address | None:
+        """Of the server, where some first connection has found it: no name is looked up while the clock runs."""
+        return self._addresses.get((connection.request.host, connection.request.port))
+
+    def barrier(self, at_ns: int = 0) -> None:
+        """The clock starts, now or at a moment of the monotonic clock, and every client's first request leaves."""
+        while (rest_ns := at_ns - self._clock()) > 0:
+            if rest_ns > _SPIN_NS:
+                time.sleep((rest_ns - _SPIN_NS) / 1e9)
+        self.begin(at_ns)
+        for first, *_ in self.connections:
+            first.send()
+        self.pulse.start()
+
+    def begin(self, at_ns: int = 0) -> None:
+        """The clock starts, and nothing leaves yet."""
+        self._cpu_ns = time.process_time_ns()
+        self.start_ns = at_ns or self._clock()
+
+    def finish(self, client: int, *, given_up: Callable[[], bool] = lambda: False) -> None:
+        """One client's whole work, waiting for its sockets; returns early where `given_up` says so."""
+        for position, connection in enumerate(self.connections[client]):
+            if given_up():
+                return
+            if position:
+                connection.open(self.address(connection))
+            connection.block()
+            if given_up():  # what `abort` did to a connection that was not there yet was nothing
+                return
+            connection.send()
+            while not connection.receive():
+                pass
+            connection.close()
+
+    def part(self) -> Part:
+        """What came of it, once every client has its answers."""
+        cpu_ns, after_ns = time.process_time_ns() - self._cpu_ns, wall_offset_ns()
+        return Part(
+            start_ns=self.start_ns,
+            exchanges=tuple(
+                tuple(connection.exchange(self._before_ns, after_ns) for connection in client)
+                for client in self.connections
+            ),
+            cpu_ns=(cpu_ns,),
+            lag_ns=(self.pulse.lag_ns(),) * len(self.connections),
+        )
+
+    def abort(self) -> None:
+        """Gives up every connection; who waits on one is woken."""
+        for client in self.connections:
+            for connection in client:
+                connection.abort()
+
+    def close(self) -> None:
+        """Gives every socket back."""
+        for client in self.connections:
+            for connection in client:
+                connection.close()

@@ -1,0 +1,183 @@
+"""The tap from outside: starts its process, gives it orders, and takes what it noted."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Pipe
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.measure.tap.recording import Taken
+from pytest_llmperf.measure.wire.exchange import CONNECT_S, MAX_ANSWER_BYTES, PIECE_BYTES
+from pytest_llmperf.measure.wire.prepared_request import target_of
+
+_END_S = 2.0
+
+
+class Tap:
+    """One process that forwards for all agents of a part; it starts with the first part and is kept for the next ones.
+
+    It ends with `close`, and by itself when this process is gone.
+
+    Args:
+        realtime: see `prompt.be_prompt`.
+    """
+
+    def __init__(self, *, realtime: bool = True) -> None:
+        self._realtime = realtime
+        self._labels: tuple[str, ...] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Any = None
+        self._released = False
+        self._arrived: set[int] = set()
+
+    def open(
+        self,
+        urls: Sequence[str],
+        labels: Sequence[str],
+        *,
+        limit_bytes: int = MAX_ANSWER_BYTES,
+        barrier: bool = True,
+    ) -> tuple[str, ...]:
+        """Begins a part.
+
+        Args:
+            urls: the server of each agent.
+            labels: of each agent, for error messages.
+            limit_bytes: most memory that what passes for one agent may take, its bookkeeping included.
+            barrier: whether all are held until each has sent something; else what comes is passed on at once.
+
+        Returns:
+            The address that stands for it, for each.
+
+        Raises:
+            UsageError: a server speaks TLS.
+            MeasurementError: a server cannot be reached.
+        """
+        servers = [_reachable(url, label) for url, label in zip(urls, labels, strict=True)]
+        if self._process is None:
+            self._start()
+        self._released, self._labels = False, tuple(labels)
+        self._arrived.clear()
+        self._order("open", servers, limit_bytes, PIECE_BYTES, barrier)
+        ports = self._answer(list)
+        return tuple(
+            f"http://127.0.0.1:{port}{urlsplit(url).path.rstrip('/')}" for port, url in zip(ports, urls, strict=True)
+        )
+
+    def released(self) -> bool:
+        """Whether the barrier of this part has opened.
+
+        Raises:
+            MeasurementError: an agent's traffic exceeds the limit, or the tap died.
+        """
+        self._listen()
+        return self._released
+
+    def arrived(self) -> frozenset[int]:
+        """The agents of this part that have sent something, by index. Raises as `released` does."""
+        self._listen()
+        return frozenset(self._arrived)
+
+    def take(self) -> Taken:
+        """Ends the part: every connection is reset.
+
+        Raises:
+            MeasurementError: as `released` does.
+        """
+        self._order("take")
+        taken: Taken = self._answer(Taken)
+        return taken
+
+    def close(self) -> None:
+        """Ends the process; idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._channel.close()  # its order to end
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _start(self) -> None:
+        self._channel, theirs = Pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pytest_llmperf.measure.tap", str(theirs.fileno()), str(self._realtime)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+            )
+        finally:
+            theirs.close()
+
+    def _order(self, *order: Any) -> None:
+        try:
+            self._channel.send(order)
+        except OSError as error:
+            raise self._died() from error
+
+    def _listen(self) -> None:
+        while self._poll():
+            self._note(self._receive())
+
+    def _poll(self) -> bool:
+        try:
+            return bool(self._channel.poll())
+        except OSError as error:
+            raise self._died() from error
+
+    def _receive(self) -> Any:
+        try:
+            return self._channel.recv()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+
+    def _answer(self, kind: type) -> Any:
+        """The answer to an order; what the tap told by itself before it is noted."""
+        while not isinstance(answer := self._receive(), kind):
+            self._note(answer)
+        return answer
+
+    def _note(self, told: tuple[str, int]) -> None:
+        event, agent = told
+        if event == "full":
+            raise MeasurementError(
+                f"{self._labels[agent]}: what it sends and receives does not end",
+                next_step="set num_predict in its requests",
+            )
+        if event == "arrived":
+            self._arrived.add(agent)
+        else:
+            self._released = True
+
+    def _died(self) -> MeasurementError:
+        self.close()
+        return MeasurementError("the tap's process died", next_step="is the machine out of memory? run it again")
+
+
+def _reachable(url: str, label: str) -> tuple[int, Any]:
+    """Family and address under which a server answers: of a name with several, the first that does.
+
+    Raises:
+        UsageError, MeasurementError: see `Tap.open`.
+    """
+    target = target_of(url, label=label)
+    if target.tls:
+        raise UsageError(
+            f"{label}: agents that we did not write are measured by a tap, which speaks plain HTTP only",
+            next_step="give the server's own http:// address, e.g. that behind its TLS proxy",
+        )
+    try:
+        with contextlib.closing(socket.create_connection((target.host, target.port), CONNECT_S)) as probe:
+            return probe.family, probe.getpeername()
+    except OSError as error:
+        raise MeasurementError(
+            f"{label}: the server cannot be reached ({error})", next_step=f"is the server alive? curl {url}/api/version"
+        ) from error

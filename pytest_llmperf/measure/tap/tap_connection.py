@@ -1,0 +1,298 @@
+"""One connection through the tap: two sockets, two directions, no byte altered, none kept back."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import selectors
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llmperf.measure.tap.recording import Carried, Flow, Passed, without_logins
+from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Ancillary, Clock, ask_for_kernel_time
+
+READ_BYTES = 16384
+
+HELD_BYTES = 8 * 1024 * 1024
+"""Most that is taken from an agent before the barrier opens; what is beyond stays in its socket."""
+
+_NOT_NOW = (BlockingIOError, InterruptedError)
+_LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has bytes before it; others when it is read
+_RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
+
+
+class _Way:
+    """One direction: what waits to be handed on, what was, and whether its sender has ended."""
+
+    __slots__ = ("closed", "ended_ns", "passed", "sink", "source", "waiting")
+
+    def __init__(self) -> None:
+        self.source: socket.socket | None = None
+        self.sink: socket.socket | None = None
+        self.waiting: deque[tuple[int, Ancillary, bytes, memoryview]] = deque()
+        self.passed: list[tuple[int, Ancillary, bytes, int]] = []  # as Passed
+        self.ended_ns = 0
+        self.closed = False  # the end was passed on
+
+    def flow(self) -> Flow:
+        """What is kept of it, what could not be handed on included."""
+        rest = ((read_ns, ancillary, data, 0) for read_ns, ancillary, data, _ in self.waiting)
+        return Flow(tuple(Passed(*one) for one in (*self.passed, *rest)), self.ended_ns)
+
+
+class Tally:
+    """What is kept of all connections of one agent, in bytes.
+
+    Args:
+        piece: what the bookkeeping of one read takes.
+    """
+
+    def __init__(self, piece: int) -> None:
+        self.noted = 0
+        self._piece = piece
+
+    def add(self, size: int) -> None:
+        """So many bytes were read at once."""
+        self.noted += size + self._piece
+
+    def drop(self, sizes: Sequence[int]) -> None:
+        """What was read in pieces of these sizes is not kept."""
+        self.noted -= sum(sizes) + len(sizes) * self._piece
+
+
+class Connection:
+    """What an agent opened to its tap, and what the tap opens to the server for it.
+
+    Until its `release`, what the client sends is held. A client that closes it before that has given up, also if it
+    closes only its half: nobody can tell the two apart.
+
+    Both sockets are non-blocking. A direction is read only while nothing of it waits to be handed on, so that a slow
+    reader slows its writer down as without the tap; ends and resets are passed on as they come.
+
+    Args:
+        client: as accepted.
+        selector: watches the sockets; this connection is their data.
+        tally: of its agent.
+        clock: monotonic nanoseconds.
+
+    Attributes:
+        tally: of its agent.
+        alive: False once both sockets are closed.
+        connecting: whether the server has not yet accepted it.
+        first_ns: the moment the client's first bytes came; 0 if none did.
+        given_up_ns: the moment the client closed it, or half of it, while it was held; 0 if it did not.
+    """
+
+    def __init__(self, client: socket.socket, *, selector: selectors.BaseSelector, tally: Tally, clock: Clock) -> None:
+        self.alive = True
+        self.connecting = False
+        self.first_ns = self.given_up_ns = 0
+        self._connect_ns = self._connected_ns = 0
+        self._held = True
+        self._client = client
+        self._server: socket.socket | None = None
+        self._selector = selector
+        self.tally = tally
+        self._clock = clock
+        self._up, self._down = _Way(), _Way()
+        self._up.source = self._down.sink = client
+        self._watched: dict[socket.socket, int] = {}
+        _prepare(client)
+        self._watch()
+
+    def connect(self, family: int, address: Any) -> None:
+        """Begins to connect to the server, if that was not done; a failure shows as a reset of the connection."""
+        if self._server is not None or not self.alive:
+            return
+        self._server = self._up.sink = self._down.source = socket.socket(family, socket.SOCK_STREAM)
+        _prepare(self._server)
+        self._connect_ns = self._clock()
+        try:
+            self._server.connect(address)
+        except _NOT_NOW:
+            self.connecting = True
+        except OSError:
+            self._fail(self._down)
+        else:
+            self._connected_ns = self._clock()
+        self._watch()
+
+    def disconnect(self) -> None:
+        """Takes `connect` back, while it is held."""
+        if self._server is None or not self.alive:
+            return
+        if self._watched.pop(self._server, 0):
+            self._selector.unregister(self._server)
+        self._server.close()
+        self._server = self._up.sink = self._down.source = None
+        self.connecting = False
+        self._connect_ns = self._connected_ns = 0
+
+    def waits(self) -> bool:
+        """Looks whether bytes are held whose client is still there."""
+        if self._held and self.alive and _has_left(self._client):
+            self._give_up()
+        return self.alive and bool(self._up.waiting)
+
+    def release(self) -> None:
+        """From now on, what the agent sends is handed on; what it has sent before, at once."""
+        self._held = False
+        self._hand_on(self._up)
+        self._watch()
+
+    def ready(self, sock: socket.socket, events: int) -> None:
+        """Does what the socket is ready for."""
+        reads, writes = (self._up, self._down) if sock is self._client else (self._down, self._up)
+        if self.connecting and sock is self._server:
+            self.connecting, self._connected_ns = False, self._clock()
+        if events & selectors.EVENT_READ and self._wants(reads) and self._read(reads) and not writes.waiting:
+            return
+        if events & selectors.EVENT_WRITE and writes.waiting:
+            self._hand_on(writes)
+        self._watch()
+
+    def carried(self) -> Carried:
+        """What has passed so far."""
+        return Carried(
+            up=without_logins(self._up.flow()),  # they are in the tap's memory only
+            down=self._down.flow(),
+            connect_ns=self._connect_ns,
+            connected_ns=self._connected_ns,
+            first_ns=self.first_ns,
+            given_up_ns=self.given_up_ns,
+        )
+
+    def abort(self) -> None:
+        """Resets both sides, if they are open."""
+        self._close(reset=True)
+
+    def _read(self, way: _Way) -> bool:
+        """Reads what there is and sends it on; False where that was not all, so that something has to be done later."""
+        assert way.source is not None
+        try:
+            data, ancillary, _, _ = way.source.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+            read_ns = self._clock()
+        except _NOT_NOW:
+            return True
+        except OSError:
+            self._fail(way)
+            return False
+        sent = 0
+        if data and way.sink is not None and not self._held and not way.waiting:
+            try:  # noqa: SIM105 - contextlib takes a tenth of all that is done for a chunk
+                sent = way.sink.send(data)
+            except OSError:
+                pass  # whatever it is, sending the rest meets it again
+        if data:
+            self.first_ns = self.first_ns or read_ns
+            self.tally.add(len(data))
+            if sent == len(data):
+                way.passed.append((read_ns, ancillary, data, read_ns))
+                return True
+            way.waiting.append((read_ns, ancillary, data, memoryview(data)[sent:]))
+        elif self._held and way is self._up:
+            self._give_up()
+        else:
+            way.ended_ns = read_ns
+        self._hand_on(way)
+        return False
+
+    def _hand_on(self, way: _Way) -> None:
+        """Sends what waits, as far as the other side takes it; then the end, if it has come."""
+        if not self.alive or way.sink is None or (self._held and way is self._up):
+            return
+        while way.waiting:
+            read_ns, ancillary, data, rest = way.waiting[0]
+            handed_ns = self._clock()
+            try:
+                sent = way.sink.send(rest)
+            except _NOT_NOW:
+                return
+            except OSError:
+                self._fail(self._down if way is self._up else self._up)
+                return
+            if sent < len(rest):
+                way.waiting[0] = (read_ns, ancillary, data, rest[sent:])
+            else:
+                way.passed.append((read_ns, ancillary, data, handed_ns))
+                way.waiting.popleft()
+        if way.ended_ns and not way.closed:
+            way.closed = True
+            with contextlib.suppress(OSError):
+                way.sink.shutdown(socket.SHUT_WR)
+            if self._up.closed and self._down.closed:
+                self._close(reset=False)
+
+    def _give_up(self) -> None:
+        """The client left before the barrier opened: what it asked for was not asked of the server, nor is it kept."""
+        self.given_up_ns = self._up.ended_ns = self._clock()
+        self.tally.drop([len(data) for _, _, data, _ in self._up.waiting])
+        self._up.waiting.clear()
+        self.disconnect()
+        self._close(reset=True)
+
+    def _fail(self, way: _Way) -> None:
+        """The sender of this direction has reset its connection: so is the other one."""
+        if self._held and way is self._up:
+            self._give_up()
+            return
+        way.ended_ns = way.ended_ns or self._clock()
+        self._close(reset=True)
+
+    def _wants(self, way: _Way) -> bool:
+        """Whether to read more of a direction."""
+        if not self.alive or way.source is None or way.ended_ns:
+            return False
+        return not way.waiting or (self._held and way is self._up and self.tally.noted < HELD_BYTES)
+
+    def _watch(self) -> None:
+        """Has the selector watch for what can be done next, and nothing else."""
+        if not self.alive:
+            return
+        for sock, reads, writes in ((self._client, self._up, self._down), (self._server, self._down, self._up)):
+            if sock is None:
+                continue
+            blocked = bool(writes.waiting) and not (self._held and writes is self._up)
+            blocked = blocked or (self.connecting and sock is self._server)
+            wanted = selectors.EVENT_READ * self._wants(reads) | selectors.EVENT_WRITE * blocked
+            watched = self._watched.get(sock, 0)
+            if wanted == watched:
+                continue
+            self._watched[sock] = wanted
+            if not watched:
+                self._selector.register(sock, wanted, self)
+            elif wanted:
+                self._selector.modify(sock, wanted, self)
+            else:
+                self._selector.unregister(sock)
+
+    def _close(self, *, reset: bool) -> None:
+        if not self.alive:
+            return
+        self.alive = self.connecting = False
+        for sock in (self._client, self._server):
+            if sock is None:
+                continue
+            if self._watched.pop(sock, 0):
+                self._selector.unregister(sock)
+            if reset:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock.close()
+
+
+def _has_left(sock: socket.socket) -> bool:
+    """Whether its other side has closed or reset it, also while bytes from before that are unread."""
+    poll = select.poll()
+    poll.register(sock, _LEFT)
+    return bool(poll.poll(0))
+
+
+def _prepare(sock: socket.socket) -> None:
+    """Never wait for it, nor let it wait for more; its bytes are stamped when they arrive."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ask_for_kernel_time(sock)

@@ -1,0 +1,1 @@
+"""The timed path: requests as bytes, and when the bytes of their answers arrived."""

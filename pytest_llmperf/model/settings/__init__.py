@@ -1,0 +1,1 @@
+"""What a session was asked to do."""

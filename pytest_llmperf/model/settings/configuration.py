@@ -1,0 +1,116 @@
+"""What `llmperf.toml` may say: a field of Configuration a section, a frozen dataclass an entry.
+
+To add a section, write a frozen dataclass of its entries whose `__post_init__` raises ValueError for values that make
+no sense (`key = got, wanted ...`, several of them joined by `; `), add a field with a default to Configuration and a
+heading to `docs/configuration.md`. Types, unknown keys and the report of all faults at once are the loader's
+(`pytest_llmperf.config`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from pytest_llmperf.errors import one_of
+from pytest_llmperf.masking import refused
+from pytest_llmperf.model.access import auth_fault, url_fault
+from pytest_llmperf.model.settings.prices import Prices
+from pytest_llmperf.model.workload.profile import Profile
+from pytest_llmperf.model.workload.script import Script
+from pytest_llmperf.model.workload.topology import TopologyKind
+
+BACKENDS = ("auto", "attach", "ollama", "openai", "embedded", "simulated")
+STARTED = ("ollama", "embedded", "simulated")
+"""Backends that start their servers, and can have no addresses of running ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedDeployment:
+    """One `[deployments.NAME]`: servers to be had by a name. What is not stated is as the options say.
+
+    Attributes:
+        urls: base addresses of running servers, one an agent.
+        auth: of each of them, or one for all: `bearer:NAME` or `basic:NAME`, NAME being an environment variable.
+        ca_file: certificates that https servers are checked with; a relative path starts at the file's folder.
+        proxy: that requests go through.
+        proxy_auth: of the proxy, as auth.
+        backend: one of BACKENDS; empty = `attach`, where there are urls.
+        model: name on the servers.
+        gguf: a GGUF file to serve; a relative path starts at the file's folder.
+        ports: for the instances that we start.
+        threads: CPU threads an instance.
+        topology: a topology kind for every test on this deployment.
+        script: of the simulated backend.
+        faults: its fault plan; a relative path starts at the file's folder.
+
+    Raises:
+        ValueError: neither urls nor a backend, or values that make no sense; lists every one.
+    """
+
+    urls: tuple[str, ...] = ()
+    auth: tuple[str, ...] = ()
+    ca_file: str = ""
+    proxy: str = ""
+    proxy_auth: str = ""
+    backend: str = ""
+    model: str = ""
+    gguf: str = ""
+    ports: tuple[int, ...] = ()
+    threads: int = 0
+    topology: str = ""
+    script: Script | None = None
+    faults: str = ""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not self.urls and not self.backend:
+            faults.append(f"urls and backend are missing, wanted one of them (backend: {', '.join(BACKENDS)})")
+        if self.backend and self.backend not in BACKENDS:
+            faults.append(f"backend = {refused(self.backend)!r}, wanted {one_of(self.backend, BACKENDS)}")
+        if self.urls and self.backend not in ("", "attach", "openai"):
+            faults.append(
+                "urls belong to running servers, wanted backend 'attach', 'openai' or none, "
+                f"got {refused(self.backend)!r}"
+            )
+        if bad := [fault for url in self.urls if (fault := url_fault(url))]:
+            faults.append(f"urls: {'; '.join(bad)}")
+        if unfit := [fault for one in self.auth if (fault := auth_fault(one))]:
+            faults.append(f"auth: {unfit[0]}")
+        if self.proxy and (fault := url_fault(self.proxy)):
+            faults.append(f"proxy: {fault}")
+        if self.proxy_auth and (fault := auth_fault(self.proxy_auth)):
+            faults.append(f"proxy_auth: {fault}")
+        if bad_ports := [port for port in self.ports if not 0 < port < 65536]:
+            faults.append(f"ports hold {', '.join(map(str, bad_ports))}, wanted ports from 1 to 65535")
+        if len(set(self.ports)) < len(self.ports):
+            faults.append("ports hold one twice, wanted different ports, one for each instance")
+        if self.threads < 0:
+            faults.append(f"threads = {self.threads}, wanted 0 or more")
+        if self.topology and self.topology not in (kinds := [str(kind) for kind in TopologyKind]):
+            faults.append(f"topology = {refused(self.topology)!r}, wanted {one_of(self.topology, kinds)}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        object.__setattr__(self, "urls", tuple(url.rstrip("/") for url in self.urls))
+
+    def stated(self) -> dict[str, object]:
+        """What it states, by the names of the fields of Settings."""
+        values = {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
+        values["backend"] = self.backend or "attach"
+        if "topology" in values:
+            values["force_topology"] = values.pop("topology")
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The whole file; each field is a section.
+
+    Attributes:
+        deployments: servers by a name, for `--llmperf-deployment` and `--llmperf-against`.
+        profiles: generation options by deployment mode, for the marker `profile`; beside those of the report.
+        prices: what machines and changes cost; None: nothing is stated, and nothing is assumed.
+    """
+
+    deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    prices: Prices | None = None

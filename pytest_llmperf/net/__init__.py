@@ -1,0 +1,1 @@
+"""HTTP requests that are not timed, what servers refuse with, and who owns a port."""

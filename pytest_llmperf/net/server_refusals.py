@@ -1,0 +1,231 @@
+"""What a server says when it refuses, and what to do about it: for requests that are timed and for those that are not.
+
+Servers report errors in several shapes: Ollama's and OpenAI's `error`, `{"object": "error", ...}` of vLLM, `detail` of
+FastAPI, `message` of gateways. The text is shown whole; what to do follows from the text where it is known, else from
+the status.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from pytest_llmperf.errors import MEMORY, is_out_of_memory, printable
+from pytest_llmperf.net.untrusted_json import parsed
+
+MOST_TEXT = 2000
+"""Characters of a server's own text in an error; the whole text, unless it is a web page."""
+
+LOG_IN = "log in with --llmperf-auth=bearer:NAME or basic:NAME, NAME being an environment variable"
+LOG = "look at the server's log"
+
+_ANSWERS = ("choices", "usage", "response", "done")
+"""Members of an answer: an object that has one is no error because of `message` or `detail`."""
+
+_BARE = ("message", "detail", "errors", "error_message", "msg")
+"""Members that make an object an error which is no answer and has no `error`."""
+
+_BESIDE = ("message", "error_description", "detail")
+"""Members beside an `error` that is but a word: `Not Found`, `invalid_token`."""
+
+_MESSAGES = ("message", "detail", "details", "msg", "reason", "error_message", "errors", "error", "description")
+"""Where the text of an error is, most telling first."""
+
+
+class Advice(NamedTuple):
+    """What to do about a refusal.
+
+    Attributes:
+        next_step: for the user.
+        passing: whether the same request may well succeed when it is sent again.
+    """
+
+    next_step: str
+    passing: bool = False
+
+
+class Refusal(NamedTuple):
+    """An answer that is a refusal, in words.
+
+    Attributes:
+        words: status and the server's own text, with the place that it redirects to and the time to wait.
+        advice: what to do about it.
+        error: the error that its JSON reports; None if it reports none.
+    """
+
+    words: str
+    advice: Advice
+    error: str | None = None
+
+
+_API_PATH = re.compile(r"/+(api/(generate|chat|embed|embeddings|version|tags|ps|show|create|pull)|v1/[a-z/_]+?)/*$")
+
+_CHANGE = "change what the message names: the agent's options, messages or context"
+_OF_STATUS: Mapping[int, Advice] = {
+    400: Advice(_CHANGE),
+    401: Advice(LOG_IN),
+    403: Advice(
+        f"may this client use the server? {LOG_IN}; an Ollama also refuses hosts and origins that are not its own"
+    ),
+    404: Advice(
+        "is the model there, and is this the server's base address? see the instance's /api/tags or /v1/models"
+    ),
+    405: Advice("something else answers there: give the server's base address, without a path"),
+    407: Advice(
+        "log in at the proxy with --llmperf-proxy-auth=basic:NAME, NAME being the environment variable that holds "
+        "user:password"
+    ),
+    413: Advice("shorten the prompts, or raise the size of requests that the server or the proxy before it accepts"),
+    422: Advice(_CHANGE),
+    429: Advice("send fewer requests at once, or raise the server's rate limit", passing=True),
+    499: Advice(
+        "the request was cancelled before the model ran: look at the logs of the server and the proxy before it"
+    ),
+    500: Advice(LOG, passing=True),
+    502: Advice("the proxy got no answer from the server: is the server alive? look at its log", passing=True),
+    503: Advice(
+        "the server's queue is full, or its model is still loading: wait, use fewer agents, or raise OLLAMA_MAX_QUEUE",
+        passing=True,
+    ),
+    504: Advice("the proxy gave up waiting for the server: raise its time-out, or ask for fewer tokens", passing=True),
+}
+"""By status."""
+
+_OF_TEXT: tuple[tuple[re.Pattern[str], Advice], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), Advice(next_step))
+    for pattern, next_step in (
+        (
+            r"does not support (generat|chat|completion)|not a (generative|chat|text generation) model",
+            "this model generates no text (an embedding model?): name one that does with --llmperf-model; "
+            "/api/show lists what a model can do",
+        ),
+        (
+            r"does not support think",
+            "leave `think` out of the agent, or name a model that thinks with --llmperf-model",
+        ),
+        (
+            r"does not support|not supported by (this|the) model",
+            "have the agent not ask for it, or name a model that supports it with --llmperf-model; "
+            "/api/show lists what a model can do",
+        ),
+        (
+            r"model\b.*\b(not found|does not exist|not exist|is not available)|no such model|unknown model",
+            "name a model that the server has with --llmperf-model (see /api/tags or /v1/models), or give it this one "
+            "(ollama pull)",
+        ),
+        (
+            r"exceeds?\b.*\bcontext|context (length|size|window)|longer than the context|too many tokens",
+            "shorten the prompts, or raise the context: num_ctx on an Ollama, the server's own option elsewhere",
+        ),
+    )
+)
+"""By what the text says, for any status and in mid-stream; asking again does not help in any of these."""
+
+
+def error_of(value: object) -> str | None:
+    """The text of the error that an object reports, whole; None if it reports none.
+
+    >>> error_of({"object": "error", "message": "no slot"}), error_of({"error": None, "done": True})
+    ('no slot', None)
+    """
+    if not isinstance(value, dict):
+        return None
+    error = value.get("error")
+    if error and error is not True:
+        more = [text for name in _BESIDE if isinstance(text := value.get(name), str) and text and text != error]
+        return ": ".join((_message(error), *more[:1])) if isinstance(error, str) else _message(error)
+    if error or "error" in (value.get("object"), value.get("type"), value.get("status")):
+        return _message(value)
+    if any(name in value for name in _ANSWERS) or isinstance(value.get("message"), dict):
+        return None
+    return _message(value) if any(value.get(name) for name in _BARE) else None
+
+
+def server_text(text: str) -> str:
+    """A server's text for an error: one printable line, cut only where it is longer than any message."""
+    return printable(text, most=MOST_TEXT)
+
+
+def advice(text: str, status: int = 0) -> Advice:
+    """What to do about a refusal.
+
+    Args:
+        text: the server's.
+        status: of the answer; 0 where the error came in mid-stream.
+    """
+    if is_out_of_memory(text):
+        return Advice(MEMORY)
+    text = f"{text[:MOST_TEXT]} {text[MOST_TEXT:][-MOST_TEXT:]}"  # patterns look at all that follows, again and again
+    for pattern, known in _OF_TEXT:
+        if pattern.search(text):
+            return known
+    return _OF_STATUS.get(status, Advice(LOG, passing=not status))
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+    """An answer that is a refusal, by its status or by what it says.
+
+    Args:
+        status: its status.
+        headers: by names in small letters.
+        body: as far as it came.
+    """
+    value = _json_of(body)
+    error = error_of(value)
+    plain = body[: 4 * MOST_TEXT].decode("utf-8", "replace").strip() if value is None else ""
+    text = error or plain or (json.dumps(value, ensure_ascii=False) if value else "")
+    words = f"{status}: {server_text(text) or 'no text'}"
+    if 300 <= status < 400 and (location := headers.get("location", "")):
+        moved = _without_secrets(location)
+        return Refusal(f"{status}: it redirects to {server_text(moved)}", Advice(_redirected(moved)), error)
+    if wait := headers.get("retry-after", "").strip():
+        words += f" (retry after {wait} s)" if wait.isdecimal() else f" (retry after {server_text(wait)})"
+    return Refusal(words, advice(text, status), error)
+
+
+def _json_of(body: bytes) -> object:
+    """The value of a body; None if it is no JSON."""
+    try:
+        return parsed(body)
+    except ValueError:
+        return None
+
+
+def _message(error: object) -> str:
+    """The text of an error: its own, that of its first member that has one, or all of it."""
+    if isinstance(error, str):
+        return error
+    if isinstance(error, dict) and "loc" not in error:  # FastAPI's say where, which a reader needs
+        for name in _MESSAGES:
+            if isinstance(text := error.get(name), str) and text:
+                return text
+            if isinstance(text, dict | list) and text:
+                return _message(text)
+    if isinstance(error, list) and error:
+        return "; ".join(map(_message, error))
+    return json.dumps(error, ensure_ascii=False)
+
+
+def _without_secrets(location: str) -> str:
+    """A place to go to, without user, password, query and fragment."""
+    try:
+        parts = urlsplit(location.strip())
+    except ValueError:
+        return location.partition("?")[0].rpartition("@")[2]
+    host = parts.netloc.rpartition("@")[2]
+    return (
+        f"{parts.scheme}://{host}{parts.path}" if parts.scheme and host else f"{'//' if host else ''}{host}{parts.path}"
+    )
+
+
+def _redirected(place: str) -> str:
+    """What to do about a redirect: give the base address that it leads to, if it leads to the same API."""
+    base = _API_PATH.sub("", place)
+    if base == place:
+        return f"a login page, or another service? give the server's own address; {LOG_IN}"
+    if "://" in base:
+        return f"give {server_text(base)} as the server's address"
+    return f"give the server's address with {server_text(base)} at its end" if base else "give the server's own address"

@@ -1,0 +1,94 @@
+"""Wakes the plugin up: markers and options are checked, and the part that measures is imported and registered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.plugin import collection
+from pytest_llmperf.plugin.options import option_table
+from pytest_llmperf.plugin.stash import PROFILE, RUNTIME, SPECS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmperf.judge.markers import Marker
+    from pytest_llmperf.model import Settings
+
+
+def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Validates every marker of every test that uses us, and wakes up the part that runs them.
+
+    Raises:
+        pytest.UsageError: lists every fault (in an xdist worker, where that would end the run in an internal error,
+            each such test fails instead, and the controller ends with the list).
+    """
+    users = [item for item in items if collection.uses_us(item)]
+    if not users:
+        return
+    faults: list[str] = []
+    settings = _settings(config, faults)
+    others = collection.registered(config)
+    for item in users:
+        faults += collection.mistyped(item, others)
+        item.stash[SPECS] = collection.specs(item, faults)
+        item.stash[RUNTIME] = collection.runtime(item, faults)
+        item.stash[PROFILE] = collection.profile(item, settings, faults)
+    faults = collection.steps_last(faults)
+    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.plugin.options import output_files  # noqa: PLC0415
+    from pytest_llmperf.plugin.runner import Running  # noqa: PLC0415
+
+    running = Running(config, settings)
+    running.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
+    if not faults and not config.option.collectonly:
+        try:
+            running.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])
+            output_files.check(config, settings)
+        except LlmperfError as error:
+            faults.append(str(error))
+    if faults and not hasattr(config, "workerinput"):
+        raise pytest.UsageError(refusal(faults))
+    running.faults = tuple(faults)
+    config.pluginmanager.register(running, "llmperf-running")
+
+
+def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:
+    """How many gates the run will judge, at least 1; known before any server starts, alike in every xdist worker."""
+    from pytest_llmperf.judge.markers import count_gates  # noqa: PLC0415 - only where a test uses us
+
+    compare, against = bool(settings.compare), bool(settings.against)
+    return max(1, sum(count_gates(specs, compare=compare, against=against) for specs in tests))
+
+
+def check_early(config: pytest.Config) -> None:
+    """What options name must be there: for an xdist controller, which collects no test.
+
+    Raises:
+        pytest.UsageError: it is not.
+    """
+    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where options of ours are typed
+    from pytest_llmperf.plugin.options import output_files  # noqa: PLC0415
+    from pytest_llmperf.session.session import Session  # noqa: PLC0415
+
+    try:
+        settings = option_table.resolve(config)
+        Session(settings, root=config.rootpath).check()
+        output_files.check(config, settings)
+    except LlmperfError as error:
+        raise pytest.UsageError(refusal([str(error)])) from error
+
+
+def _settings(config: pytest.Config, faults: list[str]) -> Settings:
+    """The settings; in an xdist worker wrong ones are faults, and the defaults stand for them."""
+    try:
+        return option_table.resolve(config)
+    except pytest.UsageError as error:
+        if not hasattr(config, "workerinput"):
+            raise
+        faults.append(str(error))
+    from pytest_llmperf.model import Settings  # noqa: PLC0415 - only where a test uses us
+
+    return Settings()

@@ -1,0 +1,38 @@
+"""What the fixtures for servers give: a topology whose servers start when they are first needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.plugin.failures import without_our_frames
+
+if TYPE_CHECKING:
+    from pytest_llmperf.model import Topology
+    from pytest_llmperf.session.session import Session
+
+
+class Deployment:
+    """A topology to run agents on; its servers start when they are first needed.
+
+    Attributes:
+        kind: `dual`, `single`, `single_parallel` or `fleet`.
+    """
+
+    def __init__(self, session: Session, kind: str) -> None:
+        self._session = session
+        self.kind = kind
+
+    def open(self, agents: int = 2) -> Topology:
+        """The running servers (started, if need be, in place of another topology's), for that many agents.
+
+        Raises:
+            ServerError: they could not be found, started or loaded.
+        """
+        from pytest_llmperf.model import TopologyKind  # noqa: PLC0415
+
+        return without_our_frames(lambda: self._session.open(TopologyKind(self.kind), agents))
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Base addresses of the running instances; starts them if need be."""
+        return tuple(instance.url for instance in self.open().instances)

@@ -1,0 +1,1 @@
+"""Options: one table, their parsers, and the ini file's values."""

@@ -1,0 +1,61 @@
+"""The files that a session may be asked for: those of the reports, and the CSV of the experiments' room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.report.document import Document
+from pytest_llmperf.report.files.report_files import OUTPUTS as REPORTS
+from pytest_llmperf.report.files.report_files import Output, check_outputs
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_llmperf.model import Settings
+
+_OF_PYTEST = {"--junit-xml": "xmlpath", "--log-file": "log_file", "--benchmark-json": "benchmark_json"}
+"""Options of pytest and its plugins that name a file, and where their values are."""
+
+
+def csv(found: Document) -> str:
+    """Every round as a row of the report's schema R.1, its test as experiment, what ran where as configuration.
+
+    Args:
+        found: the session's document.
+    """
+    from pytest_llmperf.judge.record import from_plain  # noqa: PLC0415 - as above
+    from pytest_llmperf.study.result_rows import Row, as_csv, derived, rows_of  # noqa: PLC0415 - only where asked for
+
+    rows: list[Row] = []
+    for record in from_plain(found["records"]):
+        measurement = record.measurement
+        name = f"{measurement.scenario.name}_{measurement.topology.kind}"
+        rows += derived([replace(row, config_name=name) for row in rows_of(record.test, {}, record)])
+    return as_csv(rows)
+
+
+OUTPUTS = (*REPORTS, Output("csv", csv, r"run_id,config_name,"))
+
+
+def check(config: pytest.Config, settings: Settings) -> None:
+    """Whether every file that was asked for can be written and destroys none of this run; raises as `check_outputs`."""
+    check_outputs(settings, config.rootpath, OUTPUTS, _others(config))
+
+
+def _others(config: pytest.Config) -> Mapping[str, Path | None]:
+    """Files of pytest's own."""
+    files: dict[str, Path | None] = {"pytest's ini file": config.inipath}
+    for option, field in _OF_PYTEST.items():
+        value = getattr(config.option, field, None)
+        name = getattr(value, "name", value)  # some are open already
+        files[option] = config.invocation_params.dir / str(name) if name else None
+    return files
+
+
+def shown(path: Path, config: pytest.Config) -> Path:
+    """The path relative to the folder that pytest was started in, if it is below that."""
+    start = config.invocation_params.dir
+    return path.relative_to(start) if path.is_relative_to(start) else path

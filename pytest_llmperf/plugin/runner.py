@@ -1,0 +1,377 @@
+"""Runs the tests that use us: measures, lets gates decide the test's outcome, and cleans up."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError, UsageError, clean
+from pytest_llmperf.judge.gates import default_scorer
+from pytest_llmperf.judge.gates.verdict_policy import action
+from pytest_llmperf.judge.record import Record, as_plain
+from pytest_llmperf.masking import known, secrets_of
+from pytest_llmperf.model import ExternalAgent, Settings, TopologyKind
+from pytest_llmperf.plugin.collection import SOAK
+from pytest_llmperf.plugin.failures import fail_without_traceback
+from pytest_llmperf.plugin.header import header, short_refusal
+from pytest_llmperf.plugin.options.output_files import shown
+from pytest_llmperf.plugin.secret_scrubbing import scrub, scrub_warning
+from pytest_llmperf.plugin.session_results import TOLD
+from pytest_llmperf.plugin.stash import EXPLAINED, LINES, MATRIX, PROFILE, RECORDS, RUNTIME, SPECS, WARNINGS
+from pytest_llmperf.report.figures import figures
+from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.report.terminal.soak_text import soak_failures, soak_lines, soak_warnings
+from pytest_llmperf.report.terminal.verdict_text import explain, explain_nothing, gate_name, name_of, one_line
+from pytest_llmperf.report.terminal.wrapping import width, wrapped
+from pytest_llmperf.session.session import Session
+
+if TYPE_CHECKING:
+    from pytest_llmperf.model import Scenario, Verdict
+    from pytest_llmperf.plugin.deployment import Deployment
+    from pytest_llmperf.study.study_results import Results
+
+_T = TypeVar("_T")
+
+_PROPERTY = "llmperf."
+"""What the names of our JUnit properties begin with."""
+
+
+class GateWarning(pytest.PytestWarning):
+    """A gate that was not decided, where the settings say that this only warns."""
+
+
+class ConfigurationTransferWarning(pytest.PytestWarning):
+    """A profile of one deployment mode is used in another."""
+
+
+class Running:
+    """Hooks for the tests that use us; registered only where there are some.
+
+    Args:
+        config: pytest's.
+        settings: resolved.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.faults: tuple[str, ...] = ()
+        self._config = config
+        self._unsaid = hasattr(config, "workerinput")  # a worker has no terminal: its first report takes it along
+        workers = getattr(config, "workerinput", {}).get("workercount", 1)
+        notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
+        reporter, capture = _terminal(config)
+        self._live = Live(
+            reporter,
+            capture,
+            rounds=(settings.min_rounds, settings.max_rounds),
+            plain=reporter is None and config.get_verbosity() >= 0,
+            steps=config.pluginmanager.has_plugin("terminalreporter"),
+        )
+        self.session = Session(settings, root=config.rootpath, watcher=self._live, notes=notes)
+        self._hand_on = workers > 1  # the machine is handed on after each test
+        self._secrets: set[str] = set()  # among the words of commands
+        self._experiments: dict[str, str] = {}  # by name, the test that ran it
+
+    def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
+        """pytest-benchmark's fixture, where the test asks for it or its JSON is wanted; else None."""
+        if not self._config.pluginmanager.has_plugin("benchmark"):
+            return None
+        wanted = any(
+            getattr(self._config.option, name, None)
+            for name in ("benchmark_json", "benchmark_save", "benchmark_autosave")
+        )
+        return request.getfixturevalue("benchmark") if wanted or "benchmark" in request.fixturenames else None
+
+    def measure(self, item: pytest.Item, scenario: Scenario, on: Deployment, benchmark: Any) -> Record:
+        """Measures, records, and reports what went wrong in a screenful instead of a traceback."""
+        scenario = self.profiled(item, scenario)
+        self._learn(scenario)
+
+        def work() -> Record:
+            return self.session.measure(
+                scenario,
+                TopologyKind(on.kind),
+                test=item.nodeid,
+                specs=item.stash[SPECS],
+                runtime=item.stash[RUNTIME],
+                soak_s=self.session.settings.duration_s if item.get_closest_marker(SOAK) else 0,
+            )
+
+        self._score_by(item)
+        records = item.stash.setdefault(RECORDS, [])
+        # pytest-benchmark allows one timed call a test: the first measurement is its entry.
+        once = benchmark is None or records
+        record: Record = fail_without_traceback(
+            work if once else lambda: benchmark.pedantic(work, rounds=1), self._live
+        )
+        records.append(record)
+        if benchmark is not None:
+            measurement = record.measurement
+            name = f"{measurement.scenario.name}.{measurement.topology.kind}"
+            benchmark.extra_info[name] = figures(record)
+        return record
+
+    def _score_by(self, item: pytest.Item) -> None:
+        """Answers are scored by the hooks that the test's folder sees."""
+        hook = item.ihook.pytest_llmperf_score
+        others = [Path(one.plugin_name).name for one in hook.get_hookimpls() if one.plugin is not self]
+        self.session.scorer = f"pytest_llmperf_score of {', '.join(others)}" if others else default_scorer.NAME
+        self.session.score = lambda prompt, response: hook(prompt=prompt, response=response)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_llmperf_score(self, response: str) -> float:
+        """The default, asked where nobody else has an opinion."""
+        return default_scorer.score(response)
+
+    def profiled(self, item: pytest.Item, scenario: Scenario) -> Scenario:
+        """With the options of the test's profile; at the end it is said where that is for another mode."""
+        name = item.stash[PROFILE]
+        if not name:
+            return scenario
+        from pytest_llmperf.config import profile_of  # noqa: PLC0415 - only where a profile is named
+
+        profile = profile_of(self.session.settings.configuration, name)
+        for key, words in ((LINES, profile.in_words(name)), (WARNINGS, profile.transferred(name, scenario))):
+            if words and words not in item.stash[key]:
+                item.stash[key].append(words)
+        return profile.over(scenario, name)
+
+    def run_matrix(self, item: pytest.Item, matrix: str | Path | Mapping[str, Any], agents: Any, name: str) -> Results:
+        """Runs an experiment, records its cells, and has its findings said in the summary."""
+        from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of  # noqa: PLC0415
+        from pytest_llmperf.study import matrix_files, run_matrix, summary_text  # noqa: PLC0415 - only where there is one
+
+        def make(cell: Cell) -> Scenario:
+            made = agents(cell)
+            try:
+                scenario = made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
+                self._learn(scenario)
+                return scenario
+            except ValueError as error:
+                raise UsageError(
+                    f"run_matrix(..., agents={getattr(agents, '__name__', agents)}): of cell {dict(cell)}: {error}",
+                    next_step="return a Scenario, or a list of agents, async functions and commands",
+                ) from error
+
+        def read() -> Matrix:
+            if isinstance(matrix, Mapping):
+                found = matrix_files.parse(
+                    matrix, name=name or re.sub(r"[^\w.-]+", "-", item.name, flags=re.ASCII).strip("-")
+                )
+            else:
+                found = matrix_files.load(item.path.parent / matrix, name=name)
+            other = self._experiments.setdefault(found.name, item.nodeid)
+            if other != item.nodeid:
+                raise UsageError(
+                    f"experiment {found.name}: its results would take the place of those of {other}",
+                    next_step='give each a name of its own: run_matrix(..., name="NAME")',
+                )
+            return replace(found, profile=item.stash[PROFILE] or found.profile)
+
+        folder = self.session.root / self.session.settings.results
+
+        def work() -> Results:
+            results = run_matrix.run(
+                read(),
+                self.session,
+                test=item.nodeid,
+                folder=folder,
+                specs=item.stash[SPECS],
+                make=make if agents is not None else None,
+                resume=self.session.settings.resume,
+                runtime=item.stash[RUNTIME],
+            )
+            item.stash.setdefault(RECORDS, []).extend(results.records)
+            item.stash[MATRIX] = True
+            item.stash[LINES].extend(summary_text.summary(results, shown(folder, self._config)))
+            item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
+            if results.failed:  # after all that could be measured is kept, written and shown
+                raise summary_text.in_vain(
+                    results.matrix.name, results.failed, done=len(results.records), untried=results.untried
+                )
+            return results
+
+        kept = "finished cells are kept, the same command goes on" if self.session.settings.resume else ""
+        return fail_without_traceback(work, self._live, kept)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """In an xdist worker, what would be a usage error fails every test of ours."""
+        item.stash[LINES], item.stash[WARNINGS] = [], []
+        item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
+        item.stash[EXPLAINED], item.stash[MATRIX] = False, False
+        item.user_properties[:] = [one for one in item.user_properties if not one[0].startswith(_PROPERTY)]
+        if self.faults and SPECS in item.stash:
+            pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
+        if SPECS in item.stash and item.get_closest_marker(SOAK) and not self.session.settings.duration_s:
+            pytest.skip("a soak runs for as long as you say: --llmperf-duration=30m")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """After the body: a failing gate fails this test."""
+        result = yield
+        if SPECS in item.stash:
+            self._decide(item)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Hands the records to whoever collects reports (under xdist, the controller), and to JUnit."""
+        if call.when == "call":
+            for record in item.stash.get(RECORDS, ()):
+                prefix = f"{_PROPERTY}{record.measurement.scenario.name}.{record.measurement.topology.kind}"
+                item.user_properties += [(f"{prefix}.{name}", value) for name, value in figures(record).items()]
+        report = yield
+        scrub(report, self._all_secrets())
+        report.llmperf_test = SPECS in item.stash  # type: ignore[attr-defined]
+        records = item.stash.get(RECORDS, [])
+        if call.when == "call" and records:
+            worker = hasattr(item.config, "workerinput")
+            report.llmperf = as_plain(records) if worker else list(records)  # type: ignore[attr-defined]
+            report.llmperf_explained = item.stash.get(EXPLAINED, False)  # type: ignore[attr-defined]
+        if call.when == "call" and item.stash.get(LINES, None):
+            report.llmperf_lines = item.stash[LINES]  # type: ignore[attr-defined]
+        if self._unsaid and SPECS in item.stash:
+            self._unsaid = False
+            report.llmperf_faults = list(self.faults)  # type: ignore[attr-defined]
+            report.llmperf_header = [] if self.faults else header(self.session)  # type: ignore[attr-defined]
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Masks what a warning quotes, before anybody shows it or hands it on."""
+        scrub_warning(warning_message, self._all_secrets())
+
+    def _all_secrets(self) -> list[str]:
+        return sorted({*known(), *self._secrets}, key=len, reverse=True)
+
+    def _learn(self, scenario: Scenario) -> None:
+        """Keeps in mind what is secret among the words of its commands."""
+        for agent in scenario.agents:
+            if isinstance(agent, ExternalAgent) and isinstance(agent.run, tuple):
+                self._secrets |= set(secrets_of(agent.run))
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Lets another xdist worker measure."""
+        if self._hand_on and SPECS in item.stash:
+            self.session.close()
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Stops what we started; where that fails, results are reported all the same.
+
+        What could not be put back on servers that were found is told, and fails nothing.
+        """
+        told: list[tuple[str, bool]] = []
+        try:
+            self.session.close()
+        except LlmperfError as error:
+            told.append((f"{type(error).__name__}: {error}", True))
+        told += [(text, False) for text in dict.fromkeys(self.session.undone)]
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput[TOLD] = told
+        elif (results := self._config.pluginmanager.get_plugin("llmperf-results")) is not None:
+            for text, failed in told:
+                results.tell(session, text, failed=failed)
+
+    def pytest_unconfigure(self) -> None:
+        """The same, where a session ended without finishing."""
+        with suppress(LlmperfError):
+            self.session.close()
+
+    @staticmethod
+    def _nothing_left(item: pytest.Item, records: list[Record]) -> list[str]:
+        """Measurements without a round that counts, and without a gate that would say so.
+
+        A matrix may have cells of which nothing is left: its results say which; one without any other has failed.
+        """
+        empty = [record for record in records if not record.measurement.rounds and not record.verdicts]
+        if item.stash.get(MATRIX, False) and len(empty) < len(records):
+            return []
+        return [text for record in empty if (text := explain_nothing(record))]
+
+    def _decide(self, item: pytest.Item) -> None:
+        """Turns verdicts into the test's outcome.
+
+        Raises:
+            pytest.fail.Exception: a gate failed, could not be decided, or had nothing to judge.
+            pytest.skip.Exception: a limit is of another machine, and the settings say to skip.
+        """
+        records = item.stash.get(RECORDS, [])
+        if item.stash[SPECS] and not records:
+            names = ", ".join(spec.NAME for spec in item.stash[SPECS])
+            pytest.fail(
+                f"gate {names}: the test recorded no run, so there is nothing to judge\n"
+                "  next: call run_agents(scenario, on=...) in the test, or drop the marker",
+                pytrace=False,
+            )
+        settings = self.session.settings
+        if settings.require_gates and records and not (item.stash[SPECS] or any(map(_is_judged, records))):
+            pytest.fail(
+                "llmperf_require_gates: the test measured, and no gate judged what it measured\n"
+                "  next: add a marker such as @pytest.mark.efficiency (see pytest --markers) or --llmperf-compare",
+                pytrace=False,
+            )
+        failures, undecided, skips = [], [], []
+        for record in records:
+            if record.soak is not None:
+                item.stash[LINES].extend(soak_lines(record))
+                failures += soak_failures(record)
+                undecided += soak_warnings(record)
+            by_action: dict[str, list[Verdict]] = {}
+            for verdict in record.verdicts:
+                by_action.setdefault(action(verdict, record.verdicts, settings), []).append(verdict)
+            if failed := by_action.get("fail"):
+                failures.append(explain(record, failed))
+            if open_ones := by_action.get("warn"):
+                names = ", ".join(map(gate_name, open_ones))
+                undecided.append(f"{name_of(record)}: not decided: {names} (see the summary of llmperf)")
+            skips += [one_line(record, verdict) for verdict in by_action.get("skip", ())]
+        failures += self._nothing_left(item, records)
+        if failures:  # first: where warnings are errors, a warning must not take a failure's place
+            item.stash[EXPLAINED] = True
+            pytest.fail(clean(wrapped("\n".join(failures), width())), pytrace=False)
+        for words in item.stash.get(WARNINGS, []):
+            warnings.warn_explicit(ConfigurationTransferWarning(words), None, *_place_of(item))
+        for line in undecided:
+            _warn(clean(line), *_place_of(item))
+        if skips:
+            pytest.skip("; ".join(skips))
+
+
+def _is_judged(record: Record) -> bool:
+    """Whether anything could have failed its test: a gate, or what a soak watches for."""
+    return bool(record.verdicts) or record.soak is not None
+
+
+def _place_of(item: pytest.Item) -> tuple[str, int]:
+    """The file and line of a test, for a warning about it."""
+    path, line, _ = item.reportinfo()
+    return str(path), (line or 0) + 1
+
+
+def _warn(text: str, path: str, line: int) -> None:
+    """A warning; where warnings are errors, a failure in as few words."""
+    try:
+        warnings.warn_explicit(GateWarning(text), None, path, line)
+    except GateWarning:
+        category = f"{GateWarning.__module__}.{GateWarning.__name__}"
+        text = f"{text}\n  next: warnings are errors here; these are not with -W 'default::{category}'"
+    else:
+        return
+    pytest.fail(text, pytrace=False)
+
+
+def _terminal(config: pytest.Config) -> tuple[Any, Any]:
+    """The terminal's writer where a live line makes sense (else None), and the capture manager."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or hasattr(config, "workerinput") or config.get_verbosity() < 0 or not reporter.isatty:
+        return None, capture
+    return reporter, capture

@@ -1,0 +1,211 @@
+"""Collects every test's records where reports arrive (under xdist, in the controller), shows and writes them once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmperf.errors import clean
+from pytest_llmperf.plugin.options import option_table
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.record import Record
+    from pytest_llmperf.plugin.orphaned_entries import Collected
+    from pytest_llmperf.report.session_outcomes import Tested
+
+_MOST_LETTERS = 4000
+"""Of a failure's text, in reports: an assertion may show whole answers."""
+
+
+TOLD = "llmperf_told"
+"""What an xdist worker has to tell at its end: messages, and whether each is a failure."""
+
+
+class Results:
+    """Hooks that gather, show and write.
+
+    Args:
+        config: pytest's.
+        collected: knows which tests there are.
+    """
+
+    def __init__(self, config: pytest.Config, collected: Collected) -> None:
+        self._config = config
+        self._records: list[Record] = []
+        self._tests: dict[str, Tested] = {}  # of ours, as they ended
+        self._accepted: dict[str, list[Record]] = {}  # by test: those of its last attempt, where all phases passed
+        self._lines: list[str] = []  # what tests have to say, besides their records
+        self._said: dict[str, None] = {}  # headers of xdist workers: each line once
+        self._faults: dict[str, None] = {}  # and what they could not start for
+        self._explained: set[str] = set()  # tests whose failure text holds their failing gates
+        self._messages: list[tuple[str, bool]] = []  # and whether it tells of a failure
+        self._of_workers: list[tuple[str, bool]] = []
+        self._commands: tuple[str, ...] = ()  # that the CI system reads
+        self._collected = collected
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Takes the records off a test's report; a failed phase or attempt takes back what was accepted."""
+        if report.when == "call" or report.failed:
+            self._accepted.pop(report.nodeid, None)
+        if getattr(report, "llmperf_test", False) and (report.when != "teardown" or report.failed):
+            self._tests[report.nodeid] = _tested(report)
+        self._said |= dict.fromkeys(getattr(report, "llmperf_header", ()))
+        self._lines += getattr(report, "llmperf_lines", ())
+        self._faults |= dict.fromkeys(getattr(report, "llmperf_faults", ()))
+        if getattr(report, "llmperf_explained", False) and getattr(self._config.option, "tbstyle", "") != "no":
+            self._explained.add(report.nodeid)
+        data = getattr(report, "llmperf", None)
+        if data is None:
+            return
+        from pytest_llmperf.judge.record import from_plain  # noqa: PLC0415 - only where a test used us
+
+        records = from_plain(data) if isinstance(data[0], dict) else data  # plain where it crossed processes
+        self._records += records
+        if report.passed:
+            self._accepted[report.nodeid] = records
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """What an xdist worker tells at its end; one that crashed tells nothing."""
+        self._of_workers += getattr(node, "workeroutput", {}).get(TOLD, ())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Writes the reports and the saved baseline; a failure to write, or a stale entry, fails the session.
+
+        What xdist workers could not start for is a usage error here, as it is without xdist.
+        """
+        for message, failed in dict(self._of_workers).items():
+            self.tell(session, message, failed=failed)
+        if self._faults and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if self._faults and not self._records:
+            return
+        refused = session.exitstatus == pytest.ExitCode.USAGE_ERROR and not self._records
+        if self._config.option.collectonly or refused:
+            return
+        if session.exitstatus == pytest.ExitCode.INTERRUPTED and not (self._records or self._failed()):
+            return  # whoever interrupts knows that nothing was measured
+        if self._records or self._failed() or option_table.given(self._config):
+            self._write(session)
+        if self._records or option_table.names_stored(self._config):
+            self._find_stale(session)
+
+    def _failed(self) -> bool:
+        """Whether a test of ours failed."""
+        if not self._tests:
+            return False
+        from pytest_llmperf.report.session_outcomes import any_failed  # noqa: PLC0415 - only where a test used us
+
+        return any_failed(self._tests.values())
+
+    def _write(self, session: pytest.Session) -> None:
+        """The files that were asked for, the saved baseline, and what a GitHub Actions job is told."""
+        from pytest_llmperf.files.special_files import descriptor_of  # noqa: PLC0415
+        from pytest_llmperf.plugin.options.output_files import OUTPUTS  # noqa: PLC0415
+        from pytest_llmperf.report.document import Run  # noqa: PLC0415
+        from pytest_llmperf.report.files.session_outputs import write_all  # noqa: PLC0415
+
+        accepted = [record for records in self._accepted.values() for record in records]
+        settings, root = option_table.resolve(self._config), self._config.rootpath
+        if not (self._records or option_table.types_save(self._config)):
+            settings = replace(settings, save="", update="")  # of the ini file or `addopts`, which also run without us
+        if session.exitstatus == pytest.ExitCode.INTERRUPTED and not accepted:
+            settings = replace(settings, save="", update="")  # the interruption says that nothing was saved
+        tests = tuple(self._tests.values())
+        if any(descriptor_of(path) in (1, 2) for output in OUTPUTS if (path := output.path(settings, root))):
+            _end_line(self._config.pluginmanager.get_plugin("terminalreporter"))
+        run = Run(records=self._records, settings=settings, accepted=accepted, tests=tests)
+        written = write_all(run, root, os.environ, OUTPUTS)
+        for message, failed in written.messages:
+            self.tell(session, message, failed=failed)
+        self._commands = written.commands
+
+    def _find_stale(self, session: pytest.Session) -> None:
+        """Entries of tests that are gone; after the save, so that what it added counts."""
+        stale, full = self._collected.stale(option_table.resolve(self._config))
+        if stale and not full:
+            stale += "\n  (a part of the tests was asked for: only a full run fails)"
+        self.tell(session, stale, failed=bool(stale) and full)
+
+    def tell(self, session: pytest.Session, message: str, *, failed: bool) -> None:
+        """Keeps a message for the summary; a failure makes a session that would end well end as failed."""
+        if message:
+            self._messages.append((message, failed))
+        if failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """What xdist workers say, the table of scenarios, then what was written."""
+        if not (self._records or self._messages or self._said or self._faults):
+            return
+        from pytest_llmperf.report.terminal.summary_table import Manner, table  # noqa: PLC0415
+        from pytest_llmperf.report.terminal.wrapping import wrapped  # noqa: PLC0415
+
+        columns = terminalreporter._tw.fullwidth
+        terminalreporter.ensure_newline()
+        terminalreporter.section("llmperf")
+        for line in self._said:
+            _write(terminalreporter, wrapped(line, columns))
+        if self._faults:
+            from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415
+
+            _write(terminalreporter, refusal(self._faults), red=True)
+        if self._records or not self._faults:
+            manner = Manner(
+                settings=option_table.resolve(self._config),
+                columns=columns,
+                verbosity=self._config.get_verbosity(),
+                explained=self._explained,
+            )
+            for line, markup in table(self._records, manner):
+                _write(terminalreporter, line, **markup)
+        for line in self._lines:
+            _write(terminalreporter, line)
+        for message, failed in self._messages:
+            _write(terminalreporter, message, red=failed)
+        for command in self._commands:
+            _write(terminalreporter, command)
+
+
+def _end_line(reporter: pytest.TerminalReporter | None) -> None:
+    """Ends the line that pytest has begun and writes it out, for a report that goes to the same place."""
+    if reporter is None:
+        return
+    reporter.ensure_newline()
+    if reporter._tw.width_of_current_line:  # progress at `-q`, of which the reporter itself does not know
+        reporter._tw.line()
+    reporter.flush()
+
+
+def _tested(report: pytest.TestReport) -> Tested:
+    """What a phase of a test came to."""
+    from pytest_llmperf.report.session_outcomes import Ending, Tested  # noqa: PLC0415 - only where a test used us
+
+    file, line, _ = report.location
+    expected = hasattr(report, "wasxfail")
+    ending = Ending.PASSED if report.passed else Ending.FAILED  # also of an attempt that is repeated
+    if report.skipped:
+        ending = Ending.XFAILED if expected else Ending.SKIPPED
+    return Tested(test=report.nodeid, ending=ending, text=_why(report), file=file, line=(line or 0) + 1)
+
+
+def _why(report: pytest.TestReport) -> str:
+    """Why a phase failed, or was skipped; empty where gates say it."""
+    if report.passed or getattr(report, "llmperf_explained", False):
+        return ""
+    found = report.longrepr
+    crash = getattr(found, "reprcrash", None)
+    text = str(found[-1] if isinstance(found, (tuple, list)) else crash.message if crash else found)
+    text = text.removeprefix("Failed: ").removeprefix("Skipped: ")  # of pytest.fail and pytest.skip: `ending` says it
+    return clean(text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} ...")
+
+
+def _write(terminalreporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
+    """A line of the summary, or some; nothing in it steers the terminal, or is more than it can show."""
+    from pytest_llmperf.report.terminal.wrapping import encodable  # noqa: PLC0415 - only where there is something to say
+
+    terminalreporter.write_line(encodable(clean(line), terminalreporter._tw._file), **markup)

@@ -1,0 +1,117 @@
+"""What failed, at the lines of the tests: GitHub's annotations and GitLab's Code Quality report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmperf.model.node_id import file_of, short_name
+from pytest_llmperf.report.comparisons import description, judged, titles
+from pytest_llmperf.report.document import Document, endings_of, unexplained
+from pytest_llmperf.report.session_outcomes import Ending
+from pytest_llmperf.report.severity_order import merged
+
+_GITHUB = {"fail": "error", "warn": "warning", "skip": "notice"}
+_GITLAB = {"fail": "major", "warn": "minor", "skip": "info"}
+
+
+def github(found: Document) -> list[str]:
+    """Workflow commands to print, one for each measurement and level, and each other failure: GitHub shows few of them.
+
+    Args:
+        found: the session's document.
+    """
+    lines = []
+    endings = endings_of(found)
+    for one in unexplained(found):
+        title = f"{short_name(one['test'])}: {one['text'].partition(':')[0]}"
+        lines.append(_command("error", _place(found, one["file"], one["line"]), title, one["text"]))
+    for record in found["records"]:
+        for action in _GITHUB:
+            own = [(words, verdict) for _, words, verdict in judged([record]) if words["action"] == action]
+            texts = [words["text"] for words, _ in own]
+            texts += [one["text"] for one in record["remarks"] if one["level"] == action]
+            if texts:
+                title = f"{short_name(record['test'])}: {titles(own) or texts[0].partition(':')[0]}"
+                level = _GITHUB[_taken(action, endings.get(record["test"]))]
+                lines.append(_command(level, _location(found, record), title, merged(texts)))
+    return lines
+
+
+def _command(level: str, where: tuple[str, int], title: str, text: str) -> str:
+    file, line = where
+    return f"::{level} file={_property(file)},line={line},title={_property(title)}::{_data(text)}"
+
+
+def _taken(action: str, ending: str | None) -> str:
+    """What an action comes to: in a test that did not fail after all (expected, or tried again) it failed nothing."""
+    return "skip" if action == "fail" and ending not in (None, Ending.FAILED) else action
+
+
+def code_quality(found: Document) -> str:
+    """GitLab's Code Quality report, an entry for each verdict that did not pass, and each other failure.
+
+    Args:
+        found: the session's document.
+    """
+    return json.dumps(list(_issues(found)), indent=1) + "\n"
+
+
+def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
+    endings = endings_of(found)
+    for one in unexplained(found):
+        yield _issue(("test",), (one["test"],), "fail", one["text"], _place(found, one["file"], one["line"]))
+    for record in found["records"]:
+        measurement = record["measurement"]
+        what = (record["test"], measurement["scenario"]["name"], measurement["topology"]["kind"])
+        entries = [
+            (words["gate"], words["metric"], words["action"], description(words, verdict))
+            for _, words, verdict in judged([record])
+        ]
+        # A remark begins with what it is about, e.g. `soak: efficiency_pct critical`, and goes on with figures.
+        entries += [(*_subject(one["text"]), one["level"], one["text"]) for one in record["remarks"]]
+        for check, about, action, text in entries:
+            if action in _GITLAB:
+                taken = _taken(action, endings.get(record["test"]))
+                yield _issue((check, about), what, taken, text, _location(found, record))
+
+
+def _issue(
+    check: tuple[str, ...], what: tuple[str, ...], action: str, text: str, where: tuple[str, int]
+) -> Mapping[str, Any]:
+    """An entry; its fingerprint is the same from run to run."""
+    return {
+        "description": text.partition("\n")[0],
+        "check_name": f"llmperf.{check[0]}",
+        "fingerprint": hashlib.sha256("\0".join((*what, *check)).encode()).hexdigest(),
+        "severity": _GITLAB[action],
+        "location": {"path": where[0], "lines": {"begin": where[1]}},
+    }
+
+
+def _subject(text: str) -> tuple[str, str]:
+    """`soak`, `efficiency_pct` of `soak: efficiency_pct critical: ...`."""
+    first, _, rest = text.partition(": ")
+    return first, rest.partition(" ")[0]
+
+
+def _location(found: Document, record: Mapping[str, Any]) -> tuple[str, int]:
+    where = record.get("location") or {"file": file_of(record["test"]), "line": 1}
+    return _place(found, where["file"], where["line"])
+
+
+def _place(found: Document, file: str, line: int) -> tuple[str, int]:
+    """A file as its repository names it: that is how CI systems find its line."""
+    return posixpath.normpath(posixpath.join(found.get("root_in_repository", ""), file.replace(os.sep, "/"))), line
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,152 @@
+"""The document in Markdown: for a comment on a pull request, and the summary page of a CI job."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.model.node_id import short_name
+from pytest_llmperf.report.comparisons import (
+    Judged,
+    by_source,
+    cells,
+    comparisons,
+    is_comparison,
+    judged,
+    wide_passes,
+)
+from pytest_llmperf.report.document import Document, failing_remark, headline, unexplained
+from pytest_llmperf.report.severity_order import merged
+from pytest_llmperf.report.terminal.contention_text import detector_of
+from pytest_llmperf.report.terminal.verdict_text import amount, digits_in
+
+_SHOWN = (
+    ("balance", "efficiency_pct"),
+    ("scaling", "scaling_efficiency_pct"),
+    ("contended", ""),
+    ("TTFT, worst", "ttft_ms"),
+    ("system", "system_tok_s"),
+)
+_SIGNS = {"pass": "✅", "fail": "❌", "invalid": "❌"}
+
+
+def page(found: Document) -> str:
+    """The verdicts, what failed, and the figures of each measurement.
+
+    Args:
+        found: the session's document.
+    """
+    return "\n".join(_lines(found)) + "\n"
+
+
+def escaped(text: str) -> str:
+    r"""A text of others as itself: no markup, no HTML, no mention of a user, one line.
+
+    >>> print(escaped("a|b <i> @you *x*"))
+    a\|b &lt;i&gt; &#64;you \*x\*
+    """
+    one_line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", one_line).replace("@", "&#64;").replace("://", "&#58;//")
+
+
+def row(*cells: str) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def table(*header: str) -> list[str]:
+    """The head of a table."""
+    return [row(*header), row(*("---" for _ in header))]
+
+
+def _lines(found: Document) -> Iterator[str]:
+    records = sorted(found["records"], key=lambda record: record["passed"])
+    yield from (f"### llmperf: {headline(found)}", "")
+    verdicts, failed = judged(records), unexplained(found)
+    yield from _limits(found, records, [one for one in verdicts if not is_comparison(one[2])])
+    yield from _compared(comparisons(verdicts))
+    for record in records:
+        texts = [words["text"] for _, words, _ in judged([record]) if words["outcome"] != "pass"]
+        texts += [one["text"] for one in record["remarks"] if one["level"] != "note"]
+        if texts:
+            yield from _folded(_name(record), merged(texts))
+    for one in failed:
+        yield from _folded(_short(one["test"]), one["text"])
+    if not records:
+        return
+    yield from ("", *table("measurement", "rounds", *(title for title, _ in _SHOWN)))
+    for record in records:
+        figures = record["figures"]
+        names = [name or _judged_contention(record) for _, name in _SHOWN]
+        values = (amount(figures[name], name) if name in figures else "-" for name in names)
+        yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *values)
+    facts = records[0]["measurement"]["manifest"]["facts"]
+    shown = ", ".join(f"{key} {facts[key]}" for key in ("backend", "model", "gpu", "cpu") if key in facts)
+    yield from ("", f"pytest-llmperf {found['plugin_version']}, {found['written_at']}: {escaped(shown)}")
+
+
+def _limits(found: Document, records: Sequence[Mapping[str, Any]], verdicts: Sequence[Judged]) -> Iterator[str]:
+    """What failed without a gate, then the values that were held to limits, and why some pass all the same."""
+    failed = unexplained(found)
+    soaked = [(record, text) for record in records if (text := failing_remark(record))]
+    if verdicts or failed or soaked:
+        yield from table("verdict", "test", "gate", "value", "95 % CI", "against")
+    for one in failed:
+        yield row(f"{_SIGNS['fail']} fail", _short(one["test"]), "-", "-", "-", escaped(one["text"].partition("\n")[0]))
+    for record, text in soaked:
+        yield row(f"{_SIGNS['fail']} fail", _name(record), "-", "-", "-", escaped(text))
+    for record, words, verdict in verdicts:
+        more = digits_in(verdict)
+        ends = [amount(verdict[end], words["metric"], more).split()[0] for end in ("low", "high")]
+        yield row(
+            _outcome(words),
+            _name(record),
+            f"{words['gate']} ({escaped(words['metric'])})",
+            amount(verdict["value"], words["metric"], more),
+            "-" if None in (verdict["low"], verdict["high"]) else " to ".join(ends),
+            escaped(words["limit"]),
+        )
+    if wide := wide_passes(verdicts):
+        yield from ("", *dict.fromkeys(f"- {_name(record)}: {escaped(text)}" for record, text in wide))
+
+
+def _compared(verdicts: Sequence[Judged]) -> Iterator[str]:
+    """What was before, what is now, the change and what is allowed, the worst first; what it is compared with, once."""
+    for source, own in by_source(verdicts).items():
+        yield from ("", f"Compared with {escaped(source)}:", "")
+        yield from table("verdict", "test", "metric", "old", "new", "change", "allowed")
+        for record, words, verdict in own:
+            yield row(_outcome(words), _name(record), escaped(words["metric"]), *cells(verdict))
+
+
+def _judged_contention(record: Mapping[str, Any]) -> str:
+    """The metric of the contended rounds: by the detector that the gate used."""
+    return f"contention_rate_{detector_of(verdict['gate']['metric'] for verdict in record['verdicts'])}"
+
+
+def _outcome(words: Mapping[str, Any]) -> str:
+    return f"{_SIGNS.get(words['outcome'], '⚠️')} {words['outcome']}"
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    measurement = record["measurement"]
+    simulated = " (SIMULATED)" if record["figures"]["simulated"] else ""
+    what = f"{measurement['scenario']['name']} on {measurement['topology']['kind']}"
+    return f"{_short(record['test'])}: {escaped(what)}{simulated}"
+
+
+def _short(test: str) -> str:
+    return escaped(short_name(test))
+
+
+def _folded(name: str, text: str) -> list[str]:
+    return ["", f"<details><summary>{name}</summary>", "", *_fenced(text), "</details>"]
+
+
+def _fenced(text: str) -> list[str]:
+    """A text as it is, between fences longer than any in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", text, fence]

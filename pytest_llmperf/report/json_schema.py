@@ -1,0 +1,199 @@
+"""The JSON Schema of `--llmperf-json`, made from the frozen values themselves, their docstrings included.
+
+`python -m pytest_llmperf.report.json_schema` (`make schema`) writes it anew beside this module.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import inspect
+import json
+import re
+import types
+import typing
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.judge.baselines.trend import Trend
+from pytest_llmperf.judge.diagnosis.diagnose import Diagnosis
+from pytest_llmperf.judge.evidence import Evidence
+from pytest_llmperf.judge.metrics.series import CATALOGUE
+from pytest_llmperf.judge.metrics.time_breakdown import Loss
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import ExternalAgent, Outcome, Settings
+from pytest_llmperf.report.figures import SHOWN
+from pytest_llmperf.report.session_outcomes import Tested
+
+VERSION = 1
+"""Of the layout: a new one where a reader of the old could misread the new; added keys are none."""
+
+PATH = Path(__file__).with_name("llmperf.schema.json")
+"""The published file."""
+
+_PLAIN: dict[Any, dict[str, Any]] = {
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    type(None): {"type": "null"},
+    Any: {},
+    object: {},
+}
+
+
+def schema() -> dict[str, Any]:
+    """The schema of a whole document, draft 2020-12."""
+    definitions: dict[str, Any] = {}
+    record = _dataclass(Record, definitions)
+    record["properties"] |= {
+        "location": _object(
+            "Where the test stands; absent where nobody knows.",
+            {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
+        ),
+        "loss": _reference(Loss, definitions),  # absent where it is not defined: of one agent, or of none alone
+        "diagnosis": _reference(Diagnosis, definitions),  # absent where next to nothing was lost and nothing is known
+        "history": _object(
+            "The sessions of the baseline that this run was compared with, or saved to, before it; absent: none.",
+            {
+                "baseline": _PLAIN[str],
+                "trends": {"type": "array", "items": _reference(Trend, definitions)},
+                "said": {"type": "array", "items": _PLAIN[str], "description": "What changed, in lines."},
+            },
+        ),
+        "passed": {"type": "boolean", "description": "Whether the test passed, with all its phases and gates."},
+        "evidence": _reference(Evidence, definitions),
+        "figures": {
+            "description": "The figures that every report shows: a centre over rounds (mean or median, as the metric "
+            "says) rounded to 4 decimals, counts, and `verdict.GATE.METRIC` with an outcome each.",
+            "type": "object",
+            "properties": {name: _metric(name) for name in SHOWN},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+        "series": {
+            "description": "Of each metric that is defined here, one value a round, in the metric's unit.",
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": _PLAIN[float]},
+        },
+        "notes": {
+            "type": "array",
+            "items": _PLAIN[str],
+            "description": "What the reader must know beside the figures.",
+        },
+        "remarks": {
+            "type": "array",
+            "items": _object(
+                "What is to be said besides verdicts: of a soak, of an incumbent, of what went wrong meanwhile.",
+                {"level": {"enum": ["fail", "warn", "note"]}, "text": _PLAIN[str]},
+            ),
+        },
+        "judged": {
+            "type": "array",
+            "items": _object(
+                "A verdict in words, in the order of `verdicts`; `action` is what it did to its test.",
+                {
+                    "gate": _PLAIN[str],
+                    "metric": _PLAIN[str],
+                    "outcome": _type(Outcome, definitions),
+                    "action": {"enum": ["pass", "fail", "warn", "skip"]},
+                    "limit": _PLAIN[str],
+                    "text": _PLAIN[str],
+                },
+            ),
+        },
+    }
+    record["required"] += ["passed", "evidence", "figures", "series", "notes", "remarks", "judged"]
+    definitions["Record"] = record
+    top = {
+        "schema": {"const": VERSION, "description": "Version of this layout."},
+        "plugin_version": _PLAIN[str],
+        "written_at": {"type": "string", "description": "ISO 8601 with the zone."},
+        "settings": _reference(Settings, definitions),
+        "root_in_repository": {
+            "type": "string",
+            "description": "The folder of the repository that files are relative to, pytest's root; empty: its top.",
+        },
+        "policy": {"type": "array", "items": _PLAIN[str], "description": "What undecided gates do, in words."},
+        "tests": {"type": "array", "items": _reference(Tested, definitions)},
+        "records": {"type": "array", "items": {"$ref": "#/$defs/Record"}},
+    }
+    whole = _object("What `--llmperf-json` of pytest-llmperf writes: a session with every raw timing.", top)
+    whole["required"].remove("root_in_repository")  # of older releases: absent
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pytest-llmperf session",
+        **whole,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def text() -> str:
+    """The schema as the published file holds it."""
+    return json.dumps(schema(), indent=1) + "\n"
+
+
+def _object(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _metric(name: str) -> dict[str, Any]:
+    metric = CATALOGUE[name]
+    return {"type": "number", "description": f"{metric.unit}; {metric.aggregate} over rounds; {metric.definition}"}
+
+
+def _reference(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A reference to a dataclass, which is defined on the way."""
+    if kind.__name__ not in definitions:
+        definitions[kind.__name__] = {}  # values may hold values of their own kind
+        definitions[kind.__name__] = _dataclass(kind, definitions)
+    return {"$ref": f"#/$defs/{kind.__name__}"}
+
+
+def _dataclass(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The object that a frozen value becomes: each field described by the docstring's `Attributes`."""
+    hints, described = typing.get_type_hints(kind), _attributes(kind)
+    properties = {}
+    for field in dataclasses.fields(kind):
+        # Of an agent that is not ours, what it runs is stored as a command or a callable's name.
+        hint = tuple[str, ...] | str if (kind, field.name) == (ExternalAgent, "run") else hints[field.name]
+        found = _type(hint, definitions)
+        properties[field.name] = {**found, "description": described[field.name]} if field.name in described else found
+    return _object((inspect.getdoc(kind) or "").partition("\n")[0], properties)
+
+
+def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a type that our values use."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _PLAIN:
+        return dict(_PLAIN[hint])
+    if dataclasses.is_dataclass(hint):
+        return _reference(typing.cast("type", hint), definitions)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return {"enum": [member.value for member in hint]}
+    if origin in (types.UnionType, typing.Union):
+        return {"anyOf": [_type(one, definitions) for one in arguments]}
+    if origin in (tuple, collections.abc.Sequence):
+        return {"type": "array", "items": _type(arguments[0], definitions)}
+    if origin in (dict, collections.abc.Mapping):
+        return {"type": "object", "additionalProperties": _type(arguments[1], definitions)}
+    raise TypeError(f"no JSON Schema for {hint}: say here what it becomes")
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """The `Attributes` of a docstring, by name; `a, b: text` describes both."""
+    block = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
+    found: dict[str, str] = {}
+    for names, description in re.findall(r"^    (\w[\w, ]*): (.*(?:\n     +.*)*)", block, re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), " ".join(description.split()))
+    return found
+
+
+if __name__ == "__main__":
+    PATH.write_text(text(), encoding="utf-8")

@@ -1,0 +1,25 @@
+"""Where pytest's root folder is in its repository: CI systems name files from the repository's top."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_llmperf.judge.baselines.git_attributes import top_of
+
+
+def inside(root: Path, environ: Mapping[str, str]) -> str:
+    """Where a folder is in its repository, with `/`, empty for its top: CI systems name files so.
+
+    Args:
+        root: the folder.
+        environ: of the process: where there is no `.git` (a copy in a container), the CI system names its own folder.
+    """
+    root = Path(os.path.realpath(root))
+    named = [environ.get(name, "") for name in ("CI_PROJECT_DIR", "GITHUB_WORKSPACE")]
+    gitlab, github = (Path(os.path.realpath(name)) if name else None for name in named)
+    for top in (gitlab, top_of(root), github):
+        if top is not None and root.is_relative_to(top):
+            return "" if root == top else root.relative_to(top).as_posix()
+    return ""

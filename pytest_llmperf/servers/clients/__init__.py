@@ -1,0 +1,1 @@
+"""Control requests to servers, by the API that they speak."""

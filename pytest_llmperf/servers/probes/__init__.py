@@ -1,0 +1,1 @@
+"""Checks of servers: consistency, distinctness, foreign traffic, facts."""

@@ -1,0 +1,186 @@
+"""Whether the instances of a topology serve the same thing in the same way, once the model is loaded."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from pytest_llmperf.errors import ServerError
+from pytest_llmperf.model import Instance, Topology
+from pytest_llmperf.model.model_names import same_model
+from pytest_llmperf.servers.addresses import OWN_HOST, address_of
+from pytest_llmperf.servers.clients.client_factory import client_of
+from pytest_llmperf.servers.clients.ollama_client import ModelEntry
+
+_COMMAND_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """How the model sits on one instance.
+
+    Attributes:
+        instance: which.
+        digest: of the model there; empty when it does not say.
+        loaded: its entry among the loaded models; None when it is not there.
+        asked_ctx: the context that its agents ask for, tokens; None = the server's own.
+        others: names of what else is loaded there.
+    """
+
+    instance: Instance
+    digest: str
+    loaded: ModelEntry | None
+    asked_ctx: int | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def spilled_bytes(self) -> int:
+        """What should lie on the GPU with the rest, and does not; 0 where nothing does or nothing is known."""
+        if self.loaded is None or not self.loaded.size_vram_bytes:
+            return 0
+        return max(0, self.loaded.size_bytes - self.loaded.size_vram_bytes)
+
+
+def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat, ...]:
+    """Asks every instance how the model sits there.
+
+    Args:
+        topology: with the model loaded.
+        asked_ctx: by instance, what its agents ask for; see Seat.
+
+    Raises:
+        ServerError: one does not answer.
+        ModelMissingError: one does not have the model any more.
+    """
+    seats = []
+    for instance in topology.instances:
+        with client_of(instance) as control:
+            digest, loaded = control.digest(topology.model), control.ps()
+        seats.append(
+            Seat(
+                instance=instance,
+                digest=digest,
+                loaded=next((one for one in loaded if same_model(one.name, topology.model)), None),
+                asked_ctx=asked_ctx.get(instance.name),
+                others=tuple(one.name for one in loaded if not same_model(one.name, topology.model)),
+            )
+        )
+    return tuple(seats)
+
+
+def check(model: str, seats: Sequence[Seat]) -> tuple[str, ...]:
+    """What a reader must know of how the model sits; empty where all is as it should be.
+
+    Raises:
+        ServerError: the instances serve different models under one name.
+    """
+    if said := models(model, seats):
+        step = f"ollama pull {model} on each of them, or name another with --llmperf-model"
+        raise ServerError(said[0], next_step=step)
+    return (*versions(seats), *contexts(seats), *places(seats))
+
+
+def models(model: str, seats: Sequence[Seat]) -> list[str]:
+    """Whether one name stands for different models."""
+    if len({seat.digest for seat in seats if seat.digest}) < 2:
+        return []
+    said = ", ".join(f"{seat.instance.name} has {seat.digest[:12] or 'none'}" for seat in seats)
+    return [f"the instances serve different models under the name {model}: {said}"]
+
+
+def versions(seats: Sequence[Seat]) -> list[str]:
+    """Whether the servers are of different versions."""
+    if len({seat.instance.version for seat in seats}) < 2:
+        return []
+    said = ", ".join(f"{seat.instance.name} {seat.instance.version}" for seat in seats)
+    return [f"the instances run different versions ({said}): a difference between agents may come from that"]
+
+
+def contexts(seats: Sequence[Seat]) -> list[str]:
+    """Where the model is not loaded, or has less context than was asked for, or than elsewhere."""
+    notes = []
+    for seat in seats:
+        if seat.loaded is None:
+            notes.append(f"instance {seat.instance.name} does not list the model among those that it has loaded")
+        elif seat.asked_ctx and 0 < seat.loaded.context_length < seat.asked_ctx:
+            notes.append(
+                f"instance {seat.instance.name} gives the model a context of {seat.loaded.context_length} tokens, "
+                f"asked for were {seat.asked_ctx}"
+            )
+    for one, other in combinations([seat for seat in seats if seat.loaded and seat.loaded.context_length], 2):
+        assert one.loaded is not None
+        assert other.loaded is not None
+        mine, theirs = one.loaded.context_length, other.loaded.context_length
+        if one.asked_ctx == other.asked_ctx and mine != theirs:
+            notes.append(
+                f"instances {one.instance.name} and {other.instance.name} gave the same request different contexts: "
+                f"{mine} and {theirs} tokens (less memory was free for one of them)"
+            )
+    return notes
+
+
+def places(seats: Sequence[Seat]) -> list[str]:
+    """The model must lie where it lies on the others, and as a whole."""
+    notes = []
+    for seat in seats:
+        if seat.spilled_bytes and seat.loaded is not None:
+            share = 100 * seat.spilled_bytes / seat.loaded.size_bytes
+            notes.append(
+                f"instance {seat.instance.name}: {share:.0f} % of the model ({_gib(seat.spilled_bytes)}) lies outside "
+                "the GPU's memory, and is computed by the CPU: free GPU memory, or ask for less num_ctx"
+            )
+    known = [seat for seat in seats if seat.loaded is not None and seat.loaded.size_vram_bytes is not None]
+    on_gpu = [seat.instance.name for seat in known if seat.loaded and seat.loaded.size_vram_bytes]
+    on_cpu = [seat.instance.name for seat in known if seat.loaded and not seat.loaded.size_vram_bytes]
+    if on_gpu and on_cpu:
+        notes.append(
+            f"the model lies in the GPU's memory on instance {', '.join(on_gpu)}, and nowhere there on instance "
+            f"{', '.join(on_cpu)}: these agents do not run on equal terms"
+        )
+    return notes
+
+
+def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> tuple[str, ...]:
+    """What instances on one machine share, in words: they are accepted, and their reader is told.
+
+    Args:
+        seats: of the instances.
+        gpus: counts the GPUs of this machine; for tests.
+    """
+    notes = []
+    hosts: dict[str, list[Seat]] = {}
+    for seat in seats:
+        host, _ = address_of(seat.instance.url)
+        hosts.setdefault("this machine" if host == OWN_HOST else host, []).append(seat)
+    for host, there in hosts.items():
+        if len(there) < 2:
+            continue
+        names = " and ".join(seat.instance.name for seat in there)
+        on_gpu = all(seat.loaded is not None and seat.loaded.size_vram_bytes for seat in there)
+        if not on_gpu:
+            notes.append(f"instances {names} share the CPU of {host}")
+        elif host != "this machine":
+            notes.append(f"instances {names} are on {host}, whose GPUs they may share")
+        elif (gpus or _count_gpus)() == 1:
+            notes.append(f"instances {names} share the GPU of {host}")
+    return tuple(notes)
+
+
+def _count_gpus() -> int:
+    """How many GPUs `nvidia-smi` lists; 0 when there is none, or no such command."""
+    if (command := shutil.which("nvidia-smi")) is None:
+        return 0
+    try:
+        done = subprocess.run(
+            [command, "-L"], capture_output=True, encoding="utf-8", errors="replace", timeout=_COMMAND_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"

@@ -1,0 +1,230 @@
+"""Finds out what a number depends on: the facts of a manifest."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pytest_llmperf.errors import LlmperfError, clean
+from pytest_llmperf.model import KEYS, Instance, Manifest, Topology
+from pytest_llmperf.model.model_names import same_model
+from pytest_llmperf.servers.clients.client_factory import client_of
+from pytest_llmperf.servers.clients.ollama_client import ModelEntry
+
+_COMMAND_S = 5.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OWN_INFO = "llmperf."
+
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+"""What git sets for its hooks: whatever folder is asked about, it would answer of the hook's repository."""
+
+Facts = dict[str, str]
+
+
+def manifest(topology: Topology, *, runtime: str, timing_source: str, folder: Path | None = None) -> Manifest:
+    """The facts of a measurement on this topology, as they are now.
+
+    Never raises: a fact that cannot be found out is absent. Facts of the machine are looked up once a process.
+    Where an instance is on another machine, that machine's hardware is unknown, and the manifest says so.
+
+    Args:
+        topology: with its servers running; the model's facts are asked of them.
+        runtime: what drove the agents, e.g. `asyncio`.
+        timing_source: how arrivals were stamped.
+        folder: of the tests, whose commit it is; None: the one that this process runs in.
+    """
+    facts: Facts = {
+        "backend": topology.backend,
+        "model": topology.model,
+        "engine": _engine(topology),
+        "engine_version": _joined({i.name: i.version for i in topology.instances}),
+        "runtime": runtime,
+        "timing_source": timing_source,
+    }
+    remote = sorted({host for i in topology.instances if (host := urlsplit(i.url).hostname or "") not in _LOOPBACK})
+    sources: list[Callable[[], Facts]] = [
+        _software,
+        lambda: dict(_git(str(folder or Path.cwd()))),
+        lambda: _model(topology),
+    ]
+    if remote:
+        facts["cpu"] = f"unknown, of the remote host {', '.join(remote)}"
+    else:
+        sources.append(lambda: dict(_machine()))
+    for source in sources:
+        with suppress(Exception):  # a fact less must never cost a measurement
+            facts.update(source())
+    return Manifest(facts={key: clean(facts[key]) for key in KEYS if facts.get(key)})
+
+
+def gpu_here() -> bool:
+    """Whether this machine has a GPU that we know of."""
+    return bool(dict(_machine()).get("gpu"))
+
+
+def _engine(topology: Topology) -> str:
+    """Told from the versions, in which our own servers name themselves."""
+    names = set()
+    for instance in topology.instances:
+        if instance.version.endswith("-simulated"):
+            names.add("scripted (simulated)")
+        elif "-embedded+" in instance.version:
+            names.add("llama.cpp (xllamacpp)")
+        elif instance.api == "openai":
+            names.add("OpenAI-compatible")
+        else:
+            names.add("ollama")
+    return ", ".join(sorted(names))
+
+
+def _joined(values: dict[str, str]) -> str:
+    """One value if all instances agree, else each with its name."""
+    if len(set(values.values())) == 1:
+        return next(iter(values.values()))
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
+
+
+def _model(topology: Topology) -> Facts:
+    """The model's facts, of every instance that answers."""
+    digests, quantizations, sizes, settings = {}, {}, {}, {}
+    for instance in topology.instances:
+        with suppress(LlmperfError), client_of(instance) as control:
+            entry = control.find(topology.model)
+            digests[instance.name] = entry.digest
+            quantizations[instance.name] = entry.quantization
+            sizes[instance.name] = str(entry.size_bytes)
+            loaded = next((one for one in control.ps() if same_model(one.name, topology.model)), None)
+            info = control.show(topology.model).get("model_info") or {}
+            own = {str(key).removeprefix(_OWN_INFO): value for key, value in info.items() if key.startswith(_OWN_INFO)}
+            settings[instance.name] = _settings(
+                {"slots": instance.slots or "unknown", **own, **_environment(instance)}, loaded
+            )
+    if not digests:
+        return {}
+    return {
+        "model_digest": _joined(digests),
+        "quantization": _joined(quantizations),
+        "model_size_bytes": _joined(sizes),
+        "server_settings": _joined(settings),
+    }
+
+
+def _environment(instance: Instance) -> dict[str, object]:
+    """The variables that decide how a server of ours computes."""
+    return {name: value for name, _, value in (setting.partition("=") for setting in instance.environment)}
+
+
+def _settings(own: dict[str, object], loaded: ModelEntry | None) -> str:
+    """What the server says of how it serves the model."""
+    if loaded is not None:
+        own = {**own, "num_ctx": loaded.context_length or "unknown"}
+        if loaded.size_vram_bytes and loaded.size_vram_bytes < loaded.size_bytes:
+            own["spilled_to_cpu_bytes"] = loaded.size_bytes - loaded.size_vram_bytes
+    return "; ".join(f"{key}={value}" for key, value in sorted(own.items()))
+
+
+@functools.cache
+def _machine() -> tuple[tuple[str, str], ...]:
+    """Hardware and system, once a process."""
+    facts: Facts = {
+        "cpu": _cpu(),
+        "cpu_count": str(os.cpu_count() or ""),
+        "os": f"{platform.system()} {platform.machine()}",
+        "os_build": platform.platform(),
+        "cpu_governor": _governor(),
+        "memory_gib": _memory_gib(),
+        **_gpu(),
+    }
+    return tuple(facts.items())
+
+
+def _software() -> Facts:
+    facts = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
+    with suppress(PackageNotFoundError):
+        facts["plugin_version"] = package_version("pytest-llmperf")
+    return facts
+
+
+def _cpu() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.partition(":")[2].strip()
+    if sys.platform == "darwin" and (brand := _run("sysctl", "-n", "machdep.cpu.brand_string")):
+        return brand
+    return platform.processor() or platform.machine()
+
+
+def _governor() -> str:
+    """The frequency governor; several when the cores differ."""
+    found = set()
+    for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        with suppress(OSError):
+            found.add(path.read_text("utf-8").strip())
+    return ", ".join(sorted(found))
+
+
+def _memory_gib() -> str:
+    """Rounded: the kernel's own share, which differs from boot to boot, is not identity."""
+    with suppress(OSError, ValueError, AttributeError):
+        return str(round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30))
+    return ""
+
+
+def _gpu() -> Facts:
+    """What `nvidia-smi` says, if there is one."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    rows = [
+        [cell.strip() for cell in line.split(",")]
+        for line in _run("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
+    ]
+    rows = [row for row in rows if len(row) == 2]
+    if not rows:
+        return {}
+    cuda = re.search(r"CUDA Version:\s*([0-9.]+)", _run("nvidia-smi"))
+    names = sorted({row[0] for row in rows})
+    counted = ", ".join(f"{sum(row[0] == name for row in rows)} x {name}" for name in names)
+    return {"gpu": counted, "gpu_driver": rows[0][1], "cuda": cuda[1] if cuda else ""}
+
+
+@functools.cache
+def _git(folder: str) -> tuple[tuple[str, str], ...]:
+    """The commit of a folder, and whether it was changed."""
+    commit = _run("git", "-C", folder, "rev-parse", "HEAD")
+    if not commit:
+        return ()
+    status = _run("git", "-C", folder, "--no-optional-locks", "status", "--porcelain", fallback="?")
+    facts = [("git_commit", commit)]
+    if status != "?":
+        facts.append(("git_dirty", "yes" if status else "no"))
+    return tuple(facts)
+
+
+def _run(*command: str, fallback: str = "") -> str:
+    """What a command prints; the fallback when it is not there, fails or hangs."""
+    try:
+        environment = {key: value for key, value in os.environ.items() if key not in _OF_HOOKS}
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_COMMAND_S,
+            check=False,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return fallback
+    return done.stdout.strip() if done.returncode == 0 else fallback

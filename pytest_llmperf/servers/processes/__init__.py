@@ -1,0 +1,1 @@
+"""Server processes of ours, each with a supervisor that ends it."""

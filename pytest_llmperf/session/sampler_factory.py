@@ -1,0 +1,88 @@
+"""What of this machine is looked at while rounds run: which processes are whose, and its GPUs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.servers.addresses import address_of
+from pytest_llmperf.servers.probes.deployment_facts import gpu_here
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llmperf.model import Topology
+    from pytest_llmperf.telemetry.gpu import Gpus
+    from pytest_llmperf.telemetry.sampler import Sampler
+
+
+class Observing:
+    """Makes the samplers of a session's measurements; it imports what reads the machine when it first does.
+
+    Args:
+        every_s: time between two samples of a round, s; 0: nothing is looked at.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._found: tuple[Gpus | None, str] | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What must be installed to look at the GPU that is here, in words; known once there was a sampler."""
+        from pytest_llmperf.telemetry.gpu import INSTALL  # noqa: PLC0415 - only where something is looked at
+
+        why = self._found[1] if self._found is not None else ""
+        return (why,) if INSTALL in why else ()
+
+    def sampler(self, topology: Topology, pids: Mapping[str, int]) -> Sampler | None:
+        """A sampler of a measurement on this topology; None where nothing is looked at.
+
+        Args:
+            topology: with its servers running.
+            pids: first processes of instances, where known; those of other instances here are found by their ports.
+        """
+        if not self._every_s:
+            return None
+        from pytest_llmperf.telemetry.machine_reader import Machine  # noqa: PLC0415 - imports psutil
+        from pytest_llmperf.telemetry.process_tree import is_here, listener_on, process_of  # noqa: PLC0415 - as above
+        from pytest_llmperf.telemetry.sampler import Sampler  # noqa: PLC0415 - as above
+
+        known, remote, silent = {}, [], []
+        for instance in topology.instances:
+            pid = pids.get(instance.name)
+            if pid is None:
+                host, port = address_of(instance.url)
+                if instance.access.proxy or not is_here(host):
+                    remote.append(instance.name)
+                    continue
+                pid = listener_on(host, port)
+            root = process_of(pid) if pid is not None else None
+            if root is None:
+                silent.append(instance.name)
+            else:
+                known[instance.name] = root
+        gpus, why = self._gpus() if len(remote) < len(topology.instances) else (None, "")
+        notes = (
+            f"instance {', '.join(remote)} is on another machine, which is not looked at" if remote else "",
+            f"the processes of instance {', '.join(silent)} are not known: the system does not tell" if silent else "",
+            why,
+        )
+        return Sampler(
+            Machine(known, gpus),
+            every_s=self._every_s,
+            complete=not (remote or silent),
+            notes=tuple(filter(None, notes)),
+        )
+
+    def close(self) -> None:
+        """Lets the GPUs go."""
+        found, self._found = self._found, None
+        if found is not None and found[0] is not None:
+            found[0].close()
+
+    def _gpus(self) -> tuple[Gpus | None, str]:
+        from pytest_llmperf.telemetry.gpu import find  # noqa: PLC0415 - only where something is looked at
+
+        if self._found is None:
+            self._found = find(seen=gpu_here())
+        return self._found

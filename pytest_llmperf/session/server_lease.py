@@ -1,0 +1,284 @@
+"""The servers that a session holds open: one topology at a time, under the machine's lock."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+
+from pytest_llmperf.errors import DegradedError, MeasurementError, ServerError, UnreachableError
+from pytest_llmperf.model import Instance, Round, Scenario, Settings, Topology, TopologyKind
+from pytest_llmperf.servers.backends import Backend, Opened, choose
+from pytest_llmperf.servers.backends.attach import AttachBackend
+from pytest_llmperf.servers.clients.client_factory import client_of
+from pytest_llmperf.session.machine_lock import MachineLock
+
+_AGAIN_S = 60.0
+"""How often it is said for whom this session waits."""
+
+_NOTICE_S = 0.3
+"""What a keeper needs, at the most, to notice that its server has died, after a client has."""
+
+
+class Held:
+    """The servers in use.
+
+    At most one topology is open at a time, since idle servers of another would hold memory and cores. While servers
+    are open, a lock of this machine is held: two sessions (xdist workers, CI jobs) never time at once.
+
+    Args:
+        settings: what was asked for.
+        say: is told what takes time.
+        step: is told what may take long.
+        lock: of the machine; deployments of one session share it.
+        undone: takes, in words, what could not be put back on servers that were found.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        *,
+        step: Callable[[str], None],
+        lock: MachineLock,
+        undone: list[str],
+    ) -> None:
+        self.settings = settings
+        self.say = say
+        self._step = step
+        self._first_load = True
+        self._has_waited = False
+        self._opened: Opened | None = None
+        self._opened_for: tuple[TopologyKind, int] | None = None
+        self.notes: tuple[str, ...] = ()
+        """What a reader must know of how the model sits, since it was loaded."""
+        self._lock = lock
+        self._undone = undone
+        self._locked = False
+        self._unloaded = False
+        self._deaths: Counter[str] = Counter()
+        self.lost: tuple[str, ...] = ()
+        """Why topologies of several instances are not measured any more, in words; empty while they are."""
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The backend in force; chosen once, nothing started.
+
+        Raises:
+            ServerError: none can be had; says what to install or start.
+        """
+        return choose(self.settings, say=self.say)
+
+    @property
+    def topology(self) -> Topology | None:
+        """What is open now."""
+        return self._opened.topology if self._opened is not None else None
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """The first process of each open instance that we started, by the instance's name."""
+        return self._opened.pids if self._opened is not None else {}
+
+    def open(self, kind: TopologyKind, agents: int) -> Topology:
+        """Running servers for that many agents; reused while the same topology is asked for.
+
+        Raises:
+            ServerError: they could not be found, started or loaded.
+        """
+        if self.settings.force_topology:
+            kind = TopologyKind(self.settings.force_topology)
+        wanted = (kind, agents)
+        if self._opened is not None and self._opened_for == wanted:
+            self.check_alive()
+            return self._opened.topology
+        self.close()
+        several = not kind.shared and agents > 1
+        if self.lost and several:
+            raise self._degraded(kind)
+        self._acquire()
+        try:
+            begins = "checking the servers of" if self.backend.urls else "starting"
+            self._step(f"{begins} {kind} ({self.backend.kind})")
+            self._first_load = True
+            self._opened, self._opened_for = self.backend.open(kind, agents), wanted
+        except BaseException as error:
+            self._release()
+            if isinstance(error, UnreachableError) and self._deaths:  # it was there before, and does not come back
+                others = self._lose(str(error.args[0]))
+                if several:
+                    raise self._degraded(kind) from error
+                if others:
+                    return self.open(kind, agents)
+            raise
+        return self._opened.topology
+
+    def load(self, scenario: Scenario, topology: Topology, *, keep_alive_s: int) -> None:
+        """Loads the model on each instance with its agent's options, one after the other, and looks how it sits.
+
+        Raises:
+            ServerError: an instance could not load it, or is dead, or they do not serve the same model.
+        """
+        patience_s, asked_ctx = self.settings.start_timeout_s, dict[str, int | None]()
+        try:
+            for index, agent in enumerate(scenario.agents):
+                instance = topology.instance_of(index)
+                tell = self._step if self._first_load or self._unloaded else self.say
+                if instance.name not in asked_ctx:  # agents may share it
+                    loads = "loading" if instance.api != "openai" else "looking for"  # nothing is loaded there
+                    tell(f"{loads} {topology.model} on instance {instance.name}")
+                with client_of(instance, timeout_s=patience_s) as control:
+                    control.preload(topology.model, agent.options.as_request(), keep_alive=keep_alive_s)
+                if self._opened is not None:
+                    self._opened.loaded(instance)
+                asked_ctx[instance.name] = agent.options.num_ctx
+            self.notes = self._opened.settled(asked_ctx) if self._opened is not None else ()
+        except ServerError:
+            if self._opened is not None:
+                self._opened.alive()  # a dead server is the better explanation
+            raise
+        self._unloaded = self._first_load = False
+
+    def unload(self) -> None:
+        """Frees what the model takes on each instance, until it is loaded again.
+
+        Raises:
+            ServerError: an instance keeps it, or is dead.
+        """
+        if self._opened is None:
+            return
+        self._unloaded = True
+        for instance in self._opened.topology.instances:
+            with client_of(instance) as control:
+                control.unload(self._opened.topology.model)
+
+    def on_gpu(self) -> bool:
+        """Whether some instance says that the model, loaded now, lies on a GPU at least in part. Raises ServerError."""
+        topology = self.topology
+        return topology is not None and any(_vram_bytes(one, topology.model) for one in topology.instances)
+
+    def vram_mb(self) -> float | None:
+        """VRAM that the loaded model holds on all open instances, MB; None where it holds none, or nobody says."""
+        topology, held = self.topology, 0
+        if topology is not None:
+            for instance in topology.instances:
+                with suppress(ServerError):
+                    held += _vram_bytes(instance, topology.model)
+        return held / 1e6 or None
+
+    def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
+        """What tells that somebody else used servers which we only found while this round ran, in words."""
+        return self._opened.disturbed(one, keep_alive_s=keep_alive_s) if self._opened is not None else ()
+
+    def struck(self) -> tuple[str, ...]:
+        """What of a fault plan has struck on the open servers, in words; nothing where there is no plan."""
+        return self._opened.struck() if self._opened is not None else ()
+
+    def timed(self, work: Callable[[], Any]) -> Any:
+        """Runs a timed part; where it failed, a dead server is the better explanation."""
+        try:
+            return work()
+        except MeasurementError:
+            self.explain_failure()
+            raise
+
+    def explain_failure(self) -> None:
+        """Raises ServerError where an instance is dead: why a timed part has failed."""
+        if self._opened is not None:
+            if self._opened.pids:
+                time.sleep(_NOTICE_S)
+            self.check_alive()
+
+    def check_alive(self) -> None:
+        """Raises ServerError where an instance is dead; the next test then starts the topology afresh."""
+        try:
+            if self._opened is not None:
+                self._opened.alive()
+        except ServerError as error:
+            self._mourn(error)
+            self.close()
+            raise
+
+    def check_ours(self) -> None:
+        """After the last round: raises ServerError where a server that we started is dead, or another one answers."""
+        if self.pids:
+            self.check_alive()
+
+    def _mourn(self, error: ServerError) -> None:
+        """Remembers a death; a second one of the same instance is for good."""
+        self._deaths[error.instance] += 1
+        if error.instance and self._deaths[error.instance] > 1:
+            self._lose(f"instance {error.instance} died twice")
+
+    def _lose(self, why: str) -> bool:
+        """From now on there is one instance less; whether servers that are not ours are left in its place."""
+        self.lost = (f"the session is degraded: {why}",)
+        self.say(self.lost[0])
+        left = self.backend.without_the_dead() if isinstance(self.backend, AttachBackend) else None
+        if left is None:
+            return False
+        self.settings = left
+        self.__dict__["backend"] = choose(self.settings, say=self.say)
+        return True
+
+    def _degraded(self, kind: TopologyKind) -> DegradedError:
+        return DegradedError(
+            f"{self.lost[0]}; topology {kind} is not measured",
+            next_step="see the first failure; what runs on one instance is measured all the same",
+        )
+
+    def close(self) -> None:
+        """Leaves the servers as they were found, and frees the machine for other sessions."""
+        opened, self._opened, self._opened_for = self._opened, None, None
+        unloaded, self._unloaded = self._unloaded, False
+        try:
+            if opened is not None:
+                undone = opened.close(unloaded=unloaded)
+                self._undone.extend(undone)
+                for text in undone:
+                    self.say(text)
+        finally:
+            self._release()
+
+    def _acquire(self) -> None:
+        """Takes the machine's lock; if that means waiting, says for whom, again and again.
+
+        Raises:
+            ServerError: somebody else holds it for longer than the settings allow.
+        """
+        limit_s = self.settings.lock_timeout_s + self.settings.duration_s  # one test of another xdist worker may soak
+        waited_s = wait_s = 0.0
+        last = None
+        tell = self.say if self._has_waited else self._step  # xdist workers wait for each other again and again
+        while not self._lock.acquire(timeout_s=wait_s):
+            self._has_waited = True
+            holder = self._lock.holder()
+            waited_s = waited_s + wait_s if holder == last else 0.0
+            last = holder
+            known = holder or "its process is not known, it may run in a container"
+            if waited_s >= limit_s:
+                raise ServerError(
+                    f"another measurement runs on this machine: {known}; waited {limit_s:g} s for it to end",
+                    next_step="end it, run this one later, or wait for longer with --llmperf-lock-timeout",
+                )
+            so_far = f", {waited_s:.0f} s so far" if waited_s else ""
+            limit = f"at most {limit_s:g} s for this process{so_far}"
+            tell(f"waiting for another measurement on this machine to end: {known} ({limit})")
+            tell = self._step
+            wait_s = min(_AGAIN_S, limit_s - waited_s)
+        self._locked = True
+
+    def _release(self) -> None:
+        """Gives the machine's lock back, where it was taken; it counts those who hold it."""
+        if self._locked:
+            self._locked = False
+            self._lock.release()
+
+
+def _vram_bytes(instance: Instance, model: str) -> int:
+    """What the model, loaded there, takes of the GPU's memory; 0 where it says nothing. Raises ServerError."""
+    with client_of(instance) as control:
+        entry = control.loaded(model)
+    return (entry.size_vram_bytes or 0) if entry is not None else 0

@@ -1,0 +1,160 @@
+"""Layouts that are packed, the migration from older ones, and huge files; merges are in test_baselines_merging."""
+
+import random
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import huge_baselines
+from pytest_llmperf.errors import BaselineError
+from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.metrics.catalogue import CONTINUOUS
+from pytest_llmperf.model import SCHEMA, Baseline, Stored, StoredSession
+from tests.judge.baselines.test_store import KEY, SESSION, WHOLE, assert_fault_is_named, written
+
+FACTS = {"cpu": "i9", "model": "m", "git_commit": "abc", "git_dirty": "no"}
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_an_older_file_is_read_and_written_as_the_newest(tmp_path: Path, schema: int) -> None:
+    """Saved by release 0.1: its sessions are there as they were, and the next save writes the newest layout."""
+    path = written(tmp_path, WHOLE.replace("schema = 1", f"schema = {schema}"))
+    before = store.load(path)
+    later = replace(SESSION, saved_at="2026-02-02T00:00:00+00:00", manifest=FACTS)
+    store.save("mine", tmp_path, [(KEY, later)])
+    assert tomllib.loads(path.read_text())["schema"] == 3
+    after = store.load(path)
+    assert after.stored[0].session == (SESSION, later)
+    assert replace(after, schema=schema, stored=before.stored) == before
+
+
+def test_a_reading_leaves_a_version_1_file_alone(tmp_path: Path) -> None:
+    """Nothing is migrated behind the user's back."""
+    path = written(tmp_path, WHOLE)
+    store.load(path)
+    assert path.read_text() == WHOLE
+
+
+def test_manifests_stand_once_and_commits_by_the_session(tmp_path: Path) -> None:
+    """Twenty sessions of one machine, each of another commit: one machine table, rounds on one line a metric."""
+    sessions = [replace(SESSION, manifest={**FACTS, "git_commit": f"{number:x}"}) for number in range(20)]
+    for session in sessions:
+        path = store.save("mine", tmp_path, [(KEY, session)])
+    text = path.read_text()
+    tables = tomllib.loads(text)
+    assert list(tables["machine"].values()) == [{"cpu": "i9", "model": "m"}]
+    assert [session["commit"] for session in tables["session"].values()] == [f"{n:x}" for n in range(20)]
+    assert text.count(".rounds.efficiency_pct = '95.5 96.0'\n") == 20
+    assert store.load(path).stored[0].session == tuple(sessions)
+
+
+PACKED = """
+schema = 2
+[machine.here]
+cpu = "i9"
+[[stored]]
+test = "t.py::test_x"
+scenario = "pair"
+topology = "dual"
+workload = "abc"
+[[stored.session]]
+saved_at = "2026-01-01T00:00:00+00:00"
+commit = "abc"
+machine = "here"
+[stored.session.rounds]
+efficiency_pct = '95.5 96'
+"""
+
+
+def test_a_packed_file_is_read(tmp_path: Path) -> None:
+    """The commit is a fact of the manifest, the text of numbers is rounds."""
+    (entry,) = store.load(written(tmp_path, PACKED)).stored
+    assert entry.session == (replace(SESSION, manifest={"cpu": "i9", "git_commit": "abc"}),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("machine.here", "machine.there", "stored[0].session[0].machine: got 'here', and there is no table"),
+        ('machine = "here"', "machine = 3", "stored[0].session[0].machine: got 3"),
+        ('machine = "here"', "", "stored[0].session[0].commit: unknown key"),
+        ("[machine.here]", "[machine]", "machine: wanted tables, each [machine.ID]"),
+        ('cpu = "i9"', "cpu = 9", "stored[0].session[0].manifest.cpu: got 9, wanted text"),
+        ("[stored.session.rounds]", "[stored.session.manifest]\n[stored.session.rounds]", "manifest: does not belong"),
+        ("95.5 96", "95.5 nan", "stored[0].session[0].rounds.efficiency_pct[1]: got nan, wanted a finite number"),
+        ("95.5 96", "95.5 inf", "stored[0].session[0].rounds.efficiency_pct[1]: got inf"),
+        ("95.5 96", "95.5 9x6", "stored[0].session[0].rounds.efficiency_pct[1]: got a text, wanted a number"),
+        ("95.5 96", " ", "stored[0].session[0].rounds: metrics have [0] values"),
+        ("'95.5 96'", "95.5", "rounds.efficiency_pct: got 95.5, wanted a list of numbers, or a text of them"),
+        ("[[stored]]", "[stored]", "stored: got a table, wanted a list"),
+        ("[[stored.session]]", "[stored.session]", "stored[0].session: got a table, wanted a list"),
+    ],
+)
+def test_faults_of_a_packed_file_name_their_key(tmp_path: Path, old: str, new: str, text: str) -> None:
+    """Edited by hand and wrong: the file, the key, what is wrong, the next step."""
+    assert_fault_is_named(tmp_path, PACKED, old, new, text)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# only a comment\n"])
+def test_an_empty_file_is_an_error(tmp_path: Path, text: str) -> None:
+    """What a crash of another tool may leave: no key schema, and it is not taken for a new file by a save."""
+    path = written(tmp_path, text)
+    with pytest.raises(BaselineError, match=r"has no key schema(.|\n)*restore the file"):
+        store.load(path)
+    with pytest.raises(BaselineError, match="has no key schema"):
+        store.save("mine", tmp_path, [(KEY, SESSION)])
+    assert path.read_text() == text
+
+
+def huge(tests: int, sessions: int, rounds: int) -> Baseline:
+    """Stored sessions with figures of every metric, as runs save them."""
+    figures = random.Random(4)
+
+    def session(number: int) -> StoredSession:
+        series = {name: tuple(round(figures.gauss(95, 1), 6) for _ in range(rounds)) for name in CONTINUOUS}
+        return replace(SESSION, manifest={**FACTS, "git_commit": f"{number:x}"}, rounds=series)
+
+    entries = (
+        Stored(
+            test=f"t.py::test_{number}",
+            scenario="pair",
+            topology="dual",
+            workload="w",
+            session=tuple(session(one) for one in range(sessions)),
+        )
+        for number in range(tests)
+    )
+    return Baseline(schema=SCHEMA, name="huge", stored=tuple(entries))
+
+
+def test_10_000_rounds_are_read_faster_than_toml_reads_their_numbers(tmp_path: Path) -> None:
+    """All ten metrics of 10,000 rounds, checked, in less time than `tomllib` takes for lists of four of them.
+
+    What it takes in seconds is for benchmarks/huge_baselines.py: a test cannot know how busy its machine is.
+    """
+    baseline = huge(10, 20, 50)
+    path = tmp_path / "huge.toml"
+    store.edit(path, lambda _: baseline, new=baseline)
+    assert store.load(path) == baseline
+    columns = [[x for e in baseline.stored for s in e.session for x in s.rounds[name]] for name in CONTINUOUS[:4]]
+    listed = "\n".join(f"metric_{number} = {values}" for number, values in enumerate(columns))
+    assert len(columns[0]) == 10_000
+
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    assert min(seconds(lambda: store.load(path)) for _ in range(3)) < seconds(lambda: tomllib.loads(listed))
+
+
+def test_the_benchmark_of_huge_files_runs() -> None:
+    """On a small shape: a row with its limit, which is one of larger files (`make proofs`)."""
+    (row,) = huge_baselines.rows(1, shapes=((2, 2, 5, 2.5),))
+    assert (row.unit, row.most) == ("x", 2.5)
+    assert row.figure == "load 2 tests of 2 sessions of 5 rounds: over a plain pass"
+    assert huge_baselines.read_numbers("a = [1, -2.5e-3]\nb = 0.5") == [1.0, -0.0025, 0.5]

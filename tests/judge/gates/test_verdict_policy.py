@@ -1,0 +1,96 @@
+"""What a verdict does to its test, by the settings."""
+
+import itertools
+
+import pytest
+
+from pytest_llmperf.judge.gates.verdict_policy import action, in_words
+from pytest_llmperf.model import Outcome, Settings, Verdict
+from tests.judge.build import gate
+
+
+def verdict(outcome: Outcome, *, sessions: int = 0, demanded: bool = True) -> Verdict:
+    """Of a limit gate, or with sessions of a regression gate."""
+    reference = tuple((95.0, 96.0) for _ in range(sessions))
+    return Verdict(
+        gate=gate(delta=5.0 if sessions else None, reference=reference, demanded=demanded),
+        outcome=outcome,
+        value=95.0,
+        low=94.0,
+        high=96.0,
+        confidence_pct=95.0,
+        rounds=5,
+        grade="publishable",
+    )
+
+
+def act(one: Verdict, *others: Verdict, **settings: object) -> str:
+    return action(one, (one, *others), Settings(**settings))
+
+
+@pytest.mark.parametrize("sessions", [0, 1, 9])
+def test_pass_fail_and_invalid_are_no_matter_of_policy(sessions: int) -> None:
+    """Whatever the settings say."""
+    for inconclusive, mismatch in itertools.product(("fail", "warn"), ("fail", "warn", "skip")):
+        settings = {
+            "on_inconclusive": inconclusive,
+            "on_inconclusive_regression": inconclusive,
+            "on_mismatch": mismatch,
+        }
+        assert act(verdict(Outcome.PASS, sessions=sessions), **settings) == "pass"
+        assert act(verdict(Outcome.FAIL, sessions=sessions), **settings) == "fail"
+        assert act(verdict(Outcome.INVALID, sessions=sessions), **settings) == "fail"
+
+
+def test_an_inconclusive_limit_gate_fails_unless_told_to_warn() -> None:
+    """The setting for regression gates does not touch it."""
+    undecided = verdict(Outcome.INCONCLUSIVE)
+    assert act(undecided) == "fail"
+    assert act(undecided, on_inconclusive_regression="warn") == "fail"
+    assert act(undecided, on_inconclusive="warn") == "warn"
+
+
+@pytest.mark.parametrize("demanded", [True, False])
+def test_an_inconclusive_regression_gate_warns_while_its_baseline_is_young(*, demanded: bool) -> None:
+    """With fewer than four sessions, or as many as the settings want; the setting for limit gates does not touch it."""
+    young, old = (verdict(Outcome.INCONCLUSIVE, sessions=count, demanded=demanded) for count in (3, 4))
+    assert (act(young), act(old)) == ("warn", "fail")
+    assert (act(young, min_sessions=3), act(old, min_sessions=5)) == ("fail", "warn")
+    assert (act(young, on_inconclusive="fail"), act(old, on_inconclusive="warn")) == ("warn", "fail")
+    for setting in ("fail", "warn"):
+        assert act(young, on_inconclusive_regression=setting) == setting
+        assert act(old, on_inconclusive_regression=setting) == setting
+
+
+def test_another_machine_follows_its_own_setting() -> None:
+    """What --llmperf-compare adds by itself only warns, as long as it compares something."""
+    away, added = (verdict(Outcome.NOT_COMPARABLE, sessions=4, demanded=demanded) for demanded in (True, False))
+    decided, undecided = (
+        verdict(outcome, sessions=4, demanded=False) for outcome in (Outcome.PASS, Outcome.INCONCLUSIVE)
+    )
+    for setting in ("fail", "warn", "skip"):
+        assert act(away, on_mismatch=setting) == setting
+        assert act(away, decided, on_mismatch=setting) == setting
+        assert act(added, on_mismatch=setting) == setting
+        assert act(added, decided, on_mismatch=setting) == "warn"
+        assert act(added, undecided, on_mismatch=setting) == "warn"
+        assert act(added, verdict(Outcome.INVALID, demanded=False), on_mismatch=setting) == setting
+        assert act(added, verdict(Outcome.PASS), on_mismatch=setting) == setting
+
+
+def test_the_policy_in_words() -> None:
+    """Both settings, whichever they are."""
+    assert in_words(Settings()) == (
+        "policy: an inconclusive limit gate fails; an inconclusive regression gate warns while its baseline has fewer "
+        "than 4 sessions, then fails",
+        "policy: a gate whose limit is of another machine fails",
+    )
+    words = in_words(Settings(on_inconclusive="warn", on_inconclusive_regression="fail", on_mismatch="skip"))
+    assert "limit gate warns; an inconclusive regression gate fails" in words[0]
+    assert "skips its test" in words[1]
+    words = in_words(Settings(compare="main"))
+    assert words[1] == (
+        "policy: a gate whose limit is of another machine fails; one that --llmperf-compare adds only warns while "
+        "others of its test can be compared"
+    )
+    assert in_words(Settings(compare="main", on_mismatch="warn"))[1].endswith("another machine warns")

@@ -1,0 +1,70 @@
+"""What a reader is told of the answers: thoughts, missing counts, answers that were not streamed."""
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_llmperf.judge.metrics.answer_notes import notes_of_answers, undefined_next
+from tests.judge.build import measurement_of, request, round_of
+from tests.judge.metrics.test_request_pairs import rounds_of, thinking, unstreamed
+
+
+def test_plain_answers_need_no_note() -> None:
+    """Streamed text with counts."""
+    assert notes_of_answers(measurement_of(round_of((100, 100), (100, 100)))) == ()
+
+
+def test_thoughts_are_told() -> None:
+    """Which request TTFT is of, and when the first thought came."""
+    (note,) = notes_of_answers(rounds_of([thinking(100, 900)], [thinking(200, 1000)], count=2))
+    assert "thinks before it answers (in 4 of 4 requests)" in note
+    assert "first text, 950 ms in the median; the first thought came after 150 ms" in note
+
+
+def test_requests_without_content_are_counted() -> None:
+    """All tokens may be spent on thoughts."""
+    both = rounds_of([thinking(100, 900)], [thinking(100, None)], count=2)
+    assert "2 of 4 requests have no content: the model spent all their tokens on thoughts" in notes_of_answers(both)[1]
+    (note,) = notes_of_answers(rounds_of([thinking(100, None)], [thinking(100, None)], count=1))
+    assert "2 of 2 requests have no content" in note
+    assert "think=False" in note
+
+
+def test_missing_counts_are_told() -> None:
+    """With what to ask the server for; a cancelled request never has a count."""
+    uncounted = request(tokens=0)
+    (note,) = notes_of_answers(rounds_of([request()], [uncounted], count=2))
+    assert note.startswith("2 of 4 answers have no token count")
+    assert "include_usage" in note
+    cancelled = replace(uncounted, done_reason="cancelled")
+    assert notes_of_answers(rounds_of([cancelled], [cancelled])) == ()
+
+
+def test_answers_that_were_not_streamed_are_told() -> None:
+    """With how contention is told."""
+    (note,) = notes_of_answers(rounds_of([unstreamed(500)], [unstreamed(500)], count=1))
+    assert note.startswith("2 of 2 answers were not streamed: they have no TTFT")
+
+
+def test_answers_that_came_in_one_chunk_are_told() -> None:
+    """Their TTFT is no time to a first token."""
+    whole = replace(unstreamed(500), streamed=True)
+    (note,) = notes_of_answers(rounds_of([whole], [whole], count=1))
+    assert note.startswith(
+        "2 of 2 answers came at once, in one chunk or kept back by a proxy: their TTFT is the time of the whole answer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("ttft_ms", "have the agent stream"),
+        ("contention_rate_ttft", "have the agents stream"),
+        ("system_tok_s", ""),
+        ("changed_answers_rate", ""),
+    ],
+)
+def test_an_undefined_metric_knows_what_to_do(metric: str, words: str) -> None:
+    """Else there is nothing to say."""
+    assert undefined_next(rounds_of([unstreamed(500)], [unstreamed(500)]), metric).startswith(words)
+    assert bool(undefined_next(rounds_of([unstreamed(500)], [unstreamed(500)]), metric)) == bool(words)

@@ -1,0 +1,51 @@
+"""Means of values below a ceiling."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.judge.stats.bounded_mean import bounded_interval
+from pytest_llmperf.judge.stats.confidence_intervals import interval, mean_interval
+from pytest_llmperf.judge.stats.summary import Aggregate
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=20))
+def test_it_stays_below_the_ceiling_and_holds_the_mean(values: list[float]) -> None:
+    """Whatever the values; the wider the more confidence."""
+    found = bounded_interval(values, 0.05, 100.0)
+    wider = bounded_interval(values, 0.005, 100.0)
+    assert wider.low - 1e-4 <= found.low <= found.high <= wider.high + 1e-4 <= 100.001
+    assert found.low <= math.fsum(values) / len(values) + 1e-6
+
+
+def test_far_from_the_ceiling_it_is_students() -> None:
+    """Where the ceiling is a hundred standard deviations away it makes no difference."""
+    values = (10.0, 10.6, 9.5, 10.2, 9.9)
+    one, other = bounded_interval(values, 0.05, 100.0), mean_interval(values, 0.05)
+    assert (one.low, one.high) == (pytest.approx(other.low, rel=2e-3), pytest.approx(other.high, rel=2e-3))
+    assert bounded_interval((98.0,) * 5, 0.05, 100.0).low == 98
+    assert math.isinf(bounded_interval((-1e8, 100.0), 0.05, 100.0).low)
+
+
+@pytest.mark.slow
+def test_it_keeps_its_word_where_students_t_does_not() -> None:
+    """100 minus a gamma near the exponential, 5 rounds, fixed seed: passes of a mean on the limit at 2.5 % a side."""
+    rng = random.Random(110)
+    runs, by_t, by_both = 1500, 0, 0
+    for _ in range(runs):
+        values = [100 - rng.gammavariate(1.15, 1.3 / 1.15) for _ in range(5)]
+        by_t += mean_interval(values, 0.05).low > 98.7
+        by_both += interval(Aggregate.MEAN, values, looks=1, ceiling=100.0).low > 98.7
+    assert by_t / runs > 0.08
+    assert by_both / runs < 0.025 + 3 * math.sqrt(0.025 / runs)
+
+
+def test_a_value_above_the_ceiling_has_no_ceiling() -> None:
+    """Then the metric is not what it says, and only Student's t is left."""
+    values = (99.0, 101.0, 98.0, 99.5, 100.0)
+    assert interval(Aggregate.MEAN, values, looks=1, ceiling=100.0).method == "Student t"
+    below = (99.0, 97.0, 98.0, 96.5, 99.5)
+    assert interval(Aggregate.MEAN, below, looks=1, ceiling=100.0).method == "Student t and cube roots"

@@ -1,0 +1,73 @@
+"""Changes of level in a series: steps, creeps, and nothing where nothing changed."""
+
+import random
+
+import pytest
+
+from pytest_llmperf.judge.stats.changepoints import How, breaks, levels
+
+ERROR = 0.01
+
+
+def noisy(levels_of, seed: int = 1, sd: float = 0.5) -> list[float]:
+    rng = random.Random(seed)
+    return [level + rng.gauss(0, sd) for level in levels_of]
+
+
+def test_a_step_is_dated() -> None:
+    """It lies between two sessions; the levels on both sides are the means there."""
+    values = noisy([98.0] * 7 + [94.0] * 5)
+    (found,) = breaks(values, ERROR)
+    assert (found.how, found.start, found.end) == (How.STEP, 6, 7)
+    assert found.before == pytest.approx(sum(values[:7]) / 7)
+    assert found.after == pytest.approx(sum(values[7:]) / 5)
+    assert found.error < 1e-6
+    assert levels(values, [found]) == pytest.approx([found.before] * 7 + [found.after] * 5)
+
+
+def test_a_creep_is_no_step() -> None:
+    """Each session is a little worse than the last: one creep over all of them, not several steps."""
+    values = noisy(98 - 0.4 * number for number in range(16))
+    (found,) = breaks(values, ERROR)
+    assert (found.how, found.start, found.end) == (How.CREEP, 0, 15)
+    assert found.before == pytest.approx(98, abs=0.6)
+    assert found.after == pytest.approx(92, abs=0.6)
+    fitted = levels(values, [found])
+    assert fitted[0] == found.before
+    assert fitted[-1] == pytest.approx(found.after)
+
+
+def test_several_changes() -> None:
+    """Down, then up: two steps; then a creep from there on."""
+    values = noisy([98] * 8 + [90] * 8 + [98] * 8 + [98 - 0.5 * number for number in range(12)], sd=0.3)
+    found = breaks(values, ERROR)
+    assert [(one.how, one.end) for one in found[:2]] == [(How.STEP, 8), (How.STEP, 16)]
+    assert found[-1].after == pytest.approx(92.5, abs=1.5)
+    assert len(levels(values, found)) == len(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [1.0], [98, 98, 90, 90], [97.3] * 30, [98, 98, 98, 98, 60, 98, 98, 98], [0.0] * 9],
+    ids=["none", "one", "too few", "equal", "one outlier", "zeros"],
+)
+def test_nothing_to_see(values: list[float]) -> None:
+    """Too few sessions, equal ones, and one that stands out alone."""
+    assert breaks(values, ERROR) == ()
+
+
+def test_equal_values_that_step() -> None:
+    """No scatter at all: beyond doubt."""
+    (found,) = breaks([1.0] * 4 + [2.0] * 4, ERROR)
+    assert (found.how, found.end, found.error) == (How.STEP, 4, 0.0)
+
+
+@pytest.mark.parametrize("count", [6, 12, 30])
+@pytest.mark.parametrize("tail", ["normal", "skewed"])
+@pytest.mark.slow
+def test_how_often_it_cries_wolf(count: int, tail: str) -> None:
+    """Of 300 series in which nothing changes about 5 % are said to change where 5 % are allowed; 26 are 3 sd more."""
+    rng = random.Random(7)
+    draw = {"normal": lambda: rng.gauss(95, 1), "skewed": lambda: 100 - rng.gammavariate(2, 1)}[tail]
+    alarms = sum(bool(breaks([draw() for _ in range(count)], 0.05)) for _ in range(300))
+    assert alarms <= 26

@@ -1,0 +1,427 @@
+"""The report for people, looked at in a real browser."""
+
+import json
+import re
+import time
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.errors import MissingExtraError
+from pytest_llmperf.model import Agent, AgentRun, Bound, GpuSample, Manifest, RequestTiming, Round, Scenario, Settings
+from pytest_llmperf.report import html
+from pytest_llmperf.report.document import Run, as_text, document
+from pytest_llmperf.report.files.report_files import check_outputs
+from tests.judge.build import MS, gate
+from tests.judge.metrics.test_machine_use import observed, sample
+from tests.report.browser import ARGUMENTS, BROWSER
+from tests.report.conftest import run_of
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH: the report was not looked at"),
+]
+
+HOSTILE = """<img src=x onerror="hacked=1"></script><script>hacked=2</script>{{ 7 * 7 }}'&amp;"""
+UNEVEN = ((100, 60), (100, 58), (100, 61), (100, 59.5), (100, 62))
+DESK, TABLET, PHONE, SMALLEST = (1100, 900), (800, 900), (375, 800), (320, 640)
+
+
+def read_back(run: Run) -> dict:
+    return json.loads(as_text(document(run)))
+
+
+def failing() -> dict:
+    """Of uneven agents, beside stored sessions of even ones."""
+    stored = gate(
+        marker="regression",
+        limit=98.0,
+        delta=2.0,
+        reference=((98.0, 97.5, 98.5), (98.2, 97.9)),
+        source="baseline main, 9 sessions, the newest of 2026-11-24T12:06:57+00:00",
+    )
+    return read_back(run_of(together_ms=UNEVEN, gates=(gate(marker="efficiency"), stored, CONTENTION)))
+
+
+CONTENTION = gate("contention_rate_ttft", 0.01, Bound.MAX, marker="contention")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One for all tests of this module."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=BROWSER, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path: Path):
+    """`show(document)`: the page; the test fails where anything was requested, logged or raised."""
+    said, pages = [], []
+
+    def opened(found: dict, size: tuple[int, int] = DESK, **options):
+        path = tmp_path / f"report{len(pages)}.html"
+        path.write_text(html.page(found), encoding="utf-8")
+        page = browser.new_page(viewport={"width": size[0], "height": size[1]}, **options)
+        pages.append(page)
+        page.on("console", lambda message: said.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: said.append(f"error: {error}"))
+        page.on("request", lambda request: request.url == path.as_uri() or said.append(f"request: {request.url}"))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert said == []
+
+
+def values(page, selector: str) -> list[float]:
+    """The numbers that the page holds there."""
+    return [float(one.get_attribute("value")) for one in page.query_selector_all(f"{selector} data")]
+
+
+def chart_of(page, title: str):
+    """The figure of a chart whose heading begins so."""
+    return page.locator("figure", has=page.get_by_role("heading", name=re.compile(f"^{re.escape(title)}")))
+
+
+def opened(page, title: str):
+    """The same, with its table to be seen."""
+    chart = chart_of(page, title)
+    chart.locator("summary").click()
+    return chart
+
+
+def test_the_verdicts_come_first(show) -> None:
+    """The headline says what a session came to; the first table every gate, its value, interval and limit."""
+    found = failing()
+    page = show(found)
+    assert page.inner_text("h1") == "1 of 1 test failed (SIMULATED)"
+    assert "SIMULATED" in page.inner_text(".simulated")
+    rows = page.query_selector_all("#verdicts tbody tr")
+    (record,) = found["records"]
+    by_gate = {(one["gate"]["marker"], one["gate"]["metric"]): one for one in record["verdicts"]}
+    assert len(rows) == len(by_gate) == 3
+    for row in rows:
+        cells = row.query_selector_all("td")
+        verdict = by_gate[tuple(cells[1].inner_text().split())]
+        assert cells[0].inner_text().split()[1] == verdict["outcome"]
+        shown = [float(one.get_attribute("value")) for one in row.query_selector_all("td data")]
+        assert shown == [verdict["value"], verdict["low"], verdict["high"]]
+    assert "fail" in rows[0].inner_text()
+    both = [float(one.get_attribute("value")) for one in rows[0].query_selector_all("th data")]
+    assert both == [record["figures"][name] for name in ("efficiency_pct", "scaling_efficiency_pct")]
+    page.click("#verdicts a")
+    assert page.url.endswith("#m1")
+    texts = [one["text"] for one in record["judged"] if one["outcome"] != "pass"]
+    shown = [one.inner_text() for one in page.query_selector_all("pre")]
+    assert [text[: len(pre)] for text, pre in zip(texts, shown, strict=True)] == shown
+    assert [pre.count("next:") for pre in shown] == [0, 1]  # what they have in common is said once
+    assert shown[-1] == texts[-1]
+    assert [one for one in record["notes"] if one.capitalize() not in page.inner_text("body").capitalize()] == []
+
+
+def test_numbers_are_those_of_the_json(show) -> None:
+    """Figures, the points and lines of the charts, and the tables behind them."""
+    found = failing()
+    page = show(found)
+    (record,) = found["records"]
+    figures = {
+        row.query_selector("th .quiet").inner_text(): row for row in page.query_selector_all("h3 + table tbody tr")
+    }
+    assert {name: float(row.query_selector("data").get_attribute("value")) for name, row in figures.items()} == {
+        name: value
+        for name, value in record["figures"].items()
+        if name in record["series"] or name.startswith("contention_rate")
+    }
+    labels = page.eval_on_selector_all(".wide [aria-label]", "all => all.map(one => one.ariaLabel)")
+    titles = {"efficiency_pct": "Balance efficiency", "ttft_ratio": "Worst time to first token, in times that alone"}
+    for metric, unit in (("efficiency_pct", "%"), ("ttft_ratio", "x")):
+        for number, value in enumerate(record["series"][metric], 1):
+            assert f"round {number}: {value:.4f} {unit}" in labels
+        chart = chart_of(page, f"{titles[metric]} by round")
+        inside = [float(one.get_attribute("value")) for one in chart.locator("data").element_handles()]
+        assert [value for value in record["series"][metric] if value not in inside] == []
+    assert "minimum of gate efficiency: 95.0000 %" in labels
+    assert "stored session 2: 98.2000 %" in labels
+    assert "above it, a round is contended: 3.0000 x" in labels
+    ttft = chart_of(page, "Time to first token")
+    assert ttft.locator("tbody tr").count() == 4  # two agents, alone and together
+
+
+def test_what_together_costs_adds_up(show) -> None:
+    """The phases of each agent make up its duration, alone and together; what is more of each, what it takes longer."""
+    found = failing()
+    page = show(found)
+    (record,) = found["records"]
+    chart = opened(page, "Where the time goes")
+    rows = {
+        tuple(row.locator("td").all_inner_texts()[:2]): [
+            float(one.get_attribute("value")) for one in row.locator("data").all()
+        ]
+        for row in chart.locator("tbody tr").all()
+    }
+    assert len(rows) == 6
+    for *phases, total in rows.values():
+        assert sum(phases) == pytest.approx(total)
+    rounds = record["measurement"]["rounds"]
+    for place, agent in enumerate("xy"):
+        for part, name in (("alone", "solo"), ("together", "together")):
+            runs = [one[name][place] for one in rounds]
+            durations_ms = [(run["requests"][-1]["done_ns"] - run["start_ns"]) / 1e6 for run in runs]
+            assert rows[agent, part][-1] == pytest.approx(sum(durations_ms) / len(rounds))
+        longer = rows[agent, "together"][-1] - rows[agent, "alone"][-1]
+        assert rows[agent, "together more than alone"][-1] == pytest.approx(longer)
+    labels = page.eval_on_selector_all(".wide [aria-label]", "all => all.map(one => one.ariaLabel)")
+    assert f"x together, decode: {rows['x', 'together'][2]:.4f} ms" in labels
+
+
+def test_the_shares_of_the_loss(show) -> None:
+    """Each is that of the JSON, and the last row is the whole loss; the largest stands first."""
+    found = failing()
+    page = show(found)
+    (record,) = found["records"]
+    chart = opened(page, "Where the loss goes: ")
+    rows = [(row.locator("td").first.inner_text(), row.locator("data")) for row in chart.locator("tbody tr").all()]
+    values = {name: float(cell.get_attribute("value")) for name, cell in rows}
+    assert values.pop("in all") == pytest.approx(record["loss"]["loss_pp"])
+    assert values == record["loss"]["shares_pp"]
+    assert next(iter(values)) == max(values, key=lambda name: values[name])
+
+
+def test_a_triage_is_a_table(show) -> None:
+    """A row a question, with its state and words, whatever these hold."""
+    found = failing()
+    answers = [
+        {"question": "versions", "state": "found", "said": HOSTILE},
+        {"question": "loss", "state": "ok", "said": "x"},
+    ]
+    found["records"][0]["triage"] = answers
+    page = show(found)
+    table = page.locator("h3:has-text('Triage') + table")
+    assert table.locator("td").all_inner_texts() == ["found", HOSTILE, "ok", "x"]
+    assert page.evaluate("typeof hacked") == "undefined"
+
+
+def test_a_chosen_round_is_drawn(show) -> None:
+    """By mouse or keyboard: every chunk is a tick, and the table beside it has the round's own numbers."""
+    found = failing()
+    page = show(found)
+    (record,) = found["records"]
+    page.focus("select.round")
+    page.keyboard.press("ArrowDown")
+    assert page.input_value("select.round") == "1"
+    page.focus("button.after")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Space")
+    assert page.inner_text(".said").startswith("Round 4, together: x: done after 100.0 ms; y: done after 59.5 ms")
+    runs = record["measurement"]["rounds"][3]["together"]
+    ticks = [path.get_attribute("d").count("M") for path in page.query_selector_all(".drawing path")]
+    assert ticks == [len(run["requests"][0]["arrivals_ns"]) for run in runs]
+    page.click(".timeline summary")
+    rows = [
+        [cell.inner_text() for cell in row.query_selector_all("td")]
+        for row in page.query_selector_all(".timeline tbody tr")
+    ]
+    assert [(row[0], float(row[8]), int(row[9])) for row in rows] == [("x", 100.0, 10), ("y", 59.5, 10)]
+    page.select_option("select.part", "alone")
+    assert page.get_attribute(".drawing svg", "aria-label").startswith("Round 4, alone: x: done after 95.0 ms")
+    page.click("button.before")
+    page.click("button.before")
+    page.click("button.before")
+    page.click("button.before")
+    assert page.input_value("select.round") == "4"  # from the first to the last
+
+
+def test_waiting_and_prefill_are_the_server_s(show) -> None:
+    """Prefill is the server's word, what is left before the first token is waiting; where it says nothing, all is."""
+    request = RequestTiming(
+        sent_ns=10 * MS, done_ns=200 * MS, arrivals_ns=(110 * MS, 150 * MS, 200 * MS), eval_count=3,
+        total_duration_ns=190 * MS, load_duration_ns=5 * MS, prompt_eval_duration_ns=25 * MS, eval_duration_ns=90 * MS,
+    )  # fmt: skip
+    silent = replace(request, total_duration_ns=0, load_duration_ns=0, prompt_eval_duration_ns=0)
+    runs = tuple(
+        AgentRun(agent=name, instance="a", start_ns=0, requests=(one,)) for name, one in (("x", request), ("y", silent))
+    )
+    run = run_of()
+    measured = replace(
+        run.records[0].measurement, rounds=(Round(index=0, order=("together",), solo=runs, together=runs),)
+    )
+    page = show(read_back(Run(records=[replace(run.records[0], measurement=measured)], settings=Settings())))
+    page.click(".timeline summary")
+    rows = [
+        [cell.inner_text() for cell in row.query_selector_all("td")]
+        for row in page.query_selector_all(".timeline tbody tr")
+    ]
+    assert rows[0][3:] == ["10.000", "70.000", "30.000", "100.000", "90.000", "200.000", "3"]
+    assert rows[1][4:7] == ["not known", "not known", "100.000"]
+
+
+def test_hostile_text_stays_text(show) -> None:
+    """Names, facts and notes that hold markup, scripts or templates are shown, not run."""
+    run = run_of(together_ms=UNEVEN, scenario=HOSTILE, facts={"cpu": HOSTILE, "backend": "simulated"})
+    record = run.records[0]
+    agents = tuple(Agent(name=f"{name}{HOSTILE}", prompts=(HOSTILE,)) for name in "xy")
+    rounds = tuple(
+        replace(
+            one,
+            together=tuple(replace(r, agent=a.name) for r, a in zip(one.together, agents, strict=True)),
+            solo=tuple(replace(r, agent=a.name) for r, a in zip(one.solo, agents, strict=True)),
+        )
+        for one in record.measurement.rounds
+    )
+    measured = replace(
+        record.measurement,
+        scenario=Scenario(name=HOSTILE, agents=agents),
+        topology=replace(record.measurement.topology, model=HOSTILE),
+        rounds=rounds,
+        manifest=Manifest(facts={"cpu": HOSTILE}),
+        notes=(HOSTILE,),
+    )
+    found = read_back(replace(run, records=[replace(record, test=f"t.py::{HOSTILE}", measurement=measured)]))
+    page = show(found)
+    page.wait_for_timeout(50)
+    assert page.evaluate("typeof hacked") == "undefined"
+    assert page.query_selector("img") is None
+    assert page.inner_text("#m1 h2").endswith(HOSTILE)
+    assert f"x{HOSTILE} (a)" in [one.text_content() for one in page.query_selector_all(".drawing text")]
+    page.click("#m1 > details summary")
+    assert page.inner_text("td[data-label=here]") == HOSTILE
+
+
+@pytest.mark.parametrize("size", [DESK, TABLET, PHONE, SMALLEST], ids=["desk", "tablet", "phone", "smallest"])
+def test_nothing_is_wider_than_the_screen(show, size: tuple[int, int]) -> None:
+    """No sideways scrolling; on a phone the charts are the narrow drawings and rows are stacked."""
+    page = show(failing(), size)
+    for summary in page.query_selector_all("summary"):
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    inside = "[...document.querySelectorAll('section')].every(one => one.scrollWidth <= one.clientWidth)"
+    assert page.evaluate(inside)
+    shown, hidden = ("wide", "narrow") if size in (DESK, TABLET) else ("narrow", "wide")
+    assert page.is_visible(f"figure .{shown} svg")
+    assert not page.is_visible(f"figure .{hidden} svg")
+
+
+def test_colours_follow_the_system_or_the_button(show) -> None:
+    """Dark where the system is; the button, by keyboard, overrules it."""
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert show(failing(), color_scheme="light").evaluate(paper) == "rgb(255, 255, 255)"
+    page = show(failing(), color_scheme="dark")
+    dark = page.evaluate(paper)
+    assert dark == "rgb(20, 23, 27)"
+    page.focus("#theme")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#theme") == "Colours: light"
+    assert page.evaluate(paper) == "rgb(255, 255, 255)"
+    page.keyboard.press("Enter")
+    assert page.evaluate(paper) == dark
+
+
+def test_what_a_screen_reader_needs(show) -> None:
+    """A language, one first heading, drawings with a name, tables with headers; nothing is said by colour alone."""
+    page = show(failing())
+    assert page.get_attribute("html", "lang") == "en"
+    assert page.locator("h1").count() == 1
+    assert page.locator("table").count() == page.locator("table:has(thead th[scope=col])").count()
+    assert page.evaluate(
+        "[...document.querySelectorAll('figure svg')].every(one => one.closest('[role][aria-label]')?.ariaLabel)"
+    )
+    named = "one => one.role === 'region' && one.ariaLabel && !one.tabIndex"
+    assert page.evaluate(f"[...document.querySelectorAll('.scroll')].every({named})")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the verdicts"
+    assert {one.inner_text()[0] for one in page.query_selector_all(".outcome")} <= {"✓", "✗", "?"}
+
+
+def luminance(colour: str) -> float:
+    """As WCAG 2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark by system", "dark by button"])
+def test_text_can_be_read_on_its_ground(theme: int) -> None:
+    """Every colour of text has a contrast of 4.5 or more, of marks 3 or more (WCAG 2 AA)."""
+    style = Path(html.__file__).with_name("page.css").read_text(encoding="utf-8")
+    colours = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root[^{]*{([^}]*)}", style)]
+    for ground in ("paper", "card"):
+        for name, least in (("ink quiet good bad doubt link", 4.5), ("one two three four five six", 3)):
+            for one in name.split():
+                light, dark = sorted((luminance(colours[theme][one]), luminance(colours[theme][ground])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= least, f"{one} on {ground}"
+    assert colours[1] == colours[2]
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is said before anything is measured, with what to type."""
+    monkeypatch.setattr(util, "find_spec", lambda _: None)
+    monkeypatch.setattr(html, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"needs jinja2, vl-convert-python, .*\n.*pytest-llmperf\[report\]"):
+        check_outputs(Settings(html="report.html"), tmp_path)
+    check_outputs(Settings(json="report.json"), tmp_path)
+
+
+def test_a_usual_session_is_small() -> None:
+    """Six measurements of twenty rounds stay far below 2 MB."""
+    found = read_back(run_of(together_ms=UNEVEN * 4, tests=[f"test_{number}" for number in range(6)]))
+    assert len(html.page(found).encode()) < 1_300_000
+
+
+@pytest.mark.long
+def test_a_thousand_rounds_are_written_soon() -> None:
+    """In less than 3 seconds, every round in the table, each with 64 chunks."""
+    arrivals = tuple(range(20 * MS, 340 * MS, 5 * MS))
+    request = RequestTiming(
+        sent_ns=0, done_ns=340 * MS, arrivals_ns=arrivals, eval_count=64, total_duration_ns=340 * MS
+    )
+    runs = tuple(AgentRun(agent=name, instance="a", start_ns=0, requests=(request,)) for name in "xy")
+    run = run_of()
+    rounds = tuple(Round(index=index, order=("together",), solo=runs, together=runs) for index in range(1000))
+    measured = replace(run.records[0].measurement, rounds=rounds)
+    html.page(read_back(run))  # the drawing library has been loaded
+    begun_s = time.monotonic()
+    page = html.page(document(Run(records=[replace(run.records[0], measurement=measured)], settings=Settings())))
+    took_s = time.monotonic() - begun_s
+    print(f"1000 rounds: {took_s:.2f} s, {len(page) / 1e6:.1f} MB")
+    assert took_s < 3
+
+
+def test_the_machine_stands_under_the_timeline(show) -> None:
+    """A chart for each unit that was observed, right after the round; its table holds what the JSON's samples say."""
+    one = run_of()
+    gpus = tuple(GpuSample(memory_used_mib=mib, temperature_c=60.0, power_w=100.0) for mib in (1024.0, 2048.0))
+    seen = observed(
+        sample(0, servers_s={"a": 0.0}, gpus=gpus),
+        sample(1, busy_s=1.0, client_s=0.1, servers_s={"a": 0.5}, gpus=gpus),
+        sample(3, busy_s=2.0, client_s=0.3, servers_s={"a": 0.7}, gpus=gpus),
+        sample(4, index=1, busy_s=2.5, client_s=0.3, servers_s={"a": 0.8}, gpus=gpus),
+        notes=("instance b is on another machine, which is not looked at",),
+    )
+    (record,) = one.records
+    measurement = replace(record.measurement, telemetry=replace(seen.telemetry, gpus=("RTX", "RTX")))
+    page = show(read_back(replace(one, records=[replace(record, measurement=measurement)])))
+    titles = page.eval_on_selector_all("figure h3", "all => all.map(one => one.textContent)")
+    assert titles[:5] == [
+        "One round, as it went",
+        "The machine's processors",
+        "Resident memory",
+        "Temperature",
+        "GPU memory in use",
+    ]
+    figures = page.query_selector_all("figure")
+    assert values_in(figures[1]) == [2, 0.1, 0.1, 0.1, 2, 0.1, 0.3, 0.5, 2, 0.3, 0.35, 0.4]
+    assert values_in(figures[4]) == [4, 1024, 1024, 1024, 4, 2048, 2048, 2048]
+    assert "Not seen of the machine: instance b is on another machine" in page.inner_text("section:last-of-type")
+
+
+def values_in(figure) -> list[float]:
+    """The numbers of a chart's table, to four places."""
+    return [round(float(one.get_attribute("value")), 4) for one in figure.query_selector_all("data")]
