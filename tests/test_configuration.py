@@ -13,7 +13,7 @@ from pytest_llmperf.model import Configuration, GenerationOptions, NamedDeployme
 from pytest_llmperf.model.access import Access
 from pytest_llmperf.plugin.options.option_table import OPTIONS, resolve
 from pytest_llmperf.servers.emulator.faults.fault_plan import load_plan
-from pytest_llmperf.study import matrix_files
+from pytest_llmperf.study.matrices import matrix_files
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
 

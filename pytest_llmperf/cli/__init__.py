@@ -16,7 +16,7 @@ from pytest_llmperf.cli import baseline_commands, compare_command, doctor_comman
 from pytest_llmperf.errors import LlmperfError, did_you_mean
 from pytest_llmperf.judge.markers import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
-from pytest_llmperf.study.appendix_s import RECORDS
+from pytest_llmperf.study.records.appendix_s import RECORDS
 
 _NAME = "a baseline's name (looked up in DIR, then among those that come with the package), or a .toml file"
 _TEST = "a test as pytest names it, e.g. perf/test_team.py::test_pair; or a file, for all its tests"

@@ -10,7 +10,7 @@ from pytest_llmperf.judge.baselines import packaged_baselines, store
 from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without
 from pytest_llmperf.judge.baselines.toml_format import LEVEL
 from pytest_llmperf.model import Baseline
-from pytest_llmperf.report.terminal.baseline_text import aligned, counted, described
+from pytest_llmperf.report.wording.baseline_text import aligned, counted, described
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -14,8 +14,8 @@ from pytest_llmperf.judge.markers import Regression
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.summary import grade
 from pytest_llmperf.model import Baseline, Bound, Outcome, Settings, Verdict
-from pytest_llmperf.report.terminal.baseline_text import aligned, counted
-from pytest_llmperf.report.terminal.verdict_text import amount
+from pytest_llmperf.report.wording.amounts import amount
+from pytest_llmperf.report.wording.baseline_text import aligned, counted
 
 
 def compare(given: Namespace) -> int:

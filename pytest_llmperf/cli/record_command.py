@@ -11,7 +11,7 @@ from pytest_llmperf.files.atomic_write import read_text
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.json_schema import VERSION
-from pytest_llmperf.study.appendix_s import RECORDS
+from pytest_llmperf.study.records.appendix_s import RECORDS
 
 _AGAIN = "write it with: pytest --llmperf-json FILE"
 

@@ -8,8 +8,8 @@ from itertools import groupby
 from pytest_llmperf.judge.baselines.packaged_baselines import builtin_names, to_save
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.judge.baselines.trend import METRICS, trends
-from pytest_llmperf.report.terminal.baseline_history import said
-from pytest_llmperf.report.terminal.baseline_text import counted
+from pytest_llmperf.report.wording.baseline_history import said
+from pytest_llmperf.report.wording.baseline_text import counted
 
 
 def trend(given: Namespace) -> int:

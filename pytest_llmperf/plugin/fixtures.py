@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_llmperf.judge.metrics.cost import Economy
     from pytest_llmperf.judge.record import Record
     from pytest_llmperf.model import Agent, AsyncAgent, Baseline, Cell, ExternalAgent, Scenario
     from pytest_llmperf.plugin.runner import Running
     from pytest_llmperf.session.session import Session
-    from pytest_llmperf.study.claim_decisions import Decided
-    from pytest_llmperf.study.claim_findings import Finding
-    from pytest_llmperf.study.study_results import Results
+    from pytest_llmperf.study.claims.claim_decisions import Decided
+    from pytest_llmperf.study.claims.claim_findings import Finding
+    from pytest_llmperf.study.economics.deployment_cost import Economy
+    from pytest_llmperf.study.sweeps.study_results import Results
 
 
 _T = TypeVar("_T")
@@ -187,7 +187,7 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
 @pytest.fixture
 def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
     """`economics(record, ...)`: capacity and cost of what was measured, compared with the first; in the summary."""
-    from pytest_llmperf.report.terminal.cost_table import compared  # noqa: PLC0415
+    from pytest_llmperf.study.economics.cost_table import compared  # noqa: PLC0415
 
     def look(*records: Record) -> tuple[Economy, ...]:
         found, _, lines = fail_without_traceback(lambda: compared(records, llmperf.settings.configuration.prices))
@@ -212,7 +212,7 @@ def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
 def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecord:
     """`write_record("validation", record, ...)`: a record of appendix S in Markdown, filled from measurements."""
     from pytest_llmperf.plugin.options.output_files import shown  # noqa: PLC0415
-    from pytest_llmperf.study.filled_record import fill  # noqa: PLC0415
+    from pytest_llmperf.study.records.filled_record import fill  # noqa: PLC0415
 
     def write(kind: str, *records: Record, also: str = "") -> Path:
         path = fail_without_traceback(lambda: fill(kind, records, llmperf.settings, llmperf.root, also=also))
@@ -225,7 +225,7 @@ def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecor
 @pytest.fixture
 def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
     """`decide_claims(findings, {"C2": "..."})`: verdict and grade of each claim; findings `C2.part` are its parts."""
-    from pytest_llmperf.study import claim_decisions  # noqa: PLC0415
+    from pytest_llmperf.study.claims import claim_decisions  # noqa: PLC0415
 
     def look(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
         found = fail_without_traceback(lambda: claim_decisions.decide(findings, claims))

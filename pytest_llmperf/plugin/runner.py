@@ -27,15 +27,15 @@ from pytest_llmperf.plugin.session_results import TOLD
 from pytest_llmperf.plugin.stash import EXPLAINED, LINES, MATRIX, PROFILE, RECORDS, RUNTIME, SPECS, WARNINGS
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.terminal.progress_line import Live
-from pytest_llmperf.report.terminal.soak_text import soak_failures, soak_lines, soak_warnings
-from pytest_llmperf.report.terminal.verdict_text import explain, explain_nothing, gate_name, name_of, one_line
 from pytest_llmperf.report.terminal.wrapping import width, wrapped
+from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, soak_warnings
+from pytest_llmperf.report.wording.verdict_text import explain, explain_nothing, gate_name, name_of, one_line
 from pytest_llmperf.session.session import Session
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Scenario, Verdict
     from pytest_llmperf.plugin.deployment import Deployment
-    from pytest_llmperf.study.study_results import Results
+    from pytest_llmperf.study.sweeps.study_results import Results
 
 _T = TypeVar("_T")
 
@@ -145,7 +145,8 @@ class Running:
     def run_matrix(self, item: pytest.Item, matrix: str | Path | Mapping[str, Any], agents: Any, name: str) -> Results:
         """Runs an experiment, records its cells, and has its findings said in the summary."""
         from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of  # noqa: PLC0415
-        from pytest_llmperf.study import matrix_files, run_matrix, summary_text  # noqa: PLC0415 - only where there is one
+        from pytest_llmperf.study.matrices import matrix_files  # noqa: PLC0415
+        from pytest_llmperf.study.sweeps import run_matrix, summary_text  # noqa: PLC0415
 
         def make(cell: Cell) -> Scenario:
             made = agents(cell)

@@ -9,7 +9,7 @@ from pytest_llmperf.judge.gates.reasons import change_words, signed
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.summary import Aggregate
 from pytest_llmperf.report.severity_order import severity
-from pytest_llmperf.report.terminal.verdict_text import amount, digits_in
+from pytest_llmperf.report.wording.amounts import amount, digits_in
 
 Plain = Mapping[str, Any]
 Judged = tuple[Plain, Plain, Plain]

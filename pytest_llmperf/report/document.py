@@ -22,11 +22,12 @@ from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
 from pytest_llmperf.report.figures import SHOWN, figures, value_of
 from pytest_llmperf.report.json_schema import VERSION
 from pytest_llmperf.report.session_outcomes import Ending, Tested
-from pytest_llmperf.report.terminal.baseline_history import history_of
-from pytest_llmperf.report.terminal.client_cost import client_lines
-from pytest_llmperf.report.terminal.footnotes import notes_of
-from pytest_llmperf.report.terminal.soak_text import soak_failures, soak_lines, soak_warnings
-from pytest_llmperf.report.terminal.verdict_text import amount, explain, limit_words, one_line
+from pytest_llmperf.report.wording.amounts import amount
+from pytest_llmperf.report.wording.baseline_history import history_of
+from pytest_llmperf.report.wording.client_cost import client_lines
+from pytest_llmperf.report.wording.footnotes import notes_of
+from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, soak_warnings
+from pytest_llmperf.report.wording.verdict_text import explain, limit_words, one_line
 
 Document = dict[str, Any]
 """Plain data as `llmperf.schema.json` beside this module describes it."""

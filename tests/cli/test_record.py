@@ -11,7 +11,7 @@ from pytest_llmperf.cli import main
 from pytest_llmperf.judge.baselines.store import key_of
 from pytest_llmperf.model import Bound, Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.report.terminal.verdict_text import amount
+from pytest_llmperf.report.wording.amounts import amount
 from tests.judge.baselines.test_trend import baseline_of
 from tests.judge.build import gate
 from tests.report.conftest import GATES, run_of

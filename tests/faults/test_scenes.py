@@ -15,7 +15,7 @@ from pytest_llmperf.report.terminal.summary_table import table
 from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan
 from pytest_llmperf.servers.processes import server_process
 from pytest_llmperf.session.session import Session
-from pytest_llmperf.study.result_rows import as_csv
+from pytest_llmperf.study.rows.result_rows import as_csv
 from tests.disk import full
 from tests.faults.conftest import PAIR
 from tests.faults.rows import FAILS, STOPS, Scene, matches

@@ -11,7 +11,7 @@ from pytest_llmperf.judge.diagnosis.triage import State
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Outcome, Settings, TopologyKind
 from pytest_llmperf.report.files.report_files import save_baseline
-from pytest_llmperf.report.terminal.verdict_text import explain
+from pytest_llmperf.report.wording.verdict_text import explain
 from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan
 from tests.faults.causes import USUAL
 from tests.faults.conftest import PAIR

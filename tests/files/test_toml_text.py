@@ -9,7 +9,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.files.toml_text import tables_of
 from pytest_llmperf.judge.baselines import store
 from pytest_llmperf.servers.emulator.faults.fault_plan import load_plan
-from pytest_llmperf.study import matrix_files
+from pytest_llmperf.study.matrices import matrix_files
 
 DEEP = {
     "dotted keys": ".".join("a" * 900) + " = 1",

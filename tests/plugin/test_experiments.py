@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.study.result_rows import from_csv
+from pytest_llmperf.study.rows.result_rows import from_csv
 from tests.plugin.conftest import FAST, Aftermath, assert_clear, until
 from tests.plugin.test_lifecycle import Inner
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmperf.judge.record import from_plain
 from pytest_llmperf.report import json_schema
-from pytest_llmperf.study.result_rows import from_csv
+from pytest_llmperf.study.rows.result_rows import from_csv
 from tests.plugin.conftest import GATED, assert_clear
 
 SHORT = ("--llmperf-rounds=2", "--llmperf-max-rounds=2", "-W", "default")

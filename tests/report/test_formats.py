@@ -18,8 +18,8 @@ from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files import ci_annotations, markdown, openmetrics
 from pytest_llmperf.report.files.session_outputs import write_all
 from pytest_llmperf.report.session_outcomes import Ending
-from pytest_llmperf.report.terminal.verdict_text import amount
-from pytest_llmperf.study import appendix_s
+from pytest_llmperf.report.wording.amounts import amount
+from pytest_llmperf.study.records import appendix_s
 from tests.judge.build import gate
 from tests.judge.metrics.test_machine_use import observed, sample
 from tests.report.conftest import run_of

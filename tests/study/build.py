@@ -5,8 +5,9 @@ from typing import Any
 
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Cell, Matrix
-from pytest_llmperf.study.matrix_files import parse
-from pytest_llmperf.study.result_rows import Row, rows_of
+from pytest_llmperf.study.matrices.matrix_files import parse
+from pytest_llmperf.study.rows.result_rows import Row
+from pytest_llmperf.study.rows.round_rows import rows_of
 from tests.judge.build import measurement_of, round_of
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.model import Claim, Matrix
-from pytest_llmperf.study.claim_findings import faults_of
-from pytest_llmperf.study.matrix_files import parse
-from pytest_llmperf.study.result_rows import COLUMNS
+from pytest_llmperf.study.claims.claim_faults import faults_of
+from pytest_llmperf.study.matrices.matrix_files import parse
+from pytest_llmperf.study.rows.result_rows import COLUMNS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text("utf-8")
 

@@ -11,9 +11,11 @@ import pytest
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.model import Cell, Claim, Matrix
 from pytest_llmperf.plugin.collection import MARKERS
-from pytest_llmperf.study.claim_findings import Status, compare, faults_of, reference_of
-from pytest_llmperf.study.matrix_files import cells_of, load
-from pytest_llmperf.study.result_rows import Row
+from pytest_llmperf.study.claims.claim_faults import faults_of, reference_of
+from pytest_llmperf.study.claims.claim_findings import Status, compare
+from pytest_llmperf.study.matrices.matrix_cells import cells_of
+from pytest_llmperf.study.matrices.matrix_files import load
+from pytest_llmperf.study.rows.result_rows import Row
 from tests.study.build import rows
 
 FOLDER = Path(__file__).parents[2] / "perf_suites" / "matrices"

@@ -291,7 +291,7 @@ def cost_per_1m_usd(*, tok_s: float, usd_per_hour: float) -> float:
     Raises:
         MeasurementError: the rate is not positive.
     """
-    _check_positive("cost_per_1m_usd", tok_s=tok_s)
+    check_positive("cost_per_1m_usd", tok_s=tok_s)
     return 1e6 / tok_s / S_PER_HOUR * usd_per_hour
 
 
@@ -301,75 +301,11 @@ def memory_efficiency(*, tok_s: float, vram_gib: float) -> float:
     Raises:
         MeasurementError: the memory is not positive.
     """
-    _check_positive("memory_efficiency", vram_gib=vram_gib)
+    check_positive("memory_efficiency", vram_gib=vram_gib)
     return tok_s / vram_gib
 
 
-def break_even_months(*, migration_cost_usd: float, monthly_savings_usd: float) -> float:
-    """Months until savings have paid a migration; infinite when nothing is saved. Source: seed A.9, G.3."""
-    return migration_cost_usd / monthly_savings_usd if monthly_savings_usd > 0 else math.inf
-
-
-def requests_per_hour(*, ttft_ms: float, tokens: int, tok_s: float) -> float:
-    """Sequential requests an hour, `3600 / (ttft + tokens / tok_s)`. Source: seed G.1 (724.6 and 556.4).
-
-    Raises:
-        MeasurementError: the rate is not positive, or a request would take no time.
-    """
-    _check_positive("requests_per_hour", tok_s=tok_s)
-    seconds = ttft_ms / 1000 + tokens / tok_s
-    _check_positive("requests_per_hour", seconds=seconds)
-    return S_PER_HOUR / seconds
-
-
-def effective_tok_s(*, agents: int, tok_s: float, efficiency_pct: float) -> float:
-    """Tokens a second of N agents together, `N * tok_s * efficiency`. Source: seed G.2 (225.1 and 190.3)."""
-    return agents * tok_s * efficiency_pct / 100
-
-
-def hours_per_month(*, requests_per_month: float, requests_per_hour: float) -> float:
-    """Hours of work a month for so many requests. Source: seed G.3 (1,797.3 and 1,380.4).
-
-    Raises:
-        MeasurementError: the capacity is not positive.
-    """
-    _check_positive("hours_per_month", requests_per_hour=requests_per_hour)
-    return requests_per_month / requests_per_hour
-
-
-def loss_pct(*, base: float, value: float) -> float:
-    """How much less than the base, %. Source: seed G.4 (16.3).
-
-    Raises:
-        MeasurementError: the base is not positive.
-    """
-    _check_positive("loss_pct", base=base)
-    return 100 * (1 - value / base)
-
-
-def fleet_growth_pct(*, lost_pct: float) -> float:
-    """How many more machines serve the same load where each loses so much, %. Source: seed 7.5 (10 % make 11 %).
-
-    Raises:
-        MeasurementError: all is lost.
-    """
-    _check_positive("fleet_growth_pct", kept_pct=100 - lost_pct)
-    return 100 * lost_pct / (100 - lost_pct)
-
-
-def tco_usd(*, years: float, monthly_cost_usd: float, one_time_usd: float) -> float:
-    """Total cost of ownership, USD: once, and every month of the years. Its price inputs have no default.
-
-    Raises:
-        MeasurementError: the years are not positive.
-
-    Source: seed 7.3.
-    """
-    _check_positive("tco_usd", years=years)
-    return one_time_usd + monthly_cost_usd * 12 * years
-
-
-def _check_positive(figure: str, **inputs: float) -> None:
+def check_positive(figure: str, **inputs: float) -> None:
     """Inputs are finite and above 0, or a MeasurementError that names figure and input."""
     for name, value in inputs.items():
         if not (math.isfinite(value) and value > 0):

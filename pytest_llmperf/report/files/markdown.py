@@ -19,8 +19,8 @@ from pytest_llmperf.report.comparisons import (
 )
 from pytest_llmperf.report.document import Document, failing_remark, headline, unexplained
 from pytest_llmperf.report.severity_order import merged
-from pytest_llmperf.report.terminal.contention_text import detector_of
-from pytest_llmperf.report.terminal.verdict_text import amount, digits_in
+from pytest_llmperf.report.wording.amounts import amount, digits_in
+from pytest_llmperf.report.wording.contention_text import detector_of
 
 _SHOWN = (
     ("balance", "efficiency_pct"),

@@ -17,7 +17,7 @@ from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Document, as_text, unexplained
 from pytest_llmperf.report.files import ci_annotations, markdown, openmetrics
-from pytest_llmperf.report.terminal.baseline_text import changes
+from pytest_llmperf.report.wording.baseline_text import changes
 
 
 class Output(NamedTuple):

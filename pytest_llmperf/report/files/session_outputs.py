@@ -18,7 +18,7 @@ from pytest_llmperf.report.files import ci_annotations, markdown
 from pytest_llmperf.report.files.report_files import OUTPUTS, Output, save_baseline, write_output
 from pytest_llmperf.report.repository_paths import inside
 from pytest_llmperf.report.session_outcomes import any_failed
-from pytest_llmperf.report.terminal.baseline_history import past_of
+from pytest_llmperf.report.wording.baseline_history import past_of
 
 _T = TypeVar("_T")
 Message = tuple[str, bool]

@@ -26,7 +26,7 @@ from pytest_llmperf.report.html.machine_charts import machine_charts
 from pytest_llmperf.report.html.phase_table import by_agent, tokens_ns
 from pytest_llmperf.report.html.timeline import timeline
 from pytest_llmperf.report.session_outcomes import Ending
-from pytest_llmperf.report.terminal.verdict_text import amount, digits_in
+from pytest_llmperf.report.wording.amounts import amount, digits_in
 
 Plain = Mapping[str, Any]
 

@@ -8,7 +8,8 @@ from pytest_llmperf.judge.metrics.machine_use import busy_cores, client_cores, n
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Measurement, Telemetry
 from pytest_llmperf.report.figures import value_of
-from pytest_llmperf.report.terminal.verdict_text import amount, name_of
+from pytest_llmperf.report.wording.amounts import amount
+from pytest_llmperf.report.wording.verdict_text import name_of
 
 _PEAKS = {"vram_gib": "GPU memory", "gpu_temperature_c": "GPU", "cpu_temperature_c": "processor"}
 

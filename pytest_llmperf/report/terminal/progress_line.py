@@ -14,8 +14,8 @@ from pytest_llmperf.judge.metrics.series import CATALOGUE, series
 from pytest_llmperf.judge.stats.confidence_intervals import interval
 from pytest_llmperf.judge.stats.summary import centre
 from pytest_llmperf.model import Measurement, Outcome, Verdict
-from pytest_llmperf.report.terminal.verdict_text import round_s
 from pytest_llmperf.report.terminal.wrapping import encodable, span_words
+from pytest_llmperf.report.wording.next_steps import round_s
 
 _LEAST_PP = 1.0
 """An interval that leaves out less of the scale than this, such as 0.0 to 100.0 of three rounds, is not shown."""

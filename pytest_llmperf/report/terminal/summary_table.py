@@ -13,20 +13,14 @@ from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.model.node_id import short_name
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.severity_order import WORST_FIRST, worst_first
-from pytest_llmperf.report.terminal.client_cost import client_lines
-from pytest_llmperf.report.terminal.contention_text import contended_words
-from pytest_llmperf.report.terminal.footnotes import notes
 from pytest_llmperf.report.terminal.machine_load import machine_lines
 from pytest_llmperf.report.terminal.triage_text import triage_lines
-from pytest_llmperf.report.terminal.verdict_text import (
-    explain_nothing,
-    headline,
-    name_of,
-    next_step,
-    young,
-    young_lines,
-)
 from pytest_llmperf.report.terminal.wrapping import NARROW, wrapped
+from pytest_llmperf.report.wording.client_cost import client_lines
+from pytest_llmperf.report.wording.contention_text import contended_words
+from pytest_llmperf.report.wording.footnotes import notes
+from pytest_llmperf.report.wording.next_steps import next_step
+from pytest_llmperf.report.wording.verdict_text import explain_nothing, headline, name_of, young, young_lines
 
 Markup = dict[str, bool]
 Line = tuple[str, Markup]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pytest_llmperf.judge.diagnosis.triage import State
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.report.terminal.verdict_text import name_of
+from pytest_llmperf.report.wording.verdict_text import name_of
 
 _MOST_LINES = 24
 """More do not fit a screen beside the rest."""

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_llmperf.judge.baselines import git_attributes, store
 from pytest_llmperf.judge.baselines.git_attributes import ATTRIBUTES, keep_both_sides, keep_out, top_of
-from pytest_llmperf.study.sweep_journal import Journal
+from pytest_llmperf.study.sweeps.sweep_journal import Journal
 from tests.judge.baselines.test_store import KEY, SESSION
 
 

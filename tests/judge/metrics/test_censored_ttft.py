@@ -8,7 +8,7 @@ from pytest_llmperf.judge.gates.evaluate import judge
 from pytest_llmperf.judge.metrics.series import ttft_ratios
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Bound, Outcome, Round
-from pytest_llmperf.report.terminal.verdict_text import explain
+from pytest_llmperf.report.wording.verdict_text import explain
 from tests.judge.build import gate, measurement_of, request, round_of, run
 
 WORDS = "in 3 of 3 rounds an upper bound alone decided it: the first chunk was read together with later ones"

@@ -13,8 +13,8 @@ from pytest_llmperf.measure.decoding.decode import decode
 from pytest_llmperf.measure.wire.arrival import Piece
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.model import AgentRun, Bound, Outcome, RequestTiming, Round
-from pytest_llmperf.report.terminal.footnotes import notes_of
-from pytest_llmperf.study.result_rows import rows_of
+from pytest_llmperf.report.wording.footnotes import notes_of
+from pytest_llmperf.study.rows.round_rows import rows_of
 from tests.judge.build import MS, gate, measurement_of
 
 TEXT = " word" * 24

@@ -225,17 +225,10 @@ def test_a_ratio_needs_a_base() -> None:
 
 
 def test_derived_figures_of_the_report() -> None:
-    """The worked examples of the seed: A.7, A.8, A.9, G.1, G.2, G.3."""
+    """The worked examples of A.7 and A.8."""
     assert round(formulas.cost_per_1m_usd(tok_s=114.54, usd_per_hour=0.5), 2) == 1.21
     assert round(formulas.cost_per_1m_usd(tok_s=99.34, usd_per_hour=0.5), 2) == 1.40
     assert round(formulas.memory_efficiency(tok_s=102.85, vram_gib=3.3), 1) == 31.2
-    assert round(formulas.break_even_months(migration_cost_usd=5000, monthly_savings_usd=208.45), 1) == 24.0
-    assert math.isinf(formulas.break_even_months(migration_cost_usd=5000, monthly_savings_usd=0))
-    assert round(formulas.requests_per_hour(ttft_ms=603, tokens=500, tok_s=114.54), 1) == 724.6
-    assert round(formulas.requests_per_hour(ttft_ms=1437, tokens=500, tok_s=99.34), 1) == 556.4
-    assert round(formulas.effective_tok_s(agents=2, tok_s=114.54, efficiency_pct=98.28), 1) == 225.1
-    assert round(formulas.effective_tok_s(agents=2, tok_s=99.34, efficiency_pct=95.8), 1) == 190.3
-    assert formulas.tco_usd(years=5, monthly_cost_usd=160, one_time_usd=11000) == 20600
 
 
 @pytest.mark.parametrize(
@@ -243,8 +236,6 @@ def test_derived_figures_of_the_report() -> None:
     [
         lambda bad: formulas.cost_per_1m_usd(tok_s=bad, usd_per_hour=1),
         lambda bad: formulas.memory_efficiency(tok_s=1, vram_gib=bad),
-        lambda bad: formulas.requests_per_hour(ttft_ms=1, tokens=1, tok_s=bad),
-        lambda bad: formulas.tco_usd(years=bad, monthly_cost_usd=1, one_time_usd=1),
     ],
 )
 @pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf])
@@ -252,9 +243,3 @@ def test_derived_figures_refuse_inputs_without_meaning(figure, bad: float) -> No
     """Zero, negative, NaN and infinite divisors are errors that name figure and input."""
     with pytest.raises(MeasurementError, match=r"is undefined: \w+ is"):
         figure(bad)
-
-
-def test_a_request_without_time_has_no_rate_an_hour() -> None:
-    """No tokens and no TTFT would be infinitely many requests."""
-    with pytest.raises(MeasurementError, match="seconds is 0"):
-        formulas.requests_per_hour(ttft_ms=0, tokens=0, tok_s=1)

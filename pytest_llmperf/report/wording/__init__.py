@@ -1,0 +1,1 @@
+"""Verdicts, notes and baselines in sentences, for the terminal and for files."""

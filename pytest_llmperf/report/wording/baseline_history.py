@@ -1,0 +1,85 @@
+"""The history of a baseline in words, and what a record of a run has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import BaselineError
+from pytest_llmperf.judge.baselines.store import key_of, load_named
+from pytest_llmperf.judge.baselines.trend import Point, Trend, worse_by
+from pytest_llmperf.judge.gates.reasons import change_words
+from pytest_llmperf.judge.metrics.series import metric_of
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.stats.changepoints import FEWEST, Break, How
+from pytest_llmperf.model import Baseline, Settings
+from pytest_llmperf.report.wording.amounts import amount
+from pytest_llmperf.report.wording.baseline_text import counted
+
+
+def said(trend: Trend) -> list[str]:
+    """A metric's history in lines: each change, then what it comes to."""
+    if not trend.enough:
+        return [f"{trend.metric}: {counted(len(trend.points), 'session')}, {FEWEST} are needed to see a change"]
+    lines = [f"{trend.metric}: {_change(trend, one)}" for one in trend.breaks]
+    if not lines:
+        return [f"{trend.metric}: no change over {counted(len(trend.points), 'session')}"]
+    unit = metric_of(trend.metric).change_unit
+    if trend.worse:
+        return [*lines, f"{trend.metric}: LOST {trend.lost:.1f} {unit} that are still lost ({trend.matters:g} matter)"]
+    if trend.lost > 0:
+        return [*lines, f"{trend.metric}: {trend.lost:.1f} {unit} below its best, of which {trend.matters:g} matter"]
+    return [*lines, f"{trend.metric}: nothing is lost"]
+
+
+def history_of(record: Record, baseline: str, found: Sequence[Trend]) -> dict[str, Any] | None:
+    """What a baseline's sessions say of a measurement; None where it holds none of it.
+
+    Args:
+        record: of a measurement.
+        baseline: its name.
+        found: all trends of that baseline.
+    """
+    key = key_of(record.test, record.measurement)
+    own = [trend for trend in found if trend.key == key]
+    if not own:
+        return None
+    return {
+        "baseline": baseline,
+        "trends": [asdict(trend) for trend in own],
+        "said": [line for trend in own for line in said(trend)],
+    }
+
+
+def past_of(settings: Settings, root: Path) -> Baseline | None:
+    """The baseline that a run is compared with, or will be saved to, as it is before that; None: there is none yet.
+
+    Args:
+        settings: of the run.
+        root: folder that relative paths start from.
+    """
+    name = settings.compare or settings.save or settings.update
+    if not name:
+        return None
+    try:
+        return load_named(str(root / name) if name.endswith(".toml") else name, (root / settings.baselines_dir,))
+    except BaselineError:  # of a first save; one that is torn was refused before anything was measured
+        return None
+
+
+def _change(trend: Trend, found: Break) -> str:
+    metric = metric_of(trend.metric)
+    worse = worse_by(metric, found.before, found.after)
+    size = change_words(worse, metric.change_unit)
+    values = f"{amount(found.before, metric.name)} -> {amount(found.after, metric.name)}"
+    ends = " and ".join(_point(trend.points[at]) for at in (found.start, found.end))
+    if found.how is How.STEP:
+        return f"{size} at once, {values}, between {ends}"
+    sessions = counted(found.end - found.start + 1, "session")
+    return f"{size} little by little, {values}, over {sessions} between {ends}"
+
+
+def _point(point: Point) -> str:
+    return f"{point.saved_at[:16].replace('T', ' ')} ({point.commit or 'commit not known'})"

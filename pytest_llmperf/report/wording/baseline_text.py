@@ -1,0 +1,109 @@
+"""Stored baselines in words: what a file holds, and what a change of it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.regression.stored_sessions import reference_centre
+from pytest_llmperf.model import Baseline, Stored
+from pytest_llmperf.report.wording.amounts import amount
+
+SHOWN = Regression().metrics
+"""The metrics that are shown of stored sessions: those that a comparison judges."""
+
+
+def centre_of(entry: Stored, metric: str) -> float | None:
+    """The stored sessions' centre of a metric, or None where some session lacks it."""
+    if not all(metric in session.rounds for session in entry.session):
+        return None
+    try:
+        return reference_centre(metric_of(metric).aggregate, [session.rounds[metric] for session in entry.session])
+    except MeasurementError:
+        return None
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 session`, `2 sessions`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def changes(before: Baseline, after: Baseline) -> tuple[str, ...]:
+    """A line for each measurement whose sessions are other ones now: how many, and what that does to its figures."""
+    lines = []
+    for entry in after.stored:
+        old = [one for one in before.stored if _what(one) == _what(entry)]
+        if entry in old:
+            continue
+        replaced = sum(len(one.session) for one in old)
+        figures = [
+            f"{metric} {_figure(old, metric)}{amount(centre_of(entry, metric), metric)}"
+            for metric in SHOWN
+            if centre_of(entry, metric) is not None
+        ]
+        count = f"{counted(len(entry.session), 'session')} in place of {replaced}"
+        lines.append(f"  {entry.test} ({entry.scenario} on {entry.topology}): {count}: {', '.join(figures)}")
+    return tuple(lines)
+
+
+def _what(entry: Stored) -> tuple[str, str, str]:
+    return entry.test, entry.scenario, entry.topology
+
+
+def _figure(old: Sequence[Stored], metric: str) -> str:
+    """What it was, with an arrow; empty where it was not."""
+    values = [value for entry in old if (value := centre_of(entry, metric)) is not None]
+    return f"{amount(values[-1], metric).split()[0]} -> " if values else ""
+
+
+def aligned(rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
+    """Rows of a table as lines: the first `left` columns to the left, the others, figures, to the right."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def described(baseline: Baseline) -> list[str]:
+    """All that a reader wants to see of a baseline's stored sessions, a block a measurement."""
+    lines: list[str] = []
+    for entry in baseline.stored:
+        newest = entry.session[-1]
+        lines += ["", f"{entry.test}", f"  scenario {entry.scenario}, topology {entry.topology}, work {entry.workload}"]
+        rows = [["session", "rounds", *SHOWN, "commit", "backend"]]
+        rows += [
+            [
+                session.saved_at,
+                str(max(map(len, session.rounds.values()))),
+                *(_alone(entry, index, metric) for metric in SHOWN),
+                _commit(session.manifest),
+                session.manifest.get("backend", "?"),
+            ]
+            for index, session in enumerate(entry.session)
+        ]
+        lines += [f"  {line}" for line in aligned(rows)]
+        machine = [
+            f"{key} {newest.manifest[key]}" for key in ("cpu", "gpu", "engine", "model") if key in newest.manifest
+        ]
+        lines.append(f"  newest measured on: {', '.join(machine) or 'not known'}")
+    return lines
+
+
+def _alone(entry: Stored, index: int, metric: str) -> str:
+    """One session's centre of a metric."""
+    values = entry.session[index].rounds.get(metric)
+    if values is None:
+        return "-"
+    return amount(reference_centre(metric_of(metric).aggregate, [values]), metric)
+
+
+def _commit(manifest: Mapping[str, str]) -> str:
+    """The commit in short, with a star where files were changed."""
+    return manifest.get("git_commit", "-")[:9] + ("*" if manifest.get("git_dirty") == "yes" else "")

@@ -1,0 +1,187 @@
+"""Verdicts in words: which gate, value with its interval, limit and where it came from, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_llmperf.judge.diagnosis.client_saturation import nothing_left
+from pytest_llmperf.judge.diagnosis.diagnose import (
+    Diagnosis,
+    client_advice,
+    diagnose,
+)
+from pytest_llmperf.judge.diagnosis.phase_regressions import explaining, in_words
+from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
+from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, grade
+from pytest_llmperf.model import Bound, Outcome, Verdict
+from pytest_llmperf.report.figures import value_of
+from pytest_llmperf.report.severity_order import merged, worst_first
+from pytest_llmperf.report.wording.amounts import amount, digits_of, figure, limit_amount
+from pytest_llmperf.report.wording.next_steps import machine_load, next_step
+
+_VERBS = {
+    Outcome.PASS: "holds",
+    Outcome.FAIL: "fails",
+    Outcome.INCONCLUSIVE: "is undecided",
+    Outcome.NOT_COMPARABLE: "is not comparable here",
+    Outcome.INVALID: "could not be judged",
+}
+
+_PLAIN = {
+    "efficiency": "efficiency_pct",
+    "scaling": "scaling_efficiency_pct",
+    "speedup": "speedup",
+    "contention": "contention_rate_ttft",
+    "throughput": "decode_tok_s",
+    "ttft": "ttft_ms",
+    "memory": "vram_gib",
+    "thermal": "gpu_temperature_c",
+}
+"""What the name of a gate stands for, unless the text says otherwise."""
+
+_MOST_SEEN = 2
+"""Explanations of one failure."""
+
+
+def gate_name(verdict: Verdict) -> str:
+    """The gate, with the metric where its name does not say it: `efficiency`, `ttft (ttft_ratio)`."""
+    gate = verdict.gate
+    return gate.marker if _PLAIN.get(gate.marker) == gate.metric else f"{gate.marker} ({gate.metric})"
+
+
+def limit_words(verdict: Verdict) -> str:
+    """The limit and its source, e.g. `the minimum 95.0 % (baseline decision_card, E.1 #6)`."""
+    gate, more = verdict.gate, digits_of(verdict)
+    if gate.delta is not None:
+        limit = amount(gate.limit, gate.metric, more)
+        if gate.incumbent:
+            return f"the incumbent's {limit}"
+        part = f"first {verdict.rounds} rounds of each session; " if _in_part(verdict) else ""
+        return f"the stored {limit} ({part}{gate.source})"
+    side = "minimum" if gate.bound is Bound.MIN else "maximum"
+    return f"the {side} {limit_amount(gate.limit, gate.metric, more)} ({gate.source})"
+
+
+def one_line(record: Record, verdict: Verdict) -> str:
+    """One verdict in one line."""
+    return (
+        f"gate {gate_name(verdict)} {_VERBS[verdict.outcome]}: {name_of(record)}: "
+        f"{_interval(verdict)} against {limit_words(verdict)}{_because(verdict)}"
+    )
+
+
+def name_of(record: Record) -> str:
+    """What was measured: `chimera_homo on dual`."""
+    return f"{record.measurement.scenario.name} on {record.measurement.topology.kind}"
+
+
+def headline(verdict: Verdict) -> str:
+    """A verdict that is no pass: gate, value, interval, limit and source."""
+    gate = verdict.gate
+    if verdict.outcome is not Outcome.FAIL:
+        against = f"{_interval(verdict)} against {limit_words(verdict)}{_because(verdict)}"
+        return f"gate {gate_name(verdict)} {_VERBS[verdict.outcome]}: {against}"
+    relation = "is worse than" if gate.delta is not None else ("is below" if gate.bound is Bound.MIN else "is above")
+    head = f"gate {gate_name(verdict)}: {_interval(verdict)} {relation} {limit_words(verdict)}"
+    return head if gate.delta is None else head + _because(verdict)
+
+
+def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
+    """The failing verdicts of a measurement, the worst first; then, once, what was run, what was seen and what to type.
+
+    Args:
+        record: the measurement.
+        verdicts: one or more of its verdicts.
+    """
+    ordered = worst_first(verdicts)
+    found = diagnose(record.measurement)
+    return merged([_explained(record, verdict, ordered[0], found) for verdict in ordered])
+
+
+def _explained(record: Record, verdict: Verdict, first: Verdict, found: Diagnosis | None) -> str:
+    """One verdict with its explanation; the rounds are those of the measurement's first verdict."""
+    measurement = record.measurement
+    topology, head = measurement.topology, headline(verdict)
+    real = "SIMULATED, " if topology.simulated else ""
+    graded_as = grade(first.rounds, simulated=topology.simulated)
+    bounded = upper_bound_words(verdict, measurement) if verdict.outcome is Outcome.FAIL else ""
+    return "\n".join(
+        [
+            head,
+            f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} "
+            f"{topology.model}, {first.rounds} rounds ({graded_as}); {_both_efficiencies(record)}",
+            *([f"  seen: {bounded}"] if bounded not in head else []),  # a comparison gives its reason there
+            *(f"  seen: {words}" for words in _seen(record, verdict, found)),
+            *(f"  note: {words}" for words in machine_load(record, found)),
+            f"  next: {next_step(record, verdict, found)}",
+        ]
+    )
+
+
+def _seen(record: Record, verdict: Verdict, found: Diagnosis | None) -> list[str]:
+    """What explains it, the likeliest first: what is known of the servers, what has changed, where the loss goes."""
+    slower = explaining(record.slower, (verdict,))
+    facts = found.facts[:1] if found is not None and not machine_load(record, found) else ()
+    words = (*facts, in_words(slower) if slower else "", found.sentence if found is not None else "")
+    return list(filter(None, words))[:_MOST_SEEN]
+
+
+def explain_nothing(record: Record) -> str:
+    """Why nothing is left of a measurement that no gate judged, and what to do; empty if something is."""
+    why = nothing_left(record.measurement)
+    return f"{name_of(record)}: {why}\n  next: {client_advice(record.measurement)}" if why else ""
+
+
+def young(verdict: Verdict) -> bool:
+    """Whether a comparison is undecided because too few sessions are stored to know how much sessions differ."""
+    stored = len(verdict.gate.reference)
+    undecided = verdict.outcome is Outcome.INCONCLUSIVE and verdict.gate.delta is not None
+    return undecided and 0 < stored < SESSIONS_FOR_SPREAD
+
+
+def young_lines(record: Record, verdicts: Sequence[Verdict]) -> list[str]:
+    """Undecided comparisons with a young baseline, all of a measurement in a few lines."""
+    gate = verdicts[0].gate
+    stored = len(gate.reference)
+    figures = [
+        f"{one.gate.metric} {amount(one.value, one.gate.metric)} (stored {amount(one.gate.limit, one.gate.metric)})"
+        for one in verdicts
+    ]
+    count = "1 session" if stored == 1 else f"{stored} sessions"
+    return [
+        f"gate {gate.marker} is undecided: {name_of(record)}: no clear difference, and baseline {gate.baseline} holds "
+        f"{count} of the {SESSIONS_FOR_SPREAD} that show how much sessions differ",
+        f"  {', '.join(figures)}",
+        f"  next: save accepted runs of other days: --llmperf-save={gate.baseline}",
+    ]
+
+
+def _in_part(verdict: Verdict) -> bool:
+    """Whether stored sessions are longer than what was compared with them."""
+    return any(len(stored) > verdict.rounds for stored in verdict.gate.reference)
+
+
+def _interval(verdict: Verdict) -> str:
+    """The value and its interval."""
+    metric, more = verdict.gate.metric, digits_of(verdict)
+    if verdict.low is None or verdict.high is None:
+        return amount(verdict.value, metric, more)
+    low, high = (figure(end, metric, more) for end in (verdict.low, verdict.high))
+    return f"{amount(verdict.value, metric, more)} ({verdict.confidence_pct:g} % CI {low} to {high})"
+
+
+def _because(verdict: Verdict) -> str:
+    """The reason, where interval and limit do not show it already."""
+    gate, ends = verdict.gate, (verdict.low, verdict.high)
+    if verdict.outcome is Outcome.INCONCLUSIVE and gate.delta is None and None not in ends:
+        low, high = verdict.low or 0.0, verdict.high or 0.0
+        if low <= gate.limit <= high and verdict.rounds >= MIN_ROUNDS:
+            return ""
+    return f": {verdict.reason}" if verdict.reason else ""
+
+
+def _both_efficiencies(record: Record) -> str:
+    balance, scaling = (amount(value_of(record, name), name) for name in ("efficiency_pct", "scaling_efficiency_pct"))
+    return f"balance efficiency {balance}, scaling efficiency {scaling}"

@@ -1,0 +1,112 @@
+"""Findings brought together: what they say of the claims that a decision rests on, with evidence and grade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.judge.stats.summary import grade
+from pytest_llmperf.study.claims.claim_findings import Finding, Status
+
+NO_GRADE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """One claim of a report, and what its findings come to.
+
+    Attributes:
+        id: e.g. `C2`; findings of it are called `C2.something`.
+        claim: in words.
+        findings: one or more.
+    """
+
+    id: str
+    claim: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def tested(self) -> tuple[Finding, ...]:
+        """Those that could be tested here."""
+        return tuple(one for one in self.findings if one.status is not Status.NOT_TESTABLE)
+
+    @property
+    def untested(self) -> tuple[Finding, ...]:
+        """The others, where some could be tested: of these the status says nothing."""
+        return tuple(one for one in self.findings if one not in self.tested) if self.tested else ()
+
+    @property
+    def status(self) -> Status:
+        """Not reproduced where one part is not, reproduced where all that could be tested is."""
+        if not self.tested:
+            return Status.NOT_TESTABLE
+        failed = any(one.status is Status.NOT_REPRODUCED for one in self.tested)
+        return Status.NOT_REPRODUCED if failed else Status.REPRODUCED
+
+    @property
+    def verdict(self) -> str:
+        """The status, and how much of the claim it does not rest on."""
+        if not self.untested:
+            return str(self.status)
+        part = " in part" if self.status is Status.REPRODUCED else ""
+        return f"{self.status}{part} ({len(self.untested)} of {len(self.findings)} parts not testable here)"
+
+    @property
+    def grade(self) -> str:
+        """That of the part with the fewest rounds; `simulated` if some part is; `none` if nothing was tested."""
+        rounds = [one.rounds for one in self.tested]
+        return grade(min(rounds), simulated=any(one.simulated for one in self.tested)) if rounds else NO_GRADE
+
+
+def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Decided, ...]:
+    """Every claim with its findings, in the order of the claims.
+
+    Args:
+        findings: of one or more experiments; the part of an id before the dot names the claim.
+        claims: words by id.
+
+    Raises:
+        UsageError: a claim without a finding, or a finding of no claim: neither may be lost.
+    """
+    found: dict[str, list[Finding]] = {id_: [] for id_ in claims}
+    odd = []
+    for finding in findings:
+        owner = finding.claim.id.partition(".")[0]
+        if owner in found:
+            found[owner].append(finding)
+        else:
+            odd.append(finding.claim.id)
+    if odd or (empty := [id_ for id_, ones in found.items() if not ones]):
+        what = f"findings of no claim: {', '.join(odd)}" if odd else f"claims without a finding: {', '.join(empty)}"
+        raise UsageError(what, next_step="call the matrix's claims CLAIM.PART, e.g. C2.contention")
+    return tuple(Decided(id=id_, claim=words, findings=tuple(found[id_])) for id_, words in claims.items())
+
+
+def lines(decided: Sequence[Decided]) -> tuple[str, ...]:
+    """For a terminal: a line a claim, and one a part that its verdict leaves out; the others are in the findings."""
+    said = []
+    for one in decided:
+        said.append(f"  {one.id} {one.verdict}, evidence {one.grade}: {one.claim}")
+        said += [f"    {part.status}: {part.claim.claim}: {part.why}" for part in one.untested]
+    counts = {status: [one for one in decided if one.status is status] for status in Status}
+    partly = sum(bool(one.untested) for one in counts[Status.REPRODUCED])
+    words = {status: str(status) for status in Status}
+    words[Status.REPRODUCED] += f" ({partly} of them in part)" if partly else ""
+    return (f"claims: {', '.join(f'{len(counts[status])} {words[status]}' for status in Status)}", *said)
+
+
+def markdown(decided: Sequence[Decided]) -> str:
+    """A table: claim, verdict, grade, and the evidence of each part."""
+    rows = ["## Claims", "", "| claim | verdict | grade | evidence |", "| --- | --- | --- | --- |"]
+    for one in decided:
+        evidence = "<br>".join(_cell(f"{part.status}: {part.claim.claim}: {part.why}") for part in one.findings)
+        rows.append(f"| {one.id}: {_cell(one.claim)} | {one.verdict} | {one.grade} | {evidence} |")
+    return "\n".join(rows)
+
+
+def _cell(text: str) -> str:
+    """On one line of a table; nothing in it is markup."""
+    for mark in ("\\", "|", "<", "`", "*", "_"):
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

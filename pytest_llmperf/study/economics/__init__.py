@@ -1,0 +1,1 @@
+"""Capacity, break-even and total cost of deployments."""

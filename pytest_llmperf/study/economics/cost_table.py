@@ -1,0 +1,93 @@
+"""Deployments side by side: what each delivers and costs, and what it saves over the first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Prices
+from pytest_llmperf.report.wording.verdict_text import name_of
+from pytest_llmperf.study.economics.deployment_cost import Economy, Saving, economy_of, saving
+
+_COLUMNS = (
+    "deployment",
+    "system tok/s",
+    "by G.2",
+    "requests/h",
+    "USD/1M",
+    "hours/month",
+    "machines",
+    "USD/month",
+    "TCO",
+)
+
+
+def compared(
+    records: Sequence[Record], prices: Prices | None
+) -> tuple[tuple[Economy, ...], tuple[Saving, ...], tuple[str, ...]]:
+    """Every record's economy, what each but the first saves over the first, and all that in lines of a terminal.
+
+    Args:
+        records: one or more; the first is what the others are compared with.
+        prices: what is stated; None: capacity only.
+
+    Raises:
+        MeasurementError: a figure is undefined, or answers differ in length.
+    """
+    economies = tuple(economy_of(record.measurement, prices) for record in records)
+    savings = tuple(saving(economies[0], one, prices) for one in economies[1:])
+    names = list(map(name_of, records))
+    rows = [_COLUMNS, *(_row(name, economy) for name, economy in zip(names, economies, strict=True))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = [f"economics: {_stated(prices)}"]
+    if any(record.measurement.topology.simulated for record in records):
+        lines.append("  SIMULATED: a scripted server answered; no figure is of a real engine")
+    lines += [f"  {_joined(row, widths)}" for row in rows]
+    lines += [f"  {name}: {_saved(names[0], one, prices)}" for name, one in zip(names[1:], savings, strict=True)]
+    return economies, savings, tuple(lines)
+
+
+def _stated(prices: Prices | None) -> str:
+    """What the figures rest on."""
+    if prices is None:
+        return "no prices are stated, so that there are no costs: [prices] of llmperf.toml, docs/economics.md"
+    words = [f"{prices.usd_per_hour:g} USD an hour"]
+    if prices.requests_per_month:
+        words.append(f"{prices.requests_per_month:,.0f} requests a month")
+    words.append(f"{prices.tokens_per_request or 'measured'} tokens each")
+    if prices.requests_per_month:
+        words += [f"{prices.migration_usd:,.0f} USD to migrate", f"{prices.years:g} years"]
+    return "stated are " + ", ".join(words)
+
+
+def _row(name: str, one: Economy) -> tuple[str, ...]:
+    figures = (
+        (one.system_tok_s, ".1f"),
+        (one.report_tok_s, ".1f"),
+        (one.requests_per_hour, ".1f"),
+        (one.usd_per_1m_tokens, ".2f"),
+        (one.hours_per_month, ",.1f"),
+        (one.machines, "d"),
+        (one.monthly_usd, ",.2f"),
+        (one.tco_usd, ",.0f"),
+    )
+    return (name, *("-" if value is None else format(value, layout) for value, layout in figures))
+
+
+def _saved(base: str, one: Saving, prices: Prices | None) -> str:
+    words = f"{one.capacity_pct:+.1f} % requests an hour against {base}"
+    if one.monthly_usd is None or one.break_even_months is None or one.tco_usd is None or prices is None:
+        return words
+    if math.isinf(one.break_even_months):
+        paid = "a migration would never be paid for"
+    else:
+        paid = f"{prices.migration_usd:,.0f} USD are paid for after {one.break_even_months:.1f} months"
+    return f"{words}; {one.monthly_usd:+,.2f} USD a month, {paid}; {one.tco_usd:+,.0f} USD in {prices.years:g} years"
+
+
+def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(
+        cell.ljust(width) if column == 0 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ).rstrip()

@@ -1,0 +1,175 @@
+"""The cells of a matrix: which there are, what each is called, and what its agents do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from itertools import product
+from typing import Any
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.model import (
+    BASELINE_VS_CHIMERA,
+    CHIMERA_HETERO,
+    CHIMERA_HOMO,
+    CONVERSATION,
+    Agent,
+    Cell,
+    GenerationOptions,
+    Matrix,
+    Profile,
+    Scenario,
+    Script,
+)
+
+SCENARIOS: Mapping[str, Scenario] = {
+    one.name: one for one in (BASELINE_VS_CHIMERA, CHIMERA_HETERO, CHIMERA_HOMO, CONVERSATION)
+}
+"""The scenarios that a matrix may name."""
+
+OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name != "stop")
+"""Axes that are generation options, laid over those of every agent."""
+
+THINK = "think"
+"""The axis, or option, that is sent beside the options: whether a model thinks, or how much."""
+
+PROMPT = "prompt"
+"""The axis that a rotated set of prompts makes: its values are 1, 2, ..."""
+
+_PLACES = ("model", "topology", "scenario", "runtime")
+_SHORT = {"num_gpu": "gpu", "num_ctx": "ctx", "temperature": "temp", "num_thread": "threads", "num_predict": "predict"}
+
+
+def cells_of(matrix: Matrix, *, without: tuple[str, ...] = ()) -> tuple[Cell, ...]:
+    """Every cell, in the order in which they run.
+
+    Args:
+        matrix: as read.
+        without: axes that are not swept here: the product lacks them, and single cells that name them fall away.
+    """
+    axes = {axis: values for axis, values in matrix.axes.items() if axis not in without}
+    listed = [cell for cell in matrix.cell if not set(without) & set(cell)]
+    swept = [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
+    cells = [*(swept if axes or not matrix.cell else []), *map(dict, listed)]
+    if len(matrix.prompts) > 1:
+        cells = [{**cell, PROMPT: number} for cell in cells for number in range(1, len(matrix.prompts) + 1)]
+    unique = {tuple(sorted(cell.items(), key=str)): cell for cell in cells}
+    return tuple(unique.values())
+
+
+def config_name(cell: Cell) -> str:
+    """The configuration's label as appendix R.1 writes it; which prompt is no part of it.
+
+    >>> config_name({"num_gpu": 80, "num_ctx": 1024, "temperature": 0.6, "prompt": 2})
+    'gpu80_ctx1024_temp0p6'
+    >>> config_name({"topology": "dual", "start": "cold"})
+    'dual_start-cold'
+    """
+    words = []
+    for axis, given in cell.items():
+        if axis == PROMPT:
+            continue
+        value = str(given).lower() if isinstance(given, bool) else given
+        text = str(value).replace(".", "p") if not isinstance(value, str) else re.sub(r"[^A-Za-z0-9.]+", "-", value)
+        if not isinstance(value, str):
+            text = f"{_SHORT.get(axis, axis)}{text}"
+        elif axis not in _PLACES:  # a word of the user's, which may stand for something else on another axis
+            text = f"{axis}-{text}"
+        words.append(text)
+    return "_".join(words) or "default"
+
+
+def cell_name(matrix: Matrix, cell: Cell) -> str:
+    """The name of a cell's scenario: unique in the matrix, and telling without it."""
+    parts = [str(cell.get("scenario", matrix.scenario)) or matrix.name]
+    parts.append(config_name({axis: value for axis, value in cell.items() if axis not in ("scenario", "topology")}))
+    if PROMPT in cell:
+        parts.append(f"prompt{cell[PROMPT]}")
+    return "_".join(part for part in parts if part != "default")
+
+
+def foreign_axes(matrix: Matrix) -> tuple[str, ...]:
+    """Axes that only a function of the user's can give a meaning."""
+    return tuple(axis for axis in named_axes(matrix) if axis not in (*OPTIONS, *_PLACES, THINK))
+
+
+def named_axes(matrix: Matrix) -> tuple[str, ...]:
+    """Every axis, of the product or of a cell."""
+    return tuple(dict.fromkeys((*matrix.axes, *(axis for cell in matrix.cell for axis in cell))))
+
+
+def scenario_of_cell(
+    matrix: Matrix,
+    cell: Cell,
+    made: Scenario | None = None,
+    *,
+    profile: Profile | None = None,
+    simulated: bool = False,
+) -> Scenario:
+    """What the agents of a cell do.
+
+    Args:
+        matrix: of the cell.
+        cell: its options are laid over each agent's, and no baseline's workload changes them.
+        made: by a function of the user's, in place of the matrix's own agents.
+        profile: of the matrix: options over those of the agents, below all others.
+        simulated: whether a scripted server plays it.
+
+    Raises:
+        UsageError: the matrix has neither a scenario nor prompts, and there is no function either.
+    """
+    scenario = made or _named_scenario(matrix, cell)
+    if profile is not None:
+        scenario = profile.over(scenario, matrix.profile)
+    laid: dict[str, Any] = {key: value for key, value in {**matrix.options, **cell}.items() if key in (*OPTIONS, THINK)}
+    for played in matrix.played if simulated else ():
+        laid |= played.options if matches(cell, played.when) else {}
+    agents = tuple(agent.with_options(laid) if isinstance(agent, Agent) else agent for agent in scenario.agents)
+    fixed = tuple(dict.fromkeys((*scenario.fixed, *(axis for axis in cell if axis in OPTIONS))))
+    return replace(scenario, name=cell_name(matrix, cell), agents=agents, fixed=fixed)
+
+
+def _named_scenario(matrix: Matrix, cell: Cell) -> Scenario:
+    if name := str(cell.get("scenario", matrix.scenario)):
+        return SCENARIOS[name]
+    if not matrix.prompts:
+        raise UsageError(
+            f"matrix {matrix.name} says what to vary and not what to do",
+            next_step='give it `scenario = "chimera_homo"`, `prompts = [...]`, or run_matrix(..., agents=FUNCTION)',
+        )
+    prompt = matrix.prompts[int(cell.get(PROMPT, 1)) - 1]
+    names = ("agent",) if matrix.agents == 1 else tuple(f"agent_{number + 1}" for number in range(matrix.agents))
+    return Scenario(name=matrix.name, agents=tuple(Agent(name=name, prompts=(prompt,)) for name in names))
+
+
+def script_of(matrix: Matrix, cell: Cell, given: Script) -> Script:
+    """How the simulated server behaves in a cell: as the matrix says, but where the user said otherwise.
+
+    Args:
+        matrix: whose `played` tables match, later ones over earlier ones.
+        cell: to match.
+        given: of the settings; what differs there from the default was typed, and wins.
+    """
+    default = asdict(Script())
+    typed = {key: value for key, value in asdict(given).items() if value != default[key]}
+    laid: dict[str, Any] = {}
+    for played in matrix.played:
+        if matches(cell, played.when):
+            laid |= played.script
+    return Script(**{**default, **laid, **typed})
+
+
+def unplayed(matrix: Matrix, cell: Cell) -> str:
+    """The model of a cell, where the matrix says of others how they are played, and not of this one; else empty."""
+    models = {played.when["model"] for played in matrix.played if "model" in played.when}
+    return str(cell["model"]) if models and cell.get("model", next(iter(models))) not in models else ""
+
+
+def matches(cell: Cell, wanted: Cell) -> bool:
+    """Whether the cell has each of these values.
+
+    >>> matches({"num_ctx": 512, "model": "a"}, {"num_ctx": 512}), matches({}, {"num_ctx": 512})
+    (True, False)
+    """
+    return all(cell.get(axis) == value for axis, value in wanted.items())

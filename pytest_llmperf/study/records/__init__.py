@@ -1,0 +1,1 @@
+"""The records of the report's appendix S."""

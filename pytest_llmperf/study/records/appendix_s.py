@@ -1,0 +1,240 @@
+"""The records of appendix S, filled from a session's document: decision (S.1), validation (S.2), change approval (S.3).
+
+What a session can know is filled in; what only people know stays in brackets, as the templates have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.gates.reasons import change_words
+from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.stats.summary import summarise
+from pytest_llmperf.model import Baseline
+from pytest_llmperf.report.document import Document
+from pytest_llmperf.report.files.markdown import escaped, row, table
+from pytest_llmperf.report.wording.amounts import amount, digits_in
+
+Plain = Mapping[str, Any]
+
+_FACTS = ("gpu", "cpu", "memory_gib", "os")
+_OPTIONS = ("num_gpu", "num_ctx", "temperature")
+_EVIDENCE = ("efficiency_pct", "scaling_efficiency_pct", "contention_rate_ttft", "system_tok_s", "ttft_ms")
+_MATCH_PCT = 5.0
+"""S.2: a result matches its baseline within this."""
+
+
+def decision(found: Document, _: Baseline) -> str:
+    """S.1: the measurements of a session as options, with what speaks for and against each."""
+    lines = [*_head("Decision record", "DR", found), "**Decision:** [one sentence]", ""]
+    lines += ["**Context:** [business context and constraints]", "", "**Options evaluated**", ""]
+    lines += table("option", "gates", *_EVIDENCE)
+    records = found["records"]
+    for number, record in enumerate(records, 1):
+        figures = record["figures"]
+        cells = (amount(figures[name], name) if name in figures else "-" for name in _EVIDENCE)
+        lines.append(row(f"{number}. {_name(record)}", _gates(record), *cells))
+    lines += ["", f"**By the figures:** {_fastest(records)}", "", "**Decision:** [selected option]", ""]
+    lines += ["**Evidence:**", "", *_evidence(found), "", "**Risk:**", "", *_risks(records)]
+    lines += ["", "**Review date:** [date]", "", "**Owner:** [person or team]"]
+    return "\n".join(lines) + "\n"
+
+
+def validation(found: Document, card: Baseline) -> str:
+    """S.2: a part for each measurement; passed and failed by the card's limits, as the template says."""
+    lines = _head("Benchmark validation record", "BV", found)
+    for record in found["records"]:
+        measurement, figures = record["measurement"], record["figures"]
+        facts = measurement["manifest"]["facts"]
+        cv_pct = _cv_pct(record)
+        lines += [f"## {_name(record)}", "", *table("field", "value")]
+        lines += [
+            row(name, value)
+            for name, value in (
+                (
+                    "Hardware",
+                    escaped(", ".join(f"{key} {facts[key]}" for key in _FACTS if key in facts)) or "[hardware]",
+                ),
+                (
+                    "Model",
+                    escaped(" ".join(filter(None, (facts.get("model"), facts.get("quantization"))))) or "[model]",
+                ),
+                ("Configuration", escaped(_configuration(measurement))),
+                ("Runs completed", f"{figures['rounds']} ({figures['grade']})"),
+                (
+                    "Mean throughput",
+                    _figure(figures, "decode_tok_s", "an agent") + _figure(figures, "system_tok_s", ", all"),
+                ),
+                ("CV of throughput", "not defined" if cv_pct is None else f"{cv_pct:.2f} %"),
+                ("Mean efficiency", _figure(figures, "efficiency_pct") or "not defined"),
+                ("Contention rate", _figure(figures, "contention_rate_ttft") or "not defined"),
+                ("Pass/Fail", _by_the_card(figures, cv_pct, card)),
+                ("The session's gates", _gates(record)),
+                ("Baseline match", _match(record)),
+                ("Notes", "; ".join(map(escaped, _notes(record))) or "none"),
+            )
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def change(found: Document, _: Baseline) -> str:
+    """S.3: what a comparison (`--llmperf-compare` or `--llmperf-against`) says that a change does."""
+    lines = [*_head("Change approval request", "CR", found), "**Requested by:** [name]", ""]
+    lines += ["**Change:** [model, configuration or infrastructure]", ""]
+    differing = dict.fromkeys(
+        f"{one['key']}: {one['old']} -> {one['new']}" for record in found["records"] for one in _differences(record)
+    )
+    lines += [f"- {escaped(line)}" for line in differing] or ["- no fact of the manifests differs"]
+    lines += ["", "**Impact analysis:**", ""]
+    impacts = [impact for record in found["records"] for impact in _impacts(record)]
+    lines += impacts or ["- not measured: run with --llmperf-compare NAME or --llmperf-against"]
+    lines += ["- Expected cost change: [$/month]; at an equal price an hour, a token's cost falls as throughput rises"]
+    lines += ["", "**Evidence:**", "", *_evidence(found), "", "**Rollback plan:** [how to revert]", ""]
+    named = found["settings"]["compare"]
+    after = f"pytest --llmperf-compare {named}" if named else "pytest with the same options"
+    lines += [f"Afterwards `{after}` must pass.", "", "**Approval:** [name and date]"]
+    return "\n".join(lines) + "\n"
+
+
+RECORDS = {"decision": decision, "validation": validation, "change": change}
+"""By the name of the kind."""
+
+
+def _head(title: str, kind: str, found: Document) -> list[str]:
+    day = found["written_at"][:10]
+    simulated = any(record["figures"]["simulated"] for record in found["records"])
+    warning = ["**SIMULATED: figures of a scripted server, no evidence for a decision.**", ""] if simulated else []
+    return [f"# {title}", "", f"**ID:** {kind}-{day[:4]}-[NNN]", "", f"**Date:** {day}", "", *warning]
+
+
+def _name(record: Plain) -> str:
+    topology = record["measurement"]["topology"]
+    what = (
+        f"{record['measurement']['scenario']['name']} on {topology['kind']}, {topology['backend']} {topology['model']}"
+    )
+    return escaped(what)
+
+
+def _gates(record: Plain) -> str:
+    """Every verdict, and what a soak came to."""
+    soak = {True: ["soak fail"], False: ["soak pass"]}.get(record["figures"].get("soak_failed"), [])
+    return ", ".join([*(f"{one['gate']} {one['outcome']}" for one in record["judged"]), *soak]) or "no gate"
+
+
+def _figure(figures: Plain, metric: str, of: str = "") -> str:
+    return f"{of} {amount(figures[metric], metric)}".strip() if metric in figures else ""
+
+
+def _fastest(records: Sequence[Plain]) -> str:
+    """Which option has the highest throughput of those whose gates all passed, where that can be said."""
+    works = {record["measurement"]["scenario"]["name"] for record in records}
+    fit = [
+        record for record in records if record["passed"] and record["verdicts"] and "system_tok_s" in record["figures"]
+    ]
+    if len(records) < 2 or len(works) > 1:
+        return "no alternatives of one scenario were measured"
+    if not fit:
+        return "no option passed its gates"
+    best = max(fit, key=lambda record: record["figures"]["system_tok_s"])
+    return f"of those that passed their gates, {_name(best)} has the highest throughput"
+
+
+def _evidence(found: Document) -> Iterator[str]:
+    for record in found["records"]:
+        lacks = "; ".join(record["evidence"]["lacks"])
+        grade = f"not decision-grade: {lacks}" if lacks else "decision-grade"
+        facts = record["measurement"]["manifest"]["facts"]
+        dirty = ", with changed files" if facts.get("git_dirty") == "yes" else ""
+        commit = f"commit {facts['git_commit'][:9]}{dirty}" if "git_commit" in facts else "commit not known"
+        yield f"- {_name(record)}: {record['figures']['rounds']} rounds, {escaped(grade)}; {commit}"
+        yield from (f"  - {escaped(one['text'].splitlines()[0])}" for one in record["judged"])
+
+
+def _risks(records: Sequence[Plain]) -> list[str]:
+    """What the session itself shows; the mitigation is people's."""
+    risks = [
+        f"- {_name(record)}: gate {one['gate']} {one['outcome']} ({escaped(one['limit'])})"
+        for record in records
+        for one in record["judged"]
+        if one["outcome"] != "pass"
+    ]
+    risks += [
+        f"- {_name(record)}: {escaped(one['text'].splitlines()[0])}"
+        for record in records
+        for one in record["remarks"]
+        if one["level"] != "note"
+    ]
+    risks += [f"- history: {escaped(line)}" for record in records for line in _lost(record)]
+    return [*risks, "- [primary risk and mitigation]"]
+
+
+def _lost(record: Plain) -> list[str]:
+    return [line for line in record.get("history", {}).get("said", ()) if " LOST " in line]
+
+
+def _configuration(measurement: Plain) -> str:
+    """The agents' options, each way once."""
+    ways = {
+        ", ".join(f"{key} {'default' if options[key] is None else options[key]}" for key in _OPTIONS)
+        for agent in measurement["scenario"]["agents"]
+        if (options := agent.get("options"))
+    }
+    return " / ".join(sorted(ways)) or "the agents' own"
+
+
+def _cv_pct(record: Plain) -> float | None:
+    try:
+        return summarise(record["series"].get("decode_tok_s", ())).cv_pct
+    except MeasurementError:
+        return None
+
+
+def _by_the_card(figures: Plain, cv_pct: float | None, card: Baseline) -> str:
+    """Pass where both of the template's conditions hold, with the card's limits."""
+    limits = {one.metric: one.value for one in card.threshold if one.level == "validation"}
+    efficiency = figures.get("efficiency_pct")
+    rule = f"CV below {limits['cv_pct']:g} %, efficiency above {limits['efficiency_pct']:g} %"
+    if cv_pct is None or efficiency is None:
+        return f"not decided ({rule})"
+    holds = cv_pct < limits["cv_pct"] and efficiency > limits["efficiency_pct"]
+    return f"{'Pass' if holds else 'Fail'} ({rule})"
+
+
+def _match(record: Plain) -> str:
+    """Whether throughput is that of the stored sessions."""
+    now = record["figures"].get("system_tok_s")
+    past = [one for one in record.get("history", {}).get("trends", ()) if one["metric"] == "system_tok_s"]
+    if now is None or not past:
+        return "[not known: no baseline of this machine was compared with]"
+    level = past[0]["levels"][-1]
+    off = 100 * (now - level) / level
+    name = escaped(record["history"]["baseline"])
+    return f"{'Y' if abs(off) <= _MATCH_PCT else 'N'}: {off:+.1f} % off the {amount(level, 'system_tok_s')} of {name}"
+
+
+def _notes(record: Plain) -> list[str]:
+    measurement = record["measurement"]
+    scaled = [f"scaled to {measurement['scenario']['scaled_by']}"] if measurement["scenario"]["scaled_by"] else []
+    lost = [f"{len(measurement['discarded'])} rounds discarded"] if measurement["discarded"] else []
+    return [*scaled, *lost, *measurement["notes"], *record["evidence"]["lacks"]]
+
+
+def _differences(record: Plain) -> Sequence[Plain]:
+    incumbent = record["incumbent"]
+    return [*record["differences"], *(incumbent["differences"] if incumbent else ())]
+
+
+def _impacts(record: Plain) -> Iterator[str]:
+    """A line for each comparison with what was there before."""
+    for verdict in record["verdicts"]:
+        gate = verdict["gate"]
+        if gate["delta"] is None or verdict["worse_by"] is None:
+            continue
+        metric, more = metric_of(gate["metric"]), digits_in(verdict)
+        size = change_words(verdict["worse_by"], metric.change_unit)
+        pairs = f" (the mean of {verdict['rounds']} pairs)" if gate["incumbent"] else ""
+        values = f"{amount(gate['limit'], metric.name, more)} -> {amount(verdict['value'], metric.name, more)}"
+        yield f"- {_name(record)}: {metric.name} {size}{pairs}, {values}: {verdict['outcome']}"

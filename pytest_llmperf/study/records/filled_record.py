@@ -1,0 +1,49 @@
+"""A record of appendix S as a file: what some measurements of a test say, filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_llmperf.errors import LlmperfError, UsageError, one_of
+from pytest_llmperf.files.atomic_write import advice, write_whole
+from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Outcome, Settings
+from pytest_llmperf.report.document import Run, document
+from pytest_llmperf.report.wording.baseline_history import past_of
+from pytest_llmperf.study.records.appendix_s import RECORDS
+
+
+def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *, also: str = "") -> Path:
+    """Writes `KIND-record.md` to the folder of the results.
+
+    Args:
+        kind: one of RECORDS.
+        records: one or more; those whose gates all pass count as passed.
+        settings: of the session.
+        root: folder that relative paths start from, those of the results and of the baselines.
+        also: Markdown to be added at the end.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: no such kind, or nothing was measured.
+        LlmperfError: it cannot be written.
+    """
+    if kind not in RECORDS:
+        raise UsageError(f"no record {kind!r}", next_step=f"use {one_of(kind, RECORDS)}")
+    if not records:
+        raise UsageError(f"record {kind}: nothing was measured", next_step="give what run_agents returns")
+    passed = [one for one in records if all(verdict.outcome is Outcome.PASS for verdict in one.verdicts)]
+    found = document(Run(records=records, settings=settings, accepted=passed, stored=past_of(settings, root)))
+    text = RECORDS[kind](found, load_named("decision_card", ()))
+    path = root / settings.results / f"{kind}-record.md"
+    try:
+        write_whole(path, f"{text.rstrip()}\n\n{also}\n" if also else text)
+    except OSError as error:
+        raise LlmperfError(
+            f"cannot write {path}: {error}", next_step=advice(error, "give another --llmperf-results")
+        ) from error
+    return path

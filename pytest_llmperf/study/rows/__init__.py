@@ -1,0 +1,1 @@
+"""Rows of results, one per round, and figures over them."""

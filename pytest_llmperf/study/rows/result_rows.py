@@ -1,0 +1,194 @@
+"""Rows of results: the schema of the report's appendix R.1, what R.2 derives, and what we know besides; as CSV.
+
+A row is one round. What is undefined is empty, in the CSV, and None here; it is never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from pytest_llmperf.errors import MeasurementError, UsageError, one_of
+from pytest_llmperf.model import Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One round of one cell; the fields are the columns of the CSV, in its order.
+
+    Attributes:
+        run_id: unique: experiment, cell, start, round.
+        config_name: e.g. `gpu80_ctx1024_temp0p6`.
+        model: name on the server.
+        language: of the agents; ours are Python.
+        runtime: that ran the clients.
+        throughput_tok_s: decode rate of the slowest agent, tok/s.
+        ttft_ms: client's time to first token, worst request, ms.
+        total_tokens: of all agents.
+        total_time_s: from the barrier to the last answer, s.
+        parallel_efficiency_pct: balance, %; of two agents or more.
+        concurrency_speedup: sum of the agents' times over the wall time, x; of two or more.
+        contention_detected: some TTFT above 3 times that alone; of two agents or more.
+        num_gpu, num_ctx, temperature: as sent; None: the server's default, or agents that differ.
+        vram_mb: peak VRAM, MB; None where it was not measured.
+        timestamp: ISO 8601: when the cell's measurement began, plus the time from its first round to this one.
+        cv_throughput: of the configuration's rounds, % (R.2).
+        efficiency_spread_pp: largest minus smallest of the configuration, points (R.2).
+        cost_per_1M_tokens: at the rate of all agents over the wall time, USD (R.2); None without a price.
+        memory_efficiency: tok/s a GiB of VRAM (R.2); None without VRAM.
+        experiment, scenario, topology, backend: where it comes from; `simulated` is no real engine.
+        round: from 1, in its cell.
+        agents: at once.
+        num_thread, num_predict: as sent; None as above.
+        server_ttft_ms: load and prefill by the server's clock, worst request, ms.
+        load_ms, prefill_ms, decode_ms, queue_ms: server's durations, mean over requests, ms; queue: waiting for a slot.
+        own_ms: the agents' time outside of requests, mean over agents, ms: their files, their thinking.
+        scaling_efficiency_pct: against each agent alone, %.
+        system_tok_s: all tokens over the wall time, tok/s.
+        requests: of all agents.
+        model_mb: size of the model's file, MB, by the server.
+        client_saturated: the round does not count: its client, not the server, held it up.
+        throughput_gap_tok_s: decode rate of the fastest agent minus that of the slowest, tok/s.
+        cell: value by axis.
+    """
+
+    run_id: str
+    config_name: str
+    model: str
+    language: str
+    runtime: str
+    throughput_tok_s: float | None
+    ttft_ms: float | None
+    total_tokens: int
+    total_time_s: float
+    parallel_efficiency_pct: float | None
+    concurrency_speedup: float | None
+    contention_detected: bool | None
+    num_gpu: int | None
+    num_ctx: int | None
+    temperature: float | None
+    vram_mb: float | None
+    timestamp: str
+    cv_throughput: float | None
+    efficiency_spread_pp: float | None
+    cost_per_1M_tokens: float | None
+    memory_efficiency: float | None
+    experiment: str
+    scenario: str
+    topology: str
+    backend: str
+    round: int
+    agents: int
+    num_thread: int | None
+    num_predict: int | None
+    server_ttft_ms: float | None
+    load_ms: float | None
+    prefill_ms: float | None
+    decode_ms: float | None
+    queue_ms: float | None
+    own_ms: float | None
+    scaling_efficiency_pct: float | None
+    system_tok_s: float | None
+    requests: int
+    model_mb: float | None
+    client_saturated: bool
+    throughput_gap_tok_s: float | None
+    cell: Cell = field(default_factory=dict)
+
+
+COLUMNS = tuple(one.name for one in fields(Row))
+_TYPES: dict[str, str] = {one.name: str(one.type) for one in fields(Row)}
+NUMERIC = tuple(name for name, kind in _TYPES.items() if kind.startswith(("int", "float", "bool")))
+"""Columns that hold a figure (a truth value counts as 1 or 0)."""
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """The rows as CSV with a header; `cell` is JSON."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([_written(value) for value in asdict(row).values()])
+    return out.getvalue()
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else repr(value) if isinstance(value, float) else value
+
+
+def from_csv(text: str) -> tuple[Row, ...]:
+    """What `as_csv` wrote, as rows again.
+
+    Raises:
+        UsageError: a column is missing or unknown, or a value is not of its column's kind; names line and column.
+    """
+    reader = csv.reader(io.StringIO(text))
+    header = next(reader, [])
+    if tuple(header) != COLUMNS:
+        odd = sorted(set(header) ^ set(COLUMNS)) or ["their order"]
+        raise UsageError(
+            f"these are no results of ours: columns differ in {', '.join(odd)}", next_step="see docs/experiments.md"
+        )
+    rows = []
+    for number, line in enumerate(reader, start=2):
+        if len(line) != len(COLUMNS):
+            raise UsageError(f"line {number}: got {len(line)} values, wanted {len(COLUMNS)}")
+        values = {}
+        for name, raw in zip(COLUMNS, line, strict=True):
+            try:
+                values[name] = _read(_TYPES[name], raw)
+            except ValueError as error:
+                raise UsageError(f"line {number}, column {name}: got {raw!r}, wanted {_TYPES[name]}") from error
+        rows.append(Row(**values))
+    return tuple(rows)
+
+
+def _read(kind: str, raw: str) -> Any:
+    if kind == "Cell":
+        found = json.loads(raw)
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        return found
+    if kind == "str":
+        return raw
+    if not raw and kind.endswith("| None"):
+        return None
+    if kind.startswith("bool"):
+        if raw not in ("true", "false"):
+            raise ValueError("no truth value")
+        return raw == "true"
+    return int(raw) if kind.startswith("int") else float(raw)
+
+
+def value_of(row: Row, metric: str) -> float | None:
+    """A figure of a row, by its column; a truth value is 1 or 0.
+
+    Raises:
+        UsageError: no column of that name that holds a figure.
+    """
+    if metric not in NUMERIC:
+        raise UsageError(f"results have no figure {metric!r}", next_step=f"use {one_of(metric, NUMERIC)}")
+    value = getattr(row, metric)
+    return None if value is None else float(value)
+
+
+def values_of(rows: Iterable[Row], metric: str) -> tuple[float, ...]:
+    """The figures of rows, in their order.
+
+    Raises:
+        UsageError: as `value_of`.
+        MeasurementError: there is none, or it is undefined in some row: rows that fail to report are no random sample.
+    """
+    found = [value_of(row, metric) for row in rows]
+    known = tuple(value for value in found if value is not None)
+    if not known or len(known) < len(found):
+        raise MeasurementError(f"{metric} is undefined in {len(found) - len(known)} of {len(found)} rounds")
+    return known

@@ -1,0 +1,183 @@
+"""From the rounds of a record to rows of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from statistics import fmean
+from typing import Any
+
+from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics.contradictions import believable
+from pytest_llmperf.judge.metrics.series import all_series, observed_series
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.stats.summary import summarise
+from pytest_llmperf.model import OLLAMA_ONLY, Agent, AgentRun, Cell, Measurement, RequestTiming, Round
+from pytest_llmperf.study.matrices.matrix_cells import config_name
+from pytest_llmperf.study.rows.result_rows import Row
+
+
+def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | None = None) -> tuple[Row, ...]:
+    """A cell's rounds as rows; where none counts, those in which the client was saturated.
+
+    What R.2 derives is added by `derived`, over all rows of a configuration.
+
+    Args:
+        experiment: its name.
+        cell: value by axis.
+        record: what was measured.
+        vram_mb: peak VRAM of the instances, MB; None: what was in use on the fullest GPU in each round, where observed.
+    """
+    measurement, saturated = record.measurement, False
+    if not measurement.rounds:
+        measurement, saturated = replace(measurement, rounds=measurement.discarded), True
+    values = all_series(measurement) | observed_series(measurement)
+    several = len(measurement.scenario.agents) > 1
+    common: dict[str, Any] = {
+        "config_name": config_name(cell),
+        "model": measurement.topology.model,
+        "language": "python" if not measurement.scenario.external else "",
+        "runtime": measurement.manifest.facts.get("runtime", ""),
+        "cv_throughput": None,
+        "efficiency_spread_pp": None,
+        "cost_per_1M_tokens": None,
+        "memory_efficiency": None,
+        "experiment": experiment,
+        "scenario": measurement.scenario.name,
+        "topology": str(measurement.topology.kind),
+        "backend": measurement.topology.backend,
+        "agents": len(measurement.scenario.agents),
+        "model_mb": _model_mb(measurement.manifest.facts.get("model_size_bytes", "")),
+        "client_saturated": saturated,
+        "cell": dict(cell),
+        **{name: _common_option(measurement, name) for name in _OPTIONS},
+    }
+
+    def of(metric: str, index: int) -> float | None:
+        return values[metric][index] if metric in values else None
+
+    rows = []
+    for index, one in enumerate(measurement.rounds):
+        contended, observed_gib = of("contended_ttft", index), of("vram_gib", index)
+        rows.append(
+            Row(
+                run_id=f"{experiment}:{label(cell)}:{measurement.started_at}:{index + 1}",
+                throughput_tok_s=of("decode_tok_s", index),
+                ttft_ms=of("ttft_ms", index),
+                total_tokens=sum(run.eval_count for run in one.together),
+                total_time_s=max(run.duration_ns for run in one.together) / formulas.NS_PER_S,
+                parallel_efficiency_pct=of("efficiency_pct", index) if several else None,
+                concurrency_speedup=of("speedup", index) if several else None,
+                contention_detected=bool(contended) if several and contended is not None else None,
+                vram_mb=observed_gib * 2**30 / 1e6 if vram_mb is None and observed_gib is not None else vram_mb,
+                timestamp=_began(measurement, one),
+                round=index + 1,
+                scaling_efficiency_pct=of("scaling_efficiency_pct", index) if several else None,
+                system_tok_s=of("system_tok_s", index),
+                requests=sum(len(run.requests) for run in one.together),
+                **_server_side(one),
+                **common,
+            )
+        )
+    return tuple(rows)
+
+
+_OPTIONS = ("num_gpu", "num_ctx", "temperature", "num_thread", "num_predict")
+
+
+def label(cell: Cell) -> str:
+    """Unique in the experiment; the prompt counts."""
+    return ",".join(f"{axis}={value}" for axis, value in cell.items())
+
+
+def _common_option(measurement: Measurement, name: str) -> Any:
+    """What every agent asked for; None where they differ or leave it to the server."""
+    ours = [agent for agent in measurement.scenario.agents if isinstance(agent, Agent)]
+    if name in OLLAMA_ONLY and any(one.api == "openai" for one in measurement.topology.instances):
+        return None
+    asked = {getattr(agent.options, name) for agent in ours}
+    return asked.pop() if len(asked) == 1 else None
+
+
+def _model_mb(size_bytes: str) -> float | None:
+    """None where instances differ, or nobody says."""
+    return int(size_bytes) / 1e6 if size_bytes.isdigit() and int(size_bytes) else None
+
+
+def _began(measurement: Measurement, one: Round) -> str:
+    """When a round began."""
+    if not measurement.started_at:
+        return ""
+    since_ns = _first_ns(one) - _first_ns(measurement.rounds[0])
+    began = datetime.fromisoformat(measurement.started_at) + timedelta(microseconds=since_ns / 1000)
+    return began.isoformat(timespec="milliseconds")
+
+
+def _first_ns(one: Round) -> int:
+    return min(run.start_ns for run in (*one.solo, *one.together))
+
+
+def _server_side(one: Round) -> dict[str, Any]:
+    """Where the time of the together part went, by the server's clock, as far as ours allows; and the agents' own."""
+    requests = [request for run in one.together for request in run.requests]
+    believed = one.together if all(map(believable, requests)) else ()
+    told = [request for run in believed for request in run.requests if request.total_duration_ns > 0]
+    rates = [rate for run in believed if (rate := formulas.agent_decode_tok_s(run)) is not None]
+    found: dict[str, Any] = {
+        "own_ms": fmean(_own_ns(run) for run in one.together) / formulas.NS_PER_MS,
+        "throughput_gap_tok_s": max(rates) - min(rates) if len(rates) > 1 else None,
+    }
+    for name, figure in _DURATIONS.items():
+        found[name] = fmean(figure(request) for request in told) if told else None
+    worst = [ms for request in told if (ms := formulas.server_ttft_ms(request)) is not None]
+    return {**found, "server_ttft_ms": max(worst) if worst else None}
+
+
+def _own_ns(run: AgentRun) -> int:
+    """What is left of an agent's time without its requests."""
+    return run.duration_ns - sum(request.done_ns - request.sent_ns for request in run.requests)
+
+
+_DURATIONS: dict[str, Callable[[RequestTiming], float]] = {
+    "load_ms": lambda request: request.load_duration_ns / formulas.NS_PER_MS,
+    "prefill_ms": lambda request: request.prompt_eval_duration_ns / formulas.NS_PER_MS,
+    "decode_ms": lambda request: request.eval_duration_ns / formulas.NS_PER_MS,
+    "queue_ms": lambda request: request.queue_ns / formulas.NS_PER_MS,
+}
+
+
+def derived(rows: Sequence[Row], *, usd_per_hour: float | None = None) -> tuple[Row, ...]:
+    """The same rows with the metrics of R.2.
+
+    Args:
+        rows: of the whole experiment.
+        usd_per_hour: price of the machine that serves all agents; None: no cost.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.config_name, []).append(row)
+    done = []
+    for row in rows:
+        group = groups[row.config_name]
+        rates = [one.throughput_tok_s for one in group if one.throughput_tok_s is not None]
+        balances = [one.parallel_efficiency_pct for one in group if one.parallel_efficiency_pct is not None]
+        rate = row.throughput_tok_s
+        done.append(
+            replace(
+                row,
+                cv_throughput=summarise(rates).cv_pct if rates else None,
+                efficiency_spread_pp=max(balances) - min(balances) if balances else None,
+                cost_per_1M_tokens=(
+                    formulas.cost_per_1m_usd(tok_s=row.system_tok_s, usd_per_hour=usd_per_hour)
+                    if row.system_tok_s and usd_per_hour
+                    else None
+                ),
+                memory_efficiency=(
+                    formulas.memory_efficiency(tok_s=rate, vram_gib=row.vram_mb * 1e6 / 2**30)
+                    if rate and row.vram_mb
+                    else None
+                ),
+            )
+        )
+    return tuple(done)

@@ -1,0 +1,1 @@
+"""A matrix measured cell by cell, and its results."""

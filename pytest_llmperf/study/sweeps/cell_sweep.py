@@ -1,0 +1,176 @@
+"""The cells of a matrix, measured one after the other on servers that change where a cell asks for others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pytest_llmperf.errors import MeasurementError, MissingExtraError, ModelMissingError, ServerError, UsageError
+from pytest_llmperf.judge.markers import Marker, count_gates
+from pytest_llmperf.model import IDENTITY, Cell, Matrix, Scenario, Settings, TopologyKind
+from pytest_llmperf.session.session import Session
+from pytest_llmperf.study.matrices.matrix_cells import config_name, script_of
+from pytest_llmperf.study.rows.round_rows import label
+from pytest_llmperf.study.sweeps.sweep_journal import Finished, Journal, key_of
+from pytest_llmperf.study.sweeps.sweep_progress import Progress
+
+_MOST_TROUBLES = 2
+"""Cells in a row that fail by their servers, not by what was asked of them: then the rest would fail, too."""
+
+
+class Sweep:
+    """A sweep, on one session at a time, another one where a cell's settings differ.
+
+    Args:
+        matrix: whose cells.
+        session: to take variants of.
+        progress: is told.
+        test: name of the records.
+        specs: gate markers.
+        runtime: of the clients, where no axis says it.
+
+    Attributes:
+        skipped: what of the cells cannot be had here, and why.
+        failed: cells that could not be measured, in words, and why.
+        untried: cells that were left, since the servers had failed.
+    """
+
+    def __init__(
+        self, matrix: Matrix, session: Session, progress: Progress, *, test: str, specs: Sequence[Marker], runtime: str
+    ) -> None:
+        self.skipped: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.untried = 0
+        self._progress = progress
+        self._matrix = matrix
+        self._session = session
+        self._test = test
+        self._specs = specs
+        self._runtime = runtime
+        self._open: Session | None = None
+        self._opened_for: Settings | None = None
+        self._calibrated: set[str] = set()
+        gates = count_gates(specs, compare=bool(session.settings.compare))
+        self._more_gates = gates * (progress.total - 1)  # those of one cell are counted already
+
+    def run(self, scenarios: Sequence[tuple[Cell, Scenario]], journal: Journal) -> None:
+        """Measures every cell that is not in the journal, and keeps it there.
+
+        A cell that cannot be measured does not keep the others from it; but where the servers fail twice in a row,
+        the rest is left for another run.
+
+        Raises:
+            UsageError: gates without limits, a scenario that fits no topology, earlier cells of another machine.
+            ServerError: a model or a runtime is missing that no axis names.
+            LlmperfError: the journal cannot be written.
+        """
+        troubles = 0
+        left = [one for one in self._in_order(scenarios, journal) if key_of(one[0]) not in journal.finished]
+        for tried, (cell, scenario) in enumerate(left, start=1):
+            try:
+                finished = self._measure(cell, scenario)
+            except (MissingExtraError, ModelMissingError) as error:
+                if not {"model", "runtime"} & set(cell):
+                    raise
+                self.skipped[_blamed(cell, error)] = str(error.args[0])
+                self._progress.skip()
+                continue
+            except (MeasurementError, ServerError) as error:
+                why = str(error.args[0]) + (f" ({error.next_step})" if error.next_step else "")
+                self.failed[label(cell) or "its only cell"] = why
+                journal.add_failed(cell, why)
+                refused = isinstance(error, MeasurementError) and not error.passing
+                troubles = 0 if refused else troubles + 1
+                if troubles == _MOST_TROUBLES:
+                    self.untried = len(left) - tried
+                    break
+                continue
+            troubles = 0
+            _check_same_machine(journal, finished)
+            journal.add(cell, finished)
+
+    def _in_order(self, scenarios: Sequence[tuple[Cell, Scenario]], journal: Journal) -> list[tuple[Cell, Scenario]]:
+        """In groups of the same settings, so that servers start seldom; what failed in an earlier run comes last."""
+        groups: list[tuple[Settings, list[tuple[Cell, Scenario]]]] = []
+        for one in scenarios:
+            settings = _settings(self._matrix, one[0], self._session.settings)
+            for known, group in groups:
+                if known == settings:
+                    group.append(one)
+                    break
+            else:
+                groups.append((settings, [one]))
+        return sorted((one for _, group in groups for one in group), key=lambda one: key_of(one[0]) in journal.failed)
+
+    def _measure(self, cell: Cell, scenario: Scenario) -> Finished:
+        """One cell; raises as `Session.measure` does."""
+        began_s = time.monotonic()
+        self._progress.begin(config_name(cell))
+        session = self._for(_settings(self._matrix, cell, self._session.settings))
+        runtime = str(cell.get("runtime", self._runtime))
+        if runtime in self._calibrated:  # the client's cost is the same in every cell
+            session.settings = replace(session.settings, calibrate=False)
+        record = session.measure(
+            scenario,
+            TopologyKind(str(cell.get("topology", self._matrix.topology))),
+            test=self._test,
+            specs=self._specs,
+            runtime=runtime,
+        )
+        self._calibrated.add(runtime)
+        took_s = time.monotonic() - began_s
+        self._progress.end(took_s)
+        return Finished(record, session.vram_mb(), took_s)
+
+    def close(self) -> None:
+        """Leaves the servers as they were found."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _for(self, settings: Settings) -> Session:
+        """The open session, where it has these settings."""
+        if self._open is None or self._opened_for != settings:
+            self.close()
+            self._opened_for = settings
+            self._open = self._session.variant(settings, self._progress)
+            self._open.gates += self._more_gates
+        return self._open
+
+
+def _settings(matrix: Matrix, cell: Cell, settings: Settings) -> Settings:
+    """The session's settings as a cell changes them."""
+    changed: dict[str, Any] = {"script": script_of(matrix, cell, settings.script)}
+    if matrix.rounds:
+        changed |= {"min_rounds": matrix.rounds, "max_rounds": max(matrix.rounds, settings.max_rounds)}
+    if "model" in cell:
+        model = str(cell["model"])
+        is_file = model.lower().endswith(".gguf")
+        changed |= {"gguf": model, "model": ""} if is_file else {"gguf": "", "model": model}
+    return replace(settings, **changed)
+
+
+def _blamed(cell: Cell, error: Exception) -> str:
+    """What of a cell cannot be had here."""
+    axis = "model" if "model" in cell and isinstance(error, ModelMissingError) else "runtime"
+    return f"{axis} {cell[axis]}" if axis in cell else f"model {cell['model']}"
+
+
+def _check_same_machine(journal: Journal, finished: Finished) -> None:
+    """Cells of one experiment are of one machine and one server.
+
+    Raises:
+        UsageError: an earlier run's cells are of another.
+    """
+    here = finished.record.measurement.manifest.facts
+    for one in journal.finished.values():
+        there = one.record.measurement.manifest.facts
+        of_model = ("model", "model_digest", "quantization")
+        for key in (key for key in IDENTITY if key not in of_model):
+            if there.get(key) != here.get(key):
+                raise UsageError(
+                    f"the finished cells in {journal.path} are of another {key}: {there.get(key)} -> {here.get(key)}",
+                    next_step="start anew: --llmperf-resume=off",
+                )

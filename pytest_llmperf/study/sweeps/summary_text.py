@@ -1,0 +1,118 @@
+"""What an experiment gave, in the lines of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+
+from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.model import Mode
+from pytest_llmperf.study.claims.claim_findings import Finding
+from pytest_llmperf.study.matrices.matrix_cells import config_name
+from pytest_llmperf.study.rows.result_rows import values_of
+from pytest_llmperf.study.sweeps.study_results import Results
+
+_MOST_SPLITS = 6
+"""Of more cells, where their wall time went is left to the CSV."""
+
+
+def summary(results: Results, folder: Path) -> tuple[str, ...]:
+    """Where the rows lie, what was left out, what ranks how, what matters how much, and every finding.
+
+    Args:
+        results: of the experiment.
+        folder: that they were written to.
+    """
+    return tuple(_lines(results, folder))
+
+
+def in_vain(name: str, failed: Mapping[str, str], *, done: int, untried: int = 0) -> MeasurementError:
+    """Which cells of an experiment could not be measured, and why; and what became of the others."""
+    parts = (
+        f"experiment {name}: {len(failed)} cell{'' if len(failed) == 1 else 's'} could not be measured",
+        f"{done} finished {'is' if done == 1 else 'are'} kept" if done else "",
+        f"{untried} not tried, since two in a row had failed by their servers" if untried else "",
+    )
+    return MeasurementError(
+        "\n  ".join(("; ".join(filter(None, parts)), *(f"{cell}: {why}" for cell, why in failed.items()))),
+        next_step="correct what is wrong, in the matrix or with the server; the same command then measures only these",
+    )
+
+
+def _lines(results: Results, folder: Path) -> Iterator[str]:
+    matrix = results.matrix
+    cells = f"{len(results.records)} cell{'' if len(results.records) == 1 else 's'}"
+    rounds = f"{len(results.rows)} round{'' if len(results.rows) == 1 else 's'}"
+    earlier = f", {results.resumed} of them finished by an earlier run" if results.resumed else ""
+    yield f"experiment {matrix.name}: {cells}{earlier}, {rounds}: {folder / matrix.name}.csv"
+    if any(record.measurement.topology.simulated for record in results.records):
+        yield "  SIMULATED: a scripted server answered; no figure is of a real engine"
+    if results.profile:
+        yield f"  {results.profile}"
+    yield from (f"  {note}" for note in results.notes)
+    for what, why in results.failed.items():
+        yield f"  FAILED: {what}: {why}"
+    if results.untried:
+        yield f"  not tried after that: {results.untried} more"
+    for what, why in results.skipped.items():
+        yield f"  not measured: {what}: {why}"
+    if matrix.mode == Mode.AGENT_WORKFLOW:
+        yield from _splits(results)
+    for metric in matrix.show:
+        try:
+            yield from _of_metric(results, metric)
+        except MeasurementError as error:
+            yield f"  {metric}: {error.args[0]}"
+    for finding in results.findings:
+        yield f"  {_finding(finding)}"
+
+
+def _of_metric(results: Results, metric: str) -> Iterator[str]:
+    """How the values of each axis rank, and how much the axes matter."""
+    effects = results.effects(metric)
+    for effect in effects:
+        if effect.axis == "runtime":
+            yield f"  {metric} by runtime, the steadiest first: {_steadiness(results, metric)}"
+        elif effect.best is not None:
+            ranks = ", ".join(f"{value} {mean:.4g}" for value, mean in results.ranking(effect.axis, metric))
+            yield f"  {metric} by {effect.axis}: {ranks}"
+    if singles := {config_name(row.cell): None for row in results.singles}:
+        rows = {name: [row for row in results.singles if config_name(row.cell) == name] for name in singles}
+        means = ", ".join(f"{name} {fmean(values_of(group, metric)):.4g}" for name, group in rows.items())
+        yield f"  {metric} of single cells: {means}"
+    if len(effects) > 1:
+        shares = ", ".join(f"{effect.axis} {effect.share_pct:.0f} %" for effect in effects)
+        yield f"  variance of {metric}: {shares}"
+
+
+def _steadiness(results: Results, metric: str) -> str:
+    groups = results.consistency("runtime", metric)
+    return ", ".join(
+        f"{group.value} {group.mean:.4g}" + ("" if group.sd is None else f" (sd {group.sd:.2g}, min {group.min:.4g})")
+        for group in groups
+    )
+
+
+def _splits(results: Results) -> Iterator[str]:
+    """Where the wall time of each cell went."""
+    cells = {config_name(row.cell): row.cell for row in results.counted}
+    for cell in cells.values() if len(cells) <= _MOST_SPLITS else ():
+        try:
+            found = results.split(**cell)
+        except MeasurementError as error:
+            yield f"  wall time of {config_name(cell)}: {error.args[0]}"
+            continue
+        seconds = results.mean("total_time_s", **cell)
+        yield (
+            f"  wall time of {config_name(cell)}: {seconds:.2f} s: own work {found.own_pct:.0f} %, waiting "
+            f"{found.waiting_pct:.0f} %, prefill {found.prefill_pct:.0f} %, decode {found.decode_pct:.0f} %"
+        )
+
+
+def _finding(finding: Finding) -> str:
+    claim = finding.claim
+    stated = (
+        "" if finding.reported is None or not claim.reference else f"; reported: {finding.reported:g} {finding.unit}"
+    )
+    return f"{finding.status}: {claim.claim} ({claim.source}): {finding.why}{stated}"
