@@ -1,13 +1,13 @@
-"""The exception tree: every error a user can meet, each with its next step.
+"""The exception tree: every error that a user can see, each with its next step.
 
 LlmperfError
 ├── UsageError          wrong option, marker, setting or file content: pytest ends with exit code 4
-│   └── BaselineError   a baseline that is missing, torn, of another schema, or lacks what is asked of it
+│   └── BaselineError   a baseline is missing, damaged, has an unknown schema, or lacks an entry that a test needs
 ├── ServerError         an instance could not be found, started, loaded or kept alive
 │   ├── MissingExtraError  a package of an extra is not installed
-│   ├── ModelMissingError  the instance has no such model
-│   ├── UnreachableError   nothing answers at its address
-│   └── DegradedError      an instance is gone for good: what needs it is not measured any more
+│   ├── ModelMissingError  the instance does not have the model
+│   ├── UnreachableError   nothing answers at the instance's address
+│   └── DegradedError      an instance died for good: tests that need it are not measured any more
 └── MeasurementError    a timed request failed: refused, reset, stalled, torn stream, error line
 """
 
@@ -19,31 +19,35 @@ from collections.abc import Iterable
 from pytest_llmperf.masking import masked
 
 MEMORY = "free memory on that machine, or ask for less: a smaller num_ctx, a smaller model, one instance"
-"""The next step where a server has no memory for the model."""
+"""The next step if a server lacks memory for the model."""
 
 _SHOWN = 200
 _MARGIN = 20_000
-"""Letters behind what is shown of a text that are looked at, too: a secret may begin before its end."""
+"""Characters after the shown part of a text that are masked, too: a secret may cross the cut."""
 _NO_MEMORY = re.compile("out of memory|more system memory|unable to allocate|insufficient memory", re.IGNORECASE)
 
 
 def clean(text: str) -> str:
-    """A text that may hold somebody else's, for a terminal: without secrets, control characters spelt out."""
+    """A text for a terminal that may quote somebody else's: without secrets, control characters escaped."""
     text = masked(text)
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+    return "".join(char if char in "\n\t" else _escaped(char) for char in text)
 
 
 def printable(text: str, *, most: int = _SHOWN) -> str:
-    """Somebody else's text for an error: one line, at most `most` characters, all of which every terminal can print."""
+    """Somebody else's text for an error: one line of at most `most` characters, control characters escaped."""
     text = masked(text[: most + _MARGIN])
     short = text if len(text) <= most else f"{text[:most]}..."
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
+    return "".join(map(_escaped, short))
+
+
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """`; did you mean 'urls'?`, if a known word is near, whatever its case; else empty.
+    """`; did you mean 'urls'?` if a known word is similar, ignoring case; else empty.
 
     >>> did_you_mean("Embeded", ["embedded", "attach"]), did_you_mean("ray", ["threads"])
     ("; did you mean 'embedded'?", '')
@@ -56,13 +60,13 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def one_of(word: object, known: Iterable[str]) -> str:
-    """`one of urls, backend; did you mean 'urls'?`: what was wanted in place of a word."""
+    """`one of urls, backend; did you mean 'urls'?`: the accepted words, for the error about an unknown word."""
     words = [str(name) for name in known if name]
     return f"one of {', '.join(words)}{did_you_mean(word, words)}"
 
 
 def is_out_of_memory(message: str) -> bool:
-    """Whether a server says that it lacks memory: asking again does not help."""
+    """Whether a server's error says that it lacks memory; a repeated request would fail, too."""
     return bool(_NO_MEMORY.search(message))
 
 
@@ -86,18 +90,18 @@ class LlmperfError(Exception):
 
 
 class UsageError(LlmperfError):
-    """A wrong option, marker, setting or file content; found before anything is measured."""
+    """A wrong option, marker, setting or file content; raised before anything is measured."""
 
 
 class BaselineError(UsageError):
-    """A baseline is missing, torn, of another schema version, or lacks what is asked of it."""
+    """A baseline is missing, damaged, has an unknown schema version, or lacks an entry that a test needs."""
 
 
 class ServerError(LlmperfError):
     """An instance could not be found, started, loaded or kept alive.
 
     Attributes:
-        instance: name of the one that died; empty where none did, or nobody knows which.
+        instance: name of the instance that died; empty if none died or the name is unknown.
     """
 
     instance = ""
@@ -108,15 +112,15 @@ class MissingExtraError(ServerError):
 
 
 class ModelMissingError(ServerError):
-    """An instance does not have the model that was asked for."""
+    """An instance does not have the requested model."""
 
 
 class UnreachableError(ServerError):
-    """Nothing answers at an instance's address, or not in time."""
+    """Nothing answers at an instance's address within the time limit."""
 
 
 class DegradedError(ServerError):
-    """An instance died for good; what needs as many instances is not measured in the rest of the session."""
+    """An instance died for good; tests that need as many instances are not measured in the rest of the session."""
 
 
 class MeasurementError(LlmperfError):
@@ -124,7 +128,7 @@ class MeasurementError(LlmperfError):
 
     Attributes:
         received: what the server had sent when it failed.
-        passing: whether it may well succeed when it is sent again: then its round is repeated once.
+        passing: whether the failure may be temporary; then the round is repeated once.
     """
 
     def __init__(self, message: str, *, next_step: str = "", received: bytes = b"", passing: bool = False) -> None:

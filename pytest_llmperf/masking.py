@@ -1,8 +1,6 @@
-"""Keeps secrets out of whatever is shown, stored or raised: values that hide themselves, and texts without them.
+"""Takes secrets out of texts: the secrets that the environment holds, and what looks like a secret.
 
-Three layers. A `Secret` shows itself as `***`. `SEALED` cuts the frames of other people's code off an error: their
-local variables hold what they were given. `masked` takes out of a text the secrets that the environment holds, and
-what looks like one; all text for terminals, reports and errors passes it.
+All text for terminals, reports and errors passes `masked`.
 """
 
 from __future__ import annotations
@@ -14,108 +12,34 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
-from types import TracebackType
-from typing import Any, Literal
 from unicodedata import normalize
 from urllib.parse import quote, unquote
 
 MASK = "***"
 
 _LEAST_LETTERS = 8
-"""Of a value that is taken for a secret by its variable's name; below, it may be any word."""
+"""Minimum length of a value that its variable's name marks as a secret; a shorter one may be any word."""
 
 _LEAST_WATCHED = 6
-"""Of a value, or of a password, that somebody named as a secret."""
+"""Minimum length of a value, or of a password, that an option names as a secret."""
 
 _LEAST_LINE = 16
-"""Of a line of a secret of several lines, a key file's, which tracebacks and logs show line by line."""
+"""Minimum length of a line of a multi-line secret (a key file), which tracebacks and logs show line by line."""
 
 _MOST_PIECE = 4096
-"""Of a value that is cut short by `...`; pytest shows at most 2,400 letters of one that it cuts."""
+"""Characters searched in a value that is cut short by `...`; pytest shows at most 2,400 characters of such a value."""
 
 _watched: set[str] = set()
-"""Names of variables that options name as secrets; the values are read where they are needed."""
-
-
-class Secret(bytes):
-    """Bytes that show themselves as `***`, whoever prints, formats or dumps them; `bytes` operations give the content.
-
-    >>> token = Secret(b"hunter2")
-    >>> repr(token), str(token), f"{token}", f"{[token]}"
-    ('***', '***', '***', '[***]')
-    >>> b"x" + token
-    b'xhunter2'
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return MASK
-
-    __str__ = __repr__
-
-    def __format__(self, _: str) -> str:
-        return MASK
-
-    def __bytes__(self) -> bytes:
-        return self  # a copy would no longer hide itself
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a secret is not pickled: pass on the name of its variable")
-
-    __reduce_ex__ = lambda self, _: self.__reduce__()  # noqa: E731 - bytes have their own
-
-
-class Hidden(dict[str, str]):
-    """A dict that does not show what it holds: an environment.
-
-    >>> Hidden(TOKEN="hunter2")
-    <1 hidden entries>
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} hidden entries>"
-
-
-class _Seal:
-    """See SEALED."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        if error is not None:
-            forget_frames(error)
-        return False
-
-
-SEALED = _Seal()
-"""`with SEALED:` whatever is raised inside leaves without the frames inside."""
-
-
-def forget_frames(error: BaseException) -> None:
-    """Takes the frames off an error, and off those that led to it; their local variables may hold secrets."""
-    seen: set[int] = set()
-    rest: list[BaseException | None] = [error]
-    while rest:
-        each = rest.pop()
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            each.__traceback__ = None
-            rest += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
+"""Environment variables that options name as secrets; their values are read when they are needed."""
 
 
 def watch(name: str) -> None:
-    """From now on, what the environment variable holds is taken for a secret."""
+    """Marks the environment variable's value as a secret from now on."""
     _watched.add(name)
 
 
 def known() -> tuple[str, ...]:
-    """What is taken for a secret now, longest first: of watched variables, and of those whose name says so."""
+    """The secrets known now, longest first: values of watched variables, and of variables with a secret's name."""
     values: set[str] = set()
     for name, value in os.environ.items():
         if name in _watched:
@@ -130,7 +54,7 @@ def masked(text: str, secrets: Iterable[str] | None = None) -> str:
 
     Args:
         text: any.
-        secrets: to be taken out, longest first; None = the known ones.
+        secrets: the values to take out, longest first; None = the known ones.
 
     >>> masked("http://me:hunter2@host/x?api_key=abc Authorization: Bearer abc123def")
     'http://***@host/x?api_key=*** Authorization: Bearer ***'
@@ -144,7 +68,7 @@ def masked(text: str, secrets: Iterable[str] | None = None) -> str:
 
 
 def without_pieces(text: str, secrets: Iterable[str]) -> str:
-    """As `masked`, for text in which long values were cut short by `...`, as tracebacks do."""
+    """Like `masked`, for a text in which long values are cut short by `...`, as in tracebacks."""
     secrets = tuple(secrets)
     pieces = masked(text, secrets).split("...")
     for value in secrets if len(pieces) > 1 else ():
@@ -154,7 +78,7 @@ def without_pieces(text: str, secrets: Iterable[str]) -> str:
 
 
 def has_login(text: str) -> bool:
-    """Whether an `@` is in a text, in whatever way it is written: what is before it may be a user and a password.
+    """Whether a text contains an `@` in any encoding; a user and a password may stand before it.
 
     >>> [has_login(text) for text in ("me:pw@h", "me%3Apw%40h", "me%253Apw%2540h", "me:pw\uff20h", "h:1")]
     [True, True, True, True, False]
@@ -163,10 +87,10 @@ def has_login(text: str) -> bool:
 
 
 def refused(text: str) -> str:
-    """A refused value for its error message, without whatever in it may be a secret.
+    """A refused value for its error message, without the parts that may be a secret.
 
-    Any value may be an address by mistake. At most its scheme, host and port are shown, and the port only if it is
-    one: behind the colon may be a password. With a login, only a plain host is shown.
+    Any value may be an address by mistake. Only its scheme, host and port are shown, and the port only if it is a
+    number, because a password may follow the colon. If there is a login, only a plain host is shown.
 
     >>> refused("http://me:a@h:1"), refused("http://me:hunter2"), refused("http://h:1;hunter2"), refused("ftp://h:1")
     ('http://***@h:1', 'http://me:***', 'http://h:***', 'ftp://h:1')
@@ -179,7 +103,7 @@ def refused(text: str) -> str:
 
 
 def masked_words(words: Sequence[str]) -> tuple[str, ...]:
-    """A command's words without secrets, by the names beside them and by what they look like.
+    """A command's words without secrets, recognised by the name beside them or by how they look.
 
     >>> masked_words(["agent", "--token", "abc", "--api-key=abc", "HF_TOKEN=abc", "--max-tokens", "9"])
     ('agent', '--token', '***', '--api-key=***', 'HF_TOKEN=***', '--max-tokens', '9')
@@ -188,7 +112,7 @@ def masked_words(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def secrets_of(words: Sequence[str]) -> tuple[str, ...]:
-    """What `masked_words` takes out of a command's words by their names, longest first; no short ones."""
+    """The values that `masked_words` takes out because of their names, longest first; without short values."""
     values = {value for _, hidden in _each_word(words) for value in hidden if len(value) >= _LEAST_WATCHED}
     values = {form for value in values for form in _spelt(value)}
     return tuple(sorted(values, key=len, reverse=True))
@@ -196,7 +120,7 @@ def secrets_of(words: Sequence[str]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def names_secret(name: str) -> bool:
-    """Whether a variable, option, header or key of that name holds a secret.
+    """Whether a variable, option, header or key with that name holds a secret.
 
     >>> [names_secret(name) for name in ("OPENAI_API_KEY", "--authToken", "x-api-key", "--max-tokens", "PWD")]
     [True, True, True, False, False]
@@ -212,16 +136,16 @@ _NAMES = frozenset(
 )
 _PLACES = frozenset("sock file path dir folder url uri host port type kind method name user timeout".split())
 _ADDRESS = r"(?s)(?P<start>://)(?:(?P<host>(?:[\w.*-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{1,5})?)(?=[:/,?#]|$))?(?P<rest>.*)"
-"""From an address to the text's end: its host and port, if they are plain, and whatever follows."""
+"""An address and all text after it: host and port, if they are plain, and the rest."""
 
 _NO_PORT = r"(?s)(?<!:)(:)(?!//|[0-9]{1,5}(?:[/,]|$)).*"
-"""What follows a colon and is no port, to the text's end: it may be a password, which may hold anything."""
+"""A colon that no port follows, and all text after it, which may be a password with any characters."""
 
 _LOGIN_MARK = r"@|%(?:25)*40|\uff20|\ufe6b"
-"""An `@`, however it is written."""
+"""An `@` in any encoding."""
 
 _HOST_NO_PORT = r"(?i)([\w.-]*:)(?!(?:port|\{\w+\})\b|[0-9]{1,5}(?![\w%$!&*+=~^\\|-]|;\S))[^/]"
-"""A host, a colon, and something that is neither a port nor a placeholder for one: it may be a password."""
+"""A host, a colon, and text that is neither a port nor a placeholder for a port: it may be a password."""
 
 _LOGIN_AT_HOST = r"([a-z]+://)[^\s/?#,@]*@([A-Za-z0-9.-]+(?::\d{1,5})?/?)"
 _LOGINS = frozenset(("-u", "--user", "--proxy-user", "-U", "--login"))
@@ -234,10 +158,10 @@ _WHOLE = r"(-{0,2}[A-Za-z_][\w.-]*)(=|:\s*)(\s*\S.*)"
 
 @cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
-    """Logins in addresses, secrets in queries, authorizations, and keys by their makers' prefixes.
+    """Patterns for logins in addresses, secrets in queries, authorizations, and API keys with known prefixes.
 
-    Each takes time in proportion to the text, which a hostile server may have written; compiled when first needed,
-    since every pytest run imports this module.
+    Each takes time in proportion to the text, because a hostile server may have written it. They are compiled when
+    first needed, because every pytest run imports this module.
     """
     shown: dict[str, str | Callable[[re.Match[str]], str]] = {
         r"(://)([^\s'\"<>]+)": _without_login,
@@ -252,7 +176,7 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], 
 
 
 def _without_login(match: re.Match[str]) -> str:
-    """An address without what is before its last `@`, or behind a colon that no port follows."""
+    """An address without the text before its last `@`, or after a colon that no port follows."""
     *_, last = None, *re.finditer(_LOGIN_MARK, match[2])
     if last is not None:
         return f"{match[1]}{MASK}@{match[2][last.end() :]}"
@@ -261,26 +185,26 @@ def _without_login(match: re.Match[str]) -> str:
 
 
 def _decoded(text: str) -> str:
-    """A text with its percent encoding undone, however often it was applied, and full-width characters made plain."""
+    """A text with every level of percent encoding undone and full-width characters replaced by plain ones."""
     while (plain := normalize("NFKC", unquote(text))) != text:
         text = plain
     return text
 
 
 def _host_only(match: re.Match[str]) -> str:
-    """An address as far as its host and port."""
+    """An address up to its host and port."""
     rest = match["rest"] if match["host"] is not None else "***"
     hidden = rest if rest in ("", "/") else f"{rest[0] if rest[0] in ':/,?#' else ''}{MASK}"
     return f"{match['start']}{match['host'] or ''}{hidden}"
 
 
 def _names_place(name: str) -> bool:
-    """Whether a name ends as those of paths and addresses do."""
+    """Whether a name ends like the name of a path or an address."""
     return name.lower().rpartition("_")[2] in _PLACES
 
 
 def _forms(value: str) -> set[str]:
-    """A secret as it may stand in a text: itself, its password, and both as they are sent."""
+    """The forms of a secret in a text: the value, its password, and both as HTTP sends them."""
     forms = {value, value.partition(":")[2], base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()}
     forms |= {quote(form, safe="") for form in forms}
     return {spelt for form in forms for spelt in _spelt(form) if len(spelt) >= _LEAST_WATCHED}
@@ -288,7 +212,7 @@ def _forms(value: str) -> set[str]:
 
 @lru_cache(maxsize=1024)
 def _spelt(value: str) -> frozenset[str]:
-    """A secret as Python, JSON and HTML write it, and its lines alone: most are shown in only one way."""
+    """A secret as Python, JSON and HTML write it, and each of its lines."""
     if value.isascii() and value.isprintable() and not any(letter in value for letter in "\\'\"&<>"):
         return frozenset({value})
     forms = {value, *(line for line in map(str.strip, value.splitlines()) if len(line) >= _LEAST_LINE)}
@@ -298,7 +222,7 @@ def _spelt(value: str) -> frozenset[str]:
 
 
 def _without_begin(piece: str, value: str) -> str:
-    """A text that `...` follows, without the begin of a secret at its end."""
+    """A text before `...`, without the beginning of a secret at its end."""
     at = piece.find(value[:_LEAST_WATCHED], max(0, len(piece) - min(len(value) - 1, _MOST_PIECE)))
     while at >= 0:
         if value.startswith(piece[at:]):
@@ -308,7 +232,7 @@ def _without_begin(piece: str, value: str) -> str:
 
 
 def _without_end(piece: str, value: str) -> str:
-    """A text that follows `...`, without the end of a secret at its begin."""
+    """A text after `...`, without the end of a secret at its beginning."""
     end = value[-_LEAST_WATCHED:]
     at = piece.rfind(end, 0, min(len(value) - 1, _MOST_PIECE))
     while at >= 0:
@@ -320,7 +244,7 @@ def _without_end(piece: str, value: str) -> str:
 
 
 def _each_word(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each word as it may be shown, and what was taken out of it by a name."""
+    """Each word as it may be shown, and the values taken out of it because of a name."""
     before, hidden = "", list[str]()
     for word in words:
         if before in _LOGINS and ":" in word:
@@ -338,7 +262,7 @@ def _each_word(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _inside(word: str, hidden: list[str]) -> str:
-    """A word that may be a script, JSON or a query of its own, without the values that have a secret's name."""
+    """A word (it may be a script, JSON or a query) without the values that have a secret's name."""
 
     def assigned(match: re.Match[str]) -> str:
         if not names_secret(match[2]):

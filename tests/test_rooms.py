@@ -18,18 +18,22 @@ PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
     "masking": set(),
     "errors": {"masking"},
-    "model": {"errors", "masking"},
+    "secret_values": {"masking"},
+    "model": {"errors", "masking", "secret_values"},
     "files": set(),
     "net": {"errors"},
     "config": {"errors", "files", "masking", "model"},
-    "servers": {"errors", "files", "masking", "model", "net"},
-    "measure": {"errors", "masking", "model", "net"},
+    "servers": {"errors", "files", "masking", "model", "net", "secret_values"},
+    "measure": {"errors", "masking", "model", "net", "secret_values"},
     "telemetry": {"model", "net"},
     "judge": {"errors", "files", "model"},
     "report": {"errors", "files", "judge", "masking", "model"},
     "session": {"config", "errors", "files", "judge", "masking", "measure", "model", "servers", "telemetry"},
     "study": {"config", "errors", "files", "judge", "model", "report", "session"},
-    "plugin": {"config", "errors", "files", "judge", "masking", "model", "report", "session", "study"},
+    "plugin": {
+        *("config", "errors", "files", "judge", "masking", "model"),
+        *("report", "secret_values", "session", "study"),
+    },
     "cli": {"errors", "files", "judge", "masking", "model", "report", "servers", "study"},
 }
 """Which room may import which; each stands below those that import it."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.masking import MASK, Secret, has_login, masked, refused, watch
+from pytest_llmperf.masking import MASK, has_login, masked, refused, watch
+from pytest_llmperf.secret_values import Secret
 
 AUTH_KINDS = ("bearer", "basic")
 _HEADER = re.compile(r"[\x20-\x7e]+")

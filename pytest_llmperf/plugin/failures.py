@@ -38,7 +38,7 @@ def fail_without_traceback(work: Callable[[], _T], live: Live | None = None, kep
 def without_our_frames(work: Callable[[], _T]) -> _T:
     """Return what `work` returns; errors of the plugin's own keep their type and lose our frames."""
     from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
-    from pytest_llmperf.masking import forget_frames  # noqa: PLC0415
+    from pytest_llmperf.secret_values import forget_frames  # noqa: PLC0415
 
     try:
         return work()

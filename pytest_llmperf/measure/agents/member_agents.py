@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
-from pytest_llmperf.masking import Hidden, known, masked_words, secrets_of
+from pytest_llmperf.masking import known, masked_words, secrets_of
 from pytest_llmperf.measure.agents.running_command import RunningCommand, tail_of, without_proxy
 from pytest_llmperf.measure.agents.start_order import Starting, in_order, may_start
 from pytest_llmperf.measure.tap.proxy_client import Tap
@@ -21,6 +21,7 @@ from pytest_llmperf.measure.tap.recording import Taken
 from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.measure.wire.arrival import Clock
 from pytest_llmperf.model import AsyncAgent, Command
+from pytest_llmperf.secret_values import Hidden
 
 _POLL_S = 0.02
 _LOOK_S = 0.5

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from pytest_llmperf.masking import SEALED, Hidden, masked
+from pytest_llmperf.masking import masked
+from pytest_llmperf.secret_values import SEALED, Hidden
 
 GRACE_S = 2.0
 """Seconds between asking what a command started to end and ending it."""

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.masking import Secret, refused
+from pytest_llmperf.masking import refused
 from pytest_llmperf.model import DIRECT, Access
+from pytest_llmperf.secret_values import Secret
 
 _NEXT = "give http://host:port"
 

@@ -14,12 +14,12 @@ from urllib.request import getproxies_environment
 import httpx
 
 from pytest_llmperf.errors import ModelMissingError, ServerError, UnreachableError, printable
-from pytest_llmperf.masking import SEALED
 from pytest_llmperf.model import DIRECT, Access
 from pytest_llmperf.model.model_names import full_name, same_model
 from pytest_llmperf.net.http_channel import Channel, LateError, PackedError, TooLargeError
 from pytest_llmperf.net.server_refusals import advice, error_of, refusal, server_text
 from pytest_llmperf.net.untrusted_json import parsed_object
+from pytest_llmperf.secret_values import SEALED
 
 _POLL_S = 0.01
 _QUICK_S = 10.0

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from pytest_llmperf.errors import ServerError
-from pytest_llmperf.masking import SEALED, Hidden
 from pytest_llmperf.net.port_owner import stranger_on
+from pytest_llmperf.secret_values import SEALED, Hidden
 
 GRACE_S = 5.0
 """Seconds between asking a server to end and ending it."""
