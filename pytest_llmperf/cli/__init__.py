@@ -16,7 +16,6 @@ from pytest_llmperf.cli import baseline_commands, compare_command, doctor_comman
 from pytest_llmperf.errors import LlmperfError, did_you_mean
 from pytest_llmperf.judge.markers import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
-from pytest_llmperf.study.records.appendix_s import RECORDS
 
 _NAME = "a baseline's name (looked up in DIR, then among those that come with the package), or a .toml file"
 _TEST = "a test as pytest names it, e.g. perf/test_team.py::test_pair; or a file, for all its tests"
@@ -148,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         "What only people know stays in brackets.",
     )
     record.add_argument(
-        "kind", choices=tuple(RECORDS), help="decision (S.1), validation (S.2) or change approval (S.3)"
+        "kind", type=record_command.kind, metavar="KIND", help="decision (S.1), validation (S.2) or change (S.3)"
     )
     record.add_argument("file", metavar="FILE", help="what --llmperf-json wrote")
 

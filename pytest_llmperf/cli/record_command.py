@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
@@ -11,13 +11,27 @@ from pytest_llmperf.files.atomic_write import read_text
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.json_schema import VERSION
-from pytest_llmperf.study.records.appendix_s import RECORDS
 
 _AGAIN = "write it with: pytest --llmperf-json FILE"
 
 
+def kind(text: str) -> str:
+    """The argument KIND.
+
+    Raises:
+        ArgumentTypeError: there is no record of this kind.
+    """
+    from pytest_llmperf.study.records.appendix_s import RECORDS  # noqa: PLC0415 - optional layer
+
+    if text not in RECORDS:
+        raise ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(RECORDS)})")
+    return text
+
+
 def record(given: Namespace) -> int:
     """Prints a record in Markdown."""
+    from pytest_llmperf.study.records.appendix_s import RECORDS  # noqa: PLC0415 - optional layer
+
     found = _document(given.file)
     try:
         text = RECORDS[given.kind](found, load_named("decision_card", ()))
