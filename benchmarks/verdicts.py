@@ -14,7 +14,7 @@ import math
 import sys
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -22,10 +22,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import fast_rule, peer_rules
-from pytest_llmperf.judge.stats.error_spending import BEYOND, FLOOR_DELTAS
+from benchmarks import peer_rules
+from pytest_llmperf.judge.regression.decision_rule import Look, decide
+from pytest_llmperf.judge.regression.effect_scale import Scale
+from pytest_llmperf.judge.regression.paired_rounds import PairsModel
+from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
+from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends
+from pytest_llmperf.judge.stats.error_spending import DETECT_DELTAS
+from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.model import Bound
+
+PASS, FAIL, OPEN = 1, 2, 0
+FIRST = 5
 
 SD, MEAN, DELTA, STORED, MOST = 1.21, 98.7, 2.0, 5, 20
+BATCH = 5000
 DROPS = (0.0, 1.0, 2.0, 3.0, 5.0)
 TTFT_DROPS = (0.0, 10.0, 20.0, 30.0, 50.0)
 TTFT_DELTA = 20.0
@@ -141,12 +152,12 @@ def simulate(task: tuple[Cell, int]) -> tuple[Cell, Result]:
     cell, runs = task
     rng = np.random.default_rng(zlib.crc32(repr(cell).encode()))
     outcomes, rounds = [], []
-    for start in range(0, runs, 5000):
-        some = _simulate(cell, rng, min(5000, runs - start))
+    for start in range(0, runs, BATCH):
+        some = _simulate(cell, rng, min(BATCH, runs - start))
         outcomes.append(some[0])
         rounds.append(some[1])
     found, taken = np.concatenate(outcomes), np.concatenate(rounds)
-    share = [100 * float((found == code).mean()) for code in (fast_rule.PASS, fast_rule.FAIL, fast_rule.OPEN)]
+    share = [100 * float((found == code).mean()) for code in (PASS, FAIL, OPEN)]
     return cell, Result(share[0], share[1], share[2], float(taken.mean()))
 
 
@@ -157,13 +168,13 @@ def _simulate(cell: Cell, rng, runs: int):
         new = MEAN - noise_of(rng, cell.noise, runs, MOST) - cell.tau * rng.standard_normal((runs, 1)) - cell.drop
         return peer_rules.RULES[cell.rule](rng, base, new)
     if cell.rule == "limit":
-        return fast_rule.run_limit(*_limit_rounds(rng, cell, runs))
+        return judge_limit(*_limit_rounds(rng, cell, runs))
     if cell.rule.startswith("family"):
         # A run fails when one of its 20 gates does; it takes as long as its longest.
         parts = [_one_gate(cell, rng, runs, gates=20) for _ in range(20)]
-        failed = np.any([part[0] == fast_rule.FAIL for part in parts], axis=0)
-        undecided = np.any([part[0] == fast_rule.OPEN for part in parts], axis=0)
-        outcomes = np.where(failed, fast_rule.FAIL, np.where(undecided, fast_rule.OPEN, fast_rule.PASS))
+        failed = np.any([part[0] == FAIL for part in parts], axis=0)
+        undecided = np.any([part[0] == OPEN for part in parts], axis=0)
+        outcomes = np.where(failed, FAIL, np.where(undecided, OPEN, PASS))
         return outcomes, np.max([part[1] for part in parts], axis=0)
     return _one_gate(cell, rng, runs)
 
@@ -171,27 +182,83 @@ def _simulate(cell: Cell, rng, runs: int):
 def _one_gate(cell: Cell, rng, runs: int, gates: int = 1):
     """Outcomes and rounds of a regression gate, stored or paired."""
     logs = cell.noise == "TTFT"
-    on_scale = (lambda percent: math.log1p(percent / 100)) if logs else float
-    delta = TTFT_DELTA if logs else DELTA
-    shifts = {
-        "delta": on_scale(delta),
-        "beyond": on_scale(BEYOND * delta),
-        "floor": on_scale(FLOOR_DELTAS * delta),
-        "gates": gates,
-    }
-    drop = on_scale(cell.drop)
+    # Losses are simulated: a larger value is worse. The logarithms of TTFT become values.
+    scale = Scale(bound=Bound.MAX, unit="%" if logs else "pp", logs=logs)
+    to_value = np.exp if logs else np.asarray
+    delta, drop = TTFT_DELTA if logs else DELTA, scale.shift(cell.drop)
     if "paired" in cell.rule:
-        if cell.noise in ROUNDED:
-            old, new = _rounded(rng, cell.noise, *(noise_of(rng, cell.noise, runs, MOST) + d for d in (0.0, drop)))
-            return fast_rule.run(fast_rule.PairedRule((old, new)), new - old, **shifts)
-        return fast_rule.run(fast_rule.PairedRule(), _differences(rng, cell.noise, runs) + drop, **shifts)
+        sides = _differences(rng, cell.noise, runs, drop)
+        sides = [to_value(side) for side in (_rounded(rng, cell.noise, *sides) if cell.noise in ROUNDED else sides)]
+        return judge_pairs(scale, *sides, delta=delta, gates=gates)
     sessions = noise_of(rng, cell.noise, runs * cell.sessions, STORED).reshape(runs, cell.sessions, STORED)
     sessions = sessions + cell.tau * rng.standard_normal((runs, cell.sessions, 1))
     noise = noise_of(rng, cell.noise, runs, MOST) * (2 if cell.noise == "twice as noisy" else 1)
     values = noise + cell.tau * rng.standard_normal((runs, 1)) + drop
     if cell.noise in ROUNDED:
         sessions, values = _rounded(rng, cell.noise, sessions, values)
-    return fast_rule.run(fast_rule.StoredRule(sessions, median=logs), values, **shifts)
+    return judge_sessions(scale, to_value(sessions), to_value(values), median=logs, delta=delta, gates=gates)
+
+
+def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float, gates: int = 1):
+    """Whole runs against stored sessions (runs, sessions, rounds), new rounds (runs, rounds): outcomes and rounds."""
+    aggregate = Aggregate.MEDIAN if median else Aggregate.MEAN
+    stored = StoredRounds.of(aggregate, scale, [sessions[..., :FIRST]])
+
+    def model_of(rows, n: int):
+        kept = rows_of(stored, rows)
+        return HistoryModel.of(aggregate, scale, kept, values[rows, :n], assumed=ASSUMED_SPREAD_PP)
+
+    return whole_runs(model_of, values.shape, scale, delta, gates)
+
+
+def judge_pairs(scale: Scale, incumbent, candidate, *, delta: float, gates: int = 1):
+    """Whole runs of interleaved pairs, each side of shape (runs, rounds): outcomes and rounds."""
+
+    def model_of(rows, n: int):
+        return PairsModel.of(scale, incumbent[rows, :n], candidate[rows, :n])
+
+    return whole_runs(model_of, candidate.shape, scale, delta, gates)
+
+
+def whole_runs(model_of, shape: tuple[int, int], scale: Scale, delta: float, gates: int):
+    """A look after each round from FIRST to the last there is, until all runs are decided."""
+    runs, most = shape
+    outcomes, rounds, rows = np.full(runs, OPEN), np.full(runs, most), np.arange(runs)
+    for n in range(FIRST, most + 1):
+        model = model_of(rows, n)
+        look = Look(looks=most - FIRST + 1, last=n == most, gates=gates)
+        decisions = decide(model.null_distribution(n), model.shift, scale, delta, look)
+        outcomes[rows] = np.where(decisions.passed, PASS, np.where(decisions.failed, FAIL, OPEN))
+        rounds[rows] = n
+        rows = rows[~(decisions.passed | decisions.failed)]
+        if not len(rows):
+            break
+    return outcomes, rounds
+
+
+def rows_of(value, rows):
+    """A dataclass of arrays with these rows only."""
+    if is_dataclass(value):
+        return replace(value, **{item.name: rows_of(getattr(value, item.name), rows) for item in fields(value)})
+    return value[rows] if isinstance(value, np.ndarray) else value
+
+
+def judge_limit(values, limit: float, ceiling: float):
+    """Whole runs of a limit gate on the mean, values of shape (runs, rounds): outcomes and rounds."""
+    runs, most = values.shape
+    alpha = alpha_of_look(most - FIRST + 1)
+    outcomes, rounds, rows = np.full(runs, OPEN), np.full(runs, most), np.arange(runs)
+    for n in range(FIRST, most + 1):
+        low, high = mean_ends(values[rows, :n], alpha)
+        # The ceiling makes an interval only wider: one that is open without needs no closer look.
+        (closer,) = np.nonzero((low >= limit) | (high < limit))
+        low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, ceiling=ceiling)
+        outcomes[rows] = np.where(low >= limit, PASS, np.where(high < limit, FAIL, OPEN))
+        rounds[rows] = n
+        rows = rows[outcomes[rows] == OPEN]
+        if not len(rows):
+            break
+    return outcomes, rounds
 
 
 def _rounded(rng, kind: str, *sides):
@@ -201,14 +268,18 @@ def _rounded(rng, kind: str, *sides):
     return [np.round(np.round((side.T + level).T / step) * step, 6) for side in sides]
 
 
-def _differences(rng, kind: str, runs: int):
-    """Candidate less incumbent, pair by pair; what moves the session moves both."""
+def _differences(rng, kind: str, runs: int, drop: float):
+    """Incumbent and candidate, as losses, pair by pair; what moves the session moves both."""
+    if kind in ROUNDED:
+        return [noise_of(rng, kind, runs, MOST) + less for less in (0.0, drop)]
     if kind == "AR(1) .6":
         # One machine, one noise: the two take turns, and at going first.
         both = noise_of(rng, kind, runs, 2 * MOST).reshape(runs, MOST, 2)
-        return (both[:, :, 1] - both[:, :, 0]) * np.where(np.arange(MOST) % 2, -1, 1)
+        first = np.arange(MOST) % 2
+        return np.where(first, both[:, :, 1], both[:, :, 0]), np.where(first, both[:, :, 0], both[:, :, 1]) + drop
     own = "AR(1) .6" if kind == "AR(1) .6 each" else kind
-    return noise_of(rng, own, runs, MOST) - noise_of(rng, own, runs, MOST)
+    candidate = noise_of(rng, own, runs, MOST) + drop
+    return noise_of(rng, own, runs, MOST), candidate
 
 
 def _limit_rounds(rng, cell: Cell, runs: int):
@@ -309,11 +380,11 @@ def figures(table: Table) -> None:
             for tau in TTFT_SPREADS if noise == "TTFT" else SPREADS:
                 where = f"{noise}, {sessions} sessions, tau {tau:g}"
                 table.figure(f"1. false alarms: {where}", stored(sessions, tau, 0.0, noise).failed, 1, most=True)
-                beyond = stored(sessions, tau, BEYOND * delta, noise).passed
+                beyond = stored(sessions, tau, DETECT_DELTAS * delta, noise).passed
                 table.figure(f"5. passes at 1.5 delta: {where}", beyond, 1, most=True)
     for rule, sessions in (("stored", 8), ("paired", 1)):
         for noise in ROUNDED:
-            none, beyond = (results[Cell(rule, noise, sessions, 0.0, drop)] for drop in (0.0, BEYOND * DELTA))
+            none, beyond = (results[Cell(rule, noise, sessions, 0.0, drop)] for drop in (0.0, DETECT_DELTAS * DELTA))
             table.figure(f"6. {rule}, rounded {noise}: false alarms", none.failed, 1, most=True)
             table.figure(f"6. {rule}, rounded {noise}: passes at 1.5 delta", beyond.passed, 1, most=True)
     table.figure("2. 20 sessions, tau 0: 2 pp drops that fail", stored(20, 0.0, 2.0).failed, 95, most=False)

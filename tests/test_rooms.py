@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -77,7 +78,7 @@ INSIDE = {
         "markers": set(),
         "stats": set(),
         "metrics": {"stats"},
-        "regression": {"metrics", "stats"},
+        "regression": {"stats"},
         "baselines": {"markers", "metrics", "regression", "stats"},
         "diagnosis": {"baselines", "metrics", "stats"},
         "soak": {"baselines", "metrics", "stats"},
@@ -218,6 +219,17 @@ def test_the_plugin_module_is_light() -> None:
     }
     foreign = {name.split(".")[0] for name in printed} - {"pytest_llmperf"} - set(sys.stdlib_module_names)
     assert foreign == set()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--markers",), ("--collect-only",), ()], ids=" ".join)
+def test_a_run_that_does_not_use_us_imports_no_numpy(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Neither help nor collection nor tests of other things: it comes with the first session that judges."""
+    (tmp_path / "test_plain.py").write_text("def test_plain(): pass\n", encoding="utf-8")
+    code = "import pytest, sys; status = pytest.main(sys.argv[1:]); print(int(status), 'numpy' in sys.modules)"
+    command = [sys.executable, "-c", code, "-p", "pytest_llmperf.plugin", *arguments]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "0 False"
 
 
 def test_the_public_names_exist() -> None:

@@ -6,8 +6,8 @@
   E.1 #7: with 5 rounds and 1 % that means none), where some were only at the last look, and fails when the rate is
   above the limit beyond doubt.
 - A gate on the largest round (memory, temperature) passes when no round was beyond the limit, and fails when one was.
-- A regression gate fails when no drop at all is excluded, and passes when a drop of `delta` is (see `judge.drop`);
-  between none and delta either answer is right.
+- A regression gate fails when no drop at all is excluded, and passes when a drop of `delta` is (see
+  `judge.regression.decision_rule`); between none and delta either answer is right.
 
 What a verdict is worth stands beside it: error, effect size, power, what would be needed (see `docs/verdicts.md`).
 """
@@ -23,14 +23,19 @@ from pytest_llmperf.judge.gates.power import strength
 from pytest_llmperf.judge.gates.reasons import drop_words, figure_words, limit_words, needed_words, rounds_words
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
 from pytest_llmperf.judge.metrics.series import Aggregate, Metric, metric_of, series
-from pytest_llmperf.judge.regression.decision_rule import Drop, Looking
+from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate, Look
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO
-from pytest_llmperf.judge.regression.paired_rounds import paired_drop
-from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD, StoredDrop, drop_of, reference_centre
+from pytest_llmperf.judge.regression.paired_rounds import change_between_pairs
+from pytest_llmperf.judge.regression.stored_sessions import (
+    SESSIONS_FOR_SPREAD,
+    StoredChange,
+    change_from_sessions,
+    reference_centre,
+)
 from pytest_llmperf.judge.stats.autocorrelation import autocorrelation, outliers
-from pytest_llmperf.judge.stats.bounded_mean import Interval
 from pytest_llmperf.judge.stats.confidence_intervals import (
     CONFIDENCE_PCT,
+    Interval,
     alpha_of_look,
     first_rounds,
     interval,
@@ -93,17 +98,17 @@ def decide(
     """Judge one gate by the values of its metric, one a round; what `judge` does once it has them.
 
     With the rounds of an `incumbent` that took turns with these, a regression gate judges by the differences of pairs
-    (see `judge.paired`) and looks at no stored session.
+    (see `judge.regression.paired_rounds`) and looks at no stored session.
 
     Raises:
         UsageError: an unknown metric, or a limit or delta that is no finite number.
         ValueError: fewer than one look or gate.
     """
-    metric, looking = _check_gate(gate), Looking(looks=looks, last=last, gates=gates)
+    metric, look = _check_gate(gate), Look(looks=looks, last=last, gates=gates)
     check_counts(looks, gates)
     try:
         check_finite(values)
-        return _decide(gate, metric, values, looking, incumbent)
+        return _decide(gate, metric, values, look, incumbent)
     except MeasurementError as error:
         return invalid(gate, len(values), str(error.args[0]))
 
@@ -143,7 +148,7 @@ def rounds_may_decide(verdict: Verdict) -> bool:
 
 
 def _decide(
-    gate: Gate, metric: Metric, values: Sequence[float], looking: Looking, incumbent: Sequence[float] | None
+    gate: Gate, metric: Metric, values: Sequence[float], look: Look, incumbent: Sequence[float] | None
 ) -> Verdict:
     """The verdict; MeasurementError where something is undefined."""
     if metric.aggregate is Aggregate.RATE and set(values) - {0.0, 1.0}:
@@ -152,12 +157,12 @@ def _decide(
         value, found = None, None
     else:
         value = centre(metric.aggregate, values)
-        found = _interval(gate, metric, values, looking.looks)
+        found = _interval(gate, metric, values, look.looks)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
     if (delta := gate.delta) is not None:
         gate = _as_compared(gate, metric, len(values))
         # Also where the gate is decided already, so that a broken reference is never hidden.
-        judged = _regression(gate, metric, values, looking, delta=delta, incumbent=incumbent)
+        judged = _regression(gate, metric, values, look, delta=delta, incumbent=incumbent)
     if gate.not_comparable:
         judged = _Judged(outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
     elif len(values) >= MIN_ROUNDS and metric.aggregate is Aggregate.MAX:
@@ -166,9 +171,9 @@ def _decide(
         reason = f"{rounds_words(len(values))}, a verdict needs at least {MIN_ROUNDS}"
         judged = replace(judged, outcome=Outcome.INCONCLUSIVE, reason=reason)
     elif gate.delta is None and metric.aggregate is Aggregate.RATE:
-        judged = _rate(gate, values, looking)
+        judged = _rate(gate, values, look)
     elif gate.delta is None:
-        judged = _limit(gate, metric, values, looking, found)
+        judged = _limit(gate, metric, values, look, found)
     return Verdict(
         gate=gate,
         value=value,
@@ -177,7 +182,7 @@ def _decide(
         confidence_pct=CONFIDENCE_PCT,
         rounds=len(values),
         grade=grade(len(values)),
-        gates=looking.gates,
+        gates=look.gates,
         worse_by=_finite(judged.worse_by),
         autocorrelation=None if metric.aggregate is Aggregate.RATE else autocorrelation(values),
         outliers=() if metric.aggregate is Aggregate.RATE else outliers(values),
@@ -228,31 +233,31 @@ def _within(metric: Metric, low: float, high: float, method: str) -> Interval:
     return Interval(low=max(low, 0.0), high=min(high, ceiling), method=method)
 
 
-def _limit(gate: Gate, metric: Metric, values: Sequence[float], looking: Looking, found: Interval) -> _Judged:
+def _limit(gate: Gate, metric: Metric, values: Sequence[float], look: Look, found: Interval) -> _Judged:
     """Interval against limit; with several gates, `fail` asks for a wider one."""
     side, unit, least = ("minimum" if gate.bound is Bound.MIN else "maximum"), metric.unit, gate.bound is Bound.MIN
     low, high = (figure_words(end, gate.limit) for end in (found.low, found.high))
     text = f"the interval {low} to {high} {unit} ({found.method})"
     limit = f"the {side} {limit_words(gate.limit)} {unit}"
-    shared = found if looking.gates == 1 else _interval(gate, metric, values, looking.looks, looking.gates) or found
+    shared = found if look.gates == 1 else _interval(gate, metric, values, look.looks, look.gates) or found
     effect, power = strength(metric, values, gate, shared)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="", effect_size=effect, power_pct=power)
     if found.low >= gate.limit if least else found.high <= gate.limit:
         return replace(judged, outcome=Outcome.PASS, reason=f"{text} keeps {limit}")
     if shared.high < gate.limit if least else shared.low > gate.limit:
         return replace(judged, outcome=Outcome.FAIL, reason=f"{text} is {'below' if least else 'above'} {limit}")
-    needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=looking.looks, gates=looking.gates)
+    needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=look.looks, gates=look.gates)
     beyond = found.high < gate.limit if least else found.low > gate.limit
-    against = f"is beyond {limit}, but not for one of {looking.gates} gates" if beyond else f"holds {limit}"
+    against = f"is beyond {limit}, but not for one of {look.gates} gates" if beyond else f"holds {limit}"
     return replace(judged, reason=f"{text} {against}; {needed_words(needed)}", rounds_needed=needed)
 
 
-def _rate(gate: Gate, values: Sequence[float], looking: Looking) -> _Judged:
+def _rate(gate: Gate, values: Sequence[float], look: Look) -> _Judged:
     """Contended rounds against the share that the limit allows."""
-    count, n, alpha = round(sum(values)), len(values), alpha_of_look(looking.looks)
-    shared = alpha_of_look(looking.looks, looking.gates)
+    count, n, alpha = round(sum(values)), len(values), alpha_of_look(look.looks)
+    shared = alpha_of_look(look.looks, look.gates)
     text, most = f"{count} of {rounds_words(n)} contended", f"the maximum {100 * gate.limit:g} %"
-    if 0 < count <= _allowed(gate.limit, n) and not looking.last:
+    if 0 < count <= _allowed(gate.limit, n) and not look.last:
         # A pass at the first moment when the count allows it would be a pass by luck.
         return _Judged(outcome=Outcome.INCONCLUSIVE, reason=f"{text}, as many as {most} allows; more rounds will tell")
     if count <= _allowed(gate.limit, n):
@@ -283,7 +288,7 @@ def _regression(
     gate: Gate,
     metric: Metric,
     values: Sequence[float],
-    looking: Looking,
+    look: Look,
     *,
     delta: float,
     incumbent: Sequence[float] | None,
@@ -292,24 +297,24 @@ def _regression(
     if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         raise UsageError(f"gate {gate.marker}: {metric.name} has no regression gate, it has a limit gate")
     if incumbent is not None:
-        paired = paired_drop(
+        paired = change_between_pairs(
             bound=gate.bound,
             in_points=metric.in_points,
             delta=delta,
             incumbent=incumbent,
             candidate=values,
-            looking=looking,
+            look=look,
         )
         # One pair says nothing, and says so as too few rounds.
         if paired is None:
             return _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
         words = drop_words(paired, delta, pairs=len(values))
         name = f"incumbent {gate.incumbent}" if gate.incumbent else "the incumbent"
-        judged = replace(_of_drop(paired, delta), reason=f"against {name}: {words}")
+        judged = replace(_of_change(paired, delta), reason=f"against {name}: {words}")
         return _of_zero(judged, metric, mean(incumbent))
     if not gate.reference:
         raise MeasurementError("the stored baseline has no session")
-    found = drop_of(
+    found = change_from_sessions(
         aggregate=metric.aggregate,
         bound=gate.bound,
         in_points=metric.in_points,
@@ -317,12 +322,12 @@ def _regression(
         delta=delta,
         sessions=gate.reference,
         values=values,
-        looking=looking,
+        look=look,
     )
     if found is None:
         few = "the stored sessions have one round each: save one of at least 3 rounds"
         return _Judged(outcome=Outcome.INCONCLUSIVE, reason=few)
-    return _of_zero(_of_drop(found.drop, delta, found), metric, gate.limit)
+    return _of_zero(_of_change(found.change, delta, found), metric, gate.limit)
 
 
 def _base(gate: Gate, metric: Metric) -> float:
@@ -346,17 +351,17 @@ def _as_compared(gate: Gate, metric: Metric, rounds: int) -> Gate:
     return replace(gate, limit=reference_centre(metric.aggregate, [stored[:rounds] for stored in gate.reference]))
 
 
-def _of_drop(drop: Drop, delta: float, stored: StoredDrop | None = None) -> _Judged:
-    """A drop as what a verdict holds."""
+def _of_change(change: ChangeEstimate, delta: float, stored: StoredChange | None = None) -> _Judged:
+    """A change as what a verdict holds."""
     return _Judged(
-        outcome=drop.outcome,
-        reason=drop_words(drop, delta, stored),
-        worse_by=drop.estimate,
-        error_of_fail=drop.error_of_fail,
-        error_of_pass=drop.error_of_pass,
-        effect_size=None if drop.effect_size is None else -drop.effect_size,
-        power_pct=drop.power_pct,
-        rounds_needed=drop.rounds_needed,
+        outcome=change.outcome,
+        reason=drop_words(change, delta, stored),
+        worse_by=change.estimate,
+        error_of_fail=change.error_of_fail,
+        error_of_pass=change.error_of_pass,
+        effect_size=None if change.effect_size is None else -change.effect_size,
+        power_pct=change.power_pct,
+        rounds_needed=change.rounds_needed,
         sessions_needed=stored.sessions_needed if stored else None,
     )
 

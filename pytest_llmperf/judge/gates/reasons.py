@@ -9,8 +9,8 @@ from pytest_llmperf.judge.stats.confidence_intervals import MOST_ROUNDS
 from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:
-    from pytest_llmperf.judge.regression.decision_rule import Drop
-    from pytest_llmperf.judge.regression.stored_sessions import StoredDrop
+    from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate
+    from pytest_llmperf.judge.regression.stored_sessions import StoredChange
 
 _TYPED = 4
 """Decimals of a limit that somebody may have typed."""
@@ -31,31 +31,31 @@ def signed(change: float) -> str:
     return text if float(text) else "0.0"
 
 
-def drop_words(drop: Drop, delta: float, stored: StoredDrop | None = None, pairs: int = 0) -> str:
+def drop_words(change: ChangeEstimate, delta: float, stored: StoredChange | None = None, pairs: int = 0) -> str:
     """A change, its interval in the same direction, what was charged, and what would be needed where it is not decided.
 
     Args:
-        drop: to put in words.
+        change: to put in words.
         delta: the smallest change that matters.
         stored: where it is from stored sessions.
         pairs: where it is the mean difference of pairs: how many.
     """
     charged = f"; {stored.spread}" if stored else ""
-    low, high = (-drop.high, -drop.low) if drop.estimate < 0 else (drop.low, drop.high)
+    low, high = (-change.high, -change.low) if change.estimate < 0 else (change.low, change.high)
     mean = f", the mean of {pairs} pairs" if pairs else ""
     text = (
-        f"{change_words(drop.estimate, drop.unit)} (95 % CI {low:.1f} to {high:.1f}{charged}){mean}; "
-        f"changes of {delta:g} {drop.unit} or more count"
+        f"{change_words(change.estimate, change.unit)} (95 % CI {low:.1f} to {high:.1f}{charged}){mean}; "
+        f"changes of {delta:g} {change.unit} or more count"
     )
-    if drop.floored:
+    if change.floored:
         return f"{text}; so large a drop fails in any case"
-    if drop.outcome is not Outcome.INCONCLUSIVE:
+    if change.outcome is not Outcome.INCONCLUSIVE:
         return text
     sessions = stored.sessions_needed if stored else None
-    ways = [f"about {drop.rounds_needed} rounds"] if drop.rounds_needed else []
+    ways = [f"about {change.rounds_needed} rounds"] if change.rounds_needed else []
     ways += [f"{sessions} stored sessions"] if sessions else []
     if ways:
-        return f"{text}; {' or '.join(ways)} would tell{'' if drop.rounds_needed else ' more'}"
+        return f"{text}; {' or '.join(ways)} would tell{'' if change.rounds_needed else ' more'}"
     if stored is None:
         return f"{text}; more than {MOST_ROUNDS} rounds would be needed"
     return f"{text}; neither rounds nor sessions would tell: the spread between sessions asks for a larger delta"

@@ -1,11 +1,12 @@
-"""A change for the worse, judged: `fail`, `pass` or neither, with what the evidence was worth.
+"""The decision rule: a change for the worse comes to `fail`, `pass` or neither, with what the evidence is worth.
 
-- `fail`: no change at all would do as much by chance, with the error of this look at most.
-- `pass`: a change of delta would look as good by chance with NEAR at most (half of it before the last look), and one of
-  BEYOND deltas with the error of this look at most.
-- Both hold where many rounds know a small change well: then the less probable of no change and delta gives way.
-- Both hold since nothing scatters: then the change itself is known, and what is below delta passes.
-- The hard floor: a change of FLOOR_DELTAS fails at the last look in any case, and before with ALPHA, not its share.
+- `fail`: chance alone does as much with at most the error of this look.
+- `pass`: a change of delta looks as good by chance with at most BETA_AT_DELTA (half of it before the last look), and a
+  change of DETECT_DELTAS deltas with at most the error of this look.
+- Both are true if many rounds know a small change well: then the less probable of no change and delta is rejected.
+- Both are true if nothing varies: then the change itself is known, and a change below delta passes.
+- The hard floor: a change of HARD_FLOOR_DELTAS fails at the last look in any case, and before it with ALPHA instead of
+  the look's share of it.
 
 Between no change and delta either answer is right.
 """
@@ -15,21 +16,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pytest_llmperf.judge.regression.effect_scale import Scale
-from pytest_llmperf.judge.regression.null_distribution import Doubt
+from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import normal_tail
-from pytest_llmperf.judge.stats.error_spending import ALPHA, BEYOND, FLOOR_DELTAS, NEAR, error_of_look
+from pytest_llmperf.judge.stats.error_spending import (
+    ALPHA,
+    BETA_AT_DELTA,
+    DETECT_DELTAS,
+    HARD_FLOOR_DELTAS,
+    error_of_look,
+)
 from pytest_llmperf.model import Outcome
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_llmperf.judge.stats.row_statistics import Array
+
 STILL = 1e-6
-"""Scatter of less than this share of delta is the rounding of floats."""
+"""A standard deviation below this share of delta is the rounding of floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looking:
-    """Which look of how many, in a run of how many gates."""
+class Look:
+    """One look at the rounds so far: how many a session takes, whether it is the last, and the gates of the run."""
 
     looks: int
     last: bool
@@ -37,35 +52,85 @@ class Looking:
 
     @property
     def fail_error(self) -> float:
-        """What a `fail` may err by."""
+        """The error that a `fail` may make."""
         return error_of_look(self.looks, last=self.last, gates=self.gates)
 
     @property
     def pass_error(self) -> float:
-        """What a `pass` may err by beyond delta; not shared by the gates, for a miss of one is no miss of all."""
+        """The error that a `pass` may make beyond delta; gates do not share it: each miss counts by itself."""
         return error_of_look(self.looks, last=self.last)
 
     @property
-    def near_error(self) -> float:
-        """What a `pass` may err by at delta."""
-        return NEAR if self.last else NEAR / 2
+    def delta_error(self) -> float:
+        """The error that a `pass` may make at delta."""
+        return BETA_AT_DELTA if self.last else BETA_AT_DELTA / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
-    """The change for the worse: positive is worse.
+class Decisions:
+    """What the rule decides, for each run of a batch: neither passed nor failed is inconclusive.
+
+    Attributes:
+        passed, failed: the verdict.
+        floored: failed by the hard floor.
+    """
+
+    passed: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+    floored: NDArray[np.bool_]
+
+
+def decide(null: NullDistribution, shift: Array, scale: Scale, delta: float, look: Look) -> Decisions:
+    """Applies the rule.
+
+    Args:
+        null: distribution of the difference if nothing has changed.
+        shift: the difference of centres on the loss scale, shape (...).
+        scale: of the shift.
+        delta: the smallest change that matters, in the scale's unit.
+        look: which look this is.
+    """
+    floor = scale.change(shift) >= HARD_FLOOR_DELTAS * delta
+    clear = null.may_exceed(shift, look.fail_error) | null.may_exceed(scale.shift(delta) - shift, look.delta_error)
+    decisions = np.zeros((3, *np.shape(shift)), dtype=bool)
+    if (near := floor | clear).any():
+        decisions[:, near] = _decide_exactly(
+            null.of(near), shift[near], floor[near], scale=scale, delta=delta, look=look
+        )
+    return Decisions(passed=decisions[0], failed=decisions[1], floored=decisions[2])
+
+
+def _decide_exactly(
+    null: NullDistribution, shift: Array, floor: NDArray[np.bool_], *, scale: Scale, delta: float, look: Look
+) -> NDArray[np.bool_]:
+    """Passed, failed and floored; floor: whether the change reaches the hard floor."""
+    at_delta, detect = scale.shift(delta), scale.shift(DETECT_DELTAS * delta)
+    by_chance, as_good = null.upper_tail(shift), null.lower_tail(at_delta - shift)
+    fails = by_chance <= look.fail_error
+    passes = (as_good <= look.delta_error) & (null.lower_tail(detect - shift) <= look.pass_error)
+    # Far out both tails are 0, and the distances tell which is the less probable.
+    none_likelier = (as_good < by_chance) | ((as_good == by_chance) & (shift <= at_delta - shift))
+    still = null.typical - null.rounding <= (STILL * at_delta) ** 2
+    passed = passes & (none_likelier | (fails & still))
+    floored = floor & ~passed & ~fails & (by_chance <= (1.0 if look.last else ALPHA))
+    return np.stack([passed, (fails & ~passed) | floored, floored])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeEstimate:
+    """A change for the worse: positive is worse.
 
     Attributes:
         outcome: pass, fail or inconclusive.
         estimate: in `unit`.
-        low: in `unit`; above 0 where no change is excluded.
-        high: in `unit`; below delta where delta is excluded.
+        low: in `unit`; above 0 if no change is excluded.
+        high: in `unit`; below delta if delta is excluded.
         unit: `pp`, or `%` of the baseline's centre.
-        error_of_fail: how probably no change at all looks as bad.
-        error_of_pass: how probably a change of delta looks as good.
-        effect_size: the estimate in standard deviations of a round; None where rounds do not scatter.
-        power_pct: how probably a change of delta would have failed with so many rounds, were this the last look.
-        rounds_needed: that would decide, were estimate and spread to stay; None: no number would.
+        error_of_fail: probability that no change at all looks as bad.
+        error_of_pass: probability that a change of delta looks as good.
+        effect_size: the estimate in standard deviations of a round; None if rounds do not vary.
+        power_pct: probability that a change of delta would have failed with these rounds, if this were the last look.
+        rounds_needed: number that would decide, if estimate and spread stayed; None: no number would.
         floored: whether the hard floor decided.
     """
 
@@ -82,66 +147,55 @@ class Drop:
     floored: bool = False
 
 
-def outcome_of(doubt: Doubt, shift: float, scale: Scale, delta: float, looking: Looking) -> tuple[Outcome, bool]:
-    """The rule: what this shift comes to, and whether the hard floor decided."""
-    near, beyond = scale.shift(delta), scale.shift(BEYOND * delta)
-    no_change, as_good = doubt.worse(shift), doubt.better(near - shift)
-    fails = no_change <= looking.fail_error
-    passes = as_good <= looking.near_error and doubt.better(beyond - shift) <= looking.pass_error
-    # Far out both are 0, and the distances tell which is the less probable.
-    nearer_none = as_good < no_change or (as_good == no_change and shift <= near - shift)
-    still = doubt.scatter <= (STILL * near) ** 2
-    if passes and (nearer_none or (fails and still)):
-        return Outcome.PASS, False
-    if fails:
-        return Outcome.FAIL, False
-    if scale.change(shift) >= FLOOR_DELTAS * delta and (looking.last or no_change <= ALPHA):
-        return Outcome.FAIL, True
-    return Outcome.INCONCLUSIVE, False
-
-
-def judge_drop(
-    doubt_at: Callable[[int], Doubt],
+def estimate_change(
+    null_after: Callable[[int], NullDistribution],
     *,
     rounds: int,
     shift: float,
     scale: Scale,
     delta: float,
-    looking: Looking,
+    look: Look,
     round_sd: float,
-) -> Drop:
-    """Judges a difference of centres.
+) -> ChangeEstimate:
+    """Judges a difference of centres of one run.
 
     Args:
-        doubt_at: what chance does to the difference after so many rounds.
+        null_after: the null distribution after a number of rounds.
         rounds: so far.
-        shift: the difference, on the scale; positive is worse.
+        shift: the difference on the loss scale; positive is worse.
         scale: of the shift.
         delta: the smallest change that matters, in the scale's unit.
-        looking: which look this is.
-        round_sd: standard deviation of one round, on the scale.
+        look: which look this is.
+        round_sd: standard deviation of one round on the loss scale.
     """
-    doubt = doubt_at(rounds)
-    outcome, floored = outcome_of(doubt, shift, scale, delta, looking)
-    needed, final = None, replace(looking, last=True)
+    null, final, at_delta = null_after(rounds), replace(look, last=True), scale.shift(delta)
+    outcome, floored = outcome_of(null, shift, scale, delta, look)
+    needed = None
     if outcome is Outcome.INCONCLUSIVE:
-
-        def decided(n: int) -> bool:
-            return outcome_of(doubt_at(n), shift, scale, delta, final)[0] is not Outcome.INCONCLUSIVE
-
-        needed = first_rounds(decided, rounds + 1)
-    short = doubt.worse_quantile(final.fail_error) - scale.shift(delta)
-    power = normal_tail(short / math.sqrt(doubt.typical)) if doubt.typical > 0 else 1.0
-    return Drop(
+        needed = first_rounds(
+            lambda n: outcome_of(null_after(n), shift, scale, delta, final)[0] is not Outcome.INCONCLUSIVE, rounds + 1
+        )
+    upper, upper_final = null.upper_quantile(np.array([look.fail_error, final.fail_error])).tolist()
+    short = upper_final - at_delta
+    power = normal_tail(short / math.sqrt(null.typical)) if null.typical > 0 else 1.0
+    return ChangeEstimate(
         outcome=outcome,
-        estimate=scale.change(shift),
-        low=scale.change(shift - doubt.worse_quantile(looking.fail_error)),
-        high=scale.change(shift + doubt.better_quantile(looking.near_error)),
+        estimate=float(scale.change(shift)),
+        low=float(scale.change(shift - upper)),
+        high=float(scale.change(shift + null.lower_quantile(look.delta_error))),
         unit=scale.unit,
-        error_of_fail=doubt.worse(shift),
-        error_of_pass=doubt.better(scale.shift(delta) - shift),
-        effect_size=shift / round_sd if round_sd > STILL * scale.shift(delta) else None,
-        power_pct=100 * power,
+        error_of_fail=float(null.upper_tail(shift)),
+        error_of_pass=float(null.lower_tail(at_delta - shift)),
+        effect_size=shift / round_sd if round_sd > STILL * at_delta else None,
+        power_pct=100 * float(power),
         rounds_needed=needed,
         floored=floored,
     )
+
+
+def outcome_of(null: NullDistribution, shift: float, scale: Scale, delta: float, look: Look) -> tuple[Outcome, bool]:
+    """What the rule decides for one run, and whether the hard floor did."""
+    decisions = decide(null, np.asarray(shift), scale, delta, look)
+    if decisions.passed:
+        return Outcome.PASS, False
+    return (Outcome.FAIL if decisions.failed else Outcome.INCONCLUSIVE), bool(decisions.floored)

@@ -1,43 +1,93 @@
-"""Interleaved comparison: incumbent and candidate by turns in one session, judged by the differences of their pairs.
+"""Interleaved comparison: incumbent and candidate take turns in one session and are judged by differences of pairs.
 
-What moves a whole session (another neighbour on the machine, another clock) moves both and cancels, so no spread
-between sessions is charged, and a few pairs say what twenty stored sessions say. The differences of pairs are taken as
-independent and symmetric where nothing has changed, as they are when the two take turns at going first; neighbouring
-differences that are alike are charged (`judge.sequence`), which takes off only a part of the harm where each side has
-a memory of its own.
+What moves a whole session (another process on the machine, another clock) moves both and cancels, so no spread between
+sessions is added, and a few pairs tell as much as twenty stored sessions. The differences are assumed to be independent
+and symmetric if nothing has changed, as they are if the two take turns at going first. Autocorrelation of differences
+inflates their variance (`judge.stats.autocorrelation`); this corrects only part of the error if each side has a memory
+of its own.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.regression.decision_rule import Drop, Looking, judge_drop
-from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO, scale_of
-from pytest_llmperf.judge.regression.null_distribution import Doubt
-from pytest_llmperf.judge.stats.autocorrelation import charge
+from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate, Look, estimate_change
+from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO, Scale, scale_of
+from pytest_llmperf.judge.regression.null_distribution import NullDistribution
+from pytest_llmperf.judge.regression.sampling_variance import rounding_variance
+from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.distributions import chi2_nodes
-from pytest_llmperf.judge.stats.resolution import step_of
-from pytest_llmperf.judge.stats.summary import check_finite, mean, sample_sd
+from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
+from pytest_llmperf.judge.stats.summary import Aggregate, check_finite, mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_llmperf.judge.stats.row_statistics import Array
     from pytest_llmperf.model import Bound
 
 
-def paired_drop(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairsModel:
+    """Differences of pairs, as losses: the change, and what the rule needs for its null distribution.
+
+    Attributes:
+        pairs: how many.
+        shift: the mean difference, candidate less incumbent; positive is worse.
+        difference_variance: sample variance of the differences.
+        inflation: of the variance of their mean by autocorrelation.
+        rounding: variance of the mean difference because values are rounded.
+    """
+
+    pairs: int
+    shift: Array
+    difference_variance: Array
+    inflation: Array
+    rounding: Array
+
+    @classmethod
+    def of(cls, scale: Scale, incumbent: Array, candidate: Array) -> PairsModel:
+        """From the values of two or more pairs, each side of shape (..., pairs), in the metric's unit."""
+        differences = scale.to_loss(candidate) - scale.to_loss(incumbent)
+        sides = (rounding_variance(Aggregate.MEAN, scale, [side[..., None, :]]) for side in (incumbent, candidate))
+        return cls(
+            pairs=differences.shape[-1],
+            shift=row_means(differences),
+            difference_variance=row_variances(differences),
+            inflation=variance_inflation(differences),
+            rounding=sum(sides, np.zeros(())),
+        )
+
+    def null_distribution(self, pairs: int) -> NullDistribution:
+        """The null distribution of the mean difference of so many pairs."""
+        typical = self.inflation * self.difference_variance / pairs
+        # Many more pairs than these would also know the variance better.
+        freedom = max(self.pairs, pairs) - 1
+        x, weights = chi2_nodes(freedom)
+        return NullDistribution(
+            weights=weights,
+            variances=typical[..., None] * (freedom / x) + self.rounding[..., None],
+            third=np.zeros_like(typical),
+            typical=typical + self.rounding,
+            rounding=self.rounding,
+        )
+
+
+def change_between_pairs(
     *,
     bound: Bound,
     in_points: bool,
     delta: float,
     incumbent: Sequence[float],
     candidate: Sequence[float],
-    looking: Looking,
-) -> Drop | None:
-    """The drop from the incumbent's rounds to the candidate's, pair by pair.
+    look: Look,
+) -> ChangeEstimate | None:
+    """The change from the incumbent's rounds to the candidate's, pair by pair.
 
     Args:
         bound: which side is good.
@@ -45,10 +95,10 @@ def paired_drop(
         delta: the smallest change that matters.
         incumbent: one value a pair.
         candidate: one value a pair, in the same order.
-        looking: which look this is.
+        look: which look this is.
 
     Returns:
-        None from fewer than two pairs.
+        None for fewer than two pairs.
 
     Raises:
         MeasurementError: unequal numbers of values, or one that is not finite.
@@ -57,30 +107,17 @@ def paired_drop(
     check_finite(candidate)
     if len(incumbent) != len(candidate):
         raise MeasurementError(f"{len(incumbent)} rounds of the incumbent and {len(candidate)} of the candidate")
-    n = len(incumbent)
-    if n < 2:
+    if len(incumbent) < 2:
         return None
-    base = mean(incumbent) or PERCENT_OF_ZERO
-    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, values=[*incumbent, *candidate])
-    pairs = zip(scale.badness(incumbent), scale.badness(candidate), strict=True)
-    differences = [new - old for old, new in pairs]
-    sd = sample_sd(differences)
-    alike = charge(differences)
-    rounding = sum(scale.rounding(step_of(side), mean(side)) for side in (incumbent, candidate))
-
-    def doubt_at(rounds: int) -> Doubt:
-        typical = alike * sd**2 / rounds
-        # Many more rounds than these would also know the variance better.
-        freedom = max(n, rounds) - 1
-        nodes = tuple((w, typical * freedom / x + rounding) for x, w in chi2_nodes(freedom))
-        return Doubt(nodes=nodes, third=0.0, typical=typical + rounding, rounding=rounding)
-
-    return judge_drop(
-        doubt_at,
-        rounds=n,
-        shift=statistics.fmean(differences),
+    base, least = mean(incumbent) or PERCENT_OF_ZERO, min(*incumbent, *candidate)
+    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, least=least)
+    model = PairsModel.of(scale, np.asarray(incumbent, dtype=float), np.asarray(candidate, dtype=float))
+    return estimate_change(
+        model.null_distribution,
+        rounds=model.pairs,
+        shift=float(model.shift),
         scale=scale,
         delta=delta,
-        looking=looking,
-        round_sd=sd / math.sqrt(2),
+        look=look,
+        round_sd=math.sqrt(model.difference_variance / 2),
     )

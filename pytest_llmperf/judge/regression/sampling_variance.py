@@ -1,126 +1,160 @@
-"""How the centre of n rounds of one session scatters by chance: its variance and its third cumulant.
+"""The sampling variance of a session's centre: how far the mean or median of n rounds varies by chance.
 
-The third cumulant says how lopsided the scatter is. Efficiency near 100 % has a long tail on its bad side, and a rule
-that takes it as symmetric cries wolf.
+The third cumulant says how skewed it is. Efficiency near 100 % has its long tail on the bad side, and a rule that
+assumes symmetry raises false alarms. Arrays have any number of leading batch axes; for a single run they have none.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from pytest_llmperf.judge.stats.distributions import beta_cdf
+from pytest_llmperf.judge.stats.resolution import step_of
+from pytest_llmperf.judge.stats.row_statistics import row_means
+from pytest_llmperf.judge.stats.summary import Aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_llmperf.judge.regression.effect_scale import Scale
+    from pytest_llmperf.judge.stats.row_statistics import Array
+
 MOST_RESIDUALS = 200
-"""More than these are thinned to so many quantiles."""
+"""More residuals than this are thinned to as many quantiles."""
 
 FAR = 4.5
-"""Residuals count in the variance of a median as at most so many median distances (three standard deviations)."""
-
-
-class Scatter(Protocol):
-    """Of the centre of n rounds."""
-
-    def variance(self, n: int) -> float:
-        """Its variance."""
-
-    def third(self, n: int) -> float:
-        """Its third central moment."""
+"""Residuals count in the variance of a median as at most this many median distances (three standard deviations)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanScatter:
-    """Of a mean.
+class MeanVariance:
+    """The sampling variance of a mean, pooled over sessions.
 
     Attributes:
-        one: variance of one round.
-        third_one: third cumulant of one round.
+        squares: the sum of squared distances of rounds from their session's mean.
+        freedom: degrees of freedom of `squares`.
+        cumulants: the sum of the third cumulants of sessions of three rounds or more.
+        cumulants_count: the number of these sessions.
     """
 
-    one: float
-    third_one: float = 0.0
+    squares: Array
+    freedom: int
+    cumulants: Array
+    cumulants_count: int
 
-    def variance(self, n: int) -> float:
-        """One round's over n."""
-        return self.one / n
+    @classmethod
+    def of(cls, group: Array) -> MeanVariance:
+        """For sessions of equal length, shape (..., sessions, rounds)."""
+        count, n = group.shape[-2:]
+        residuals = group - row_means(group)[..., None]
+        squares = residuals * residuals
+        cubes = (squares * residuals).sum(axis=(-2, -1))
+        return cls(
+            squares=squares.sum(axis=(-2, -1)),
+            freedom=count * (n - 1),
+            cumulants=cubes * n / ((n - 1) * (n - 2)) if n > 2 else np.zeros_like(cubes),
+            cumulants_count=count if n > 2 else 0,
+        )
 
-    def third(self, n: int) -> float:
-        """One round's over n squared."""
-        return self.third_one / n**2
+    def plus(self, group: Array) -> MeanVariance:
+        """Pooled with more sessions of equal length."""
+        more = MeanVariance.of(group)
+        return MeanVariance(
+            squares=self.squares + more.squares,
+            freedom=self.freedom + more.freedom,
+            cumulants=self.cumulants + more.cumulants,
+            cumulants_count=self.cumulants_count + more.cumulants_count,
+        )
+
+    def moments(self, n: int) -> tuple[Array, Array]:
+        """Variance and third central moment of the mean of n rounds."""
+        return self.squares / self.freedom / n, self.cumulants / max(self.cumulants_count, 1) / n**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MedianScatter:
-    """Of a median, by the order statistics of what was seen (Maritz and Jarrett 1978): no shape is assumed.
+class MedianVariance:
+    """The sampling variance of a median, from the order statistics of all residuals (Maritz and Jarrett 1978).
 
-    What the variance is for is how much less it is of more rounds. Few residuals far out would make that much of luck:
-    they are drawn in for it. The third cumulant is that of all as they are.
+    No shape of the distribution is assumed. The variance tells how much more rounds help. Few residuals far out would
+    make that a matter of luck, so the variance takes them as nearer; the third moment takes all as they are.
 
     Attributes:
-        residuals: distances of rounds from their session's median, sorted.
+        residuals: distances of rounds from their session's median, pooled over sessions of two rounds or more, sorted.
+        freedom: degrees of freedom of the residuals.
     """
 
-    residuals: tuple[float, ...]
+    residuals: Array
+    freedom: int
 
-    def variance(self, n: int) -> float:
-        """Of the median of n draws from the residuals."""
-        far = FAR * statistics.median(map(abs, self.residuals))
-        return _moment([min(max(value, -far), far) for value in self.residuals], n, 2)
+    @classmethod
+    def of(cls, group: Array) -> MedianVariance:
+        """For sessions of equal length, shape (..., sessions, rounds)."""
+        count, n = group.shape[-2:]
+        residuals = group - np.median(group, axis=-1, keepdims=True)
+        pooled = residuals.reshape(*group.shape[:-2], count * n)[..., : count * n if n > 1 else 0]
+        return cls(residuals=np.sort(pooled, axis=-1), freedom=count * (n - 1))
 
-    def third(self, n: int) -> float:
-        """Of the median of n draws from the residuals."""
-        return _moment(self.residuals, n, 3)
+    def plus(self, group: Array) -> MedianVariance:
+        """Pooled with more sessions of equal length."""
+        more = MedianVariance.of(group)
+        pooled = np.concatenate([self.residuals, more.residuals], axis=-1)
+        return MedianVariance(residuals=np.sort(pooled, axis=-1, kind="stable"), freedom=self.freedom + more.freedom)
+
+    def moments(self, n: int) -> tuple[Array, Array]:
+        """Variance and third central moment of the median of n draws from the residuals."""
+        drawn, count = self.residuals, self.residuals.shape[-1]
+        if count > MOST_RESIDUALS:
+            drawn = drawn[..., ((np.arange(MOST_RESIDUALS) + 0.5) * (count / MOST_RESIDUALS)).astype(int)]
+        far = FAR * np.median(np.abs(drawn), axis=-1, keepdims=True)
+        weights = median_weights(drawn.shape[-1], n)
+        near = np.clip(drawn, -far, far)
+        near = near - (near @ weights)[..., None]
+        drawn = drawn - (drawn @ weights)[..., None]
+        return (near * near) @ weights, (drawn * drawn * drawn) @ weights
 
 
-def _moment(values: Sequence[float], n: int, power: int) -> float:
-    """A central moment of the median of n draws from sorted values."""
-    weights = median_weights(len(values), n)
-    middle = math.fsum(w * x for w, x in zip(weights, values, strict=True))
-    return math.fsum(w * (x - middle) ** power for w, x in zip(weights, values, strict=True))
+SamplingVariance: TypeAlias = MeanVariance | MedianVariance
+
+
+def sampling_variance(aggregate: Aggregate, groups: Sequence[Array]) -> SamplingVariance:
+    """Pooled over groups of sessions of equal length, each of shape (..., sessions, rounds)."""
+    pool: SamplingVariance = (MedianVariance if aggregate is Aggregate.MEDIAN else MeanVariance).of(groups[0])
+    for group in groups[1:]:
+        pool = pool.plus(group)
+    return pool
+
+
+def rounding_variance(aggregate: Aggregate, scale: Scale, groups: Sequence[Array]) -> Array:
+    """The variance of the mean of sessions' centres, on the loss scale, because values are known to some decimal only.
+
+    Args:
+        aggregate: what a session's centre is.
+        scale: of the losses.
+        groups: values in the metric's unit, each of shape (..., sessions, rounds).
+    """
+    pooled = np.concatenate([group.reshape(*group.shape[:-2], -1) for group in groups], axis=-1)
+    ordered = np.sort(pooled, axis=-1)
+    steps = np.zeros(pooled.shape[:-1])
+    for row in map(tuple, np.argwhere((ordered[..., 1:] == ordered[..., :-1]).any(axis=-1))):
+        steps[row] = step_of(pooled[row].tolist())
+    if not steps.any():
+        return steps
+    return scale.rounding_variance(steps, np.concatenate([centres_of(aggregate, g) for g in groups], axis=-1).mean(-1))
+
+
+def centres_of(aggregate: Aggregate, values: Array) -> Array:
+    """The mean or median of each row, shape (..., rounds)."""
+    return np.median(values, axis=-1) if aggregate is Aggregate.MEDIAN else row_means(values)
 
 
 @lru_cache(maxsize=1024)
-def median_weights(count: int, n: int) -> tuple[float, ...]:
+def median_weights(count: int, n: int) -> Array:
     """How probably each of `count` sorted values is the median of n draws from them."""
     half = (n + 1) / 2
     steps = [beta_cdf(half, half, i / count) for i in range(count + 1)]
-    return tuple(after - before for before, after in pairwise(steps))
-
-
-def mean_scatter(sessions: Sequence[Sequence[float]]) -> MeanScatter | None:
-    """Pooled over sessions; None where none has two rounds. Third cumulants need sessions of three rounds."""
-    freedom = freedom_of(sessions)
-    if freedom < 1:
-        return None
-    one = math.fsum((len(values) - 1) * statistics.variance(values) for values in sessions if len(values) > 1) / freedom
-    thirds = [_third_cumulant(values) for values in sessions if len(values) > 2]
-    return MeanScatter(one=one, third_one=statistics.fmean(thirds) if thirds else 0.0)
-
-
-def median_scatter(sessions: Sequence[Sequence[float]]) -> MedianScatter | None:
-    """Pooled over sessions; None where none has two rounds."""
-    if freedom_of(sessions) < 1:
-        return None
-    pooled = sorted(value - statistics.median(values) for values in sessions if len(values) > 1 for value in values)
-    if len(pooled) > MOST_RESIDUALS:
-        step = len(pooled) / MOST_RESIDUALS
-        pooled = [pooled[int((index + 0.5) * step)] for index in range(MOST_RESIDUALS)]
-    return MedianScatter(residuals=tuple(pooled))
-
-
-def freedom_of(sessions: Sequence[Sequence[float]]) -> int:
-    """Degrees of freedom within sessions."""
-    return sum(len(values) - 1 for values in sessions)
-
-
-def _third_cumulant(values: Sequence[float]) -> float:
-    """Without bias, from three values or more."""
-    n, middle = len(values), statistics.fmean(values)
-    return n / ((n - 1) * (n - 2)) * math.fsum((value - middle) ** 3 for value in values)
+    return np.array([after - before for before, after in pairwise(steps)])

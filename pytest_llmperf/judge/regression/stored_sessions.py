@@ -1,46 +1,53 @@
-"""How much worse than the stored sessions: the drop, and how far chance may move it.
+"""The change from stored sessions: how much worse this session is, and how far chance may move that.
 
-Like is compared with like: of each stored session the first n rounds, when there are n new ones. Stored sessions then
-do what this one does, and the scatter of their centres holds everything that moves a session as a whole (spread between
-sessions) or within (noise, autocorrelation, drift), without a model of any of it. At equal length the test is Student's
-with as many degrees of freedom as there are sessions less one.
+Like is compared with like: of each stored session the first n rounds, for n new rounds. Stored sessions then did what
+this one does, and the variance of their centres includes all that moves a session as a whole (spread between sessions)
+or within (noise, autocorrelation, drift), without a model of any of it. At equal length the test is Student's with as
+many degrees of freedom as there are sessions less one.
 
-Where this session has more rounds than the stored ones, its centre scatters less than theirs, by the difference of
-what the noise within makes of both lengths. The spread between sessions is then what remains of the scatter of centres
-without the noise within, at least 0, and uncertain as chi-square says: the mixture in `Doubt`. Positive autocorrelation
+If this session has more rounds than the stored ones, its centre varies less than theirs, by the difference of the
+sampling variances at both lengths. The spread between sessions is then the variance of the centres without the sampling
+variance, at least 0, and as uncertain as chi-square says: the mixture in `NullDistribution`. Positive autocorrelation
 makes that difference too small, which is the safe side.
 
 With fewer than SESSIONS_FOR_SPREAD sessions the spread between them is assumed: ASSUMED_SPREAD_PP or
 ASSUMED_SPREAD_PCT, or what was observed, if that is more.
+
+Arrays have any number of leading batch axes, one element for each run; a gate's run has none.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.regression.decision_rule import Drop, Looking, judge_drop, outcome_of
+from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate, Look, estimate_change, outcome_of
 from pytest_llmperf.judge.regression.effect_scale import Scale, scale_of
-from pytest_llmperf.judge.regression.null_distribution import Doubt
+from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.regression.sampling_variance import (
-    MeanScatter,
-    Scatter,
-    freedom_of,
-    mean_scatter,
-    median_scatter,
+    MeanVariance,
+    SamplingVariance,
+    centres_of,
+    rounding_variance,
+    sampling_variance,
 )
-from pytest_llmperf.judge.stats.autocorrelation import charge
+from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
-from pytest_llmperf.judge.stats.distributions import beta_cdf, chi2_nodes, t_quantile
-from pytest_llmperf.judge.stats.resolution import step_of
+from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_nodes, t_quantile
+from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, centre, check_finite
 from pytest_llmperf.model import Bound, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llmperf.judge.stats.row_statistics import Array
 
 ASSUMED_SPREAD_PP = 1.2
 """Assumed standard deviation between sessions of percentages of ratio class, in points."""
@@ -49,69 +56,156 @@ ASSUMED_SPREAD_PCT = 5.0
 """Assumed standard deviation between sessions of every other metric, percent of the baseline."""
 
 SESSIONS_FOR_SPREAD = 4
-"""From so many stored sessions on their spread is taken from them."""
+"""The least number of stored sessions from which their spread is estimated."""
 
 MOST_SESSIONS = 200
-"""Where the search for the number of sessions that would decide gives up."""
+"""The largest number of sessions that is tried when estimating how many would decide."""
 
 NOISIER = 0.1
-"""New rounds whose variance is above that of the stored ones with less probability than this are charged their own."""
+"""New rounds count as noisier if an F test says so with this error; then they are judged by their own variance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """What stored sessions say of the doubt, on the scale of badness.
+class StoredRounds:
+    """What the rule needs of stored sessions that are cut to as many rounds as there are new ones, as losses.
 
     Attributes:
-        lengths: rounds of each session.
-        centres_variance: of the sessions' centres; 0 of one session.
-        scatter: of the centre of n rounds of one session.
-        freedom: degrees of freedom of `scatter`.
-        assumed: spread between sessions that is assumed, a standard deviation.
-        excess: variance of a new round above that of a stored one, where it is beyond doubt.
-        autocorrelation_charge: of the scatter, where the spread is assumed.
-        rounding: variance of the difference of centres, since values are known to some decimal only.
+        lengths: how many sessions have so many rounds.
+        centre: mean of the sessions' centres.
+        centres_variance: sample variance of the sessions' centres; 0 for one session.
+        sampling: of the rounds of these sessions.
+        rounding: variance of `centre` because values are rounded.
     """
 
-    lengths: tuple[int, ...]
-    centres_variance: float
-    scatter: Scatter
-    freedom: int
+    lengths: Mapping[int, int]
+    centre: Array
+    centres_variance: Array
+    sampling: SamplingVariance
+    rounding: Array
+
+    @property
+    def count(self) -> int:
+        """The number of sessions."""
+        return sum(self.lengths.values())
+
+    @classmethod
+    def of(cls, aggregate: Aggregate, scale: Scale, groups: Sequence[Array]) -> StoredRounds:
+        """From values in the metric's unit: for each length an array of shape (..., sessions, rounds)."""
+        losses = [scale.to_loss(group) for group in groups]
+        centres = np.concatenate([centres_of(aggregate, group) for group in losses], axis=-1)
+        return cls(
+            lengths={group.shape[-1]: group.shape[-2] for group in groups},
+            centre=row_means(centres),
+            centres_variance=row_variances(centres) if centres.shape[-1] > 1 else np.zeros(centres.shape[:-1]),
+            sampling=sampling_variance(aggregate, losses),
+            rounding=rounding_variance(aggregate, scale, groups),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryModel:
+    """Stored sessions and new rounds, as losses: the change, and what the rule needs for its null distribution.
+
+    Attributes:
+        stored: see StoredRounds.
+        sampling: of all rounds, stored and new.
+        shift: this session's centre less the stored sessions'; positive is worse.
+        assumed: standard deviation between sessions that is assumed if they are few.
+        excess: variance of a new round above that of any round, if the new ones are significantly noisier.
+        inflation: of the variance of the new rounds' centre by autocorrelation; applied if the spread is assumed.
+        rounding: variance of the shift because values are rounded.
+    """
+
+    stored: StoredRounds
+    sampling: SamplingVariance
+    shift: Array
     assumed: float
-    excess: float = 0.0
-    autocorrelation_charge: float = 1.0
-    rounding: float = 0.0
+    excess: Array
+    inflation: Array
+    rounding: Array
 
-    def within(self) -> float:
-        """What the noise within adds to the variance of the sessions' centres."""
-        return statistics.fmean(self.scatter.variance(length) for length in self.lengths)
+    @classmethod
+    def of(
+        cls, aggregate: Aggregate, scale: Scale, stored: StoredRounds, values: Array, *, assumed: float
+    ) -> HistoryModel | None:
+        """Stored sessions and the values of new rounds, shape (..., rounds), in the metric's unit.
 
-    def spread(self) -> float:
+        None if no variance can be estimated: one new round, or few stored sessions, of one round each.
+        """
+        few = stored.count < SESSIONS_FOR_SPREAD
+        if values.shape[-1] < 2 or (few and stored.sampling.freedom < 1):
+            return None
+        losses, group = scale.to_loss(values), values[..., None, :]
+        sampling = stored.sampling.plus(losses[..., None, :])
+        return cls(
+            stored=stored,
+            sampling=sampling,
+            shift=centres_of(aggregate, losses) - stored.centre,
+            assumed=assumed,
+            excess=_excess(stored.sampling, sampling, losses),
+            inflation=variance_inflation(losses),
+            rounding=stored.rounding + rounding_variance(aggregate, scale, [group]),
+        )
+
+    def moments_within(self) -> tuple[Array, Array]:
+        """Sampling variance and third cumulant of stored sessions' centres, the mean over the sessions."""
+        lengths = self.stored.lengths
+        moments = [self.sampling.moments(length) for length in lengths]
+        variance, third = (
+            sum(weight * part for weight, part in zip(lengths.values(), parts, strict=True)) / self.stored.count
+            for parts in zip(*moments, strict=True)
+        )
+        return variance, third
+
+    def spread(self) -> Array:
         """The spread between sessions, by the plain estimate, at least 0."""
-        return math.sqrt(max(self.centres_variance - self.within(), 0.0))
+        return np.sqrt(np.maximum(self.stored.centres_variance - self.moments_within()[0], 0.0))
 
-    def doubt(self, n: int, sessions: int | None = None) -> Doubt:
-        """Of the centre of n new rounds less the mean of the sessions' centres, were there so many sessions."""
-        count, within = sessions or len(self.lengths), self.within()
-        noise = self.scatter.variance(n) + within / count + self.excess / n
+    def null_distribution(self, n: int, sessions: int | None = None) -> NullDistribution:
+        """The null distribution of the centre of n new rounds less the stored centre, with as many stored sessions."""
+        count, (within, third_within) = sessions or self.stored.count, self.moments_within()
+        variance, third = self.sampling.moments(n)
+        noise = variance + within / count + self.excess / n
         both = 1 + 1 / count
-        if len(self.lengths) >= SESSIONS_FOR_SPREAD:
-            scaled = self.centres_variance * (count - 1)
-            noise += self.rounding
-            nodes = tuple((w, both * max(scaled / x - within, 0.0) + noise) for x, w in chi2_nodes(count - 1))
-            between = self.spread() ** 2
+        if self.stored.count >= SESSIONS_FOR_SPREAD:
+            scaled = self.stored.centres_variance * (count - 1)
+            noise = noise + self.rounding
+            x, weights = chi2_nodes(count - 1)
+            between = np.maximum(scaled[..., None] / x - within[..., None], 0.0)
+            variances = both * between + noise[..., None]
+            typical = both * np.maximum(self.stored.centres_variance - within, 0.0) + noise
         else:
-            noise *= self.autocorrelation_charge
-            between = max(self.assumed**2, self.centres_variance)
-            fixed = both * between + self.rounding
-            nodes = tuple((w, fixed + noise * self.freedom / x) for x, w in chi2_nodes(self.freedom))
-            noise += self.rounding
-        third = self.scatter.third(n) - statistics.fmean(map(self.scatter.third, self.lengths)) / count**2
-        return Doubt(nodes=nodes, third=third, typical=both * between + noise, rounding=self.rounding)
+            noise = noise * self.inflation
+            fixed = both * np.maximum(self.assumed**2, self.stored.centres_variance) + self.rounding
+            x, weights = chi2_nodes(self.sampling.freedom)
+            variances = fixed[..., None] + noise[..., None] * (self.sampling.freedom / x)
+            typical = fixed + noise
+        return NullDistribution(
+            weights=weights,
+            variances=variances,
+            third=third - third_within / count**2,
+            typical=typical,
+            rounding=self.rounding,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChange:
+    """A change from stored sessions.
+
+    Attributes:
+        change: see ChangeEstimate.
+        spread: where the spread between sessions comes from, in words.
+        sessions_needed: number of stored sessions that would decide, if all else stayed; None: decided, or no number.
+    """
+
+    change: ChangeEstimate
+    spread: str
+    sessions_needed: int | None
 
 
 def reference_centre(aggregate: Aggregate, sessions: Sequence[Sequence[float]]) -> float:
-    """The stored sessions' centre: the mean of each session's own, so that long sessions do not drown short ones.
+    """The stored sessions' centre: the mean of each session's own, so that long sessions do not outweigh short ones.
 
     Args:
         aggregate: of the metric.
@@ -125,7 +219,7 @@ def reference_centre(aggregate: Aggregate, sessions: Sequence[Sequence[float]]) 
     return statistics.fmean(centre(aggregate, values) for values in sessions)
 
 
-def drop_of(
+def change_from_sessions(
     *,
     aggregate: Aggregate,
     bound: Bound,
@@ -134,9 +228,9 @@ def drop_of(
     delta: float,
     sessions: Sequence[Sequence[float]],
     values: Sequence[float],
-    looking: Looking,
-) -> StoredDrop | None:
-    """The drop from the stored sessions to the new rounds.
+    look: Look,
+) -> StoredChange | None:
+    """The change from the stored sessions to the new rounds.
 
     Args:
         aggregate: mean or median.
@@ -146,113 +240,79 @@ def drop_of(
         delta: the smallest change that matters.
         sessions: the stored rounds' values, one sequence a session.
         values: the new rounds' values.
-        looking: which look this is.
+        look: which look this is.
 
     Returns:
-        None when a spread cannot be known: one new round, or stored sessions of one round each.
+        None if no variance can be estimated: one new round, or stored sessions of one round each.
 
     Raises:
-        MeasurementError: no session, a value that is not finite, or a base of 0 of which percent are asked for.
+        MeasurementError: no session, a value that is not finite, or changes in percent of a base of 0.
     """
     check_finite((base, *values))
-    for stored in sessions:
-        check_finite(stored)
-    n = len(values)
-    every = [*values, *(value for stored in sessions for value in stored)]
-    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, values=every)
-    new, old = scale.badness(values), [scale.badness(stored[:n]) for stored in sessions]
-    known = stored_of(aggregate, old, new, assumed=scale.shift(ASSUMED_SPREAD_PP if in_points else ASSUMED_SPREAD_PCT))
-    if known is None:
+    for session in sessions:
+        check_finite(session)
+    n, least = len(values), min((*values, *(min(session) for session in sessions)))
+    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, least=least)
+    if n < 2:
         return None
-    known = replace(known, rounding=_rounding(aggregate, scale, [stored[:n] for stored in sessions], values))
-    shift = centre(aggregate, new) - statistics.fmean(centre(aggregate, stored) for stored in old)
-    drop = judge_drop(
-        known.doubt,
+    stored = StoredRounds.of(aggregate, scale, grouped([session[:n] for session in sessions]))
+    assumed = scale.shift(ASSUMED_SPREAD_PP if in_points else ASSUMED_SPREAD_PCT)
+    model = HistoryModel.of(aggregate, scale, stored, np.asarray(values, dtype=float), assumed=assumed)
+    if model is None:
+        return None
+    shift = float(model.shift)
+    change = estimate_change(
+        model.null_distribution,
         rounds=n,
         shift=shift,
         scale=scale,
         delta=delta,
-        looking=looking,
-        round_sd=math.sqrt(known.scatter.variance(1)),
+        look=look,
+        round_sd=math.sqrt(model.sampling.moments(1)[0]),
     )
-    count, more = len(sessions), None
+    count, needed = len(sessions), None
     if count < SESSIONS_FOR_SPREAD:
         spread = f"{_sessions(count)}: a spread between sessions assumed, save {SESSIONS_FOR_SPREAD - count} more "
-        return StoredDrop(drop=drop, spread=f"{spread}to have it measured", sessions_needed=SESSIONS_FOR_SPREAD)
-    if drop.outcome is Outcome.INCONCLUSIVE:
-        final = replace(looking, last=True)
+        return StoredChange(change=change, spread=f"{spread}to have it measured", sessions_needed=SESSIONS_FOR_SPREAD)
+    if change.outcome is Outcome.INCONCLUSIVE:
+        final = replace(look, last=True)
 
-        def decided(many: int) -> bool:
-            return outcome_of(known.doubt(n, many), shift, scale, delta, final)[0] is not Outcome.INCONCLUSIVE
+        def decided(sessions: int) -> bool:
+            null = model.null_distribution(n, sessions)
+            return outcome_of(null, shift, scale, delta, final)[0] is not Outcome.INCONCLUSIVE
 
-        more = first_rounds(decided, count + 1, MOST_SESSIONS)
-    between = scale.change(known.spread())
-    return StoredDrop(
-        drop=drop,
+        needed = first_rounds(decided, count + 1, MOST_SESSIONS)
+    between = float(scale.change(model.spread()))
+    return StoredChange(
+        change=change,
         spread=f"includes the spread between {count} stored sessions, about {between:.1f} {scale.unit}",
-        sessions_needed=more,
+        sessions_needed=needed,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDrop:
-    """A drop from stored sessions.
-
-    Attributes:
-        drop: see Drop.
-        spread: where the spread between sessions came from, in words.
-        sessions_needed: stored in all, that would decide, were all else to stay; None: decided, or no number would.
-    """
-
-    drop: Drop
-    spread: str
-    sessions_needed: int | None
-
-
-def stored_of(
-    aggregate: Aggregate, sessions: Sequence[Sequence[float]], values: Sequence[float], *, assumed: float
-) -> Stored | None:
-    """What is known from stored sessions and new rounds, all on the scale of badness; None: no spread."""
-    every = [*sessions, values]
-    scatter: Scatter | None = (mean_scatter if aggregate is Aggregate.MEAN else median_scatter)(every)
-    few = len(sessions) < SESSIONS_FOR_SPREAD
-    if scatter is None or len(values) < 2 or (few and freedom_of(sessions) < 1):
-        return None
-    centres = [centre(aggregate, stored) for stored in sessions]
-    return Stored(
-        lengths=tuple(map(len, sessions)),
-        centres_variance=statistics.variance(centres) if len(centres) > 1 else 0.0,
-        scatter=scatter,
-        freedom=freedom_of(every),
-        assumed=assumed,
-        excess=_excess(scatter, sessions, values),
-        autocorrelation_charge=charge(values),
-    )
-
-
-def _rounding(
-    aggregate: Aggregate, scale: Scale, sessions: Sequence[Sequence[float]], values: Sequence[float]
-) -> float:
-    """What the rounding of both sides' values adds to the variance of the difference, on the scale."""
-    pooled = [value for stored in sessions for value in stored]
-    old = scale.rounding(step_of(pooled), reference_centre(aggregate, sessions))
-    return old + scale.rounding(step_of(values), centre(aggregate, values))
-
-
-def _excess(scatter: Scatter, sessions: Sequence[Sequence[float]], values: Sequence[float]) -> float:
-    """How much more the new rounds scatter than all together, where they are noisier than the stored beyond doubt."""
-    stored, new = mean_scatter(sessions), mean_scatter([values])
-    if stored is None or new is None or not isinstance(scatter, MeanScatter) or new.one <= stored.one:
-        return 0.0
-    above, below = len(values) - 1, freedom_of(sessions)
-    # P(F > new / stored), by the beta function; 0 / 0 cannot be, for new is the larger.
-    tail = beta_cdf(below / 2, above / 2, below * stored.one / (below * stored.one + above * new.one))
-    return few_rounds(len(values)) * new.one - scatter.one if tail < NOISIER else 0.0
+def grouped(sessions: Sequence[Sequence[float]]) -> tuple[Array, ...]:
+    """Sessions of equal length together, each group an array of shape (sessions, rounds)."""
+    groups: dict[int, list[Sequence[float]]] = defaultdict(list)
+    for session in sessions:
+        groups[len(session)].append(session)
+    return tuple(np.array(group, dtype=float) for group in groups.values())
 
 
 def few_rounds(n: int) -> float:
-    """By how much a variance known from n rounds only counts for more, to make a normal's tail at 0.5 % Student's."""
+    """The factor for a variance estimated from n rounds that makes a normal's tail at 0.5 % that of Student's t."""
     return (t_quantile(0.995, n - 1) / t_quantile(0.995, math.inf)) ** 2
+
+
+def _excess(stored: SamplingVariance, pooled: SamplingVariance, losses: Array) -> Array:
+    """The variance of a new round above that of any round, if the new rounds are significantly noisier; else 0."""
+    if not isinstance(stored, MeanVariance) or stored.freedom < 1:
+        return np.zeros(())
+    n, before, now, any_round = losses.shape[-1], stored.moments(1)[0], row_variances(losses), pooled.moments(1)[0]
+    # P(F > r) is the beta distribution below this share.
+    share = beta_quantile(NOISIER, stored.freedom / 2, (n - 1) / 2)
+    critical_ratio = stored.freedom * (1 - share) / ((n - 1) * share)
+    noisier = (now > before) & (now > critical_ratio * before)
+    return np.where(noisier, few_rounds(n) * now - any_round, 0.0)
 
 
 def _sessions(count: int) -> str:

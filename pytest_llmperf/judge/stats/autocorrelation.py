@@ -1,54 +1,65 @@
-"""Rounds as a series: whether neighbours are alike, what that costs, and which rounds stand out."""
+"""Autocorrelation of rounds, what it does to the variance of their centre, and outliers."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_llmperf.judge.stats.resolution import scatters
+from pytest_llmperf.judge.stats.row_statistics import row_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from pytest_llmperf.judge.stats.row_statistics import Array
 
 MIN_SERIES = 4
 """Fewer rounds have no autocorrelation worth the name."""
 
 ALIKE = 1.28
-"""An autocorrelation is charged where it is so many standard errors above what independent rounds show."""
+"""Standard errors above that of independent rounds from which on an autocorrelation inflates the variance."""
 
 MOST_AUTOCORRELATION = 0.8
-"""More than this is charged as this."""
+"""A larger autocorrelation inflates the variance like this one."""
 
 FAR = 3.5
-"""A round stands out when it is so many robust standard deviations from the median (Iglewicz and Hoaglin 1993)."""
+"""An outlier is this many robust standard deviations from the median (Iglewicz and Hoaglin 1993)."""
 
 
 def autocorrelation(values: Sequence[float]) -> float | None:
-    """That of neighbouring rounds, with the bias of short series taken off (Kendall 1954), within [-1, 1].
+    """The lag-one autocorrelation, corrected for the bias of short series (Kendall 1954), within [-1, 1].
 
-    None from fewer than MIN_SERIES rounds, or where all are equal.
+    None for fewer than MIN_SERIES rounds, or if all are equal.
     """
-    raw = _raw(values)
-    return None if raw is None else min(max(raw + (1 + 3 * raw) / len(values), -1.0), 1.0)
+    raw = _lag_one(np.asarray(values, dtype=float)) if len(values) >= MIN_SERIES else np.float64(np.nan)
+    return None if np.isnan(raw) else float(np.clip(raw + (1 + 3 * raw) / len(values), -1.0, 1.0))
 
 
-def charge(values: Sequence[float]) -> float:
-    """By how much the variance of the rounds' centre is multiplied for neighbours that are alike; 1 where they are not.
+def variance_inflation(values: npt.ArrayLike) -> Array:
+    """The factor by which autocorrelation inflates the variance of the centre of each row; 1 if there is none.
 
-    It is `(1 + r) / (1 - r)`, that of a first-order autoregression. Few rounds cannot show it well, so this takes off
-    a part of the harm only; stored sessions guard against it by themselves, see `judge.regression`.
+    It is `(1 + r) / (1 - r)`, that of a first-order autoregression. A few rounds cannot show it well, so this corrects
+    only part of the error; stored sessions are immune to it, see `judge.regression.stored_sessions`.
+
+    Args:
+        values: shape (..., rounds).
     """
-    raw, n = _raw(values), len(values)
-    if raw is None or raw <= -1 / n + ALIKE / math.sqrt(n):
-        return 1.0
-    r = min(max(raw + (1 + 3 * raw) / n, 0.0), MOST_AUTOCORRELATION)
-    return (1 + r) / (1 - r)
+    series = np.asarray(values, dtype=float)
+    n = series.shape[-1]
+    if n < MIN_SERIES:
+        return np.ones(series.shape[:-1])
+    raw = np.nan_to_num(_lag_one(series), nan=-1.0)
+    r = np.clip(raw + (1 + 3 * raw) / n, 0.0, MOST_AUTOCORRELATION)
+    return np.where(raw > -1 / n + ALIKE / math.sqrt(n), (1 + r) / (1 - r), 1.0)
 
 
 def outliers(values: Sequence[float]) -> tuple[int, ...]:
-    """Numbers (from 1) of the rounds that stand out; they are reported and never removed."""
+    """Numbers (from 1) of the outlying rounds; they are reported and never removed."""
     if len(values) < MIN_SERIES:
         return ()
     middle = statistics.median(values)
@@ -59,13 +70,9 @@ def outliers(values: Sequence[float]) -> tuple[int, ...]:
     return tuple(number for number, value in enumerate(values, 1) if abs(value - middle) > FAR * sd)
 
 
-def _raw(values: Sequence[float]) -> float | None:
-    """The plain autocorrelation of neighbours, or None."""
-    if len(values) < MIN_SERIES:
-        return None
-    middle = statistics.fmean(values)
-    from_middle = [value - middle for value in values]
-    squares = math.fsum(x * x for x in from_middle)
-    if squares <= 0:
-        return None
-    return math.fsum(x * y for x, y in pairwise(from_middle)) / squares
+def _lag_one(series: Array) -> Array:
+    """The uncorrected autocorrelation of neighbours in each row; NaN if all are equal."""
+    residuals = series - row_means(series)[..., None]
+    squares = (residuals * residuals).sum(axis=-1)
+    products = (residuals[..., :-1] * residuals[..., 1:]).sum(axis=-1)
+    return np.where(squares > 0, products / np.where(squares > 0, squares, 1.0), np.nan)

@@ -4,24 +4,30 @@ A session looks at its gates after each round from the least number to the most.
 interval may make is shared over these looks, so that looking often cannot turn luck into a verdict: equally, and since
 looks at growing data are alike, each gets more than an equal part (`make verdicts` shows that the whole holds).
 
-Neighbouring rounds that are alike widen an interval (`judge.sequence`). A metric with a ceiling (efficiency) has a tail
-on one side only; there Student's t passes too easily, and the interval is widened to that of cube roots.
+Autocorrelation widens an interval (`judge.stats.autocorrelation`). A metric with a ceiling (efficiency) has a tail on
+one side only; there Student's t passes too easily, and the interval is widened to that of cube roots.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.stats.autocorrelation import charge
-from pytest_llmperf.judge.stats.bounded_mean import Interval, bounded_interval
+import numpy as np
+
+from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
+from pytest_llmperf.judge.stats.bounded_mean import bounded_ends
 from pytest_llmperf.judge.stats.distributions import beta_quantile, binomial_tail, chi2_quantile, t_quantile
 from pytest_llmperf.judge.stats.error_spending import check_counts
+from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, centre, check_finite, mean, sample_sd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from pytest_llmperf.judge.stats.row_statistics import Array
 
 CONFIDENCE_PCT = 95.0
 """Of an interval, two-sided, over all looks of a session together."""
@@ -31,6 +37,20 @@ MOST_ROUNDS = 1000
 
 MEDIAN_FACTOR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A confidence interval of the rounds' centre.
+
+    Attributes:
+        low, high: in the metric's unit; may be infinite.
+        method: how it was computed, in words.
+    """
+
+    low: float
+    high: float
+    method: str
 
 
 def alpha_of_look(looks: int, gates: int = 1) -> float:
@@ -79,39 +99,54 @@ def interval(
         return rate_interval(round(sum(values)), len(values), alpha)
     if len(values) < 2 or aggregate is Aggregate.MAX:
         return None
+    factor = math.sqrt(variance_inflation(values))
     if aggregate is Aggregate.MEAN:
-        found = mean_interval(values, alpha)
-        if ceiling is not None and max(values) <= ceiling:
-            found = _hull(found, bounded_interval(values, alpha, ceiling))
-    elif aggregate is Aggregate.MEDIAN:
-        found = median_interval(values, alpha)
-    else:
-        found = cv_interval(values, alpha)
-    return _widened(found, centre(aggregate, values), math.sqrt(charge(values)))
-
-
-def _hull(one: Interval, other: Interval) -> Interval:
-    """From the lower of the low ends to the higher of the high ones."""
-    return Interval(
-        low=min(one.low, other.low), high=max(one.high, other.high), method=f"{one.method} and {other.method}"
-    )
-
-
-def _widened(found: Interval, middle: float, factor: float) -> Interval:
-    """Each side so many times as far from the middle."""
+        bounded = ceiling is not None and max(values) <= ceiling
+        low, high = mean_ends(np.asarray(values, dtype=float), alpha, ceiling=ceiling)
+        method = "Student t and cube roots" if bounded else "Student t"
+        return Interval(low=float(low), high=float(high), method=_method(method, factor))
+    plain = (median_interval if aggregate is Aggregate.MEDIAN else cv_interval)(values, alpha)
     if factor == 1:
-        return found
+        return plain
+    middle = centre(aggregate, values)
     return Interval(
-        low=middle - factor * (middle - found.low),
-        high=middle + factor * (found.high - middle),
-        method=f"{found.method}; {factor:.1f} times as wide, for neighbouring rounds are alike",
+        low=middle - factor * (middle - plain.low),
+        high=middle + factor * (plain.high - middle),
+        method=_method(plain.method, factor),
     )
+
+
+def _method(method: str, factor: float) -> str:
+    """A method, and how much wider autocorrelation makes the interval."""
+    return method if factor == 1 else f"{method}; {factor:.1f} times as wide, for neighbouring rounds are alike"
+
+
+def mean_ends(values: Array, alpha: float, *, ceiling: float | None = None) -> tuple[Array, Array]:
+    """Both ends of the interval of the mean of each row, shape (..., rounds), wider if neighbouring rounds are alike.
+
+    With a ceiling that no value of the row exceeds, the hull of Student's t interval and `bounded_ends`.
+    """
+    middle, (low, high) = row_means(values), student_ends(values, alpha)
+    if ceiling is not None and (below := (values <= ceiling).all(axis=-1)).any():
+        bounded_low, bounded_high = bounded_ends(np.minimum(values, ceiling), alpha, ceiling)
+        low = np.where(below, np.minimum(low, bounded_low), low)
+        high = np.where(below, np.maximum(high, bounded_high), high)
+    factor = np.sqrt(variance_inflation(values))
+    low, high = (np.where(factor > 1, middle + factor * (end - middle), end) for end in (low, high))
+    return low, high
+
+
+def student_ends(values: Array, alpha: float) -> tuple[Array, Array]:
+    """Both ends of Student's t interval of the mean of each row, shape (..., rounds); two values or more a row."""
+    n, middle = values.shape[-1], row_means(values)
+    half = t_quantile(1 - alpha / 2, n - 1) * np.sqrt(row_variances(values) / n)
+    return middle - half, middle + half
 
 
 def mean_interval(values: Sequence[float], alpha: float) -> Interval:
     """Student's t interval of the mean; two values or more."""
-    middle, half = mean(values), t_half_width(sample_sd(values), len(values), alpha)
-    return Interval(low=middle - half, high=middle + half, method="Student t")
+    low, high = student_ends(np.asarray(values, dtype=float), alpha)
+    return Interval(low=float(low), high=float(high), method="Student t")
 
 
 def median_interval(values: Sequence[float], alpha: float) -> Interval:
@@ -181,7 +216,7 @@ def rounds_to_decide(
     else:
         median = aggregate is Aggregate.MEDIAN
         gap = abs((statistics.median(values) if median else middle) - limit)
-        wider = math.sqrt(charge(values)) * (MEDIAN_FACTOR if median else 1.0)
+        wider = math.sqrt(variance_inflation(values)) * (MEDIAN_FACTOR if median else 1.0)
 
         def decided(rounds: int) -> bool:
             return wider * t_half_width(sd, rounds, alpha) < gap

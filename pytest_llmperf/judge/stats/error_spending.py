@@ -1,9 +1,9 @@
 """How much error a verdict may make, and how it is shared over the looks of a session and the gates of a run.
 
-`fail` where nothing is lost, and `pass` where `BEYOND` times delta is lost, are the two errors. Each is kept at ALPHA
-over all looks: most of it waits for the last look, the rest is shared over the earlier ones. Looks at growing data are
-so alike that the shares of a single gate may add up to more than ALPHA (`make verdicts` shows what it comes to); with
-several gates each has so small a share that looks are less alike in the far tail, and the shares are smaller.
+The two errors are `fail` if nothing is lost, and `pass` if DETECT_DELTAS times delta is lost. Each is kept at ALPHA
+over all looks: most of it is left for the last look, the earlier ones share the rest. Looks at growing data are so
+alike that the shares of a single gate may add up to more than ALPHA (`make verdicts` shows the totals); with several
+gates each has so small a share that looks are less alike in the far tail, and the shares are smaller.
 
 A run with several gates shares the error of `fail` equally (Bonferroni): the number of gates is known when tests are
 collected, before any server starts, by every xdist worker alike, and a test can fail by itself, at once. Holm's method
@@ -15,18 +15,18 @@ from __future__ import annotations
 import math
 
 ALPHA = 0.01
-"""Most false alarms of a whole run, and most passes of a change of BEYOND times delta; all looks together."""
+"""Most false alarms of a whole run, and most passes of a change of DETECT_DELTAS times delta; all looks together."""
 
-NEAR = 0.02
+BETA_AT_DELTA = 0.02
 """Most passes that the last look may make of a change of exactly delta; an earlier one half as many."""
 
-BEYOND = 1.5
+DETECT_DELTAS = 1.5
 """A change of so many deltas passes at most with ALPHA."""
 
-FLOOR_DELTAS = 5.0
+HARD_FLOOR_DELTAS = 5.0
 """A change of so many deltas fails whatever share of the error is left: the hard floor."""
 
-LAST_SHARE = 0.7
+FINAL_LOOK_SHARE = 0.7
 """What waits for the last look."""
 
 
@@ -46,8 +46,8 @@ def error_of_look(looks: int, *, last: bool, gates: int = 1) -> float:
     if looks == 1:
         return whole
     if last:
-        return LAST_SHARE * whole
-    return (1 - LAST_SHARE) * whole / math.pow(looks - 1, 0.25 if gates == 1 else 0.75)
+        return FINAL_LOOK_SHARE * whole
+    return (1 - FINAL_LOOK_SHARE) * whole / math.pow(looks - 1, 0.25 if gates == 1 else 0.75)
 
 
 def check_counts(looks: int, gates: int = 1) -> None:

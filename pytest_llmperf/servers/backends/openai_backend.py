@@ -9,7 +9,7 @@ from pytest_llmperf.servers.backends.attach import AttachBackend
 
 
 class OpenAIBackend(AttachBackend):
-    """Uses running servers; see AttachBackend. The plugin loads and unloads nothing there, so it restores nothing."""
+    """Uses running servers; see AttachBackend. We load and unload nothing there, so there is nothing to put back."""
 
     kind = "openai"
     api = "openai"

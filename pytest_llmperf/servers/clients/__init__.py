@@ -1,1 +1,1 @@
-"""Clients for requests that are not timed, one for each API."""
+"""Control requests to servers, by the API that they speak."""

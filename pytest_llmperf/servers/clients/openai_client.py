@@ -1,7 +1,7 @@
-"""A client of an OpenAI-compatible server (vLLM, llama-server, LM Studio and others), for requests that are not timed.
+"""What can be asked of an OpenAI-compatible server: vLLM, llama-server, LM Studio and their like.
 
-Such a server lists its models, and some report their version. It loads and unloads models by itself, without any
-report.
+There is little: what models it names, and of some their version. It loads and unloads as it likes, and tells nothing
+of it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import Any
 
 from pytest_llmperf.errors import ServerError, printable
 from pytest_llmperf.net.untrusted_json import parsed_object
-from pytest_llmperf.servers.clients.control_client import ControlClient
-from pytest_llmperf.servers.clients.server_client import ModelEntry
+from pytest_llmperf.servers.clients.ollama_client import Control, ModelEntry
 
 UNKNOWN = "unknown"
 """The version of a server that does not tell it."""
@@ -26,10 +25,10 @@ LACKS = (
 """What a reader of such a measurement must know."""
 
 
-class OpenAIClient(ControlClient):
-    """See ServerClient and ControlClient."""
+class OpenAIControl(Control):
+    """See Control; where the API has no such thing, nothing is done and nothing is known."""
 
-    KIND, PROBE = "an OpenAI-compatible server", "/v1/models"
+    KIND, PROBE, GET_MODEL = "an OpenAI-compatible server", "/v1/models", ""
 
     def version(self) -> str:
         """The server's version, or UNKNOWN: vLLM has `/version`, llama-server `/props`, others nothing.
@@ -55,30 +54,29 @@ class OpenAIClient(ControlClient):
         names = [entry.get("id") for entry in listed if isinstance(entry, dict)]
         return tuple(ModelEntry(name=printable(name)) for name in names if isinstance(name, str) and name)
 
-    def loaded(self, model: str) -> ModelEntry | None:
-        """None: the API does not report loaded models."""
-        del model
-        return None
+    def ps(self) -> tuple[ModelEntry, ...]:
+        """None: it does not tell what it has loaded."""
+        return ()
 
     def show(self, model: str) -> Mapping[str, Any]:
-        """Empty: the API does not describe models."""
-        del model
+        """Nothing. Raises ModelMissingError where it does not name the model."""
+        self.find(model)
         return {}
 
     def preload(
         self, model: str, options: Mapping[str, object] | None = None, *, keep_alive: float | str | None = None
     ) -> None:
-        """Checks that the server lists the model; the first warm-up request loads it.
+        """Looks that it names the model; the first warm-up request loads it, where it is not loaded.
 
         Raises:
-            ModelMissingError: the server does not list it.
+            ModelMissingError: it does not.
         """
         del options, keep_alive
         self.find(model)
 
-    def unload(self, model: str) -> None:
-        """Does nothing: the API cannot unload models."""
-        del model
+    def unload(self, model: str, *, timeout_s: float = 30.0) -> None:
+        """Nothing."""
+        del model, timeout_s
 
 
 def _object(text: bytes) -> dict[str, Any]:

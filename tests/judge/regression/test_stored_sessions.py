@@ -3,24 +3,32 @@
 import math
 import random
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.regression.decision_rule import Looking
-from pytest_llmperf.judge.regression.effect_scale import scale_of
-from pytest_llmperf.judge.regression.paired_rounds import paired_drop
-from pytest_llmperf.judge.regression.stored_sessions import drop_of, reference_centre, stored_of
+from pytest_llmperf.judge.regression.decision_rule import Look
+from pytest_llmperf.judge.regression.effect_scale import Scale, scale_of
+from pytest_llmperf.judge.regression.paired_rounds import change_between_pairs
+from pytest_llmperf.judge.regression.stored_sessions import (
+    HistoryModel,
+    StoredRounds,
+    change_from_sessions,
+    grouped,
+    reference_centre,
+)
 from pytest_llmperf.judge.stats.distributions import t_quantile
 from pytest_llmperf.judge.stats.summary import Aggregate
 from pytest_llmperf.model import Bound, Outcome
 
 GOOD = (98.0, 98.5, 98.2, 98.4, 98.1)
-ONE = Looking(looks=1, last=True)
-SIXTEEN = Looking(looks=16, last=True)
+ONE = Look(looks=1, last=True)
+SIXTEEN = Look(looks=16, last=True)
 COMMON = {"aggregate": Aggregate.MEAN, "bound": Bound.MIN, "in_points": True, "base": 98.24, "delta": 2.0}
 PAIRED = {"bound": Bound.MIN, "in_points": True, "delta": 2.0}
 
@@ -31,6 +39,12 @@ def sessions_of(rng: random.Random, count: int, rounds: int = 5, tau: float = 0.
     ]
 
 
+def model_of(sessions: Sequence[Sequence[float]], values: Sequence[float]) -> HistoryModel | None:
+    scale = Scale(bound=Bound.MAX, unit="pp")
+    stored = StoredRounds.of(Aggregate.MEAN, scale, grouped(sessions))
+    return HistoryModel.of(Aggregate.MEAN, scale, stored, np.array(values), assumed=1.2)
+
+
 def test_at_equal_length_it_is_students_test_of_session_centres() -> None:
     """20 sessions of 5 and 5 new rounds: the p-value of t with 19 degrees of freedom, whatever is within."""
     sessions = sessions_of(random.Random(3), 20, tau=3.0)
@@ -39,9 +53,11 @@ def test_at_equal_length_it_is_students_test_of_session_centres() -> None:
     middle = statistics.fmean(centres)
     for p in (0.01, 0.001):
         level = middle - t_quantile(1 - p, 19) * error
-        found = drop_of(**COMMON, sessions=sessions, values=[level + d for d in (0.5, -0.5, 0.2, -0.2, 0)], looking=ONE)
-        assert found.drop.error_of_fail == pytest.approx(p, rel=0.01)
-        assert found.drop.estimate == pytest.approx(middle - level)
+        found = change_from_sessions(
+            **COMMON, sessions=sessions, values=[level + d for d in (0.5, -0.5, 0.2, -0.2, 0)], look=ONE
+        )
+        assert found.change.error_of_fail == pytest.approx(p, rel=0.01)
+        assert found.change.estimate == pytest.approx(middle - level)
 
 
 def test_more_rounds_help_where_sessions_are_alike_and_not_where_they_differ() -> None:
@@ -49,8 +65,8 @@ def test_more_rounds_help_where_sessions_are_alike_and_not_where_they_differ() -
     rng = random.Random(5)
     for tau, least, most in ((0.0, 0.3, 0.95), (6.0, 0.95, 1.0)):
         sessions = sessions_of(rng, 20, tau=tau)
-        known = stored_of(Aggregate.MEAN, sessions, [rng.gauss(98, 1.2) for _ in range(5)], assumed=1.2)
-        ratio = known.doubt(20).worse_quantile(0.01) / known.doubt(5).worse_quantile(0.01)
+        known = model_of(sessions, [rng.gauss(98, 1.2) for _ in range(5)])
+        ratio = known.null_distribution(20).upper_quantile(0.01) / known.null_distribution(5).upper_quantile(0.01)
         assert least < ratio < most
 
 
@@ -60,7 +76,9 @@ def test_like_is_compared_with_like() -> None:
     sessions = sessions_of(rng, 6, rounds=12)
     changed = [[*one[:5], *(value - 10 for value in one[5:])] for one in sessions]
     values = [98 + rng.gauss(0, 1) for _ in range(5)]
-    one, other = (drop_of(**COMMON, sessions=stored, values=values, looking=SIXTEEN) for stored in (sessions, changed))
+    one, other = (
+        change_from_sessions(**COMMON, sessions=stored, values=values, look=SIXTEEN) for stored in (sessions, changed)
+    )
     assert one == other
 
 
@@ -68,10 +86,10 @@ def test_few_sessions_charge_an_assumed_spread() -> None:
     """One to three sessions: 1.2 points or what they show; four: what they show. Each says what more would give."""
 
     def found(*sessions):
-        return drop_of(**COMMON, sessions=sessions, values=GOOD, looking=ONE)
+        return change_from_sessions(**COMMON, sessions=sessions, values=GOOD, look=ONE)
 
     def width(*sessions):
-        return found(*sessions).drop.high - found(*sessions).drop.low
+        return found(*sessions).change.high - found(*sessions).change.low
 
     shifted = [tuple(value + shift for value in GOOD) for shift in (0, 5, -5, 4)]
     assert "save 3 more" in found(GOOD).spread
@@ -85,9 +103,9 @@ def test_noisier_rounds_are_charged_their_own_noise() -> None:
     """A candidate whose rounds scatter ten times as much is not judged by the noise of the stored ones."""
     sessions = sessions_of(random.Random(8), 20, tau=0)
     calm, wild = (tuple(95.5 + k * shift for shift in (1, -1, 0.5, -0.5, 0)) for k in (1, 12))
-    one, other = (drop_of(**COMMON, sessions=sessions, values=values, looking=ONE) for values in (calm, wild))
-    assert one.drop.outcome is Outcome.FAIL
-    assert other.drop.outcome is Outcome.INCONCLUSIVE
+    one, other = (change_from_sessions(**COMMON, sessions=sessions, values=values, look=ONE) for values in (calm, wild))
+    assert one.change.outcome is Outcome.FAIL
+    assert other.change.outcome is Outcome.INCONCLUSIVE
 
 
 def test_sessions_that_would_do() -> None:
@@ -95,28 +113,28 @@ def test_sessions_that_would_do() -> None:
 
     def found(*shifts):
         sessions = [[98 + shift + d for d in (0.3, -0.3, 0, 0.1, -0.1)] for shift in shifts]
-        return drop_of(**COMMON, sessions=sessions, values=[98.2, 97.9, 98.1, 97.8, 98.0], looking=SIXTEEN)
+        return change_from_sessions(**COMMON, sessions=sessions, values=[98.2, 97.9, 98.1, 97.8, 98.0], look=SIXTEEN)
 
     some, none = found(0.5, -0.5, 0.6, -0.6), found(8, -8, 5, -5)
-    assert some.drop.outcome is Outcome.INCONCLUSIVE
+    assert some.change.outcome is Outcome.INCONCLUSIVE
     assert 4 < some.sessions_needed < 30
-    assert (none.drop.outcome, none.sessions_needed, none.drop.rounds_needed) == (Outcome.INCONCLUSIVE, None, None)
+    assert (none.change.outcome, none.sessions_needed, none.change.rounds_needed) == (Outcome.INCONCLUSIVE, None, None)
 
 
 def test_what_cannot_be_known_is_none_and_what_is_missing_an_error() -> None:
     """One new round, sessions of one round; no session, percent of 0, unequal pairs."""
     median = {**COMMON, "aggregate": Aggregate.MEDIAN}
-    assert drop_of(**median, sessions=(GOOD,), values=(98.0,), looking=ONE) is None
-    assert drop_of(**median, sessions=((98.0,),), values=GOOD, looking=ONE) is None
-    assert drop_of(**COMMON, sessions=((98.0,),) * 4, values=GOOD, looking=ONE) is not None
-    assert stored_of(Aggregate.MEAN, ((1.0,),) * 4, (1.0,), assumed=1) is None
+    assert change_from_sessions(**median, sessions=(GOOD,), values=(98.0,), look=ONE) is None
+    assert change_from_sessions(**median, sessions=((98.0,),), values=GOOD, look=ONE) is None
+    assert change_from_sessions(**COMMON, sessions=((98.0,),) * 4, values=GOOD, look=ONE) is not None
+    assert model_of(((1.0,),) * 4, (1.0,)) is None
     with pytest.raises(MeasurementError, match="no session"):
         reference_centre(Aggregate.MEAN, ())
     with pytest.raises(MeasurementError, match="centre is 0"):
-        drop_of(**{**COMMON, "in_points": False, "base": 0.0}, sessions=(GOOD,), values=GOOD, looking=ONE)
+        change_from_sessions(**{**COMMON, "in_points": False, "base": 0.0}, sessions=(GOOD,), values=GOOD, look=ONE)
     with pytest.raises(MeasurementError, match="5 rounds of the incumbent and 4"):
-        paired_drop(**PAIRED, incumbent=GOOD, candidate=GOOD[:4], looking=ONE)
-    assert paired_drop(**PAIRED, incumbent=(98.0,), candidate=(97.0,), looking=ONE) is None
+        change_between_pairs(**PAIRED, incumbent=GOOD, candidate=GOOD[:4], look=ONE)
+    assert change_between_pairs(**PAIRED, incumbent=(98.0,), candidate=(97.0,), look=ONE) is None
 
 
 @given(
@@ -127,11 +145,11 @@ def test_what_cannot_be_known_is_none_and_what_is_missing_an_error() -> None:
 )
 def test_scales_turn_changes_and_back(bound: Bound, in_points: bool, change: float, values: list[float]) -> None:
     """A change for the worse is positive on every scale, comes back as it went, and makes values worse."""
-    scale = scale_of(bound=bound, in_points=in_points, base=values[0], delta=10.0, values=values)
+    scale = scale_of(bound=bound, in_points=in_points, base=values[0], delta=10.0, least=min(values))
     assert scale.shift(change) > 0
     assert scale.change(scale.shift(change)) == pytest.approx(change)
     worse = [value * (1 + change / 100 * (1 if bound is Bound.MAX else -1)) for value in values]
-    for before, after in zip(scale.badness(values), scale.badness(worse), strict=True):
+    for before, after in zip(scale.to_loss(values), scale.to_loss(worse), strict=True):
         assert after > before
         if not in_points:
             assert after - before == pytest.approx(scale.shift(change), rel=1e-6)
@@ -139,9 +157,9 @@ def test_scales_turn_changes_and_back(bound: Bound, in_points: bool, change: flo
 
 def test_logarithms_need_values_above_zero_and_room_to_fall() -> None:
     """A queue time of 0 is compared in percent of the base; so is a delta that leaves nothing."""
-    assert scale_of(bound=Bound.MAX, in_points=False, base=10.0, delta=90.0, values=[1.0]).logs
-    assert not scale_of(bound=Bound.MAX, in_points=False, base=10.0, delta=20.0, values=[1.0, 0.0]).logs
-    large = scale_of(bound=Bound.MIN, in_points=False, base=-50.0, delta=70.0, values=[1.0])
+    assert scale_of(bound=Bound.MAX, in_points=False, base=10.0, delta=90.0, least=1.0).logs
+    assert not scale_of(bound=Bound.MAX, in_points=False, base=10.0, delta=20.0, least=0.0).logs
+    large = scale_of(bound=Bound.MIN, in_points=False, base=-50.0, delta=70.0, least=1.0)
     assert (large.logs, large.factor) == (False, 2)
 
 
@@ -149,9 +167,9 @@ def test_logarithms_need_values_above_zero_and_room_to_fall() -> None:
 def test_worse_never_looks_better(values: list[float], less: float, looks: int, last: bool) -> None:
     """Taking the same from every round makes no fail a pass, and the error of a pass no smaller."""
     sessions = sessions_of(random.Random(11), 8)
-    looking = Looking(looks=looks, last=last, gates=3)
-    before = drop_of(**COMMON, sessions=sessions, values=values, looking=looking).drop
-    after = drop_of(**COMMON, sessions=sessions, values=[v - less for v in values], looking=looking).drop
+    look = Look(looks=looks, last=last, gates=3)
+    before = change_from_sessions(**COMMON, sessions=sessions, values=values, look=look).change
+    after = change_from_sessions(**COMMON, sessions=sessions, values=[v - less for v in values], look=look).change
     assert after.error_of_pass >= before.error_of_pass - 1e-12
     assert after.error_of_fail <= before.error_of_fail + 1e-12
     order = [Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL]
@@ -164,7 +182,7 @@ def test_the_interval_agrees_with_the_outcome() -> None:
     for _ in range(60):
         sessions = sessions_of(rng, 12, tau=0.3)
         values = [98 - rng.choice((0, 1, 2, 4)) + rng.gauss(0, 1.2) for _ in range(8)]
-        drop = drop_of(**COMMON, sessions=sessions, looking=SIXTEEN, values=values).drop
+        drop = change_from_sessions(**COMMON, sessions=sessions, look=SIXTEEN, values=values).change
         if drop.outcome is Outcome.FAIL:
             assert drop.low > 0
         if drop.outcome is Outcome.PASS:
@@ -176,13 +194,13 @@ def test_pairs_are_a_t_test_of_their_differences() -> None:
     """By hand; what both sides share cancels."""
     incumbent = (98.0, 95.0, 99.0, 92.0, 97.0)
     candidate = tuple(old - loss for old, loss in zip(incumbent, (2.9, 3.2, 3.0, 3.1, 2.8), strict=True))
-    found = paired_drop(**PAIRED, incumbent=incumbent, candidate=candidate, looking=SIXTEEN)
+    found = change_between_pairs(**PAIRED, incumbent=incumbent, candidate=candidate, look=SIXTEEN)
     assert found.outcome is Outcome.FAIL
     assert found.estimate == pytest.approx(3.0)
     margin = t_quantile(1 - SIXTEEN.fail_error, 4) * 0.158113883 / math.sqrt(5)
     assert found.low == pytest.approx(3.0 - margin, rel=1e-3)
     alike = tuple(value + 0.1 * (-1) ** index for index, value in enumerate(incumbent))
-    same = paired_drop(**PAIRED, incumbent=incumbent, candidate=alike, looking=replace(SIXTEEN, last=False))
+    same = change_between_pairs(**PAIRED, incumbent=incumbent, candidate=alike, look=replace(SIXTEEN, last=False))
     assert same.outcome is Outcome.PASS
 
 
@@ -190,10 +208,10 @@ def test_pairs_in_percent_of_what_less_is_better() -> None:
     """Twice the TTFT is 100 % worse, whatever the session does to both."""
     incumbent = (100.0, 300.0, 120.0, 80.0, 200.0)
     candidate = tuple(2 * value * (1 + 0.01 * (-1) ** i) for i, value in enumerate(incumbent))
-    common = {"bound": Bound.MAX, "in_points": False, "delta": 20.0, "incumbent": incumbent, "looking": SIXTEEN}
-    found = paired_drop(**common, candidate=candidate)
+    common = {"bound": Bound.MAX, "in_points": False, "delta": 20.0, "incumbent": incumbent, "look": SIXTEEN}
+    found = change_between_pairs(**common, candidate=candidate)
     assert (found.outcome, found.unit) == (Outcome.FAIL, "%")
     assert found.estimate == pytest.approx(100, abs=2)
-    undecided = paired_drop(**common, candidate=(90.0, 360.0, 140.0, 70.0, 230.0))
+    undecided = change_between_pairs(**common, candidate=(90.0, 360.0, 140.0, 70.0, 230.0))
     assert undecided.outcome is Outcome.INCONCLUSIVE
     assert undecided.rounds_needed > 5

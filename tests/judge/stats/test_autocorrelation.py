@@ -22,11 +22,13 @@ def test_autocorrelation_by_hand() -> None:
 def test_a_drift_is_charged_and_alternation_is_not() -> None:
     """A slow rise widens the interval of the mean; a zigzag of the same values does not."""
     rise, zigzag = tuple(map(float, range(10))), (0.0, 9.0, 1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0)
-    assert autocorrelation.charge(rise) > 4
-    assert autocorrelation.charge(zigzag) == 1
-    assert autocorrelation.charge((1.0, 2.0)) == 1
+    assert autocorrelation.variance_inflation(rise) > 4
+    assert autocorrelation.variance_inflation(zigzag) == 1
+    assert autocorrelation.variance_inflation((1.0, 2.0)) == 1
     wide, plain = (interval(Aggregate.MEAN, values, looks=1) for values in (rise, zigzag))
-    assert wide.high - wide.low == pytest.approx(autocorrelation.charge(rise) ** 0.5 * (plain.high - plain.low))
+    assert wide.high - wide.low == pytest.approx(
+        autocorrelation.variance_inflation(rise) ** 0.5 * (plain.high - plain.low)
+    )
     assert "neighbouring rounds are alike" in wide.method
 
 
@@ -35,18 +37,18 @@ def test_what_the_charge_is_true_to() -> None:
     rng = random.Random(1)
     charged = 0
     for _ in range(200):
-        charged += autocorrelation.charge([rng.gauss(0, 1) for _ in range(20)]) > 1
+        charged += autocorrelation.variance_inflation([rng.gauss(0, 1) for _ in range(20)]) > 1
     assert charged < 50
     values = [0.0]
     for _ in range(3000):
         values.append(0.6 * values[-1] + rng.gauss(0, 0.8))
-    assert autocorrelation.charge(values) == pytest.approx(4, rel=0.15)
+    assert autocorrelation.variance_inflation(values) == pytest.approx(4, rel=0.15)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=0, max_size=30))
-def test_a_charge_never_helps(values: list[float]) -> None:
+def test_inflation_never_helps(values: list[float]) -> None:
     """At least 1, at most what the largest autocorrelation costs; outliers are round numbers."""
-    assert 1 <= autocorrelation.charge(values) <= 9 + 1e-9
+    assert 1 <= autocorrelation.variance_inflation(values) <= 9 + 1e-9
     assert set(autocorrelation.outliers(values)) <= set(range(1, len(values) + 1))
 
 

@@ -1,0 +1,25 @@
+"""Means and variances of the rows of arrays, shape (..., rounds); those of equal values are exact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float64]
+
+
+def row_means(values: Array) -> Array:
+    """The mean of each row, shape (..., rounds); the mean of equal values is exactly their value."""
+    first = values[..., 0]
+    means: Array = first + (values - first[..., None]).mean(axis=-1)
+    return means
+
+
+def row_variances(values: Array) -> Array:
+    """The sample variance (ddof = 1) of each row; that of equal values is exactly 0."""
+    residuals = values - row_means(values)[..., None]
+    variances: Array = (residuals * residuals).sum(axis=-1) / (values.shape[-1] - 1)
+    return variances
