@@ -17,8 +17,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pytest_llmperf.judge.stats.distributions import beta_cdf
+from pytest_llmperf.judge.stats.row_statistics import row_means
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.stats.row_statistics import Array
 
 FEWEST = 5
 """Sessions that a stretch must have to be looked at."""
@@ -58,15 +65,57 @@ class Break:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Series:
-    """Values, oldest first, and the variance that the rounding of each adds."""
+class _Stretch:
+    """Neighbouring sessions of a series.
 
-    values: Sequence[float]
+    Attributes:
+        values: one a session, oldest first.
+        start: the index of the first of them in the series.
+        rounding: the variance that the rounding of each value adds.
+    """
+
+    values: Array
+    start: int
     rounding: float
 
-    def squares(self, start: int, end: int, left: float) -> float:
-        """Squares that an explanation of a stretch leaves over, at least those of rounding."""
-        return max(left, (end - start) * self.rounding)
+    def part(self, first: int, last: int) -> _Stretch:
+        """From one index in the series up to another."""
+        return replace(self, values=self.values[first - self.start : last - self.start], start=first)
+
+    @property
+    def count(self) -> int:
+        """The number of sessions."""
+        return len(self.values)
+
+    @property
+    def end(self) -> int:
+        """The index after the last session in the series."""
+        return self.start + self.count
+
+    @property
+    def negligible(self) -> float:
+        """Squares up to this are the rounding of floats."""
+        return _EQUAL * max(float(self.values @ self.values), math.ulp(0.0))
+
+    def residual_squares(self, fitted: Array) -> float:
+        """The squares that an explanation leaves over."""
+        return float(((self.values - fitted) ** 2).sum())
+
+    def error(self, effect: float, residual_squares: float, share: float) -> float:
+        """How probably chance alone gives such an effect, or a larger one (Student's t with two fitted parameters).
+
+        Args:
+            effect: a difference of levels, or a slope.
+            residual_squares: squares left over; those of rounding count at least.
+            share: variance of the effect over that of one value.
+        """
+        squares, freedom = share * max(residual_squares, self.count * self.rounding), self.count - 2
+        if effect**2 <= self.negligible:
+            return 1.0
+        if squares <= self.negligible:
+            return 0.0
+        t_squared = effect**2 / (squares / freedom)
+        return beta_cdf(freedom / 2, 0.5, freedom / (freedom + t_squared))
 
 
 def breaks(values: Sequence[float], error: float, *, step: float = 0.0) -> tuple[Break, ...]:
@@ -77,23 +126,24 @@ def breaks(values: Sequence[float], error: float, *, step: float = 0.0) -> tuple
         error: how often a stretch in which nothing changed may be said to change.
         step: that the values are known to, see `resolution.step_of`.
     """
-    found = _explained(_Series(values=values, rounding=step * step / 12), 0, len(values), error)
-    fitted = levels(values, found)
-    # A step's levels are those of the sessions between it and its neighbours, which were not known when it was found.
-    return tuple(replace(one, before=fitted[one.start], after=fitted[one.end]) for one in found)
+    series = _Stretch(values=np.asarray(values, dtype=float), start=0, rounding=step * step / 12)
+    changes = _explain(series, error)
+    fitted = levels(values, changes)
+    # A step's levels are those of the sessions between it and its neighbours, which are known only now.
+    return tuple(replace(change, before=fitted[change.start], after=fitted[change.end]) for change in changes)
 
 
-def levels(values: Sequence[float], found: Sequence[Break]) -> tuple[float, ...]:
+def levels(values: Sequence[float], changes: Sequence[Break]) -> tuple[float, ...]:
     """The level at each session of a series with these breaks: flat, but where it creeps.
 
     Args:
         values: one a session.
-        found: what `breaks` says of them.
+        changes: see `breaks`.
     """
     edges = {0, len(values)}
-    for one in found:
-        edges |= {one.end} if one.how is How.STEP else {one.start, one.end + 1}
-    creeps = {one.start: one for one in found if one.how is How.CREEP}
+    for change in changes:
+        edges |= {change.end} if change.how is How.STEP else {change.start, change.end + 1}
+    creeps = {change.start: change for change in changes if change.how is How.CREEP}
     fitted: list[float] = []
     for start, end in pairwise(sorted(edges)):
         if creep := creeps.get(start):
@@ -104,97 +154,77 @@ def levels(values: Sequence[float], found: Sequence[Break]) -> tuple[float, ...]
     return tuple(fitted)
 
 
-def _explained(series: _Series, start: int, end: int, error: float) -> list[Break]:
+def _explain(stretch: _Stretch, error: float) -> list[Break]:
     """The breaks of a stretch; half of the error is for it as a whole, half for the stretches within."""
-    if end - start < FEWEST:
+    if stretch.count < FEWEST:
         return []
-    step, line = (find(series, start, end) for find in (_step, _line))
-    steps = _split(series, start, end, step, error) if step.error < error / 4 else []
+    step, line = _step(stretch), _line(stretch)
+    steps = _split(stretch, step, error) if step.error < error / 4 else []
     creep = [line] if line.error < error / 4 else []
     if not steps and not creep:
-        return _within(series, start, end, error)
-    return min(filter(None, (steps, creep)), key=lambda found: _bic(series, start, end, found))
+        return _explain_within(stretch, error)
+    return min(filter(None, (steps, creep)), key=lambda changes: _bic(stretch, changes))
 
 
-def _within(series: _Series, start: int, end: int, error: float) -> list[Break]:
-    """The most certain change in a shorter stretch, and what lies on both sides of it."""
-    stretches = list(_stretches(start, end))
-    if not stretches:
+def _explain_within(stretch: _Stretch, error: float) -> list[Break]:
+    """The most certain change in a shorter stretch, and the changes on both sides of it."""
+    parts = list(_shorter(stretch))
+    if not parts:
         return []
-    best = min((find(series, *one) for one in stretches for find in (_step, _line)), key=lambda found: found.error)
-    if best.error >= error / 4 / len(stretches):
+    best = min((find(part) for part in parts for find in (_step, _line)), key=lambda change: change.error)
+    if best.error >= error / 4 / len(parts):
         return []
-    return _split(series, start, end, best, error)
+    return _split(stretch, best, error)
 
 
-def _split(series: _Series, start: int, end: int, found: Break, error: float) -> list[Break]:
+def _split(stretch: _Stretch, change: Break, error: float) -> list[Break]:
     """A break with those before and after it."""
-    first, last = (found.end, found.end) if found.how is How.STEP else (found.start, found.end + 1)
-    before, after = _explained(series, start, first, error), _explained(series, last, end, error)
-    return [*before, found, *after]
+    first, last = (change.end, change.end) if change.how is How.STEP else (change.start, change.end + 1)
+    before, after = stretch.part(stretch.start, first), stretch.part(last, stretch.end)
+    return [*_explain(before, error), change, *_explain(after, error)]
 
 
-def _stretches(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Shorter ones, of growing lengths, each overlapping the next by half."""
+def _shorter(stretch: _Stretch) -> Iterator[_Stretch]:
+    """Parts of growing lengths, each overlapping the next by half."""
     length = FEWEST
-    while length < end - start:
-        firsts = range(start, end - length + 1, max(length // 2, 1))
-        yield from ((first, first + length) for first in sorted({*firsts, end - length}))
+    while length < stretch.count:
+        firsts = range(stretch.start, stretch.end - length + 1, max(length // 2, 1))
+        yield from (stretch.part(first, first + length) for first in sorted({*firsts, stretch.end - length}))
         length = length * 3 // 2
 
 
-def _bic(series: _Series, start: int, end: int, found: Sequence[Break]) -> float:
-    """Of an explanation of a stretch: what it leaves, and what it costs in parameters; less is better."""
-    count, values = end - start, series.values
-    moved = [replace(one, start=one.start - start, end=one.end - start) for one in found]
-    fitted = levels(values[start:end], moved)
-    left = math.fsum((value - level) ** 2 for value, level in zip(values[start:end], fitted, strict=True))
-    floor = _EQUAL * max(math.fsum(value**2 for value in values[start:end]), math.ulp(0.0))
-    return count * math.log(max(left, floor) / count) + (1 + 2 * len(found)) * math.log(count)
+def _bic(stretch: _Stretch, changes: Sequence[Break]) -> float:
+    """What an explanation leaves over, and what it costs in parameters; less is better."""
+    moved = [replace(change, start=change.start - stretch.start, end=change.end - stretch.start) for change in changes]
+    left = stretch.residual_squares(np.array(levels(stretch.values.tolist(), moved)))
+    count = stretch.count
+    return count * math.log(max(left, stretch.negligible) / count) + (1 + 2 * len(changes)) * math.log(count)
 
 
-def _step(series: _Series, start: int, end: int) -> Break:
+def _step(stretch: _Stretch) -> Break:
     """The two levels that explain most."""
-    values = series.values
-    places = range(start + _SIDE, end - _SIDE + 1)
-    left, place = min((_squares(values[start:at]) + _squares(values[at:end]), at) for at in places)
-    before, after = statistics.fmean(values[start:place]), statistics.fmean(values[place:end])
-    spread = 1 / (place - start) + 1 / (end - place)
-    squares = spread * series.squares(start, end, left)
-    error = min(1.0, len(places) * _two_sided(after - before, squares, end - start - 2, values[start:end]))
-    return Break(how=How.STEP, start=place - 1, end=place, before=before, after=after, error=error)
+    values, count = stretch.values, stretch.count
+    lengths = np.arange(_SIDE, count - _SIDE + 1)
+    # From the mean of all, two levels explain S^2 (1 / n + 1 / m), where S is the sum of the first n of n + m values.
+    sums = np.cumsum(values - row_means(values))[lengths - 1]
+    shares = 1 / lengths + 1 / (count - lengths)
+    explained = sums * sums * shares
+    best = int(np.argmax(explained >= explained.max() * (1 - _EQUAL)))  # the first of equals
+    place = int(lengths[best])
+    before, after = row_means(values[:place]), row_means(values[place:])
+    left = stretch.residual_squares(np.where(np.arange(count) < place, before, after))
+    error = min(1.0, len(lengths) * stretch.error(float(after - before), left, float(shares[best])))
+    start = stretch.start + place
+    return Break(how=How.STEP, start=start - 1, end=start, before=float(before), after=float(after), error=error)
 
 
-def _line(series: _Series, start: int, end: int) -> Break:
+def _line(stretch: _Stretch) -> Break:
     """The straight line that explains most."""
-    count, values = end - start, series.values
-    line = statistics.linear_regression(range(count), values[start:end])
-    fitted = [line.intercept + line.slope * place for place in range(count)]
-    left = math.fsum((value - level) ** 2 for value, level in zip(values[start:end], fitted, strict=True))
-    spread = 12 / (count * (count**2 - 1))
-    squares = spread * series.squares(start, end, left)
-    error = _two_sided(line.slope, squares, count - 2, values[start:end])
-    return Break(how=How.CREEP, start=start, end=end - 1, before=fitted[0], after=fitted[-1], error=error)
-
-
-def _squares(values: Sequence[float]) -> float:
-    middle = statistics.fmean(values)
-    return math.fsum((value - middle) ** 2 for value in values)
-
-
-def _two_sided(effect: float, squares: float, freedom: int, values: Sequence[float]) -> float:
-    """How probably chance alone gives such an effect, or a larger one (Student's t).
-
-    Args:
-        effect: what was found.
-        squares: those left over, times what the effect's variance is of one value's.
-        freedom: degrees of freedom of the squares.
-        values: of the stretch.
-    """
-    rounding = _EQUAL * max(math.fsum(value**2 for value in values), math.ulp(0.0))
-    if effect**2 <= rounding:
-        return 1.0
-    if squares <= rounding:
-        return 0.0
-    t_squared = effect**2 / (squares / freedom)
-    return beta_cdf(freedom / 2, 0.5, freedom / (freedom + t_squared))
+    count, middle = stretch.count, float(row_means(stretch.values))
+    places: Array = np.arange(count, dtype=np.float64) - (count - 1) / 2
+    share = 12 / (count * (count**2 - 1))
+    slope = float(places @ (stretch.values - middle)) * share
+    fitted: Array = middle + slope * places
+    error = stretch.error(slope, stretch.residual_squares(fitted), share)
+    before, after = fitted[[0, -1]].tolist()
+    return Break(how=How.CREEP, start=stretch.start, end=stretch.end - 1, before=before, after=after, error=error)
