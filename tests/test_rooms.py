@@ -83,8 +83,8 @@ INSIDE = {
         "diagnosis": {"baselines", "metrics", "stats"},
         "soak": {"baselines", "metrics", "stats"},
         "record": {"baselines", "diagnosis", "metrics", "soak", "stats"},
-        "evidence": {"record", "stats"},
         "gates": {"baselines", "markers", "metrics", "record", "regression", "stats"},
+        "evidence": {"gates", "record"},
     },
     "report": {
         "severity_order": set(),

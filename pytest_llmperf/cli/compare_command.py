@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.judge.gates.baseline_comparison import Compared, compare_stored, only_in
+from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.gates.reasons import signed
 from pytest_llmperf.judge.gates.verdict_policy import action
 from pytest_llmperf.judge.markers import Regression
 from pytest_llmperf.judge.metrics.catalogue import metric_of
-from pytest_llmperf.judge.stats.summary import grade
 from pytest_llmperf.model import Baseline, Bound, Outcome, Settings, Verdict
 from pytest_llmperf.report.wording.amounts import amount
 from pytest_llmperf.report.wording.baseline_text import aligned, counted

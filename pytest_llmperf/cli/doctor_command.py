@@ -14,7 +14,7 @@ from pytest_llmperf.errors import BaselineError, LlmperfError
 from pytest_llmperf.files.atomic_write import leftovers, read_bytes
 from pytest_llmperf.judge.baselines import store
 from pytest_llmperf.judge.baselines.packaged_baselines import to_save
-from pytest_llmperf.judge.stats.summary import grade
+from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.model import SCHEMA, Baseline, Settings, Stored
 from pytest_llmperf.model.node_id import file_of, function_of
 from pytest_llmperf.report.wording.baseline_text import counted

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.gates.evidence_grade import decision_grade, grade
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.stats.summary import decision_grade, grade
 from pytest_llmperf.model import Measurement, Verdict
 from pytest_llmperf.model.model_names import full_name
 

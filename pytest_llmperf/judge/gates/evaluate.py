@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.gates.power import strength
 from pytest_llmperf.judge.gates.reasons import drop_words, figure_words, limit_words, needed_words, rounds_words
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
@@ -45,7 +46,7 @@ from pytest_llmperf.judge.stats.confidence_intervals import (
 from pytest_llmperf.judge.stats.distributions import beta_quantile
 from pytest_llmperf.judge.stats.error_spending import check_counts
 from pytest_llmperf.judge.stats.resolution import above, nearly, step_of
-from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, centre, check_finite, grade, mean
+from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, centre, check_finite, mean
 from pytest_llmperf.model import Bound, Outcome, Verdict
 
 if TYPE_CHECKING:

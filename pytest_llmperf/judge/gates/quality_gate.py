@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.gates.evaluate import decide, invalid
+from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.markers import written
 from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT
-from pytest_llmperf.judge.stats.summary import grade
 from pytest_llmperf.model import Bound, Gate, Outcome, Verdict
 
 if TYPE_CHECKING:

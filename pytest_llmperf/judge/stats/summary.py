@@ -1,4 +1,4 @@
-"""What rounds say: summaries and evidence grades."""
+"""Summaries of the values of rounds."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.model import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llmperf.model import Manifest
-
 MIN_ROUNDS = 3
 """Fewer are exploratory (decision card) and decide nothing."""
-
-_GPU_KEYS = frozenset({"gpu", "gpu_driver", "cuda"})
-_DECISION_KEYS = (*IDENTITY, "os_build", "git_commit")
 
 
 class Aggregate(StrEnum):
@@ -92,49 +86,6 @@ def summarise(values: Sequence[float]) -> Summary:
         p95_supported=p95_supported,
         p99_supported=p99_supported,
     )
-
-
-def grade(rounds: int, *, simulated: bool = False) -> str:
-    """The decision card's evidence grade: `exploratory` (1 to 2), `directional` (3 to 4), `publishable` (5 or more).
-
-    Rounds of a scripted server are no evidence, however many: `simulated`.
-    """
-    if simulated:
-        return "simulated"
-    if rounds < MIN_ROUNDS:
-        return "exploratory"
-    return "directional" if rounds < 5 else "publishable"
-
-
-def decision_grade(
-    *, rounds: int, cv_pct: float | None, boundaries: Sequence[str], alternatives: Sequence[str], manifest: Manifest
-) -> tuple[str, ...]:
-    """What a run lacks to be decision-grade; empty when it is (seed D, P.1).
-
-    Args:
-        rounds: of the primary metric.
-        cv_pct: of the primary metric; None when not known.
-        boundaries: the measurement boundaries that are stated.
-        alternatives: configurations that were tried besides this one.
-        manifest: must hold every identity key (those of a GPU only where one is), `os_build` and `git_commit`.
-
-    Returns:
-        One clause for each requirement that is not met.
-    """
-    lacks = []
-    if rounds < MIN_ROUNDS:
-        lacks.append(f"{rounds} rounds, wanted at least {MIN_ROUNDS}")
-    if cv_pct is None or not cv_pct < 10:
-        lacks.append(f"CV {'not known' if cv_pct is None else f'{cv_pct:.1f} %'}, wanted below 10 %")
-    if not boundaries:
-        lacks.append("no measurement boundary stated")
-    if not alternatives:
-        lacks.append("no alternative tried")
-    optional = _GPU_KEYS if "gpu" not in manifest.facts else frozenset()
-    missing = [key for key in _DECISION_KEYS if key not in manifest.facts and key not in optional]
-    if missing:
-        lacks.append(f"manifest lacks {', '.join(missing)}")
-    return tuple(lacks)
 
 
 def centre(aggregate: Aggregate, values: Sequence[float]) -> float:

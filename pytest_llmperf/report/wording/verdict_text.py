@@ -11,10 +11,11 @@ from pytest_llmperf.judge.diagnosis.diagnose import (
     diagnose,
 )
 from pytest_llmperf.judge.diagnosis.phase_regressions import explaining, in_words
+from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
-from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, grade
+from pytest_llmperf.judge.stats.summary import MIN_ROUNDS
 from pytest_llmperf.model import Bound, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.severity_order import merged, worst_first

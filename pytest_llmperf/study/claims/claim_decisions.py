@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.stats.summary import grade
+from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.study.claims.claim_findings import Finding, Status
 
 NO_GRADE = "none"

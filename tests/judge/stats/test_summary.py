@@ -19,7 +19,6 @@ from pytest_llmperf.judge.stats.distributions import (
     t_quantile,
 )
 from pytest_llmperf.judge.stats.summary import Aggregate
-from pytest_llmperf.model import IDENTITY, Manifest
 
 VALUES = st.lists(st.floats(0.001, 1e6), min_size=2, max_size=40)
 
@@ -139,32 +138,6 @@ def test_values_that_are_no_numbers_are_refused(values: tuple[float, ...]) -> No
     ):
         with pytest.raises(MeasurementError, match=r"no round|wanted a finite number"):
             work(values)
-
-
-def test_grades_of_the_decision_card() -> None:
-    """1 to 2 exploratory, 3 to 4 directional, 5 and more publishable."""
-    grades = [summary.grade(rounds) for rounds in (1, 2, 3, 4, 5, 20)]
-    assert grades == ["exploratory"] * 2 + ["directional"] * 2 + ["publishable"] * 2
-    assert {summary.grade(rounds, simulated=True) for rounds in (1, 3, 5, 20)} == {"simulated"}
-
-
-def test_decision_grade_names_what_is_missing() -> None:
-    """Five requirements (P.1); the keys of a GPU are wanted only where there is one."""
-    gpu = {"gpu", "gpu_driver", "cuda"}
-    facts = {key: "known" for key in (*IDENTITY, "os_build", "git_commit") if key not in gpu}
-    whole = {"rounds": 3, "cv_pct": 9.9, "boundaries": ("inference only",), "alternatives": ("single",)}
-    assert summary.decision_grade(**whole, manifest=Manifest(facts=facts)) == ()
-    with_gpu = summary.decision_grade(**whole, manifest=Manifest(facts={**facts, "gpu": "RTX"}))
-    assert with_gpu == ("manifest lacks gpu_driver, cuda",)
-    bare = summary.decision_grade(rounds=2, cv_pct=None, boundaries=(), alternatives=(), manifest=Manifest(facts=facts))
-    assert bare == (
-        "2 rounds, wanted at least 3",
-        "CV not known, wanted below 10 %",
-        "no measurement boundary stated",
-        "no alternative tried",
-    )
-    (noisy,) = summary.decision_grade(**{**whole, "cv_pct": 10.0}, manifest=Manifest(facts=facts))
-    assert noisy == "CV 10.0 %, wanted below 10 %"
 
 
 def test_intervals_by_hand() -> None:
