@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_llmperf.session import recovery, round_loop, soak_loop
+from pytest_llmperf.session.measurement import recovery, round_loop, soak_loop
 
 
 def keep_up(patch: pytest.MonkeyPatch) -> None:

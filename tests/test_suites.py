@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.model import TopologyKind
-from pytest_llmperf.session.server_lease import Held
+from pytest_llmperf.session.server_lease import ServerLease
 
 pytestmark = pytest.mark.slow
 
@@ -135,8 +135,8 @@ def test_the_ordering_of_topologies(suite) -> None:
 @pytest.mark.parametrize("forced", ["single", "dual"])
 def test_the_ordering_is_really_asserted(suite, forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three times the same deployment, whichever, is no ordering: the suite fails by its own assertions."""
-    opens = Held.open
-    monkeypatch.setattr(Held, "open", lambda held, _, agents: opens(held, TopologyKind(forced), agents))
+    opens = ServerLease.open
+    monkeypatch.setattr(ServerLease, "open", lambda lease, _, agents: opens(lease, TopologyKind(forced), agents))
     result = suite("-m", "topology", "--llmperf-rounds=1", *QUICK)
     assert outcomes(result) == {"failed": 1}
     result.stdout.fnmatch_lines(["E *assert *"])

@@ -32,7 +32,7 @@ from pytest_llmperf.plugin.orphaned_entries import Collected
 from pytest_llmperf.plugin.session_results import Results
 
 if TYPE_CHECKING:
-    from pytest_llmperf.plugin.runner import Running
+    from pytest_llmperf.plugin.runner import Runner
 
 __all__ = [
     "decide_claims",
@@ -85,14 +85,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """The header lines: which backend, where, what model, why, which baseline (of xdist workers: in the summary)."""
-    running: Running | None = config.pluginmanager.get_plugin("llmperf-running")
-    if running is None or config.option.collectonly or hasattr(config, "workerinput"):
+    runner: Runner | None = config.pluginmanager.get_plugin("llmperf-runner")
+    if runner is None or config.option.collectonly or hasattr(config, "workerinput"):
         return []
     from pytest_llmperf.plugin.header import header  # noqa: PLC0415 - only where a test uses us
     from pytest_llmperf.report.terminal.wrapping import encodable, width, wrapped  # noqa: PLC0415
 
     stream = config.get_terminal_writer()._file
-    return [encodable(clean(wrapped(line, width())), stream) for line in header(running.session)]
+    return [encodable(clean(wrapped(line, width())), stream) for line in header(runner.session)]
 
 
 def _distributes(config: pytest.Config) -> bool:

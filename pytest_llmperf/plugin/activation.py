@@ -39,20 +39,20 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     faults = collection.steps_last(faults)
     from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
     from pytest_llmperf.plugin.options import output_files  # noqa: PLC0415
-    from pytest_llmperf.plugin.runner import Running  # noqa: PLC0415
+    from pytest_llmperf.plugin.runner import Runner  # noqa: PLC0415
 
-    running = Running(config, settings)
-    running.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
+    runner = Runner(config, settings)
+    runner.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
     if not faults and not config.option.collectonly:
         try:
-            running.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])
+            runner.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])
             output_files.check(config, settings)
         except LlmperfError as error:
             faults.append(str(error))
     if faults and not hasattr(config, "workerinput"):
         raise pytest.UsageError(refusal(faults))
-    running.faults = tuple(faults)
-    config.pluginmanager.register(running, "llmperf-running")
+    runner.faults = tuple(faults)
+    config.pluginmanager.register(runner, "llmperf-runner")
 
 
 def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:

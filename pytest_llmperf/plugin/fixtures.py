@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_llmperf.judge.record import Record
     from pytest_llmperf.model import Agent, AsyncAgent, Baseline, Cell, ExternalAgent, Scenario
-    from pytest_llmperf.plugin.runner import Running
+    from pytest_llmperf.plugin.runner import Runner
     from pytest_llmperf.session.session import Session
     from pytest_llmperf.study.claims.claim_decisions import Decided
     from pytest_llmperf.study.claims.claim_findings import Finding
@@ -96,17 +96,17 @@ class WarmUp(Protocol):
         """Loads the model and sends each agent's first request `times` times."""
 
 
-def _running(config: pytest.Config) -> Running:
-    running: Running | None = config.pluginmanager.get_plugin("llmperf-running")
-    if running is None:
+def _runner(config: pytest.Config) -> Runner:
+    runner: Runner | None = config.pluginmanager.get_plugin("llmperf-runner")
+    if runner is None:
         raise pytest.UsageError("pytest-llmperf: ask for its fixtures as arguments of the test or of its fixtures")
-    return running
+    return runner
 
 
 @pytest.fixture(scope="session")
 def llmperf(pytestconfig: pytest.Config) -> Session:
     """The session's recorder: settings, backend, baseline, `open` and `measure`."""
-    return _running(pytestconfig).session
+    return _runner(pytestconfig).session
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
     """`ollama_warmup(scenario, on=..., times=3)`: requests beyond the usual warm-up, not timed."""
 
     def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
-        scenario = _running(request.config).profiled(request.node, scenario)
+        scenario = _runner(request.config).profiled(request.node, scenario)
         topology = on.open(len(scenario.agents))
         without_our_frames(lambda: llmperf.warm_up(scenario, topology, times))
 
@@ -162,8 +162,8 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     """`run_agents(scenario, on=...)`: warm-up, rounds, verdicts by the test's gate markers."""
     from pytest_llmperf.model import Scenario, scenario_of  # noqa: PLC0415
 
-    running = _running(request.config)
-    benchmark: Any = running.benchmark_fixture(request)
+    runner = _runner(request.config)
+    benchmark: Any = runner.benchmark_fixture(request)
 
     def run(scenario: Any, *, on: Deployment, name: str = "") -> Record:
         failure = ""
@@ -179,7 +179,7 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
             )
         if failure:
             pytest.fail(failure, pytrace=False)
-        return running.measure(request.node, scenario, on, benchmark)
+        return runner.measure(request.node, scenario, on, benchmark)
 
     return run
 
@@ -200,10 +200,10 @@ def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
 @pytest.fixture
 def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
     """`run_matrix("x.toml")`: every cell of the matrix, kept as it goes; rows, ranking, findings."""
-    running = _running(request.config)
+    runner = _runner(request.config)
 
     def run(matrix: str | Path | Mapping[str, Any], *, agents: Any = None, name: str = "") -> Results:
-        return running.run_matrix(request.node, matrix, agents, name)
+        return runner.run_matrix(request.node, matrix, agents, name)
 
     return run
 

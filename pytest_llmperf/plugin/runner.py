@@ -51,7 +51,7 @@ class ConfigurationTransferWarning(pytest.PytestWarning):
     """A profile of one deployment mode is used in another."""
 
 
-class Running:
+class Runner:
     """Hooks for the tests that use us; registered only where there are some.
 
     Args:
@@ -73,7 +73,7 @@ class Running:
             plain=reporter is None and config.get_verbosity() >= 0,
             steps=config.pluginmanager.has_plugin("terminalreporter"),
         )
-        self.session = Session(settings, root=config.rootpath, watcher=self._live, notes=notes)
+        self.session = Session(settings, root=config.rootpath, listener=self._live, notes=notes)
         self._hand_on = workers > 1  # the machine is handed on after each test
         self._secrets: set[str] = set()  # among the words of commands
         self._experiments: dict[str, str] = {}  # by name, the test that ran it

@@ -8,7 +8,7 @@ from typing import Protocol
 from pytest_llmperf.model import Measurement, Verdict
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Is told what happens, for a live display."""
 
     def say(self, text: str) -> None:
@@ -33,17 +33,17 @@ class Watcher(Protocol):
         """Nothing goes on any more."""
 
 
-def step(watcher: Watcher, text: str) -> None:
+def step(listener: ProgressListener, text: str) -> None:
     """Something has begun that may take long: waiting for the machine, starting servers, loading a model.
 
-    A watcher that has a method `step` is told by that, so that it can write a line where nothing else would show for
+    A listener that has a method `step` is told by that, so that it can write a line where nothing else would show for
     minutes; another one by `say`.
     """
-    getattr(watcher, "step", watcher.say)(text)
+    getattr(listener, "step", listener.say)(text)
 
 
-class Silent:
-    """A watcher that shows nothing."""
+class SilentListener:
+    """A listener that shows nothing."""
 
     def say(self, text: str) -> None:
         """Shows nothing."""

@@ -14,7 +14,7 @@ from pytest_llmperf.model import Instance, Round, Scenario, Settings, Topology, 
 from pytest_llmperf.servers.backends import Backend, Opened, choose
 from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.session.machine_lock import MachineLock
+from pytest_llmperf.session.lock.machine_lock import MachineLock
 
 _AGAIN_S = 60.0
 """How often it is said for whom this session waits."""
@@ -23,7 +23,7 @@ _NOTICE_S = 0.3
 """What a keeper needs, at the most, to notice that its server has died, after a client has."""
 
 
-class Held:
+class ServerLease:
     """The servers in use.
 
     At most one topology is open at a time, since idle servers of another would hold memory and cores. While servers

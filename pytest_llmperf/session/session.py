@@ -49,14 +49,14 @@ from pytest_llmperf.model.node_id import file_of
 from pytest_llmperf.servers.addresses import may_be_same_servers, same_addresses, same_servers
 from pytest_llmperf.servers.backends import Backend, unused
 from pytest_llmperf.servers.probes.deployment_facts import gpu_here, manifest
-from pytest_llmperf.session.arm import Score, Side, named
-from pytest_llmperf.session.machine_lock import MachineLock
-from pytest_llmperf.session.progress_listener import Silent, Watcher, step
-from pytest_llmperf.session.round_loop import Turns
-from pytest_llmperf.session.sampler_factory import Observing
-from pytest_llmperf.session.server_checks import triage
-from pytest_llmperf.session.server_lease import Held
-from pytest_llmperf.session.soak_loop import soak
+from pytest_llmperf.session.lock.machine_lock import MachineLock
+from pytest_llmperf.session.measurement.arm import Arm, Score, named
+from pytest_llmperf.session.measurement.round_loop import RoundLoop
+from pytest_llmperf.session.measurement.sampler_factory import SamplerFactory
+from pytest_llmperf.session.measurement.server_checks import triage
+from pytest_llmperf.session.measurement.soak_loop import soak
+from pytest_llmperf.session.progress_listener import ProgressListener, SilentListener, step
+from pytest_llmperf.session.server_lease import ServerLease
 
 
 class Session:
@@ -65,7 +65,7 @@ class Session:
     Args:
         settings: what was asked for.
         root: folder that relative paths of the settings start from.
-        watcher: is told what happens.
+        listener: is told what happens.
         notes: for the reader of every measurement.
         undone: see there; of another session, which this one adds to.
     """
@@ -75,13 +75,13 @@ class Session:
         settings: Settings,
         *,
         root: Path,
-        watcher: Watcher | None = None,
+        listener: ProgressListener | None = None,
         notes: tuple[str, ...] = (),
         undone: list[str] | None = None,
     ) -> None:
         self.settings = settings
         self.root = root
-        self.watcher: Watcher = watcher or Silent()
+        self.listener: ProgressListener = listener or SilentListener()
         self.gates = 1
         """Gates of the whole run, which share the error of `fail`; the plugin counts them when tests are collected."""
         self.score: Score = lambda _, response: default_scorer.score(response)
@@ -91,11 +91,13 @@ class Session:
         """What could not be put back on servers that were found, in words; known when they are closed."""
         self._notes = notes
         self._clients = Clients()
-        self._observing = Observing(settings.telemetry_s)
+        self._observing = SamplerFactory(settings.telemetry_s)
         lock, incumbent = MachineLock(), incumbent_settings(settings)
-        self._servers = Held(settings, self._say, step=self._step, lock=lock, undone=self.undone)
+        self._servers = ServerLease(settings, self._say, step=self._step, lock=lock, undone=self.undone)
         self._incumbent = (
-            None if incumbent is None else Held(incumbent, self._say, step=self._step, lock=lock, undone=self.undone)
+            None
+            if incumbent is None
+            else ServerLease(incumbent, self._say, step=self._step, lock=lock, undone=self.undone)
         )
 
     @property
@@ -103,9 +105,9 @@ class Session:
         """The backend of the deployment that takes turns, where there is one; raises as `backend` does."""
         return None if self._incumbent is None else self._incumbent.backend
 
-    def variant(self, settings: Settings, watcher: Watcher) -> Session:
-        """A session with other settings and another watcher, and nothing open; close this one before it opens any."""
-        other = Session(settings, root=self.root, watcher=watcher, notes=self._notes, undone=self.undone)
+    def variant(self, settings: Settings, listener: ProgressListener) -> Session:
+        """A session with other settings and another listener, and nothing open; close this one before it opens any."""
+        other = Session(settings, root=self.root, listener=listener, notes=self._notes, undone=self.undone)
         other.gates = self.gates
         return other
 
@@ -214,7 +216,7 @@ class Session:
             self._servers.load(scenario, topology, keep_alive_s=keep_alive_s(self.settings.timeout_s))
             self._servers.timed(partial(rounds.warm_up, times))
         finally:
-            self.watcher.done()
+            self.listener.done()
 
     def measure(
         self,
@@ -254,15 +256,15 @@ class Session:
         specs = [spec for spec in specs if not isinstance(spec, Quality)]
         try:
             clients = self._clients.runtime(runtime or self.settings.runtime)
-            turns = Turns(self._side(self._servers, scenario, kind, clients, test), self.watcher)
+            turns = RoundLoop(self._arm(self._servers, scenario, kind, clients, test), self.listener)
             candidate, incumbent = turns.candidate, None
             if self._incumbent is not None:
-                incumbent = self._side(self._incumbent, scenario, kind, clients, test)
+                incumbent = self._arm(self._incumbent, scenario, kind, clients, test)
                 self._check_other(candidate, incumbent)
             candidate.load()
             gates = self._gates(specs, candidate, test)
             candidate.check_sight(gates)
-            self.watcher.say(f"{scenario.name} on {candidate.measurement.topology.kind}: warming up")
+            self.listener.say(f"{scenario.name} on {candidate.measurement.topology.kind}: warming up")
             warm = candidate.warm_up(self.settings.warmups)
             if self.settings.calibrate:
                 self._calibrate(candidate, warm)
@@ -275,7 +277,7 @@ class Session:
             self._check_ours()
             slower, triaged = self._look_back(test, candidate, incumbent)
         finally:
-            self.watcher.done()
+            self.listener.done()
         measurement = candidate.measurement
         measurement = replace(measurement, notes=(*measurement.notes, *self._struck()))
         if soaked is None and measurement.telemetry is not None and measurement.telemetry.gpus:
@@ -302,7 +304,7 @@ class Session:
                 self._incumbent.check_ours()
 
     def _look_back(
-        self, test: str, candidate: Side, incumbent: Side | None
+        self, test: str, candidate: Arm, incumbent: Arm | None
     ) -> tuple[tuple[Slower, ...], tuple[Answer, ...]]:
         """What takes longer than it did; and, where that was asked for, the triage."""
         measurement = candidate.measurement
@@ -312,25 +314,25 @@ class Session:
             slower += than_incumbent(measurement, incumbent.measurement, incumbent.name)
         if not self.settings.diagnose:
             return slower, ()
-        self.watcher.say("asking the servers how they are")
+        self.listener.say("asking the servers how they are")
         other = f"incumbent {incumbent.name}'s" if incumbent is not None else ""
         held = " and ".join(filter(None, (held_in_words(measurement, key, baseline), other)))
         return slower, triage(measurement, slower, held, taking_turns=incumbent is not None)
 
-    def _judge_quality(self, spec: Quality, gates: tuple[Gate, ...], side: Side) -> tuple[Verdict, ...]:
+    def _judge_quality(self, spec: Quality, gates: tuple[Gate, ...], arm: Arm) -> tuple[Verdict, ...]:
         """Whether agents answer as well together as alone, after the rounds."""
-        self.watcher.say("comparing answers, alone and together")
-        side.answer(spec.samples, self.score, self.scorer)
-        quality = side.measurement.quality
+        self.listener.say("comparing answers, alone and together")
+        arm.answer(spec.samples, self.score, self.scorer)
+        quality = arm.measurement.quality
         assert quality is not None
         return judged(quality, gates, run_gates=self.gates)
 
-    def _soak(self, candidate: Side, asked_s: float) -> Soak:
+    def _soak(self, candidate: Arm, asked_s: float) -> Soak:
         """Rounds for so long, held to the levels of the baseline in force or of the decision card."""
         watched, notes = self._levels(candidate)
-        return soak(candidate, watched, asked_s, watcher=self.watcher, notes=notes)
+        return soak(candidate, watched, asked_s, listener=self.listener, notes=notes)
 
-    def _levels(self, candidate: Side) -> tuple[tuple[Level, ...], tuple[str, ...]]:
+    def _levels(self, candidate: Arm) -> tuple[tuple[Level, ...], tuple[str, ...]]:
         """What is watched in a long run, and what is not."""
         facts = candidate.measurement.manifest.facts
         return levels_for(self.baseline, store.load_named("decision_card", ()), facts)
@@ -340,13 +342,13 @@ class Session:
         """Which given options the backend in force does not use, in words. Raises as `backend` does."""
         return unused(self.settings, self.backend.kind)
 
-    def _side(self, held: Held, scenario: Scenario, kind: TopologyKind, clients: Runtime, test: str) -> Side:
+    def _arm(self, lease: ServerLease, scenario: Scenario, kind: TopologyKind, clients: Runtime, test: str) -> Arm:
         """A deployment with its servers open, ready to load the model and to run the scenario."""
-        judged = held is self._servers
+        judged = lease is self._servers
         name = "" if judged else self.settings.against
         with named(name):
-            topology = held.open(kind, len(scenario.agents))
-        sampler = self._observing.sampler(topology, held.pids)
+            topology = lease.open(kind, len(scenario.agents))
+        sampler = self._observing.sampler(topology, lease.pids)
         measurement = Measurement(
             scenario=scenario,
             topology=topology,
@@ -354,15 +356,15 @@ class Session:
             warmups=self.settings.warmups,
             started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             notes=(
-                *held.lost,
-                *filter(None, (held.backend.passed_over,)),
+                *lease.lost,
+                *filter(None, (lease.backend.passed_over,)),
                 *(self._notes if judged else ()),
                 *((EXTERNAL_NOTE,) if scenario.external and judged else ()),
                 *(self._observing.missing if judged else ()),
             ),
         )
-        return Side(
-            held,
+        return Arm(
+            lease,
             self._rounds(scenario, topology, clients),
             measurement,
             partial(self._manifest, topology, "tap" if scenario.external else clients.name, test),
@@ -370,26 +372,26 @@ class Session:
             sampler=sampler,
         )
 
-    def _calibrate(self, side: Side, warm: Sequence[RequestTiming]) -> None:
+    def _calibrate(self, arm: Arm, warm: Sequence[RequestTiming]) -> None:
         """What the harness itself costs at the rate of these answers, beside the measurement."""
-        self.watcher.say("measuring what the harness itself costs")
-        measurement = side.measurement
+        self.listener.say("measuring what the harness itself costs")
+        measurement = arm.measurement
         timing = self._clients.runtime(measurement.manifest.facts["runtime"])
         try:
             calibration = self._clients.calibration(timing, warm, len(measurement.scenario.agents))
-            side.measurement = replace(measurement, calibration=calibration)
+            arm.measurement = replace(measurement, calibration=calibration)
         except MeasurementError as error:  # no reason not to measure the servers, whose own figures stand
             failed = f"the harness could not be calibrated: {error.args[0]}"
-            side.measurement = replace(measurement, notes=(*measurement.notes, failed))
+            arm.measurement = replace(measurement, notes=(*measurement.notes, failed))
 
-    def _check_incumbent(self, incumbent: Held) -> None:
+    def _check_incumbent(self, incumbent: ServerLease) -> None:
         """Chooses its backend, and compares what is known of it before anything runs; see `check`."""
         both = self.settings, incumbent.settings
         alike = len({(full_name(one.model), one.force_topology) for one in both}) == 1
         if same_addresses(self.backend.urls, incumbent.backend.urls) and alike and not self.settings.against_itself:
             raise _itself(self.settings, ", ".join(incumbent.backend.urls))
 
-    def _check_other(self, candidate: Side, incumbent: Side) -> None:
+    def _check_other(self, candidate: Arm, incumbent: Arm) -> None:
         """Raises UsageError where the incumbent is what is measured, unless that was asked for; or only one is real."""
         here, there = candidate.measurement.topology, incumbent.measurement.topology
         if here.simulated != there.simulated:
@@ -406,7 +408,7 @@ class Session:
             )
             candidate.measurement = replace(candidate.measurement, notes=(*candidate.measurement.notes, note))
 
-    def _gates(self, specs: Sequence[Marker], candidate: Side, test: str) -> tuple[Gate, ...]:
+    def _gates(self, specs: Sequence[Marker], candidate: Arm, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
         settings, name = self.settings, self.settings.against
         left = [spec for spec in specs if self.stored is not None or not (name and is_regression(spec))]
@@ -431,11 +433,11 @@ class Session:
 
     def _say(self, text: str) -> None:
         """Tells whoever watches now."""
-        self.watcher.say(text)
+        self.listener.say(text)
 
     def _step(self, text: str) -> None:
         """Tells whoever watches now of something that may take long."""
-        step(self.watcher, text)
+        step(self.listener, text)
 
     def _named(self, name: str) -> Baseline:
         """The baseline of a name, or of a `.toml` file."""

@@ -20,7 +20,7 @@ from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan
 from pytest_llmperf.servers.emulator.faults.faulty_instance import FaultyInstance
 from pytest_llmperf.servers.emulator.faults.process_effects import UvicornHost
 from pytest_llmperf.servers.emulator.scripted_engine import ScriptedEngine
-from pytest_llmperf.session.server_lease import Held
+from pytest_llmperf.session.server_lease import ServerLease
 from pytest_llmperf.session.session import Session
 from tests.plugin.conftest import aftermath  # noqa: F401 - a fixture
 
@@ -116,13 +116,13 @@ def served(plan: FaultPlan, name: str, script: Script, noticed: threading.Event 
 def attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`attached(plan, script, **settings)`: a session on two servers with this plan, and the servers."""
     noticed = threading.Event()
-    explain = Held.explain_failure
+    explain = ServerLease.explain_failure
 
-    def explain_failure(held: Held) -> None:
+    def explain_failure(lease: ServerLease) -> None:
         noticed.set()
-        explain(held)
+        explain(lease)
 
-    monkeypatch.setattr(Held, "explain_failure", explain_failure)
+    monkeypatch.setattr(ServerLease, "explain_failure", explain_failure)
     with contextlib.ExitStack() as stack:
 
         def start(plan: FaultPlan, script: Script = FAST, **settings) -> tuple[Session, list[Served]]:

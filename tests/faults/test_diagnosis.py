@@ -19,7 +19,7 @@ from pytest_llmperf.measure.wire.exchange import Connection
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan, load_plan
-from pytest_llmperf.session.recovery import CROWD_MS
+from pytest_llmperf.session.measurement.recovery import CROWD_MS
 from pytest_llmperf.session.session import Session
 from tests.faults.causes import CAUSES, TALK, Cause, together
 from tests.faults.conftest import PAIR, slow

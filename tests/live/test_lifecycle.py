@@ -22,7 +22,7 @@ from pytest_llmperf.servers.clients.ollama_client import Control
 from pytest_llmperf.servers.emulator import gguf
 from pytest_llmperf.servers.emulator.model_files import PACKAGED_SHA256, assemble_packaged
 from pytest_llmperf.servers.processes.server_process import port_in_use
-from pytest_llmperf.session.progress_listener import Silent
+from pytest_llmperf.session.progress_listener import SilentListener
 from pytest_llmperf.session.session import Session
 from tests.live import KEEPS_UP, PATIENCE_S
 from tests.live.conftest import OPTIONS, assert_nothing_left, ours, until
@@ -100,7 +100,7 @@ def test_a_file_that_ollama_rewrites_is_imported_once_and_stored_once(settings, 
     assert sum(size > file.stat().st_size / 2 for size in sizes) == 1
 
 
-class Killer(Silent):
+class Killer(SilentListener):
     """Kills the runner of instance a, once, while the second round runs."""
 
     def __init__(self) -> None:
@@ -119,15 +119,15 @@ def test_a_runner_that_dies_costs_one_repeated_round(settings, tmp_path):
     """Ollama goes on listing the model; the measurement goes on, though only one round may be repeated."""
     options = GenerationOptions(num_ctx=512, num_predict=48, seed=1, num_gpu=0, num_thread=1)
     pair = Scenario(name="pair", agents=tuple(Agent(name=one, prompts=("The sea",), options=options) for one in "xy"))
-    watcher = Killer()
+    listener = Killer()
     given = replace(settings, min_rounds=3, max_rounds=3, calibrate=False)
-    session = Session(given, root=tmp_path, watcher=watcher)
+    session = Session(given, root=tmp_path, listener=listener)
     try:
         measurement = session.measure(pair, TopologyKind.DUAL, test="t").measurement
     finally:
         session.close()
-        if watcher.thread.ident is not None:
-            watcher.thread.join(PATIENCE_S)
+        if listener.thread.ident is not None:
+            listener.thread.join(PATIENCE_S)
     assert [one.answer for one in measurement.incidents] == ["it was repeated"], measurement.incidents
     assert len(measurement.rounds) + len(measurement.discarded) == 3
 

@@ -19,7 +19,7 @@ import pytest
 import vl_convert  # noqa: F401 - can be loaded once in a process only
 
 import pytest_llmperf
-from pytest_llmperf.session import lock_file, machine_lock
+from pytest_llmperf.session.lock import lock_file, machine_lock
 
 # pytester forgets the modules that an inner run has imported, and the next one would import them anew: these load once
 for module in pkgutil.walk_packages(pytest_llmperf.__path__, "pytest_llmperf."):

@@ -11,7 +11,7 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.diagnosis import client_saturation
 from pytest_llmperf.measure import client_pool
 from pytest_llmperf.report.terminal.progress_line import Live
-from pytest_llmperf.session import round_loop, soak_loop
+from pytest_llmperf.session.measurement import round_loop, soak_loop
 from tests.plugin.conftest import FAST, GATED, PAIR
 from tests.started import simulated_servers
 

@@ -305,7 +305,7 @@ def test_an_instance_that_is_killed_between_rounds(inner, pytester: pytest.Pytes
                         process_gone(process)
             def process_gone(process):
                 psutil.wait_procs([process], timeout=60)
-            monkeypatch.setattr(llmperf.watcher, "round_done", kill)
+            monkeypatch.setattr(llmperf.listener, "round_done", kill)
         """
     )
     result = inner("--llmperf-backend=simulated", "--llmperf-script=ttft_ms=1,load_ms=1,decode_tok_s=2000")

@@ -28,8 +28,8 @@ FOLLOWED = """
 import os, pytest
 
 class Followed:
-    def __init__(self, watcher):
-        self.watcher = watcher
+    def __init__(self, listener):
+        self.listener = listener
         self.file = os.open("phases", os.O_CREAT | os.O_APPEND | os.O_WRONLY)  # which no Ctrl-C leaves to the collector
 
     def note(self, text):
@@ -37,18 +37,18 @@ class Followed:
 
     def say(self, text):
         self.note(text)
-        self.watcher.say(text)
+        self.listener.say(text)
 
     def round_done(self, measurement, verdicts, **more):
         self.note(f"rounds done: {len(measurement.rounds)}")
-        self.watcher.round_done(measurement, verdicts, **more)
+        self.listener.round_done(measurement, verdicts, **more)
 
     def done(self):
-        self.watcher.done()
+        self.listener.done()
 
 @pytest.fixture(autouse=True, scope="session")
 def followed(llmperf):
-    llmperf.watcher = Followed(llmperf.watcher)
+    llmperf.listener = Followed(llmperf.listener)
 """
 
 # Little work, for the embedded engine.

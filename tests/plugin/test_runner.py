@@ -7,7 +7,7 @@ import pytest
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings, Verdict
 from pytest_llmperf.plugin.failures import fail_without_traceback
-from pytest_llmperf.plugin.runner import GateWarning, Running
+from pytest_llmperf.plugin.runner import GateWarning, Runner
 from pytest_llmperf.plugin.stash import RECORDS, SPECS
 from pytest_llmperf.report.terminal.progress_line import Live
 from tests.judge.build import gate, measurement_of, round_of
@@ -26,7 +26,7 @@ def _called(tmp_path, *outcomes: Outcome) -> None:
     item = SimpleNamespace(path=path, stash=pytest.Stash(), reportinfo=lambda: (path, 6, "test"))
     item.stash[SPECS], item.stash[RECORDS] = (), [record]
     config = SimpleNamespace(rootpath=tmp_path, pluginmanager=pytest.PytestPluginManager(), get_verbosity=lambda: 0)
-    hook = Running(config, Settings(on_inconclusive="warn")).pytest_runtest_call(item)
+    hook = Runner(config, Settings(on_inconclusive="warn")).pytest_runtest_call(item)
     next(hook)
     with pytest.raises(StopIteration):
         hook.send(None)

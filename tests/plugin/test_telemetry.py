@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from pytest_llmperf.session import sampler_factory
+from pytest_llmperf.session.measurement import sampler_factory
 from pytest_llmperf.telemetry import gpu
 from tests.plugin.conftest import FAST, PAIR, assert_clear
 from tests.started import start_own

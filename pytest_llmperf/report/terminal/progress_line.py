@@ -28,7 +28,7 @@ QUIET_S = 30.0
 
 
 class Live:
-    """A watcher that keeps one line of the terminal up to date; without a terminal it writes a line a round to stderr.
+    """A listener that keeps one line of the terminal up to date; without a terminal it writes a line a round to stderr.
 
     Args:
         reporter: pytest's terminal reporter, or None to show nothing there.

@@ -81,9 +81,9 @@ def run(
     with Journal(folder, matrix.name, alike, wanted, resume=resume) as journal:
         resumed = len(journal.finished)
         for note in journal.notes:
-            session.watcher.note(f"experiment {matrix.name}: {note}")
+            session.listener.note(f"experiment {matrix.name}: {note}")
         took_s = [one.took_s for one in journal.finished.values()]
-        progress = Progress(session.watcher, matrix.name, len(cells), took_s)
+        progress = Progress(session.listener, matrix.name, len(cells), took_s)
         sweep = Sweep(matrix, session, progress, test=test, specs=specs, runtime=runtime)
         try:
             sweep.run([(cell, scenarios[key_of(cell)]) for cell in cells], journal)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from pytest_llmperf.model import Measurement, Verdict
-from pytest_llmperf.session.progress_listener import Watcher, step
+from pytest_llmperf.session.progress_listener import ProgressListener, step
 
 
 class Progress:
-    """A watcher that puts before everything which cell it is of, and the time left.
+    """A listener that puts before everything which cell it is of, and the time left.
 
     Args:
         inner: is told.
@@ -23,7 +23,7 @@ class Progress:
 
     def __init__(
         self,
-        inner: Watcher,
+        inner: ProgressListener,
         name: str,
         total: int,
         took_s: Sequence[float] = (),

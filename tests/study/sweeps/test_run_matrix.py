@@ -11,7 +11,7 @@ import pytest
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
 from pytest_llmperf.judge.markers import Efficiency
 from pytest_llmperf.model import CHIMERA_HOMO, Agent, Configuration, GenerationOptions, Prices, Scenario, Settings
-from pytest_llmperf.session.progress_listener import Silent
+from pytest_llmperf.session.progress_listener import SilentListener
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.study.claims.claim_findings import Status
 from pytest_llmperf.study.rows.result_rows import from_csv
@@ -46,7 +46,7 @@ def url() -> Iterator[str]:
         yield url
 
 
-class Told(Silent):
+class Told(SilentListener):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ class Stops(Told):
 def sweep(url: str, tmp_path: Path):
     """`sweep(matrix, ...)`: runs it on the server, results under the test's folder."""
 
-    def go(made, *, watcher=None, settings=None, **more) -> Results:
+    def go(made, *, listener=None, settings=None, **more) -> Results:
         wanted = {"backend": "attach", "urls": (url,), "calibrate": False, "max_rounds": 2, "warmups": 0}
-        session = Session(Settings(**{**wanted, **(settings or {})}), root=tmp_path, watcher=watcher)
+        session = Session(Settings(**{**wanted, **(settings or {})}), root=tmp_path, listener=listener)
         return run(made, session, test="test", folder=tmp_path / "results", **more)
 
     return go
@@ -116,7 +116,7 @@ def test_prices_make_costs(sweep) -> None:
     """Those of `llmperf.toml`, by the rate of all agents; a price stated after a sweep was interrupted holds, too."""
     made = matrix(**TWO)
     with pytest.raises(KeyboardInterrupt):
-        sweep(made, watcher=Stops())
+        sweep(made, listener=Stops())
     results = sweep(made, settings={"configuration": Configuration(prices=Prices(usd_per_hour=3.6))})
     assert results.resumed == 1
     rates = [row.system_tok_s for row in results.rows]
@@ -209,14 +209,14 @@ def test_an_interrupted_sweep_goes_on(sweep, tmp_path: Path) -> None:
     made, cells = matrix(**TWO), []
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(made, watcher=Stops())
+        sweep(made, listener=Stops())
     partial = tmp_path / "results" / "m.partial.jsonl"
     cells = [json.loads(line) for line in partial.read_text().splitlines()[1:]]
     assert [cell["cell"] for cell in cells] == [{"num_ctx": 512}]
     with partial.open("a") as file:
         file.write('{"cell": {"num_ctx": 1024}, "rec')  # as a kill in the middle of a line leaves it
     told = Told()
-    results = sweep(made, watcher=told)
+    results = sweep(made, listener=told)
     assert results.resumed == 1
     assert results.rows[0].timestamp[:19] == cells[0]["record"]["measurement"]["started_at"][:19]
     assert [row.num_ctx for row in results.rows] == [512, 1024]
@@ -239,7 +239,7 @@ def test_an_interrupted_sweep_goes_on(sweep, tmp_path: Path) -> None:
 def test_only_cells_of_the_same_experiment_count(sweep, tables: dict, more: dict, kept: int) -> None:
     """Another option, another setting, or the wish to start anew: nothing is taken over."""
     with pytest.raises(KeyboardInterrupt):
-        sweep(matrix(**TWO), watcher=Stops())
+        sweep(matrix(**TWO), listener=Stops())
     assert sweep(matrix(**{**TWO, **tables}), **more).resumed == kept
 
 
@@ -290,12 +290,12 @@ def test_a_journal_of_other_conditions_is_kept(sweep, tmp_path: Path) -> None:
     """It is said at once how many cells do not count and why; under the former conditions they count again."""
     made, noted = matrix(**TWO), Noted()
     with pytest.raises(KeyboardInterrupt):
-        sweep(made, watcher=Stops())
+        sweep(made, listener=Stops())
     with pytest.raises(KeyboardInterrupt):
-        sweep(made, watcher=Stops(), settings={"warmups": 1})
+        sweep(made, listener=Stops(), settings={"warmups": 1})
     (aside,) = (tmp_path / "results").glob("m.*.partial.jsonl")
     assert len(aside.read_text().splitlines()) == 2
-    results = sweep(made, watcher=noted)
+    results = sweep(made, listener=noted)
     assert results.resumed == 1
     (note,) = noted.said
     assert note.startswith(
@@ -310,7 +310,7 @@ def test_a_journal_of_another_version_is_kept(sweep, tmp_path: Path) -> None:
     folder, noted = tmp_path / "results", Noted()
     folder.mkdir()
     (folder / "m.partial.jsonl").write_text('{"conditions": "0123"}\n{"cell": {}, "record": {}}\n')
-    assert sweep(matrix(**TWO), watcher=noted).resumed == 0
+    assert sweep(matrix(**TWO), listener=noted).resumed == 0
     assert "another version of this plugin wrote them" in noted.said[0]
     assert len(list(folder.glob("m.*.partial.jsonl"))) == 1
 
@@ -332,8 +332,8 @@ def test_agents_that_have_changed(sweep) -> None:
 
     made, noted = matrix(axes={"files": [1, 2, 3]}, rounds=1, scenario=""), Noted()
     with pytest.raises(KeyboardInterrupt):
-        sweep(made, make=agents_of(4), watcher=StopsLate())
-    results = sweep(made, make=agents_of(8), watcher=noted)
+        sweep(made, make=agents_of(4), listener=StopsLate())
+    results = sweep(made, make=agents_of(8), listener=noted)
     assert results.resumed == 1
     assert [row.total_tokens for row in results.rows] == [8, 4, 4]
     assert noted.said[0].startswith("experiment m: 1 finished cell of an earlier run is measured again: agents, ")
@@ -342,7 +342,7 @@ def test_agents_that_have_changed(sweep) -> None:
 def test_cells_of_another_machine_do_not_mix(sweep, tmp_path: Path) -> None:
     """The journal moved to another machine: the difference is named, with what to do."""
     with pytest.raises(KeyboardInterrupt):
-        sweep(matrix(**TWO), watcher=Stops())
+        sweep(matrix(**TWO), listener=Stops())
     partial = tmp_path / "results" / "m.partial.jsonl"
     partial.write_text(partial.read_text().replace('"os": "Linux', '"os": "Plan9'))
     with pytest.raises(UsageError, match=r"are of another os: Plan9.* -> Linux.*\n.*--llmperf-resume=off"):

@@ -25,7 +25,7 @@ from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
 from pytest_llmperf.servers.clients.client_factory import client_of
 from pytest_llmperf.servers.clients.ollama_client import Control
-from pytest_llmperf.session.server_lease import Held
+from pytest_llmperf.session.server_lease import ServerLease
 
 COLD_MS = 500.0
 """A request that reports a load that is so much longer than its neighbours' (and three times as long) met no loaded
@@ -38,7 +38,7 @@ not keep up in that round, which then says nothing of the servers."""
 _T = TypeVar("_T")
 
 
-class Answering:
+class RecoveringRounds:
     """The rounds of one measurement, as `Rounds` runs them, with what goes wrong answered.
 
     Args:
@@ -59,7 +59,7 @@ class Answering:
         scenario: Scenario,
         topology: Topology,
         *,
-        servers: Held,
+        servers: ServerLease,
         load: Callable[[], None],
         most_repeats: int,
     ) -> None:

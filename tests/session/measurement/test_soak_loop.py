@@ -7,8 +7,8 @@ import pytest
 
 from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.model import Round, Used
-from pytest_llmperf.session.progress_listener import Silent
-from pytest_llmperf.session.soak_loop import soak
+from pytest_llmperf.session.measurement.soak_loop import soak
+from pytest_llmperf.session.progress_listener import SilentListener
 from tests.judge.build import MS, measurement_of
 from tests.judge.metrics.test_machine_use import observed, sample
 from tests.judge.test_soak import CONTENTION, EFFICIENCY, at, even
@@ -42,15 +42,15 @@ class Scripted:
 def soaked(
     script: Callable[[int], Round], asked_s: float = 3600, memory: Callable[[int], float] | None = lambda _: 80.0
 ) -> tuple[Soak, Scripted]:
-    side = Scripted(script, memory)
-    return soak(side, (EFFICIENCY, CONTENTION), asked_s, watcher=Silent()), side
+    arm = Scripted(script, memory)
+    return soak(arm, (EFFICIENCY, CONTENTION), asked_s, listener=SilentListener()), arm
 
 
 def test_it_runs_as_long_as_asked() -> None:
     """Three hours of healthy rounds: all of them, no alarm."""
-    found, side = soaked(even, asked_s=3 * 3600)
+    found, arm = soaked(even, asked_s=3 * 3600)
     assert found.lasted_s >= 3 * 3600 > found.lasted_s - 21
-    assert len(side.measurement.rounds) == 3 * 180 + 1
+    assert len(arm.measurement.rounds) == 3 * 180 + 1
     assert not found.failed
     assert (found.alarms, found.drifts, found.leaks) == ((), (), ())
     assert found.notes == ("no GPU",)
@@ -58,12 +58,12 @@ def test_it_runs_as_long_as_asked() -> None:
 
 def test_a_critical_level_ends_it() -> None:
     """After half an hour the agents lose their balance: it ends within a window of that."""
-    found, side = soaked(lambda index: even(index, 1 if index < 90 else 40))
+    found, arm = soaked(lambda index: even(index, 1 if index < 90 else 40))
     (alarm,) = found.alarms
     assert alarm.level is EFFICIENCY
     assert 1800 < found.lasted_s == alarm.at_s < 1800 + 300
     assert found.failed
-    assert len(side.measurement.rounds) == round(found.lasted_s) // 20 + 1
+    assert len(arm.measurement.rounds) == round(found.lasted_s) // 20 + 1
 
 
 def test_a_warning_does_not() -> None:
@@ -99,9 +99,9 @@ def test_rounds_that_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
         one = even(index, 40)
         return replace(one, together=tuple(replace(run, lag_ns=90 * MS, client_ns=90 * MS) for run in one.together))
 
-    found, side = soaked(starved, asked_s=600)
-    assert side.measurement.rounds == ()
-    assert len(side.measurement.discarded) == 31
+    found, arm = soaked(starved, asked_s=600)
+    assert arm.measurement.rounds == ()
+    assert len(arm.measurement.discarded) == 31
     assert found.alarms == ()
 
 

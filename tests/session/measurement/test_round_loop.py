@@ -18,7 +18,7 @@ from pytest_llmperf.model import NamedDeployment, Outcome, Script, Settings, Top
 from pytest_llmperf.net.port_owner import Owner
 from pytest_llmperf.servers.backends import backend
 from pytest_llmperf.servers.clients.ollama_client import Control
-from pytest_llmperf.session import round_loop
+from pytest_llmperf.session.measurement import round_loop
 from pytest_llmperf.session.session import Session
 from tests.started import simulated_server
 
@@ -34,7 +34,7 @@ SPILL = '[[fault]]\nkind = "spill"\nfactor = 0.5\n'
 
 
 class Told:
-    """A watcher that asks something whenever a round of one side begins."""
+    """A listener that asks something whenever a round of one arm begins."""
 
     def __init__(self, ask: Callable[[str], None]) -> None:
         self._ask = ask
@@ -68,8 +68,10 @@ def settings(incumbent: NamedDeployment, **more) -> Settings:
     )
 
 
-def measured(asked: Settings, tmp_path: Path, *markers, kind: TopologyKind = TopologyKind.DUAL, watcher=None) -> Record:
-    session = Session(asked, root=tmp_path, watcher=watcher)
+def measured(
+    asked: Settings, tmp_path: Path, *markers, kind: TopologyKind = TopologyKind.DUAL, listener=None
+) -> Record:
+    session = Session(asked, root=tmp_path, listener=listener)
     try:
         return session.measure(PAIR, kind, test="test", specs=markers)
     finally:
@@ -89,7 +91,7 @@ def servers() -> Iterator[Callable[..., str]]:
 
 
 def test_both_sides_take_turns_at_going_first(tmp_path: Path) -> None:
-    """A B B A A: each pair of rounds beside each other, neither side always first; the record survives a channel."""
+    """A B B A A: each pair of rounds beside each other, neither arm always first; the record survives a channel."""
     record = measured(settings(NamedDeployment(backend="simulated", script=QUICK)), tmp_path)
     assert record.incumbent is not None
     assert record.incumbent.name == "old"
@@ -97,11 +99,11 @@ def test_both_sides_take_turns_at_going_first(tmp_path: Path) -> None:
     assert len(here) == len(there) >= 5
     assert [one.order for one in here] == [one.order for one in there]
     order = sorted(
-        (min(run.start_ns for run in (*one.solo, *one.together)), side)
-        for side, rounds in (("B", here), ("A", there))
+        (min(run.start_ns for run in (*one.solo, *one.together)), arm)
+        for arm, rounds in (("B", here), ("A", there))
         for one in rounds
     )
-    assert "".join(side for _, side in order).startswith("ABBAABBAAB")
+    assert "".join(arm for _, arm in order).startswith("ABBAABBAAB")
     assert {instance.url for instance in record.measurement.topology.instances}.isdisjoint(
         instance.url for instance in record.incumbent.measurement.topology.instances
     )
@@ -118,7 +120,7 @@ def test_the_servers_are_ours_after_the_last_round(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(backend, "owner_of", owner)
     asked = Settings(backend="simulated", script=QUICK, calibrate=False, min_rounds=1, max_rounds=1)
     with pytest.raises(ServerError, match="is not the server that we started there"):
-        measured(asked, tmp_path, watcher=Told(rounds.append))
+        measured(asked, tmp_path, listener=Told(rounds.append))
 
 
 def test_sockets_that_nobody_shows_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +196,8 @@ def test_on_a_gpu_only_one_model_is_loaded(tmp_path: Path, servers: Callable[...
             return control.is_loaded(MODEL)
 
     asked = settings(NamedDeployment(urls=(old,)), backend="attach", urls=(new,), max_rounds=5)
-    watcher = Told(lambda text: loaded.append((text, (is_loaded(old), is_loaded(new)))))
-    record = measured(asked, tmp_path, kind=TopologyKind.SINGLE, watcher=watcher)
+    listener = Told(lambda text: loaded.append((text, (is_loaded(old), is_loaded(new)))))
+    record = measured(asked, tmp_path, kind=TopologyKind.SINGLE, listener=listener)
     assert record.incumbent is not None
     assert any("lie on GPUs of one machine" in note for note in record.measurement.notes)
     begun = [both for text, both in loaded if "incumbent old: round" in text]
@@ -218,7 +220,7 @@ def test_on_cpus_nothing_is_unloaded(tmp_path: Path, servers: Callable[..., str]
                 loaded.append(control.is_loaded(MODEL))
 
     asked = settings(NamedDeployment(urls=(old,)), backend="attach", urls=(new,), max_rounds=5)
-    record = measured(asked, tmp_path, kind=TopologyKind.SINGLE, watcher=Told(ask))
+    record = measured(asked, tmp_path, kind=TopologyKind.SINGLE, listener=Told(ask))
     assert all(loaded)
     assert record.measurement.notes == ()
 

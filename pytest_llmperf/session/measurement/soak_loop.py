@@ -8,8 +8,8 @@ from pytest_llmperf.judge.baselines.toml_format import CRITICAL
 from pytest_llmperf.judge.diagnosis.client_saturation import saturated
 from pytest_llmperf.judge.metrics.machine_use import memory_mib
 from pytest_llmperf.judge.soak import Alarm, Level, Soak, Watch, drifts, leaks
-from pytest_llmperf.session.arm import Side
-from pytest_llmperf.session.progress_listener import Watcher
+from pytest_llmperf.session.measurement.arm import Arm
+from pytest_llmperf.session.progress_listener import ProgressListener
 
 SAMPLE_S = 30.0
 """How often memory is looked at (H.2)."""
@@ -18,20 +18,20 @@ _OFF = "memory, VRAM and temperature are not watched: the telemetry is off (--ll
 
 
 def soak(
-    side: Side,
+    arm: Arm,
     watched: Sequence[Level],
     asked_s: float,
     *,
-    watcher: Watcher,
+    listener: ProgressListener,
     notes: tuple[str, ...] = (),
 ) -> Soak:
     """Runs rounds until the time is up or a level is critical.
 
     Args:
-        side: the deployment, warm; it holds the rounds afterwards.
+        arm: the deployment, warm; it holds the rounds afterwards.
         watched: the levels.
         asked_s: how long, by the rounds' own time.
-        watcher: is told of rounds and alarms.
+        listener: is told of rounds and alarms.
         notes: what could not be watched.
 
     Raises:
@@ -41,22 +41,22 @@ def soak(
     alarms: list[Alarm] = []
     lasted_s, count = 0.0, 0
     while lasted_s < asked_s and not any(one.level.level == CRITICAL for one in alarms):
-        one = side.run(count)
+        one = arm.run(count)
         count += 1
         lasted_s = watch.elapsed_s(one)
         if reason := saturated(one):
-            side.discard(one)
-            watcher.say(f"a round does not count: {reason}")
+            arm.discard(one)
+            listener.say(f"a round does not count: {reason}")
         else:
-            side.keep(one)
-            alarms += watch.add(side.measurement, one)
-            watcher.round_done(watch.recent(side.measurement), ())
-    telemetry = side.measurement.telemetry
+            arm.keep(one)
+            alarms += watch.add(arm.measurement, one)
+            listener.round_done(watch.recent(arm.measurement), ())
+    telemetry = arm.measurement.telemetry
     return Soak(
         asked_s=asked_s,
         lasted_s=lasted_s,
         alarms=tuple(alarms),
-        drifts=drifts(side.measurement) if side.measurement.rounds else (),
+        drifts=drifts(arm.measurement) if arm.measurement.rounds else (),
         leaks=() if telemetry is None else leaks(memory_mib(telemetry, min(SAMPLE_S, asked_s / 20))),
         notes=(*notes, *((_OFF,) if telemetry is None else telemetry.notes)),
     )

@@ -13,8 +13,8 @@ from pytest_llmperf.judge.metrics.machine_use import LOOK, VALUES, blind
 from pytest_llmperf.judge.metrics.slot_use import looked_at
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.model import Answered, Gate, Manifest, Measurement, Quality, RequestTiming, Round
-from pytest_llmperf.session.recovery import Answering
-from pytest_llmperf.session.server_lease import Held
+from pytest_llmperf.session.measurement.recovery import RecoveringRounds
+from pytest_llmperf.session.server_lease import ServerLease
 
 if TYPE_CHECKING:
     from pytest_llmperf.telemetry.sampler import Sampler
@@ -34,11 +34,11 @@ def named(incumbent: str) -> Iterator[None]:
         raise
 
 
-class Side:
+class Arm:
     """A deployment and its rounds.
 
     Args:
-        held: its servers, open.
+        lease: its servers, open.
         rounds: of the scenario on them.
         measurement: without rounds and manifest.
         describe: the manifest, which says where the loaded model sits.
@@ -52,7 +52,7 @@ class Side:
 
     def __init__(
         self,
-        held: Held,
+        lease: ServerLease,
         rounds: Rounds,
         measurement: Measurement,
         describe: Callable[[], Manifest],
@@ -64,14 +64,14 @@ class Side:
         self._sampler = sampler
         self._describe = describe
         self.measurement = measurement
-        self._held = held
-        self._rounds = Answering(
+        self._lease = lease
+        self._rounds = RecoveringRounds(
             rounds,
             measurement.scenario,
             measurement.topology,
-            servers=held,
+            servers=lease,
             load=self.load,
-            most_repeats=max(1, held.settings.min_rounds // 2),
+            most_repeats=max(1, lease.settings.min_rounds // 2),
         )
 
     def load(self) -> None:
@@ -82,24 +82,24 @@ class Side:
         """
         measurement = self.measurement
         with named(self.name):
-            self._held.load(
+            self._lease.load(
                 measurement.scenario,
                 measurement.topology,
-                keep_alive_s=keep_alive_s(self._held.settings.timeout_s),
+                keep_alive_s=keep_alive_s(self._lease.settings.timeout_s),
             )
         manifest = measurement.manifest if measurement.manifest.facts else self._describe()
-        new = tuple(note for note in self._held.notes if note not in measurement.notes)
+        new = tuple(note for note in self._lease.notes if note not in measurement.notes)
         self.measurement = replace(measurement, manifest=manifest, notes=(*measurement.notes, *new))
 
     def unload(self) -> None:
         """Unloads it. Raises ServerError."""
         with named(self.name):
-            self._held.unload()
+            self._lease.unload()
 
     def on_gpu(self) -> bool:
         """Whether the model, loaded now, lies on a GPU. Raises ServerError."""
         with named(self.name):
-            return self._held.on_gpu()
+            return self._lease.on_gpu()
 
     def warm_up(self, times: int) -> Sequence[RequestTiming]:
         """Discarded requests; see `Rounds.warm_up`. Raises LlmperfError."""

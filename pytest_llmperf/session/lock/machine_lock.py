@@ -21,8 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.session.lock_file import LOCK_DIR, locked, shared_folder
-from pytest_llmperf.session.lock_holder import MOST_BYTES, Holder, read_holder, write_holder
+from pytest_llmperf.session.lock.lock_file import LOCK_DIR, locked, shared_folder
+from pytest_llmperf.session.lock.lock_holder import MOST_BYTES, Holder, read_holder, write_holder
 
 NAME = "pytest-llmperf.lock"
 _SOCKET = "\0pytest-llmperf.lock"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.model import AgentRun, Instance, RequestTiming, Round, Topology, TopologyKind
-from pytest_llmperf.session.recovery import most_at_once, waited_alone
+from pytest_llmperf.session.measurement.recovery import most_at_once, waited_alone
 
 MS = 1_000_000
 

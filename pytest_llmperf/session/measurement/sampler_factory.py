@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.telemetry.sampler import Sampler
 
 
-class Observing:
+class SamplerFactory:
     """Makes the samplers of a session's measurements; it imports what reads the machine when it first does.
 
     Args:

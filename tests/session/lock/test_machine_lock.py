@@ -16,9 +16,9 @@ import pytest
 
 from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.model import Settings, TopologyKind
-from pytest_llmperf.session import lock_file, lock_holder
-from pytest_llmperf.session.lock_file import LOCK_DIR, shared_folder
-from pytest_llmperf.session.machine_lock import NAME, MachineLock
+from pytest_llmperf.session.lock import lock_file, lock_holder
+from pytest_llmperf.session.lock.lock_file import LOCK_DIR, shared_folder
+from pytest_llmperf.session.lock.machine_lock import NAME, MachineLock
 from pytest_llmperf.session.session import Session
 
 
@@ -111,7 +111,7 @@ def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, tmp
     """Process, user, since when, what it runs."""
     monkeypatch.setenv(LOCK_DIR, str(tmp_path))
     session, said = Session(Settings(backend="simulated"), root=tmp_path), []
-    monkeypatch.setattr(session.watcher, "say", said.append, raising=False)
+    monkeypatch.setattr(session.listener, "say", said.append, raising=False)
     with held_elsewhere(MachineLock) as pid:
         monkeypatch.setattr(session._servers._lock, "_sleep", lambda _: os.kill(pid, signal.SIGKILL))
         session._servers._acquire()

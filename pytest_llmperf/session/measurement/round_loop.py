@@ -12,33 +12,33 @@ from pytest_llmperf.judge.gates.evaluate import invalid, judge, kept, rounds_may
 from pytest_llmperf.judge.gates.incumbent import judge_against
 from pytest_llmperf.model import Gate, Settings, Verdict
 from pytest_llmperf.servers.addresses import hosts_of
-from pytest_llmperf.session.arm import Side
-from pytest_llmperf.session.progress_listener import Watcher
+from pytest_llmperf.session.measurement.arm import Arm
+from pytest_llmperf.session.progress_listener import ProgressListener
 
 _SHARED = (
-    "both deployments' models lie on GPUs of one machine: the other's was unloaded before each side's rounds, and "
+    "both deployments' models lie on GPUs of one machine: the other's was unloaded before each arm's rounds, and "
     "loading and a first request were not timed"
 )
 
 
-class Turns:
+class RoundLoop:
     """Candidate and incumbent (if there is one) by turns: A B B A, so that drift cancels and both go first equally.
 
-    Where both would lie on a GPU of one machine, only the model of the side whose turn it is is loaded.
+    Where both would lie on a GPU of one machine, only the model of the arm whose turn it is is loaded.
 
     Args:
         candidate: what is judged, with its model loaded.
-        watcher: is told what happens.
+        listener: is told what happens.
     """
 
-    def __init__(self, candidate: Side, watcher: Watcher) -> None:
+    def __init__(self, candidate: Arm, listener: ProgressListener) -> None:
         self.candidate = candidate
-        self.incumbent: Side | None = None
-        self._watcher = watcher
+        self.incumbent: Arm | None = None
+        self._listener = listener
         self._loaded = candidate
         self._share_gpu = False
 
-    def meet(self, incumbent: Side, warmups: int) -> None:
+    def meet(self, incumbent: Arm, warmups: int) -> None:
         """Adds the incumbent, loads its model and warms it up.
 
         Raises:
@@ -101,11 +101,13 @@ class Turns:
                     for gate in gates
                 )
                 verdicts = tuple(map(kept, verdicts, found)) if verdicts else found
-            shown = self._unless_dear(gates, verdicts) if verdicts else ()  # announce nothing that the end withdraws
-            self._watcher.round_done(self.candidate.measurement, shown, gates=len(gates))
+            shown = (
+                self._unless_client_overhead(gates, verdicts) if verdicts else ()
+            )  # announce nothing that the end withdraws
+            self._listener.round_done(self.candidate.measurement, shown, gates=len(gates))
             if count >= least and not any(map(rounds_may_decide, verdicts)):
                 break
-        return self._unless_dear(gates, verdicts)
+        return self._unless_client_overhead(gates, verdicts)
 
     def _as_it_is(self, gates: Sequence[Gate], run_gates: int) -> tuple[Verdict, ...]:
         """One look at all rounds; where more were discarded than kept, or none, no gate is judged."""
@@ -113,43 +115,45 @@ class Turns:
         if len(measurement.discarded) >= len(measurement.rounds):
             return tuple(invalid(gate, len(measurement.rounds), why(measurement)) for gate in gates)
         count = max(run_gates, len(gates))
-        return self._unless_dear(gates, tuple(self._judge(gate, looks=1, last=True, gates=count) for gate in gates))
+        return self._unless_client_overhead(
+            gates, tuple(self._judge(gate, looks=1, last=True, gates=count) for gate in gates)
+        )
 
-    def _unless_dear(self, gates: Sequence[Gate], verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
-        """The verdicts, unless the client's own time is too much of all rounds of a side."""
-        sides = [self.candidate] if self.incumbent is None else [self.candidate, self.incumbent]
-        if reasons := [f"{_whose(side)}{reason}" for side in sides if (reason := dear(side.measurement))]:
+    def _unless_client_overhead(self, gates: Sequence[Gate], verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """The verdicts, unless the client's own time is too much of all rounds of a arm."""
+        arms = [self.candidate] if self.incumbent is None else [self.candidate, self.incumbent]
+        if reasons := [f"{_whose(arm)}{reason}" for arm in arms if (reason := dear(arm.measurement))]:
             return tuple(invalid(gate, len(self.candidate.measurement.rounds), reasons[0]) for gate in gates)
         return verdicts
 
     def _take(self, count: int) -> bool:
-        """A round of each side, after so many that were kept; False where they do not count."""
+        """A round of each arm, after so many that were kept; False where they do not count."""
         index = count + len(self.candidate.measurement.discarded)
-        sides = [self.candidate] if self.incumbent is None else [self.incumbent, self.candidate]
+        arms = [self.candidate] if self.incumbent is None else [self.incumbent, self.candidate]
         if count % 2:
-            sides.reverse()
+            arms.reverse()
         rounds = []
-        for side in sides:
-            self._make_room(side)
-            if side.name:
-                self._say(side, f"round {count + 1}")
-            rounds.append((side, side.run(index)))
-        reasons = [f"{_whose(side)}{reason}" for side, one in rounds if (reason := saturated(one))]
-        for side, one in rounds:
-            (side.discard if reasons else side.keep)(one)
+        for arm in arms:
+            self._make_room(arm)
+            if arm.name:
+                self._say(arm, f"round {count + 1}")
+            rounds.append((arm, arm.run(index)))
+        reasons = [f"{_whose(arm)}{reason}" for arm, one in rounds if (reason := saturated(one))]
+        for arm, one in rounds:
+            (arm.discard if reasons else arm.keep)(one)
         if reasons:
-            self._watcher.say(f"a round does not count: {reasons[0]}")
+            self._listener.say(f"a round does not count: {reasons[0]}")
         return not reasons
 
-    def _make_room(self, side: Side) -> None:
-        """On a GPU that both would lie on, only this side's model is loaded; none of that is timed."""
-        if not self._share_gpu or self._loaded is side:
+    def _make_room(self, arm: Arm) -> None:
+        """On a GPU that both would lie on, only this arm's model is loaded; none of that is timed."""
+        if not self._share_gpu or self._loaded is arm:
             return
-        self._say(side, "unloading the other's model, loading its own")
+        self._say(arm, "unloading the other's model, loading its own")
         self._loaded.unload()
-        side.load()
-        self._loaded = side
-        side.warm_up(1)
+        arm.load()
+        self._loaded = arm
+        arm.warm_up(1)
 
     def _judge(self, gate: Gate, *, looks: int, last: bool, gates: int) -> Verdict:
         measurement = self.candidate.measurement
@@ -157,10 +161,10 @@ class Turns:
             return judge_against(gate, measurement, self.incumbent.measurement, looks=looks, last=last, gates=gates)
         return judge(gate, measurement, looks=looks, last=last, gates=gates)
 
-    def _say(self, side: Side, text: str) -> None:
-        measurement = side.measurement
-        self._watcher.say(f"{measurement.scenario.name} on {measurement.topology.kind}: {_whose(side)}{text}")
+    def _say(self, arm: Arm, text: str) -> None:
+        measurement = arm.measurement
+        self._listener.say(f"{measurement.scenario.name} on {measurement.topology.kind}: {_whose(arm)}{text}")
 
 
-def _whose(side: Side) -> str:
-    return f"incumbent {side.name}: " if side.name else ""
+def _whose(arm: Arm) -> str:
+    return f"incumbent {arm.name}: " if arm.name else ""

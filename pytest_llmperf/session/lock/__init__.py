@@ -1,0 +1,1 @@
+"""The lock of this machine: at most one measurement at a time."""
