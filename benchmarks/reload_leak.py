@@ -14,7 +14,7 @@ import psutil
 from benchmarks.rows import Row, show
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 
 SETTLED = 3
 """Reloads that are not counted."""
@@ -36,7 +36,7 @@ def rows(reloads: int, backend: str = "embedded") -> list[Row]:
     with choose(Settings(backend=backend)).open(TopologyKind.SINGLE, 1) as opened:
         url, model = opened.topology.instances[0].url, opened.topology.model
         port, found = int(url.rpartition(":")[2]), []
-        with Control(url) as control:
+        with OllamaClient(url) as control:
             for reload in range(reloads + 1):
                 options = {"num_ctx": 512, "num_thread": 1 + reload % 2, "num_predict": 4}
                 body = {"model": model, "prompt": "The sea", "stream": False, "options": options}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Script
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.processes.server_process import OwnServer
 
 _idle: dict[tuple[str, ...], list["LentServer"]] = defaultdict(list)
@@ -67,7 +67,7 @@ class LentServer(OwnServer):
         if self in self._idle:
             return
         if self._port and self.alive:
-            with contextlib.suppress(LlmperfError), Control(f"http://127.0.0.1:{self._port}") as control:
+            with contextlib.suppress(LlmperfError), OllamaClient(f"http://127.0.0.1:{self._port}") as control:
                 for model in control.ps():
                     control.unload(model.name)
                 if not control.ps():

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmperf.model import Access
 from pytest_llmperf.secret_values import SEALED, Hidden, Secret
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 
 TOKEN = "c4nary-" + "q" * 20
 
@@ -58,7 +58,7 @@ def test_no_frame_of_a_request_leaves(monkeypatch: pytest.MonkeyPatch, proxy: st
     monkeypatch.setenv("MY_LOGIN", f"me:{TOKEN}")
     monkeypatch.setattr("httpcore._backends.sync.SyncBackend.connect_tcp", lambda *_, **__: Broken(error))
     access = Access(auth="bearer:MY_TOKEN", proxy=proxy, proxy_auth="basic:MY_LOGIN" if proxy else "")
-    with Control("http://127.0.0.1:9", access=access) as control, pytest.raises(BaseException) as caught:  # noqa: PT011
+    with OllamaClient("http://127.0.0.1:9", access=access) as control, pytest.raises(BaseException) as caught:  # noqa: PT011
         control.version()
     assert Broken.asked == (TOKEN.encode(), bool(proxy))
     each: BaseException | None = caught.value

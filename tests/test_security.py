@@ -24,8 +24,8 @@ from pytest_llmperf.errors import (
 from pytest_llmperf.judge.baselines import store
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.model import Settings, TopologyKind
-from pytest_llmperf.servers.clients import ollama_client
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients import control_client
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.session.session import Session
 from tests.faults.conftest import FAST, served
 from tests.plugin.conftest import PAIR
@@ -97,11 +97,11 @@ def test_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
         store.load_named(name, (folder,))
 
 
-def answering(content: object, **headers: str) -> Control:
+def answering(content: object, **headers: str) -> OllamaClient:
     """A client of a server that answers everything with this."""
     make = content if callable(content) else lambda: content
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=make(), headers=headers))
-    return Control("http://127.0.0.1:1", transport=transport)
+    return OllamaClient("http://127.0.0.1:1", transport=transport)
 
 
 def endless(piece: bytes, pause_s: float = 0.0) -> Iterator[bytes]:
@@ -125,7 +125,7 @@ def test_answers_without_end_fill_no_memory() -> None:
 
 def test_answers_in_drops_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps nobody for ever."""
-    monkeypatch.setattr(ollama_client, "_QUICK_S", 0.05)
+    monkeypatch.setattr(control_client, "_QUICK_S", 0.05)
     with answering(lambda: endless(b" ", 0.01)) as one, pytest.raises(UnreachableError, match="does not end"):
         one.version()
 

@@ -16,7 +16,7 @@ from pytest_llmperf.errors import ModelMissingError, ServerError, printable
 from pytest_llmperf.files.atomic_write import write_whole
 from pytest_llmperf.net.server_refusals import error_of, refusal, server_text
 from pytest_llmperf.net.untrusted_json import parsed_object
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.emulator.model_files import cache_dir, card_of
 
 _IMPORT_S = 600.0
@@ -31,7 +31,12 @@ _BLOB = re.compile(r"sha256[-:]([0-9a-f]{64})")  # in a Modelfile, and in a mani
 
 
 def import_gguf(
-    control: Control, path: Path, model: str, *, store: Path | None = None, say: Callable[[str], None] = lambda _: None
+    control: OllamaClient,
+    path: Path,
+    model: str,
+    *,
+    store: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Gives a server a GGUF file as a model, without any network; nothing is sent when it has just that already.
 
@@ -70,7 +75,7 @@ def import_gguf(
 
 
 def pull(
-    control: Control, model: str, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+    control: OllamaClient, model: str, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
 ) -> None:
     """Has the server fetch a model from its registry, and shows how far it is.
 
@@ -124,7 +129,7 @@ def _progress(status: str, told: dict[str, Any]) -> str:
     return f"[{bar}] {100 * share:.0f} % of {total / 1e6:.0f} MB"
 
 
-def _made_of(control: Control, model: str) -> set[str]:
+def _made_of(control: OllamaClient, model: str) -> set[str]:
     """The sha256 of the blobs that the server's model of that name is made of; none if it has no such model."""
     try:
         return set(_BLOB.findall(str(control.show(model).get("modelfile"))))
@@ -171,7 +176,7 @@ def _size_bytes(store: Path) -> int:
     return 0
 
 
-def _checked(control: Control, what: str, response: httpx.Response) -> None:
+def _checked(control: OllamaClient, what: str, response: httpx.Response) -> None:
     said = refusal(response.status_code, dict(response.headers), response.content)
     if response.is_success and said.error is None:
         return

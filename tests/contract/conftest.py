@@ -13,7 +13,7 @@ import pytest
 
 from pytest_llmperf.model import Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from tests.live import live_settings
 
 OPTIONS = {"num_ctx": 512, "num_predict": 8, "seed": 1, "temperature": 0.8}
@@ -55,7 +55,7 @@ def served(request) -> Iterator[Served]:
 def _live() -> Iterator[Served]:
     if url := os.environ.get("LLMPERF_LIVE_URL"):
         model = os.environ.get("LLMPERF_LIVE_MODEL", "")
-        with Control(url) as control:
+        with OllamaClient(url) as control:
             models = control.tags()
         if not (model or models):
             pytest.skip(f"the Ollama at {url} has no model")

@@ -10,7 +10,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.diagnosis.diagnose import diagnose
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.session.session import Session
 from tests.live import PATIENCE_S
 from tests.live.conftest import OPTIONS
@@ -43,13 +43,13 @@ def measured(urls, model, tmp_path, scenario=PAIR, kind=TopologyKind.DUAL):
 def test_two_servers_are_measured_and_left_as_they_were(servers, tmp_path):
     """No incident; what was loaded keeps its context and time, what was not is unloaded."""
     urls, model = servers
-    with Control(urls[0], timeout_s=PATIENCE_S) as first:
+    with OllamaClient(urls[0], timeout_s=PATIENCE_S) as first:
         first.preload(model, {**OPTIONS, "num_ctx": 1024}, keep_alive=500)
     measurement = measured(urls, model, tmp_path)
     assert measurement.topology.backend == "attach"
     assert measurement.incidents == ()
     assert "instances a and b share the CPU of this machine" in measurement.notes
-    with Control(urls[0]) as first, Control(urls[1]) as second:
+    with OllamaClient(urls[0]) as first, OllamaClient(urls[1]) as second:
         assert first.loaded(model).context_length == 1024
         assert second.loaded(model) is None
 

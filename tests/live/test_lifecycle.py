@@ -18,7 +18,7 @@ from pytest_llmperf.errors import ModelMissingError, ServerError
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, TopologyKind
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.backends.ollama_backend import own_store
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.emulator import gguf
 from pytest_llmperf.servers.emulator.model_files import PACKAGED_SHA256, assemble_packaged
 from pytest_llmperf.servers.processes.server_process import port_in_use
@@ -35,7 +35,7 @@ RUNNERS = "llama-server"
 def load(opened) -> None:
     """On every instance, as a session does."""
     for instance in opened.topology.instances:
-        with Control(instance.url, timeout_s=PATIENCE_S) as control:
+        with OllamaClient(instance.url, timeout_s=PATIENCE_S) as control:
             control.preload(opened.topology.model, OPTIONS, keep_alive=3600)
 
 
@@ -51,7 +51,7 @@ def test_two_instances_from_start_to_end(settings):
         assert len(versions) == 1
         ports = [int(instance.url.rpartition(":")[2]) for instance in opened.topology.instances]
         for instance in opened.topology.instances:
-            with Control(instance.url) as control:
+            with OllamaClient(instance.url) as control:
                 if settings.gguf:
                     assert PACKAGED_SHA256 in control.show(opened.topology.model)["modelfile"]
                 assert control.loaded(opened.topology.model).context_length == 512
@@ -66,7 +66,10 @@ def test_a_file_is_imported_once(settings):
         pytest.skip("LLMPERF_LIVE_MODEL names a model, no file")
     created = []
     for _ in "12":
-        with choose(settings).open(TopologyKind.SINGLE, 1) as opened, Control(opened.topology.instances[0].url) as one:
+        with (
+            choose(settings).open(TopologyKind.SINGLE, 1) as opened,
+            OllamaClient(opened.topology.instances[0].url) as one,
+        ):
             created.append(one.send("GET", "/api/tags").json()["models"][0]["modified_at"])
     assert len(set(created)) == 1
 
@@ -155,13 +158,13 @@ CHILD = """
 import sys, time
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 
 patience_s = float(sys.argv[3])
 backend = choose(Settings(backend="ollama", model=sys.argv[1], gguf=sys.argv[2], start_timeout_s=patience_s))
 with backend.open(TopologyKind.DUAL, 2) as opened:
     for instance in opened.topology.instances:
-        with Control(instance.url, timeout_s=patience_s) as control:
+        with OllamaClient(instance.url, timeout_s=patience_s) as control:
             control.preload(opened.topology.model, {"num_ctx": 512, "num_gpu": 0}, keep_alive=3600)
     print("loaded", flush=True)
     time.sleep(3600)

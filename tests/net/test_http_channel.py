@@ -14,9 +14,10 @@ from pytest_llmperf.model import Access
 from pytest_llmperf.net import http_channel
 from pytest_llmperf.net.http_channel import MAX_LINE_BYTES
 from pytest_llmperf.servers import provision
-from pytest_llmperf.servers.clients import ollama_client as control_module
-from pytest_llmperf.servers.clients.ollama_client import Control
-from pytest_llmperf.servers.clients.openai_client import OpenAIControl
+from pytest_llmperf.servers.clients import control_client
+from pytest_llmperf.servers.clients.control_client import ControlClient
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
+from pytest_llmperf.servers.clients.openai_client import OpenAIClient
 from tests.servers.relays import certificate, listening, relay
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -60,13 +61,13 @@ ENDLESS = {
     "nothing at all": says_nothing,
 }
 CALLS = {
-    "version": Control.version,
-    "tags": Control.tags,
-    "ps": Control.ps,
+    "version": OllamaClient.version,
+    "tags": OllamaClient.tags,
+    "ps": OllamaClient.ps,
     "show": lambda control: control.show("m"),
     "preload": lambda control: control.preload("m"),
     "unload": lambda control: control.unload("m"),
-    "models": OpenAIControl.tags,
+    "models": OpenAIClient.tags,
     "pull": lambda control: provision.pull(control, "m", lambda _: None),
 }
 
@@ -74,12 +75,12 @@ CALLS = {
 @pytest.fixture
 def soon(monkeypatch):
     """Deadlines that pass at once."""
-    monkeypatch.setattr(control_module, "_QUICK_S", 0.05)
+    monkeypatch.setattr(control_client, "_QUICK_S", 0.05)
     monkeypatch.setattr(provision, "_QUIET_S", 0.05)
 
 
-def client_of(call: str, url: str, **more) -> Control:
-    return (OpenAIControl if call == "models" else Control)(url, timeout_s=0.05, **more)
+def client_of(call: str, url: str, **more) -> ControlClient:
+    return (OpenAIClient if call == "models" else OllamaClient)(url, timeout_s=0.05, **more)
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
@@ -144,13 +145,15 @@ def test_a_request_after_one_that_was_left_is_a_new_one(soon):
 
         return None
 
-    with listening(handle) as port, Control(f"http://127.0.0.1:{port}") as control:
+    with listening(handle) as port, OllamaClient(f"http://127.0.0.1:{port}") as control:
         with pytest.raises(UnreachableError):
             control.version()
         assert control.send("GET", "/api/version", within_s=20).json() == {"version": "1"}
 
 
-def answered(content: bytes, *, status: int = 200, api: type[Control] = Control, **headers: str) -> Control:
+def answered(
+    content: bytes, *, status: int = 200, api: type[OllamaClient] = OllamaClient, **headers: str
+) -> OllamaClient:
     """A client of a server that answers everything with this."""
     answer = httpx.MockTransport(lambda _: httpx.Response(status, content=content, headers=headers))
     return api("http://127.0.0.1:1", transport=answer)
@@ -170,7 +173,7 @@ HOSTILE = {
 @pytest.mark.parametrize("call", [name for name in CALLS if name != "pull"])
 def test_no_answer_is_an_internal_error(kind, call):
     """Each is a ServerError, in a screenful."""
-    api = OpenAIControl if call == "models" else Control
+    api = OpenAIClient if call == "models" else OllamaClient
     with answered(HOSTILE[kind], api=api) as control, pytest.raises(ServerError) as caught:
         CALLS[call](control)
     assert len(str(caught.value)) < 3000
@@ -196,7 +199,7 @@ def test_lines_without_end(status, monkeypatch):
     body = itertools.repeat(b"x" * 9999 + (b"\n" if status == 500 else b""))
     answer = httpx.MockTransport(lambda _: httpx.Response(status, content=body))
     with (
-        Control("http://127.0.0.1:1", transport=answer) as control,
+        OllamaClient("http://127.0.0.1:1", transport=answer) as control,
         pytest.raises(ServerError, match="more than 100000"),
     ):
         provision.pull(control, "m", lambda _: None)
@@ -208,15 +211,15 @@ def test_a_pull_that_says_the_same_for_ever():
     answer = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
     ticks = itertools.count(step=10)
     words = "pulling a, and nothing new for 300 s"
-    with Control("http://127.0.0.1:1", transport=answer) as control, pytest.raises(ServerError, match=words):
+    with OllamaClient("http://127.0.0.1:1", transport=answer) as control, pytest.raises(ServerError, match=words):
         provision.pull(control, "m", lambda _: None, clock=lambda: next(ticks))
 
 
-@pytest.mark.parametrize("api", [Control, OpenAIControl])
+@pytest.mark.parametrize("api", [OllamaClient, OpenAIClient])
 def test_thousands_of_models_are_a_short_error(api):
     """The first names, and how many more there are."""
     names = [f"model-{number}-{'x' * (300 if number < 20 else 0)}" for number in range(5_000)]
-    body = {"data" if api is OpenAIControl else "models": [{"name": name, "id": name} for name in names]}
+    body = {"data" if api is OpenAIClient else "models": [{"name": name, "id": name} for name in names]}
     with answered(json.dumps(body).encode(), api=api) as control, pytest.raises(ModelMissingError) as caught:
         control.find("mine")
     assert "and 4990 more" in str(caught.value)
@@ -227,7 +230,7 @@ def test_an_odd_head_is_a_short_error():
     """What the HTTP library quotes of it is cut."""
     with (
         listening(drips(OK, b"X" * 50_000 + b"\r\n\r\n", again=b" ")) as port,
-        Control(f"http://127.0.0.1:{port}") as control,
+        OllamaClient(f"http://127.0.0.1:{port}") as control,
         pytest.raises(ServerError) as caught,
     ):
         control.version()

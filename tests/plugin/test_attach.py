@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.probes import restore
 from tests.plugin.conftest import PAIR, SCREEN_LINES, Aftermath, assert_clear
 from tests.servers.relays import certificate, proxy, relay
@@ -254,12 +254,12 @@ def test_another_client_marks_the_round(inner, servers, pytester: pytest.Pyteste
 
 def test_alone_no_round_is_marked_and_all_is_as_before(inner, servers, pytester: pytest.Pytester) -> None:
     """Nobody else: no incident; the model that was loaded on one server stays, the other's goes."""
-    with Control(servers[0]) as first:
+    with OllamaClient(servers[0]) as first:
         first.preload(MODEL, {"num_ctx": 1024}, keep_alive=500)
     result = inner(f"--llmperf-urls={','.join(servers)}", "--llmperf-json=run.json")
     result.assert_outcomes(passed=1)
     (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
     assert record["measurement"]["incidents"] == []
-    with Control(servers[0]) as first, Control(servers[1]) as second:
+    with OllamaClient(servers[0]) as first, OllamaClient(servers[1]) as second:
         assert first.loaded(MODEL).context_length == 1024
         assert second.loaded(MODEL) is None

@@ -10,7 +10,7 @@ from pytest_llmperf.model import Access, Script, Settings, TopologyKind
 from pytest_llmperf.model.access import auth_fault, shown, url_fault, without_secrets
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.processes.server_process import free_port
 from tests.servers.relays import certificate, listening, proxy, relay
 
@@ -42,7 +42,7 @@ def token(monkeypatch) -> str:
 def test_the_server_is_told_who_asks(server, token, auth, header):
     """Every request that is not timed carries it."""
     heard: list[bytes] = []
-    with relay(server, heard=heard) as url, Control(url, access=Access(auth=auth)) as control:
+    with relay(server, heard=heard) as url, OllamaClient(url, access=Access(auth=auth)) as control:
         control.version()
         control.tags()
     assert f"Authorization: {header}\r\n".lower() in heard[0].decode().lower()
@@ -97,9 +97,9 @@ def test_tls_with_a_certificate_of_one_s_own(server, tmp_path):
     """Trusted where its file is given, refused elsewhere; no file, or none of certificates, is an error at once."""
     cert, context = certificate(tmp_path)
     with relay(server, tls=context) as url:
-        with Control(url, access=Access(ca_file=str(cert))) as control:
+        with OllamaClient(url, access=Access(ca_file=str(cert))) as control:
             assert control.version()
-        with Control(url) as control, pytest.raises(ServerError, match=r"(?i)certificate"):
+        with OllamaClient(url) as control, pytest.raises(ServerError, match=r"(?i)certificate"):
             control.version()
     (tmp_path / "empty.pem").write_text("")
     for name in ("missing.pem", "empty.pem"):
@@ -113,7 +113,7 @@ def test_through_a_proxy(server, tmp_path):
     heard: list[str] = []
     with relay(server, tls=context) as tls_url, proxy(heard) as address:
         for url in (server, tls_url):
-            with Control(url, access=Access(proxy=address, ca_file=str(cert))) as control:
+            with OllamaClient(url, access=Access(proxy=address, ca_file=str(cert))) as control:
                 assert control.version()
     assert heard == [f"GET {server}/api/version HTTP/1.1", f"CONNECT {tls_url.removeprefix('https://')} HTTP/1.1"]
 
@@ -130,14 +130,14 @@ def test_a_proxy_that_asks_for_a_login(server, token, tmp_path):
     ):
         for url in (plain_url, tls_url):
             access = Access(proxy=address, ca_file=str(cert), proxy_auth="basic:MY_LOGIN")
-            with Control(url, access=access) as control:
+            with OllamaClient(url, access=access) as control:
                 assert control.version()
             with (
-                Control(url, access=replace(access, proxy_auth="")) as control,
+                OllamaClient(url, access=replace(access, proxy_auth="")) as control,
                 pytest.raises(ServerError, match=rf"the proxy {address} refused GET /api/version: 407.*\n.*proxy-auth"),
             ):
                 control.version()
-            with Control(url, access=replace(access, proxy_auth="bearer:MY_TOKEN")) as control:
+            with OllamaClient(url, access=replace(access, proxy_auth="bearer:MY_TOKEN")) as control:
                 with pytest.raises(ServerError) as caught:
                     control.version()
                 assert TOKEN not in str(caught.value)
@@ -149,12 +149,12 @@ def test_a_proxy_that_cannot(server, tmp_path):
     """One that is not there, and one that may not connect: which proxy, and what to look at."""
     gone = f"http://127.0.0.1:{free_port()}"
     answers = f"nothing answers there through the proxy {gone}"
-    with Control(server, access=Access(proxy=gone)) as control, pytest.raises(ServerError, match=answers):
+    with OllamaClient(server, access=Access(proxy=gone)) as control, pytest.raises(ServerError, match=answers):
         control.version()
     with listening(lambda client: client.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")) as port:
         access = Access(proxy=f"http://127.0.0.1:{port}")
         refused = r"refused GET /api/version: 403 Forbidden\n.*may the proxy connect"
-        with Control("https://h1.invalid", access=access) as control, pytest.raises(ServerError, match=refused):
+        with OllamaClient("https://h1.invalid", access=access) as control, pytest.raises(ServerError, match=refused):
             control.version()
 
 
@@ -166,7 +166,7 @@ def test_the_environment_s_proxy_is_not_used_and_said_so(monkeypatch):
     url = f"http://127.0.0.1:{free_port()}"
     for value, said in (("", False), ("http://127.0.0.1:9", True)):
         monkeypatch.setenv("https_proxy", value)
-        with Control(url) as control, pytest.raises(ServerError) as caught:
+        with OllamaClient(url) as control, pytest.raises(ServerError) as caught:
             control.version()
         assert ("the environment's proxy is not used, but --llmperf-proxy is" in str(caught.value)) is said
 

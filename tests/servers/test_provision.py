@@ -7,7 +7,7 @@ import pytest
 
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.servers import provision
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from tests.servers.emulator.test_model_files import gguf
 from tests.started import Handler, http_server
 
@@ -21,7 +21,7 @@ def import_into(answers, path, model="toy:1"):
         seen.append((request.method, request.url.path, request.read()))
         return answers.get((request.method, path), httpx.Response(200, json={"status": "success", "models": []}))
 
-    with Control("http://h1:1", transport=httpx.MockTransport(handle)) as control:
+    with OllamaClient("http://h1:1", transport=httpx.MockTransport(handle)) as control:
         provision.import_gguf(control, path, model)
     return [entry for entry in seen if entry[1] not in ("/api/show", "/api/tags")]
 
@@ -109,7 +109,7 @@ def test_a_file_is_imported_once_and_stored_once(toy_file, tmp_path, rewrites):
     """What the server made of it is remembered; what was sent does not stay beside it; the room is said once."""
     server, said = Store(tmp_path / "store", rewrites=rewrites), []
     for _ in range(3):  # as at three starts
-        with Control("http://h1:1", transport=httpx.MockTransport(server)) as control:
+        with OllamaClient("http://h1:1", transport=httpx.MockTransport(server)) as control:
             provision.import_gguf(control, toy_file, "toy:1", store=server.folder, say=said.append)
     assert server.sent == IMPORT
     assert server.blobs() == {server.models["toy:1"]}
@@ -123,7 +123,7 @@ def test_a_file_is_imported_once_and_stored_once(toy_file, tmp_path, rewrites):
 def test_a_file_that_another_model_is_made_of_stays(toy_file, tmp_path):
     """Only what no model of the store needs is removed; what the name was made of before goes."""
     server = Store(tmp_path / "store", rewrites=False)
-    with Control("http://h1:1", transport=httpx.MockTransport(server)) as control:
+    with OllamaClient("http://h1:1", transport=httpx.MockTransport(server)) as control:
         provision.import_gguf(control, toy_file, "kept:1", store=server.folder)
         server.rewrites = True
         provision.import_gguf(control, toy_file, "toy:1", store=server.folder)
@@ -138,7 +138,7 @@ def test_a_removed_store_is_filled_again(toy_file, tmp_path):
     """What is remembered of a file says nothing of what a store has; and a store that is not ours keeps all."""
     for name in ("first", "second"):
         server = Store(tmp_path / name, rewrites=True)
-        with Control("http://h1:1", transport=httpx.MockTransport(server)) as control:
+        with OllamaClient("http://h1:1", transport=httpx.MockTransport(server)) as control:
             provision.import_gguf(control, toy_file, "toy:1")
         assert server.sent == IMPORT
         assert len(server.blobs()) == 2
@@ -182,7 +182,7 @@ def test_a_pull_shows_how_far_it_is():
     said = []
     lines = [{"status": "pulling manifest"}, BLOB, {**BLOB, "completed": 2_000_000}, {"status": "success"}]
     clock = iter(range(100))
-    with registry_of(*lines) as (url, asked), Control(url) as control:
+    with registry_of(*lines) as (url, asked), OllamaClient(url) as control:
         provision.pull(control, "toy:1", said.append, clock=lambda: next(clock))
     assert asked == [("/api/pull", {"model": "toy:1"})]
     assert said == [
@@ -195,7 +195,7 @@ def test_a_pull_shows_how_far_it_is():
 def test_a_pull_does_not_flood_who_is_told():
     """Thousands of lines come of a large model: at most five a second are passed on."""
     said = []
-    with registry_of(*[BLOB] * 50, {"status": "success"}) as (url, _), Control(url) as control:
+    with registry_of(*[BLOB] * 50, {"status": "success"}) as (url, _), OllamaClient(url) as control:
         provision.pull(control, "toy:1", said.append, clock=lambda: 7.0)
     assert len(said) == 1
 
@@ -211,7 +211,11 @@ def test_a_pull_does_not_flood_who_is_told():
 )
 def test_a_pull_that_fails(lines, words):
     """An error line, an end without success, or no Ollama: an error that says what was said last, and what to do."""
-    with registry_of(*lines) as (url, _), Control(url) as control, pytest.raises(ServerError, match=words) as caught:
+    with (
+        registry_of(*lines) as (url, _),
+        OllamaClient(url) as control,
+        pytest.raises(ServerError, match=words) as caught,
+    ):
         provision.pull(control, "toy:1", lambda _: None)
     assert "--llmperf-gguf" in caught.value.next_step
 
@@ -220,7 +224,7 @@ def test_a_pull_that_is_refused():
     """A status that is an error has its text in the message."""
     with (
         registry_of({"error": "no"}, status=403) as (url, _),
-        Control(url) as control,
+        OllamaClient(url) as control,
         pytest.raises(ServerError, match=r"answered 403: .*no"),
     ):
         provision.pull(control, "toy:1", lambda _: None)
@@ -230,5 +234,5 @@ def test_a_pull_from_nobody():
     """A server that is gone is named."""
     with registry_of() as (url, _):
         pass
-    with Control(url) as control, pytest.raises(ServerError, match="nothing answers there"):
+    with OllamaClient(url) as control, pytest.raises(ServerError, match="nothing answers there"):
         provision.pull(control, "toy:1", lambda _: None)

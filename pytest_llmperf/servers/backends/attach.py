@@ -12,7 +12,8 @@ from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.servers.addresses import place_of
 from pytest_llmperf.servers.backends.backend import Opened, check_url, describe, instance_name, instances_of
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import Control, in_common, some_of
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
+from pytest_llmperf.servers.clients.server_client import in_common, some_of
 from pytest_llmperf.servers.probes.restore import FoundServers
 
 USUAL_URLS = ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
@@ -64,7 +65,7 @@ class AttachBackend:
             for index, url in enumerate(urls)
         )
         model = self._model(instances)
-        found = FoundServers(instances, model)
+        found = FoundServers(instances, model) if self.api == "ollama" else None
         simulated = any(instance.version.endswith("-simulated") for instance in instances)
         topology = Topology(
             kind=kind,
@@ -145,7 +146,7 @@ def _accesses(urls: tuple[str, ...], settings: Settings) -> dict[str, Access]:
 
 
 def _answers(url: str, access: Access) -> bool:
-    with Control(url, access=access) as control:
+    with OllamaClient(url, access=access) as control:
         return control.answers()
 
 

@@ -15,7 +15,7 @@ from pytest_llmperf.masking import has_login
 from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.net.port_owner import ANY_ADDRESS
 from pytest_llmperf.servers.addresses import OWN_HOST, place_of
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 
 LOOK_S = 5.0
 """Most that looking at one address takes."""
@@ -94,7 +94,7 @@ def answers_at(url: str) -> bool:
         ServerError: something listens there and does not answer as an Ollama does.
     """
     try:
-        with Control(url, until_s=time.monotonic() + LOOK_S) as control:
+        with OllamaClient(url, until_s=time.monotonic() + LOOK_S) as control:
             control.version()
     except ServerError as error:
         if isinstance(error.__cause__, httpx.ConnectError):

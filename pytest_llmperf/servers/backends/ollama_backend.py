@@ -28,7 +28,7 @@ from pytest_llmperf.servers.backends.backend import (
     port_of,
 )
 from pytest_llmperf.servers.backends.server_environment import dropped, environment, recorded
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.emulator.model_files import cache_dir, check_given
 from pytest_llmperf.servers.processes.server_process import (
     ServerProcess,
@@ -133,7 +133,7 @@ class OllamaBackend:
             env = environment(home, chosen, slots, gpu=gpu, store=own_store() if self._gguf else None)
             process = ServerProcess([self._binary, "serve"], label=label, env=env, folder=home)
             try:
-                with Control(url, label=label) as control:
+                with OllamaClient(url, label=label) as control:
                     ready = partial(_answers_as_ours, control, process, chosen)
                     wait_until(ready, process, timeout_s=self._settings.start_timeout_s)
                 return process, url, env
@@ -147,7 +147,7 @@ class OllamaBackend:
 
     def _provide(self, name: str, url: str) -> None:
         """Has the server have the model."""
-        with Control(url, label=f"instance {name}", timeout_s=self._settings.start_timeout_s) as control:
+        with OllamaClient(url, label=f"instance {name}", timeout_s=self._settings.start_timeout_s) as control:
             if self._gguf:
                 import_gguf(control, self._gguf, self.model, store=own_store(), say=self._say)
                 return
@@ -172,7 +172,7 @@ def slots_refused(log: str, label: str, slots: int) -> tuple[str, ...]:
     )
 
 
-def _answers_as_ours(control: Control, process: ServerProcess, port: int) -> bool:
+def _answers_as_ours(control: OllamaClient, process: ServerProcess, port: int) -> bool:
     """Whether it answers, and is the one that we started: its port may have been taken meanwhile.
 
     Raises:

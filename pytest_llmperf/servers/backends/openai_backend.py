@@ -9,7 +9,7 @@ from pytest_llmperf.servers.backends.attach import AttachBackend
 
 
 class OpenAIBackend(AttachBackend):
-    """Uses running servers; see AttachBackend. We load and unload nothing there, so there is nothing to put back."""
+    """Uses running servers; see AttachBackend. The plugin loads and unloads nothing there, so it restores nothing."""
 
     kind = "openai"
     api = "openai"

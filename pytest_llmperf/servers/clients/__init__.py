@@ -1,1 +1,1 @@
-"""Control requests to servers, by the API that they speak."""
+"""Clients for requests that are not timed, one for each API."""

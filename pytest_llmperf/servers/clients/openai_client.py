@@ -1,7 +1,7 @@
-"""What can be asked of an OpenAI-compatible server: vLLM, llama-server, LM Studio and their like.
+"""A client of an OpenAI-compatible server (vLLM, llama-server, LM Studio and others), for requests that are not timed.
 
-There is little: what models it names, and of some their version. It loads and unloads as it likes, and tells nothing
-of it.
+Such a server lists its models, and some report their version. It loads and unloads models by itself, without any
+report.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 from pytest_llmperf.errors import ServerError, printable
 from pytest_llmperf.net.untrusted_json import parsed_object
-from pytest_llmperf.servers.clients.ollama_client import Control, ModelEntry
+from pytest_llmperf.servers.clients.control_client import ControlClient
+from pytest_llmperf.servers.clients.server_client import ModelEntry
 
 UNKNOWN = "unknown"
 """The version of a server that does not tell it."""
@@ -25,10 +26,10 @@ LACKS = (
 """What a reader of such a measurement must know."""
 
 
-class OpenAIControl(Control):
-    """See Control; where the API has no such thing, nothing is done and nothing is known."""
+class OpenAIClient(ControlClient):
+    """See ServerClient and ControlClient."""
 
-    KIND, PROBE, GET_MODEL = "an OpenAI-compatible server", "/v1/models", ""
+    KIND, PROBE = "an OpenAI-compatible server", "/v1/models"
 
     def version(self) -> str:
         """The server's version, or UNKNOWN: vLLM has `/version`, llama-server `/props`, others nothing.
@@ -54,29 +55,30 @@ class OpenAIControl(Control):
         names = [entry.get("id") for entry in listed if isinstance(entry, dict)]
         return tuple(ModelEntry(name=printable(name)) for name in names if isinstance(name, str) and name)
 
-    def ps(self) -> tuple[ModelEntry, ...]:
-        """None: it does not tell what it has loaded."""
-        return ()
+    def loaded(self, model: str) -> ModelEntry | None:
+        """None: the API does not report loaded models."""
+        del model
+        return None
 
     def show(self, model: str) -> Mapping[str, Any]:
-        """Nothing. Raises ModelMissingError where it does not name the model."""
-        self.find(model)
+        """Empty: the API does not describe models."""
+        del model
         return {}
 
     def preload(
         self, model: str, options: Mapping[str, object] | None = None, *, keep_alive: float | str | None = None
     ) -> None:
-        """Looks that it names the model; the first warm-up request loads it, where it is not loaded.
+        """Checks that the server lists the model; the first warm-up request loads it.
 
         Raises:
-            ModelMissingError: it does not.
+            ModelMissingError: the server does not list it.
         """
         del options, keep_alive
         self.find(model)
 
-    def unload(self, model: str, *, timeout_s: float = 30.0) -> None:
-        """Nothing."""
-        del model, timeout_s
+    def unload(self, model: str) -> None:
+        """Does nothing: the API cannot unload models."""
+        del model
 
 
 def _object(text: bytes) -> dict[str, Any]:

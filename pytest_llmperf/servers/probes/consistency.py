@@ -12,8 +12,8 @@ from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance, Topology
 from pytest_llmperf.model.model_names import same_model
 from pytest_llmperf.servers.addresses import OWN_HOST, address_of
-from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import ModelEntry
+from pytest_llmperf.servers.clients.client_factory import ollama_client_of
+from pytest_llmperf.servers.clients.server_client import ModelEntry
 
 _COMMAND_S = 5.0
 
@@ -57,8 +57,8 @@ def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat,
     """
     seats = []
     for instance in topology.instances:
-        with client_of(instance) as control:
-            digest, loaded = control.digest(topology.model), control.ps()
+        with ollama_client_of(instance) as control:
+            digest, loaded = control.find(topology.model).digest, control.ps()
         seats.append(
             Seat(
                 instance=instance,

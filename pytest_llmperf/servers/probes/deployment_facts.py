@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import LlmperfError, clean
 from pytest_llmperf.model import KEYS, Instance, Manifest, Topology
-from pytest_llmperf.model.model_names import same_model
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import ModelEntry
+from pytest_llmperf.servers.clients.server_client import ModelEntry
 
 _COMMAND_S = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -104,7 +103,7 @@ def _model(topology: Topology) -> Facts:
             digests[instance.name] = entry.digest
             quantizations[instance.name] = entry.quantization
             sizes[instance.name] = str(entry.size_bytes)
-            loaded = next((one for one in control.ps() if same_model(one.name, topology.model)), None)
+            loaded = control.loaded(topology.model)
             info = control.show(topology.model).get("model_info") or {}
             own = {str(key).removeprefix(_OWN_INFO): value for key, value in info.items() if key.startswith(_OWN_INFO)}
             settings[instance.name] = _settings(

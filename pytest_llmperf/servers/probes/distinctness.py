@@ -15,7 +15,7 @@ from itertools import combinations
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import Instance, Topology
-from pytest_llmperf.servers.clients.client_factory import client_of
+from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 
 LOOKS, MORE_LOOKS = 4, 8
 """How often an address is asked: often enough for two servers behind it to show, and again where they seem to."""
@@ -106,7 +106,7 @@ def _is_fine(moment: str) -> bool:
 
 def leaves_at(instance: Instance, model: str) -> str:
     """When the model will leave, in the server's words; empty where it does not say. Raises ServerError."""
-    with client_of(instance) as control:  # over a connection of its own, which a balancer may send anywhere
+    with ollama_client_of(instance) as control:  # over a connection of its own, which a balancer may send anywhere
         entry = control.loaded(model)
     return entry.expires_at if entry is not None else ""
 

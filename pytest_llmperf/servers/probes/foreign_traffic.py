@@ -10,8 +10,8 @@ from datetime import datetime
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Instance, Round, Topology
 from pytest_llmperf.model.model_names import same_model
-from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import some_of
+from pytest_llmperf.servers.clients.client_factory import ollama_client_of
+from pytest_llmperf.servers.clients.server_client import some_of
 
 TOLERANCE_S = 1.0
 """How far a model's time of leaving may lie from that which our last request gave it."""
@@ -71,7 +71,7 @@ class Traffic:
     def _look(self, instance: Instance, last_ns: int, keep_alive_s: float) -> list[str]:
         signs = []
         ended_s = self._wall() - (self._monotonic_ns() - last_ns) / 1e9
-        with client_of(instance) as control:
+        with ollama_client_of(instance) as control:
             entries = control.ps()
         names = {entry.name for entry in entries if not same_model(entry.name, self._topology.model)}
         if new := names - self._company.setdefault(instance.name, names):

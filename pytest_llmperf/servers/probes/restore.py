@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 import httpx
 
-from pytest_llmperf.errors import ServerError, UnreachableError
+from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance
 from pytest_llmperf.model.model_names import same_model
-from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import Control, ModelEntry, some_of
+from pytest_llmperf.servers.clients.client_factory import ollama_client_of
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
+from pytest_llmperf.servers.clients.server_client import ModelEntry, some_of
 from pytest_llmperf.servers.probes.distinctness import LOOKS
 
 RESTORE_S = 180.0
@@ -35,7 +36,7 @@ class Effort:
     Args:
         within_s: None = RESTORE_S.
         most_loads: see MOST_LOADS.
-        clock: monotonic seconds, those of `Control`'s deadlines; for tests.
+        clock: monotonic seconds, the clock of the client's deadlines; for tests.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Found:
     def __init__(self, instance: Instance, model: str) -> None:
         self._instance = instance
         self._model = model
-        with client_of(instance) as control:
+        with ollama_client_of(instance) as control:
             self._before = control.ps()
 
     def put_back(self, effort: Effort, *, unloaded: bool = False) -> None:
@@ -120,7 +121,7 @@ class Found:
             if not _is_gone(self._instance):
                 effort.leave(f"{self._where} is not as it was found: {error}")
 
-    def _put_back(self, control: Control, effort: Effort, *, unloaded: bool) -> None:
+    def _put_back(self, control: OllamaClient, effort: Effort, *, unloaded: bool) -> None:
         now = control.ps()
         ours = next((entry for entry in self._before if same_model(entry.name, self._model)), None)
         if ours is None:
@@ -143,8 +144,8 @@ class Found:
     def _where(self) -> str:
         return f"instance {self._instance.name} ({self._instance.url})"
 
-    def _control(self, effort: Effort) -> Control:
-        return client_of(self._instance, until_s=effort.until_s)
+    def _control(self, effort: Effort) -> OllamaClient:
+        return ollama_client_of(self._instance, until_s=effort.until_s)
 
     def _unload(self, effort: Effort) -> None:
         """Until it is seen nowhere behind the address: that of a balancer, refused after the load, leads to several."""
@@ -164,34 +165,15 @@ class Found:
         with self._control(effort) as control:
             return control.is_loaded(self._model)
 
-    def _load_again(self, control: Control, entry: ModelEntry, effort: Effort) -> None:
+    def _load_again(self, control: OllamaClient, entry: ModelEntry, effort: Effort) -> None:
         """A model that was there, with its own context and time."""
         try:
-            _load(control, entry)
+            control.load_as_before(entry, keep_alive=seconds_left(entry))
         except ServerError as error:
             effort.leave(
                 f"{self._where} had {entry.name} loaded when we came; it could not be loaded again as it was: "
                 f"{error.args[0]}\n  next: load it: ollama run {entry.name}"
             )
-
-
-def _load(control: Control, entry: ModelEntry) -> None:
-    """As it was: its context, and the time that it had left."""
-    options = {"num_ctx": entry.context_length} if entry.context_length else None
-    try:
-        control.preload(entry.name, options, keep_alive=seconds_left(entry))
-    except UnreachableError:
-        raise
-    except ServerError:
-        # a model that only makes embeddings refuses to generate
-        body: dict[str, object] = {
-            "model": entry.name,
-            "input": [],
-            "options": options or {},
-            "keep_alive": seconds_left(entry),
-        }
-        if control.send("POST", "/api/embed", json={k: v for k, v in body.items() if v is not None}).is_error:
-            raise
 
 
 def _has_left(entry: ModelEntry) -> bool:
@@ -222,7 +204,7 @@ def _moment(entry: ModelEntry) -> datetime | None:
 def _is_gone(instance: Instance) -> bool:
     """Whether nobody listens there any more; a server that hangs, or answers oddly, is not gone."""
     try:
-        with client_of(instance) as control:
+        with ollama_client_of(instance) as control:
             control.version()
     except ServerError as error:
         return isinstance(error.__cause__, httpx.ConnectError)

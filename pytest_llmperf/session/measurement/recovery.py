@@ -24,7 +24,7 @@ from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
 from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.server_client import ServerClient
 from pytest_llmperf.session.server_lease import ServerLease
 
 COLD_MS = 500.0
@@ -193,7 +193,7 @@ class RecoveringRounds:
             self._load()
             self._note(when, what, "it was loaded again before the clock ran")
 
-    def _context(self, control: Control) -> int | None:
+    def _context(self, control: ServerClient) -> int | None:
         """The context that the model is loaded with, tokens (0: it does not say); None where it is not loaded."""
         entry = control.loaded(self._topology.model)
         return None if entry is None else entry.context_length

@@ -13,7 +13,7 @@ from pytest_llmperf.judge.diagnosis.phase_regressions import Slower
 from pytest_llmperf.judge.diagnosis.triage import Answer, answer, of_measurement, unknown
 from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import some_of
+from pytest_llmperf.servers.clients.server_client import some_of
 from pytest_llmperf.servers.probes import consistency
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pytest_llmperf.model import Instance, Script, Settings, Topology, TopologyK
 from pytest_llmperf.net.port_owner import Owner
 from pytest_llmperf.servers.backends import attach, choose, discovery, ollama_backend, own_servers
 from pytest_llmperf.servers.backends import backend as backend_module
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.probes.deployment_facts import manifest
 from pytest_llmperf.servers.processes.server_process import free_port, port_in_use
 from tests.net.test_http_channel import ENDLESS
@@ -284,11 +284,11 @@ def test_topologies(kind, agents, instances, slots):
         assert topology.simulated
         assert topology.model == MODEL
         for url in urls:
-            with Control(url) as control:
+            with OllamaClient(url) as control:
                 assert control.show(MODEL)["model_info"]["llmperf.slots"] == slots
     opened.close()
     for url in urls:
-        with Control(url) as control:
+        with OllamaClient(url) as control:
             assert not control.answers()
 
 
@@ -443,15 +443,15 @@ def test_embedded_with_the_user_s_file_passes_it_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("keep_alive", "years"), [(600, 0), (-1, 200)])
 def test_attach_leaves_servers_as_they_were_found(two_servers, keep_alive, years):
     """The model that was loaded stays, with its context and no longer than before; the one that we loaded goes."""
-    with Control(two_servers[0]) as control:
+    with OllamaClient(two_servers[0]) as control:
         control.preload(MODEL, {"num_ctx": 1024}, keep_alive=keep_alive)
         before = control.loaded(MODEL)
     with choose(Settings(urls=two_servers)).open(TopologyKind.DUAL, 2) as opened:
         opened.alive()
         for instance in opened.topology.instances:
-            with Control(instance.url) as control:
+            with OllamaClient(instance.url) as control:
                 control.preload(opened.topology.model, {"num_ctx": 512}, keep_alive=-1 if not years else 5)
-    with Control(two_servers[0]) as first, Control(two_servers[1]) as second:
+    with OllamaClient(two_servers[0]) as first, OllamaClient(two_servers[1]) as second:
         after = first.loaded(MODEL)
         assert after.context_length == before.context_length == 1024
         drift = datetime.fromisoformat(after.expires_at) - datetime.fromisoformat(before.expires_at)
@@ -550,11 +550,11 @@ def test_ollama_instances_are_started_loaded_and_ended(fake_ollama, tmp_path):
         urls = [instance.url for instance in opened.topology.instances]
         assert len(set(urls)) == 2
         for url in urls:
-            with Control(url) as control:
+            with OllamaClient(url) as control:
                 assert control.find(MODEL)
                 assert not control.is_loaded(MODEL)  # before it is known what context the agents ask for
     for url in urls:
-        with Control(url) as control:
+        with OllamaClient(url) as control:
             assert not control.answers()
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from pytest_llmperf.errors import ModelMissingError, ServerError
 from pytest_llmperf.model.model_names import same_model
-from pytest_llmperf.servers.clients.ollama_client import Control, in_common
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
+from pytest_llmperf.servers.clients.server_client import in_common
 from pytest_llmperf.servers.processes.server_process import free_port
 from tests.servers.conftest import HandEngine, serving
 
@@ -13,7 +14,7 @@ TAGS = {"models": [{"name": "gemma3:latest", "digest": "abc", "size": 5, "detail
 
 
 def control_of(answers, **more):
-    """A Control of a server that gives these answers by path, and the requests that it got."""
+    """A OllamaClient of a server that gives these answers by path, and the requests that it got."""
     asked = []
 
     def handle(request):
@@ -24,16 +25,16 @@ def control_of(answers, **more):
             raise answer
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
-    return Control("http://h1:1/", label="instance a", transport=httpx.MockTransport(handle), **more), asked
+    return OllamaClient("http://h1:1/", label="instance a", transport=httpx.MockTransport(handle), **more), asked
 
 
 def test_against_the_real_application():
     """Version, lists, show, preload and unload of a running instance."""
     engine = HandEngine()
-    with serving(engine) as client, Control(str(client.base_url)) as control:
+    with serving(engine) as client, OllamaClient(str(client.base_url)) as control:
         assert control.version() == "0.0.0-hand"
         assert control.answers()
-        assert control.find("hand:driven").digest == control.digest("HAND:driven") == "d" * 64
+        assert control.find("hand:driven").digest == control.find("HAND:driven").digest == "d" * 64
         assert control.ps() == ()
         control.preload("hand:driven", {"num_ctx": 512}, keep_alive=-1)
         assert control.is_loaded("hand:driven")
@@ -48,7 +49,7 @@ def test_against_the_real_application():
 def test_nothing_there():
     """A refused connection names the address and the command that checks it."""
     url = f"http://127.0.0.1:{free_port()}"
-    with Control(url, label="instance b") as control:
+    with OllamaClient(url, label="instance b") as control:
         assert not control.answers()
         with pytest.raises(ServerError, match=rf"instance b \({url}\): nothing answers") as caught:
             control.version()
@@ -120,7 +121,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
     """An instance is asked directly, whatever the environment says."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    with serving(HandEngine()) as client, Control(str(client.base_url)) as control:
+    with serving(HandEngine()) as client, OllamaClient(str(client.base_url)) as control:
         assert control.answers()
 
 

@@ -10,7 +10,7 @@ from pytest_llmperf.measure.wire.openai_options import v1_options
 from pytest_llmperf.model import OLLAMA_ONLY, Agent, GenerationOptions, Scenario, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.openai_client import LACKS, UNKNOWN, OpenAIControl
+from pytest_llmperf.servers.clients.openai_client import LACKS, UNKNOWN, OpenAIClient
 from pytest_llmperf.servers.processes.server_process import free_port
 from pytest_llmperf.session.session import Session
 from tests.started import Handler, http_server
@@ -114,7 +114,7 @@ def test_a_measurement(tmp_path, timings):
 )
 def test_the_version_of_those_that_tell(extra, version):
     """Each has a way of its own, or none."""
-    with serving("m", extra=extra) as (url, _), OpenAIControl(url) as control:
+    with serving("m", extra=extra) as (url, _), OpenAIClient(url) as control:
         assert control.version() == version
 
 
@@ -123,8 +123,8 @@ def test_what_the_api_does_not_have():
     with serving("m") as (url, asked):
         opened = choose(Settings(backend="openai", urls=(url,))).open(TopologyKind.SINGLE, 2)
         with opened, client_of(opened.topology.instances[0]) as control:
-            assert isinstance(control, OpenAIControl)
-            assert (control.ps(), control.show("m"), control.digest("m")) == ((), {}, "")
+            assert isinstance(control, OpenAIClient)
+            assert (control.loaded("m"), control.show("m"), control.find("m").digest) == (None, {}, "")
             control.preload("m", {"num_ctx": 1})
             control.unload("m")
             with pytest.raises(ModelMissingError, match="does not have model 'x'; it has m"):
@@ -134,7 +134,7 @@ def test_what_the_api_does_not_have():
 
 def test_next_steps_are_of_this_api():
     """Nothing listens, nothing of it is there, another model: each with what can be typed here."""
-    with OpenAIControl(f"http://127.0.0.1:{free_port()}") as control, pytest.raises(ServerError) as caught:
+    with OpenAIClient(f"http://127.0.0.1:{free_port()}") as control, pytest.raises(ServerError) as caught:
         control.version()
     assert caught.value.next_step == f"is the server running? curl {control.url}/v1/models"
 
@@ -146,19 +146,19 @@ def test_next_steps_are_of_this_api():
     with http_server(Other) as url:
         for address in (url, f"{url}/plain"):
             with (
-                OpenAIControl(address) as control,
+                OpenAIClient(address) as control,
                 pytest.raises(ServerError, match="GET /v1/models answered 404") as got,
             ):
                 control.version()
             assert got.value.next_step == f"is it an OpenAI-compatible server? curl {address}/v1/models would say"
-    with serving("m") as (url, _), OpenAIControl(url) as control, pytest.raises(ModelMissingError) as caught:
+    with serving("m") as (url, _), OpenAIClient(url) as control, pytest.raises(ModelMissingError) as caught:
         control.preload("zz")
     assert caught.value.next_step == "name one that it has with --llmperf-model"
 
 
 def test_no_openai_compatible_server():
     """Said, with what to try; without addresses it is an error before anything is asked."""
-    with serving("m", extra={"/v1/models": {"models": []}}) as (url, _), OpenAIControl(url) as control:
+    with serving("m", extra={"/v1/models": {"models": []}}) as (url, _), OpenAIClient(url) as control:
         with pytest.raises(ServerError, match="lists no models") as caught:
             control.version()
         assert "--llmperf-backend=attach" in caught.value.next_step

@@ -5,7 +5,8 @@ import pytest
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance, Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.clients.ollama_client import Control, ModelEntry
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
+from pytest_llmperf.servers.clients.server_client import ModelEntry
 from pytest_llmperf.servers.probes import consistency
 from pytest_llmperf.servers.probes.consistency import Seat, check, shared
 
@@ -102,7 +103,7 @@ def test_running_instances_are_asked():
     settings = Settings(backend="simulated", script=Script(load_ms=0))
     with choose(settings).open(TopologyKind.DUAL, 2) as opened:
         for instance in opened.topology.instances:
-            with Control(instance.url) as control:
+            with OllamaClient(instance.url) as control:
                 control.preload(opened.topology.model, {"num_ctx": 512})
         assert opened.settled({"a": 512, "b": 512}) == ()
         (note,) = opened.settled({"a": 512, "b": 1024})

@@ -4,7 +4,7 @@ import pytest
 
 from pytest_llmperf.model import KEYS, Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.probes import deployment_facts
 from pytest_llmperf.servers.processes.server_process import free_port
 from pytest_llmperf.session.session import Session
@@ -37,7 +37,7 @@ def fresh():
 def test_of_running_servers():
     """Machine, model, engine and settings; only known keys, no empty value, and it says that it is simulated."""
     with choose(Settings(backend="simulated")).open(TopologyKind.DUAL, 2) as opened:
-        with Control(opened.topology.instances[0].url) as control:
+        with OllamaClient(opened.topology.instances[0].url) as control:
             control.preload(opened.topology.model, {"num_ctx": 512})
         found = manifest(opened.topology)
     assert set(found) <= set(KEYS)

@@ -8,7 +8,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.clients.client_factory import client_of
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.probes import distinctness
 from tests.servers.relays import relay
 from tests.started import simulated_servers
@@ -34,7 +34,7 @@ def settled(*urls: str, kind: TopologyKind = TopologyKind.DUAL) -> tuple[str, ..
 
 def loaded(url: str) -> bool:
     """Whether the model is still loaded there."""
-    with Control(url) as control:
+    with OllamaClient(url) as control:
         return control.is_loaded(MODEL)
 
 
@@ -82,7 +82,7 @@ def test_a_balancer_is_no_instance(servers):
 def test_a_server_that_does_not_say_is_noted(servers):
     """Where nothing is loaded, or an old server tells nothing, it cannot be determined; that is said."""
     for url in servers:  # a balancer may have left one loaded
-        with Control(url) as control:
+        with OllamaClient(url) as control:
             control.unload(MODEL)
     instances = tuple(Instance(name=name, url=url) for name, url in zip("ab", servers, strict=False))
     topology = Topology(kind=TopologyKind.DUAL, instances=instances, model=MODEL, backend="attach")

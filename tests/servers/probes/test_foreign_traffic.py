@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pytest_llmperf.model import AgentRun, Instance, RequestTiming, Round, Topology, TopologyKind
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.probes.foreign_traffic import Traffic
 from tests.servers.conftest import HandEngine, serving
 
@@ -27,7 +27,7 @@ def served():
         url = str(client.base_url)
         instance = Instance(name="a", url=url)
         topology = Topology(kind=TopologyKind.SINGLE, instances=(instance,), model="hand:driven", backend="attach")
-        with Control(url) as control:
+        with OllamaClient(url) as control:
             control.preload("hand:driven", keep_alive=KEEP_S)
             loaded_s = datetime.fromisoformat(control.loaded("hand:driven").expires_at).timestamp() - KEEP_S
             yield control, topology, loaded_s
@@ -73,8 +73,8 @@ def test_a_request_of_somebody_else_is_seen_in_the_first_round(served):
 def test_a_constant_is_no_sign(served, monkeypatch, told):
     """What our own rounds do not move says nothing of others."""
     _, topology, loaded_s = served
-    entries = Control.ps
-    monkeypatch.setattr(Control, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
+    entries = OllamaClient.ps
+    monkeypatch.setattr(OllamaClient, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
     traffic = traffic_at(topology, loaded_s)
     traffic.begin({"a": told})
     assert seen(traffic) == seen(traffic) == ()
@@ -84,12 +84,12 @@ def test_a_constant_is_no_sign(served, monkeypatch, told):
 def test_whole_seconds_are_no_sign_by_themselves(served, monkeypatch, extra_s, signs):
     """They are cut off now by nearly a second, now by nothing."""
     topology = served[1]
-    entries = Control.ps
+    entries = OllamaClient.ps
     told = ["2030-01-01T00:00:00Z", "2030-01-01T00:00:01Z"]
     begun_s = datetime.fromisoformat(told[0]).timestamp() - KEEP_S
     moments = iter(told)
     monkeypatch.setattr(
-        Control, "ps", lambda self: tuple(replace(entry, expires_at=next(moments)) for entry in entries(self))
+        OllamaClient, "ps", lambda self: tuple(replace(entry, expires_at=next(moments)) for entry in entries(self))
     )
     now_s = [begun_s]
     traffic = Traffic(topology, wall=lambda: now_s[0], monotonic_ns=lambda: 5)
@@ -101,19 +101,19 @@ def test_whole_seconds_are_no_sign_by_themselves(served, monkeypatch, extra_s, s
 def test_a_moment_long_ago_is_no_sign(served, monkeypatch):
     """Also where nothing is known from before the rounds."""
     _, topology, loaded_s = served
-    entries = Control.ps
+    entries = OllamaClient.ps
     told = "0001-01-01T00:00:00Z"
-    monkeypatch.setattr(Control, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
+    monkeypatch.setattr(OllamaClient, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
     assert seen(traffic_at(topology, loaded_s)) == ()
 
 
 def test_another_model_that_comes_is_seen_once(served, monkeypatch):
     """What was there from the beginning is company, what comes later is somebody else's work."""
     _, topology, loaded_s = served
-    entries = Control.ps
+    entries = OllamaClient.ps
     more = ["old:1"]
     monkeypatch.setattr(
-        Control, "ps", lambda self: (*entries(self), *(replace(entries(self)[0], name=name) for name in more))
+        OllamaClient, "ps", lambda self: (*entries(self), *(replace(entries(self)[0], name=name) for name in more))
     )
     traffic = traffic_at(topology, loaded_s)
     assert seen(traffic) == ()

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from pytest_llmperf.model import Instance
-from pytest_llmperf.servers.clients.ollama_client import Control, ModelEntry
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
+from pytest_llmperf.servers.clients.server_client import ModelEntry
 from pytest_llmperf.servers.probes import restore
 from pytest_llmperf.servers.probes.restore import Effort, Found, seconds_left
 
@@ -49,19 +50,21 @@ def put_back(found: Found, *, unloaded: bool = False, **effort) -> tuple[str, ..
 
 def behind_every_control(monkeypatch, transport: httpx.BaseTransport) -> None:
     monkeypatch.setattr(
-        restore, "client_of", lambda instance, **more: Control(instance.url, transport=transport, **more)
+        restore, "ollama_client_of", lambda instance, **more: OllamaClient(instance.url, transport=transport, **more)
     )
 
 
 @pytest.fixture
 def served(monkeypatch):
-    """`served(*loaded)`: such a server behind every Control."""
+    """`served(*loaded)`: such a server behind every OllamaClient."""
 
     def serve(*loaded: str, **more) -> Server:
         server = Server(*loaded, **more)
         transport = httpx.MockTransport(server.answer)
         monkeypatch.setattr(
-            restore, "client_of", lambda instance, **more: Control(instance.url, transport=transport, **more)
+            restore,
+            "ollama_client_of",
+            lambda instance, **more: OllamaClient(instance.url, transport=transport, **more),
         )
         return server
 
@@ -89,7 +92,7 @@ def test_what_is_loaded_behind_a_balancer_leaves_every_server(served, monkeypatc
     found, turns = Found(INSTANCE, MINE), itertools.cycle(servers)
     transport = httpx.MockTransport(lambda request: next(turns).answer(request))
     monkeypatch.setattr(
-        restore, "client_of", lambda instance, **more: Control(instance.url, transport=transport, **more)
+        restore, "ollama_client_of", lambda instance, **more: OllamaClient(instance.url, transport=transport, **more)
     )
     for server in servers:
         server.loaded = [MINE]
@@ -105,7 +108,7 @@ def test_what_cannot_be_unloaded_everywhere_is_reported(served, monkeypatch):
         lambda request: (seen if request.url.path == "/api/ps" and next(looks) % 2 else told).answer(request)
     )
     monkeypatch.setattr(
-        restore, "client_of", lambda instance, **more: Control(instance.url, transport=transport, **more)
+        restore, "ollama_client_of", lambda instance, **more: OllamaClient(instance.url, transport=transport, **more)
     )
     (said,) = put_back(found)
     assert said.startswith("instance a (http://h1:1) is not as it was found: model 'mine:1' may still be loaded")

@@ -17,7 +17,7 @@ from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import NamedDeployment, Outcome, Script, Settings, TopologyKind
 from pytest_llmperf.net.port_owner import Owner
 from pytest_llmperf.servers.backends import backend
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.session.measurement import round_loop
 from pytest_llmperf.session.session import Session
 from tests.started import simulated_server
@@ -187,12 +187,12 @@ def test_on_a_gpu_only_one_model_is_loaded(tmp_path: Path, servers: Callable[...
     plan = tmp_path / "gpu.toml"
     plan.write_text(SPILL)
     old, new = (servers("--faults", str(plan), "--instance", "a", load_ms=300) for _ in range(2))
-    with Control(new) as control:
+    with OllamaClient(new) as control:
         control.preload(MODEL, keep_alive=-1)
     loaded: list[tuple[str, tuple[bool, bool]]] = []
 
     def is_loaded(url: str) -> bool:
-        with Control(url) as control:
+        with OllamaClient(url) as control:
             return control.is_loaded(MODEL)
 
     asked = settings(NamedDeployment(urls=(old,)), backend="attach", urls=(new,), max_rounds=5)
@@ -216,7 +216,7 @@ def test_on_cpus_nothing_is_unloaded(tmp_path: Path, servers: Callable[..., str]
 
     def ask(_: str) -> None:
         for url in (old, new):
-            with Control(url) as control:
+            with OllamaClient(url) as control:
                 loaded.append(control.is_loaded(MODEL))
 
     asked = settings(NamedDeployment(urls=(old,)), backend="attach", urls=(new,), max_rounds=5)

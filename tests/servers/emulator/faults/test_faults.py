@@ -13,7 +13,7 @@ import pytest
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import Settings
 from pytest_llmperf.servers.backends import choose
-from pytest_llmperf.servers.clients.ollama_client import Control
+from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.emulator.api.model_scheduler import BUSY
 from pytest_llmperf.servers.emulator.faults.fault_kinds import (
     BETWEEN,
@@ -171,7 +171,7 @@ def test_the_model_leaves_comes_otherwise_and_the_server_restarts(server):
     """What `/api/ps` and `/api/version` say between requests; the request that follows pays for the load."""
     plan = [entry("unload", 2), entry("reload", 3, num_ctx=1024), entry("restart", 4, version="9.9-simulated")]
     _, client = server("\n".join(plan), FAST.replace('"load_ms": 1', '"load_ms": 100'))
-    with Control(str(client.base_url)) as control:
+    with OllamaClient(str(client.base_url)) as control:
 
         def later(what) -> None:
             deadline_s = time.monotonic() + PATIENCE_S

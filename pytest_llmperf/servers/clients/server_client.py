@@ -1,0 +1,101 @@
+"""What the rest of the package asks of a server, whichever API it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from pytest_llmperf.model.model_names import full_name
+
+_MOST_NAMES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model that an instance has, or has loaded.
+
+    Attributes:
+        name: with its tag.
+        digest: as the server gives it.
+        size_bytes: of the model.
+        size_vram_bytes: of what lies on the GPU; None when the server does not say (a model not loaded).
+        family, parameter_size, quantization: the server's `details`; empty when absent.
+        context_length: tokens a slot, of a loaded model; 0 when absent.
+        expires_at: when a loaded model will leave, RFC 3339; empty when absent.
+    """
+
+    name: str
+    digest: str = ""
+    size_bytes: int = 0
+    size_vram_bytes: int | None = None
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
+    context_length: int = 0
+    expires_at: str = ""
+
+
+class ServerClient(Protocol):
+    """A client of one instance for requests that are not timed; use it in a `with`. Each method raises ServerError.
+
+    An OpenAI-compatible server does not report what it has loaded, and loads and unloads models by itself: its client
+    knows no loaded model, and `unload` does nothing.
+
+    Attributes:
+        url: base address.
+    """
+
+    url: str
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def version(self) -> str:
+        """The server's version."""
+        ...
+
+    def tags(self) -> tuple[ModelEntry, ...]:
+        """The models that the server has."""
+        ...
+
+    def find(self, model: str) -> ModelEntry:
+        """The model's entry among `tags`. Raises ModelMissingError if the server does not have it."""
+        ...
+
+    def loaded(self, model: str) -> ModelEntry | None:
+        """The model's entry among the loaded models; None if it is not loaded, or if the server does not report it."""
+        ...
+
+    def show(self, model: str) -> Mapping[str, Any]:
+        """The server's description of a model; empty if the API has none."""
+        ...
+
+    def preload(
+        self, model: str, options: Mapping[str, object] | None = None, *, keep_alive: float | str | None = None
+    ) -> None:
+        """Loads the model, if the API can, and waits. Raises ModelMissingError if the server does not have it."""
+        ...
+
+    def unload(self, model: str) -> None:
+        """Unloads the model, if the API can, and waits."""
+        ...
+
+
+def some_of(names: Iterable[str], most: int = _MOST_NAMES) -> str:
+    """Names for a message: the first of them, and how many more there are.
+
+    >>> some_of(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    names = tuple(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def in_common(lists: Sequence[Sequence[str]]) -> list[str]:
+    """The models that all lists name, by their names in the first one; there may be very many."""
+    first, *others = lists
+    known = [set(map(full_name, names)) for names in others]
+    return [name for name in first if all(full_name(name) in names for names in known)]
