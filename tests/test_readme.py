@@ -104,7 +104,7 @@ def joined(lines: list[str]) -> list[str]:
             found[-1] = f"{found[-1]} {line.strip()}"
         else:
             found.append(line)
-    return [re.sub(r" seen: in \d+ of \d+ rounds an upper bound .*?(?= seen:| next:)", "", line) for line in found]
+    return [re.sub(r" note: in \d+ of \d+ rounds an upper bound .*?(?= note:| next:)", "", line) for line in found]
 
 
 def as_embedded(printed: list[str], backend: Backend) -> list[str]:

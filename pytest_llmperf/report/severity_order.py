@@ -9,7 +9,7 @@ from pytest_llmperf.model import Outcome, Verdict
 
 WORST_FIRST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
 
-_LABELS = ("  seen: ", "  note: ", "  next: ")
+_LABELS = ("  cause: ", "  note: ", "  next: ")
 """Lines that follow all others, in this order."""
 
 

@@ -192,8 +192,8 @@ SCENES = (
         Scene(
             "the machine's clock is stepped",
             "the offset between the clocks moves by a second in every part",
-            "client: threads, times of the reads;...",
-            "arrivals of that part are the times of the reads; the client's line says so",
+            "client overhead:...(threads, read times)",
+            "arrivals of that part are read times; the client overhead line says so",
         ),
         clock_stepped,
     ),

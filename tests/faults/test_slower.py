@@ -57,10 +57,10 @@ def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, a
     assert failed.outcome is Outcome.FAIL
     text = explain(record, (failed,))
     against = r"as long as in baseline main \(4 sessions, \d+ -> \d+ ms\)"
-    found = rf"  seen: {says} {against}, since ddddddddd of \d{{4}}-\d\d-\d\d\n"
+    found = rf"  cause: {says} {against}, since ddddddddd of \d{{4}}-\d\d-\d\d\n"
     assert re.search(found, text), text
-    assert text.endswith("\n  next: see what has changed since: git log --oneline ddddddddd..HEAD")
-    assert text.count("seen:") == 2
+    assert text.endswith("\n  next: see what changed since then: git log --oneline ddddddddd..HEAD")
+    assert text.count("cause:") == 2
     (baseline,) = [one for one in record.triage if one.question == "baseline"]
     assert baseline.state is State.FOUND
     assert re.match(says, baseline.said)

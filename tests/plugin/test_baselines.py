@@ -176,7 +176,7 @@ def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         [
-            "note: baseline mine: another machine, so that tok/s and ms are not compared: cpu: another -> *",
+            "note: baseline mine: another machine, so tok/s and ms are not compared: cpu: another -> *",
             "pair on dual: gate compare (system_tok_s) is not comparable here: *cpu: baseline another, here *",
             "pair on dual: gate compare (ttft_ms) is not comparable here: *cpu: baseline another, here *",
         ]
@@ -342,10 +342,10 @@ def test_differing_manifests_are_named_old_against_new(simulated, pytester: pyte
     result = simulated("--llmperf-compare=mine", *FIVE, "--llmperf-json=run.json", "-v")
     result.stdout.fnmatch_lines(
         [
-            "note: baseline decision_card: another machine, so that tok/s and ms are not compared: gpu: NVIDIA *",
-            "note: baseline decision_card: void here by its own conditions; *: gpu: NVIDIA * (GPU changed: *",
-            "note: baseline mine: another machine, so that tok/s and ms are not compared: cpu: another -> *",
-            "note: baseline mine: noted: python: CPython 2.7 -> *",
+            "note: baseline decision_card: another machine, so tok/s and ms are not compared: gpu: NVIDIA *",
+            "note: baseline decision_card: its own conditions exclude this deployment*: gpu: NVIDIA * (GPU changed*",
+            "note: baseline mine: another machine, so tok/s and ms are not compared: cpu: another -> *",
+            "note: baseline mine: also differs, without effect on verdicts: python: CPython 2.7 -> *",
         ]
     )
     (record,) = json.loads((pytester.path / "run.json").read_text())["records"]

@@ -25,9 +25,9 @@ def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
-            r"client: threads, (kernel's clock|times of the reads).*; cost at most \d+\.\d\d pp of efficiency, "
-            r"\d\.\d{3} of a core",
-            r"  calibrated at 2 x \d+ tok/s: \d+ us CPU a token, arrivals \d+\.\d\d ms late \(p99\), "
+            r"client overhead: at most \d+\.\d\d pp of efficiency, \d\.\d{3} of a core "
+            r"\(threads, (kernel timestamps|read times).*\)",
+            r"  calibrated at 2 x \d+ tok/s: \d+ us of CPU per token, arrivals \d+\.\d\d ms late \(p99\), "
             r"bias [+-]\d+\.\d\d pp",
         ]
     )
@@ -43,7 +43,7 @@ def test_the_calibration_can_be_left_out(pytester, simulated) -> None:
     """The rounds' own cost is shown all the same."""
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("--llmperf-calibrate=off")
-    result.stdout.fnmatch_lines(["client: threads,*"])
+    result.stdout.fnmatch_lines(["client overhead: *(threads, *"])
     result.stdout.no_fnmatch_line("*calibrated*")
 
 
@@ -76,7 +76,7 @@ def test_the_runtime_is_chosen_by_option(pytester, simulated, aftermath, name) -
     )
     result = simulated(f"--llmperf-runtime={name}", *TWO, own_process=True)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"client: {name},*"])
+    result.stdout.fnmatch_lines([f"client overhead: *({name}, *"])
     aftermath.assert_nothing_left()
 
 
@@ -143,7 +143,7 @@ def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypat
     measurement = json.loads((pytester.path / "run.json").read_text())["records"][0]["measurement"]
     assert [one["index"] for one in measurement["discarded"]] == [1, 3]
     assert [one["index"] for one in measurement["rounds"]] == [0, 2, 4, 5, 6]
-    result.stdout.fnmatch_lines(["note: pair on dual: 2 of 7 rounds do not count*"])
+    result.stdout.fnmatch_lines(["note: pair on dual: 2 of 7 rounds discarded because *"])
 
 
 @pytest.mark.parametrize("how", [(), ("-q",), ("--llmperf-duration=1s",)], ids=["plain", "quiet", "soak"])
@@ -178,7 +178,7 @@ def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulate
     result.stdout.fnmatch_lines(
         [
             "gate efficiency could not be judged: no value against *the clients took 0.* the round is too short",
-            "  next: give the agents more to do in a round (num_predict), and *",
+            "  next: give the agents more work per round (num_predict), and *",
         ]
     )
 

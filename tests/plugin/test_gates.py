@@ -43,8 +43,8 @@ def test_one_instance_fails_the_item(simulated, pytester: pytest.Pytester) -> No
             "gate contention: 100 % (* is above the maximum 20 % (marker contention(max_rate=0.2))",
             "gate efficiency: 7?.? % (* % CI * to *) is below the minimum 85.0 % (marker efficiency(min_pct=85))",
             "  SIMULATED, scenario pair, topology single, *rounds (simulated); balance efficiency*",
-            "  seen: requests wait for a slot*",
-            "  next: give each agent an instance of its own: dual_ollama, no --llmperf-topology",
+            "  cause: requests wait for a slot*",
+            "  next: run one instance per agent: use dual_ollama without --llmperf-topology",
         ]
     )
     case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
@@ -168,7 +168,7 @@ def test_the_same_pair_on_one_instance_fails_the_card(pytester: pytest.Pytester)
         r"\(baseline decision_card, E\.1 #7\)\n  SIMULATED, scenario pair, topology single",
         text,
     )
-    assert text.count("  next: give each agent an instance of its own: dual_ollama, no --llmperf-topology") == 1
+    assert text.count("  next: run one instance per agent: use dual_ollama without --llmperf-topology") == 1
     assert verdicts_of(pytester) == {"efficiency": "fail", "contention": "fail"}
 
 
@@ -219,7 +219,7 @@ def test_a_limit_of_another_machine_is_not_comparable(simulated, pytester: pytes
     failed = simulated(*once)
     failed.assert_outcomes(failed=1)
     failed.stdout.fnmatch_lines(
-        ["gate throughput is not comparable here*decision_card*", "*next: give the marker a value of this machine*"]
+        ["gate throughput is not comparable here*decision_card*", "*next: set a limit for this machine*"]
     )
     warned = simulated("--llmperf-on-mismatch=warn", "-W", "default", *once)
     warned.assert_outcomes(passed=1, warnings=1)
@@ -235,10 +235,10 @@ def test_an_undecided_gate_fails_or_warns(simulated, pytester: pytest.Pytester) 
     few = ("--llmperf-rounds=1", "--llmperf-max-rounds=1")
     failed = simulated(*few)
     failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(["gate efficiency is undecided*", "*next: allow more rounds*"])
+    failed.stdout.fnmatch_lines(["gate efficiency is inconclusive*", "*next: allow more rounds*"])
     warned = simulated(*few, "--llmperf-on-inconclusive=warn", "-W", "default")
     assert warned.ret == pytest.ExitCode.OK
-    warned.stdout.fnmatch_lines(["*GateWarning: *not decided*", "*inconclusive*", "*is undecided*"])
+    warned.stdout.fnmatch_lines(["*GateWarning: *not decided*", "*inconclusive*", "*is inconclusive*"])
 
 
 def test_json_holds_every_raw_timing(simulated, pytester: pytest.Pytester) -> None:

@@ -95,9 +95,9 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, projec
         start = next(index for index, line in enumerate(shown) if line.startswith("gate regression"))
         assert all(len(line) <= columns for line in shown[start:]), text
         assert " ".join(text.split()).count("is worse than the stored") == 1
-        assert "  seen: prefill of " in text
+        assert "  cause: prefill of " in text
         assert "as long as in baseline mine (1 session, " in " ".join(text.split()), text
-        assert text.count("  seen: ") - text.count("  seen: in ") <= 2, text  # upper bounds come on top
+        assert text.count("  cause: ") <= 2, text
         assert "  found      baseline  prefill of " in text
         assert "  ok         alive, versions, model, context, memory, others" in text, text
 
@@ -105,9 +105,9 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, projec
 def test_quiet_runs_show_what_was_asked_for(simulated, project: pytest.Pytester) -> None:
     """At -q no notes, no evidence, no policy and no cost of the client; with -v all of them."""
     quiet, loud = (simulated(QUICK, "--llmperf-topology=single", option).stdout.str() for option in ("-q", "-v"))
-    for words in ("\nnote: ", "\nclient: ", "\npolicy: ", "\nevidence: "):
+    for words in ("\nnote: ", "\nclient overhead: ", "\npolicy: ", "\nevidence: "):
         assert words not in quiet
-    for words in ("\nclient: ", "\npolicy: ", "\nevidence: "):
+    for words in ("\nclient overhead: ", "\npolicy: ", "\nevidence: "):
         assert words in loud
     assert "pair on single" in quiet
     assert "SIMULATED" in quiet
@@ -117,7 +117,7 @@ def test_without_failure_texts_the_summary_says_it(simulated, project: pytest.Py
     """With --tb=no the failing gate and its next step stand below the table, or they would stand nowhere."""
     text = simulated(QUICK, "--llmperf-topology=single", "--tb=no").stdout.str()
     assert text.count("\npair on single: gate contention: 100 % (") == 1
-    assert "next: give each agent an instance of its own" in text
+    assert "next: run one instance per agent" in text
 
 
 def test_two_tests_of_one_scenario_are_told_apart(simulated, project: pytest.Pytester) -> None:

@@ -247,7 +247,7 @@ class TestRemarks:
     def test_everywhere(self, soaked) -> None:
         """In the page, the comment, the annotation and the Code Quality report; and the schema knows it."""
         jsonschema.Draft202012Validator(json_schema.schema()).validate(soaked)
-        text = "soak: efficiency_pct critical: 80.0 % over 5 min (5 rounds), below 90.0 % (here), after 7 min"
+        text = "soak: efficiency_pct critical: 80.0 % over 5 min (5 rounds) is below 90.0 % (here), after 7 min"
         assert text in html.page(soaked)
         assert "7 min of 30 min, 5 rounds" in html.page(soaked)
         assert '<p class="quiet">no leak of y watched</p><p class="quiet">no GPU seen</p>' in html.page(soaked)

@@ -12,48 +12,48 @@ from pytest_llmperf.model import Verdict
 _DECIMALS = {"%": 1, "pp": 1, "ms": 0, "tok/s": 1, "x": 2, "ratio": 3, "C": 0}
 
 _MOST_DIGITS = 7
-"""More of them than usual tell nothing that a reader asks for."""
+"""Upper limit on extra digits."""
 
 
 def amount(value: float | None, metric: str, more: int = 0) -> str:
-    """A value with its unit, e.g. `81.2 %`; rates of rounds in percent; `no value` if there is none.
+    """A value with its unit, e.g. `81.2 %`; rates of rounds are shown in percent, a missing value as `no value`.
 
     Args:
         value: in the metric's unit.
         metric: in the catalogue.
-        more: digits more than usual, see `digits_apart`.
+        more: extra digits, see `digits_apart`.
     """
     return "no value" if value is None else f"{figure(value, metric, more)} {_unit(metric)}"
 
 
 def limit_amount(limit: float, metric: str, more: int = 0) -> str:
-    """A limit with its unit, as it was given: `95.0 %`, `99.99 %`; one that was computed like any value."""
+    """A limit with its unit, as the user typed it: `95.0 %`, `99.99 %`; a computed limit is rounded like a value."""
     return f"{_limit_figure(limit, metric, more)} {_unit(metric)}"
 
 
 def digits_apart(metric: str, limit: float, values: Sequence[float | None]) -> int:
-    """How many digits more than usual it takes until each value, as it is shown, lies where it lies of the limit.
+    """Extra digits needed so that rounding never moves a value across its limit.
 
     Args:
         metric: in the catalogue.
         limit: as `limit_amount` shows it.
-        values: that a reader compares with it; None: there is none.
+        values: the values shown beside the limit; None: no value.
 
     Returns:
-        0 where the usual ones do, and where none tell.
+        0 if no extra digits are needed, or if even the most would not help.
     """
     for more in range(_MOST_DIGITS):
         shown = float(_limit_figure(limit, metric, more))
-        sides = ((float(figure(one, metric, more)) - shown, one - limit) for one in values if one is not None)
+        sides = ((float(figure(value, metric, more)) - shown, value - limit) for value in values if value is not None)
         if all((shown > 0) == (real > 0) and (shown < 0) == (real < 0) for shown, real in sides):
             return more
     return 0
 
 
 def digits_of(verdict: Verdict) -> int:
-    """How many digits more than usual tell a verdict's value and interval from its limit.
+    """Extra digits that keep a verdict's value and interval on their side of the limit.
 
-    The interval of a comparison is that of the value alone, which nobody compares with the stored centre.
+    In a comparison only the value counts: its interval is not compared with the baseline's value.
     """
     gate = verdict.gate
     ends = () if gate.delta is not None else (verdict.low, verdict.high)
@@ -61,27 +61,25 @@ def digits_of(verdict: Verdict) -> int:
 
 
 def digits_in(verdict: Mapping[str, Any]) -> int:
-    """The same of a verdict in a session's document."""
+    """`digits_of` for a verdict in a session's document."""
     gate = verdict["gate"]
     ends = () if gate["delta"] is not None else (verdict["low"], verdict["high"])
     return digits_apart(gate["metric"], gate["limit"], (verdict["value"], *ends))
 
 
 def _unit(metric: str) -> str:
-    found = CATALOGUE[metric]
-    return "%" if found.aggregate is Aggregate.RATE else found.unit
+    return "%" if CATALOGUE[metric].aggregate is Aggregate.RATE else CATALOGUE[metric].unit
 
 
 def figure(value: float, metric: str, more: int = 0) -> str:
     """A value without its unit."""
-    found = CATALOGUE[metric]
-    if found.aggregate is Aggregate.RATE:
+    if CATALOGUE[metric].aggregate is Aggregate.RATE:
         return f"{100 * value:.{3 + more}g}"
-    return f"{value:.{_DECIMALS.get(found.unit, 2) + more}f}"
+    return f"{value:.{_DECIMALS.get(CATALOGUE[metric].unit, 2) + more}f}"
 
 
 def _limit_figure(limit: float, metric: str, more: int) -> str:
-    """A limit without its unit: no digit is rounded away of one that somebody typed."""
+    """A limit without its unit; a typed limit keeps all its digits."""
     given = 100 * limit if CATALOGUE[metric].aggregate is Aggregate.RATE else limit
     usual, exact = figure(limit, metric), typed(given)
     if not exact:

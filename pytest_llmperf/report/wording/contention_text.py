@@ -1,4 +1,4 @@
-"""How many rounds were contended, by the detector that the gate used; and what the other detector found."""
+"""How many rounds were contended, by the detector of the gate; and notes about the other detector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_llmperf.model import Measurement
 
 _RATE = "contention_rate_"
 _MOST_SHARE = 0.5
-"""A detector that no gate used is worth a note if it found more of the rounds contended."""
+"""A detector that no gate used gets a note if it reports a larger share of rounds as contended."""
 
 
 def detector_of(metrics: Iterable[str]) -> str:
@@ -33,7 +33,7 @@ def contended_words(record: Record) -> str:
 
 
 def detector_notes(record: Record) -> list[str]:
-    """Which detector, used by no gate of the record, found most rounds contended that the gate's detector did not."""
+    """Notes on detectors that no gate used and that report most rounds as contended, unlike the gate's detector."""
     gated = {verdict.gate.metric for verdict in record.verdicts}
     judged, rounds = detector_of(gated), len(record.measurement.rounds)
     if _RATE + judged not in gated:

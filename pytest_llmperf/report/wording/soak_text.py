@@ -1,4 +1,4 @@
-"""A soak in words: what it came to, what failed, what only warns."""
+"""A soak test in words: its result, its failures, its warnings."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ _MEMORY = "memory of "
 
 
 def soak_lines(record: Record) -> list[str]:
-    """For the summary: how long, how many rounds, what was found, what was not watched."""
+    """For the summary: duration, number of rounds, alarms, drifts and leaks, what was not watched."""
     soak = _of(record)
-    found = [_alarm(one) for one in soak.alarms] + [_drift(one) for one in (*soak.drifts, *soak.leaks)]
+    problems = [*map(_alarm, soak.alarms), *map(_drift, (*soak.drifts, *soak.leaks))]
     short = f" of {_time(soak.asked_s)}" if soak.lasted_s < soak.asked_s else ""
     head = f"soak: {_name(record)}: {_time(soak.lasted_s)}{short}, {len(record.measurement.rounds)} rounds"
-    return [f"{head}: {'; '.join(found) or 'no alarm, no drift, no leak'}", *(f"  {note}" for note in soak.notes)]
+    return [f"{head}: {'; '.join(problems) or 'no alarm, no drift, no leak'}", *(f"  {note}" for note in soak.notes)]
 
 
 def soak_failures(record: Record) -> list[str]:
-    """What fails the test, a text each, with what to type next."""
+    """The failures of the test, each with its next step."""
     soak = _of(record)
-    critical = [_alarm(one) for one in soak.alarms if one.level.level == CRITICAL]
+    critical = [_alarm(alarm) for alarm in soak.alarms if alarm.level.level == CRITICAL]
     lines = [
-        *(f"soak: {text}: the run ended there\n  next: {_NEXT_CRITICAL}" for text in critical),
-        *(f"soak: {_drift(one)}\n  next: {_NEXT_DRIFT}" for one in soak.drifts),
-        *(f"soak: {_drift(one)}\n  next: {_NEXT_LEAK}" for one in soak.leaks),
+        *(f"soak: {text}; the soak was stopped\n  next: {_NEXT_CRITICAL}" for text in critical),
+        *(f"soak: {_drift(drift)}\n  next: {_NEXT_DRIFT}" for drift in soak.drifts),
+        *(f"soak: {_drift(leak)}\n  next: {_NEXT_LEAK}" for leak in soak.leaks),
     ]
     return [line.replace("\n", f"\n  {_name(record)}, {len(record.measurement.rounds)} rounds\n", 1) for line in lines]
 
 
 def soak_warnings(record: Record) -> list[str]:
-    """What only warns."""
-    return [f"soak: {_alarm(one)}, {_name(record)}" for one in _of(record).alarms if one.level.level != CRITICAL]
+    """Alarms that do not fail the test."""
+    return [f"soak: {_alarm(alarm)}, {_name(record)}" for alarm in _of(record).alarms if alarm.level.level != CRITICAL]
 
 
-_NEXT_CRITICAL = "look at the last window: --llmperf-html report.html; a level of your own: [[threshold]] of that level"
-_NEXT_DRIFT = (
-    "look at the clocks and temperature of the machine, and at what else runs there: --llmperf-html report.html"
+_NEXT_CRITICAL = (
+    "inspect the last window: --llmperf-html report.html; to set another level, add a [[threshold]] of it to a baseline"
 )
+_NEXT_DRIFT = "check clocks, temperature and other processes of the machine: --llmperf-html report.html"
 _NEXT_LEAK = "run it twice as long: a leak doubles, a cache does not"
 
 
 def _of(record: Record) -> Soak:
     if record.soak is None:
-        raise ValueError(f"{record.test} is no soak")
+        raise ValueError(f"{record.test} is not a soak test")
     return record.soak
 
 
@@ -57,24 +57,27 @@ def _name(record: Record) -> str:
     return f"{measurement.scenario.name} on {measurement.topology.kind}{simulated}"
 
 
-def _alarm(one: Alarm) -> str:
-    level, side = one.level, "below" if one.level.bound is Bound.MIN else "above"
-    more = digits_apart(level.metric, level.limit, [one.value])
+def _alarm(alarm: Alarm) -> str:
+    level, side = alarm.level, "below" if alarm.level.bound is Bound.MIN else "above"
+    more = digits_apart(level.metric, level.limit, [alarm.value])
     return (
-        f"{level.metric} {level.level}: {amount(one.value, level.metric, more)} over {_time(one.window_s)} "
-        f"({one.rounds} rounds), {side} {limit_amount(level.limit, level.metric, more)} ({level.source}), "
-        f"after {_time(one.at_s)}"
+        f"{level.metric} {level.level}: {amount(alarm.value, level.metric, more)} over {_time(alarm.window_s)} "
+        f"({alarm.rounds} rounds) is {side} {limit_amount(level.limit, level.metric, more)} ({level.source}), "
+        f"after {_time(alarm.at_s)}"
     )
 
 
-def _drift(one: Drift) -> str:
-    if one.what.startswith(_MEMORY):
+def _drift(drift: Drift) -> str:
+    if drift.what.startswith(_MEMORY):
         return (
-            f"{one.what} grew by {one.lost:.0f} MiB, {one.before:.0f} -> {one.after:.0f} MiB ({one.matters:.0f} matter)"
+            f"{drift.what} grew by {drift.lost:.0f} MiB, {drift.before:.0f} -> {drift.after:.0f} MiB "
+            f"(changes of {drift.matters:.0f} MiB or more count)"
         )
-    unit = metric_of(one.what).change_unit
-    values = f"{amount(one.before, one.what)} -> {amount(one.after, one.what)}"
-    return f"{one.what} drifted by {one.lost:.1f} {unit}, {values} ({one.matters:g} matter)"
+    unit = metric_of(drift.what).change_unit
+    values = f"{amount(drift.before, drift.what)} -> {amount(drift.after, drift.what)}"
+    return (
+        f"{drift.what} drifted by {drift.lost:.1f} {unit}, {values} (changes of {drift.matters:g} {unit} or more count)"
+    )
 
 
 def _time(seconds: float) -> str:

@@ -1,15 +1,11 @@
-"""Verdicts in words: which gate, value with its interval, limit and where it came from, and what to type next."""
+"""Verdicts in words: the gate, the value with its interval, the limit with its source, the cause, the next step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pytest_llmperf.judge.diagnosis.client_saturation import nothing_left
-from pytest_llmperf.judge.diagnosis.diagnose import (
-    Diagnosis,
-    client_advice,
-    diagnose,
-)
+from pytest_llmperf.judge.diagnosis.diagnose import Diagnosis, client_advice, diagnose
 from pytest_llmperf.judge.diagnosis.phase_regressions import explaining, in_words
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
@@ -23,14 +19,14 @@ from pytest_llmperf.report.wording.amounts import amount, digits_of, figure, lim
 from pytest_llmperf.report.wording.next_steps import machine_load, next_step
 
 _VERBS = {
-    Outcome.PASS: "holds",
+    Outcome.PASS: "passes",
     Outcome.FAIL: "fails",
-    Outcome.INCONCLUSIVE: "is undecided",
+    Outcome.INCONCLUSIVE: "is inconclusive",
     Outcome.NOT_COMPARABLE: "is not comparable here",
     Outcome.INVALID: "could not be judged",
 }
 
-_PLAIN = {
+_DEFAULT_METRICS = {
     "efficiency": "efficiency_pct",
     "scaling": "scaling_efficiency_pct",
     "speedup": "speedup",
@@ -40,16 +36,16 @@ _PLAIN = {
     "memory": "vram_gib",
     "thermal": "gpu_temperature_c",
 }
-"""What the name of a gate stands for, unless the text says otherwise."""
+"""The metric that a gate's name stands for; any other metric is named."""
 
-_MOST_SEEN = 2
-"""Explanations of one failure."""
+_MOST_CAUSES = 2
+"""Causes given for one failure, at most."""
 
 
 def gate_name(verdict: Verdict) -> str:
-    """The gate, with the metric where its name does not say it: `efficiency`, `ttft (ttft_ratio)`."""
+    """The gate, with its metric unless that is the default one: `efficiency`, `ttft (ttft_ratio)`."""
     gate = verdict.gate
-    return gate.marker if _PLAIN.get(gate.marker) == gate.metric else f"{gate.marker} ({gate.metric})"
+    return gate.marker if _DEFAULT_METRICS.get(gate.marker) == gate.metric else f"{gate.marker} ({gate.metric})"
 
 
 def limit_words(verdict: Verdict) -> str:
@@ -79,7 +75,7 @@ def name_of(record: Record) -> str:
 
 
 def headline(verdict: Verdict) -> str:
-    """A verdict that is no pass: gate, value, interval, limit and source."""
+    """A verdict in one line: gate, value, interval, limit and its source."""
     gate = verdict.gate
     if verdict.outcome is not Outcome.FAIL:
         against = f"{_interval(verdict)} against {limit_words(verdict)}{_because(verdict)}"
@@ -90,19 +86,19 @@ def headline(verdict: Verdict) -> str:
 
 
 def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
-    """The failing verdicts of a measurement, the worst first; then, once, what was run, what was seen and what to type.
+    """The failing verdicts of a measurement, the worst first; then, once, what was run, the causes and next steps.
 
     Args:
         record: the measurement.
         verdicts: one or more of its verdicts.
     """
     ordered = worst_first(verdicts)
-    found = diagnose(record.measurement)
-    return merged([_explained(record, verdict, ordered[0], found) for verdict in ordered])
+    diagnosis = diagnose(record.measurement)
+    return merged([_explained(record, verdict, ordered[0], diagnosis) for verdict in ordered])
 
 
-def _explained(record: Record, verdict: Verdict, first: Verdict, found: Diagnosis | None) -> str:
-    """One verdict with its explanation; the rounds are those of the measurement's first verdict."""
+def _explained(record: Record, verdict: Verdict, first: Verdict, diagnosis: Diagnosis | None) -> str:
+    """A verdict with its explanation; `first` gives the number of rounds."""
     measurement = record.measurement
     topology, head = measurement.topology, headline(verdict)
     real = "SIMULATED, " if topology.simulated else ""
@@ -113,54 +109,54 @@ def _explained(record: Record, verdict: Verdict, first: Verdict, found: Diagnosi
             head,
             f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} "
             f"{topology.model}, {first.rounds} rounds ({graded_as}); {_both_efficiencies(record)}",
-            *([f"  seen: {bounded}"] if bounded not in head else []),  # a comparison gives its reason there
-            *(f"  seen: {words}" for words in _seen(record, verdict, found)),
-            *(f"  note: {words}" for words in machine_load(record, found)),
-            f"  next: {next_step(record, verdict, found)}",
+            *(f"  cause: {words}" for words in _causes(record, verdict, diagnosis)),
+            *([f"  note: {bounded}"] if bounded not in head else []),  # a comparison has it in its first line
+            *(f"  note: {words}" for words in machine_load(record, diagnosis)),
+            f"  next: {next_step(record, verdict, diagnosis)}",
         ]
     )
 
 
-def _seen(record: Record, verdict: Verdict, found: Diagnosis | None) -> list[str]:
-    """What explains it, the likeliest first: what is known of the servers, what has changed, where the loss goes."""
+def _causes(record: Record, verdict: Verdict, diagnosis: Diagnosis | None) -> list[str]:
+    """The likeliest causes first: facts about the servers, phase regressions, then the largest share of the loss."""
     slower = explaining(record.slower, (verdict,))
-    facts = found.facts[:1] if found is not None and not machine_load(record, found) else ()
-    words = (*facts, in_words(slower) if slower else "", found.sentence if found is not None else "")
-    return list(filter(None, words))[:_MOST_SEEN]
+    facts = diagnosis.facts[:1] if diagnosis is not None and not machine_load(record, diagnosis) else ()
+    words = (*facts, in_words(slower) if slower else "", diagnosis.sentence if diagnosis is not None else "")
+    return list(filter(None, words))[:_MOST_CAUSES]
 
 
 def explain_nothing(record: Record) -> str:
-    """Why nothing is left of a measurement that no gate judged, and what to do; empty if something is."""
+    """Why every round of a measurement was discarded, and what to do; empty if some rounds count."""
     why = nothing_left(record.measurement)
     return f"{name_of(record)}: {why}\n  next: {client_advice(record.measurement)}" if why else ""
 
 
 def young(verdict: Verdict) -> bool:
-    """Whether a comparison is undecided because too few sessions are stored to know how much sessions differ."""
+    """Whether a comparison is inconclusive because too few sessions are stored to estimate how much they differ."""
     stored = len(verdict.gate.reference)
-    undecided = verdict.outcome is Outcome.INCONCLUSIVE and verdict.gate.delta is not None
-    return undecided and 0 < stored < SESSIONS_FOR_SPREAD
+    inconclusive = verdict.outcome is Outcome.INCONCLUSIVE and verdict.gate.delta is not None
+    return inconclusive and 0 < stored < SESSIONS_FOR_SPREAD
 
 
 def young_lines(record: Record, verdicts: Sequence[Verdict]) -> list[str]:
-    """Undecided comparisons with a young baseline, all of a measurement in a few lines."""
+    """The inconclusive comparisons of a measurement with a young baseline, in three lines."""
     gate = verdicts[0].gate
     stored = len(gate.reference)
     figures = [
-        f"{one.gate.metric} {amount(one.value, one.gate.metric)} (stored {amount(one.gate.limit, one.gate.metric)})"
-        for one in verdicts
+        f"{verdict.gate.metric} {amount(verdict.value, verdict.gate.metric)} "
+        f"(stored {amount(verdict.gate.limit, verdict.gate.metric)})"
+        for verdict in verdicts
     ]
-    count = "1 session" if stored == 1 else f"{stored} sessions"
     return [
-        f"gate {gate.marker} is undecided: {name_of(record)}: no clear difference, and baseline {gate.baseline} holds "
-        f"{count} of the {SESSIONS_FOR_SPREAD} that show how much sessions differ",
+        f"gate {gate.marker} is inconclusive: {name_of(record)}: no clear difference; baseline {gate.baseline} has "
+        f"{stored} of the {SESSIONS_FOR_SPREAD} sessions needed to know how much sessions differ",
         f"  {', '.join(figures)}",
-        f"  next: save accepted runs of other days: --llmperf-save={gate.baseline}",
+        f"  next: save passing runs on other days: --llmperf-save={gate.baseline}",
     ]
 
 
 def _in_part(verdict: Verdict) -> bool:
-    """Whether stored sessions are longer than what was compared with them."""
+    """Whether only the first rounds of some stored session were compared."""
     return any(len(stored) > verdict.rounds for stored in verdict.gate.reference)
 
 
@@ -174,7 +170,7 @@ def _interval(verdict: Verdict) -> str:
 
 
 def _because(verdict: Verdict) -> str:
-    """The reason, where interval and limit do not show it already."""
+    """The reason, unless interval and limit already show it."""
     gate, ends = verdict.gate, (verdict.low, verdict.high)
     if verdict.outcome is Outcome.INCONCLUSIVE and gate.delta is None and None not in ends:
         low, high = verdict.low or 0.0, verdict.high or 0.0

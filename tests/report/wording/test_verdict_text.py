@@ -40,8 +40,8 @@ def test_lost_efficiency_is_explained(solo_ms, together_ms, efficiencies, words:
     record = Record(test="test", measurement=measurement, verdicts=(verdict,))
     values = tuple(value_of(record, name) for name in ("efficiency_pct", "scaling_efficiency_pct"))
     assert values == pytest.approx(efficiencies)
-    seen = [line for line in explain(record, (verdict,)).splitlines() if line.startswith("  seen: ")]
-    assert [line.startswith(f"  seen: {words}") for line in seen] == ([True] if words else [])
+    seen = [line for line in explain(record, (verdict,)).splitlines() if line.startswith("  cause: ")]
+    assert [line.startswith(f"  cause: {words}") for line in seen] == ([True] if words else [])
     assert any(words in line for line in notes([record])) is noted or not words
     assert not any(
         one in line for one in (ONE_IS_LONGER, BOTH_ARE_SLOWER) for line in notes([record], explained=["test"])
@@ -57,7 +57,7 @@ def test_what_one_agent_can_do_about_its_gates(metric: str, kind: TopologyKind) 
     verdict = judge(gate(metric, limit=1e6), measurement, looks=1)
     text = explain(Record(test="test", measurement=measurement, verdicts=(verdict,)), (verdict,))
     (step,) = [line for line in text.splitlines() if line.startswith("  next: ")]
-    assert step.startswith("  next: run two agents or more") is (metric != "decode_tok_s")
+    assert step.startswith("  next: run at least two agents") is (metric != "decode_tok_s")
     assert "dual_ollama" not in text
 
 
@@ -144,7 +144,7 @@ def test_what_explains_most_comes_first(client_s: float, commit: str, first: str
     ]  # fmt: skip
     record = Record(test="test", measurement=measurement, verdicts=(verdict,), slower=tuple(longer))
     lines = explain(record, (verdict,)).splitlines()
-    assert next(line for line in lines if line.startswith("  seen: ")).startswith(f"  seen: {first}")
+    assert next(line for line in lines if line.startswith("  cause: ")).startswith(f"  cause: {first}")
     assert step in next(line for line in lines if line.startswith("  next: "))
     assert [line[: len("  note: other processes")] for line in lines[-2:-1]] == ["  note: other processes"]
 
@@ -173,7 +173,7 @@ def test_a_comparison_lists_all_findings_the_strongest_first_and_every_step_last
     assert heads == ["gate regression", "gate regression"]
     assert ["ttft_ms" in line for line in lines[:2]] == [True, False]
     labels = [line.split(":")[0].strip() for line in lines[3:]]
-    assert labels == ["seen", "seen", "seen", "note", "next", "next"]
+    assert labels == ["cause", "cause", "cause", "note", "next", "next"]
     assert ["prefill of y" in lines[3], "decode of y" in lines[4], "other processes" in lines[6]] == [True] * 3
     assert not any("end what else runs here" in line for line in lines)
     page = markdown.page(json.loads(as_text(document(Run(records=[record], settings=Settings())))))
