@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from benchmarks.rows import Row, show
 from pytest_llmperf.measure.calibrate import arrivals_of, paced_server, truths
 from pytest_llmperf.measure.runtimes import runtime_of
-from pytest_llmperf.measure.tap.http_exchanges import spoken
+from pytest_llmperf.measure.tap.http_exchanges import exchanges_of
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.wire.arrival import KERNEL
 from pytest_llmperf.measure.wire.prepared_request import prepare
@@ -104,7 +104,7 @@ def tap_cost(*, tok_s: float = TOK_S, tokens: int = TOKENS, repetitions: int = 2
                 urls = list(tap.open(urls, labels)) if side == "tapped" else urls
                 requests = [[prepare(one, "/api/generate", b"{}", label=one)] for one in urls]
                 exchanges = [client[0] for client in threads.run(requests, timeout_s=120).exchanges]
-                taken = tap.take() if side == "tapped" else None
+                capture = tap.take() if side == "tapped" else None
                 truth = truths(url)
                 if not repetition:
                     continue
@@ -117,10 +117,10 @@ def tap_cost(*, tok_s: float = TOK_S, tokens: int = TOKENS, repetitions: int = 2
                         for arrival, sent in zip(arrivals, truth[number].sent_ns, strict=True)
                     ]
                 )
-                if taken is not None:
-                    cpu_ns += taken.cpu_ns(taken.end_ns)
-                    for carried in (one for agent in taken.agents for one in agent):
-                        (request,) = spoken(carried, taken, label="")
+                if capture is not None:
+                    cpu_ns += capture.cpu_ns(capture.end_ns)
+                    for carried in (one for agent in capture.agents for one in agent):
+                        (request,) = exchanges_of(carried, capture, label="")
                         at_tap, _, number = arrivals_of(request.exchange)
                         passage_ns += [a - b for a, b in zip(at_client[number], at_tap, strict=True)]
     return TapCost(

@@ -234,22 +234,26 @@ class Rounds:
             barrier=barrier,
         )
         self._start_up_ns |= {
-            agent.name: heard.start_up_ns for (agent, _), heard in zip(members, part.heard, strict=True)
+            agent.name: recording.start_up_ns for (agent, _), recording in zip(members, part.recordings, strict=True)
         }
         runs = tuple(
             AgentRun(
                 agent=agent.name,
                 instance=instance.name,
                 start_ns=part.start_ns,
-                requests=heard.requests,
-                client_ns=heard.first_ns - part.start_ns
+                requests=recording.requests,
+                client_ns=recording.first_ns - part.start_ns
                 if isinstance(agent, ExternalAgent)
-                else _client_ns(part.start_ns, heard.exchanges),
+                else _client_ns(part.start_ns, recording.exchanges),
                 lag_ns=part.lag_ns,
             )
-            for (agent, instance), heard in zip(members, part.heard, strict=True)
+            for (agent, instance), recording in zip(members, part.recordings, strict=True)
         )
-        return _Ran(runs, frozenset(one.source for heard in part.heard for one in heard.exchanges), (part.cpu_ns,))
+        return _Ran(
+            runs,
+            frozenset(exchange.source for recording in part.recordings for exchange in recording.exchanges),
+            (part.cpu_ns,),
+        )
 
     def _work(self, agent: Agent | ExternalAgent, instance: Instance) -> AsyncAgent | Command:
         """What an agent behind the tap does."""

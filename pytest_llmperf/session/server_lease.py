@@ -20,7 +20,7 @@ _AGAIN_S = 60.0
 """How often it is said for whom this session waits."""
 
 _NOTICE_S = 0.3
-"""What a keeper needs, at the most, to notice that its server has died, after a client has."""
+"""The longest time after which a supervisor notices that its server has died, once a client has noticed."""
 
 
 class ServerLease:
@@ -172,9 +172,9 @@ class ServerLease:
         """What tells that somebody else used servers which we only found while this round ran, in words."""
         return self._opened.disturbed(one, keep_alive_s=keep_alive_s) if self._opened is not None else ()
 
-    def struck(self) -> tuple[str, ...]:
-        """What of a fault plan has struck on the open servers, in words; nothing where there is no plan."""
-        return self._opened.struck() if self._opened is not None else ()
+    def fired(self) -> tuple[str, ...]:
+        """Which faults of a fault plan have fired on the open servers, in words; nothing if there is no plan."""
+        return self._opened.fired() if self._opened is not None else ()
 
     def timed(self, work: Callable[[], Any]) -> Any:
         """Runs a timed part; where it failed, a dead server is the better explanation."""

@@ -279,7 +279,7 @@ class Session:
         finally:
             self.listener.done()
         measurement = candidate.measurement
-        measurement = replace(measurement, notes=(*measurement.notes, *self._struck()))
+        measurement = replace(measurement, notes=(*measurement.notes, *self._fired()))
         if soaked is None and measurement.telemetry is not None and measurement.telemetry.gpus:
             notes = (*measurement.notes, *crossed(measurement, self._levels(candidate)[0], gates))
             measurement = replace(measurement, notes=notes)
@@ -426,10 +426,10 @@ class Session:
             gates += compare_gates(self.stored, key=key, facts=facts, settings=settings)
         return gates + (against_gates(specs, name=name, settings=settings) if name else ())
 
-    def _struck(self) -> Iterable[str]:
-        """What of the fault plans in force has struck."""
-        theirs = () if self._incumbent is None else self._incumbent.struck()
-        return (*self._servers.struck(), *(f"incumbent {self.settings.against}: {one}" for one in theirs))
+    def _fired(self) -> Iterable[str]:
+        """Which faults of the fault plans in force have fired."""
+        theirs = () if self._incumbent is None else self._incumbent.fired()
+        return (*self._servers.fired(), *(f"incumbent {self.settings.against}: {one}" for one in theirs))
 
     def _say(self, text: str) -> None:
         """Tells whoever watches now."""

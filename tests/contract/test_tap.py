@@ -12,7 +12,7 @@ import ollama
 import pytest
 from langchain_ollama import ChatOllama
 
-from pytest_llmperf.measure.agents.external_agents import Heard, run_tapped
+from pytest_llmperf.measure.agents.external_agents import AgentRecording, run_tapped
 from pytest_llmperf.measure.agents.member_agents import Member
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from tests.contract.conftest import OPTIONS, PATIENCE_S
@@ -30,14 +30,14 @@ def tap() -> Iterator[Tap]:
 def tapped(tap, served):
     """`tapped(run)`: what an agent asked for and got, alone behind the tap."""
 
-    def run(agent) -> Heard:
+    def run(agent) -> AgentRecording:
         members = [Member(label="agent x", url=served.url, run=agent)]
-        return run_tapped(members, tap=tap, model=served.model, timeout_s=PATIENCE_S).heard[0]
+        return run_tapped(members, tap=tap, model=served.model, timeout_s=PATIENCE_S).recordings[0]
 
     return run
 
 
-def check(heard: Heard, count: int, *, tokens: int = TOKENS) -> None:
+def check(heard: AgentRecording, count: int, *, tokens: int = TOKENS) -> None:
     """So many whole requests with counts, texts and moments in order."""
     assert len(heard.requests) == count
     for one in heard.requests:

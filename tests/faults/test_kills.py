@@ -1,4 +1,4 @@
-"""Random kills: pytest, its servers, their keepers, its clients, at random moments: nothing is left, the next is green.
+"""Random kills of pytest, its servers, their supervisors and its clients: nothing is left, and the next run is green.
 
 `LLMPERF_KILLS` says how many (200), `LLMPERF_KILLS_SEED` which (printed).
 """
@@ -86,7 +86,7 @@ def strike(run: Run, aftermath: Aftermath, chance: random.Random) -> str:
         who = (
             "pytest"
             if victim.pid == run.process.pid
-            else next((name for name in ("keeper", "serve", "worker", "execnet") if name in words), "another")
+            else next((name for name in ("supervisor", "serve", "worker", "execnet") if name in words), "another")
         )
         return f"{who}, {signal.Signals(number).name}"
     return ""

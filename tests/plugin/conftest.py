@@ -114,9 +114,9 @@ class Aftermath:
         return found
 
     def servers(self) -> list[psutil.Process]:
-        """The instances among them, without their keepers."""
+        """The instances among them, without their supervisors."""
         instances = self.processes("pytest_llmperf.servers.emulator.serve")
-        return [process for process in instances if not _is_keeper(process)]
+        return [process for process in instances if not _is_supervisor(process)]
 
     def locked(self) -> bool:
         """Whether some session holds the machine's lock."""
@@ -144,7 +144,7 @@ def assert_clear(result: pytest.RunResult, code: pytest.ExitCode, *lines: str) -
     assert len(text.splitlines()) < SCREEN_LINES, text
 
 
-def _is_keeper(process: psutil.Process) -> bool:
+def _is_supervisor(process: psutil.Process) -> bool:
     try:
         return any(word.endswith("supervisor.py") for word in process.cmdline())
     except psutil.Error:

@@ -201,14 +201,14 @@ BROKEN = {
     "ends in a line": (OK + CHUNK + CHUNK[:20], "no JSON object: *(line 2, byte * of the body)"),
     "ends in a chunk": (
         OK.replace(b"Connection: close", b"Transfer-Encoding: chunked") + b"40\r\n" + CHUNK[:9],
-        "the answer is torn or no HTTP*",
+        "the answer is torn or not HTTP*",
     ),
     "reports an error": (
         OK + CHUNK + b'{"error": "out of memory"}\n',
         "*error in mid-stream: out of memory (line 2, byte * of the body)",
     ),
     "says nothing": (b"", "*"),
-    "speaks another language": (b"220 mail ready\r\n", "the answer is torn or no HTTP*"),
+    "speaks another language": (b"220 mail ready\r\n", "the answer is torn or not HTTP*"),
     "refuses": (
         b'HTTP/1.1 503 Busy\r\nConnection: close\r\n\r\n{"error": "server busy"}',
         "the server answered 503: server busy",
@@ -273,9 +273,12 @@ def test_an_instance_that_is_killed_in_mid_stream(inner, monkeypatch: pytest.Mon
         if not killed and "instance b" in connection.request.label and b'"done":false' in received(connection):
             (server,) = [one for one in aftermath.servers() if '"seed": 109' in " ".join(one.cmdline())]
             killed.append(server)
-            keeper = server.parent()
+            supervisor = server.parent()
             server.kill()
-            until(lambda: not keeper.is_running() or keeper.status() == "zombie", lambda: "its keeper still runs")
+            until(
+                lambda: not supervisor.is_running() or supervisor.status() == "zombie",
+                lambda: "its supervisor still runs",
+            )
         return ended
 
     def received(connection: Connection) -> bytes:

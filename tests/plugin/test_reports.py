@@ -179,8 +179,8 @@ requests = 9999
 """
 
 
-def test_a_fault_plan_says_what_has_struck(simulated, pytester: pytest.Pytester, aftermath) -> None:
-    """Its header says that it is in force; a note in the summary and the document, which faults struck nothing here."""
+def test_a_fault_plan_says_which_faults_have_fired(simulated, pytester: pytest.Pytester, aftermath) -> None:
+    """The header says that it is in force; a note in the summary and the document names the faults that never fired."""
     pytester.makepyfile(
         """
         import pytest
@@ -203,8 +203,8 @@ def test_a_fault_plan_says_what_has_struck(simulated, pytester: pytest.Pytester,
     result = simulated(*options)
     result.assert_outcomes(passed=2)
     reset = "fault 2 (reset, every instance, requests 9999)"
-    dual = f"fault plan faults.toml: 1 of 2 never struck: {reset}"
-    single = f"fault plan faults.toml: 2 of 2 never struck: fault 1 (slow_decode, instance b, requests 1-); {reset}"
+    dual = f"fault plan faults.toml: 1 of 2 never fired: {reset}"
+    single = f"fault plan faults.toml: 2 of 2 never fired: fault 1 (slow_decode, instance b, requests 1-); {reset}"
     result.stdout.fnmatch_lines_random(
         ["llmperf: simulated, *, where things go wrong by the fault plan *faults.toml (*", f"note: *dual: {dual}"]
     )

@@ -1,4 +1,4 @@
-"""Agents that we did not write: async callables and commands, each run against an address of its own, the tap's."""
+"""Runs external agents (async callables and commands), each against an address of the tap."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents.member_agents import Agents, Member
-from pytest_llmperf.measure.tap.http_exchanges import spoken, timing
+from pytest_llmperf.measure.tap.http_exchanges import exchanges_of, timing
 from pytest_llmperf.measure.tap.proxy_client import Tap
-from pytest_llmperf.measure.tap.recording import Carried, Taken
+from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection
 from pytest_llmperf.measure.wire.answer_end import Ending
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
 from pytest_llmperf.model import AsyncAgent, RequestTiming
 
 LOADS = ("load", "unload")
-"""`done_reason` of requests that ask for no text: they load or unload the model, and are not timed."""
+"""`done_reason` of requests that load or unload the model: they ask for no text and are not timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """What one agent asked for and got.
+class AgentRecording:
+    """The requests of one agent in a part.
 
     Attributes:
         requests: its generation requests, in the order sent.
-        exchanges: of these.
-        first_ns: the moment its first bytes left the tap, whatever they asked for.
-        start_up_ns: how long it took from its start until it first sent something.
+        exchanges: of these requests.
+        first_ns: when its first bytes left the tap, of any request.
+        start_up_ns: from its start to the first bytes that it sent.
     """
 
     requests: tuple[RequestTiming, ...]
@@ -38,62 +38,67 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tapped:
-    """One part of a round, as the tap saw it.
+class TapResult:
+    """One part of a round, as the tap captured it.
 
     Attributes:
-        start_ns: the moment the barrier opened.
-        heard: of each member.
+        start_ns: when the barrier opened.
+        recordings: of each member.
         cpu_ns: CPU time of the tap from the barrier to the last answer.
-        lag_ns: how late the tap would have acted in that time.
+        lag_ns: the tap's scheduling lag in that time.
     """
 
     start_ns: int
-    heard: tuple[Heard, ...]
+    recordings: tuple[AgentRecording, ...]
     cpu_ns: int
     lag_ns: int
 
 
-def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: float, barrier: bool = True) -> Tapped:
-    """Runs agents at once, from one barrier on: it opens when each of them has sent its first request.
+def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: float, barrier: bool = True) -> TapResult:
+    """Runs agents at once, behind one barrier, which opens when each of them has sent its first request.
 
     Args:
         members: the agents.
         tap: forwards for them.
         model: its name on the servers, for the commands' environment.
-        timeout_s: most seconds for all that an agent does.
-        barrier: False lets each begin as soon as it can: for runs that are not timed.
+        timeout_s: maximum run time of an agent, s.
+        barrier: False lets each agent begin as soon as it can, for runs that are not timed.
 
     Raises:
-        MeasurementError: an agent failed, or a request of its did; the others were given up, no process is left.
+        MeasurementError: an agent or one of its requests failed; the other agents were stopped, no process is left.
         UsageError: a server speaks TLS.
     """
-    urls = tap.open([one.url for one in members], [one.label for one in members], barrier=barrier)
+    urls = tap.open([member.url for member in members], [member.label for member in members], barrier=barrier)
     part = Agents(members, urls, tap=tap, model=model, timeout_s=timeout_s)
     try:
-        taken, failure = part.run()
+        capture, failure = part.run()
     except BaseException:
         part.kill()
         tap.close()  # whatever it was doing
         raise
     try:
-        heard = tuple(
-            _heard(member, ways, taken, started_ns=part.started_ns.get(member, 0))
-            for member, ways in zip(members, taken.agents, strict=True)
+        recordings = tuple(
+            _recording(member, connections, capture, started_ns=part.started_ns.get(member, 0))
+            for member, connections in zip(members, capture.agents, strict=True)
         )
     except MeasurementError as error:
-        raise error from failure  # what a server did explains what its agent did
+        raise error from failure  # the server's failure explains the agent's
     if failure is not None:
         raise failure
-    for member, one, ways in zip(members, heard, taken.agents, strict=True):
-        if not one.requests:
-            raise part.given_up(member, taken, part.silence(member, _asked(ways, taken)))
-    end_ns = max(request.done_ns for one in heard for request in one.requests)
-    return Tapped(start_ns=taken.start_ns, heard=heard, cpu_ns=taken.cpu_ns(end_ns), lag_ns=taken.lag_ns(end_ns))
+    for member, recording, connections in zip(members, recordings, capture.agents, strict=True):
+        if not recording.requests:
+            raise part.given_up(member, capture, part.silence(member, _asked(connections, capture)))
+    end_ns = max(request.done_ns for recording in recordings for request in recording.requests)
+    return TapResult(
+        start_ns=capture.start_ns,
+        recordings=recordings,
+        cpu_ns=capture.cpu_ns(end_ns),
+        lag_ns=capture.lag_ns(end_ns),
+    )
 
 
 def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
-    """One of our own agents as a callable: it sends its requests one after the other; the tap keeps the times.
+    """One of our own agents as a callable: it sends its requests in turn; the tap captures the times.
 
     Args:
         requests_to: its requests for a base address.
@@ -113,25 +118,37 @@ def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
     return work
 
 
-def _heard(member: Member, ways: Sequence[Carried], taken: Taken, *, started_ns: int) -> Heard:
+def _recording(
+    member: Member, connections: Sequence[CapturedConnection], capture: Capture, *, started_ns: int
+) -> AgentRecording:
     """The generation requests on all connections of an agent.
 
     Raises:
-        MeasurementError: a server failed, or the agent speaks no HTTP.
+        MeasurementError: a server failed, or the agent does not speak HTTP.
     """
-    asked = [one for way in ways for one in spoken(way, taken, label=member.label) if one.generation]
-    timed = [(timing(one), one.exchange) for one in sorted(asked, key=lambda one: one.exchange.sent_ns)]
+    http_exchanges = [
+        http_exchange
+        for connection in connections
+        for http_exchange in exchanges_of(connection, capture, label=member.label)
+        if http_exchange.generation
+    ]
+    http_exchanges.sort(key=lambda http_exchange: http_exchange.exchange.sent_ns)
+    timed = [(timing(http_exchange), http_exchange.exchange) for http_exchange in http_exchanges]
     timed = [(request, exchange) for request, exchange in timed if request.done_reason not in LOADS]
-    handed = [one.handed_ns for way in ways for one in way.up.passed if one.handed_ns]
-    return Heard(
+    handed = [chunk.handed_ns for connection in connections for chunk in connection.up.chunks if chunk.handed_ns]
+    arrived = [connection.first_ns for connection in connections if connection.first_ns]
+    return AgentRecording(
         requests=tuple(request for request, _ in timed),
         exchanges=tuple(exchange for _, exchange in timed),
-        first_ns=min(handed, default=taken.start_ns),
-        start_up_ns=max(0, min((way.first_ns for way in ways if way.first_ns), default=taken.end_ns) - started_ns),
+        first_ns=min(handed, default=capture.start_ns),
+        start_up_ns=max(0, min(arrived, default=capture.end_ns) - started_ns),
     )
 
 
-def _asked(ways: Sequence[Carried], taken: Taken) -> list[str]:
-    """What else an agent asked for, in words."""
-    asked = [one for way in ways for one in spoken(way, taken, label="")]
-    return [f"{one.method} {one.path}" for one in asked]
+def _asked(connections: Sequence[CapturedConnection], capture: Capture) -> list[str]:
+    """The method and path of every request of an agent."""
+    return [
+        f"{http_exchange.method} {http_exchange.path}"
+        for connection in connections
+        for http_exchange in exchanges_of(connection, capture, label="")
+    ]

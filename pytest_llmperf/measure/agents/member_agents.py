@@ -17,7 +17,7 @@ from pytest_llmperf.masking import known, masked_words, secrets_of
 from pytest_llmperf.measure.agents.running_command import RunningCommand, tail_of, without_proxy
 from pytest_llmperf.measure.agents.start_order import Starting, in_order, may_start
 from pytest_llmperf.measure.tap.proxy_client import Tap
-from pytest_llmperf.measure.tap.recording import Taken
+from pytest_llmperf.measure.tap.recording import Capture
 from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.measure.wire.arrival import Clock
 from pytest_llmperf.model import AsyncAgent, Command
@@ -88,20 +88,20 @@ class Agents:
         self._failed: Member | None = None
         self.started_ns: dict[Member, int] = {}
 
-    def run(self) -> tuple[Taken, LlmperfError | None]:
+    def run(self) -> tuple[Capture, LlmperfError | None]:
         """Until all have ended, or one has failed and the others were given up; what passed, and the failure."""
         with _environment_without_proxy():
             return run_on_loop(self._part, asyncio.new_event_loop)
 
-    async def _part(self) -> tuple[Taken, LlmperfError | None]:
+    async def _part(self) -> tuple[Capture, LlmperfError | None]:
         failure: LlmperfError | None = None
         try:
             await self._until_all_ended()
         except LlmperfError as error:
             failure = error
         await _let_transports_close()
-        taken = self._tap.take()
-        return taken, self._explained(failure, taken)
+        capture = self._tap.take()
+        return capture, self._explained(failure, capture)
 
     async def _until_all_ended(self) -> None:
         """Raises MeasurementError where one fails, or where it takes too long; the others are given up."""
@@ -139,11 +139,11 @@ class Agents:
             member.start_up_ns,
             [
                 Starting(
-                    start_up_ns=one.start_up_ns,
+                    start_up_ns=started.start_up_ns,
                     since_ns=now_ns - at_ns,
-                    arrived=one in ended or self._members.index(one) in arrived,
+                    arrived=started in ended or self._members.index(started) in arrived,
                 )
-                for one, at_ns in self.started_ns.items()
+                for started, at_ns in self.started_ns.items()
             ],
         )
 
@@ -176,38 +176,39 @@ class Agents:
             next_step="look at the server's log, or raise --llmperf-timeout: it holds for all that such an agent does",
         )
 
-    def _explained(self, failure: LlmperfError | None, taken: Taken) -> LlmperfError | None:
+    def _explained(self, failure: LlmperfError | None, capture: Capture) -> LlmperfError | None:
         """The failure, and with whom its agent waited at the barrier, if that may be why."""
         if failure is None:
             return None
         if self._failed is not None:
-            return self.given_up(self._failed, taken, failure)
+            return self.given_up(self._failed, capture, failure)
         return (
             failure
-            if taken.start_ns or len(self._members) == 1
-            else _with(failure, self._awaited(taken, taken.end_ns), failure.next_step)
+            if capture.start_ns or len(self._members) == 1
+            else _with(failure, self._awaited(capture, capture.end_ns), failure.next_step)
         )
 
-    def given_up(self, member: Member, taken: Taken, failure: LlmperfError) -> LlmperfError:
+    def given_up(self, member: Member, capture: Capture, failure: LlmperfError) -> LlmperfError:
         """The failure of an agent; if it gave up requests at the barrier: how long it waited there, and for whom."""
-        ways = [one for one in taken.agents[self._members.index(member)] if one.given_up_ns and one.first_ns]
-        if not ways:
+        connections = capture.agents[self._members.index(member)]
+        given_up = [connection for connection in connections if connection.given_up_ns and connection.first_ns]
+        if not given_up:
             return failure
-        waited_s = max(one.given_up_ns - one.first_ns for one in ways) / 1e9
-        requests = "its request" if len(ways) == 1 else f"{len(ways)} requests"
+        waited_s = max(connection.given_up_ns - connection.first_ns for connection in given_up) / 1e9
+        requests = "its request" if len(given_up) == 1 else f"{len(given_up)} requests"
         text = f"\n  it gave up {requests} at the barrier, where all wait for the slowest, after {waited_s:.1f} s"
         return _with(
             failure,
-            text + self._awaited(taken, min(one.given_up_ns for one in ways)),
+            text + self._awaited(capture, min(connection.given_up_ns for connection in given_up)),
             f"give the client of {member.name} a time-out well above {waited_s:.1f} s, or have the agent that it waits "
             "for send its first request sooner",
         )
 
-    def _awaited(self, taken: Taken, at_ns: int) -> str:
+    def _awaited(self, capture: Capture, at_ns: int) -> str:
         """Who had sent nothing at that moment, and how long after its start, a line for each."""
         words = []
-        for member, ways in zip(self._members, taken.agents, strict=True):
-            if any(0 < one.first_ns <= at_ns for one in ways):
+        for member, connections in zip(self._members, capture.agents, strict=True):
+            if any(0 < connection.first_ns <= at_ns for connection in connections):
                 continue
             started_ns = self.started_ns.get(member)
             since = (

@@ -1,7 +1,7 @@
-"""HTTP off the clock: the raw pieces of one answer become its body, and how much of it each piece brought.
+"""HTTP after the clock has stopped: turns the raw pieces of an answer into its body, with the share of each piece.
 
-The framing is h11's: chunks with their extensions and trailers, lengths, 1xx answers, answers that end with the
-connection. What it finds broken does not hide what came before: the body up to there is kept beside the fault.
+h11 parses the framing: chunks with extensions and trailers, lengths, 1xx answers, answers that end with the connection.
+If the framing is broken, the body up to the fault is kept.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from dataclasses import dataclass
 import h11
 
 from pytest_llmperf.errors import MeasurementError, printable
+from pytest_llmperf.measure.decoding.http_events import answer_connection, events
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.net.server_refusals import LOG, refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """The body of an answer of status 200.
+    """The body of an answer with status 200.
 
     Attributes:
-        kind: its media type in small letters, without parameters; empty where none was given.
-        data: the bytes, without any framing.
-        ends: how many of these bytes had arrived with each piece of the exchange.
-        delimited: whether HTTP says where it ends, so that a body without a fault is whole; else its end is that of the
-            connection, and nobody can tell a torn one.
-        fault: how and where the framing broke; empty where the answer is whole.
-        cut: whether that was only the end of the connection, before the end of the answer.
+        kind: media type in lower case, without parameters; empty if the answer names none.
+        data: the bytes without framing.
+        ends: for each piece of the exchange, how many of these bytes had arrived with it.
+        delimited: whether HTTP marks the end of the body, so that a body without a fault is complete; else the body
+            ends with the connection, and a torn body cannot be recognised.
+        fault: how and where the framing is broken; empty if the answer is complete.
+        cut: whether the fault is only that the connection ended before the answer.
     """
 
     kind: str
@@ -38,44 +39,40 @@ class Body:
     cut: bool
 
     def arrival(self, end: int) -> tuple[int, bool]:
-        """When the bytes before `end` (1 or more) were all there.
+        """When all bytes before `end` (1 or more) had arrived.
 
         Returns:
-            The index of the piece that brought the last of them, and whether that piece brought later bytes too: then
-            its time is theirs, and only an upper bound for the bytes before `end`.
+            The index of the piece with the last of these bytes, and whether that piece has later bytes, too; then its
+            time is only an upper bound for the bytes before `end`.
         """
         index = bisect_left(self.ends, end)
         return index, self.ends[index] > end
 
 
 def unframe(exchange: Exchange) -> Body:
-    """Takes the HTTP off an answer.
+    """Removes the HTTP framing from an answer.
 
     Raises:
         MeasurementError: not HTTP, no final response, a status other than 200, or a compressed body.
     """
-    connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method="POST", target="/", headers=[("Host", "x"), ("Connection", "close")]))
-    connection.send(h11.EndOfMessage())
+    connection = answer_connection(closing=True)
     head, data, ends, fed, fault, cut = None, bytearray(), [], 0, "", False
     try:
         for piece in exchange.pieces:
-            if piece.data:  # to h11, no bytes are the end
+            if piece.data:  # for h11, no bytes mean the end of the connection
                 fed += len(piece.data)
-                connection.receive_data(piece.data)
-                head = _take(connection, data) or head
+                head = _read(connection, piece.data, data) or head
             ends.append(len(data))
-        cut = True  # what fails from here on, fails because the connection ended
-        connection.receive_data(b"")
-        _take(connection, data)
+        cut = True  # a failure from here on is due to the end of the connection
+        _read(connection, b"", data)
         cut = False
     except h11.RemoteProtocolError as error:
         ends.append(len(data))
         near = fed - len(connection.trailing_data[0])
-        fault = f"the answer is torn or no HTTP, near byte {near} ({printable(str(error))})"
+        fault = f"the answer is torn or not HTTP, near byte {near} ({printable(str(error))})"
     if head is None:
-        what = fault or f"no final HTTP response in {fed} bytes"
-        raise failure(exchange, what, LOG, passing=cut or not fault)
+        problem = fault or f"no final HTTP response in {fed} bytes"
+        raise failure(exchange, problem, LOG, passing=cut or not fault)
     if head.status_code != 200:
         raise _refusal(exchange, head, bytes(data))
     headers = {name: value.decode("latin-1").strip().lower() for name, value in head.headers}
@@ -83,36 +80,34 @@ def unframe(exchange: Exchange) -> Body:
     if coding != "identity":
         raise failure(
             exchange,
-            f"the answer is compressed ({printable(coding)}), so its chunks have no arrival of their own",
-            "take compression out of the server or the proxy before it",
+            f"the answer is compressed ({printable(coding)}), so its chunks have no arrival times of their own",
+            "turn off compression in the server or in the proxy in front of it",
         )
     kind = headers.get(b"content-type", "").partition(";")[0].strip()
     delimited = b"transfer-encoding" in headers or b"content-length" in headers
     return Body(kind=kind, data=bytes(data), ends=tuple(ends), delimited=delimited, fault=fault, cut=cut)
 
 
-def failure(exchange: Exchange, what: str, next_step: str, *, passing: bool = False) -> MeasurementError:
+def failure(exchange: Exchange, problem: str, next_step: str, *, passing: bool = False) -> MeasurementError:
     """The error for an answer, with all its bytes."""
     received = b"".join(piece.data for piece in exchange.pieces)
-    return MeasurementError(f"{exchange.label}: {what}", next_step=next_step, received=received, passing=passing)
+    return MeasurementError(f"{exchange.label}: {problem}", next_step=next_step, received=received, passing=passing)
 
 
-def _take(connection: h11.Connection, data: bytearray) -> h11.Response | None:
-    """Moves what can be had by now into `data`; the response, where its head is among it."""
+def _read(connection: h11.Connection, received: bytes, body: bytearray) -> h11.Response | None:
+    """Adds the body bytes among the received ones to `body`; returns the response if its head is among them."""
     head = None
-    while True:
-        event = connection.next_event()
+    for event in events(connection, received):
         if isinstance(event, h11.Data):
-            data += event.data
+            body += event.data
         elif isinstance(event, h11.Response):
             head = event
-        elif event in (h11.NEED_DATA, h11.PAUSED) or isinstance(event, h11.ConnectionClosed):
-            return head
+    return head
 
 
 def _refusal(exchange: Exchange, head: h11.Response, body: bytes) -> MeasurementError:
     """The error for a status other than 200."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
     said = refusal(head.status_code, headers, body)
-    what = f"the server answered {said.words}"
-    return failure(exchange, what, said.advice.next_step, passing=said.advice.passing)
+    problem = f"the server answered {said.words}"
+    return failure(exchange, problem, said.advice.next_step, passing=said.advice.passing)

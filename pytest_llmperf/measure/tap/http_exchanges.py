@@ -1,4 +1,4 @@
-"""Requests and answers out of what passed the tap, after the clock has stopped; h11 finds where each one ends."""
+"""Finds the requests and answers in what the tap has captured, after the clock has stopped."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import h11
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.decoding.decode import decode, is_object
+from pytest_llmperf.measure.decoding.http_events import answer_connection, events
 from pytest_llmperf.measure.decoding.stream_lines import are_events, first_line
-from pytest_llmperf.measure.tap.recording import Carried, Flow, Taken
+from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection, Stream
 from pytest_llmperf.measure.wire.arrival import Piece, Raw, settle
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.model import RequestTiming
 
 GENERATION = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
-"""Paths whose requests are timed; others pass."""
+"""Paths whose requests are timed; other requests are only forwarded."""
 
 CANCELLED = "cancelled"
-"""`done_reason` of a request whose answer the agent did not wait for."""
+"""`done_reason` of a request whose agent closed the connection before the answer was complete."""
 
 _NDJSON_END = b'{"done":true,"done_reason":"stop"}\n'
 _SSE_END = (
@@ -30,14 +31,14 @@ _SSE_END = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
-    """One request and what came back.
+class HttpExchange:
+    """One request and its answer.
 
     Attributes:
         method, path: of the request; the path without a query.
-        exchange: the request's end and the answer's bytes with their times.
-        whole: whether the answer was complete.
-        left_ns: the moment the agent left before the answer was complete; 0 where it did not.
+        exchange: when the request was sent, and the answer's bytes with their times.
+        whole: whether the answer is complete.
+        left_ns: when the agent closed the connection before the answer was complete; 0 if it did not.
     """
 
     method: str
@@ -48,34 +49,33 @@ class Spoken:
 
     @property
     def generation(self) -> bool:
-        """Whether it asks a model for text."""
+        """Whether the request asks a model for text."""
         return self.method == "POST" and self.path.endswith(GENERATION)
 
 
-def spoken(carried: Carried, taken: Taken, *, label: str) -> Iterator[Spoken]:
+def exchanges_of(connection: CapturedConnection, capture: Capture, *, label: str) -> Iterator[HttpExchange]:
     """The requests of one connection, in order, each with its answer.
 
     Args:
-        carried: the connection.
-        taken: the part that it belongs to.
+        connection: as captured.
+        capture: the part that it belongs to.
         label: for error messages.
 
     Raises:
-        MeasurementError: what the agent sent is no HTTP.
+        MeasurementError: the agent sent bytes that are not HTTP.
     """
-    pieces, source = settle(
-        [Raw(one.read_ns, one.ancillary, one.data) for one in carried.down.passed], taken.before_ns, taken.after_ns
-    )
-    left_ns = carried.up.ended_ns or taken.end_ns
-    if carried.down.ended_ns and left_ns > carried.down.ended_ns:
+    received = [Raw(chunk.read_ns, chunk.ancillary, chunk.data) for chunk in connection.down.chunks]
+    pieces, source = settle(received, capture.before_ns, capture.after_ns)
+    left_ns = connection.up.ended_ns or capture.end_ns
+    if connection.down.ended_ns and left_ns > connection.down.ended_ns:
         left_ns = 0  # the server went first
     rest = deque(pieces)
-    for request in _requests(carried.up, label):
-        answer, whole, begun_ns = _answer(request.method, rest, ended=bool(carried.down.ended_ns))
-        if carried.up.ended_ns and request.sent_ns > carried.up.ended_ns:
-            continue  # nobody waited for it any more when it was sent
+    for request in _requests(connection.up, label):
+        answer, whole, begun_ns = _answer(request.method, rest, ended=bool(connection.down.ended_ns))
+        if connection.up.ended_ns and request.sent_ns > connection.up.ended_ns:
+            continue  # the agent had closed the connection before the request was sent
         last_ns = answer[-1].arrival_ns if answer else 0
-        yield Spoken(
+        yield HttpExchange(
             method=request.method,
             path=request.path,
             exchange=Exchange(
@@ -83,28 +83,28 @@ def spoken(carried: Carried, taken: Taken, *, label: str) -> Iterator[Spoken]:
                 pieces=answer,
                 source=source,
                 label=label,
-                connect_ns=carried.connect_ns,
-                connected_ns=carried.connected_ns,
-                ended_ns=answer[-1].read_ns if whole and answer else carried.down.ended_ns,
+                connect_ns=connection.connect_ns,
+                connected_ns=connection.connected_ns,
+                ended_ns=answer[-1].read_ns if whole and answer else connection.down.ended_ns,
             ),
             whole=whole,
             left_ns=0 if whole or not left_ns else max(left_ns, request.sent_ns, last_ns),
         )
 
 
-def timing(one: Spoken) -> RequestTiming:
+def timing(http_exchange: HttpExchange) -> RequestTiming:
     """The timing of a generation request.
 
     Raises:
         MeasurementError: as `decode` does, unless the agent had left before: that is `done_reason` CANCELLED.
     """
     try:
-        return decode(one.exchange)
+        return decode(http_exchange.exchange)
     except MeasurementError:
-        if not one.left_ns:
+        if not http_exchange.left_ns:
             raise
-    cut = decode(_closed(one))
-    return replace(cut, done_reason=CANCELLED, eval_count=0, streamed=True)  # as far as anybody knows
+    cut = decode(_closed(http_exchange))
+    return replace(cut, done_reason=CANCELLED, eval_count=0, streamed=True)  # as far as the tap can know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +114,15 @@ class _Request:
     sent_ns: int
 
 
-def _requests(up: Flow, label: str) -> Iterator[_Request]:
-    """The requests of one direction; the moment of each is when its last byte was handed to the server."""
+def _requests(up: Stream, label: str) -> Iterator[_Request]:
+    """The requests of one direction; each was sent when its last byte was handed to the server."""
     connection = h11.Connection(h11.SERVER)
     head: h11.Request | None = None
     sent_ns = 0
     try:
-        for one in up.passed:
-            connection.receive_data(one.data)
-            sent_ns = one.handed_ns or sent_ns
-            while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+        for chunk in up.chunks:
+            sent_ns = chunk.handed_ns or sent_ns
+            for event in events(connection, chunk.data):
                 if isinstance(event, h11.Request):
                     head = event
                 elif isinstance(event, h11.EndOfMessage) and head is not None:
@@ -132,18 +131,17 @@ def _requests(up: Flow, label: str) -> Iterator[_Request]:
                     head = None
                     if not _next_cycle(connection):
                         return
-                elif isinstance(event, h11.ConnectionClosed):
-                    break
     except h11.RemoteProtocolError as error:
         raise MeasurementError(
-            f"{label}: what the agent sent is no HTTP ({error})", next_step="the agent must speak plain HTTP/1.1"
+            f"{label}: the agent sent bytes that are not HTTP ({error})",
+            next_step="the agent must speak plain HTTP/1.1",
         ) from error
     if head is not None and sent_ns:
-        yield _as_request(head, sent_ns)  # its end never came; its answer may have
+        yield _as_request(head, sent_ns)  # its end is missing, but it may have been answered
 
 
 def _next_cycle(connection: h11.Connection) -> bool:
-    """Has h11 take the next request; False where this one was to be the last."""
+    """Prepares h11 for the next request; False if the client has announced that this request was the last."""
     try:
         connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
         connection.send(h11.EndOfMessage())
@@ -159,56 +157,49 @@ def _as_request(head: h11.Request, sent_ns: int) -> _Request:
 
 
 def _answer(method: str, rest: deque[Piece], *, ended: bool) -> tuple[tuple[Piece, ...], bool, int]:
-    """Takes the pieces of one answer from the front of what came; the piece in which it ends is cut there.
+    """Takes the pieces of one answer from the front of `rest`; the piece in which the answer ends is cut there.
 
     Returns:
         The pieces; whether the answer is complete; and the moment it began (0: it did not), which may be before the
-        request's last byte was sent: a server need not wait for bytes that tell it nothing. What is no HTTP is taken
-        whole, and is not complete.
+        request's last byte was sent: a server need not wait for bytes that tell it nothing. Bytes that are not HTTP
+        are all taken, as an incomplete answer.
     """
-    connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
-    connection.send(h11.EndOfMessage())
-    taken: list[Piece] = []
+    connection = answer_connection(method)
+    pieces: list[Piece] = []
     begun_ns = 0
     try:
         while rest or ended:
             if rest:
-                piece = rest.popleft()
-                taken.append(piece)
-                connection.receive_data(piece.data)
+                pieces.append(rest.popleft())
+                data = pieces[-1].data
             else:
-                connection.receive_data(b"")
-                ended = False
-            while True:
-                event = connection.next_event()
+                data, ended = b"", False
+            for event in events(connection, data):
                 if isinstance(event, h11.Response):
-                    begun_ns = taken[-1].arrival_ns
+                    begun_ns = pieces[-1].arrival_ns
                 elif isinstance(event, h11.EndOfMessage):
                     over, _ = connection.trailing_data
-                    if over and taken:
-                        last = taken[-1]
-                        taken[-1] = last._replace(data=last.data[: len(last.data) - len(over)])
+                    if over and pieces:
+                        last = pieces[-1]
+                        pieces[-1] = last._replace(data=last.data[: len(last.data) - len(over)])
                         rest.appendleft(last._replace(data=over))
-                    return tuple(taken), True, begun_ns
-                if event in (h11.NEED_DATA, h11.PAUSED) or isinstance(event, h11.ConnectionClosed):
-                    break
+                    return tuple(pieces), True, begun_ns
     except h11.RemoteProtocolError:
-        taken += rest
+        pieces += rest
         rest.clear()
-    return tuple(taken), False, begun_ns
+    return tuple(pieces), False, begun_ns
 
 
-def _closed(one: Spoken) -> Exchange:
-    """An answer that the agent left, up to its last whole line, with an end that its server never wrote.
+def _closed(http_exchange: HttpExchange) -> Exchange:
+    """An answer that the agent did not wait for, up to its last whole line, with an end that its server never wrote.
 
-    It serves to find out when content arrived by the same code as for whole answers.
+    With that end, the code for complete answers finds out when content arrived.
     """
-    stream = "/v1/" in one.path
+    stream = "/v1/" in http_exchange.path
     kind = b"text/event-stream" if stream else b"application/x-ndjson"
     status, given = 200, kind
     body: list[Piece] = []
-    for piece, event in _events(one):
+    for piece, event in _piece_events(http_exchange):
         if isinstance(event, h11.Response):
             status, given = event.status_code, dict(event.headers).get(b"content-type", kind)
         elif body and body[-1].read_ns == piece.read_ns:
@@ -220,20 +211,19 @@ def _closed(one: Spoken) -> Exchange:
         labelled = given.startswith(kind)
         in_parts = are_events(data, labelled=labelled) if stream else is_object(first_line(data))
         lines = _whole_lines(body) if in_parts else []  # an answer of one object has not begun to arrive
-        body = [*lines, Piece(one.left_ns, one.left_ns, _SSE_END if stream else _NDJSON_END)]
+        left_ns = http_exchange.left_ns
+        body = [*lines, Piece(left_ns, left_ns, _SSE_END if stream else _NDJSON_END)]
     head = b"HTTP/1.1 %d Status\r\nContent-Type: %s\r\n\r\n" % (status, kind)
-    return replace(one.exchange, pieces=(Piece(one.exchange.sent_ns, one.exchange.sent_ns, head), *body))
+    sent_ns = http_exchange.exchange.sent_ns
+    return replace(http_exchange.exchange, pieces=(Piece(sent_ns, sent_ns, head), *body))
 
 
-def _events(one: Spoken) -> Iterator[tuple[Piece, h11.Response | h11.Data]]:
-    """Head and body of an answer as far as it came, each with its piece."""
-    connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method=one.method, target="/", headers=[("Host", "x")]))
-    connection.send(h11.EndOfMessage())
-    for piece in one.exchange.pieces:
+def _piece_events(http_exchange: HttpExchange) -> Iterator[tuple[Piece, h11.Response | h11.Data]]:
+    """The head and the body of an answer, as far as it arrived, each with its piece."""
+    connection = answer_connection(http_exchange.method)
+    for piece in http_exchange.exchange.pieces:
         try:
-            connection.receive_data(piece.data)
-            while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+            for event in events(connection, piece.data):
                 if isinstance(event, h11.Response | h11.Data):
                     yield piece, event
         except h11.RemoteProtocolError:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.measure.tap.recording import Taken
+from pytest_llmperf.measure.tap.recording import Capture
 from pytest_llmperf.measure.wire.exchange import CONNECT_S, MAX_ANSWER_BYTES, PIECE_BYTES
 from pytest_llmperf.measure.wire.prepared_request import target_of
 
@@ -84,15 +84,15 @@ class Tap:
         self._listen()
         return frozenset(self._arrived)
 
-    def take(self) -> Taken:
+    def take(self) -> Capture:
         """Ends the part: every connection is reset.
 
         Raises:
             MeasurementError: as `released` does.
         """
         self._order("take")
-        taken: Taken = self._answer(Taken)
-        return taken
+        capture: Capture = self._answer(Capture)
+        return capture
 
     def close(self) -> None:
         """Ends the process; idempotent."""

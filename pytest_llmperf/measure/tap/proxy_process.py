@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection as Channel
 from typing import Any
 
-from pytest_llmperf.measure.tap.recording import Carried, Taken, Used
+from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection, CpuReading
 from pytest_llmperf.measure.tap.tap_connection import Connection, Tally
 from pytest_llmperf.measure.wire.arrival import Clock, wall_offset_ns
 from pytest_llmperf.measure.wire.scheduling_lag import Pulse
@@ -54,13 +54,13 @@ class Agent:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.listener.setblocking(False)
         self.connections: list[Connection] = []
-        self.given_up: list[Carried] = []
+        self.given_up: list[CapturedConnection] = []
         self.arrived = False
 
     def waits(self) -> bool:
         """Looks whether it has asked for something and still waits for it; what it gave up is put aside."""
         waiting = [connection.waits() for connection in self.connections]
-        self.given_up += [one.carried() for one in self.connections if one.given_up_ns]
+        self.given_up += [one.capture() for one in self.connections if one.given_up_ns]
         self.connections = [one for one in self.connections if not one.given_up_ns]
         return any(waiting)
 
@@ -75,7 +75,7 @@ class Forwarder:
     """Does what the parent orders over the channel.
 
     `("open", servers, limit, piece, barrier)` begins a part, with or without a barrier, and answers with the ports;
-    `("take",)` ends the part and answers with a Taken. By itself it tells `("arrived", agent)` when an agent has sent
+    `("take",)` ends the part and answers with a Capture. By itself it tells `("arrived", agent)` when an agent has sent
     its first bytes, `("released", 0)` when the barrier has opened, and `("full", agent)` when an agent's notes exceed
     the limit.
 
@@ -94,7 +94,7 @@ class Forwarder:
         self._selector.register(channel, selectors.EVENT_READ)
         self._agents: list[Agent] = []
         self._awaited = 0  # agents that have sent nothing yet
-        self._used: list[Used] = []
+        self._used: list[CpuReading] = []
         self._limit = 0
         self._pulse = Pulse(clock)
         self._start_ns = self._release_ns = self._before_ns = self._cpu_ns = 0
@@ -148,7 +148,7 @@ class Forwarder:
 
     def _beat(self) -> None:
         self._pulse.beat()
-        self._used.append(Used(self._clock(), self._cpu() - self._cpu_ns))
+        self._used.append(CpuReading(self._clock(), self._cpu() - self._cpu_ns))
 
     def _give_up(self, tally: Tally) -> None:
         """What passes for one agent fills the memory: it is told, and gets no further."""
@@ -202,7 +202,7 @@ class Forwarder:
     def _start(self) -> None:
         self._cpu_ns = self._cpu()
         self._start_ns = self._clock()
-        self._used = [Used(self._start_ns, 0)]
+        self._used = [CpuReading(self._start_ns, 0)]
 
     def _obey(self, order: str, *arguments: Any) -> None:
         if order == "open":
@@ -226,7 +226,7 @@ class Forwarder:
             self._release_ns = self._start_ns
             self._pulse.start()
 
-    def _take(self) -> Taken:
+    def _take(self) -> Capture:
         """Ends the part, once nothing is on its way any more."""
         until_ns = self._clock() + DRAIN_NS
         while self._clock() < until_ns:
@@ -237,17 +237,17 @@ class Forwarder:
                 key.data.ready(key.fileobj, events)
         if self._start_ns:
             self._beat()
-        taken = Taken(
+        capture = Capture(
             start_ns=self._start_ns,
             end_ns=self._clock(),
             before_ns=self._before_ns,
             after_ns=wall_offset_ns(),
-            agents=tuple((*agent.given_up, *(one.carried() for one in agent.connections)) for agent in self._agents),
+            agents=tuple((*agent.given_up, *(one.capture() for one in agent.connections)) for agent in self._agents),
             used=tuple(self._used),
             beats=self._pulse.beats(),
         )
         self._end()
-        return taken
+        return capture
 
     def _end(self) -> None:
         """Closes everything of a part."""

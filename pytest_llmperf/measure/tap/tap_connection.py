@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llmperf.measure.tap.recording import Carried, Flow, Passed, without_logins
+from pytest_llmperf.measure.tap.recording import CapturedConnection, Chunk, Stream, without_logins
 from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Ancillary, Clock, ask_for_kernel_time
 
 READ_BYTES = 16384
@@ -24,23 +24,23 @@ _LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has byt
 _RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
 
 
-class _Way:
+class _Direction:
     """One direction: what waits to be handed on, what was, and whether its sender has ended."""
 
-    __slots__ = ("closed", "ended_ns", "passed", "sink", "source", "waiting")
+    __slots__ = ("chunks", "closed", "ended_ns", "sink", "source", "waiting")
 
     def __init__(self) -> None:
         self.source: socket.socket | None = None
         self.sink: socket.socket | None = None
         self.waiting: deque[tuple[int, Ancillary, bytes, memoryview]] = deque()
-        self.passed: list[tuple[int, Ancillary, bytes, int]] = []  # as Passed
+        self.chunks: list[tuple[int, Ancillary, bytes, int]] = []  # as Chunk
         self.ended_ns = 0
         self.closed = False  # the end was passed on
 
-    def flow(self) -> Flow:
+    def stream(self) -> Stream:
         """What is kept of it, what could not be handed on included."""
         rest = ((read_ns, ancillary, data, 0) for read_ns, ancillary, data, _ in self.waiting)
-        return Flow(tuple(Passed(*one) for one in (*self.passed, *rest)), self.ended_ns)
+        return Stream(tuple(Chunk(*one) for one in (*self.chunks, *rest)), self.ended_ns)
 
 
 class Tally:
@@ -97,7 +97,7 @@ class Connection:
         self._selector = selector
         self.tally = tally
         self._clock = clock
-        self._up, self._down = _Way(), _Way()
+        self._up, self._down = _Direction(), _Direction()
         self._up.source = self._down.sink = client
         self._watched: dict[socket.socket, int] = {}
         _prepare(client)
@@ -154,11 +154,11 @@ class Connection:
             self._hand_on(writes)
         self._watch()
 
-    def carried(self) -> Carried:
+    def capture(self) -> CapturedConnection:
         """What has passed so far."""
-        return Carried(
-            up=without_logins(self._up.flow()),  # they are in the tap's memory only
-            down=self._down.flow(),
+        return CapturedConnection(
+            up=without_logins(self._up.stream()),  # they are in the tap's memory only
+            down=self._down.stream(),
             connect_ns=self._connect_ns,
             connected_ns=self._connected_ns,
             first_ns=self.first_ns,
@@ -169,60 +169,60 @@ class Connection:
         """Resets both sides, if they are open."""
         self._close(reset=True)
 
-    def _read(self, way: _Way) -> bool:
+    def _read(self, direction: _Direction) -> bool:
         """Reads what there is and sends it on; False where that was not all, so that something has to be done later."""
-        assert way.source is not None
+        assert direction.source is not None
         try:
-            data, ancillary, _, _ = way.source.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+            data, ancillary, _, _ = direction.source.recvmsg(READ_BYTES, ANCILLARY_BYTES)
             read_ns = self._clock()
         except _NOT_NOW:
             return True
         except OSError:
-            self._fail(way)
+            self._fail(direction)
             return False
         sent = 0
-        if data and way.sink is not None and not self._held and not way.waiting:
+        if data and direction.sink is not None and not self._held and not direction.waiting:
             try:  # noqa: SIM105 - contextlib takes a tenth of all that is done for a chunk
-                sent = way.sink.send(data)
+                sent = direction.sink.send(data)
             except OSError:
                 pass  # whatever it is, sending the rest meets it again
         if data:
             self.first_ns = self.first_ns or read_ns
             self.tally.add(len(data))
             if sent == len(data):
-                way.passed.append((read_ns, ancillary, data, read_ns))
+                direction.chunks.append((read_ns, ancillary, data, read_ns))
                 return True
-            way.waiting.append((read_ns, ancillary, data, memoryview(data)[sent:]))
-        elif self._held and way is self._up:
+            direction.waiting.append((read_ns, ancillary, data, memoryview(data)[sent:]))
+        elif self._held and direction is self._up:
             self._give_up()
         else:
-            way.ended_ns = read_ns
-        self._hand_on(way)
+            direction.ended_ns = read_ns
+        self._hand_on(direction)
         return False
 
-    def _hand_on(self, way: _Way) -> None:
+    def _hand_on(self, direction: _Direction) -> None:
         """Sends what waits, as far as the other side takes it; then the end, if it has come."""
-        if not self.alive or way.sink is None or (self._held and way is self._up):
+        if not self.alive or direction.sink is None or (self._held and direction is self._up):
             return
-        while way.waiting:
-            read_ns, ancillary, data, rest = way.waiting[0]
+        while direction.waiting:
+            read_ns, ancillary, data, rest = direction.waiting[0]
             handed_ns = self._clock()
             try:
-                sent = way.sink.send(rest)
+                sent = direction.sink.send(rest)
             except _NOT_NOW:
                 return
             except OSError:
-                self._fail(self._down if way is self._up else self._up)
+                self._fail(self._down if direction is self._up else self._up)
                 return
             if sent < len(rest):
-                way.waiting[0] = (read_ns, ancillary, data, rest[sent:])
+                direction.waiting[0] = (read_ns, ancillary, data, rest[sent:])
             else:
-                way.passed.append((read_ns, ancillary, data, handed_ns))
-                way.waiting.popleft()
-        if way.ended_ns and not way.closed:
-            way.closed = True
+                direction.chunks.append((read_ns, ancillary, data, handed_ns))
+                direction.waiting.popleft()
+        if direction.ended_ns and not direction.closed:
+            direction.closed = True
             with contextlib.suppress(OSError):
-                way.sink.shutdown(socket.SHUT_WR)
+                direction.sink.shutdown(socket.SHUT_WR)
             if self._up.closed and self._down.closed:
                 self._close(reset=False)
 
@@ -234,19 +234,19 @@ class Connection:
         self.disconnect()
         self._close(reset=True)
 
-    def _fail(self, way: _Way) -> None:
+    def _fail(self, direction: _Direction) -> None:
         """The sender of this direction has reset its connection: so is the other one."""
-        if self._held and way is self._up:
+        if self._held and direction is self._up:
             self._give_up()
             return
-        way.ended_ns = way.ended_ns or self._clock()
+        direction.ended_ns = direction.ended_ns or self._clock()
         self._close(reset=True)
 
-    def _wants(self, way: _Way) -> bool:
+    def _wants(self, direction: _Direction) -> bool:
         """Whether to read more of a direction."""
-        if not self.alive or way.source is None or way.ended_ns:
+        if not self.alive or direction.source is None or direction.ended_ns:
             return False
-        return not way.waiting or (self._held and way is self._up and self.tally.noted < HELD_BYTES)
+        return not direction.waiting or (self._held and direction is self._up and self.tally.noted < HELD_BYTES)
 
     def _watch(self) -> None:
         """Has the selector watch for what can be done next, and nothing else."""

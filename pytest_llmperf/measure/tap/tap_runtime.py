@@ -1,4 +1,4 @@
-"""Our own clients behind the tap: what the tap itself costs is calibrated with them, as any runtime is."""
+"""Our own clients behind the tap, to calibrate what the tap itself costs, like any other runtime."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 from pytest_llmperf.measure.runtimes.runtime import Clients, Part
 from pytest_llmperf.measure.runtimes.thread_runtime import ThreadsRuntime
-from pytest_llmperf.measure.tap.http_exchanges import spoken
+from pytest_llmperf.measure.tap.http_exchanges import exchanges_of
 from pytest_llmperf.measure.tap.proxy_client import Tap
 
 
 class TapRuntime:
-    """See `runtimes.Runtime`; the exchanges are those that the tap saw, and the CPU time is the tap's.
+    """See `runtimes.Runtime`; the exchanges are those that the tap captured, and the CPU time is the tap's.
 
     Args:
         tap: not closed with this.
@@ -34,21 +34,26 @@ class TapRuntime:
         ]
         try:
             ThreadsRuntime().run(tapped, timeout_s=timeout_s)
-            taken = self._tap.take()
+            capture = self._tap.take()
         except BaseException:
             self._tap.close()  # whatever it was doing
             raise
         exchanges = [
-            [one.exchange for way in ways for one in spoken(way, taken, label=label)]
-            for ways, label in zip(taken.agents, labels, strict=True)
+            [
+                http_exchange.exchange
+                for connection in connections
+                for http_exchange in exchanges_of(connection, capture, label=label)
+            ]
+            for connections, label in zip(capture.agents, labels, strict=True)
         ]
-        end_ns = max((one.pieces[-1].arrival_ns for client in exchanges for one in client if one.pieces), default=0)
+        arrivals = (exchange.pieces[-1].arrival_ns for client in exchanges for exchange in client if exchange.pieces)
+        end_ns = max(arrivals, default=0)
         return Part(
-            start_ns=taken.start_ns,
-            exchanges=tuple(tuple(sorted(client, key=lambda one: one.sent_ns)) for client in exchanges),
-            cpu_ns=(taken.cpu_ns(end_ns),),
-            lag_ns=(taken.lag_ns(end_ns),) * len(exchanges),
+            start_ns=capture.start_ns,
+            exchanges=tuple(tuple(sorted(client, key=lambda exchange: exchange.sent_ns)) for client in exchanges),
+            cpu_ns=(capture.cpu_ns(end_ns),),
+            lag_ns=(capture.lag_ns(end_ns),) * len(exchanges),
         )
 
     def close(self) -> None:
-        """The tap is its owner's."""
+        """Does nothing: the tap belongs to its owner."""

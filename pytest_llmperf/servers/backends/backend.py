@@ -40,7 +40,7 @@ class Opened:
     Attributes:
         topology: its running instances.
         pids: of the first process of each instance that we started, by its name.
-        struck: what of a fault plan has struck since it was opened, in words; nothing where there is no plan.
+        fired: returns which faults of a fault plan have fired since it was opened, in words; nothing without a plan.
 
     Args:
         topology: its running instances.
@@ -48,7 +48,7 @@ class Opened:
         checks: of each instance.
         pids: as above.
         found: the servers, where they were running before: then others may use them, too, and two may be one.
-        struck: as above.
+        fired: as above.
         notes: for the reader of every measurement on it, once the model is loaded.
     """
 
@@ -60,12 +60,12 @@ class Opened:
         checks: tuple[Check, ...],
         pids: Mapping[str, int] | None = None,
         found: FoundServers | None = None,
-        struck: Callable[[], tuple[str, ...]] = tuple,
+        fired: Callable[[], tuple[str, ...]] = tuple,
         notes: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.topology = topology
         self.pids = pids or {}
-        self.struck = struck
+        self.fired = fired
         self._found = found
         self._traffic = Traffic(topology) if found is not None else None
         self._at_load: dict[str, str] = {}

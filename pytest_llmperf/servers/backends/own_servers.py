@@ -26,7 +26,7 @@ from pytest_llmperf.servers.backends.backend import (
 from pytest_llmperf.servers.backends.server_environment import recorded
 from pytest_llmperf.servers.emulator import model_files
 from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan, load_plan
-from pytest_llmperf.servers.emulator.faults.fired import struck
+from pytest_llmperf.servers.emulator.faults.fired import fired_faults
 from pytest_llmperf.servers.emulator.scripted_engine import MODEL_NAME
 from pytest_llmperf.servers.processes.server_process import OwnServer, ServerProcess
 
@@ -111,14 +111,14 @@ class OwnBackend:
                 stack=stack.pop_all(),
                 checks=tuple(partial(check_process, process) for process in processes.values()),
                 pids=pids,
-                struck=partial(self._struck, tuple(processes.values())),
+                fired=partial(self._fired, tuple(processes.values())),
             )
 
-    def _struck(self, processes: Sequence[ServerProcess]) -> tuple[str, ...]:
-        """What of the fault plan has struck on these instances; nothing where there is no plan."""
+    def _fired(self, processes: Sequence[ServerProcess]) -> tuple[str, ...]:
+        """Which faults of the plan have fired on these instances; nothing if there is no plan."""
         if not self._settings.faults:
             return ()
-        numbers = struck("\n".join(process.log() for process in processes))
+        numbers = fired_faults("\n".join(process.log() for process in processes))
         return (f"fault plan {Path(self._settings.faults).name}: {self._plan.so_far(numbers)}",)
 
     def _check_extra(self) -> None:

@@ -23,17 +23,17 @@ from pytest_llmperf.secret_values import SEALED, Hidden
 GRACE_S = 5.0
 """Seconds between asking a server to end and ending it."""
 
-_KEEPER = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _TAIL_LINES = 15
 _TAIL_BYTES = 64 * 1024
 
 
 class ServerProcess:
-    """A running server, its keeper and its log.
+    """A running server, its supervisor and its log.
 
     Attributes:
         label: for messages, e.g. `instance a (embedded)`.
-        pid: of the keeper, which leads the session and the group.
+        pid: of the supervisor, which leads the session and the group.
         log_path: where its output goes; removed by `stop`.
     """
 
@@ -72,12 +72,12 @@ class ServerProcess:
         except OSError as error:
             raise no_room(f"{label}: its log", error) from error
         self.log_path = Path(name)
-        # -S -E: the keeper needs nothing but the standard library, and starts faster without
-        keeper = [sys.executable, "-S", "-E", str(_KEEPER), str(os.getpid()), str(grace_s), name, str(folder or "")]
+        # -S -E: the supervisor needs nothing but the standard library, and starts faster without
+        supervisor = [sys.executable, "-S", "-E", str(_SUPERVISOR), str(os.getpid())]
         try:
             with SEALED:
-                self._keeper = subprocess.Popen(
-                    [*keeper, ",".join(map(str, pass_fds)), *command],
+                self._supervisor = subprocess.Popen(
+                    [*supervisor, str(grace_s), name, str(folder or ""), ",".join(map(str, pass_fds)), *command],
                     stdin=subprocess.PIPE,
                     stdout=handle,
                     stderr=handle,
@@ -90,12 +90,12 @@ class ServerProcess:
             raise ServerError(f"{label}: cannot be started: {error}") from error
         finally:
             os.close(handle)
-        self.pid = self._keeper.pid
+        self.pid = self._supervisor.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the server runs; the keeper ends as soon as it does not."""
-        return self._keeper.poll() is None
+        """Whether the server runs; the supervisor ends as soon as it does not."""
+        return self._supervisor.poll() is None
 
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
         """The last lines of its output, indented for a message."""
@@ -124,9 +124,9 @@ class ServerProcess:
 
     def ask_to_end(self) -> None:
         """Has it begin to end, without waiting: where several are stopped, they end together."""
-        if self._keeper.stdin is not None:
+        if self._supervisor.stdin is not None:
             with contextlib.suppress(OSError):
-                self._keeper.stdin.close()  # the keeper reads the end of its pipe
+                self._supervisor.stdin.close()  # the supervisor reads the end of its pipe
 
     def stop(self) -> None:
         """Ends the whole group and waits until nothing of it is left; idempotent.
@@ -136,7 +136,7 @@ class ServerProcess:
         """
         self.ask_to_end()
         try:
-            self._keeper.wait(timeout=self._grace_s + 2)
+            self._supervisor.wait(timeout=self._grace_s + 2)
         except subprocess.TimeoutExpired:
             pass
         finally:  # also when a Ctrl-C ends the wait: then without any grace
@@ -148,11 +148,11 @@ class ServerProcess:
         while _group_exists(self.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-            self._keeper.poll()  # reaps it; a dead child would keep the group in being
+            self._supervisor.poll()  # reaps it; a dead child would keep the group in being
             if time.monotonic() > deadline_s:
                 raise ServerError(f"{self.label}: processes of group {self.pid} cannot be killed")
             time.sleep(0.005)
-        self._keeper.wait(timeout=5)  # dead by now; this only reaps it
+        self._supervisor.wait(timeout=5)  # dead by now; this only reaps it
 
 
 class StrangerError(ServerError):

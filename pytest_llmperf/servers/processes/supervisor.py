@@ -35,7 +35,7 @@ def main() -> None:
         command,
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
-        preexec_fn=_die_with_keeper,  # noqa: PLW1509 - safe: this process has one thread
+        preexec_fn=_die_with_supervisor,  # noqa: PLW1509 - safe: this process has one thread
     )
     for descriptor in descriptors:
         os.close(descriptor)
@@ -64,8 +64,8 @@ def _parent_let_go(child: "subprocess.Popen[bytes]", parent: int, wake_read: int
     return False
 
 
-def _die_with_keeper() -> None:
-    """In the child: back to the usual signals, and on Linux the end of the keeper is its own."""
+def _die_with_supervisor() -> None:
+    """In the child: back to the usual signals, and on Linux the end of the supervisor is its own."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
@@ -75,7 +75,7 @@ def _die_with_keeper() -> None:
 
 def _end_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
     """Asks the whole group to end, and after the grace ends the child; what else is left goes with this process."""
-    os.killpg(os.getpgrp(), signal.SIGTERM)  # the keeper itself only wakes up
+    os.killpg(os.getpgrp(), signal.SIGTERM)  # the supervisor itself only wakes up
     deadline_s = time.monotonic() + grace_s
     while child.poll() is None and time.monotonic() < deadline_s:
         time.sleep(0.01)

@@ -209,7 +209,7 @@ def test_what_a_client_gave_up_while_it_was_held_does_not_count(dual: Topology, 
     members = [member(instance.url, run) for instance, run in zip(dual.instances, (impatient, late), strict=True)]
     part = run_tapped(members, tap=tap, model=dual.model, timeout_s=30)
     assert len(gave_up) == 2
-    for heard in part.heard:
+    for heard in part.recordings:
         (request,) = heard.requests
         assert request.eval_count == TOKENS
         assert part.start_ns <= request.sent_ns <= request.arrivals_ns[0] <= request.done_ns
@@ -455,7 +455,7 @@ def test_a_command_may_use_any_of_its_addresses(dual: Topology, tap: Tap) -> Non
     part = run_tapped(
         [member(dual.instances[0].url, (sys.executable, "-c", code, "--url={url}"))], tap=tap, model="m", timeout_s=30
     )
-    assert [one.eval_count for one in part.heard[0].requests] == [2]
+    assert [one.eval_count for one in part.recordings[0].requests] == [2]
 
 
 def test_answers_of_agents_that_are_not_ours_are_not_compared(tap: Tap, dual: Topology) -> None:

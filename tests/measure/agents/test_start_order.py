@@ -14,7 +14,7 @@ from pytest_llmperf.measure.agents.start_order import QUICK_NS, Starting, in_ord
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.measure.tap.proxy_client import Tap
-from pytest_llmperf.measure.tap.recording import Carried, Flow, Passed, Taken, Used
+from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection, Chunk, CpuReading, Stream
 from pytest_llmperf.model import ExternalAgent, Instance, Scenario, Topology, TopologyKind
 
 MS = 1_000_000
@@ -51,7 +51,7 @@ def test_who_may_start(start_up_s: float, started: list[Starting], starts: bool)
 class ScriptedTap:
     """Tells what the test says, and has a part to show at the end."""
 
-    taken: Taken
+    capture: Capture
     here: set[int] = field(default_factory=set)
     opened: bool = True
     events: list[object] = field(default_factory=list)
@@ -66,23 +66,23 @@ class ScriptedTap:
     def released(self) -> bool:
         return self.opened
 
-    def take(self) -> Taken:
-        return self.taken
+    def take(self) -> Capture:
+        return self.capture
 
     def close(self) -> None:
         self.events.append("close")
 
 
-def passed(first_ns: int) -> Carried:
-    return Carried(Flow((Passed(first_ns, (), b"x", first_ns),), 0), Flow((), 0), first_ns=first_ns)
+def passed(first_ns: int) -> CapturedConnection:
+    return CapturedConnection(Stream((Chunk(first_ns, (), b"x", first_ns),), 0), Stream((), 0), first_ns=first_ns)
 
 
-def given_up(first_ns: int, at_ns: int) -> Carried:
-    return Carried(Flow((), at_ns), Flow((), 0), first_ns=first_ns, given_up_ns=at_ns)
+def given_up(first_ns: int, at_ns: int) -> CapturedConnection:
+    return CapturedConnection(Stream((), at_ns), Stream((), 0), first_ns=first_ns, given_up_ns=at_ns)
 
 
-def part(*agents: tuple[Carried, ...], start_s: float = 0.0, end_s: float = 9.0) -> Taken:
-    return Taken(round(start_s * SECOND_NS), round(end_s * SECOND_NS), 0, 0, agents)
+def part(*agents: tuple[CapturedConnection, ...], start_s: float = 0.0, end_s: float = 9.0) -> Capture:
+    return Capture(round(start_s * SECOND_NS), round(end_s * SECOND_NS), 0, 0, agents)
 
 
 def member(name: str, run, *, start_up_s: float = 0.0) -> Member:
@@ -266,9 +266,18 @@ ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n{"respon
 def test_an_agent_that_ends_long_after_its_last_answer_costs_no_more() -> None:
     """It answers within 100 ms and then flushes for 4 s: the tap's time is counted over the same 100 ms."""
     at = [SECOND_NS + round(offset_s * SECOND_NS) for offset_s in (0, 0.1, 4.1)]
-    way = Carried(Flow((Passed(at[0], (), ASKED, at[0]),), 0), Flow((Passed(at[1], (), ANSWER, at[1]),), at[1]))
-    taken = Taken(at[0], at[2], 0, 0, ((way,),), used=(Used(at[0], 0), Used(at[1], 5 * MS), Used(at[2], 4000 * MS)))
-    tapped = run_tapped([member("x", ends)], tap=ScriptedTap(taken), model="m", timeout_s=9)
+    way = CapturedConnection(
+        Stream((Chunk(at[0], (), ASKED, at[0]),), 0), Stream((Chunk(at[1], (), ANSWER, at[1]),), at[1])
+    )
+    capture = Capture(
+        at[0],
+        at[2],
+        0,
+        0,
+        ((way,),),
+        used=(CpuReading(at[0], 0), CpuReading(at[1], 5 * MS), CpuReading(at[2], 4000 * MS)),
+    )
+    tapped = run_tapped([member("x", ends)], tap=ScriptedTap(capture), model="m", timeout_s=9)
     assert (tapped.cpu_ns, tapped.lag_ns) == (5 * MS, 0)
 
 
@@ -279,14 +288,14 @@ def test_start_ups_are_learnt_before_the_first_barrier(monkeypatch: pytest.Monke
     """In the warm-up, or else once unmeasured: both without a barrier, so that nobody waits for a slow one."""
     calls: list[tuple[tuple[str, ...], tuple[int, ...], bool]] = []
 
-    def scripted(members, *, barrier: bool = True, **_) -> external_agents.Tapped:
+    def scripted(members, *, barrier: bool = True, **_) -> external_agents.TapResult:
         names = tuple(one.name.removeprefix("agent ") for one in members)
         calls.append((names, tuple(one.start_up_ns // MS for one in members), barrier))
         heard = [
-            external_agents.Heard(requests=(), exchanges=(), first_ns=0, start_up_ns=start_up_ns)
+            external_agents.AgentRecording(requests=(), exchanges=(), first_ns=0, start_up_ns=start_up_ns)
             for start_up_ns in (QUICK_NS if name == "a" else 5 * MS for name in names)
         ]
-        return external_agents.Tapped(start_ns=0, heard=tuple(heard), cpu_ns=0, lag_ns=0)
+        return external_agents.TapResult(start_ns=0, recordings=tuple(heard), cpu_ns=0, lag_ns=0)
 
     monkeypatch.setattr(external_agents, "run_tapped", scripted)
     agents = tuple(ExternalAgent(name=name, run=("x",)) for name in "ab")

@@ -172,9 +172,9 @@ def test_halves_of_characters_are_joined_or_replaced() -> None:
 
 
 BROKEN = {
-    "no bytes at all": ([], "torn or no HTTP"),
-    "not HTTP": ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], "torn or no HTTP"),
-    "cut in mid-chunk": ([b"".join(ANSWER)[:120]], "torn or no HTTP"),
+    "no bytes at all": ([], "torn or not HTTP"),
+    "not HTTP": ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], "torn or not HTTP"),
+    "cut in mid-chunk": ([b"".join(ANSWER)[:120]], "torn or not HTTP"),
     "half a line": (chunked(line(response="x", done=False), b'{"respon'), "no JSON object"),
     "a line of another kind": (chunked(b"[1, 2]\n"), "no JSON object"),
     "no done": (chunked(line(response="x", done=False)), "without `done`"),
@@ -189,16 +189,16 @@ BROKEN = {
     "503 of OpenAI's kind": (sized(b'{"error":{"message":"full"}}', head=b"HTTP/1.1 503 Busy\r\n"), "503: full\n"),
     "500 of deep JSON": (sized(b"[" * 99_999, head=b"HTTP/1.1 500 Oops\r\n"), r"500: \[\[\[.{1,999}"),
     "500 without text": ([b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"], "500: no text"),
-    "only an interim response": ([b"HTTP/1.1 100 Continue\r\n\r\n"], "torn or no HTTP, near byte 25 "),
-    "another protocol": ([b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"], "torn or no HTTP"),
-    "a head without an end": ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99_999], "torn or no HTTP, near byte"),
+    "only an interim response": ([b"HTTP/1.1 100 Continue\r\n\r\n"], "torn or not HTTP, near byte 25 "),
+    "another protocol": ([b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"], "torn or not HTTP"),
+    "a head without an end": ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99_999], "torn or not HTTP, near byte"),
     "a length of digits without end": (
         [b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 9000 + b"\r\n\r\n"],
         "near byte",
     ),
     "two lengths": ([b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{"], "near byte"),
     "a chunk of no size": ([chunked()[0], b"zz\r\n{}\r\n"], "near byte 87 .*after 0 chunks"),
-    "too long for its length": (sized(X + DONE, more=-2), "torn or no HTTP, near byte"),
+    "too long for its length": (sized(X + DONE, more=-2), "torn or not HTTP, near byte"),
     "too short for its length": (sized(X, more=9), "near byte 72 .*after 1 chunks"),
     "compressed": ([b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b"], r"compressed \(gzip\)"),
     "an empty answer": (sized(b""), r"without `done` \(line 1, byte 0 of the body\)"),

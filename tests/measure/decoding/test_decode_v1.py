@@ -203,7 +203,7 @@ def test_broken_event_streams_are_errors_that_say_where(pieces: list[bytes], wor
 def test_an_event_cut_off_in_its_middle_is_a_torn_answer() -> None:
     """Not a fault of the half line that is left."""
     whole = chunked(chat(content="x"), chat(content="y"), kind=b"text/event-stream")
-    with pytest.raises(MeasurementError, match=r"torn or no HTTP.*after 1 chunks"):
+    with pytest.raises(MeasurementError, match=r"torn or not HTTP.*after 1 chunks"):
         decode(as_exchange([*whole[:2], whole[2][:30]]))
 
 

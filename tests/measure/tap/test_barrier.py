@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.measure.tap import tap_connection
-from pytest_llmperf.measure.tap.http_exchanges import spoken
+from pytest_llmperf.measure.tap.http_exchanges import exchanges_of
 from pytest_llmperf.measure.tap.proxy_process import GRACE_NS, Forwarder
-from pytest_llmperf.measure.tap.recording import Taken
+from pytest_llmperf.measure.tap.recording import Capture
 from pytest_llmperf.measure.wire.scheduling_lag import BEAT_NS
 
 SECOND_NS = 1_000_000_000
@@ -54,7 +54,7 @@ class Stage:
             self._forwarder._step(0)
             while self._parent.poll():
                 message = self._parent.recv()
-                if isinstance(message, tuple) and not isinstance(message, Taken):
+                if isinstance(message, tuple) and not isinstance(message, Capture):
                     self.told.append(message)
                 elif seen is not None:
                     seen.append(message)
@@ -148,12 +148,12 @@ def test_what_was_given_up_at_the_barrier_never_reaches_the_server(stage: Stage,
         assert server.recv(100) == REQUEST
         server.sendall(ANSWER)
     stage.turn(1)
-    taken = stage.ask("take")
-    assert [sum(bool(way.given_up_ns) for way in ways) for ways in taken.agents] == [3, 0]
-    for ways in taken.agents:
-        (asked,) = [one for way in ways for one in spoken(way, taken, label="agent")]
-        assert taken.start_ns <= asked.exchange.sent_ns <= asked.exchange.pieces[0].arrival_ns
-    waits = [(way.given_up_ns - way.first_ns) / SECOND_NS for way in taken.agents[0] if way.given_up_ns]
+    capture = stage.ask("take")
+    assert [sum(bool(way.given_up_ns) for way in ways) for ways in capture.agents] == [3, 0]
+    for ways in capture.agents:
+        (asked,) = [one for way in ways for one in exchanges_of(way, capture, label="agent")]
+        assert capture.start_ns <= asked.exchange.sent_ns <= asked.exchange.pieces[0].arrival_ns
+    waits = [(way.given_up_ns - way.first_ns) / SECOND_NS for way in capture.agents[0] if way.given_up_ns]
     assert waits == [1, 1, 1]
 
 
@@ -217,8 +217,8 @@ def test_without_a_barrier_all_pass_at_once() -> None:
         stage.turn()
         assert [server.recv(100) for server in stage.accepted()] == [REQUEST]
         stage.turn(4)
-        taken = stage.ask("take")
-        assert [[way.first_ns - taken.start_ns for way in ways] for ways in taken.agents] == [[], [SECOND_NS]]
+        capture = stage.ask("take")
+        assert [[way.first_ns - capture.start_ns for way in ways] for ways in capture.agents] == [[], [SECOND_NS]]
         assert stage.told == [("released", 0), ("arrived", 1)]
 
 
@@ -239,11 +239,11 @@ def test_the_taps_time_counts_up_to_the_last_answer_only() -> None:
             stage.now_ns += BEAT_NS + 15_000_000
             stage.cpu_ns += BEAT_NS + 15_000_000
             stage.turn()
-        taken = stage.ask("take")
-    assert taken.start_ns == start_ns
-    assert taken.cpu_ns(answered_ns) == 40_000_000
-    assert taken.cpu_ns(answered_ns - 26_000_000) == 35_000_000
-    assert taken.cpu_ns(start_ns) == 0
-    assert taken.cpu_ns(stage.now_ns + SECOND_NS) == stage.cpu_ns
-    assert taken.lag_ns(answered_ns) == 2_000_000
-    assert taken.lag_ns(stage.now_ns) == 15_000_000
+        capture = stage.ask("take")
+    assert capture.start_ns == start_ns
+    assert capture.cpu_ns(answered_ns) == 40_000_000
+    assert capture.cpu_ns(answered_ns - 26_000_000) == 35_000_000
+    assert capture.cpu_ns(start_ns) == 0
+    assert capture.cpu_ns(stage.now_ns + SECOND_NS) == stage.cpu_ns
+    assert capture.lag_ns(answered_ns) == 2_000_000
+    assert capture.lag_ns(stage.now_ns) == 15_000_000

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.measure.tap.http_exchanges import CANCELLED, Spoken, spoken, timing
-from pytest_llmperf.measure.tap.recording import Carried, Flow, Passed, Taken
+from pytest_llmperf.measure.tap.http_exchanges import CANCELLED, HttpExchange, exchanges_of, timing
+from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection, Chunk, Stream
 
 END_NS = 10_000_000
-TAKEN = Taken(start_ns=1, end_ns=END_NS, before_ns=0, after_ns=0, agents=())
+TAKEN = Capture(start_ns=1, end_ns=END_NS, before_ns=0, after_ns=0, agents=())
 
 
 def request(path: str = "/api/generate", body: bytes = b"{}", *, method: str = "POST", chunked: bool = False) -> bytes:
@@ -36,17 +36,17 @@ ANSWER = [HEAD, *(chunk(one) for one in LINES), b"0\r\n\r\n"]
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def flow(writes: list[bytes], *, start_ns: int, step_ns: int = 100, ended_ns: int = 0) -> Flow:
+def flow(writes: list[bytes], *, start_ns: int, step_ns: int = 100, ended_ns: int = 0) -> Stream:
     """Writes that were read `step_ns` apart, and handed on 5 ns after that."""
     moments = [start_ns + step_ns * index for index in range(len(writes))]
-    return Flow(tuple(Passed(at, (), data, at + 5) for at, data in zip(moments, writes, strict=True)), ended_ns)
+    return Stream(tuple(Chunk(at, (), data, at + 5) for at, data in zip(moments, writes, strict=True)), ended_ns)
 
 
-def heard(up: Flow, down: Flow) -> list[Spoken]:
-    return list(spoken(Carried(up, down), TAKEN, label="agent a"))
+def heard(up: Stream, down: Stream) -> list[HttpExchange]:
+    return list(exchanges_of(CapturedConnection(up, down), TAKEN, label="agent a"))
 
 
-def bytes_of(one: Spoken) -> bytes:
+def bytes_of(one: HttpExchange) -> bytes:
     return b"".join(piece.data for piece in one.exchange.pieces)
 
 
@@ -99,10 +99,10 @@ def test_a_connection_is_cut_at_its_messages(data: st.DataObject) -> None:
         assert one.exchange.pieces[-1].arrival_ns == moment_of(flows[1], down_end)
 
 
-def moment_of(one: Flow, end: int) -> int:
+def moment_of(one: Stream, end: int) -> int:
     """When the byte before this offset was read."""
     at = 0
-    for passed in one.passed:
+    for passed in one.chunks:
         at += len(passed.data)
         if at >= end:
             return passed.read_ns
@@ -175,20 +175,20 @@ def test_a_server_that_dies_in_mid_stream_is_an_error(cut: int) -> None:
 def test_a_server_that_speaks_no_http_is_an_error() -> None:
     """With the bytes kept."""
     (one,) = heard(flow([request()], start_ns=100), flow([b"SSH-2.0\r\n\r\n", b"x"], start_ns=1000, ended_ns=2000))
-    with pytest.raises(MeasurementError, match="no HTTP") as caught:
+    with pytest.raises(MeasurementError, match="not HTTP") as caught:
         timing(one)
     assert caught.value.received == b"SSH-2.0\r\n\r\nx"
 
 
 def test_an_agent_that_speaks_no_http_is_an_error() -> None:
     """TLS, say, or another protocol."""
-    with pytest.raises(MeasurementError, match="agent a: what the agent sent is no HTTP"):
+    with pytest.raises(MeasurementError, match="agent a: the agent sent bytes that are not HTTP"):
         heard(flow([b"\x16\x03\x01\x00\xa5\r\n\r\n"], start_ns=100), flow([], start_ns=1000))
 
 
 def test_a_request_that_never_left_is_none() -> None:
     """What lay at the tap when its agent was given up was not asked for; nor is half a request."""
-    held = Flow((Passed(100, (), request(), 0),), 0)
+    held = Stream((Chunk(100, (), request(), 0),), 0)
     assert heard(held, flow([], start_ns=1000)) == []
     assert heard(flow([request()[:20]], start_ns=100), flow([], start_ns=1000)) == []
 
@@ -282,7 +282,7 @@ def test_who_leaves_an_answer_of_one_object_has_cancelled(path: str) -> None:
 @pytest.mark.parametrize("ended_ns", [150, 199, 1500])
 def test_what_its_agent_had_left_before_it_was_sent_was_not_asked_for(ended_ns: int) -> None:
     """Given up, or half-closed, while it was held: it is no request, whatever a server said to it."""
-    held = Flow((Passed(100, (), request(), 2000),), ended_ns)
+    held = Stream((Chunk(100, (), request(), 2000),), ended_ns)
     for answer in ([], ANSWER):
         assert heard(held, flow(answer, start_ns=3000)) == []
 
@@ -320,10 +320,10 @@ def test_no_duration_is_ever_negative(data: st.DataObject) -> None:
         reads = sorted(data.draw(st.lists(MOMENTS, min_size=count, max_size=count)))
         handed = sorted(data.draw(st.lists(MOMENTS, min_size=count, max_size=count)))
         passed = [
-            Passed(read_ns, (), data_, max(read_ns, handed_ns))
+            Chunk(read_ns, (), data_, max(read_ns, handed_ns))
             for read_ns, handed_ns, data_ in zip(reads, handed, writes, strict=False)
         ]
-        flows.append(Flow(tuple(passed), data.draw(ended)))
+        flows.append(Stream(tuple(passed), data.draw(ended)))
     for one in heard(*flows):
         with contextlib.suppress(MeasurementError):
             got = timing(one)

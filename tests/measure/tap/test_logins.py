@@ -1,6 +1,6 @@
 """What the tap hands over of what it noted."""
 
-from pytest_llmperf.measure.tap.recording import Flow, Passed, without_logins
+from pytest_llmperf.measure.tap.recording import Chunk, Stream, without_logins
 
 
 def test_logins_are_not_kept() -> None:
@@ -11,10 +11,10 @@ def test_logins_are_not_kept() -> None:
     whole = head + body
     for size in (1, 7, 40, 1000):
         pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
-        flow = without_logins(Flow(tuple(Passed(at, (), piece, at) for at, piece in enumerate(pieces)), 9))
-        assert b"".join(one.data for one in flow.passed) == shown + body
-        assert [(one.read_ns, len(one.data)) for one in flow.passed] == [
+        flow = without_logins(Stream(tuple(Chunk(at, (), piece, at) for at, piece in enumerate(pieces)), 9))
+        assert b"".join(one.data for one in flow.chunks) == shown + body
+        assert [(one.read_ns, len(one.data)) for one in flow.chunks] == [
             (at, len(one)) for at, one in enumerate(pieces)
         ]
-    untouched = Flow((Passed(1, (), body, 1),), 0)
+    untouched = Stream((Chunk(1, (), body, 1),), 0)
     assert without_logins(untouched) is untouched

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.measure.tap.proxy_client import Tap
-from pytest_llmperf.measure.tap.recording import Carried, Flow
+from pytest_llmperf.measure.tap.recording import CapturedConnection, Stream
 
 PATIENCE_S = 30.0
 
@@ -82,11 +82,11 @@ class Ends:
             thread.join()
 
 
-def noted(flow: Flow) -> bytes:
-    return b"".join(one.data for one in flow.passed)
+def noted(flow: Stream) -> bytes:
+    return b"".join(one.data for one in flow.chunks)
 
 
-def last_of(tap: Tap) -> Carried:
+def last_of(tap: Tap) -> CapturedConnection:
     """What the tap noted of the connection after the one that opened the barrier."""
     return tap.take().agents[0][-1]
 
@@ -111,7 +111,7 @@ def test_every_byte_passes_unaltered_and_is_noted(tap: Tap, up: list[bytes], dow
     carried = last_of(tap)
     for flow, sent in ((carried.up, up), (carried.down, down)):
         assert noted(flow) == b"".join(sent)
-        moments = [moment for one in flow.passed for moment in (one.read_ns, one.handed_ns)]
+        moments = [moment for one in flow.chunks for moment in (one.read_ns, one.handed_ns)]
         assert moments == sorted(moments)
         assert flow.ended_ns >= max(moments, default=1)
 
@@ -189,5 +189,5 @@ def test_a_refused_connection_shows_as_a_reset(tap: Tap) -> None:
         with pytest.raises(ConnectionResetError):
             client.recv(1)
     (carried,) = tap.take().agents[0]
-    assert carried.down.passed == ()
+    assert carried.down.chunks == ()
     assert carried.down.ended_ns

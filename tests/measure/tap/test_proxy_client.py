@@ -91,12 +91,12 @@ def test_nothing_leaves_before_all_are_there(tap: Tap, listener: socket.socket) 
                 got.add(server.recv(100))
         assert got == {b"first", b"second", b"third"}
         until(tap.released, "the barrier was not told")
-    taken = tap.take()
-    handed = [one.handed_ns for agent in taken.agents for carried in agent for one in carried.up.passed]
+    capture = tap.take()
+    handed = [one.handed_ns for agent in capture.agents for carried in agent for one in carried.up.chunks]
     assert len(handed) == 3
-    assert last_ns < taken.start_ns < min(handed)
-    assert taken.end_ns > max(handed)
-    assert taken.cpu_ns(taken.end_ns) > 0
+    assert last_ns < capture.start_ns < min(handed)
+    assert capture.end_ns > max(handed)
+    assert capture.cpu_ns(capture.end_ns) > 0
 
 
 def test_a_whole_request_is_there_when_the_barrier_opens(tap: Tap, listener: socket.socket) -> None:
@@ -112,7 +112,7 @@ def test_a_whole_request_is_there_when_the_barrier_opens(tap: Tap, listener: soc
                     got += server.recv(100)
         (carried,) = tap.take().agents[0]
         assert got == b"headbody"
-        if carried.up.passed[0].handed_ns > carried.up.passed[-1].read_ns:
+        if carried.up.chunks[0].handed_ns > carried.up.chunks[-1].read_ns:
             return
     pytest.fail("the body was never waited for")
 
@@ -122,8 +122,8 @@ def test_a_part_without_requests_has_no_start(tap: Tap, listener: socket.socket)
     (url,) = tap.open([url_of(listener)], ["agent a"])
     connect(url).close()
     time.sleep(0.05)
-    taken = tap.take()
-    assert taken.start_ns == 0
+    capture = tap.take()
+    assert capture.start_ns == 0
     assert not tap.released()
 
 
@@ -155,7 +155,7 @@ def test_what_is_on_its_way_is_still_noted(tap: Tap, listener: socket.socket) ->
             client.sendall(b"more")
             client.close()
             (carried,) = tap.take().agents[0]
-    assert b"".join(one.data for one in carried.up.passed) == b"xmore"
+    assert b"".join(one.data for one in carried.up.chunks) == b"xmore"
     assert carried.up.ended_ns
 
 
@@ -322,10 +322,10 @@ def test_the_barrier_waits_for_the_servers_to_accept(tap: Tap) -> None:
             with accepted(full) as server:  # the system tries again after a second
                 assert server.recv(1) == b"x"
             until(tap.released, "the barrier was not told")
-    taken = tap.take()
-    (carried,) = taken.agents[0]
+    capture = tap.take()
+    (carried,) = capture.agents[0]
     assert carried.connected_ns - carried.connect_ns > 300_000_000
-    assert carried.connected_ns <= taken.start_ns <= carried.up.passed[0].handed_ns
+    assert carried.connected_ns <= capture.start_ns <= carried.up.chunks[0].handed_ns
 
 
 def test_what_fails_while_it_runs_as_a_runtime_ends_it(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:

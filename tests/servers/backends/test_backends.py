@@ -370,7 +370,7 @@ def test_a_dead_instance_is_named():
         dead = opened.topology.instances[1]
         _kill_server_at(dead.url)
         deadline_s = time.monotonic() + 60
-        while time.monotonic() < deadline_s:  # its keeper has to notice first, on a machine that may be busy
+        while time.monotonic() < deadline_s:  # its supervisor has to notice first, on a machine that may be busy
             try:
                 opened.alive()
             except ServerError as error:

@@ -58,7 +58,7 @@ def refuses(port):
 def start_stubborn(**more):
     process = ServerProcess([sys.executable, "-c", STUBBORN], label="stubborn", **more)
     until(lambda: "ready" in process.log_tail(), "never ready")
-    until(lambda: len(group_of(process.pid)) == 3, "not keeper, server and child")
+    until(lambda: len(group_of(process.pid)) == 3, "not supervisor, server and child")
     return process
 
 
@@ -125,8 +125,8 @@ def test_stop_kills_the_deaf_and_their_children():
     assert not group_of(process.pid)
 
 
-def test_a_killed_keeper_takes_the_server_with_it():
-    """Even the keeper's own SIGKILL leaves no server; stop clears the rest of the group."""
+def test_a_killed_supervisor_takes_the_server_with_it():
+    """Even the supervisor's own SIGKILL leaves no server; stop clears the rest of the group."""
     process, port = start_own(SCRIPTED, label="instance a", timeout_s=PATIENCE_S)
     os.kill(process.pid, signal.SIGKILL)
     if sys.platform == "linux":
@@ -142,7 +142,7 @@ def test_a_killed_keeper_takes_the_server_with_it():
 def test_a_server_that_dies_is_noticed():
     """`alive` says so, and the error carries the log."""
     process = ServerProcess([sys.executable, "-c", "print('my last words')"], label="instance a")
-    until(lambda: not process.alive, "the keeper outlives its server")
+    until(lambda: not process.alive, "the supervisor outlives its server")
     assert "my last words" in str(process.died("while it was in use"))
     process.stop()
 
@@ -167,7 +167,7 @@ def start_parent(more=""):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_death_of_the_parent_leaves_a_server(number):
-    """SIGKILL included: the keeper sees the end of its pipe and ends the group, and the log goes too."""
+    """SIGKILL included: the supervisor sees the end of its pipe and ends the group, and the log goes too."""
     parent, pid, port, log = start_parent()
     with parent:
         assert len(group_of(pid)) == 2
@@ -189,7 +189,7 @@ time.sleep(600)
 
 
 def test_a_killed_parent_leaves_no_folder_of_the_server(tmp_path):
-    """What the parent can no longer remove, a key in the server's home for one, its keeper removes."""
+    """What the parent can no longer remove, a key in the server's home for one, its supervisor removes."""
     folder = tmp_path / "home"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "key").write_text("secret")
@@ -203,7 +203,7 @@ def test_a_killed_parent_leaves_no_folder_of_the_server(tmp_path):
 
 
 def test_a_forked_child_of_the_parent_does_not_keep_the_server():
-    """A forked process holds the pipe open; the keeper notices all the same that its parent is gone."""
+    """A forked process holds the pipe open; the supervisor notices all the same that its parent is gone."""
     parent, pid, port, _ = start_parent(more="if os.fork() == 0: time.sleep(600)")
     with parent:
         parent.kill()

@@ -90,29 +90,32 @@ class FaultPlan:
 
     def hits(self, instance: str, number: int, *kinds: str) -> Iterator[Fault]:
         """The faults of these kinds that hit this request (or load) of this instance."""
-        for index, one in enumerate(self.faults):
-            if one.kind not in kinds or one.instance not in ("", instance) or not one.first <= number <= one.last:
+        for index, fault in enumerate(self.faults):
+            if fault.kind not in kinds or fault.instance not in ("", instance):
                 continue
-            if one.probability >= 1 or Random(f"{self.seed} {index} {instance} {number}").random() < one.probability:
-                yield one
+            if not fault.first <= number <= fault.last:
+                continue
+            chance = Random(f"{self.seed} {index} {instance} {number}")
+            if fault.probability >= 1 or chance.random() < fault.probability:
+                yield fault
 
     def in_words(self, instance: str) -> str:
         """The kinds of fault that an instance has, for its manifest; empty = none."""
-        return ", ".join(dict.fromkeys(one.kind for one in self.faults if one.instance in ("", instance)))
+        return ", ".join(dict.fromkeys(fault.kind for fault in self.faults if fault.instance in ("", instance)))
 
-    def so_far(self, struck: Collection[int]) -> str:
-        """What has struck, and what has not, in words; `struck` are their numbers."""
-        count, left = len(self.faults), [str(one) for one in self.faults if one.number not in struck]
+    def so_far(self, fired: Collection[int]) -> str:
+        """Which faults have fired and which have not, in words; `fired` has the numbers of the former."""
+        count, left = len(self.faults), [str(fault) for fault in self.faults if fault.number not in fired]
         if not left:
-            return f"each of its {count} faults has struck" if count > 1 else "its fault has struck"
-        return f"{len(left)} of {count} never struck: {'; '.join(left)}"
+            return f"all {count} faults have fired" if count > 1 else "its fault has fired"
+        return f"{len(left)} of {count} never fired: {'; '.join(left)}"
 
 
 def load_plan(path: Path) -> FaultPlan:
     """Reads a plan.
 
     Raises:
-        UsageError: the file is not there, is no TOML, or says what cannot be; lists every fault of it.
+        UsageError: the file is missing, is not TOML, or has wrong entries; the error lists all of them.
     """
     try:
         text = read_bytes(path, _MOST_BYTES + 1)
@@ -133,7 +136,7 @@ def load_plan(path: Path) -> FaultPlan:
 
 
 def _plan(document: Mapping[str, Any], wrong: list[str]) -> FaultPlan:
-    """The plan of a document; what is wrong with it is added to the list."""
+    """The plan in a document; adds every error in it to the list."""
     _unknown(document, ("seed", "fault"), "", wrong)
     seed, entries = document.get("seed", 0), document.get("fault", [])
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -141,12 +144,14 @@ def _plan(document: Mapping[str, Any], wrong: list[str]) -> FaultPlan:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         wrong.append("fault: wanted tables, each with the head [[fault]]")
         return FaultPlan()
-    found = tuple(_fault(entry, index, wrong) for index, entry in enumerate(entries, 1))
-    return FaultPlan(faults=tuple(one for one in found if one is not None), seed=seed if isinstance(seed, int) else 0)
+    faults = tuple(_fault(entry, index, wrong) for index, entry in enumerate(entries, 1))
+    return FaultPlan(
+        faults=tuple(fault for fault in faults if fault is not None), seed=seed if isinstance(seed, int) else 0
+    )
 
 
 def _fault(entry: Mapping[str, Any], number: int, wrong: list[str]) -> Fault | None:
-    """One entry; None where it is wrong."""
+    """One entry; None if it is wrong."""
     where = f"fault {number}"
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -157,7 +162,7 @@ def _fault(entry: Mapping[str, Any], number: int, wrong: list[str]) -> Fault | N
     common = ("kind", "instance") if kind in FROM_THE_START else _COMMON
     _unknown(entry, (*common, *KINDS[kind].keys), f"{where}: ", wrong)
     values: dict[str, Any] = {**KINDS[kind].keys, **entry}
-    for key in set(values) & {one.name for one in fields(Fault)}:
+    for key in set(values) & {field_.name for field_ in fields(Fault)}:
         if fault := _wrong_value(key, values[key]):
             wrong.append(f"{where}: {key} = {_shown(values[key])}, wanted {fault}")
     first, last = _range_of(str(values.pop("requests", "1-")))
@@ -176,7 +181,7 @@ def _range_of(requests: str) -> tuple[int, float]:
 
 
 def _wrong_value(key: str, value: object) -> str:
-    """What was wanted of a key instead; empty where the value is right."""
+    """The wanted value of a key; empty if the value is right."""
     if key == "instance" and isinstance(value, str):
         return "" if _INSTANCE.fullmatch(value) else "the name of an instance: a, b, c, ..."
     if key not in _RANGES:
@@ -188,13 +193,13 @@ def _wrong_value(key: str, value: object) -> str:
 
 
 def _unknown(given: Mapping[str, Any], known: tuple[str, ...], where: str, wrong: list[str]) -> None:
-    """Adds each key that is not known, with the nearest that is."""
+    """Adds an error for each unknown key, with the most similar known key."""
     for key in sorted(set(given) - set(known)):
         hint = did_you_mean(key, known)
         wrong.append(f"{where}unknown key {_shown(key)}, wanted one of {', '.join(known)}{hint}")
 
 
 def _shown(value: object) -> str:
-    """A value for a message, not without end."""
+    """A value for a message, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Which faults of a plan have struck: each instance writes them into its log, which is still there when it has died."""
+"""Which faults of a plan have fired: each instance writes them into its log, which outlives the instance."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LINE = re.compile(r"fault plan: .* \(fault (\d+)\)$", re.MULTILINE)
 
 
 def tell(fault: Fault, when: str) -> None:
-    """Writes that a fault strikes, and when, into the log."""
+    """Writes to the log that a fault fires, and when."""
     _log.warning("fault plan: %s %s (fault %d)", fault.kind, when, fault.number)
 
 
-def struck(log: str) -> frozenset[int]:
-    """The numbers of the faults that a log tells of."""
+def fired_faults(log: str) -> frozenset[int]:
+    """The numbers of the faults that have fired according to a log."""
     return frozenset(map(int, _LINE.findall(log)))

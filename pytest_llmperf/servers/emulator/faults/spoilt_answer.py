@@ -57,11 +57,11 @@ class SpoiltAnswer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Writes the answer up to the fault, and does it."""
-        tokens, struck, over = 0, False, False
+        tokens, fired, over = 0, False, False
         head: Message | None = None
 
         async def spoilt(message: Message) -> None:
-            nonlocal tokens, struck, over, head
+            nonlocal tokens, fired, over, head
             if over:
                 raise _Over
             if message["type"] == "http.response.start":
@@ -70,8 +70,8 @@ class SpoiltAnswer:
             if not message["body"]:
                 await send(message)
                 return
-            if tokens == self._fault.after_tokens and not struck:
-                struck, over = True, await self._due(scope, head, message, send)
+            if tokens == self._fault.after_tokens and not fired:
+                fired, over = True, await self._due(scope, head, message, send)
                 if over:
                     raise _Over
             if head is not None:

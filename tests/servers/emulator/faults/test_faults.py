@@ -24,7 +24,7 @@ from pytest_llmperf.servers.emulator.faults.fault_kinds import (
     OF_WORK,
 )
 from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan, load_plan
-from pytest_llmperf.servers.emulator.faults.fired import struck
+from pytest_llmperf.servers.emulator.faults.fired import fired_faults
 from pytest_llmperf.servers.emulator.scripted_engine import MODEL_NAME, OUT_OF_MEMORY
 from tests.servers.conftest import PATIENCE_S
 from tests.started import start_own
@@ -333,11 +333,11 @@ def test_what_strikes_and_what_does_not_is_known(server):
     until_dead = time.monotonic() + PATIENCE_S
     while process.alive and time.monotonic() < until_dead:
         time.sleep(0.01)
-    assert struck(process.log()) == {1, 4, 6, 7, 8}
+    assert fired_faults(process.log()) == {1, 4, 6, 7, 8}
 
 
 def test_a_plan_in_words():
-    """What has struck, and each that has not, as it stands in the plan."""
+    """Which faults have fired, and each that has not, in the plan's words."""
     faults = (
         Fault(kind="die", number=1),
         Fault(kind="reset", instance="c", first=3, last=3, number=2),
@@ -345,11 +345,11 @@ def test_a_plan_in_words():
         Fault(kind="spill", instance="b", number=4),
     )
     assert FaultPlan(faults=faults).so_far({1}) == (
-        "3 of 4 never struck: fault 2 (reset, instance c, requests 3); fault 3 (stall, every instance, requests 3-7); "
+        "3 of 4 never fired: fault 2 (reset, instance c, requests 3); fault 3 (stall, every instance, requests 3-7); "
         "fault 4 (spill, instance b)"
     )
-    assert FaultPlan(faults=faults).so_far({1, 2, 3, 4}) == "each of its 4 faults has struck"
-    assert FaultPlan(faults=faults[:1]).so_far({1}) == "its fault has struck"
+    assert FaultPlan(faults=faults).so_far({1, 2, 3, 4}) == "all 4 faults have fired"
+    assert FaultPlan(faults=faults[:1]).so_far({1}) == "its fault has fired"
     assert str(faults[0]) == "fault 1 (die, every instance, requests 1-)"
 
 
