@@ -232,6 +232,15 @@ def test_a_run_that_does_not_use_us_imports_no_numpy(arguments: tuple[str, ...],
     assert printed.splitlines()[-1] == "0 False"
 
 
+def test_the_commands_help_imports_no_numpy() -> None:
+    """Each command's module comes when it is called."""
+    code = (
+        "import sys; from pytest_llmperf.cli import main\ntry: main(['--help'])\nfinally: print('numpy' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "False"
+
+
 def test_the_public_names_exist() -> None:
     """Everything that the package promises can be imported from it, and an unknown name is an AttributeError."""
     for name in pytest_llmperf.__all__:

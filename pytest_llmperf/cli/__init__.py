@@ -6,13 +6,13 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_llmperf.cli import baseline_commands, compare_command, doctor_command, record_command, trend_command
 from pytest_llmperf.errors import LlmperfError, did_you_mean
 from pytest_llmperf.judge.markers import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
@@ -54,7 +54,7 @@ def _speaking(stream: Any) -> Iterator[None]:
 def _run(arguments: Sequence[str] | None) -> int:
     given = _parser().parse_args(arguments)
     try:
-        code: int = given.run(given)
+        code: int = _function(given.run)(given)
         sys.stdout.flush()
     except LlmperfError as error:
         print(f"pytest-llmperf {given.command}: {error}", file=sys.stderr)
@@ -63,6 +63,22 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return code
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """A function of a command's module, which is imported only now: some commands need numpy, none all that others do.
+
+    Args:
+        name: `module.function`.
+    """
+    module, _, function = name.partition(".")
+    command: Callable[..., Any] = getattr(import_module(f"pytest_llmperf.cli.{module}"), function)
+    return command
+
+
+def _record_kind(text: str) -> Any:
+    """The argument KIND of `record`."""
+    return _function("record_command.kind")(text)
 
 
 _ADDRESS = re.compile(r"[^:]:[^:\s]")
@@ -99,21 +115,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
 
-    def command(name: str, run: object, help: str, more: str = "") -> argparse.ArgumentParser:
+    def command(name: str, run: str, help: str, more: str = "") -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, parents=[common], help=help, description=f"{help[0].upper()}{help[1:]}. {more}"
         )
         added.set_defaults(run=run)
         return added
 
-    command("list", baseline_commands.list_all, "name every baseline, with what it holds")
+    command("list", "baseline_commands.list_all", "name every baseline, with what it holds")
 
-    show = command("show", baseline_commands.show, "print a baseline's limits and its stored sessions")
+    show = command("show", "baseline_commands.show", "print a baseline's limits and its stored sessions")
     show.add_argument("name", metavar="NAME", help=_NAME)
 
     compare = command(
         "compare",
-        compare_command.compare,
+        "compare_command.compare",
         "judge the stored sessions of one baseline by those of another",
         "Exit code 0 where nothing is worse, 1 where something is, 2 where nothing could be compared.",
     )
@@ -133,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
     trend = command(
         "trend",
-        trend_command.trend,
+        "trend_command.trend",
         "say what changed over a baseline's sessions, between which commits",
         "Exit code 1 where something is lost and still is, 2 where there are too few sessions to see a change.",
     )
@@ -142,33 +158,36 @@ def _parser() -> argparse.ArgumentParser:
 
     record = command(
         "record",
-        record_command.record,
+        "record_command.record",
         "fill a record of the report's appendix S in Markdown from a session",
         "What only people know stays in brackets.",
     )
     record.add_argument(
-        "kind", type=record_command.kind, metavar="KIND", help="decision (S.1), validation (S.2) or change (S.3)"
+        "kind",
+        type=_record_kind,
+        metavar="KIND",
+        help="decision (S.1), validation (S.2) or change (S.3)",
     )
     record.add_argument("file", metavar="FILE", help="what --llmperf-json wrote")
 
-    trim = command("trim", baseline_commands.trim, "drop old sessions")
+    trim = command("trim", "baseline_commands.trim", "drop old sessions")
     trim.add_argument("name", metavar="NAME", help="a baseline of yours")
     trim.add_argument(
         "--keep", type=int, required=True, metavar="N", help="keep the newest N sessions of each measurement"
     )
 
-    rename = command("rename", baseline_commands.rename, "give what is stored of a test to its new name")
+    rename = command("rename", "baseline_commands.rename", "give what is stored of a test to its new name")
     rename.add_argument("name", metavar="NAME", help="a baseline of yours")
     rename.add_argument("old", metavar="OLD_TEST", help=_TEST)
     rename.add_argument("new", metavar="NEW_TEST", help="likewise")
 
-    remove = command("remove", baseline_commands.remove, "drop what is stored of a test")
+    remove = command("remove", "baseline_commands.remove", "drop what is stored of a test")
     remove.add_argument("name", metavar="NAME", help="a baseline of yours")
     remove.add_argument("test", metavar="TEST", help=_TEST)
 
     command(
         "doctor",
-        doctor_command.examine,
+        "doctor_command.examine",
         "say what is wrong, or too little, with baselines and installation",
         "Exit code 1 where something is wrong; hints alone are none.",
     )
