@@ -16,7 +16,7 @@ from pytest_llmperf.judge.metrics.catalogue import CATALOGUE, OBSERVED, MetricCl
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.stats.changepoints import FEWEST, breaks, levels
 from pytest_llmperf.judge.stats.resolution import step_of
-from pytest_llmperf.judge.stats.summary import centre
+from pytest_llmperf.judge.stats.summary import aggregate_values
 from pytest_llmperf.model import Baseline, Bound, Gate, Measurement, Round, Threshold
 
 WINDOW_S = {
@@ -239,7 +239,7 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
         except MeasurementError:
             continue
         starts = range(0, len(values) - size + 1, size)
-        centres = [centre(metric.aggregate, values[start : start + size]) for start in starts]
+        centres = [aggregate_values(metric.aggregate, values[start : start + size]) for start in starts]
         fitted = levels(centres, breaks(centres, _ERROR / len(METRICS), step=step_of(values))) if centres else ()
         lost, before = max(((loss(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
         if lost >= metric.delta:
@@ -297,7 +297,7 @@ def _centre(measurement: Measurement, metric: str) -> float | None:
         values = series(measurement, metric)
     except MeasurementError:
         return None
-    return centre(metric_of(metric).aggregate, values)
+    return aggregate_values(metric_of(metric).aggregate, values)
 
 
 def _end_ns(one: Round) -> int:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import BaselineError, MeasurementError, UsageError
 from pytest_llmperf.judge.baselines.packaged_baselines import to_save
 from pytest_llmperf.judge.metrics.catalogue import MetricClass, metric_of
-from pytest_llmperf.judge.regression.stored_sessions import reference_centre
-from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.judge.stats.summary import Aggregate, reference_centre
 from pytest_llmperf.model import IDENTITY, Gate
 from pytest_llmperf.model.manifest import same_fact
 

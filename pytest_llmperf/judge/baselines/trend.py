@@ -12,7 +12,7 @@ from pytest_llmperf.judge.metrics.catalogue import Metric, metric_of
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO
 from pytest_llmperf.judge.stats.changepoints import FEWEST, Break, breaks, levels
 from pytest_llmperf.judge.stats.resolution import step_of
-from pytest_llmperf.judge.stats.summary import centre
+from pytest_llmperf.judge.stats.summary import aggregate_values
 from pytest_llmperf.model import Baseline, Bound, Stored, StoredSession
 
 ERROR = 0.01
@@ -136,7 +136,7 @@ def _points(entry: Stored, metric: Metric) -> tuple[Point, ...]:
 
 def _centre(metric: Metric, session: StoredSession) -> float | None:
     try:
-        return centre(metric.aggregate, session.rounds[metric.name])
+        return aggregate_values(metric.aggregate, session.rounds[metric.name])
     except MeasurementError:
         return None
 

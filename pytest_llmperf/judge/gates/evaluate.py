@@ -31,7 +31,6 @@ from pytest_llmperf.judge.regression.stored_sessions import (
     SESSIONS_FOR_SPREAD,
     StoredChange,
     change_from_sessions,
-    reference_centre,
 )
 from pytest_llmperf.judge.stats.autocorrelation import autocorrelation, outliers
 from pytest_llmperf.judge.stats.confidence_intervals import (
@@ -46,7 +45,7 @@ from pytest_llmperf.judge.stats.confidence_intervals import (
 from pytest_llmperf.judge.stats.distributions import beta_quantile
 from pytest_llmperf.judge.stats.error_spending import check_counts
 from pytest_llmperf.judge.stats.resolution import above, nearly, step_of
-from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, centre, check_finite, mean
+from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, aggregate_values, check_finite, mean, reference_centre
 from pytest_llmperf.model import Bound, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def _decide(
     if metric.aggregate is Aggregate.CV and len(values) < 2:
         value, found = None, None
     else:
-        value = centre(metric.aggregate, values)
+        value = aggregate_values(metric.aggregate, values)
         found = _interval(gate, metric, values, look.looks)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="")
     if (delta := gate.delta) is not None:

@@ -13,7 +13,7 @@ from pytest_llmperf.judge.markers import Regression
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.record import Incumbent
-from pytest_llmperf.judge.stats.summary import centre
+from pytest_llmperf.judge.stats.summary import aggregate_values
 from pytest_llmperf.model import Gate
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def judge_against(
         return invalid(gate, rounds, str(error.args[0]))
     try:
         old = series(incumbent, gate.metric)
-        gate = replace(gate, limit=centre(metric_of(gate.metric).aggregate, old))
+        gate = replace(gate, limit=aggregate_values(metric_of(gate.metric).aggregate, old))
     except MeasurementError as error:
         return invalid(gate, rounds, f"incumbent {gate.incumbent}: {error.args[0]}")
     return decide(gate, values, looks=looks, last=last, gates=gates, incumbent=old)

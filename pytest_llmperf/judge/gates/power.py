@@ -9,7 +9,7 @@ from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.confidence_intervals import MEDIAN_FACTOR
 from pytest_llmperf.judge.stats.distributions import normal_tail
 from pytest_llmperf.judge.stats.resolution import scatters
-from pytest_llmperf.judge.stats.summary import Aggregate, centre, sample_sd
+from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, sample_sd
 from pytest_llmperf.model import Bound
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def strength(
     """
     if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         return None, None
-    middle, sd = centre(metric.aggregate, values), sample_sd(values)
+    middle, sd = aggregate_values(metric.aggregate, values), sample_sd(values)
     if not scatters(sd, middle):
         return None, None
     sign = 1 if gate.bound is Bound.MIN else -1

@@ -19,14 +19,12 @@ Arrays have any number of leading batch axes, one element for each run; a gate's
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate, Look, estimate_change, outcome_of
 from pytest_llmperf.judge.regression.effect_scale import Scale, scale_of
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
@@ -41,7 +39,7 @@ from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_nodes, t_quantile
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
-from pytest_llmperf.judge.stats.summary import Aggregate, centre, check_finite
+from pytest_llmperf.judge.stats.summary import Aggregate, check_finite
 from pytest_llmperf.model import Bound, Outcome
 
 if TYPE_CHECKING:
@@ -202,21 +200,6 @@ class StoredChange:
     change: ChangeEstimate
     spread: str
     sessions_needed: int | None
-
-
-def reference_centre(aggregate: Aggregate, sessions: Sequence[Sequence[float]]) -> float:
-    """The stored sessions' centre: the mean of each session's own, so that long sessions do not outweigh short ones.
-
-    Args:
-        aggregate: of the metric.
-        sessions: one or more, each with one value a round.
-
-    Raises:
-        MeasurementError: no session, an empty one, or a value that is not finite.
-    """
-    if not sessions:
-        raise MeasurementError("the stored baseline has no session")
-    return statistics.fmean(centre(aggregate, values) for values in sessions)
 
 
 def change_from_sessions(

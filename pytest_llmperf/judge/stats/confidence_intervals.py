@@ -22,7 +22,7 @@ from pytest_llmperf.judge.stats.bounded_mean import bounded_ends
 from pytest_llmperf.judge.stats.distributions import beta_quantile, binomial_tail, chi2_quantile, t_quantile
 from pytest_llmperf.judge.stats.error_spending import check_counts
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
-from pytest_llmperf.judge.stats.summary import Aggregate, centre, check_finite, mean, sample_sd
+from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, check_finite, mean, sample_sd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,9 +106,9 @@ def interval(
         method = "Student t and cube roots" if bounded else "Student t"
         return Interval(low=float(low), high=float(high), method=_method(method, factor))
     plain = (median_interval if aggregate is Aggregate.MEDIAN else cv_interval)(values, alpha)
+    middle = aggregate_values(aggregate, values)
     if factor == 1:
         return plain
-    middle = centre(aggregate, values)
     return Interval(
         low=middle - factor * (middle - plain.low),
         high=middle + factor * (plain.high - middle),
@@ -206,7 +206,7 @@ def rounds_to_decide(
     """
     alpha, n, sd, middle = alpha_of_look(looks, gates), len(values), sample_sd(values), mean(values)
     if aggregate is Aggregate.CV:
-        cv_pct = centre(aggregate, values)
+        cv_pct = aggregate_values(aggregate, values)
 
         def decided(rounds: int) -> bool:
             # The mean's own error hardly matters beside that of the standard deviation.

@@ -88,7 +88,7 @@ def summarise(values: Sequence[float]) -> Summary:
     )
 
 
-def centre(aggregate: Aggregate, values: Sequence[float]) -> float:
+def aggregate_values(aggregate: Aggregate, values: Sequence[float]) -> float:
     """The rounds' values as one: mean (of 0 and 1 for a rate), median, largest, or CV in percent.
 
     Raises:
@@ -105,6 +105,21 @@ def centre(aggregate: Aggregate, values: Sequence[float]) -> float:
             raise MeasurementError(f"CV is undefined for {len(values)} values of mean {mean(values):g}")
         return cv_pct
     return mean(values)
+
+
+def reference_centre(aggregate: Aggregate, sessions: Sequence[Sequence[float]]) -> float:
+    """The stored sessions' centre: the mean of each session's own, so that long sessions do not outweigh short ones.
+
+    Args:
+        aggregate: of the metric.
+        sessions: one or more, each with one value a round.
+
+    Raises:
+        MeasurementError: no session, an empty one, or a value that is not finite.
+    """
+    if not sessions:
+        raise MeasurementError("the stored baseline has no session")
+    return statistics.fmean(aggregate_values(aggregate, values) for values in sessions)
 
 
 def check_finite(values: Sequence[float]) -> None:

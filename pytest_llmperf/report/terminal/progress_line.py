@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmperf.errors import MeasurementError, clean
 from pytest_llmperf.judge.metrics.series import CATALOGUE, series
 from pytest_llmperf.judge.stats.confidence_intervals import interval
-from pytest_llmperf.judge.stats.summary import centre
+from pytest_llmperf.judge.stats.summary import aggregate_values
 from pytest_llmperf.model import Measurement, Outcome, Verdict
 from pytest_llmperf.report.terminal.wrapping import encodable, span_words
 from pytest_llmperf.report.wording.next_steps import round_s
@@ -135,7 +135,7 @@ class Live:
             low, high = (max(ends.low, 0), min(ends.high, top)) if ends else (0.0, top)
             says = low >= _LEAST_PP or high <= top - _LEAST_PP  # else any value would do: 0.0 to 100.0
             around = f" ({low:.1f} to {high:.1f})" if ends and says and not found else ""
-            found.append(f"{word} {centre(metric.aggregate, values):.1f} %{around}")
+            found.append(f"{word} {aggregate_values(metric.aggregate, values):.1f} %{around}")
         return found
 
     def _left(self, measurement: Measurement, verdicts: Sequence[Verdict], gates: int | None) -> str:

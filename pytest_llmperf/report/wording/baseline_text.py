@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.markers import Regression
 from pytest_llmperf.judge.metrics.catalogue import metric_of
-from pytest_llmperf.judge.regression.stored_sessions import reference_centre
+from pytest_llmperf.judge.stats.summary import reference_centre
 from pytest_llmperf.model import Baseline, Stored
 from pytest_llmperf.report.wording.amounts import amount
 

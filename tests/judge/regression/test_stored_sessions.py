@@ -20,10 +20,9 @@ from pytest_llmperf.judge.regression.stored_sessions import (
     StoredRounds,
     change_from_sessions,
     grouped,
-    reference_centre,
 )
 from pytest_llmperf.judge.stats.distributions import t_quantile
-from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.judge.stats.summary import Aggregate, reference_centre
 from pytest_llmperf.model import Bound, Outcome
 
 GOOD = (98.0, 98.5, 98.2, 98.4, 98.1)

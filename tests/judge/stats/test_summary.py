@@ -133,7 +133,7 @@ def test_values_that_are_no_numbers_are_refused(values: tuple[float, ...]) -> No
     """By summaries, centres and intervals alike."""
     for work in (
         summary.summarise,
-        lambda v: summary.centre(Aggregate.MEAN, v),
+        lambda v: summary.aggregate_values(Aggregate.MEAN, v),
         lambda v: confidence_intervals.interval(Aggregate.MEAN, v, looks=1),
     ):
         with pytest.raises(MeasurementError, match=r"no round|wanted a finite number"):
@@ -187,7 +187,9 @@ def test_the_cv_of_a_mean_near_zero_has_no_upper_end() -> None:
     assert math.isinf(confidence_intervals.interval(Aggregate.CV, (1.0, -0.5, 0.2, 3.0), looks=16).high)
     assert confidence_intervals.cv_interval((-5.0, -5.1) * 4, 0.05).low == 0
     with pytest.raises(MeasurementError, match="CV is undefined"):
-        summary.centre(Aggregate.CV, (0.0, 0.0))
+        summary.aggregate_values(Aggregate.CV, (0.0, 0.0))
+    with pytest.raises(MeasurementError, match="CV is undefined"):
+        confidence_intervals.interval(Aggregate.CV, (-5.0, -5.1, -5.2, -5.1), looks=1)
 
 
 def test_one_round_has_no_interval() -> None:
