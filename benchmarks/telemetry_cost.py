@@ -25,7 +25,7 @@ from pytest_llmperf.measure.calibrate import paced_server
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.model import RUNTIMES, Agent, Instance, Measurement, Scenario, Topology, TopologyKind
-from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.servers.processes.server_process import OwnServer
 from pytest_llmperf.telemetry.machine_reader import Machine
 from pytest_llmperf.telemetry.process_tree import process_of
@@ -71,7 +71,10 @@ def rows(repetitions: int) -> list[Row]:
         stack.callback(runtime.close)
         rounds = Rounds(PAIR, topology, runtime=runtime, timeout_s=120)
         sampler = Sampler(Machine(roots), every_s=EVERY_S, complete=True)
-        live, measurement = Live(None, None, plain=True), Measurement(scenario=PAIR, topology=topology, rounds=())
+        live, measurement = (
+            ProgressLine(None, None, plain=True),
+            Measurement(scenario=PAIR, topology=topology, rounds=()),
+        )
         rounds.warm_up(1)
         for index in range(2 * repetitions):
             both = bool(index % 2)

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmperf.report.terminal.progress_line import Live
+    from pytest_llmperf.report.terminal.progress_line import ProgressLine
 
 _T = TypeVar("_T")
 
@@ -17,7 +17,7 @@ _Interrupted: type[Exception] = type("llmperf", (pytest.exit.Exception,), {"__mo
 """Raised on Ctrl-C during a measurement; pytest prints it as `llmperf: interrupted ...`, after the class' name."""
 
 
-def fail_without_traceback(work: Callable[[], _T], live: Live | None = None, kept: str = "") -> _T:
+def fail_without_traceback(work: Callable[[], _T], live: ProgressLine | None = None, kept: str = "") -> _T:
     """Return what `work` returns; on an error of the plugin's own, fail the test with its text, without a traceback.
 
     On Ctrl-C, print what was running, as far as the live view knows, and what has been kept.

@@ -26,7 +26,7 @@ from pytest_llmperf.plugin.secret_scrubbing import scrub, scrub_warning
 from pytest_llmperf.plugin.session_results import TOLD
 from pytest_llmperf.plugin.stash import EXPLAINED, LINES, MATRIX, PROFILE, RECORDS, RUNTIME, SPECS, WARNINGS
 from pytest_llmperf.report.figures import figures
-from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.report.terminal.wrapping import width, wrapped
 from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, soak_warnings
 from pytest_llmperf.report.wording.verdict_text import explain, explain_nothing, gate_name, name_of, one_line
@@ -66,7 +66,7 @@ class Runner:
         workers = getattr(config, "workerinput", {}).get("workercount", 1)
         notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
         reporter, capture = _terminal(config)
-        self._live = Live(
+        self._live = ProgressLine(
             reporter,
             capture,
             rounds=(settings.min_rounds, settings.max_rounds),

@@ -142,7 +142,7 @@ class Results:
         """What xdist workers say, the table of scenarios, then what was written."""
         if not (self._records or self._messages or self._said or self._faults):
             return
-        from pytest_llmperf.report.terminal.summary_table import Manner, table  # noqa: PLC0415
+        from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table  # noqa: PLC0415
         from pytest_llmperf.report.terminal.wrapping import wrapped  # noqa: PLC0415
 
         columns = terminalreporter._tw.fullwidth
@@ -155,7 +155,7 @@ class Results:
 
             _write(terminalreporter, refusal(self._faults), red=True)
         if self._records or not self._faults:
-            manner = Manner(
+            manner = SummaryStyle(
                 settings=option_table.resolve(self._config),
                 columns=columns,
                 verbosity=self._config.get_verbosity(),

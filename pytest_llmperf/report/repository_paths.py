@@ -1,4 +1,4 @@
-"""Where pytest's root folder is in its repository: CI systems name files from the repository's top."""
+"""The path of pytest's root folder in its repository: CI systems name files relative to the repository's top."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pytest_llmperf.judge.baselines.git_attributes import top_of
 
 
 def inside(root: Path, environ: Mapping[str, str]) -> str:
-    """Where a folder is in its repository, with `/`, empty for its top: CI systems name files so.
+    """A folder's path in its repository, with `/`; empty for the top.
 
     Args:
         root: the folder.
-        environ: of the process: where there is no `.git` (a copy in a container), the CI system names its own folder.
+        environ: of the process: without a `.git` (a copy in a container), the CI system's variables name the top.
     """
     root = Path(os.path.realpath(root))
     named = [environ.get(name, "") for name in ("CI_PROJECT_DIR", "GITHUB_WORKSPACE")]

@@ -1,4 +1,4 @@
-"""What became of a session's tests: of those that measured something, and of those that did not come so far."""
+"""The outcomes of a session's tests, including tests that failed before measuring anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Ending(StrEnum):
-    """As pytest counts it."""
+    """A test's outcome as pytest reports it."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -18,14 +18,14 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """A test of ours, as it ended.
+    """A test that uses the plugin, with its outcome.
 
     Attributes:
         test: its node id.
-        ending: what became of it; `xfailed`: it failed, as was expected of it.
-        text: why it failed or was skipped; empty where it passed, and where its gates say it.
-        file: that it stands in.
-        line: where it begins there, from 1.
+        ending: its outcome; `xfailed`: it failed, as expected.
+        text: why it failed or was skipped; empty if it passed or its gates explain it.
+        file: the test's file.
+        line: the test's first line, from 1.
     """
 
     test: str
@@ -36,5 +36,5 @@ class Tested:
 
 
 def any_failed(tests: Iterable[Tested]) -> bool:
-    """Whether one of them failed; it may have measured nothing."""
-    return any(one.ending is Ending.FAILED for one in tests)
+    """Whether any test failed, even without measuring anything."""
+    return any(test.ending is Ending.FAILED for test in tests)

@@ -1,4 +1,4 @@
-"""The order of verdicts and of their explanations, alike in every report: the worst first, what to do last."""
+"""The order of verdicts and their explanations in every report: the worst first, next steps last."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pytest_llmperf.model import Outcome, Verdict
 WORST_FIRST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
 
 _LABELS = ("  cause: ", "  note: ", "  next: ")
-"""Lines that follow all others, in this order."""
+"""Lines that come after all others, in this order."""
 
 
 def severity(outcome: str, delta: float | None, worse_by: float | None) -> tuple[int, float]:
-    """A sort key, the worst first: by outcome, then by the change in terms of what is allowed."""
+    """A sort key, the worst first: by outcome, then by the change as a multiple of delta."""
     change = -(worse_by / delta) if delta and worse_by is not None else 0.0
     return [str(known) for known in WORST_FIRST].index(str(outcome)), change
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Verdicts of a measurement, the worst first."""
+    """The verdicts of a measurement, the worst first."""
     return sorted(verdicts, key=lambda verdict: severity(verdict.outcome, verdict.gate.delta, verdict.worse_by))
 
 
 def merged(texts: Sequence[str]) -> str:
-    """Failure texts of one measurement as one: what each says first, their common context, findings, and next steps.
+    """Merges the failure texts of a measurement: first lines, common context, causes, notes, next steps.
 
-    Each line appears once. The first finding of every text comes before any second one.
+    Each line appears once. The first cause of every text precedes any second one.
 
     Args:
         texts: the worst first.

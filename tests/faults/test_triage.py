@@ -10,7 +10,7 @@ from pytest_llmperf.judge.diagnosis.triage import State
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.report.terminal.summary_table import Manner, table
+from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table
 from pytest_llmperf.report.terminal.triage_text import triage_lines
 from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan
 from pytest_llmperf.session.session import Session
@@ -46,7 +46,9 @@ def test_where_all_is_well(attached) -> None:
     assert tuple(states(record)) == QUESTIONS
     assert {states(record)[question] for question in QUESTIONS[:6]} == {State.OK}, record.triage
     assert states(record)["baseline"] is State.UNKNOWN
-    quiet, lines = ([line for line, _ in table([record], Manner(columns=200, verbosity=each))] for each in (-1, 1))
+    quiet, lines = (
+        [line for line, _ in table([record], SummaryStyle(columns=200, verbosity=each))] for each in (-1, 1)
+    )
     (fine,) = [line.split(maxsplit=1)[1].split(", ") for line in quiet if line.startswith("  ok ")]
     assert fine == [question for question, state in states(record).items() if state is State.OK]
     assert [line for line in quiet if line.startswith("  not known  baseline  ")]

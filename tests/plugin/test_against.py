@@ -55,7 +55,7 @@ def test_a_deployment_against_another_of_its_kind(simulated, deployments: Path) 
             "measured *",
             "pair on dual *",
             "  incumbent good * of 5 *-",
-            "SIMULATED: all of these lines *",
+            "SIMULATED: all rows *",
             "pair on dual: gate against (system_tok_s) * the incumbent's * tok/s: against incumbent "
             "good: * by * % (95 % CI *), the mean of 5 pairs*",
         ]

@@ -10,7 +10,7 @@ import pytest
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.diagnosis import client_saturation
 from pytest_llmperf.measure import client_pool
-from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.session.measurement import round_loop, soak_loop
 from tests.plugin.conftest import FAST, GATED, PAIR
 from tests.started import simulated_servers
@@ -170,7 +170,7 @@ def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulate
     """However little the client takes: where it is too much of the round, no gate passes or fails by it."""
     monkeypatch.setattr(client_saturation, "MOST_COST_PP", 1e-6)
     announced = []
-    monkeypatch.setattr(Live, "round_done", lambda _, __, verdicts, **___: announced.extend(verdicts))
+    monkeypatch.setattr(ProgressLine, "round_done", lambda _, __, verdicts, **___: announced.extend(verdicts))
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated()
     result.assert_outcomes(failed=1)

@@ -27,7 +27,7 @@ def test_two_instances_pass(simulated, pytester: pytest.Pytester) -> None:
             "* balance *scaling *contended *TTFT *system",
             "measured *% *% *rounds *ms *tok/s *verdict",
             "pair on dual * pass",
-            "SIMULATED: all of these lines come from a scripted server*",
+            "SIMULATED: all rows were measured on a scripted server*",
         ]
     )
 

@@ -9,7 +9,7 @@ from pytest_llmperf.model import Outcome, Settings, Verdict
 from pytest_llmperf.plugin.failures import fail_without_traceback
 from pytest_llmperf.plugin.runner import GateWarning, Runner
 from pytest_llmperf.plugin.stash import RECORDS, SPECS
-from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from tests.judge.build import gate, measurement_of, round_of
 
 
@@ -51,7 +51,7 @@ def test_a_failure_comes_before_any_warning(tmp_path, outcomes) -> None:
 class TestInterrupted:
     """Ctrl-C: one line, with no class name in it."""
 
-    def said(self, live: Live, kept: str = "") -> str:
+    def said(self, live: ProgressLine, kept: str = "") -> str:
         """What pytest shows of it."""
 
         def interrupted() -> None:
@@ -63,23 +63,23 @@ class TestInterrupted:
         return caught.exconly()
 
     def test_before_anything_is_measured(self) -> None:
-        assert self.said(Live(None, None)) == "llmperf: interrupted; nothing was being measured"
+        assert self.said(ProgressLine(None, None)) == "llmperf: interrupted; nothing was being measured"
 
     def test_in_a_step(self) -> None:
-        live = Live(None, None)
+        live = ProgressLine(None, None)
         live.say("pair on dual: warming up")
         assert self.said(live) == "llmperf: interrupted; pair on dual: warming up"
 
     @pytest.mark.parametrize(("count", "words"), [(1, "in round 2 of {} (1 round"), (2, "in round 3 of {} (2 rounds")])
     def test_in_a_round(self, count: int, words: str) -> None:
-        live = Live(None, None)
+        live = ProgressLine(None, None)
         measurement = measurement_of(*[round_of((90, 90), (100, 100))] * count)
         live.round_done(measurement, ())
         name = f"{measurement.scenario.name} on {measurement.topology.kind}"
         assert self.said(live) == f"llmperf: interrupted {words.format(name)} done, not saved)"
 
     def test_in_a_cell(self) -> None:
-        live = Live(None, None)
+        live = ProgressLine(None, None)
         live.round_done(measurement_of(round_of((90, 90), (100, 100))), (), of="mine 1/3: ctx512")
         said = self.said(live, "finished cells are kept")
         assert (

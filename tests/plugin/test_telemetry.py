@@ -38,7 +38,7 @@ def test_it_is_sampled_and_shown(simulated, pytester: pytest.Pytester, options: 
     result.stdout.fnmatch_lines(
         [
             "machine: pair on dual: * of * cores busy (client *, others *); resident MiB: client *, a *, b *",
-            "  telemetry: * samples, at most 0.1 s apart in a round; cost 0.* of a core, at most * ms at once",
+            "  telemetry: * samples, at most 0.1 s apart in a round; overhead 0.* of a core, at most * ms per sample",
         ]
     )
     found = measured(pytester)["telemetry"]

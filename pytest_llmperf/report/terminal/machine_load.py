@@ -1,4 +1,4 @@
-"""What telemetry saw of the machine, and what it cost, in a line a measurement."""
+"""The load on the machine as telemetry observed it, one line per measurement, and the overhead of telemetry."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ _PEAKS = {"vram_gib": "GPU memory", "gpu_temperature_c": "GPU", "cpu_temperature
 
 
 def machine_lines(records: Sequence[Record]) -> list[str]:
-    """For each measurement who used the processors, memory and heat; then once what could not be seen, and the cost."""
-    seen = [(record, found) for record in records if (found := record.measurement.telemetry) is not None]
-    if not seen:
+    """Per measurement processors, memory and temperatures; then what was not observed, and the overhead."""
+    observed = [(record, record.measurement.telemetry) for record in records]
+    telemetries = [telemetry for _, telemetry in observed if telemetry is not None]
+    if not telemetries:
         return []
-    lines = [f"machine: {name_of(record)}: {_words(record, found)}" for record, found in seen]
-    notes = dict.fromkeys(note for _, found in seen for note in found.notes)
-    return [*lines, *(f"  not seen: {note}" for note in notes), cost_line([found for _, found in seen])]
+    lines = [
+        f"machine: {name_of(record)}: {_words(record, telemetry)}"
+        for record, telemetry in observed
+        if telemetry is not None
+    ]
+    notes = dict.fromkeys(note for telemetry in telemetries for note in telemetry.notes)
+    return [*lines, *(f"  not observed: {note}" for note in notes), cost_line(telemetries)]
 
 
-def cost_line(seen: Sequence[Telemetry]) -> str:
-    """What sampling cost, over all of them."""
-    samples, lasted_s = sum(len(one.samples) for one in seen), sum(map(sampled_s, seen))
-    cores = sum(one.cost_s for one in seen) / lasted_s if lasted_s else 0.0
-    dearest_ms = max(one.dearest_ms for one in seen)
+def cost_line(telemetries: Sequence[Telemetry]) -> str:
+    """The overhead of sampling, over all measurements."""
+    samples, lasted_s = sum(len(telemetry.samples) for telemetry in telemetries), sum(map(sampled_s, telemetries))
+    cores = sum(telemetry.cost_s for telemetry in telemetries) / lasted_s if lasted_s else 0.0
+    longest_ms = max(telemetry.dearest_ms for telemetry in telemetries)
     return (
-        f"  telemetry: {samples} samples, at most {max(one.every_s for one in seen):g} s apart in a round; "
-        f"cost {cores:.4f} of a core, at most {dearest_ms:.1f} ms at once"
+        f"  telemetry: {samples} samples, at most {max(telemetry.every_s for telemetry in telemetries):g} s apart in a "
+        f"round; overhead {cores:.4f} of a core, at most {longest_ms:.1f} ms per sample"
     )
 
 
 def _words(record: Record, telemetry: Telemetry) -> str:
-    """One measurement in a clause."""
+    """One measurement."""
     measurement = record.measurement
     return "; ".join(filter(None, (_cores(measurement, telemetry), _memory(telemetry), _peaks(record))))
 
@@ -44,27 +49,27 @@ def _words(record: Record, telemetry: Telemetry) -> str:
 def _cores(measurement: Measurement, telemetry: Telemetry) -> str:
     busy = busy_cores(measurement)
     if busy is None:
-        return "too short to say who used its processors"
+        return "too short to observe who used the processors"
     parts = {"client": client_cores(measurement), "others": neighbour_cores(measurement)}
     shares = ", ".join(f"{name} {cores:.2f}" for name, cores in parts.items() if cores is not None)
     return f"{busy:.2f} of {telemetry.cores} cores busy ({shares})"
 
 
 def _memory(telemetry: Telemetry) -> str:
-    """Peaks of resident memory."""
-    client = max((one.client.rss_mib for one in telemetry.samples), default=None)
+    """The peaks of resident memory."""
+    client = max((sample.client.rss_mib for sample in telemetry.samples), default=None)
     if client is None:
         return ""
-    held: dict[str, float] = {}
-    for one in telemetry.samples:
-        for name, used in one.servers.items():
-            held[name] = max(used.rss_mib, held.get(name, 0.0))
-    servers = "".join(f", {name} {rss_mib:.0f}" for name, rss_mib in held.items())
+    peaks: dict[str, float] = {}
+    for sample in telemetry.samples:
+        for name, used in sample.servers.items():
+            peaks[name] = max(used.rss_mib, peaks.get(name, 0.0))
+    servers = "".join(f", {name} {rss_mib:.0f}" for name, rss_mib in peaks.items())
     return f"resident MiB: client {client:.0f}{servers}"
 
 
 def _peaks(record: Record) -> str:
-    found = {words: (value_of(record, metric), metric) for metric, words in _PEAKS.items()}
+    values = {metric: value_of(record, metric) for metric in _PEAKS}
     return ", ".join(
-        f"{words} {amount(value, metric)}" for words, (value, metric) in found.items() if value is not None
+        f"{_PEAKS[metric]} {amount(value, metric)}" for metric, value in values.items() if value is not None
     )

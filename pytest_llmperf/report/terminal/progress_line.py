@@ -1,4 +1,4 @@
-"""The live view: what runs now, how far it is, what it says so far, how long it will take."""
+"""The progress line: what is running, the estimates so far, and the time left."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from pytest_llmperf.report.terminal.wrapping import encodable, span_words
 from pytest_llmperf.report.wording.next_steps import round_s
 
 _LEAST_PP = 1.0
-"""An interval that leaves out less of the scale than this, such as 0.0 to 100.0 of three rounds, is not shown."""
+"""An interval that excludes less of the scale than this, such as 0.0 to 100.0 after three rounds, is not shown."""
 
 _SHOWN = {"balance": "efficiency_pct", "scaling": "scaling_efficiency_pct"}
 
 
 QUIET_S = 30.0
-"""Without a terminal, what goes on is written where nothing else was for so long: a pull, a slow load."""
+"""Without a terminal, the current step (a pull, a slow load) is written again after this long without output."""
 
 
-class Live:
-    """A listener that keeps one line of the terminal up to date; without a terminal it writes a line a round to stderr.
+class ProgressLine:
+    """A progress listener that updates one line of the terminal; without a terminal, a line per round on stderr.
 
     Args:
         reporter: pytest's terminal reporter, or None to show nothing there.
         capture: pytest's capture manager, or None.
-        rounds: fewest and most rounds of a measurement.
-        plain: write lines to stderr, where there is no terminal.
-        steps: write at least what may take long to stderr, where there is no terminal.
+        rounds: minimum and maximum rounds of a measurement.
+        plain: without a terminal, write lines to stderr.
+        steps: without a terminal, write at least the steps that may take long to stderr.
         clock: monotonic seconds.
     """
 
@@ -59,42 +59,42 @@ class Live:
         self._begun = False
         self._prefix: str | None = None
         self.interrupted = "interrupted; nothing was being measured"
-        """What to say to whoever interrupts it now."""
+        """Printed on Ctrl-C: what was running and what has been saved."""
 
     def say(self, text: str) -> None:
-        """Shows it behind what pytest has written of the test, in place of what was shown there before."""
+        """Shows a text after pytest's own output for the test, replacing the previous one."""
         self.interrupted = f"interrupted; {text}"
         self._show(text)
         if self._steps and self._clock() - self._wrote_s >= QUIET_S:
             self._write(text)
 
     def step(self, text: str) -> None:
-        """Shows it as `say` does; without a terminal, a line."""
-        self._wrote_s = self._clock()  # the line that follows is the only one
+        """Shows a text as `say` does; without a terminal, writes a line."""
+        self._wrote_s = self._clock()  # so that `say` writes no second line
         self.say(text)
         if self._steps:
             self._write(text)
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Writes a line that stays."""
         if self._reporter is not None or self._plain:
             self._write(text)
 
     def done(self) -> None:
-        """Clears it; pytest goes on where it stood."""
+        """Clears the line and restores pytest's own output."""
         self._begun = False
         if self._prefix is None:
             return
         with self._uncaptured():
             self._reporter.rewrite(self._prefix, erase=True)
             self._reporter.rewrite(self._prefix)
-        self._reporter._tw._current_line = self._prefix  # what pytest counts its columns by
+        self._reporter._tw._current_line = self._prefix  # pytest counts its columns by it
         self._prefix = None
 
     def round_done(
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
     ) -> None:
-        """Shows the round just ended: the estimates so far, the verdicts so far, and how long the rest may take."""
+        """Shows the round just ended: the estimates and verdicts so far, and how long the rest may take."""
         name, count = of or f"{measurement.scenario.name} on {measurement.topology.kind}", len(measurement.rounds)
         done = f"({count} round{'' if count == 1 else 's'} done, not saved)"
         where = f"; {of}: in round {count + 1}" if of else f" in round {count + 1} of {name}"
@@ -103,8 +103,8 @@ class Live:
             return
         estimates, left = self._estimates(measurement), "" if of else self._left(measurement, verdicts, gates)
         each = ", ".join(f"{verdict.gate.marker} {verdict.outcome}" for verdict in verdicts)
-        found = Counter(str(verdict.outcome) for verdict in verdicts)
-        counts = ", ".join(f"{many} {outcome}" for outcome, many in found.items())
+        outcomes = Counter(str(verdict.outcome) for verdict in verdicts)
+        counts = ", ".join(f"{many} {outcome}" for outcome, many in outcomes.items())
         known = _joined(*estimates, each)
         rests = (
             _joined(f"so far: {known}" if known else "", left),
@@ -113,7 +113,7 @@ class Live:
             _joined(*estimates[:1], counts, left.removeprefix("at most ")),
             *(("",) if of else ()),
         )
-        head = f"{of}: round {count}" if of else f"round {count}"  # how far an experiment is matters most
+        head = f"{of}: round {count}" if of else f"round {count}"  # the progress of an experiment matters most
         shorter = [f"{head}: {rest}" if rest else head for rest in rests]
         text = shorter[0] if of else f"{name}: {shorter[0]}"
         self._show(text, *shorter)
@@ -121,8 +121,8 @@ class Live:
             self._write(text)
 
     def _estimates(self, measurement: Measurement) -> list[str]:
-        """The two efficiencies, where they are defined, with the interval of the first."""
-        found: list[str] = []
+        """The two efficiencies, if they are defined, with the interval of the first."""
+        estimates: list[str] = []
         for word, name in _SHOWN.items():
             metric = CATALOGUE[name]
             try:
@@ -133,24 +133,24 @@ class Live:
             ends = interval(metric.aggregate, values, looks=looks, ceiling=metric.ceiling) if len(values) > 2 else None
             top = metric.ceiling or float("inf")
             low, high = (max(ends.low, 0), min(ends.high, top)) if ends else (0.0, top)
-            says = low >= _LEAST_PP or high <= top - _LEAST_PP  # else any value would do: 0.0 to 100.0
-            around = f" ({low:.1f} to {high:.1f})" if ends and says and not found else ""
-            found.append(f"{word} {aggregate_values(metric.aggregate, values):.1f} %{around}")
-        return found
+            excludes = low >= _LEAST_PP or high <= top - _LEAST_PP
+            around = f" ({low:.1f} to {high:.1f})" if ends and excludes and not estimates else ""
+            estimates.append(f"{word} {aggregate_values(metric.aggregate, values):.1f} %{around}")
+        return estimates
 
     def _left(self, measurement: Measurement, verdicts: Sequence[Verdict], gates: int | None) -> str:
-        """How long the rest takes, as far as one can know; empty where it has ended."""
+        """How long the rest may take; empty if no round is left."""
         count = len(measurement.rounds)
         if count < self._least and gates is not None:
             until = "to the first verdict" if gates else "left"
             return f"{span_words((self._least - count) * round_s(measurement))} {until}"
-        undecided = [verdict for verdict in verdicts if verdict.outcome is Outcome.INCONCLUSIVE]
-        if not undecided or count >= self._most:
+        inconclusive = [verdict for verdict in verdicts if verdict.outcome is Outcome.INCONCLUSIVE]
+        if not inconclusive or count >= self._most:
             return ""
         return f"at most {span_words((self._most - count) * round_s(measurement))} left"
 
     def _show(self, *texts: str) -> None:
-        """On the line of the terminal, where there is one: the first text that fits; the very first behind pytest's."""
+        """Shows the first text that fits on the terminal's line; the very first follows pytest's own output."""
         if self._reporter is None:
             return
         writer = self._reporter._tw
@@ -165,14 +165,14 @@ class Live:
             self._reporter.rewrite(line)
 
     def _write(self, text: str) -> None:
-        """A line of stderr; the first one of a measurement leaves the line that pytest has begun."""
+        """Writes a line to stderr; the first one of a measurement starts with a line break."""
         with self._uncaptured():
             print("" if self._begun else "\n", f"llmperf: {clean(text)}", sep="", file=sys.stderr, flush=True)
         self._begun = True
         self._wrote_s = self._clock()
 
     def _uncaptured(self) -> AbstractContextManager[None]:
-        """Pytest's capturing is off inside."""
+        """Suspends pytest's capturing."""
         if self._capture is None:
             return nullcontext()
         manager: AbstractContextManager[None] = self._capture.global_and_fixture_disabled()
@@ -180,5 +180,5 @@ class Live:
 
 
 def _joined(*parts: str) -> str:
-    """Those that are there."""
+    """The parts that are not empty, joined."""
     return "; ".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""The summary: a line a measurement, then what its verdicts say where they are not all green."""
+"""The summary: a row per measurement, then notes and every verdict other than a pass."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _NOT_JUDGED = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class SummaryStyle:
     """How the summary is written.
 
     Attributes:
-        settings: of the session; its policy is said where it matters.
-        columns: of the terminal.
-        verbosity: pytest's; below 0 only the table and what is not green, above 0 evidence and policy as well.
-        explained: tests whose failing gates stand in their failure text already.
+        settings: of the session.
+        columns: width of the terminal.
+        verbosity: pytest's; below 0 only the table and verdicts other than a pass, above 0 evidence and policy as well.
+        explained: tests whose failing gates are already in their failure text.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -52,51 +52,51 @@ class Manner:
     explained: Collection[str] = ()
 
 
-def table(records: Sequence[Record], manner: Manner | None = None) -> list[Line]:
+def table(records: Sequence[Record], style: SummaryStyle | None = None) -> list[Line]:
     """Lines with pytest's terminal markup."""
-    manner = manner or Manner()
+    style = style or SummaryStyle()
     if not records:
         return [("no measurement was recorded", {})]
-    lines = [*_rows(records, manner.columns), *_simulated(records)]
-    lines += [(line, {}) for line in triage_lines(records, verbosity=manner.verbosity)]
-    if manner.verbosity >= 0:
-        lines += [(note, {}) for note in notes(records, verbosity=manner.verbosity, explained=manner.explained)]
+    lines = [*_rows(records, style.columns), *_simulated(records)]
+    lines += [(line, {}) for line in triage_lines(records, verbosity=style.verbosity)]
+    if style.verbosity >= 0:
+        lines += [(note, {}) for note in notes(records, verbosity=style.verbosity, explained=style.explained)]
     else:
-        lines += [(text, {"red": True}) for text in _left(records, manner)]
-    lines += [line for record in records for line in _not_green(record, manner)]
-    lines += [(line, {}) for line in _policy(records, manner)]
-    if manner.verbosity >= 0:
-        lines += [(line, {}) for line in client_lines(records, calibrated=manner.verbosity > 0)]
-    if manner.verbosity > 0:
+        lines += [(text, {"red": True}) for text in _without_rounds(records, style)]
+    lines += [line for record in records for line in _not_green(record, style)]
+    lines += [(line, {}) for line in _policy(records, style)]
+    if style.verbosity >= 0:
+        lines += [(line, {}) for line in client_lines(records, calibrated=style.verbosity > 0)]
+    if style.verbosity > 0:
         lines += [(line, {}) for line in machine_lines(records)]
-    return [(wrapped(line, manner.columns), markup) for line, markup in lines]
+    return [(wrapped(line, style.columns), markup) for line, markup in lines]
 
 
 # --- the table proper ------------------------------------------------------------------------------------------------
 
 
 def _rows(records: Sequence[Record], columns: int) -> list[Line]:
-    """Two lines of header, then a line a measurement; a name that is too long has a line of its own before it.
+    """Two lines of header, then a row per measurement; a name that is too long gets its own line.
 
-    Where two tests measured the same, each test's name stands above its lines.
+    If two tests measured the same scenario and topology, each test's name precedes its rows.
     """
     header = [
         ("", *(above for above, *_ in _COLUMNS), ""),
         ("measured", *(unit for _, unit, *_ in _COLUMNS), "verdict"),
     ]
-    found = [row for record in records for row in _both(record)]
+    rows = [row for record in records for row in _arms(record)]
     tests = _tests(records)
     indent = "  " if tests else ""
-    widths = [max(len(row[column]) for row in [*header, *found]) for column in range(1, len(header[0]))]
+    widths = [max(len(row[column]) for row in [*header, *rows]) for column in range(1, len(header[0]))]
     room = max(columns - sum(width + 2 for width in widths), 12)
-    first = min(max(len(indent) + max(len(row[0]) for row in found), len("measured")), room)
+    first = min(max(len(indent) + max(len(row[0]) for row in rows), len("measured")), room)
     lines: list[Line] = [(_joined(row, first, widths), {"bold": True}) for row in header]
-    said = ""
+    test = ""
     for record in records:
-        if tests and said != record.test:
-            said = record.test
+        if tests and test != record.test:
+            test = record.test
             lines.append((tests[record.test], {"bold": True}))
-        for row in _both(record):
+        for row in _arms(record):
             label, colour = f"{indent}{row[0]}", _colour(record) if row[-1] != _NOT_JUDGED else {}
             if len(label) > first:
                 lines.append((label, colour))
@@ -105,8 +105,8 @@ def _rows(records: Sequence[Record], columns: int) -> list[Line]:
     return lines
 
 
-def _both(record: Record) -> list[tuple[str, ...]]:
-    """The cells of a measurement; then those of the incumbent which it took turns with."""
+def _arms(record: Record) -> list[tuple[str, ...]]:
+    """The row of a measurement, then the row of its incumbent, if any."""
     rows = [_cells(record)]
     if record.incumbent is not None:
         _, *cells, _ = _cells(Record(test=record.test, measurement=record.incumbent.measurement))
@@ -115,7 +115,7 @@ def _both(record: Record) -> list[tuple[str, ...]]:
 
 
 def _tests(records: Sequence[Record]) -> dict[str, str]:
-    """A short name for each test, where lines of two tests would look alike without."""
+    """A short name per test, if rows of two tests would look alike."""
     same = Counter((name_of(record), record.test) for record in records)
     if max(Counter(name for name, _ in same).values()) < 2:
         return {}
@@ -133,7 +133,7 @@ def _cells(record: Record) -> tuple[str, ...]:
 
 
 def _verdict(record: Record) -> str:
-    """The worst outcome, or that there was no gate."""
+    """The worst outcome, or `no gate`."""
     outcomes = {verdict.outcome for verdict in record.verdicts}
     if record.soak is not None and record.soak.failed:
         return "fail"
@@ -150,60 +150,58 @@ def _colour(record: Record) -> Markup:
 
 
 def _joined(cells: Sequence[str], first: int, widths: Sequence[int]) -> str:
-    """Names and verdicts to the left, figures to the right."""
+    """Names and verdicts left-aligned, figures right-aligned."""
     *figures, verdict = cells[1:]
     right = (cell.rjust(width) for cell, width in zip(figures, widths, strict=False))
     return "  ".join((cells[0].ljust(first), *right, verdict)).rstrip()
 
 
-# --- what stands below it --------------------------------------------------------------------------------------------
+# --- below the table ------------------------------------------------------------------------------------------------
 
 
 def _simulated(records: Sequence[Record]) -> list[Line]:
-    """Nothing simulated is ever mistaken for real."""
+    """A warning that some or all rows are simulated."""
     simulated = [record for record in records if record.measurement.topology.simulated]
     if not simulated:
         return []
     count = "all" if len(simulated) == len(records) else f"{len(simulated)} of {len(records)}"
-    return [
-        (f"SIMULATED: {count} of these lines come from a scripted server, not from a real engine", {"yellow": True})
-    ]
+    return [(f"SIMULATED: {count} rows were measured on a scripted server, not on a real engine", {"yellow": True})]
 
 
-def _left(records: Sequence[Record], manner: Manner) -> list[str]:
-    """Measurements of which nothing is left, where no failure text says so: they have a word at `-q`, too."""
-    silent = [record for record in records if record.test not in manner.explained]
-    return list(dict.fromkeys(text for record in silent if (text := explain_nothing(record))))
+def _without_rounds(records: Sequence[Record], style: SummaryStyle) -> list[str]:
+    """Measurements without a round that counts, unless a failure text says so."""
+    unexplained = [record for record in records if record.test not in style.explained]
+    return list(dict.fromkeys(text for record in unexplained if (text := explain_nothing(record))))
 
 
-def _not_green(record: Record, manner: Manner) -> list[Line]:
-    """Its verdicts that are no pass, where no failure text has them."""
-    explained = record.test in manner.explained
+def _not_green(record: Record, style: SummaryStyle) -> list[Line]:
+    """Verdicts other than a pass, unless a failure text has them."""
+    explained = record.test in style.explained
     shown = [
         verdict
         for verdict in worst_first(record.verdicts)
         if (verdict.outcome is not Outcome.PASS or verdict.gate.incumbent)
-        and not (explained and action(verdict, record.verdicts, manner.settings) == "fail")
+        and not (explained and action(verdict, record.verdicts, style.settings) == "fail")
     ]
     lines: list[Line] = []
     if few := [verdict for verdict in shown if young(verdict)]:
         lines += [(line, {"yellow": True}) for line in young_lines(record, few)]
     steps: dict[str, None] = {}
-    found = diagnose(record.measurement) if shown else None
+    diagnosis = diagnose(record.measurement) if shown else None
     for verdict in shown:
         if verdict not in few:
-            passed, failed = (verdict.outcome is one for one in (Outcome.PASS, Outcome.FAIL))
+            passed, failed = (verdict.outcome is outcome for outcome in (Outcome.PASS, Outcome.FAIL))
             lines.append((f"{name_of(record)}: {headline(verdict)}", {"yellow": not (passed or failed), "red": failed}))
             if not passed:
-                steps[next_step(record, verdict, found)] = None
+                steps[next_step(record, verdict, diagnosis)] = None
     return [*lines, *((f"  next: {step}", {}) for step in steps)]
 
 
-def _policy(records: Sequence[Record], manner: Manner) -> Iterable[str]:
-    """What the settings make of undecided gates and of other machines; where there are some, or on demand."""
+def _policy(records: Sequence[Record], style: SummaryStyle) -> Iterable[str]:
+    """How the settings treat inconclusive and not comparable gates, if there are any, or at -v."""
     outcomes = {verdict.outcome for record in records for verdict in record.verdicts}
-    undecided, machine = in_words(manner.settings)
-    if Outcome.INCONCLUSIVE in outcomes or manner.verbosity > 0:
-        yield undecided
-    if Outcome.NOT_COMPARABLE in outcomes or manner.verbosity > 0:
+    inconclusive, machine = in_words(style.settings)
+    if Outcome.INCONCLUSIVE in outcomes or style.verbosity > 0:
+        yield inconclusive
+    if Outcome.NOT_COMPARABLE in outcomes or style.verbosity > 0:
         yield machine

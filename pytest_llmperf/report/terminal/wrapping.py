@@ -1,4 +1,4 @@
-"""Text that fits the screen."""
+"""Wraps text to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import shutil
 import textwrap
 
 NARROW = 80
-"""Columns of a terminal that does not say how wide it is, as of a CI log."""
+"""Columns if the terminal does not report its width, as in a CI log."""
 
 
 def width() -> int:
-    """Columns of the terminal, as pytest takes them (`COLUMNS` wins); alike in xdist workers without a terminal."""
+    """Columns of the terminal, as pytest determines them (`COLUMNS` wins); the same in xdist workers."""
     return shutil.get_terminal_size((NARROW, 24)).columns
 
 
 def wrapped(text: str, columns: int) -> str:
-    """Each line of a text, broken at spaces where it is too long; what continues a line stands further in.
+    """Wraps each line of a text at spaces; continuation lines are indented further.
 
-    Not those that say what to type next, which must be one line to be copied; and nothing within a word.
+    Lines that begin with `next:` are kept whole, so that they can be copied; words are never broken.
     """
     return "\n".join(part for line in text.splitlines() for part in _broken(line, columns))
 
 
 def encodable(text: str, stream: object) -> str:
-    """A text that a stream can take: what its encoding lacks is spelt out in hexadecimal, and lines stay lines.
+    """A text with the characters that the stream's encoding lacks as escapes; line ends are kept.
 
-    pytest spells out line ends and carriage returns as well, once a text holds one such character.
+    pytest would escape line ends and carriage returns as well, once a text has such a character.
     """
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def span_words(seconds: float) -> str:
-    """A time to wait: `12 s`, `3 min`."""
+    """A duration: `12 s`, `3 min`."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import GpuSample
 from pytest_llmperf.report.terminal.machine_load import machine_lines
-from pytest_llmperf.report.terminal.summary_table import Manner, table
+from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table
 from tests.judge.build import measurement_of
 from tests.judge.metrics.test_machine_use import observed, sample
 
@@ -29,8 +29,8 @@ def test_who_used_it_and_what_looking_cost() -> None:
     assert machine_lines([record, record]) == [
         words,
         words,
-        "  not seen: instance c is on another machine, which is not looked at",
-        "  telemetry: 4 samples, at most 1 s apart in a round; cost 0.0015 of a core, at most 0.4 ms at once",
+        "  not observed: instance c is on another machine, which is not looked at",
+        "  telemetry: 4 samples, at most 1 s apart in a round; overhead 0.0015 of a core, at most 0.4 ms per sample",
     ]
 
 
@@ -40,7 +40,7 @@ def test_what_is_not_known_is_not_said() -> None:
     short, empty = observed(sample(0), sample(0.01)), observed()
     lines = [machine_lines([Record(test="t", measurement=one)]) for one in (unknown, short, empty)]
     assert lines[0][0] == "machine: pair on dual: 1.00 of 2 cores busy (client 0.00); resident MiB: client 50"
-    words = "machine: pair on dual: too short to say who used its processors"
+    words = "machine: pair on dual: too short to observe who used the processors"
     assert [found[0] for found in lines[1:]] == [f"{words}; resident MiB: client 50", words]
     assert "cost 0.0000 of a core" in lines[2][-1]
     assert machine_lines([Record(test="t", measurement=measurement_of())]) == []
@@ -49,5 +49,5 @@ def test_what_is_not_known_is_not_said() -> None:
 def test_it_stands_below_the_table_on_demand() -> None:
     """At -v."""
     record = Record(test="t", measurement=replace(SEEN, topology=replace(SEEN.topology, backend="attach")))
-    said = {v: [line for line, _ in table([record], Manner(verbosity=v))] for v in (-1, 0, 1)}
+    said = {v: [line for line, _ in table([record], SummaryStyle(verbosity=v))] for v in (-1, 0, 1)}
     assert [any(line.startswith("machine:") for line in said[v]) for v in (-1, 0, 1)] == [False, False, True]

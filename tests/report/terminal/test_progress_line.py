@@ -7,7 +7,7 @@ from _pytest.terminal import TerminalReporter
 
 from pytest_llmperf.judge.gates.evaluate import judge
 from pytest_llmperf.model import Bound
-from pytest_llmperf.report.terminal.progress_line import Live
+from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from tests.judge.build import gate, measurement_of, round_of
 
 WRITTEN = "perf_suites/test_multiagent.py "
@@ -24,7 +24,7 @@ def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5, wanted: in
     measurement = measurement_of(*both, scenario="chimera_homo")
     gates = gate(marker="efficiency"), gate("contention_rate_ttft", 0.01, Bound.MAX, marker="contention")
     verdicts = [judge(one, measurement, looks=16) for one in gates] if rounds == 5 else []
-    live = Live(reporter, None)
+    live = ProgressLine(reporter, None)
     live.round_done(measurement, verdicts, gates=wanted, of=of)
     *_, line = shown.getvalue().split("\r")
     live.done()
@@ -67,7 +67,7 @@ def test_a_terminal_that_knows_no_other_letters(pytester: pytest.Pytester) -> No
     shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="")
     reporter = TerminalReporter(pytester.parseconfig(), shown)
     reporter._tw.write("größer.py ")
-    live = Live(reporter, None)
+    live = ProgressLine(reporter, None)
     live.say("loading größer")
     live.done()
     shown.flush()
@@ -110,7 +110,7 @@ def test_what_takes_long_is_a_line_without_a_terminal(
 ) -> None:
     """A step at once; what else goes on where nothing was written for a while."""
     now = [0.0]
-    live = Live(None, None, plain=plain, steps=steps, clock=lambda: now[0])
+    live = ProgressLine(None, None, plain=plain, steps=steps, clock=lambda: now[0])
     now[0] = 100.0
     live.step("loading m on instance a")
     for at_s, text in ((101, "pulling m: 1 %"), (131, "pulling m: 40 %"), (132, "pulling m: 41 %")):
@@ -126,7 +126,7 @@ def test_on_a_terminal_a_step_is_no_line_of_its_own(pytester: pytest.Pytester, c
     shown = io.StringIO()
     reporter = TerminalReporter(pytester.parseconfig(), shown)
     reporter._tw.fullwidth = 80
-    live = Live(reporter, None, steps=True)
+    live = ProgressLine(reporter, None, steps=True)
     live.step("loading m on instance a")
     live.done()
     assert "loading m on instance a" in shown.getvalue()
@@ -141,7 +141,7 @@ def test_on_a_terminal_a_step_is_no_line_of_its_own(pytester: pytest.Pytester, c
 )
 def test_an_interval_that_says_nothing_is_not_shown(together_ms, shown: bool, capsys) -> None:
     """Three rounds that differ much: any balance would do."""
-    live = Live(None, None, plain=True)
+    live = ProgressLine(None, None, plain=True)
     live.round_done(measurement_of(*(round_of((95, 95), one, index=i) for i, one in enumerate(together_ms))), ())
     line = capsys.readouterr().err.splitlines()[-1]
     assert "so far: balance " in line
