@@ -23,9 +23,9 @@ def judged(records: Iterable[Plain]) -> list[Judged]:
     return [pair for record in records for pair in sorted(_of(record), key=_badness)]
 
 
-def comparisons(found: Iterable[Judged]) -> list[Judged]:
+def comparisons(verdicts: Iterable[Judged]) -> list[Judged]:
     """Those that compare with what was before, the worst first."""
-    return sorted((one for one in found if is_comparison(one[2])), key=_badness)
+    return sorted((verdict for verdict in verdicts if is_comparison(verdict[2])), key=_badness)
 
 
 def is_comparison(verdict: Plain) -> bool:
@@ -44,11 +44,11 @@ def cells(verdict: Plain) -> tuple[str, str, str, str]:
     return amount(gate["limit"], metric.name, more), amount(verdict["value"], metric.name, more), change, allowed
 
 
-def by_source(found: Sequence[Judged]) -> dict[str, list[Judged]]:
+def by_source(verdicts: Sequence[Judged]) -> dict[str, list[Judged]]:
     """Comparisons by what they compare with."""
     groups: dict[str, list[Judged]] = {}
-    for one in found:
-        groups.setdefault(one[2]["gate"]["source"], []).append(one)
+    for verdict in verdicts:
+        groups.setdefault(verdict[2]["gate"]["source"], []).append(verdict)
     return groups
 
 
@@ -60,10 +60,10 @@ def title(words: Plain, verdict: Plain) -> str:
     return f"{words['gate']} {words['outcome']}"
 
 
-def titles(found: Sequence[tuple[Plain, Plain]]) -> str:
+def titles(verdicts: Sequence[tuple[Plain, Plain]]) -> str:
     """Several in one line."""
-    few = [title(*one) for one in found[:_MOST_TITLES]]
-    more = len(found) - len(few)
+    few = [title(*verdict) for verdict in verdicts[:_MOST_TITLES]]
+    more = len(verdicts) - len(few)
     return ", ".join([*few, *([f"{more} more"] if more > 0 else [])])
 
 
@@ -76,7 +76,7 @@ def description(words: Plain, verdict: Plain) -> str:
     return f"{change}: {old} -> {new}, allowed {allowed}; {verdict['gate']['source']}"
 
 
-def wide_passes(found: Sequence[Judged]) -> list[tuple[Plain, str]]:
+def wide_passes(verdicts: Sequence[Judged]) -> list[tuple[Plain, str]]:
     """Gates on contention that pass although their interval is wider than the limit, with why."""
     return [
         (
@@ -85,7 +85,7 @@ def wide_passes(found: Sequence[Judged]) -> list[tuple[Plain, str]]:
             f"interval up to {amount(verdict['high'], words['metric'])} is that of {verdict['rounds']} rounds, and "
             "narrows with more",
         )
-        for record, words, verdict in found
+        for record, words, verdict in verdicts
         if words["outcome"] == "pass"
         and not is_comparison(verdict)
         and metric_of(words["metric"]).aggregate is Aggregate.RATE
@@ -98,7 +98,7 @@ def _of(record: Plain) -> list[Judged]:
     return [(record, *pair) for pair in zip(record["judged"], record["verdicts"], strict=True)]
 
 
-def _badness(one: Judged) -> tuple[int, float]:
+def _badness(judged_verdict: Judged) -> tuple[int, float]:
     """By outcome, then by the change in terms of what is allowed."""
-    _, words, verdict = one
+    _, words, verdict = judged_verdict
     return severity(words["outcome"], verdict["gate"]["delta"], verdict["worse_by"])

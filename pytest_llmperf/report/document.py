@@ -57,17 +57,17 @@ class Run:
 def document(run: Run) -> Document:
     """All that is known of a session."""
     history = trends(run.stored) if run.stored is not None else ()
-    found: Document = {
+    plain: Document = {
         "schema": VERSION,
         "plugin_version": version("pytest-llmperf"),
         "written_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "settings": asdict(run.settings),
         "root_in_repository": run.inside,
         "policy": list(in_words(run.settings)),
-        "tests": [asdict(one) for one in run.tests],
+        "tests": [asdict(test) for test in run.tests],
         "records": [_record(record, run, history) for record in run.records],
     }
-    clean: Document = storable(found, known())
+    clean: Document = storable(plain, known())
     return clean
 
 
@@ -87,21 +87,21 @@ def storable(value: Any, secrets: Sequence[str]) -> Any:
     return value
 
 
-def as_text(found: Document) -> str:
+def as_text(content: Document) -> str:
     """The document as JSON.
 
     Raises:
         LlmperfError: a figure is no number.
     """
     try:
-        return json.dumps(found, indent=1, allow_nan=False) + "\n"
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
     except ValueError as error:
         raise LlmperfError(str(error), next_step="report this: a figure is no number") from error
 
 
 def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
-    found = diagnose(record.measurement)
-    explained = any(one.outcome is not Outcome.PASS for one in record.verdicts)
+    diagnosis = diagnose(record.measurement)
+    explained = any(verdict.outcome is not Outcome.PASS for verdict in record.verdicts)
     plain: Document = {
         **as_plain([record])[0],
         "passed": record in run.accepted,
@@ -111,19 +111,19 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
             name: list(values)
             for name, values in (all_series(record.measurement) | observed_series(record.measurement)).items()
         },
-        "notes": [*notes_of(record, None if explained else found), *client_lines([record], calibrated=False)],
+        "notes": [*notes_of(record, None if explained else diagnosis), *client_lines([record], calibrated=False)],
         "remarks": [{"level": level, "text": text} for level, text in remarks(record)],
         "judged": [_judged(record, verdict, run) for verdict in record.verdicts],
     }
     if loss := loss_of(record.measurement):
         plain["loss"] = asdict(loss)
-    if found is not None:
-        plain["diagnosis"] = {**asdict(found), "facts": list(found.facts)}
+    if diagnosis is not None:
+        plain["diagnosis"] = {**asdict(diagnosis), "facts": list(diagnosis.facts)}
     if run.stored is not None and (past := history_of(record, run.stored.name, history)):
         plain["history"] = past
-    for one in run.tests:
-        if one.test == record.test:
-            plain["location"] = {"file": one.file, "line": one.line}
+    for test in run.tests:
+        if test.test == record.test:
+            plain["location"] = {"file": test.file, "line": test.line}
     return plain
 
 
@@ -147,40 +147,42 @@ def remarks(record: Record) -> Iterator[tuple[str, str]]:
         yield from (("warn", text) for text in soak_warnings(record))
         yield "note", "\n".join(soak_lines(record))
     if record.incumbent is not None:
-        other = Record(test=record.test, measurement=record.incumbent.measurement)
+        incumbent = Record(test=record.test, measurement=record.incumbent.measurement)
         values = ", ".join(
-            f"{metric} {amount(value, metric)}" for metric in SHOWN if (value := value_of(other, metric)) is not None
+            f"{metric} {amount(value, metric)}"
+            for metric in SHOWN
+            if (value := value_of(incumbent, metric)) is not None
         )
         yield "note", f"incumbent {record.incumbent.name}, which took turns with it: {values}"
     yield from (("note", str(incident)) for incident in record.measurement.incidents)
 
 
-def headline(found: Document) -> str:
+def headline(content: Document) -> str:
     """What a session came to, in one sentence.
 
     Args:
-        found: its document.
+        content: the session's document.
     """
-    endings = Counter(one["ending"] for one in found["tests"])
+    endings = Counter(test["ending"] for test in content["tests"])
     failed, passed = endings.pop(Ending.FAILED, 0), endings.pop(Ending.PASSED, 0)
-    simulated = sum(record["figures"]["simulated"] for record in found["records"])
-    real = "" if not simulated else " (SIMULATED)" if simulated == len(found["records"]) else " (some SIMULATED)"
-    tests = found["tests"] if failed else range(passed)
+    simulated = sum(record["figures"]["simulated"] for record in content["records"])
+    real = "" if not simulated else " (SIMULATED)" if simulated == len(content["records"]) else " (some SIMULATED)"
+    tests = content["tests"] if failed else range(passed)
     count = f"{len(tests)} test{'' if len(tests) == 1 else 's'}"
     others = "".join(f", {number} {ending}" for ending, number in sorted(endings.items()))
     return f"{failed} of {count} failed{others}{real}" if failed else f"{count} passed{others}{real}"
 
 
-def endings_of(found: Document) -> dict[str, str]:
+def endings_of(content: Document) -> dict[str, str]:
     """What became of each test."""
-    return {one["test"]: one["ending"] for one in found["tests"]}
+    return {test["test"]: test["ending"] for test in content["tests"]}
 
 
 def failing_remark(record: Mapping[str, Any]) -> str:
     """What a record failed by besides its gates, in one line: a soak's alarm; empty where there is nothing."""
-    return next((one["text"].partition("\n")[0] for one in record["remarks"] if one["level"] == "fail"), "")
+    return next((remark["text"].partition("\n")[0] for remark in record["remarks"] if remark["level"] == "fail"), "")
 
 
-def unexplained(found: Document) -> list[Document]:
+def unexplained(content: Document) -> list[Document]:
     """The tests that failed for another reason than their gates."""
-    return [one for one in found["tests"] if one["ending"] == Ending.FAILED and one["text"]]
+    return [test for test in content["tests"] if test["ending"] == Ending.FAILED and test["text"]]

@@ -72,8 +72,8 @@ def figures(record: Record, run: Sequence[Record] | None = None) -> dict[str, fl
         flat |= {"decision_grade": not lacks, "lacks": "; ".join(lacks)}
     if measurement.rounds:
         flat["timing_source"] = source_of(measurement)
-        flat["client_cost_pp"] = round(fmean(client_cost_pp(one) for one in measurement.rounds), 4)
-        flat["client_cpu_cores"] = round(fmean(client_cpu_share(one) for one in measurement.rounds), 4)
+        flat["client_cost_pp"] = round(fmean(client_cost_pp(round_) for round_ in measurement.rounds), 4)
+        flat["client_cpu_cores"] = round(fmean(client_cpu_share(round_) for round_ in measurement.rounds), 4)
     if measurement.discarded:
         flat["discarded_rounds"] = len(measurement.discarded)
     for metric in SHOWN:
@@ -108,4 +108,4 @@ def _of_incumbent(incumbent: Incumbent) -> dict[str, float | int | str | bool]:
 
 def source_of(measurement: Measurement) -> str:
     """How the arrivals of its rounds were stamped: `kernel`, `read`, or both."""
-    return ", ".join(sorted({one.timing_source for one in measurement.rounds if one.timing_source}))
+    return ", ".join(sorted({round_.timing_source for round_ in measurement.rounds if round_.timing_source}))

@@ -163,8 +163,10 @@ def _dataclass(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     for field in dataclasses.fields(kind):
         # Of an agent that is not ours, what it runs is stored as a command or a callable's name.
         hint = tuple[str, ...] | str if (kind, field.name) == (ExternalAgent, "run") else hints[field.name]
-        found = _type(hint, definitions)
-        properties[field.name] = {**found, "description": described[field.name]} if field.name in described else found
+        schema_ = _type(hint, definitions)
+        properties[field.name] = (
+            {**schema_, "description": described[field.name]} if field.name in described else schema_
+        )
     return _object((inspect.getdoc(kind) or "").partition("\n")[0], properties)
 
 
@@ -178,7 +180,7 @@ def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return {"enum": [member.value for member in hint]}
     if origin in (types.UnionType, typing.Union):
-        return {"anyOf": [_type(one, definitions) for one in arguments]}
+        return {"anyOf": [_type(argument, definitions) for argument in arguments]}
     if origin in (tuple, collections.abc.Sequence):
         return {"type": "array", "items": _type(arguments[0], definitions)}
     if origin in (dict, collections.abc.Mapping):
@@ -189,10 +191,10 @@ def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 def _attributes(kind: type) -> dict[str, str]:
     """The `Attributes` of a docstring, by name; `a, b: text` describes both."""
     block = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for names, description in re.findall(r"^    (\w[\w, ]*): (.*(?:\n     +.*)*)", block, re.MULTILINE):
-        found |= dict.fromkeys(names.split(", "), " ".join(description.split()))
-    return found
+        descriptions |= dict.fromkeys(names.split(", "), " ".join(description.split()))
+    return descriptions
 
 
 if __name__ == "__main__":

@@ -19,26 +19,26 @@ _GITHUB = {"fail": "error", "warn": "warning", "skip": "notice"}
 _GITLAB = {"fail": "major", "warn": "minor", "skip": "info"}
 
 
-def github(found: Document) -> list[str]:
+def github(content: Document) -> list[str]:
     """Workflow commands to print, one for each measurement and level, and each other failure: GitHub shows few of them.
 
     Args:
-        found: the session's document.
+        content: the session's document.
     """
     lines = []
-    endings = endings_of(found)
-    for one in unexplained(found):
-        title = f"{short_name(one['test'])}: {one['text'].partition(':')[0]}"
-        lines.append(_command("error", _place(found, one["file"], one["line"]), title, one["text"]))
-    for record in found["records"]:
+    endings = endings_of(content)
+    for test in unexplained(content):
+        title = f"{short_name(test['test'])}: {test['text'].partition(':')[0]}"
+        lines.append(_command("error", _place(content, test["file"], test["line"]), title, test["text"]))
+    for record in content["records"]:
         for action in _GITHUB:
             own = [(words, verdict) for _, words, verdict in judged([record]) if words["action"] == action]
             texts = [words["text"] for words, _ in own]
-            texts += [one["text"] for one in record["remarks"] if one["level"] == action]
+            texts += [remark["text"] for remark in record["remarks"] if remark["level"] == action]
             if texts:
                 title = f"{short_name(record['test'])}: {titles(own) or texts[0].partition(':')[0]}"
                 level = _GITHUB[_taken(action, endings.get(record["test"]))]
-                lines.append(_command(level, _location(found, record), title, merged(texts)))
+                lines.append(_command(level, _location(content, record), title, merged(texts)))
     return lines
 
 
@@ -52,42 +52,42 @@ def _taken(action: str, ending: str | None) -> str:
     return "skip" if action == "fail" and ending not in (None, Ending.FAILED) else action
 
 
-def code_quality(found: Document) -> str:
+def code_quality(content: Document) -> str:
     """GitLab's Code Quality report, an entry for each verdict that did not pass, and each other failure.
 
     Args:
-        found: the session's document.
+        content: the session's document.
     """
-    return json.dumps(list(_issues(found)), indent=1) + "\n"
+    return json.dumps(list(_issues(content)), indent=1) + "\n"
 
 
-def _issues(found: Document) -> Iterator[Mapping[str, Any]]:
-    endings = endings_of(found)
-    for one in unexplained(found):
-        yield _issue(("test",), (one["test"],), "fail", one["text"], _place(found, one["file"], one["line"]))
-    for record in found["records"]:
+def _issues(content: Document) -> Iterator[Mapping[str, Any]]:
+    endings = endings_of(content)
+    for test in unexplained(content):
+        yield _issue(("test",), (test["test"],), "fail", test["text"], _place(content, test["file"], test["line"]))
+    for record in content["records"]:
         measurement = record["measurement"]
-        what = (record["test"], measurement["scenario"]["name"], measurement["topology"]["kind"])
+        subject = (record["test"], measurement["scenario"]["name"], measurement["topology"]["kind"])
         entries = [
             (words["gate"], words["metric"], words["action"], description(words, verdict))
             for _, words, verdict in judged([record])
         ]
         # A remark begins with what it is about, e.g. `soak: efficiency_pct critical`, and goes on with figures.
-        entries += [(*_subject(one["text"]), one["level"], one["text"]) for one in record["remarks"]]
+        entries += [(*_subject(remark["text"]), remark["level"], remark["text"]) for remark in record["remarks"]]
         for check, about, action, text in entries:
             if action in _GITLAB:
                 taken = _taken(action, endings.get(record["test"]))
-                yield _issue((check, about), what, taken, text, _location(found, record))
+                yield _issue((check, about), subject, taken, text, _location(content, record))
 
 
 def _issue(
-    check: tuple[str, ...], what: tuple[str, ...], action: str, text: str, where: tuple[str, int]
+    check: tuple[str, ...], subject: tuple[str, ...], action: str, text: str, where: tuple[str, int]
 ) -> Mapping[str, Any]:
     """An entry; its fingerprint is the same from run to run."""
     return {
         "description": text.partition("\n")[0],
         "check_name": f"llmperf.{check[0]}",
-        "fingerprint": hashlib.sha256("\0".join((*what, *check)).encode()).hexdigest(),
+        "fingerprint": hashlib.sha256("\0".join((*subject, *check)).encode()).hexdigest(),
         "severity": _GITLAB[action],
         "location": {"path": where[0], "lines": {"begin": where[1]}},
     }
@@ -99,14 +99,14 @@ def _subject(text: str) -> tuple[str, str]:
     return first, rest.partition(" ")[0]
 
 
-def _location(found: Document, record: Mapping[str, Any]) -> tuple[str, int]:
+def _location(content: Document, record: Mapping[str, Any]) -> tuple[str, int]:
     where = record.get("location") or {"file": file_of(record["test"]), "line": 1}
-    return _place(found, where["file"], where["line"])
+    return _place(content, where["file"], where["line"])
 
 
-def _place(found: Document, file: str, line: int) -> tuple[str, int]:
+def _place(content: Document, file: str, line: int) -> tuple[str, int]:
     """A file as its repository names it: that is how CI systems find its line."""
-    return posixpath.normpath(posixpath.join(found.get("root_in_repository", ""), file.replace(os.sep, "/"))), line
+    return posixpath.normpath(posixpath.join(content.get("root_in_repository", ""), file.replace(os.sep, "/"))), line
 
 
 def _data(text: str) -> str:

@@ -32,13 +32,13 @@ _SHOWN = (
 _SIGNS = {"pass": "✅", "fail": "❌", "invalid": "❌"}
 
 
-def page(found: Document) -> str:
+def page(content: Document) -> str:
     """The verdicts, what failed, and the figures of each measurement.
 
     Args:
-        found: the session's document.
+        content: the session's document.
     """
-    return "\n".join(_lines(found)) + "\n"
+    return "\n".join(_lines(content)) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -61,19 +61,19 @@ def table(*header: str) -> list[str]:
     return [row(*header), row(*("---" for _ in header))]
 
 
-def _lines(found: Document) -> Iterator[str]:
-    records = sorted(found["records"], key=lambda record: record["passed"])
-    yield from (f"### llmperf: {headline(found)}", "")
-    verdicts, failed = judged(records), unexplained(found)
-    yield from _limits(found, records, [one for one in verdicts if not is_comparison(one[2])])
+def _lines(content: Document) -> Iterator[str]:
+    records = sorted(content["records"], key=lambda record: record["passed"])
+    yield from (f"### llmperf: {headline(content)}", "")
+    verdicts, failed = judged(records), unexplained(content)
+    yield from _limits(content, records, [verdict for verdict in verdicts if not is_comparison(verdict[2])])
     yield from _compared(comparisons(verdicts))
     for record in records:
         texts = [words["text"] for _, words, _ in judged([record]) if words["outcome"] != "pass"]
-        texts += [one["text"] for one in record["remarks"] if one["level"] != "note"]
+        texts += [remark["text"] for remark in record["remarks"] if remark["level"] != "note"]
         if texts:
             yield from _folded(_name(record), merged(texts))
-    for one in failed:
-        yield from _folded(_short(one["test"]), one["text"])
+    for test in failed:
+        yield from _folded(_short(test["test"]), test["text"])
     if not records:
         return
     yield from ("", *table("measurement", "rounds", *(title for title, _ in _SHOWN)))
@@ -84,17 +84,19 @@ def _lines(found: Document) -> Iterator[str]:
         yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *values)
     facts = records[0]["measurement"]["manifest"]["facts"]
     shown = ", ".join(f"{key} {facts[key]}" for key in ("backend", "model", "gpu", "cpu") if key in facts)
-    yield from ("", f"pytest-llmperf {found['plugin_version']}, {found['written_at']}: {escaped(shown)}")
+    yield from ("", f"pytest-llmperf {content['plugin_version']}, {content['written_at']}: {escaped(shown)}")
 
 
-def _limits(found: Document, records: Sequence[Mapping[str, Any]], verdicts: Sequence[Judged]) -> Iterator[str]:
+def _limits(content: Document, records: Sequence[Mapping[str, Any]], verdicts: Sequence[Judged]) -> Iterator[str]:
     """What failed without a gate, then the values that were held to limits, and why some pass all the same."""
-    failed = unexplained(found)
+    failed = unexplained(content)
     soaked = [(record, text) for record in records if (text := failing_remark(record))]
     if verdicts or failed or soaked:
         yield from table("verdict", "test", "gate", "value", "95 % CI", "against")
-    for one in failed:
-        yield row(f"{_SIGNS['fail']} fail", _short(one["test"]), "-", "-", "-", escaped(one["text"].partition("\n")[0]))
+    for test in failed:
+        yield row(
+            f"{_SIGNS['fail']} fail", _short(test["test"]), "-", "-", "-", escaped(test["text"].partition("\n")[0])
+        )
     for record, text in soaked:
         yield row(f"{_SIGNS['fail']} fail", _name(record), "-", "-", "-", escaped(text))
     for record, words, verdict in verdicts:
@@ -133,8 +135,8 @@ def _outcome(words: Mapping[str, Any]) -> str:
 def _name(record: Mapping[str, Any]) -> str:
     measurement = record["measurement"]
     simulated = " (SIMULATED)" if record["figures"]["simulated"] else ""
-    what = f"{measurement['scenario']['name']} on {measurement['topology']['kind']}"
-    return f"{_short(record['test'])}: {escaped(what)}{simulated}"
+    name = f"{measurement['scenario']['name']} on {measurement['topology']['kind']}"
+    return f"{_short(record['test'])}: {escaped(name)}{simulated}"
 
 
 def _short(test: str) -> str:

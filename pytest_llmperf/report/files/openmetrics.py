@@ -35,18 +35,18 @@ _GATES = {
 }
 
 
-def page(found: Document) -> str:
+def page(content: Document) -> str:
     """Families of gauges `llmperf_...`, a sample a measurement (or gate), and the end mark.
 
     Args:
-        found: the session's document.
+        content: the session's document.
     """
     families: dict[str, tuple[str, list[_Sample]]] = {
         "passed": ("1 where the test passed, 0 where it failed", []),
-        **{name: (what, []) for name, what in _GATES.items()},
+        **{name: (definition, []) for name, definition in _GATES.items()},
     }
-    endings = endings_of(found)
-    for record, labels in _labelled(found):
+    endings = endings_of(content)
+    for record, labels in _labelled(content):
         for name, value in record["figures"].items():
             if not isinstance(value, str) and name not in labels:
                 families.setdefault(name.replace(".", "_"), (_what(name), []))[1].append((labels, value))
@@ -71,10 +71,10 @@ def _what(name: str) -> str:
     return _OTHERS.get(name, name.replace("_", " "))
 
 
-def _labelled(found: Document) -> Iterator[tuple[Mapping[str, Any], dict[str, str]]]:
+def _labelled(content: Document) -> Iterator[tuple[Mapping[str, Any], dict[str, str]]]:
     """Each record with labels that no other has: what one test measures several times is numbered."""
     seen: Counter[str] = Counter()
-    for record in found["records"]:
+    for record in content["records"]:
         seen[record["test"]] += 1
         measurement = record["measurement"]
         yield (
@@ -91,8 +91,8 @@ def _labelled(found: Document) -> Iterator[tuple[Mapping[str, Any], dict[str, st
         )
 
 
-def _family(name: str, what: str, samples: list[_Sample]) -> str:
-    lines = [f"# TYPE llmperf_{name} gauge", f"# HELP llmperf_{name} {_escaped(what)}"]
+def _family(name: str, definition: str, samples: list[_Sample]) -> str:
+    lines = [f"# TYPE llmperf_{name} gauge", f"# HELP llmperf_{name} {_escaped(definition)}"]
     for labels, value in samples:
         inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
         lines.append(f"llmperf_{name}{{{inside}}} {value + 0!r}")  # a truth is 0 or 1

@@ -133,12 +133,12 @@ def _check_replaced(output: Output, place: Path) -> None:
         )
 
 
-def write_output(output: Output, found: Document, settings: Settings, root: Path) -> str:
+def write_output(output: Output, content: Document, settings: Settings, root: Path) -> str:
     """Writes one file; whole or not at all.
 
     Args:
         output: which.
-        found: the session's document.
+        content: the session's document.
         settings: which file.
         root: folder that a relative path starts from.
 
@@ -151,10 +151,10 @@ def write_output(output: Output, found: Document, settings: Settings, root: Path
     path = output.path(settings, root)
     if path is None:
         return ""
-    if not found["records"] and not unexplained(found):
+    if not content["records"] and not unexplained(content):
         return f"{path} was not written: nothing was measured"
     try:
-        text = output.render(found)
+        text = output.render(content)
     except LlmperfError as error:
         raise LlmperfError(f"{path} was not written: {error.args[0]}", next_step=error.next_step) from error
     try:
@@ -248,11 +248,11 @@ def _inputs(settings: Settings, root: Path, others: Mapping[str, Path | None]) -
     return {option: path for option, path in named.items() if path is not None}
 
 
-def _collide(place: Path, other: Path) -> bool:
+def _collide(place: Path, taken: Path) -> bool:
     """Whether two names are one file, also on disks that know no capitals, or one needs the other as its folder."""
-    if place == other or place in other.parents or other in place.parents:
+    if place == taken or place in taken.parents or taken in place.parents:
         return True
     try:
-        return place.stat().st_nlink == 1 and place.samefile(other)
+        return place.stat().st_nlink == 1 and place.samefile(taken)
     except OSError:
         return False

@@ -95,18 +95,18 @@ def _tried(work: Callable[[], _T], name: str, messages: list[Message]) -> _T | N
     return None
 
 
-def append_summary(found: Document, path: Path) -> str:
+def append_summary(content: Document, path: Path) -> str:
     """Adds the Markdown to the summary page of a job.
 
     Args:
-        found: the session's document.
+        content: the session's document.
         path: what `GITHUB_STEP_SUMMARY` names.
 
     Returns:
         What could not be done, in words, or nothing: nobody asked for it, so that it fails no session.
     """
     try:
-        append(path, markdown.page(found))
+        append(path, markdown.page(content))
     except OSError as error:
         return f"the summary page of this job was not written: {error}"
     return ""

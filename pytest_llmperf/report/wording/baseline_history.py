@@ -23,7 +23,7 @@ def said(trend: Trend) -> list[str]:
     """A metric's history in lines: each change, then what it comes to."""
     if not trend.enough:
         return [f"{trend.metric}: {counted(len(trend.points), 'session')}, {FEWEST} are needed to see a change"]
-    lines = [f"{trend.metric}: {_change(trend, one)}" for one in trend.breaks]
+    lines = [f"{trend.metric}: {_change(trend, shift)}" for shift in trend.breaks]
     if not lines:
         return [f"{trend.metric}: no change over {counted(len(trend.points), 'session')}"]
     unit = metric_of(trend.metric).change_unit
@@ -34,16 +34,16 @@ def said(trend: Trend) -> list[str]:
     return [*lines, f"{trend.metric}: nothing is lost"]
 
 
-def history_of(record: Record, baseline: str, found: Sequence[Trend]) -> dict[str, Any] | None:
+def history_of(record: Record, baseline: str, trends: Sequence[Trend]) -> dict[str, Any] | None:
     """What a baseline's sessions say of a measurement; None where it holds none of it.
 
     Args:
         record: of a measurement.
         baseline: its name.
-        found: all trends of that baseline.
+        trends: of that baseline.
     """
     key = key_of(record.test, record.measurement)
-    own = [trend for trend in found if trend.key == key]
+    own = [trend for trend in trends if trend.key == key]
     if not own:
         return None
     return {
@@ -69,15 +69,15 @@ def past_of(settings: Settings, root: Path) -> Baseline | None:
         return None
 
 
-def _change(trend: Trend, found: Break) -> str:
+def _change(trend: Trend, shift: Break) -> str:
     metric = metric_of(trend.metric)
-    worse = worse_by(metric, found.before, found.after)
+    worse = worse_by(metric, shift.before, shift.after)
     size = change_words(worse, metric.change_unit)
-    values = f"{amount(found.before, metric.name)} -> {amount(found.after, metric.name)}"
-    ends = " and ".join(_point(trend.points[at]) for at in (found.start, found.end))
-    if found.how is How.STEP:
+    values = f"{amount(shift.before, metric.name)} -> {amount(shift.after, metric.name)}"
+    ends = " and ".join(_point(trend.points[at]) for at in (shift.start, shift.end))
+    if shift.how is How.STEP:
         return f"{size} at once, {values}, between {ends}"
-    sessions = counted(found.end - found.start + 1, "session")
+    sessions = counted(shift.end - shift.start + 1, "session")
     return f"{size} little by little, {values}, over {sessions} between {ends}"
 
 

@@ -34,10 +34,10 @@ def changes(before: Baseline, after: Baseline) -> tuple[str, ...]:
     """A line for each measurement whose sessions are other ones now: how many, and what that does to its figures."""
     lines = []
     for entry in after.stored:
-        old = [one for one in before.stored if _what(one) == _what(entry)]
+        old = [stored for stored in before.stored if _what(stored) == _what(entry)]
         if entry in old:
             continue
-        replaced = sum(len(one.session) for one in old)
+        replaced = sum(len(stored.session) for stored in old)
         figures = [
             f"{metric} {_figure(old, metric)}{amount(centre_of(entry, metric), metric)}"
             for metric in SHOWN
