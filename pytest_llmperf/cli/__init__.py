@@ -89,8 +89,8 @@ class _Parser(argparse.ArgumentParser):
     """Says what a choice that there is not was meant to be."""
 
     def error(self, message: str) -> NoReturn:
-        found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
-        near = did_you_mean(found[1], re.findall(r"[\w.-]+", found[2])) if found else ""
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        near = did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2])) if choice else ""
         super().error(_without_addresses(f"{message}{near}"))
 
 
@@ -194,14 +194,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_metrics(command: argparse.ArgumentParser, what: str) -> None:
+def _add_metrics(command: argparse.ArgumentParser, purpose: str) -> None:
     """Which metrics, and the change that matters."""
     command.add_argument(
         "--metric",
         action="append",
         choices=GATED_METRICS,
         metavar="METRIC",
-        help=f"{what}; may be given several times (default: those that --llmperf-compare judges). One of "
+        help=f"{purpose}; may be given several times (default: those that --llmperf-compare judges). One of "
         + ", ".join(GATED_METRICS),
     )
     command.add_argument(

@@ -36,23 +36,23 @@ def show(given: Namespace) -> int:
     baseline = store.load_named(given.name, (given.dir,))
     words = f": {baseline.description}" if baseline.description else ""
     print(f"baseline {baseline.name} (schema {baseline.schema}){words}")
-    limits = [one for one in baseline.threshold if one.level == LEVEL]
+    limits = [threshold for threshold in baseline.threshold if threshold.level == LEVEL]
     if limits:
         rows = [["limit", "bound", "value", "unit", "applies to", "source"]]
         rows += [
             [
-                one.metric,
-                one.bound.value,
-                f"{one.value:g}",
-                one.unit,
-                ", ".join(filter(None, (one.scenario, one.topology))) or "everything",
-                one.source,
+                threshold.metric,
+                threshold.bound.value,
+                f"{threshold.value:g}",
+                threshold.unit,
+                ", ".join(filter(None, (threshold.scenario, threshold.topology))) or "everything",
+                threshold.source,
             ]
-            for one in limits
+            for threshold in limits
         ]
         print("\n" + "\n".join(aligned(rows, left=6)))
-    if other := len(baseline.threshold) - len(limits):
-        print(f"and {counted(other, 'threshold')} of other levels, which do not gate")
+    if unused := len(baseline.threshold) - len(limits):
+        print(f"and {counted(unused, 'threshold')} of other levels, which do not gate")
     print("\n".join(described(baseline)) if baseline.stored else "\nno stored session")
     return 0
 
@@ -119,6 +119,6 @@ def _summary(baseline: Baseline) -> list[str]:
     return [
         str(len(_tests(baseline))),
         " to ".join(map(str, counts[:: max(len(counts) - 1, 1)])) or "-",
-        str(sum(one.level == LEVEL for one in baseline.threshold)),
+        str(sum(threshold.level == LEVEL for threshold in baseline.threshold)),
         newest,
     ]

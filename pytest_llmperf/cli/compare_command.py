@@ -27,18 +27,20 @@ def compare(given: Namespace) -> int:
         min_sessions=given.min_sessions,
         on_mismatch="warn",
     )
-    found = compare_stored(standard, candidate, settings=settings, metrics=tuple(given.metric or Regression().metrics))
-    for one in found:
-        print("\n".join(_block(one, standard, candidate)) + "\n")
+    compared = compare_stored(
+        standard, candidate, settings=settings, metrics=tuple(given.metric or Regression().metrics)
+    )
+    for measurement in compared:
+        print("\n".join(_block(measurement, standard, candidate)) + "\n")
     for first, second in ((standard, candidate), (candidate, standard)):
         for key in only_in(first, second):
             print(f"only in {first.name}: {key}")
-    return _end(found, standard, candidate, settings)
+    return _end(compared, standard, candidate, settings)
 
 
-def _end(found: Sequence[Compared], standard: Baseline, candidate: Baseline, settings: Settings) -> int:
+def _end(compared: Sequence[Compared], standard: Baseline, candidate: Baseline, settings: Settings) -> int:
     """Says what it comes to; gives the exit code."""
-    verdicts = [verdict for one in found for verdict in one.verdicts]
+    verdicts = [verdict for measurement in compared for verdict in measurement.verdicts]
     judged = [verdict for verdict in verdicts if verdict.outcome is not Outcome.NOT_COMPARABLE]
     pair = f"{candidate.name} against {standard.name}"
     if not judged:
@@ -59,24 +61,29 @@ def _end(found: Sequence[Compared], standard: Baseline, candidate: Baseline, set
     return 1 if failing else 0
 
 
-def _block(one: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
+def _block(measurement: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
     """One measurement: its metrics, the reasons of what did not pass, and what differs in the manifests."""
     rows = [["metric", standard.name, candidate.name, "change", "rounds", "evidence", "verdict"]]
-    newest = one.new.session[-1].manifest
-    rows += [_row(verdict, simulated=newest.get("backend") == "simulated") for verdict in one.verdicts]
-    sessions = [f"{side.name} {len(entry.session)}" for side, entry in ((standard, one.old), (candidate, one.new))]
+    newest = measurement.new.session[-1].manifest
+    rows += [_row(verdict, simulated=newest.get("backend") == "simulated") for verdict in measurement.verdicts]
+    sessions = [
+        f"{side.name} {len(entry.session)}"
+        for side, entry in ((standard, measurement.old), (candidate, measurement.new))
+    ]
     lines = [
-        one.key.test,
-        f"  scenario {one.key.scenario}, topology {one.key.topology}; sessions: {', '.join(sessions)}",
+        measurement.key.test,
+        f"  scenario {measurement.key.scenario}, topology {measurement.key.topology}; sessions: {', '.join(sessions)}",
         *(f"  {line}" for line in aligned(rows)),
     ]
     lines += [
         f"  {verdict.gate.metric} {verdict.outcome}: {verdict.reason}"
-        for verdict in one.verdicts
+        for verdict in measurement.verdicts
         if verdict.outcome is not Outcome.PASS
     ]
-    lines += [f"  {metric}: {candidate.name} holds no comparable rounds of it" for metric in one.lacking]
-    differing = differences_of(standard.name, one.old.session[-1].manifest, one.new.session[-1].manifest, whole=True)
+    lines += [f"  {metric}: {candidate.name} holds no comparable rounds of it" for metric in measurement.lacking]
+    differing = differences_of(
+        standard.name, measurement.old.session[-1].manifest, measurement.new.session[-1].manifest, whole=True
+    )
     if differing:
         lines.append(f"  newest sessions differ in {'; '.join(map(str, differing))}")
     return lines

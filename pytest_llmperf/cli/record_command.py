@@ -32,9 +32,9 @@ def record(given: Namespace) -> int:
     """Prints a record in Markdown."""
     from pytest_llmperf.study.records.appendix_s import RECORDS  # noqa: PLC0415 - optional layer
 
-    found = _document(given.file)
+    content = _document(given.file)
     try:
-        text = RECORDS[given.kind](found, load_named("decision_card", ()))
+        text = RECORDS[given.kind](content, load_named("decision_card", ()))
     except (KeyError, TypeError, AttributeError) as error:  # a file of an older release, or edited
         raise UsageError(f"{given.file} lacks what a record needs: {error!r}", next_step=_AGAIN) from error
     print(text, end="")
@@ -48,11 +48,11 @@ def _document(path: str) -> Document:
         UsageError: it is not that, or of another version.
     """
     try:
-        found = json.loads(read_text(Path(path)))
+        content = json.loads(read_text(Path(path)))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
-    if not isinstance(found, dict) or not isinstance(found.get("records"), list):
+    if not isinstance(content, dict) or not isinstance(content.get("records"), list):
         raise UsageError(f"{path} is no session of pytest-llmperf", next_step=_AGAIN)
-    if found.get("schema") != VERSION:
-        raise UsageError(f"{path} has schema {found.get('schema')}, wanted {VERSION}", next_step=_AGAIN)
-    return found
+    if content.get("schema") != VERSION:
+        raise UsageError(f"{path} has schema {content.get('schema')}, wanted {VERSION}", next_step=_AGAIN)
+    return content

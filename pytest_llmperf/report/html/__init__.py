@@ -33,11 +33,11 @@ def check() -> None:
         )
 
 
-def page(found: Document) -> str:
+def page(content: Document) -> str:
     """The whole page.
 
     Args:
-        found: the session's document.
+        content: the session's document.
 
     Raises:
         MissingExtraError: a package of the extra is not installed.
@@ -49,8 +49,10 @@ def page(found: Document) -> str:
     from pytest_llmperf.report.html.views import breakable, view  # noqa: PLC0415 - loads the extra
 
     script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
-    endings = endings_of(found)
-    views = [view(record, number, endings.get(record["test"], "")) for number, record in enumerate(found["records"], 1)]
+    endings = endings_of(content)
+    views = [
+        view(record, number, endings.get(record["test"], "")) for number, record in enumerate(content["records"], 1)
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -60,14 +62,14 @@ def page(found: Document) -> str:
     )
     environment.filters |= {"breakable": breakable, "short_name": short_name}
     return environment.get_template("page.html").render(
-        found=found,
-        headline=headline(found),
+        content=content,
+        headline=headline(content),
         views=views,
-        failed=unexplained(found),
+        failed=unexplained(content),
         called=CALLED,
         script=script,
         style=style,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         # Nothing in it may end the element that holds it.
-        timelines=json.dumps([one.timeline for one in views], separators=(",", ":")).replace("<", "\\u003c"),
+        timelines=json.dumps([view_.timeline for view_ in views], separators=(",", ":")).replace("<", "\\u003c"),
     )

@@ -286,7 +286,7 @@ def lines_chart(title: str, unit: str, series: Mapping[str, Sequence[tuple[float
 def _largest(values: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
     """The values, or of neighbours the largest where they are many."""
     size = -(-len(values) // _MOST_MARKS)
-    return [max(values[i : i + size], key=lambda one: one[1]) for i in range(0, len(values), size)]
+    return [max(values[i : i + size], key=lambda point: point[1]) for i in range(0, len(values), size)]
 
 
 def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float]], note: str) -> Chart:
@@ -306,8 +306,8 @@ def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float
             "value": value,
             "says": f"{agent} {part}, {phase}: {value:.4f} ms",
         }
-        for (agent, part), found in phases.items()
-        for phase, value in found.items()
+        for (agent, part), durations in phases.items()
+        for phase, value in durations.items()
     ]
     spec = {
         "data": {"values": bars},
@@ -327,7 +327,7 @@ def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float
         },
     }
     rows: list[tuple[str | float, ...]] = [
-        (agent, part, *found.values(), sum(found.values())) for (agent, part), found in phases.items()
+        (agent, part, *durations.values(), sum(durations.values())) for (agent, part), durations in phases.items()
     ]
     for agent in dict.fromkeys(agent for agent, _ in phases):
         both = [phases.get((agent, part)) for part in ("together", "alone")]

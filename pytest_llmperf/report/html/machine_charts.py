@@ -37,12 +37,12 @@ def machine_charts(telemetry: Plain | None) -> Iterator[Chart]:
         "Samples are taken while rounds run; means between two of them. Others: all processes but client and servers."
     )
     yield from _chart("The machine's processors", "cores", _cores(telemetry), note)
-    resident = _series(telemetry, lambda one: {name: used["rss_mib"] for name, used in _users(one).items()})
+    resident = _series(telemetry, lambda sample: {name: used["rss_mib"] for name, used in _users(sample).items()})
     yield from _chart("Resident memory", "MiB", resident, "Of client and instances, with all their processes.")
-    heat = _series(telemetry, lambda one: {"processor": one["cpu_c"], **_gpus(one, "temperature_c")})
+    heat = _series(telemetry, lambda sample: {"processor": sample["cpu_c"], **_gpus(sample, "temperature_c")})
     yield from _chart("Temperature", "C", heat, "")
-    for title, unit, what in _GPU:
-        yield from _chart(title, unit, _series(telemetry, partial(_gpus, what=what)), "")
+    for title, unit, field in _GPU:
+        yield from _chart(title, unit, _series(telemetry, partial(_gpus, field=field)), "")
 
 
 def _chart(title: str, unit: str, series: Series, note: str) -> Iterator[Chart]:
@@ -52,7 +52,7 @@ def _chart(title: str, unit: str, series: Series, note: str) -> Iterator[Chart]:
 
 def _cores(telemetry: Plain) -> Series:
     """Who used how many cores between each two samples of a round."""
-    found: Series = {}
+    series: Series = {}
     start_ns = telemetry["samples"][0]["at_ns"]
     for before, after in pairwise(telemetry["samples"]):
         lasted_s = (after["at_ns"] - before["at_ns"]) / 1e9
@@ -66,8 +66,8 @@ def _cores(telemetry: Plain) -> Series:
             max(0.0, busy - sum(cores.values())) if telemetry["complete"] else busy
         )
         for name, value in cores.items():
-            found.setdefault(name, []).append(((after["at_ns"] - start_ns) / 1e9, value))
-    return found
+            series.setdefault(name, []).append(((after["at_ns"] - start_ns) / 1e9, value))
+    return series
 
 
 def _users(sample: Plain) -> dict[str, Plain]:
@@ -75,16 +75,16 @@ def _users(sample: Plain) -> dict[str, Plain]:
     return {"client": sample["client"], **{f"instance {name}": used for name, used in sample["servers"].items()}}
 
 
-def _gpus(sample: Plain, what: str) -> dict[str, float | None]:
-    return {f"GPU {number}": gpu[what] for number, gpu in enumerate(sample["gpus"])}
+def _gpus(sample: Plain, field: str) -> dict[str, float | None]:
+    return {f"GPU {number}": gpu[field] for number, gpu in enumerate(sample["gpus"])}
 
 
 def _series(telemetry: Plain, of: Callable[[Plain], Mapping[str, float | None]]) -> Series:
     """Values of each sample, by name, without those that are not known."""
-    found: Series = {}
+    series: Series = {}
     samples: Sequence[Plain] = telemetry["samples"]
-    for one in samples:
-        for name, value in of(one).items():
+    for sample in samples:
+        for name, value in of(sample).items():
             if value is not None:
-                found.setdefault(name, []).append(((one["at_ns"] - samples[0]["at_ns"]) / 1e9, value))
-    return found
+                series.setdefault(name, []).append(((sample["at_ns"] - samples[0]["at_ns"]) / 1e9, value))
+    return series

@@ -21,8 +21,8 @@ def phases_ms(runs: Iterable[Plain]) -> dict[str, float]:
     Args:
         runs: of one agent and part, as the document holds them; one or more.
     """
-    found = [_of_run(run) for run in runs]
-    return {phase: fmean(one[phase] for one in found) / 1e6 for phase in PHASES}
+    phases = [_of_run(run) for run in runs]
+    return {phase: fmean(durations[phase] for durations in phases) / 1e6 for phase in PHASES}
 
 
 def by_agent(rounds: Sequence[Plain]) -> dict[tuple[str, str], dict[str, float]]:
@@ -32,9 +32,9 @@ def by_agent(rounds: Sequence[Plain]) -> dict[tuple[str, str], dict[str, float]]
         rounds: of a measurement; one or more.
     """
     runs: dict[tuple[str, str], list[Plain]] = {}
-    for one in rounds:
+    for round_ in rounds:
         for part, name in (("alone", "solo"), ("together", "together")):
-            for run in one[name]:
+            for run in round_[name]:
                 runs.setdefault((run["agent"], part), []).append(run)
     return {key: phases_ms(own) for key, own in sorted(runs.items(), key=lambda item: item[0][0])}
 
@@ -56,12 +56,12 @@ def first_ns(request: Plain) -> int:
 def _of_run(run: Plain) -> dict[str, int]:
     """The phases of one run, ns."""
     total = dict.fromkeys(PHASES, 0)
-    for one in run["requests"]:
-        first = first_ns(one)
-        prefill = min(one["load_duration_ns"] + one["prompt_eval_duration_ns"], first - one["sent_ns"])
+    for request in run["requests"]:
+        first = first_ns(request)
+        prefill = min(request["load_duration_ns"] + request["prompt_eval_duration_ns"], first - request["sent_ns"])
         total["prefill"] += prefill
-        total["waiting"] += first - one["sent_ns"] - prefill
-        total["decode"] += one["done_ns"] - first
-    ended = max(one["done_ns"] for one in run["requests"])
+        total["waiting"] += first - request["sent_ns"] - prefill
+        total["decode"] += request["done_ns"] - first
+    ended = max(request["done_ns"] for request in run["requests"])
     total["own"] = ended - run["start_ns"] - sum(total.values())
     return total

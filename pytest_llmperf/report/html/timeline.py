@@ -29,11 +29,11 @@ def timeline(measurement: Plain) -> dict[str, Any]:
     return {
         "rounds": [
             {
-                "number": one["index"] + 1,
-                "together": [_agent(run) for run in one["together"]],
-                "alone": [_agent(run) for run in one["solo"]],
+                "number": round_["index"] + 1,
+                "together": [_agent(run) for run in round_["together"]],
+                "alone": [_agent(run) for run in round_["solo"]],
             }
-            for one in _some(measurement["rounds"])
+            for round_ in _some(measurement["rounds"])
         ]
     }
 
@@ -49,26 +49,26 @@ def _agent(run: Plain) -> dict[str, Any]:
     return {
         "agent": run["agent"],
         "instance": run["instance"],
-        "requests": [_request(one, run["start_ns"]) for one in run["requests"]],
+        "requests": [_request(request, run["start_ns"]) for request in run["requests"]],
     }
 
 
-def _request(one: Plain, start_ns: int) -> list[int]:
+def _request(request: Plain, start_ns: int) -> list[int]:
     def at_us(time_ns: int) -> int:
         return round((time_ns - start_ns) / 1000)
 
-    arrivals = [at_us(time_ns) for time_ns in tokens_ns(one)] if one["streamed"] else []
-    until_first = at_us(first_ns(one)) - at_us(one["sent_ns"])
+    arrivals = [at_us(time_ns) for time_ns in tokens_ns(request)] if request["streamed"] else []
+    until_first = at_us(first_ns(request)) - at_us(request["sent_ns"])
     waiting = prefill = -1
-    if one["total_duration_ns"]:
-        prefill = min(round((one["load_duration_ns"] + one["prompt_eval_duration_ns"]) / 1000), until_first)
+    if request["total_duration_ns"]:
+        prefill = min(round((request["load_duration_ns"] + request["prompt_eval_duration_ns"]) / 1000), until_first)
         waiting = until_first - prefill
     return [
-        at_us(one["sent_ns"]),
+        at_us(request["sent_ns"]),
         waiting,
         prefill,
-        at_us(one["done_ns"]),
-        one["eval_count"],
+        at_us(request["done_ns"]),
+        request["eval_count"],
         *arrivals[:1],
         *(later - earlier for earlier, later in pairwise(arrivals)),
     ]

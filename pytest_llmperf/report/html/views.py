@@ -119,8 +119,8 @@ def breakable(name: str) -> Markup:
 
 def view(record: Plain, number: int, ending: str) -> View:
     """A measurement as the page shows it; `number` tells its section from others, `ending` is its test's."""
-    judged = _told_once(sorted(_judged(record), key=lambda one: one.outcome not in _BAD))
-    outcomes = {one.outcome for one in judged}
+    judged = _told_once(sorted(_judged(record), key=lambda verdict: verdict.outcome not in _BAD))
+    outcomes = {verdict.outcome for verdict in judged}
     best = "fail" if ending == Ending.FAILED else "pass" if judged else "no gate"
     return View(
         anchor=f"m{number}",
@@ -150,13 +150,13 @@ def view(record: Plain, number: int, ending: str) -> View:
 def _told_once(judged: Sequence[Judged]) -> list[Judged]:
     """What several gates of a measurement say alike, below what is their own, stands at the last of them only."""
     told = []
-    for one, following in zip_longest(judged, judged[1:]):
-        lines = one.text.splitlines()
+    for verdict, following in zip_longest(judged, judged[1:]):
+        lines = verdict.text.splitlines()
         if following is not None and following.outcome in _BAD:
             theirs = following.text.splitlines()
             while len(lines) > 1 and theirs and lines[-1] == theirs.pop():
                 lines.pop()
-        told.append(replace(one, text="\n".join(lines)))
+        told.append(replace(verdict, text="\n".join(lines)))
     return told
 
 
@@ -187,14 +187,19 @@ def _end(value: float | None, metric: str, more: int) -> Figure:
 
 def _facts(record: Plain) -> Iterator[Fact]:
     here = record["measurement"]["manifest"]["facts"]
-    differing = {one["key"]: one for one in record["differences"]}
+    differing = {difference["key"]: difference for difference in record["differences"]}
     for key in sorted((key for key in KEYS if key in here or key in differing), key=lambda key: key not in differing):
-        one = differing.get(key)
-        if one is None:
+        difference = differing.get(key)
+        if difference is None:
             yield Fact(key=key, here=here[key])
             continue
-        bound = "another machine: tok/s and ms are not compared" if one["machine_bound"] else "noted"
-        yield Fact(key=key, here=one["new"], old=f"{one['old']} ({one['baseline']})", why=one["voids"] or bound)
+        bound = "another machine: tok/s and ms are not compared" if difference["machine_bound"] else "noted"
+        yield Fact(
+            key=key,
+            here=difference["new"],
+            old=f"{difference['old']} ({difference['baseline']})",
+            why=difference["voids"] or bound,
+        )
 
 
 def _charts(record: Plain) -> Iterator[Chart]:
@@ -204,7 +209,7 @@ def _charts(record: Plain) -> Iterator[Chart]:
         if metric in series:
             yield _rounds(record, metric)
     rounds = record["measurement"]["rounds"]
-    if rounds and all(run["requests"] for one in rounds for run in (*one["solo"], *one["together"])):
+    if rounds and all(run["requests"] for round_ in rounds for run in (*round_["solo"], *round_["together"])):
         yield phases_chart("Where the time goes, alone and together", by_agent(rounds), _PHASES_NOTE)
     if loss := record.get("loss"):
         title = f"Where the loss goes: {loss['loss_pp']:.1f} pp of {loss['of']}"
@@ -213,9 +218,9 @@ def _charts(record: Plain) -> Iterator[Chart]:
         yield loss_chart(title, loss["shares_pp"], f"{_LOSS_NOTE} {_BY_DURATIONS}" if differs else _LOSS_NOTE)
     runs = [
         (run["agent"], part, run)
-        for one in record["measurement"]["rounds"]
+        for round_ in record["measurement"]["rounds"]
         for part, name in (("together", "together"), ("alone", "solo"))
-        for run in one[name]
+        for run in round_[name]
     ]
     ttft: dict[tuple[str, str], list[float]] = {}
     gaps: dict[tuple[str, str], list[float]] = {}
@@ -256,7 +261,7 @@ def _drawn_for(metric: str) -> str:
 
 def _rounds(record: Plain, metric: str) -> Chart:
     """A metric's rounds with everything that they were judged by."""
-    found = CATALOGUE[metric]
+    definition = CATALOGUE[metric]
     levels: list[Level] = []
     interval, stored = None, []
     for verdict in record["verdicts"]:
@@ -275,10 +280,10 @@ def _rounds(record: Plain, metric: str) -> Chart:
             interval = verdict["low"], verdict["high"]
     values, rounds = record["series"][metric], record["measurement"]["rounds"]
     known = len(values) == len(rounds)  # a metric may be undefined in some
-    numbers = [one["index"] + 1 for one in rounds] if known else range(1, len(values) + 1)
+    numbers = [round_["index"] + 1 for round_ in rounds] if known else range(1, len(values) + 1)
     values = dict(zip(numbers, values, strict=True))
     title = f"{_called(metric)} by round"
-    return rounds_chart(title, found.unit, values, levels=levels, interval=interval, stored=stored)
+    return rounds_chart(title, definition.unit, values, levels=levels, interval=interval, stored=stored)
 
 
 def _called(metric: str) -> str:

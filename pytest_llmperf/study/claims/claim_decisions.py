@@ -29,19 +29,19 @@ class Decided:
     @property
     def tested(self) -> tuple[Finding, ...]:
         """Those that could be tested here."""
-        return tuple(one for one in self.findings if one.status is not Status.NOT_TESTABLE)
+        return tuple(finding for finding in self.findings if finding.status is not Status.NOT_TESTABLE)
 
     @property
     def untested(self) -> tuple[Finding, ...]:
         """The others, where some could be tested: of these the status says nothing."""
-        return tuple(one for one in self.findings if one not in self.tested) if self.tested else ()
+        return tuple(finding for finding in self.findings if finding not in self.tested) if self.tested else ()
 
     @property
     def status(self) -> Status:
         """Not reproduced where one part is not, reproduced where all that could be tested is."""
         if not self.tested:
             return Status.NOT_TESTABLE
-        failed = any(one.status is Status.NOT_REPRODUCED for one in self.tested)
+        failed = any(finding.status is Status.NOT_REPRODUCED for finding in self.tested)
         return Status.NOT_REPRODUCED if failed else Status.REPRODUCED
 
     @property
@@ -55,8 +55,8 @@ class Decided:
     @property
     def grade(self) -> str:
         """That of the part with the fewest rounds; `simulated` if some part is; `none` if nothing was tested."""
-        rounds = [one.rounds for one in self.tested]
-        return grade(min(rounds), simulated=any(one.simulated for one in self.tested)) if rounds else NO_GRADE
+        rounds = [finding.rounds for finding in self.tested]
+        return grade(min(rounds), simulated=any(finding.simulated for finding in self.tested)) if rounds else NO_GRADE
 
 
 def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Decided, ...]:
@@ -69,28 +69,28 @@ def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Deci
     Raises:
         UsageError: a claim without a finding, or a finding of no claim: neither may be lost.
     """
-    found: dict[str, list[Finding]] = {id_: [] for id_ in claims}
+    findings_of: dict[str, list[Finding]] = {id_: [] for id_ in claims}
     odd = []
     for finding in findings:
         owner = finding.claim.id.partition(".")[0]
-        if owner in found:
-            found[owner].append(finding)
+        if owner in findings_of:
+            findings_of[owner].append(finding)
         else:
             odd.append(finding.claim.id)
-    if odd or (empty := [id_ for id_, ones in found.items() if not ones]):
-        what = f"findings of no claim: {', '.join(odd)}" if odd else f"claims without a finding: {', '.join(empty)}"
-        raise UsageError(what, next_step="call the matrix's claims CLAIM.PART, e.g. C2.contention")
-    return tuple(Decided(id=id_, claim=words, findings=tuple(found[id_])) for id_, words in claims.items())
+    if odd or (empty := [id_ for id_, ones in findings_of.items() if not ones]):
+        fault = f"findings of no claim: {', '.join(odd)}" if odd else f"claims without a finding: {', '.join(empty)}"
+        raise UsageError(fault, next_step="call the matrix's claims CLAIM.PART, e.g. C2.contention")
+    return tuple(Decided(id=id_, claim=words, findings=tuple(findings_of[id_])) for id_, words in claims.items())
 
 
 def lines(decided: Sequence[Decided]) -> tuple[str, ...]:
     """For a terminal: a line a claim, and one a part that its verdict leaves out; the others are in the findings."""
     said = []
-    for one in decided:
-        said.append(f"  {one.id} {one.verdict}, evidence {one.grade}: {one.claim}")
-        said += [f"    {part.status}: {part.claim.claim}: {part.why}" for part in one.untested]
-    counts = {status: [one for one in decided if one.status is status] for status in Status}
-    partly = sum(bool(one.untested) for one in counts[Status.REPRODUCED])
+    for claim in decided:
+        said.append(f"  {claim.id} {claim.verdict}, evidence {claim.grade}: {claim.claim}")
+        said += [f"    {part.status}: {part.claim.claim}: {part.why}" for part in claim.untested]
+    counts = {status: [claim for claim in decided if claim.status is status] for status in Status}
+    partly = sum(bool(claim.untested) for claim in counts[Status.REPRODUCED])
     words = {status: str(status) for status in Status}
     words[Status.REPRODUCED] += f" ({partly} of them in part)" if partly else ""
     return (f"claims: {', '.join(f'{len(counts[status])} {words[status]}' for status in Status)}", *said)
@@ -99,9 +99,9 @@ def lines(decided: Sequence[Decided]) -> tuple[str, ...]:
 def markdown(decided: Sequence[Decided]) -> str:
     """A table: claim, verdict, grade, and the evidence of each part."""
     rows = ["## Claims", "", "| claim | verdict | grade | evidence |", "| --- | --- | --- | --- |"]
-    for one in decided:
-        evidence = "<br>".join(_cell(f"{part.status}: {part.claim.claim}: {part.why}") for part in one.findings)
-        rows.append(f"| {one.id}: {_cell(one.claim)} | {one.verdict} | {one.grade} | {evidence} |")
+    for claim in decided:
+        evidence = "<br>".join(_cell(f"{part.status}: {part.claim.claim}: {part.why}") for part in claim.findings)
+        rows.append(f"| {claim.id}: {_cell(claim.claim)} | {claim.verdict} | {claim.grade} | {evidence} |")
     return "\n".join(rows)
 
 

@@ -61,13 +61,13 @@ def reference_of(claim: Claim, card: Baseline) -> Reference | None:
     parts = {key: wanted.pop(key) for key in ("source", "context") if key in wanted}
     if odd := sorted(set(wanted) - {"report", "metric", "statistic"}):
         raise UsageError(f"reference: unknown key {', '.join(odd)}")
-    found = [
+    matching = [
         row
         for row in card.reference
         if all(getattr(row, key) == value for key, value in wanted.items())
         and all(value in getattr(row, key) for key, value in parts.items())
     ]
-    if len(found) != 1:
-        named = "; ".join(f"{row.context} ({row.source})" for row in found[:4])
-        raise UsageError(f"reference: {len(found)} rows of the decision card match, wanted 1: {named or 'none'}")
-    return found[0]
+    if len(matching) != 1:
+        named = "; ".join(f"{row.context} ({row.source})" for row in matching[:4])
+        raise UsageError(f"reference: {len(matching)} rows of the decision card match, wanted 1: {named or 'none'}")
+    return matching[0]

@@ -29,9 +29,9 @@ STATISTIC: dict[str, Callable[[Sequence[float]], float]] = {
 }
 
 
-def _sd(values: Sequence[float], what: str) -> float:
+def _sd(values: Sequence[float], statistic: str) -> float:
     if len(values) < 2:
-        raise MeasurementError(f"one round has no {what}")
+        raise MeasurementError(f"one round has no {statistic}")
     return stdev(values)
 
 

@@ -36,7 +36,7 @@ def compared(
         MeasurementError: a figure is undefined, or answers differ in length.
     """
     economies = tuple(economy_of(record.measurement, prices) for record in records)
-    savings = tuple(saving(economies[0], one, prices) for one in economies[1:])
+    savings = tuple(saving(economies[0], economy, prices) for economy in economies[1:])
     names = list(map(name_of, records))
     rows = [_COLUMNS, *(_row(name, economy) for name, economy in zip(names, economies, strict=True))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
@@ -44,7 +44,7 @@ def compared(
     if any(record.measurement.topology.simulated for record in records):
         lines.append("  SIMULATED: a scripted server answered; no figure is of a real engine")
     lines += [f"  {_joined(row, widths)}" for row in rows]
-    lines += [f"  {name}: {_saved(names[0], one, prices)}" for name, one in zip(names[1:], savings, strict=True)]
+    lines += [f"  {name}: {_saved(names[0], saved, prices)}" for name, saved in zip(names[1:], savings, strict=True)]
     return economies, savings, tuple(lines)
 
 
@@ -61,29 +61,31 @@ def _stated(prices: Prices | None) -> str:
     return "stated are " + ", ".join(words)
 
 
-def _row(name: str, one: Economy) -> tuple[str, ...]:
+def _row(name: str, economy: Economy) -> tuple[str, ...]:
     figures = (
-        (one.system_tok_s, ".1f"),
-        (one.report_tok_s, ".1f"),
-        (one.requests_per_hour, ".1f"),
-        (one.usd_per_1m_tokens, ".2f"),
-        (one.hours_per_month, ",.1f"),
-        (one.machines, "d"),
-        (one.monthly_usd, ",.2f"),
-        (one.tco_usd, ",.0f"),
+        (economy.system_tok_s, ".1f"),
+        (economy.report_tok_s, ".1f"),
+        (economy.requests_per_hour, ".1f"),
+        (economy.usd_per_1m_tokens, ".2f"),
+        (economy.hours_per_month, ",.1f"),
+        (economy.machines, "d"),
+        (economy.monthly_usd, ",.2f"),
+        (economy.tco_usd, ",.0f"),
     )
     return (name, *("-" if value is None else format(value, layout) for value, layout in figures))
 
 
-def _saved(base: str, one: Saving, prices: Prices | None) -> str:
-    words = f"{one.capacity_pct:+.1f} % requests an hour against {base}"
-    if one.monthly_usd is None or one.break_even_months is None or one.tco_usd is None or prices is None:
+def _saved(base: str, saved: Saving, prices: Prices | None) -> str:
+    words = f"{saved.capacity_pct:+.1f} % requests an hour against {base}"
+    if saved.monthly_usd is None or saved.break_even_months is None or saved.tco_usd is None or prices is None:
         return words
-    if math.isinf(one.break_even_months):
+    if math.isinf(saved.break_even_months):
         paid = "a migration would never be paid for"
     else:
-        paid = f"{prices.migration_usd:,.0f} USD are paid for after {one.break_even_months:.1f} months"
-    return f"{words}; {one.monthly_usd:+,.2f} USD a month, {paid}; {one.tco_usd:+,.0f} USD in {prices.years:g} years"
+        paid = f"{prices.migration_usd:,.0f} USD are paid for after {saved.break_even_months:.1f} months"
+    return (
+        f"{words}; {saved.monthly_usd:+,.2f} USD a month, {paid}; {saved.tco_usd:+,.0f} USD in {prices.years:g} years"
+    )
 
 
 def _joined(row: Sequence[str], widths: Sequence[int]) -> str:

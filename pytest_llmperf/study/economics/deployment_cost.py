@@ -82,7 +82,7 @@ def economy_of(measurement: Measurement, prices: Prices | None) -> Economy:
         MeasurementError: a figure is undefined for these rounds.
     """
     system_tok_s = fmean(series(measurement, "system_tok_s"))
-    requests = [request for one in measurement.rounds for run in one.together for request in run.requests]
+    requests = [request for round_ in measurement.rounds for run in round_.together for request in run.requests]
     measured = fmean(request.eval_count for request in requests)
     wanted = float(prices.tokens_per_request) if prices and prices.tokens_per_request else measured
     capacity = system_tok_s / measured * formulas.S_PER_HOUR
@@ -151,7 +151,7 @@ def saving(base: Economy, candidate: Economy, prices: Prices | None) -> Saving:
 
 def _report_tok_s(measurement: Measurement) -> float:
     """G.2: what N agents decode alone, times their balance."""
-    rates = [rate for one in measurement.rounds for run in one.solo if (rate := formulas.agent_decode_tok_s(run))]
+    rates = [rate for round_ in measurement.rounds for run in round_.solo if (rate := formulas.agent_decode_tok_s(run))]
     if not rates:
         raise MeasurementError("the server gives no decode times: a rate alone is undefined")
     return cost_formulas.effective_tok_s(

@@ -24,7 +24,7 @@ from pytest_llmperf.model import (
 )
 
 SCENARIOS: Mapping[str, Scenario] = {
-    one.name: one for one in (BASELINE_VS_CHIMERA, CHIMERA_HETERO, CHIMERA_HOMO, CONVERSATION)
+    scenario.name: scenario for scenario in (BASELINE_VS_CHIMERA, CHIMERA_HETERO, CHIMERA_HOMO, CONVERSATION)
 }
 """The scenarios that a matrix may name."""
 

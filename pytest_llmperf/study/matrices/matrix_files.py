@@ -68,15 +68,15 @@ def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Mat
     if "name" in tables:
         faults.append("name: a matrix's name is its file's stem, the key does not belong")
     try:
-        found = _CONVERTER.structure({"schema": SCHEMA, **tables, "name": name}, Matrix)
-        faults += _senseless(found)
+        matrix = _CONVERTER.structure({"schema": SCHEMA, **tables, "name": name}, Matrix)
+        faults += _senseless(matrix)
     except Exception as error:
         faults += faults_of(error)
     if faults:
         raise UsageError(
             "\n  ".join((f"{where} is wrong:", *faults)), next_step="correct it; docs/experiments.md has every key"
         )
-    return found
+    return matrix
 
 
 def _unwritable(value: Any, path: str) -> Iterator[str]:
@@ -144,7 +144,7 @@ def _senseless(matrix: Matrix) -> Iterator[str]:
             except ValueError as error:
                 yield f"played[{index}].script: {error}"
     ids = [claim.id for claim in matrix.claim]
-    yield from (f"claim {one!r} stands twice" for one in dict.fromkeys(ids) if ids.count(one) > 1)
+    yield from (f"claim {id_!r} stands twice" for id_ in dict.fromkeys(ids) if ids.count(id_) > 1)
 
 
 def _uses_of_axes(matrix: Matrix) -> Iterator[tuple[str, Iterable[str]]]:

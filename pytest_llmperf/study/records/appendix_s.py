@@ -26,26 +26,26 @@ _MATCH_PCT = 5.0
 """S.2: a result matches its baseline within this."""
 
 
-def decision(found: Document, _: Baseline) -> str:
+def decision(content: Document, _: Baseline) -> str:
     """S.1: the measurements of a session as options, with what speaks for and against each."""
-    lines = [*_head("Decision record", "DR", found), "**Decision:** [one sentence]", ""]
+    lines = [*_head("Decision record", "DR", content), "**Decision:** [one sentence]", ""]
     lines += ["**Context:** [business context and constraints]", "", "**Options evaluated**", ""]
     lines += table("option", "gates", *_EVIDENCE)
-    records = found["records"]
+    records = content["records"]
     for number, record in enumerate(records, 1):
         figures = record["figures"]
         cells = (amount(figures[name], name) if name in figures else "-" for name in _EVIDENCE)
         lines.append(row(f"{number}. {_name(record)}", _gates(record), *cells))
     lines += ["", f"**By the figures:** {_fastest(records)}", "", "**Decision:** [selected option]", ""]
-    lines += ["**Evidence:**", "", *_evidence(found), "", "**Risk:**", "", *_risks(records)]
+    lines += ["**Evidence:**", "", *_evidence(content), "", "**Risk:**", "", *_risks(records)]
     lines += ["", "**Review date:** [date]", "", "**Owner:** [person or team]"]
     return "\n".join(lines) + "\n"
 
 
-def validation(found: Document, card: Baseline) -> str:
+def validation(content: Document, card: Baseline) -> str:
     """S.2: a part for each measurement; passed and failed by the card's limits, as the template says."""
-    lines = _head("Benchmark validation record", "BV", found)
-    for record in found["records"]:
+    lines = _head("Benchmark validation record", "BV", content)
+    for record in content["records"]:
         measurement, figures = record["measurement"], record["figures"]
         facts = measurement["manifest"]["facts"]
         cv_pct = _cv_pct(record)
@@ -80,20 +80,22 @@ def validation(found: Document, card: Baseline) -> str:
     return "\n".join(lines)
 
 
-def change(found: Document, _: Baseline) -> str:
+def change(content: Document, _: Baseline) -> str:
     """S.3: what a comparison (`--llmperf-compare` or `--llmperf-against`) says that a change does."""
-    lines = [*_head("Change approval request", "CR", found), "**Requested by:** [name]", ""]
+    lines = [*_head("Change approval request", "CR", content), "**Requested by:** [name]", ""]
     lines += ["**Change:** [model, configuration or infrastructure]", ""]
     differing = dict.fromkeys(
-        f"{one['key']}: {one['old']} -> {one['new']}" for record in found["records"] for one in _differences(record)
+        f"{difference['key']}: {difference['old']} -> {difference['new']}"
+        for record in content["records"]
+        for difference in _differences(record)
     )
     lines += [f"- {escaped(line)}" for line in differing] or ["- no fact of the manifests differs"]
     lines += ["", "**Impact analysis:**", ""]
-    impacts = [impact for record in found["records"] for impact in _impacts(record)]
+    impacts = [impact for record in content["records"] for impact in _impacts(record)]
     lines += impacts or ["- not measured: run with --llmperf-compare NAME or --llmperf-against"]
     lines += ["- Expected cost change: [$/month]; at an equal price an hour, a token's cost falls as throughput rises"]
-    lines += ["", "**Evidence:**", "", *_evidence(found), "", "**Rollback plan:** [how to revert]", ""]
-    named = found["settings"]["compare"]
+    lines += ["", "**Evidence:**", "", *_evidence(content), "", "**Rollback plan:** [how to revert]", ""]
+    named = content["settings"]["compare"]
     after = f"pytest --llmperf-compare {named}" if named else "pytest with the same options"
     lines += [f"Afterwards `{after}` must pass.", "", "**Approval:** [name and date]"]
     return "\n".join(lines) + "\n"
@@ -103,25 +105,25 @@ RECORDS = {"decision": decision, "validation": validation, "change": change}
 """By the name of the kind."""
 
 
-def _head(title: str, kind: str, found: Document) -> list[str]:
-    day = found["written_at"][:10]
-    simulated = any(record["figures"]["simulated"] for record in found["records"])
+def _head(title: str, kind: str, content: Document) -> list[str]:
+    day = content["written_at"][:10]
+    simulated = any(record["figures"]["simulated"] for record in content["records"])
     warning = ["**SIMULATED: figures of a scripted server, no evidence for a decision.**", ""] if simulated else []
     return [f"# {title}", "", f"**ID:** {kind}-{day[:4]}-[NNN]", "", f"**Date:** {day}", "", *warning]
 
 
 def _name(record: Plain) -> str:
     topology = record["measurement"]["topology"]
-    what = (
+    name = (
         f"{record['measurement']['scenario']['name']} on {topology['kind']}, {topology['backend']} {topology['model']}"
     )
-    return escaped(what)
+    return escaped(name)
 
 
 def _gates(record: Plain) -> str:
     """Every verdict, and what a soak came to."""
     soak = {True: ["soak fail"], False: ["soak pass"]}.get(record["figures"].get("soak_failed"), [])
-    return ", ".join([*(f"{one['gate']} {one['outcome']}" for one in record["judged"]), *soak]) or "no gate"
+    return ", ".join([*(f"{verdict['gate']} {verdict['outcome']}" for verdict in record["judged"]), *soak]) or "no gate"
 
 
 def _figure(figures: Plain, metric: str, of: str = "") -> str:
@@ -142,30 +144,30 @@ def _fastest(records: Sequence[Plain]) -> str:
     return f"of those that passed their gates, {_name(best)} has the highest throughput"
 
 
-def _evidence(found: Document) -> Iterator[str]:
-    for record in found["records"]:
+def _evidence(content: Document) -> Iterator[str]:
+    for record in content["records"]:
         lacks = "; ".join(record["evidence"]["lacks"])
         grade = f"not decision-grade: {lacks}" if lacks else "decision-grade"
         facts = record["measurement"]["manifest"]["facts"]
         dirty = ", with changed files" if facts.get("git_dirty") == "yes" else ""
         commit = f"commit {facts['git_commit'][:9]}{dirty}" if "git_commit" in facts else "commit not known"
         yield f"- {_name(record)}: {record['figures']['rounds']} rounds, {escaped(grade)}; {commit}"
-        yield from (f"  - {escaped(one['text'].splitlines()[0])}" for one in record["judged"])
+        yield from (f"  - {escaped(verdict['text'].splitlines()[0])}" for verdict in record["judged"])
 
 
 def _risks(records: Sequence[Plain]) -> list[str]:
     """What the session itself shows; the mitigation is people's."""
     risks = [
-        f"- {_name(record)}: gate {one['gate']} {one['outcome']} ({escaped(one['limit'])})"
+        f"- {_name(record)}: gate {verdict['gate']} {verdict['outcome']} ({escaped(verdict['limit'])})"
         for record in records
-        for one in record["judged"]
-        if one["outcome"] != "pass"
+        for verdict in record["judged"]
+        if verdict["outcome"] != "pass"
     ]
     risks += [
-        f"- {_name(record)}: {escaped(one['text'].splitlines()[0])}"
+        f"- {_name(record)}: {escaped(remark['text'].splitlines()[0])}"
         for record in records
-        for one in record["remarks"]
-        if one["level"] != "note"
+        for remark in record["remarks"]
+        if remark["level"] != "note"
     ]
     risks += [f"- history: {escaped(line)}" for record in records for line in _lost(record)]
     return [*risks, "- [primary risk and mitigation]"]
@@ -194,7 +196,7 @@ def _cv_pct(record: Plain) -> float | None:
 
 def _by_the_card(figures: Plain, cv_pct: float | None, card: Baseline) -> str:
     """Pass where both of the template's conditions hold, with the card's limits."""
-    limits = {one.metric: one.value for one in card.threshold if one.level == "validation"}
+    limits = {threshold.metric: threshold.value for threshold in card.threshold if threshold.level == "validation"}
     efficiency = figures.get("efficiency_pct")
     rule = f"CV below {limits['cv_pct']:g} %, efficiency above {limits['efficiency_pct']:g} %"
     if cv_pct is None or efficiency is None:
@@ -206,7 +208,7 @@ def _by_the_card(figures: Plain, cv_pct: float | None, card: Baseline) -> str:
 def _match(record: Plain) -> str:
     """Whether throughput is that of the stored sessions."""
     now = record["figures"].get("system_tok_s")
-    past = [one for one in record.get("history", {}).get("trends", ()) if one["metric"] == "system_tok_s"]
+    past = [trend for trend in record.get("history", {}).get("trends", ()) if trend["metric"] == "system_tok_s"]
     if now is None or not past:
         return "[not known: no baseline of this machine was compared with]"
     level = past[0]["levels"][-1]

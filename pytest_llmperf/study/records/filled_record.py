@@ -36,9 +36,9 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *
         raise UsageError(f"no record {kind!r}", next_step=f"use {one_of(kind, RECORDS)}")
     if not records:
         raise UsageError(f"record {kind}: nothing was measured", next_step="give what run_agents returns")
-    passed = [one for one in records if all(verdict.outcome is Outcome.PASS for verdict in one.verdicts)]
-    found = document(Run(records=records, settings=settings, accepted=passed, stored=past_of(settings, root)))
-    text = RECORDS[kind](found, load_named("decision_card", ()))
+    passed = [record for record in records if all(verdict.outcome is Outcome.PASS for verdict in record.verdicts)]
+    content = document(Run(records=records, settings=settings, accepted=passed, stored=past_of(settings, root)))
+    text = RECORDS[kind](content, load_named("decision_card", ()))
     path = root / settings.results / f"{kind}-record.md"
     try:
         write_whole(path, f"{text.rstrip()}\n\n{also}\n" if also else text)

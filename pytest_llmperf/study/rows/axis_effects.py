@@ -69,8 +69,8 @@ def consistency(rows: Sequence[Row], axis: str, metric: str) -> tuple[Group, ...
     """
     groups = []
     for value in dict.fromkeys(row.cell[axis] for row in rows if axis in row.cell):
-        found = summarise(values_of([row for row in rows if row.cell.get(axis) == value], metric))
-        groups.append(Group(value=value, mean=found.mean, sd=found.sd, min=found.min))
+        figures = summarise(values_of([row for row in rows if row.cell.get(axis) == value], metric))
+        groups.append(Group(value=value, mean=figures.mean, sd=figures.sd, min=figures.min))
     return tuple(sorted(groups, key=lambda group: math.inf if group.sd is None else group.sd))
 
 
@@ -128,7 +128,7 @@ def effects(rows: Sequence[Row], metric: str) -> tuple[Effect, ...]:
     values = values_of(rows, metric)
     middle = fmean(values)
     total = math.fsum((value - middle) ** 2 for value in values)
-    found = []
+    shares = []
     for axis in dict.fromkeys(axis for row in rows for axis in row.cell):
         groups: dict[Value, list[float]] = {}
         for row, value in zip(rows, values, strict=True):
@@ -139,7 +139,7 @@ def effects(rows: Sequence[Row], metric: str) -> tuple[Effect, ...]:
         between = math.fsum(len(group) * (fmean(group) - middle) ** 2 for group in groups.values())
         means = sorted(groups, key=lambda value: fmean(groups[value]))
         spread = fmean(groups[means[-1]]) - fmean(groups[means[0]])
-        found.append(
+        shares.append(
             Effect(
                 axis=axis,
                 share_pct=100 * between / total if total else 0.0,
@@ -148,6 +148,6 @@ def effects(rows: Sequence[Row], metric: str) -> tuple[Effect, ...]:
                 spread_pct=100 * spread / middle if middle else None,
             )
         )
-    found.sort(key=lambda effect: -effect.share_pct)
-    rest = max(0.0, 100 - math.fsum(effect.share_pct for effect in found))
-    return (*found, Effect(axis="residual", share_pct=rest))
+    shares.sort(key=lambda effect: -effect.share_pct)
+    rest = max(0.0, 100 - math.fsum(effect.share_pct for effect in shares))
+    return (*shares, Effect(axis="residual", share_pct=rest))

@@ -100,8 +100,8 @@ class Row:
     cell: Cell = field(default_factory=dict)
 
 
-COLUMNS = tuple(one.name for one in fields(Row))
-_TYPES: dict[str, str] = {one.name: str(one.type) for one in fields(Row)}
+COLUMNS = tuple(column.name for column in fields(Row))
+_TYPES: dict[str, str] = {column.name: str(column.type) for column in fields(Row)}
 NUMERIC = tuple(name for name, kind in _TYPES.items() if kind.startswith(("int", "float", "bool")))
 """Columns that hold a figure (a truth value counts as 1 or 0)."""
 
@@ -153,10 +153,10 @@ def from_csv(text: str) -> tuple[Row, ...]:
 
 def _read(kind: str, raw: str) -> Any:
     if kind == "Cell":
-        found = json.loads(raw)
-        if not isinstance(found, dict):
+        cell = json.loads(raw)
+        if not isinstance(cell, dict):
             raise ValueError("no object")
-        return found
+        return cell
     if kind == "str":
         return raw
     if not raw and kind.endswith("| None"):
@@ -187,8 +187,8 @@ def values_of(rows: Iterable[Row], metric: str) -> tuple[float, ...]:
         UsageError: as `value_of`.
         MeasurementError: there is none, or it is undefined in some row: rows that fail to report are no random sample.
     """
-    found = [value_of(row, metric) for row in rows]
-    known = tuple(value for value in found if value is not None)
-    if not known or len(known) < len(found):
-        raise MeasurementError(f"{metric} is undefined in {len(found) - len(known)} of {len(found)} rounds")
+    values = [value_of(row, metric) for row in rows]
+    known = tuple(value for value in values if value is not None)
+    if not known or len(known) < len(values):
+        raise MeasurementError(f"{metric} is undefined in {len(values) - len(known)} of {len(values)} rounds")
     return known

@@ -58,25 +58,25 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
         return values[metric][index] if metric in values else None
 
     rows = []
-    for index, one in enumerate(measurement.rounds):
+    for index, round_ in enumerate(measurement.rounds):
         contended, observed_gib = of("contended_ttft", index), of("vram_gib", index)
         rows.append(
             Row(
                 run_id=f"{experiment}:{label(cell)}:{measurement.started_at}:{index + 1}",
                 throughput_tok_s=of("decode_tok_s", index),
                 ttft_ms=of("ttft_ms", index),
-                total_tokens=sum(run.eval_count for run in one.together),
-                total_time_s=max(run.duration_ns for run in one.together) / formulas.NS_PER_S,
+                total_tokens=sum(run.eval_count for run in round_.together),
+                total_time_s=max(run.duration_ns for run in round_.together) / formulas.NS_PER_S,
                 parallel_efficiency_pct=of("efficiency_pct", index) if several else None,
                 concurrency_speedup=of("speedup", index) if several else None,
                 contention_detected=bool(contended) if several and contended is not None else None,
                 vram_mb=observed_gib * 2**30 / 1e6 if vram_mb is None and observed_gib is not None else vram_mb,
-                timestamp=_began(measurement, one),
+                timestamp=_began(measurement, round_),
                 round=index + 1,
                 scaling_efficiency_pct=of("scaling_efficiency_pct", index) if several else None,
                 system_tok_s=of("system_tok_s", index),
-                requests=sum(len(run.requests) for run in one.together),
-                **_server_side(one),
+                requests=sum(len(run.requests) for run in round_.together),
+                **_server_side(round_),
                 **common,
             )
         )
@@ -94,7 +94,7 @@ def label(cell: Cell) -> str:
 def _common_option(measurement: Measurement, name: str) -> Any:
     """What every agent asked for; None where they differ or leave it to the server."""
     ours = [agent for agent in measurement.scenario.agents if isinstance(agent, Agent)]
-    if name in OLLAMA_ONLY and any(one.api == "openai" for one in measurement.topology.instances):
+    if name in OLLAMA_ONLY and any(instance.api == "openai" for instance in measurement.topology.instances):
         return None
     asked = {getattr(agent.options, name) for agent in ours}
     return asked.pop() if len(asked) == 1 else None
@@ -105,33 +105,33 @@ def _model_mb(size_bytes: str) -> float | None:
     return int(size_bytes) / 1e6 if size_bytes.isdigit() and int(size_bytes) else None
 
 
-def _began(measurement: Measurement, one: Round) -> str:
+def _began(measurement: Measurement, round_: Round) -> str:
     """When a round began."""
     if not measurement.started_at:
         return ""
-    since_ns = _first_ns(one) - _first_ns(measurement.rounds[0])
+    since_ns = _first_ns(round_) - _first_ns(measurement.rounds[0])
     began = datetime.fromisoformat(measurement.started_at) + timedelta(microseconds=since_ns / 1000)
     return began.isoformat(timespec="milliseconds")
 
 
-def _first_ns(one: Round) -> int:
-    return min(run.start_ns for run in (*one.solo, *one.together))
+def _first_ns(round_: Round) -> int:
+    return min(run.start_ns for run in (*round_.solo, *round_.together))
 
 
-def _server_side(one: Round) -> dict[str, Any]:
+def _server_side(round_: Round) -> dict[str, Any]:
     """Where the time of the together part went, by the server's clock, as far as ours allows; and the agents' own."""
-    requests = [request for run in one.together for request in run.requests]
-    believed = one.together if all(map(believable, requests)) else ()
+    requests = [request for run in round_.together for request in run.requests]
+    believed = round_.together if all(map(believable, requests)) else ()
     told = [request for run in believed for request in run.requests if request.total_duration_ns > 0]
     rates = [rate for run in believed if (rate := formulas.agent_decode_tok_s(run)) is not None]
-    found: dict[str, Any] = {
-        "own_ms": fmean(_own_ns(run) for run in one.together) / formulas.NS_PER_MS,
+    figures: dict[str, Any] = {
+        "own_ms": fmean(_own_ns(run) for run in round_.together) / formulas.NS_PER_MS,
         "throughput_gap_tok_s": max(rates) - min(rates) if len(rates) > 1 else None,
     }
     for name, figure in _DURATIONS.items():
-        found[name] = fmean(figure(request) for request in told) if told else None
+        figures[name] = fmean(figure(request) for request in told) if told else None
     worst = [ms for request in told if (ms := formulas.server_ttft_ms(request)) is not None]
-    return {**found, "server_ttft_ms": max(worst) if worst else None}
+    return {**figures, "server_ttft_ms": max(worst) if worst else None}
 
 
 def _own_ns(run: AgentRun) -> int:
@@ -160,8 +160,8 @@ def derived(rows: Sequence[Row], *, usd_per_hour: float | None = None) -> tuple[
     done = []
     for row in rows:
         group = groups[row.config_name]
-        rates = [one.throughput_tok_s for one in group if one.throughput_tok_s is not None]
-        balances = [one.parallel_efficiency_pct for one in group if one.parallel_efficiency_pct is not None]
+        rates = [row_.throughput_tok_s for row_ in group if row_.throughput_tok_s is not None]
+        balances = [row_.parallel_efficiency_pct for row_ in group if row_.parallel_efficiency_pct is not None]
         rate = row.throughput_tok_s
         done.append(
             replace(

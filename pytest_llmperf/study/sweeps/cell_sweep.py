@@ -67,7 +67,7 @@ class Sweep:
             LlmperfError: the journal cannot be written.
         """
         troubles = 0
-        left = [one for one in self._in_order(scenarios, journal) if key_of(one[0]) not in journal.finished]
+        left = [pair for pair in self._in_order(scenarios, journal) if key_of(pair[0]) not in journal.finished]
         for tried, (cell, scenario) in enumerate(left, start=1):
             try:
                 finished = self._measure(cell, scenario)
@@ -94,15 +94,17 @@ class Sweep:
     def _in_order(self, scenarios: Sequence[tuple[Cell, Scenario]], journal: Journal) -> list[tuple[Cell, Scenario]]:
         """In groups of the same settings, so that servers start seldom; what failed in an earlier run comes last."""
         groups: list[tuple[Settings, list[tuple[Cell, Scenario]]]] = []
-        for one in scenarios:
-            settings = _settings(self._matrix, one[0], self._session.settings)
+        for pair in scenarios:
+            settings = _settings(self._matrix, pair[0], self._session.settings)
             for known, group in groups:
                 if known == settings:
-                    group.append(one)
+                    group.append(pair)
                     break
             else:
-                groups.append((settings, [one]))
-        return sorted((one for _, group in groups for one in group), key=lambda one: key_of(one[0]) in journal.failed)
+                groups.append((settings, [pair]))
+        return sorted(
+            (pair for _, group in groups for pair in group), key=lambda pair: key_of(pair[0]) in journal.failed
+        )
 
     def _measure(self, cell: Cell, scenario: Scenario) -> Finished:
         """One cell; raises as `Session.measure` does."""
@@ -165,8 +167,8 @@ def _check_same_machine(journal: Journal, finished: Finished) -> None:
         UsageError: an earlier run's cells are of another.
     """
     here = finished.record.measurement.manifest.facts
-    for one in journal.finished.values():
-        there = one.record.measurement.manifest.facts
+    for earlier in journal.finished.values():
+        there = earlier.record.measurement.manifest.facts
         of_model = ("model", "model_digest", "quantization")
         for key in (key for key in IDENTITY if key not in of_model):
             if there.get(key) != here.get(key):

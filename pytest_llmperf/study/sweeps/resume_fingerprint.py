@@ -44,7 +44,7 @@ def conditions(
     settings, baseline = session.settings, session.baseline
     files = [Path(getattr(settings, name)) for name in _FILES if getattr(settings, name)]
     priced = any(isinstance(spec, Cost) for spec in specs)  # else costs are reckoned when all is measured
-    found = {
+    facts = {
         **{
             f"--llmperf-{_OPTIONS.get(name, name).replace('_', '-')}": repr(getattr(settings, name)) for name in BEARING
         },
@@ -59,7 +59,7 @@ def conditions(
         "the test": test,
         "the runtime": runtime,
     }
-    return {name: _digest(value) for name, value in found.items()}
+    return {name: _digest(value) for name, value in facts.items()}
 
 
 def asked(matrix: Matrix, cell: Cell, scenario: Scenario, session: Session) -> str:
@@ -67,7 +67,7 @@ def asked(matrix: Matrix, cell: Cell, scenario: Scenario, session: Session) -> s
 
     Of an agent that was not written for us only its name and command count.
     """
-    agents = [asdict(one) if isinstance(one, Agent) else (one.name, one.stored) for one in scenario.agents]
+    agents = [asdict(agent) if isinstance(agent, Agent) else (agent.name, agent.stored) for agent in scenario.agents]
     topology = str(cell.get("topology", matrix.topology))
     played = script_of(matrix, cell, session.settings.script)
     return _digest((sorted(cell.items(), key=str), agents, scenario.fixed, topology, played))

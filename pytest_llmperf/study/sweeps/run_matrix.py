@@ -82,7 +82,7 @@ def run(
         resumed = len(journal.finished)
         for note in journal.notes:
             session.listener.note(f"experiment {matrix.name}: {note}")
-        took_s = [one.took_s for one in journal.finished.values()]
+        took_s = [cell_result.took_s for cell_result in journal.finished.values()]
         progress = Progress(session.listener, matrix.name, len(cells), took_s)
         sweep = Sweep(matrix, session, progress, test=test, specs=specs, runtime=runtime)
         try:
@@ -96,26 +96,26 @@ def run(
         if not done:
             raise UsageError(
                 f"no cell of matrix {matrix.name} can be measured here: "
-                f"{'; '.join(f'{what}: {why}' for what, why in skipped.items())}",
+                f"{'; '.join(f'{cell}: {why}' for cell, why in skipped.items())}",
                 next_step="add a value that this machine has to the matrix",
             )
         for cell in cells:
-            if (one := done.get(key_of(cell))) is not None and not one.record.measurement.rounds:
-                skipped[f"not counted: {config_name(cell)}"] = why(one.record.measurement)
+            if (cell_result := done.get(key_of(cell))) is not None and not cell_result.record.measurement.rounds:
+                skipped[f"not counted: {config_name(cell)}"] = why(cell_result.record.measurement)
         prices = session.settings.configuration.prices
         rows = derived(
             [
                 row
                 for cell in cells
-                if (one := done.get(key_of(cell))) is not None
-                for row in rows_of(matrix.name, cell, one.record, vram_mb=one.vram_mb)
+                if (cell_result := done.get(key_of(cell))) is not None
+                for row in rows_of(matrix.name, cell, cell_result.record, vram_mb=cell_result.vram_mb)
             ],
             usd_per_hour=None if prices is None else prices.usd_per_hour,
         )
         results = Results(
             matrix=matrix,
             rows=rows,
-            records=tuple(one.record for one in done.values()),
+            records=tuple(cell_result.record for cell_result in done.values()),
             skipped=skipped,
             findings=compare(
                 matrix,
@@ -123,7 +123,7 @@ def run(
                 card,
                 real_gpu=session.has_gpu() and not simulated,
                 same_machine=simulated or _is_cards(next(iter(done.values())), card.manifest),
-                skipped=[f"{what}: {why}" for what, why in (skipped | sweep.failed).items()],
+                skipped=[f"{subject}: {why}" for subject, why in (skipped | sweep.failed).items()],
             ),
             failed=sweep.failed,
             untried=sweep.untried,
@@ -160,7 +160,9 @@ def _transfers(matrix: Matrix, profile: Profile | None, scenarios: Iterable[Scen
     """Where the matrix's profile is for another mode than a cell's: once a mode, however many cells there are."""
     if profile is None:
         return ()
-    told = (profile.transferred(matrix.profile, replace(one, name=f"matrix {matrix.name}")) for one in scenarios)
+    told = (
+        profile.transferred(matrix.profile, replace(scenario, name=f"matrix {matrix.name}")) for scenario in scenarios
+    )
     return tuple(dict.fromkeys(filter(None, told)))
 
 

@@ -123,7 +123,7 @@ class Results:
 
     def _missing(self) -> str:
         """What else was not measured, and why."""
-        return "".join(f"; {what}: {why}" for what, why in {**self.skipped, **self.failed}.items())
+        return "".join(f"; {subject}: {why}" for subject, why in {**self.skipped, **self.failed}.items())
 
     def effects(self, metric: str) -> tuple[axis_effects.Effect, ...]:
         """How much each axis matters for a metric, over the product of the axes; raises as `summary` does."""
@@ -177,11 +177,11 @@ def _findings_as_csv(results: Results) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FINDING_COLUMNS)
-    for one in results.findings:
-        figures = [one.reported, one.value, one.low, one.high]
+    for finding in results.findings:
+        figures = [finding.reported, finding.value, finding.low, finding.high]
         writer.writerow(
-            [one.claim.id, str(one.status), one.claim.claim, one.claim.source]
+            [finding.claim.id, str(finding.status), finding.claim.claim, finding.claim.source]
             + ["" if figure is None else figure for figure in figures]
-            + [one.unit, one.rounds, one.why, backend]
+            + [finding.unit, finding.rounds, finding.why, backend]
         )
     return out.getvalue()

@@ -51,12 +51,12 @@ def _lines(results: Results, folder: Path) -> Iterator[str]:
     if results.profile:
         yield f"  {results.profile}"
     yield from (f"  {note}" for note in results.notes)
-    for what, why in results.failed.items():
-        yield f"  FAILED: {what}: {why}"
+    for subject, why in results.failed.items():
+        yield f"  FAILED: {subject}: {why}"
     if results.untried:
         yield f"  not tried after that: {results.untried} more"
-    for what, why in results.skipped.items():
-        yield f"  not measured: {what}: {why}"
+    for subject, why in results.skipped.items():
+        yield f"  not measured: {subject}: {why}"
     if matrix.mode == Mode.AGENT_WORKFLOW:
         yield from _splits(results)
     for metric in matrix.show:
@@ -99,14 +99,14 @@ def _splits(results: Results) -> Iterator[str]:
     cells = {config_name(row.cell): row.cell for row in results.counted}
     for cell in cells.values() if len(cells) <= _MOST_SPLITS else ():
         try:
-            found = results.split(**cell)
+            split = results.split(**cell)
         except MeasurementError as error:
             yield f"  wall time of {config_name(cell)}: {error.args[0]}"
             continue
         seconds = results.mean("total_time_s", **cell)
         yield (
-            f"  wall time of {config_name(cell)}: {seconds:.2f} s: own work {found.own_pct:.0f} %, waiting "
-            f"{found.waiting_pct:.0f} %, prefill {found.prefill_pct:.0f} %, decode {found.decode_pct:.0f} %"
+            f"  wall time of {config_name(cell)}: {seconds:.2f} s: own work {split.own_pct:.0f} %, waiting "
+            f"{split.waiting_pct:.0f} %, prefill {split.prefill_pct:.0f} %, decode {split.decode_pct:.0f} %"
         )
 
 

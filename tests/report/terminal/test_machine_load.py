@@ -42,7 +42,7 @@ def test_what_is_not_known_is_not_said() -> None:
     assert lines[0][0] == "machine: pair on dual: 1.00 of 2 cores busy (client 0.00); resident MiB: client 50"
     words = "machine: pair on dual: too short to observe who used the processors"
     assert [found[0] for found in lines[1:]] == [f"{words}; resident MiB: client 50", words]
-    assert "cost 0.0000 of a core" in lines[2][-1]
+    assert "overhead 0.0000 of a core" in lines[2][-1]
     assert machine_lines([Record(test="t", measurement=measurement_of())]) == []
 
 
