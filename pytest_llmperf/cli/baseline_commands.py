@@ -19,9 +19,9 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def list_all(given: Namespace) -> int:
-    """Prints a line a baseline."""
+    """Prints a line per baseline."""
     rows = [["baseline", "tests", "sessions", "limits", "newest session", "where"]]
-    for folder, where in ((given.dir, str(given.dir)), (packaged_baselines.builtin_dir(), "comes with pytest-llmperf")):
+    for folder, where in ((given.dir, str(given.dir)), (packaged_baselines.builtin_dir(), "part of pytest-llmperf")):
         for path in files_of(folder):
             try:
                 rows.append([path.stem, *_summary(store.load(path)), where])
@@ -32,7 +32,7 @@ def list_all(given: Namespace) -> int:
 
 
 def show(given: Namespace) -> int:
-    """Prints all of a baseline that a reader wants to see."""
+    """Prints a baseline's limits and stored sessions."""
     baseline = store.load_named(given.name, (given.dir,))
     words = f": {baseline.description}" if baseline.description else ""
     print(f"baseline {baseline.name} (schema {baseline.schema}){words}")
@@ -52,54 +52,54 @@ def show(given: Namespace) -> int:
         ]
         print("\n" + "\n".join(aligned(rows, left=6)))
     if unused := len(baseline.threshold) - len(limits):
-        print(f"and {counted(unused, 'threshold')} of other levels, which do not gate")
-    print("\n".join(described(baseline)) if baseline.stored else "\nno stored session")
+        print(f"and {counted(unused, 'threshold')} of other levels, which are not gates")
+    print("\n".join(described(baseline)) if baseline.stored else "\nno stored sessions")
     return 0
 
 
 def trim(given: Namespace) -> int:
-    """Keeps the newest sessions."""
+    """Deletes all but the newest sessions."""
     if given.keep < 1:
         raise UsageError(f"--keep {given.keep}: wanted 1 or more")
     change = store.edit(_own(given), lambda baseline: trimmed(baseline, given.keep))
     before, after = _sessions(change.before), _sessions(change.after)
-    print(f"{change.path}: dropped {before - after} of {counted(before, 'session')}")
+    print(f"{change.path}: deleted {before - after} of {counted(before, 'session')}")
     return 0
 
 
 def rename(given: Namespace) -> int:
-    """Gives stored sessions to another test."""
+    """Moves stored sessions to another test."""
     change = store.edit(_own(given), lambda baseline: renamed(baseline, given.old, given.new))
     moved = sum(entry.test not in _tests(change.after) for entry in change.before.stored)
     joined = len(change.before.stored) - len(change.after.stored)
-    together = f", {joined} of them joined with what was there of the new name" if joined else ""
+    together = f", {joined} of them merged with sessions already stored under the new name" if joined else ""
     print(f"{change.path}: {counted(moved, 'measurement')} moved from {given.old} to {given.new}{together}")
     return 0
 
 
 def remove(given: Namespace) -> int:
-    """Drops what is stored of a test."""
+    """Deletes the stored sessions of a test."""
     change = store.edit(_own(given), lambda baseline: without(baseline, given.test))
     dropped = _sessions(change.before) - _sessions(change.after)
-    print(f"{change.path}: removed {counted(dropped, 'session')} of {given.test}")
+    print(f"{change.path}: deleted {counted(dropped, 'session')} of {given.test}")
     return 0
 
 
 def _own(given: Namespace) -> Path:
-    """The file of a baseline of the user's, by name or path.
+    """The file of a user's baseline, by name or path.
 
     Raises:
-        UsageError: a name that comes with us, or is no file name.
+        UsageError: the name belongs to a packaged baseline, or is not a file name.
     """
     if given.name.endswith(".toml"):
         return Path(given.name)
     path = store.path_of(given.name, given.dir)
     if given.name in packaged_baselines.builtin_names() and not (path.exists() and store.load(path).stored):
         raise UsageError(
-            f"{path} does not exist: baseline {given.name!r} comes with pytest-llmperf and holds no sessions of yours"
+            f"{path} does not exist: baseline {given.name!r} is part of pytest-llmperf and has no sessions of yours"
             if not path.exists()
-            else f"baseline {given.name!r} comes with pytest-llmperf and holds no sessions of yours",
-            next_step="see which are yours: pytest-llmperf list",
+            else f"baseline {given.name!r} is part of pytest-llmperf and has no sessions of yours",
+            next_step="list your baselines: pytest-llmperf list",
         )
     return path
 
@@ -113,7 +113,7 @@ def _sessions(baseline: Baseline) -> int:
 
 
 def _summary(baseline: Baseline) -> list[str]:
-    """Columns of `list`."""
+    """The columns of `list`."""
     counts = sorted({len(entry.session) for entry in baseline.stored})
     newest = max((entry.session[-1].saved_at for entry in baseline.stored), default="-")
     return [

@@ -19,7 +19,7 @@ from pytest_llmperf.report.wording.baseline_text import aligned, counted
 
 
 def compare(given: Namespace) -> int:
-    """Prints a table of metrics and what is worse; see the command's help for the exit code."""
+    """Prints a table of metrics per measurement; the command's help has the exit codes."""
     standard, candidate = (load_named(name, (given.dir,)) for name in (given.standard, given.candidate))
     settings = Settings(
         limits={} if given.delta is None else {Regression.NAME: given.delta},
@@ -39,14 +39,12 @@ def compare(given: Namespace) -> int:
 
 
 def _end(compared: Sequence[Compared], standard: Baseline, candidate: Baseline, settings: Settings) -> int:
-    """Says what it comes to; gives the exit code."""
+    """Prints the result and returns the exit code."""
     verdicts = [verdict for measurement in compared for verdict in measurement.verdicts]
     judged = [verdict for verdict in verdicts if verdict.outcome is not Outcome.NOT_COMPARABLE]
     pair = f"{candidate.name} against {standard.name}"
     if not judged:
-        why = (
-            "nothing that may be compared" if verdicts else "no measurement (test, scenario, topology, work) in common"
-        )
+        why = "no comparable measurement" if verdicts else "no measurement (test, scenario, topology, work) in common"
         print(f"{pair}: {why}")
         return 2
     counts = ", ".join(
@@ -56,13 +54,13 @@ def _end(compared: Sequence[Compared], standard: Baseline, candidate: Baseline, 
     )
     failing = [verdict for verdict in judged if action(verdict, verdicts, settings) == "fail"]
     worse = any(verdict.outcome is Outcome.FAIL for verdict in failing)
-    end = "worse" if worse else "not decided" if failing else "no regression detected"
+    end = "worse" if worse else "inconclusive" if failing else "no regression detected"
     print(f"{pair}: {end} ({counts} of {counted(len(verdicts), 'metric')})")
     return 1 if failing else 0
 
 
 def _block(measurement: Compared, standard: Baseline, candidate: Baseline) -> list[str]:
-    """One measurement: its metrics, the reasons of what did not pass, and what differs in the manifests."""
+    """One measurement: its metrics, the reasons of verdicts other than a pass, and the differences of the manifests."""
     rows = [["metric", standard.name, candidate.name, "change", "rounds", "evidence", "verdict"]]
     newest = measurement.new.session[-1].manifest
     rows += [_row(verdict, simulated=newest.get("backend") == "simulated") for verdict in measurement.verdicts]
@@ -80,12 +78,12 @@ def _block(measurement: Compared, standard: Baseline, candidate: Baseline) -> li
         for verdict in measurement.verdicts
         if verdict.outcome is not Outcome.PASS
     ]
-    lines += [f"  {metric}: {candidate.name} holds no comparable rounds of it" for metric in measurement.lacking]
+    lines += [f"  {metric}: {candidate.name} has no comparable rounds" for metric in measurement.lacking]
     differing = differences_of(
         standard.name, measurement.old.session[-1].manifest, measurement.new.session[-1].manifest, whole=True
     )
     if differing:
-        lines.append(f"  newest sessions differ in {'; '.join(map(str, differing))}")
+        lines.append(f"  the newest sessions differ in {'; '.join(map(str, differing))}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong, or too little, with the baselines of a folder and with this installation."""
+"""`doctor`: checks the baselines of a folder and this installation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.backends.own_servers import missing_packages
 
 Finding = tuple[str, str]
-"""`ok`, `hint` or `WRONG`, and what."""
+"""`ok`, `hint` or `WRONG`, and a text."""
 
 
 def examine(given: Namespace) -> int:
-    """Prints a line a finding; 1 where something is wrong."""
+    """Prints a line per finding; returns 1 if something is wrong."""
     findings = [*_installation(), *_folder(given.dir)]
     for level, text in findings:
         print(f"{level:5}  {text}")
@@ -36,17 +36,17 @@ def examine(given: Namespace) -> int:
 
 
 def _installation() -> Iterator[Finding]:
-    """Versions, extras, and the backend that `auto` would take."""
+    """Versions, extras, and the backend that `auto` selects."""
     yield "ok", f"pytest-llmperf {version('pytest-llmperf')}, Python {platform.python_version()}, {platform.system()}"
     for kind in ("embedded", "simulated"):
         if missing := missing_packages(kind, gguf=""):
-            yield "hint", f"backend {kind} lacks {', '.join(missing)}: pip install 'pytest-llmperf[{kind}]'"
+            yield "hint", f"backend {kind} is missing {', '.join(missing)}: pip install 'pytest-llmperf[{kind}]'"
         else:
             yield "ok", f"backend {kind} is installed"
     try:
         backend = choose(Settings())
-        takes = f"--llmperf-backend=auto takes {backend.kind}, {backend.where} ({backend.reason})"
-        yield "hint" if backend.passed_over else "ok", takes
+        selects = f"--llmperf-backend=auto selects {backend.kind}, {backend.where} ({backend.reason})"
+        yield "hint" if backend.passed_over else "ok", selects
         if len(backend.urls) == 1:
             yield "hint", "one server: single_ollama and single_parallel_ollama can be measured, dual_ollama needs two"
     except LlmperfError as error:
@@ -54,10 +54,10 @@ def _installation() -> Iterator[Finding]:
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
-    """Every baseline file of the user's."""
+    """Every baseline file of the user."""
     files = files_of(folder)
     if not files:
-        yield "hint", f"no baseline in {folder}: pytest --llmperf-save NAME makes one"
+        yield "hint", f"no baseline in {folder}: pytest --llmperf-save NAME creates one"
     for path in files:
         try:
             baseline = store.load(path)
@@ -71,22 +71,22 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
 
 def _file(path: Path, baseline: Baseline) -> Iterator[str]:
-    """What concerns a file as a whole."""
+    """Findings about a file as a whole."""
     if any(leftovers(path)):
-        yield "a save was cut off; the file is whole, the next save removes the rest"
+        yield "a save was interrupted; the file is intact, and the next save removes the leftovers"
     if baseline.stored and baseline.schema < SCHEMA:
         yield f"schema {baseline.schema}; the next save writes schema {SCHEMA}, which older releases cannot read"
     works = Counter((entry.test, entry.scenario, entry.topology) for entry in baseline.stored)
     for (test, scenario, topology), count in works.items():
         if count > 1:
             yield (
-                f"{test} ({scenario} on {topology}) is stored with {count} workloads; only that of today's prompts and "
-                f"options is compared: pytest --llmperf-update {path.stem} drops the others"
+                f"{test} ({scenario} on {topology}) is stored with {count} workloads; only the one with the current "
+                f"prompts and options is compared: pytest --llmperf-update {path.stem} deletes the others"
             )
 
 
 def _entry(path: Path, entry: Stored) -> Iterator[str]:
-    """What concerns one measurement."""
+    """Findings about one stored measurement."""
     name = f"{entry.test} ({entry.scenario} on {entry.topology})"
     needed = Settings().min_sessions
     if len(entry.session) < needed:
@@ -94,19 +94,19 @@ def _entry(path: Path, entry: Stored) -> Iterator[str]:
     fewest = min(len(values) for session in entry.session for values in session.rounds.values())
     if grade(fewest) != "publishable":
         yield f"{name} has a session of {counted(fewest, 'round')} ({grade(fewest)}), wanted 5"
-    backends = sorted({session.manifest.get("backend", "not known") for session in entry.session})
+    backends = sorted({session.manifest.get("backend", "unknown") for session in entry.session})
     if len(backends) > 1:
         yield f"{name} has sessions of several backends ({', '.join(backends)}): real and simulated are never compared"
     elif backends == ["simulated"]:
-        yield f"{name} is simulated, not of a real engine"
+        yield f"{name} was measured on a simulated server, not on a real engine"
     if not _is_there(entry.test):
-        yield f"{name}: no such test from here: pytest-llmperf rename or remove, if it is not elsewhere"
+        yield f"{name}: the test was not found from this folder; if it is gone, use pytest-llmperf rename or remove"
 
 
 def _is_there(test: str) -> bool:
-    """Whether the test's file names the test's function; without pytest that is all that can be said."""
+    """Whether the test's file defines the test's function; without pytest no more can be checked."""
     if not (function := function_of(test)):
-        return True  # a script's own name
+        return True  # a name that a script chose
     try:
         return f"def {function}(" in read_bytes(Path(file_of(test))).decode("utf-8", "replace")
     except OSError:

@@ -11,8 +11,9 @@ from pytest_llmperf.files.atomic_write import read_text
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.json_schema import VERSION
+from pytest_llmperf.study.records.appendix_s import RECORDS
 
-_AGAIN = "write it with: pytest --llmperf-json FILE"
+_AGAIN = "write the file with: pytest --llmperf-json FILE"
 
 
 def kind(text: str) -> str:
@@ -21,8 +22,6 @@ def kind(text: str) -> str:
     Raises:
         ArgumentTypeError: there is no record of this kind.
     """
-    from pytest_llmperf.study.records.appendix_s import RECORDS  # noqa: PLC0415 - optional layer
-
     if text not in RECORDS:
         raise ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(RECORDS)})")
     return text
@@ -30,29 +29,27 @@ def kind(text: str) -> str:
 
 def record(given: Namespace) -> int:
     """Prints a record in Markdown."""
-    from pytest_llmperf.study.records.appendix_s import RECORDS  # noqa: PLC0415 - optional layer
-
     content = _document(given.file)
     try:
         text = RECORDS[given.kind](content, load_named("decision_card", ()))
     except (KeyError, TypeError, AttributeError) as error:  # a file of an older release, or edited
-        raise UsageError(f"{given.file} lacks what a record needs: {error!r}", next_step=_AGAIN) from error
+        raise UsageError(f"{given.file} lacks a field that a record needs: {error!r}", next_step=_AGAIN) from error
     print(text, end="")
     return 0
 
 
 def _document(path: str) -> Document:
-    """What `--llmperf-json` wrote.
+    """A file that `--llmperf-json` wrote.
 
     Raises:
-        UsageError: it is not that, or of another version.
+        UsageError: the file is something else, or of another schema version.
     """
     try:
         content = json.loads(read_text(Path(path)))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
     if not isinstance(content, dict) or not isinstance(content.get("records"), list):
-        raise UsageError(f"{path} is no session of pytest-llmperf", next_step=_AGAIN)
+        raise UsageError(f"{path} is not a session of pytest-llmperf", next_step=_AGAIN)
     if content.get("schema") != VERSION:
         raise UsageError(f"{path} has schema {content.get('schema')}, wanted {VERSION}", next_step=_AGAIN)
     return content

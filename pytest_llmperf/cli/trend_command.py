@@ -13,25 +13,26 @@ from pytest_llmperf.report.wording.baseline_text import counted
 
 
 def trend(given: Namespace) -> int:
-    """Prints what changed over the sessions; 1 where something is lost, 2 where there are too few of them."""
+    """Prints the changes over the sessions; returns 1 after an unrecovered loss, 2 if there are too few sessions."""
     baseline = load_named(given.name, (given.dir,))
-    trends_ = trends(baseline, tuple(given.metric or METRICS), given.delta)
-    for key, own in groupby(trends_, key=lambda trend_: trend_.key):
+    histories = trends(baseline, tuple(given.metric or METRICS), given.delta)
+    for key, own in groupby(histories, key=lambda history: history.key):
         print(f"{key.test}\n  scenario {key.scenario}, topology {key.topology}, work {key.workload}")
-        for trend_ in own:
-            others = f" ({counted(trend_.left_out, 'session')} of another machine left out)" if trend_.left_out else ""
-            print("\n".join(f"  {line}{others}" for line in said(trend_)))
+        for history in own:
+            excluded = f" ({counted(history.left_out, 'session')} of another machine excluded)"
+            suffix = excluded if history.left_out else ""
+            print("\n".join(f"  {line}{suffix}" for line in said(history)))
         print()
-    if not any(trend_.enough for trend_ in trends_):
+    if not any(history.enough for history in histories):
         if baseline.stored or baseline.name not in builtin_names():
-            print(f"baseline {baseline.name}: too few sessions to see a change: {to_save(baseline.name)}")
+            print(f"baseline {baseline.name}: too few sessions to detect a change: {to_save(baseline.name)}")
         else:
-            print(f"baseline {baseline.name} comes with pytest-llmperf and has no sessions; yours: pytest-llmperf list")
+            print(f"baseline {baseline.name} is part of pytest-llmperf and has no sessions: see pytest-llmperf list")
         return 2
-    lost = [trend_ for trend_ in trends_ if trend_.worse]
-    seen = sum(len(trend_.breaks) for trend_ in trends_)
+    lost = [history for history in histories if history.worse]
+    changes = sum(len(history.breaks) for history in histories)
     print(
-        f"baseline {baseline.name}: {counted(seen, 'change')} seen, "
-        f"{counted(len(lost), 'metric')} of {len(trends_)} lost something that is still lost"
+        f"baseline {baseline.name}: {counted(changes, 'change')} detected, "
+        f"{len(lost)} of {counted(len(histories), 'metric')} not recovered from a loss"
     )
     return 1 if lost else 0

@@ -19,7 +19,7 @@ def test_a_baseline_that_comes_with_the_package_is_nobodys_to_save(
     assert main([first, name, *rest, "--dir", str(tmp_path)]) == 2
     said = "".join(capsys.readouterr())
     assert f"baseline {name}" in said.replace("'", "")
-    assert "comes with pytest-llmperf" in said
+    assert "is part of pytest-llmperf" in said
     assert "pytest-llmperf list" in said
     assert "--llmperf-save" not in said
 

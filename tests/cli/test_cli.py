@@ -64,7 +64,7 @@ def test_list_names_those_of_the_user_and_ours(folder: Path, capsys: pytest.Capt
     assert lines[1].split() == ["main", "1", "2", "0", "2026-02-02T00:00:00+00:00", "baselines"]
     assert lines[2].startswith("torn")
     assert "unreadable: see doctor" in lines[2]
-    assert any(line.startswith("decision_card") and "comes with pytest-llmperf" in line for line in lines)
+    assert any(line.startswith("decision_card") and "part of pytest-llmperf" in line for line in lines)
 
 
 def test_show_prints_limits_and_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,11 +75,11 @@ def test_show_prints_limits_and_sessions(folder: Path, capsys: pytest.CaptureFix
     assert "t.py::test_pair\n  scenario pair, topology dual, work abc\n" in text
     assert "2026-02-02T00:00:00+00:00       5          96.0 %                       -   100.0 tok/s" in text
     assert "012345678*  embedded" in text
-    assert "newest measured on: cpu i9, model m" in text
+    assert "newest session measured on: cpu i9, model m" in text
     assert main(["show", "decision_card"]) == 0
     text = capsys.readouterr().out
     assert "efficiency_pct       min    95     %          everything  E.1 #6" in text
-    assert "of other levels, which do not gate" in text
+    assert "of other levels, which are not gates" in text
     assert text.endswith("no stored session\n")
 
 
@@ -137,7 +137,7 @@ def test_compare_what_cannot_be_compared(folder: Path, capsys: pytest.CaptureFix
     assert main(["compare", "old", "away", "--metric", "system_tok_s"]) == 2
     assert "cpu: i9 -> i7" in capsys.readouterr().out
     assert main(["compare", "old", "scripted"]) == 2
-    assert "nothing that may be compared" in capsys.readouterr().out
+    assert "no comparable measurement" in capsys.readouterr().out
     assert main(["compare", "old", "away", "--delta", "12"]) == 0
     assert "1 pass, 1 not comparable of 2 metrics" in capsys.readouterr().out
 
@@ -148,7 +148,7 @@ def test_compare_names_metrics_that_only_one_holds(folder: Path, capsys: pytest.
     saved(folder, "old", old)
     saved(folder, "new", replace(old, rounds={"efficiency_pct": old.rounds["efficiency_pct"]}))
     assert main(["compare", "old", "new"]) == 0
-    assert "system_tok_s: new holds no comparable rounds of it" in capsys.readouterr().out
+    assert "system_tok_s: new has no comparable rounds" in capsys.readouterr().out
     assert main(["compare", "old", "new", "--metric", "system_tok_s"]) == 2
     assert main(["compare", "new", "old", "--metric", "system_tok_s"]) == 2
     assert "baseline new holds none of system_tok_s" in capsys.readouterr().err
@@ -161,7 +161,7 @@ def test_compare_of_an_undecided_metric_follows_the_policy(folder: Path, capsys:
     saved(folder, "new", session(95))
     arguments = ["compare", "old", "new", "--metric", "efficiency_pct", "--delta", "2"]
     assert main(arguments) == 1
-    assert "new against old: not decided (1 inconclusive of 1 metric)" in capsys.readouterr().out
+    assert "new against old: inconclusive (1 inconclusive of 1 metric)" in capsys.readouterr().out
     assert main([*arguments, "--min-sessions", "5"]) == 0
     assert main([*arguments, "--on-inconclusive", "warn"]) == 0
     assert main([*arguments, "--on-inconclusive", "fail", "--min-sessions", "9"]) == 1
@@ -173,7 +173,7 @@ def test_trim_keeps_the_newest(folder: Path, capsys: pytest.CaptureFixture[str])
     assert main(["trim", "main", "--keep", "0"]) == 2
     assert main(["trim", "main", "--keep", "2"]) == 0
     assert sessions_of(path) == ["2026-01-02", "2026-01-03"]
-    assert capsys.readouterr().out == f"{path}: dropped 1 of 3 sessions\n"
+    assert capsys.readouterr().out == f"{path}: deleted 1 of 3 sessions\n"
 
 
 def test_rename_moves_a_test_or_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,7 +196,7 @@ def test_rename_to_a_name_that_is_there_joins_them(folder: Path, capsys: pytest.
     path = saved(folder, "main", session(95, at="2026-03-03"), key=replace(KEY, test="t.py::test_new"))
     saved(folder, "main", session(95, at="2026-01-01"))
     assert main(["rename", "main", "t.py::test_pair", "t.py::test_new"]) == 0
-    assert "joined with what was there" in capsys.readouterr().out
+    assert "merged with sessions already stored" in capsys.readouterr().out
     assert sessions_of(path) == ["2026-01-01", "2026-03-03"]
 
 
@@ -207,7 +207,7 @@ def test_remove_drops_a_test(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["remove", "main", "t.py::test_pair"]) == 0
     assert [entry.test for entry in store.load(path).stored] == ["t.py::test_pair_of_two"]
     assert main(["remove", "main", "t.py::test_pair"]) == 2
-    assert "removed 1 session of t.py::test_pair" in capsys.readouterr().out
+    assert "deleted 1 session of t.py::test_pair" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["trim", "--keep", "1"], ["remove", "t.py::x"], ["rename", "a", "b"]])
@@ -229,7 +229,7 @@ def test_doctor_of_a_healthy_folder(folder: Path, capsys: pytest.CaptureFixture[
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "ok     backend simulated is installed" in text
-    assert "--llmperf-backend=auto takes" in text
+    assert "--llmperf-backend=auto selects" in text
     assert "ok     baselines/main.toml: 1 stored measurement" in text
     assert text.endswith("0 wrong, 0 hints\n")
 
@@ -250,15 +250,15 @@ def test_doctor_names_all_that_is_too_little(folder: Path, capsys: pytest.Captur
     for words in (
         "main.toml: t.py::test_pair (pair on dual) has 1 session, wanted 4: pytest --llmperf-save main",
         "has a session of 2 rounds (exploratory), wanted 5",
-        "main.toml: t.py::test_gone (pair on dual): no such test from here",
+        "main.toml: t.py::test_gone (pair on dual): the test was not found from this folder",
         "is stored with 2 workloads",
         "has sessions of several backends (embedded, simulated)",
-        "test_gone (pair on dual) is simulated, not of a real engine",
+        "test_gone (pair on dual) was measured on a simulated server, not on a real engine",
         "first.toml: schema 1; the next save writes schema 3",
-        "main.toml: a save was cut off; the file is whole",
+        "main.toml: a save was interrupted; the file is intact",
     ):
         assert words in text
-    assert "script's own name (pair on dual): no such test" not in text
+    assert "script's own name (pair on dual): the test was not found" not in text
 
 
 def test_doctor_of_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
@@ -280,14 +280,14 @@ def test_doctor_of_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str
     )
     assert "WRONG  baseline file baselines/torn.toml is not TOML" in text
     assert "later.toml has schema 99, this release reads up to 3: written by a newer release; next: pip install" in text
-    assert "hint   backend simulated lacks starlette: pip install 'pytest-llmperf[simulated]'" in text
+    assert "hint   backend simulated is missing starlette: pip install 'pytest-llmperf[simulated]'" in text
     assert text.endswith("3 wrong, 2 hints\n")
 
 
 def test_doctor_of_an_empty_folder(capsys: pytest.CaptureFixture[str]) -> None:
     """Says how a baseline is made."""
     assert main(["doctor", "--dir", "elsewhere"]) == 0
-    assert "no baseline in elsewhere: pytest --llmperf-save NAME makes one" in capsys.readouterr().out
+    assert "no baseline in elsewhere: pytest --llmperf-save NAME creates one" in capsys.readouterr().out
 
 
 def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,7 +297,7 @@ def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     for command in ("list", "show", "compare", "trim", "rename", "remove", "doctor"):
         assert f"\n    {command} " in text
-    assert "Exit code: 0 = done" in text
+    assert "Exit code: 0 = success" in text
 
 
 @pytest.mark.parametrize("arguments", [[], ["grow"], ["show"], ["trim", "main"], ["compare", "a", "b", "--delta", "x"]])
@@ -329,8 +329,8 @@ def test_doctor_finds_tests_whose_parameters_hold_colons(
     saved(folder, "main", session(95), key=replace(KEY, test="t.py::test_gone[a::test_pair]"))
     main(["doctor"])
     text = capsys.readouterr().out
-    assert f"t.py::{inside} (pair on dual): no such test" not in text
-    assert "t.py::test_gone[a::test_pair] (pair on dual): no such test" in text
+    assert f"t.py::{inside} (pair on dual): the test was not found" not in text
+    assert "t.py::test_gone[a::test_pair] (pair on dual): the test was not found" in text
 
 
 def test_doctor_waits_for_no_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,7 +340,7 @@ def test_doctor_waits_for_no_file(folder: Path, capsys: pytest.CaptureFixture[st
     os.mkfifo(folder / "other.toml")
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
-    assert "fifo.py::test_x (pair on dual): no such test" in text
+    assert "fifo.py::test_x (pair on dual): the test was not found" in text
     assert (
         "WRONG  baseline file baselines/other.toml cannot be read: [Errno 22] it is a FIFO, wanted a plain file" in text
     )
@@ -414,8 +414,8 @@ def test_doctor_names_a_server_that_was_found(folder: Path, capsys, monkeypatch,
         main(["doctor"])
     printed = capsys.readouterr().out
     if binary:
-        assert "hint   --llmperf-backend=auto takes ollama" in printed
+        assert "hint   --llmperf-backend=auto selects ollama" in printed
         assert f"what answers at {url} is not measured" in printed
     else:
-        assert f"ok     --llmperf-backend=auto takes attach, {url} (auto: one server answers" in printed
+        assert f"ok     --llmperf-backend=auto selects attach, {url} (auto: one server answers" in printed
         assert "hint   one server: single_ollama and single_parallel_ollama can be measured" in printed

@@ -113,9 +113,9 @@ def test_change(write, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (None, "cannot be read"),
         ("{", "cannot be read"),
-        ("[]", "is no session of pytest-llmperf"),
+        ("[]", "is not a session of pytest-llmperf"),
         ('{"records": [], "schema": 99}', "has schema 99, wanted 1"),
-        ('{"records": [{}], "schema": 1, "written_at": ""}', "lacks what a record needs: "),
+        ('{"records": [{}], "schema": 1, "written_at": ""}', "lacks a field that a record needs: "),
     ],
     ids=["missing", "torn", "something else", "another version", "incomplete"],
 )
@@ -129,4 +129,4 @@ def test_what_is_no_session(
     assert main(["record", "validation", str(path)]) == 2
     error = capsys.readouterr().err
     assert f"{path} {words}" in error
-    assert "next: write it with: pytest --llmperf-json FILE" in error
+    assert "next: write the file with: pytest --llmperf-json FILE" in error

@@ -42,10 +42,10 @@ def test_a_creep_is_told_and_fails(stored, capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert f"{key.test}\n  scenario pair, topology dual, work " in out
     assert "efficiency_pct: worse by 5." in out
-    assert "little by little" in out
+    assert "gradually" in out
     assert "over 20 sessions between 2026-01-01 00:00 (c00000000) and 2026-01-20 00:00 (c00000019)" in out
-    assert "that are still lost (2 matter)" in out
-    assert out.endswith("baseline main: 1 change seen, 1 metric of 1 lost something that is still lost\n")
+    assert "not recovered (changes of 2 pp or more count)" in out
+    assert out.endswith("baseline main: 1 change detected, 1 of 1 metric not recovered from a loss\n")
 
 
 def test_a_step_that_was_made_good(stored, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,30 +53,30 @@ def test_a_step_that_was_made_good(stored, capsys: pytest.CaptureFixture[str]) -
     stored([98] * 6 + [94] * 6 + [98] * 6)
     assert main(["trend", "main"]) == 0
     out = capsys.readouterr().out
-    assert "efficiency_pct: worse by 3.9 pp at once, 97.9" in out
+    assert "efficiency_pct: worse by 3.9 pp in one step, 97.9" in out
     assert "efficiency_pct: better by" in out
-    assert "2 changes seen, 0 metrics of 1 lost" in out
+    assert "2 changes detected, 0 of 1 metric not recovered" in out
 
 
 def test_too_few_sessions(stored, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, and what to type; likewise where the metric that is asked for is not stored."""
     stored([98] * 4)
     assert main(["trend", "main"]) == 2
-    assert "efficiency_pct: 4 sessions, 5 are needed to see a change" in capsys.readouterr().out
+    assert "efficiency_pct: 4 sessions, a change can be detected from 5 on" in capsys.readouterr().out
     assert main(["trend", "main", "--metric", "ttft_ms"]) == 2
-    assert "too few sessions to see a change: pytest --llmperf-save main" in capsys.readouterr().out
+    assert "too few sessions to detect a change: pytest --llmperf-save main" in capsys.readouterr().out
 
 
 def test_what_matters_can_be_said(stored, capsys: pytest.CaptureFixture[str]) -> None:
     """A loss of one point is told, and fails only where that matters; others of another machine are left out."""
     stored([98] * 8 + [97] * 8, sd=0.2)
     assert main(["trend", "main"]) == 0
-    assert "below its best, of which 2 matter" in capsys.readouterr().out
+    assert "below its best level (changes of 2 pp or more count)" in capsys.readouterr().out
     assert main(["trend", "main", "--delta", "0.5"]) == 1
     capsys.readouterr()
     stored([100] * 6, metric="system_tok_s", facts=lambda number: {"cpu": "i5" if number == 0 else "i9"})
     assert main(["trend", "main", "--metric", "system_tok_s"]) == 0
-    assert "no change over 5 sessions (17 sessions of another machine left out)" in capsys.readouterr().out
+    assert "no change over 5 sessions (17 sessions of another machine excluded)" in capsys.readouterr().out
 
 
 def test_the_report_shows_the_same(stored, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,7 +211,7 @@ def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pyt
             "llmperf: what passes takes the place of its sessions in baseline mine; regression is not judged",
             "note: *regression was not judged*",
             "updated 1 measurement in *mine.toml",
-            "  *::test_pair (pair on dual): 1 session in place of 2: efficiency_pct *system_tok_s * -> * tok/s*",
+            "  *::test_pair (pair on dual): 1 session instead of 2: efficiency_pct *system_tok_s * -> * tok/s*",
         ]
     )
     assert simulated("--llmperf-compare=mine", *FIVE, SLOWER).ret == pytest.ExitCode.OK

@@ -1,4 +1,4 @@
-"""The history of a baseline in words, and what a record of a run has of it."""
+"""The history of a baseline in words, and the part of it that belongs to a record."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from pytest_llmperf.report.wording.baseline_text import counted
 
 
 def said(trend: Trend) -> list[str]:
-    """A metric's history in lines: each change, then what it comes to."""
+    """A metric's history in lines: each change, then the current state."""
     if not trend.enough:
-        return [f"{trend.metric}: {counted(len(trend.points), 'session')}, {FEWEST} are needed to see a change"]
+        return [f"{trend.metric}: {counted(len(trend.points), 'session')}, a change can be detected from {FEWEST} on"]
     lines = [f"{trend.metric}: {_change(trend, shift)}" for shift in trend.breaks]
     if not lines:
         return [f"{trend.metric}: no change over {counted(len(trend.points), 'session')}"]
     unit = metric_of(trend.metric).change_unit
+    counts = f"changes of {trend.matters:g} {unit} or more count"
     if trend.worse:
-        return [*lines, f"{trend.metric}: LOST {trend.lost:.1f} {unit} that are still lost ({trend.matters:g} matter)"]
+        return [*lines, f"{trend.metric}: LOST {trend.lost:.1f} {unit}, not recovered ({counts})"]
     if trend.lost > 0:
-        return [*lines, f"{trend.metric}: {trend.lost:.1f} {unit} below its best, of which {trend.matters:g} matter"]
-    return [*lines, f"{trend.metric}: nothing is lost"]
+        return [*lines, f"{trend.metric}: {trend.lost:.1f} {unit} below its best level ({counts})"]
+    return [*lines, f"{trend.metric}: no loss"]
 
 
 def history_of(record: Record, baseline: str, trends: Sequence[Trend]) -> dict[str, Any] | None:
-    """What a baseline's sessions say of a measurement; None where it holds none of it.
+    """The history of a measurement in a baseline's sessions; None if the baseline has no session of it.
 
     Args:
-        record: of a measurement.
-        baseline: its name.
+        record: of the measurement.
+        baseline: the baseline's name.
         trends: of that baseline.
     """
     key = key_of(record.test, record.measurement)
@@ -54,7 +55,7 @@ def history_of(record: Record, baseline: str, trends: Sequence[Trend]) -> dict[s
 
 
 def past_of(settings: Settings, root: Path) -> Baseline | None:
-    """The baseline that a run is compared with, or will be saved to, as it is before that; None: there is none yet.
+    """The baseline that a run is compared with or saved to, as it is before the run; None: there is none yet.
 
     Args:
         settings: of the run.
@@ -65,7 +66,7 @@ def past_of(settings: Settings, root: Path) -> Baseline | None:
         return None
     try:
         return load_named(str(root / name) if name.endswith(".toml") else name, (root / settings.baselines_dir,))
-    except BaselineError:  # of a first save; one that is torn was refused before anything was measured
+    except BaselineError:  # a first save; a damaged file was refused before the run
         return None
 
 
@@ -76,10 +77,10 @@ def _change(trend: Trend, shift: Break) -> str:
     values = f"{amount(shift.before, metric.name)} -> {amount(shift.after, metric.name)}"
     ends = " and ".join(_point(trend.points[at]) for at in (shift.start, shift.end))
     if shift.how is How.STEP:
-        return f"{size} at once, {values}, between {ends}"
+        return f"{size} in one step, {values}, between {ends}"
     sessions = counted(shift.end - shift.start + 1, "session")
-    return f"{size} little by little, {values}, over {sessions} between {ends}"
+    return f"{size} gradually, {values}, over {sessions} between {ends}"
 
 
 def _point(point: Point) -> str:
-    return f"{point.saved_at[:16].replace('T', ' ')} ({point.commit or 'commit not known'})"
+    return f"{point.saved_at[:16].replace('T', ' ')} ({point.commit or 'commit unknown'})"

@@ -1,4 +1,4 @@
-"""Stored baselines in words: what a file holds, and what a change of it came to."""
+"""Stored baselines in words: the contents of a file, and what an update changed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pytest_llmperf.model import Baseline, Stored
 from pytest_llmperf.report.wording.amounts import amount
 
 SHOWN = Regression().metrics
-"""The metrics that are shown of stored sessions: those that a comparison judges."""
+"""The metrics shown for stored sessions: those that a comparison judges."""
 
 
 def centre_of(entry: Stored, metric: str) -> float | None:
-    """The stored sessions' centre of a metric, or None where some session lacks it."""
+    """The aggregate of a metric over stored sessions, or None if a session lacks it."""
     if not all(metric in session.rounds for session in entry.session):
         return None
     try:
@@ -31,7 +31,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def changes(before: Baseline, after: Baseline) -> tuple[str, ...]:
-    """A line for each measurement whose sessions are other ones now: how many, and what that does to its figures."""
+    """A line per measurement whose sessions were replaced: how many, and how its figures change."""
     lines = []
     for entry in after.stored:
         old = [stored for stored in before.stored if _what(stored) == _what(entry)]
@@ -43,7 +43,7 @@ def changes(before: Baseline, after: Baseline) -> tuple[str, ...]:
             for metric in SHOWN
             if centre_of(entry, metric) is not None
         ]
-        count = f"{counted(len(entry.session), 'session')} in place of {replaced}"
+        count = f"{counted(len(entry.session), 'session')} instead of {replaced}"
         lines.append(f"  {entry.test} ({entry.scenario} on {entry.topology}): {count}: {', '.join(figures)}")
     return tuple(lines)
 
@@ -53,13 +53,13 @@ def _what(entry: Stored) -> tuple[str, str, str]:
 
 
 def _figure(old: Sequence[Stored], metric: str) -> str:
-    """What it was, with an arrow; empty where it was not."""
+    """The old value with an arrow; empty if there was none."""
     values = [value for entry in old if (value := centre_of(entry, metric)) is not None]
     return f"{amount(values[-1], metric).split()[0]} -> " if values else ""
 
 
 def aligned(rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
-    """Rows of a table as lines: the first `left` columns to the left, the others, figures, to the right."""
+    """Rows of a table as lines: the first `left` columns left-aligned, the others right-aligned."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -72,7 +72,7 @@ def aligned(rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
 
 
 def described(baseline: Baseline) -> list[str]:
-    """All that a reader wants to see of a baseline's stored sessions, a block a measurement."""
+    """A baseline's stored sessions, a block per measurement."""
     lines: list[str] = []
     for entry in baseline.stored:
         newest = entry.session[-1]
@@ -92,12 +92,12 @@ def described(baseline: Baseline) -> list[str]:
         machine = [
             f"{key} {newest.manifest[key]}" for key in ("cpu", "gpu", "engine", "model") if key in newest.manifest
         ]
-        lines.append(f"  newest measured on: {', '.join(machine) or 'not known'}")
+        lines.append(f"  newest session measured on: {', '.join(machine) or 'unknown'}")
     return lines
 
 
 def _alone(entry: Stored, index: int, metric: str) -> str:
-    """One session's centre of a metric."""
+    """A metric's aggregate over one session."""
     values = entry.session[index].rounds.get(metric)
     if values is None:
         return "-"
@@ -105,5 +105,5 @@ def _alone(entry: Stored, index: int, metric: str) -> str:
 
 
 def _commit(manifest: Mapping[str, str]) -> str:
-    """The commit in short, with a star where files were changed."""
+    """The abbreviated commit, with a star if files were changed."""
     return manifest.get("git_commit", "-")[:9] + ("*" if manifest.get("git_dirty") == "yes" else "")
