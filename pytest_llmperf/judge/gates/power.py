@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.confidence_intervals import MEDIAN_FACTOR
 from pytest_llmperf.judge.stats.distributions import normal_tail
-from pytest_llmperf.judge.stats.resolution import scatters
+from pytest_llmperf.judge.stats.resolution import varies
 from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, sample_sd
 from pytest_llmperf.model import Bound
 
@@ -40,7 +40,7 @@ def strength(
     if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         return None, None
     middle, sd = aggregate_values(metric.aggregate, values), sample_sd(values)
-    if not scatters(sd, middle):
+    if not varies(sd, middle):
         return None, None
     sign = 1 if gate.bound is Bound.MIN else -1
     margin = interval.high - middle if gate.bound is Bound.MIN else middle - interval.low

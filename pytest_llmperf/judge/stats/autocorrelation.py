@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_llmperf.judge.stats.resolution import scatters
+from pytest_llmperf.judge.stats.resolution import varies
 from pytest_llmperf.judge.stats.row_statistics import row_means
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def outliers(values: Sequence[float]) -> tuple[int, ...]:
     middle = statistics.median(values)
     # 1.4826 makes the median distance a standard deviation of normal values.
     sd = 1.4826 * statistics.median(abs(value - middle) for value in values)
-    if not scatters(sd, middle):
+    if not varies(sd, middle):
         return ()
     return tuple(number for number, value in enumerate(values, 1) if abs(value - middle) > FAR * sd)
 

@@ -1,12 +1,12 @@
-"""Where a series of sessions changes its level: at once (a step), or little by little (a creep).
+"""Changes of the level of a series of sessions: at once (a step), or little by little (a creep).
 
-Of a stretch of sessions two explanations are tried: two levels, for every place where the second may begin, and a
-straight line. Each has Student's t test against "nothing changed", the step's error divided among its places. A step
-splits the stretch, and both parts are looked at again (binary segmentation). Where neither explains the whole, shorter
-stretches within it are tried, each with its share of the error, and the most certain change is taken: down and up
-again is no change over the whole (seeded stretches, after Kovacs, Buhlmann, Li and Munk 2023). Of several steps and one
-creep the explanation with the lower BIC is taken. What is assumed: sessions are independent, and scatter alike about
-their level. Rounded values scatter by their rounding at least: equal ones are not exact.
+A stretch of sessions has two possible explanations: two levels, for every place where the second may begin, and a
+straight line. Student's t tests each against "nothing changed"; the places of a step share its error. A step splits the
+stretch, and both parts are tested again (binary segmentation). If neither explains the whole, shorter stretches within
+it are tested, each with its share of the error, and the most certain change is taken, since down and up again is no
+change over the whole (seeded stretches, after Kovacs, Buhlmann, Li and Munk 2023). For several steps against one creep
+the explanation with the lower BIC is taken. Sessions are assumed to be independent, with the same variance about their
+level; rounded values have at least the variance of their rounding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.stats.row_statistics import Array
 
 FEWEST = 5
-"""Sessions that a stretch must have to be looked at."""
+"""The least number of sessions in a stretch that is tested."""
 
 _SIDE = 2
 """Sessions on each side of a step: one alone may be an outlier."""
@@ -53,7 +53,7 @@ class Break:
         start: index of the last session before a step, or the first of a creep.
         end: index of the first session after a step, or the last of a creep.
         before, after: levels at either end, in the series' unit.
-        error: how probably a series that did not change looks like this.
+        error: probability that a series without a change looks like this.
     """
 
     how: How
@@ -123,8 +123,8 @@ def breaks(values: Sequence[float], error: float, *, step: float = 0.0) -> tuple
 
     Args:
         values: one a session, oldest first.
-        error: how often a stretch in which nothing changed may be said to change.
-        step: that the values are known to, see `resolution.step_of`.
+        error: probability of a false alarm in a stretch in which nothing changed.
+        step: resolution of the values, see `resolution.step_of`.
     """
     series = _Stretch(values=np.asarray(values, dtype=float), start=0, rounding=step * step / 12)
     changes = _explain(series, error)
@@ -134,7 +134,7 @@ def breaks(values: Sequence[float], error: float, *, step: float = 0.0) -> tuple
 
 
 def levels(values: Sequence[float], changes: Sequence[Break]) -> tuple[float, ...]:
-    """The level at each session of a series with these breaks: flat, but where it creeps.
+    """The level at each session of a series with these breaks: flat except in a creep.
 
     Args:
         values: one a session.

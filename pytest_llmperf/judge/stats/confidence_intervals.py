@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.stats.row_statistics import Array
 
 CONFIDENCE_PCT = 95.0
-"""Of an interval, two-sided, over all looks of a session together."""
+"""Confidence of an interval, two-sided, over all looks of a session together."""
 
 MOST_ROUNDS = 1000
-"""Where the search for the number of rounds that would decide gives up."""
+"""The largest number of rounds that is tried when estimating how many would decide."""
 
 MEDIAN_FACTOR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal values."""
@@ -71,24 +71,23 @@ def interval(
 ) -> Interval | None:
     """The interval of the centre, at CONFIDENCE_PCT over all looks together.
 
-    - mean: Student's t; with a ceiling that no value exceeds, the hull of that and `bounded_interval`.
-    - median: order statistics, where so many rounds can reach the confidence (10 for 16 looks); below that the
-      hull of [min, max] and Student's t on logarithms (a median of positive values spread evenly on a log scale),
+    - mean: Student's t; with a ceiling that no value exceeds, the hull of that and `bounded_mean`.
+    - median: order statistics, if there are enough rounds for the confidence (10 for 16 looks); otherwise the hull
+      of [min, max] and Student's t on logarithms (a median of positive values spread evenly on a log scale),
       and `method` says which confidence [min, max] has by itself.
     - rate: Clopper and Pearson.
     - cv: chi-square for the standard deviation and Student's t for the mean, half of the error each, the worst of
-      both ends combined. Conservative; the upper end is infinite where the mean may be 0.
+      both ends combined. Conservative; the upper end is infinite if the mean may be 0.
 
     Args:
-        aggregate: what the centre is.
+        aggregate: mean, median, rate, CV or maximum.
         values: one a round, finite; 0 or 1 for a rate.
         looks: how often the session looks, 1 or more.
         gates: that share the error, 1 or more.
         ceiling: the largest value of a mean that the metric's definition allows.
 
     Returns:
-        None from fewer than 2 rounds (a rate needs 1), and of the largest round, which is what it is. Of all but a
-        rate, widened where neighbouring rounds are alike.
+        None for fewer than 2 rounds (a rate needs 1), and for the maximum. Autocorrelation widens all but a rate's.
 
     Raises:
         MeasurementError: no value, or one that is not finite.
@@ -150,7 +149,7 @@ def mean_interval(values: Sequence[float], alpha: float) -> Interval:
 
 
 def median_interval(values: Sequence[float], alpha: float) -> Interval:
-    """Interval of the median by order statistics, or what `interval` says where there are too few values."""
+    """The interval of the median by order statistics, or what `interval` says for too few values."""
     n, ordered = len(values), sorted(values)
     left_out = -1
     while 2 * binomial_tail(left_out + 1, n) <= alpha:
@@ -180,7 +179,7 @@ def rate_interval(count: int, n: int, alpha: float) -> Interval:
 
 
 def cv_interval(values: Sequence[float], alpha: float) -> Interval:
-    """Interval of the CV, percent; two values or more."""
+    """The interval of the CV, percent; two values or more."""
     n, sd = len(values), sample_sd(values)
     mean = mean_interval(values, alpha / 2)
     low, high = (sd * math.sqrt((n - 1) / chi2_quantile(p, n - 1)) for p in (1 - alpha / 4, alpha / 4))
@@ -199,10 +198,10 @@ def t_half_width(sd: float, n: int, alpha: float) -> float:
 def rounds_to_decide(
     aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int, gates: int = 1
 ) -> int | None:
-    """About how many rounds would put the limit outside the interval, were centre and spread to stay.
+    """About how many rounds would put the limit outside the interval, if centre and spread stayed.
 
     Returns:
-        The number, or None when it is above MOST_ROUNDS (the centre sits on the limit).
+        The number, or None if it is above MOST_ROUNDS (the centre is too near the limit).
     """
     alpha, n, sd, middle = alpha_of_look(looks, gates), len(values), sample_sd(values), mean(values)
     if aggregate is Aggregate.CV:

@@ -15,19 +15,19 @@ from __future__ import annotations
 import math
 
 ALPHA = 0.01
-"""Most false alarms of a whole run, and most passes of a change of DETECT_DELTAS times delta; all looks together."""
+"""The error of a whole run, over all looks: false alarms, and passes of a change of DETECT_DELTAS times delta."""
 
 BETA_AT_DELTA = 0.02
-"""Most passes that the last look may make of a change of exactly delta; an earlier one half as many."""
+"""The error of a pass at the last look if the change is exactly delta; an earlier look has half of it."""
 
 DETECT_DELTAS = 1.5
-"""A change of so many deltas passes at most with ALPHA."""
+"""A change of this many deltas passes with at most ALPHA."""
 
 HARD_FLOOR_DELTAS = 5.0
-"""A change of so many deltas fails whatever share of the error is left: the hard floor."""
+"""A change of this many deltas fails whatever share of the error is left: the hard floor."""
 
 FINAL_LOOK_SHARE = 0.7
-"""What waits for the last look."""
+"""The share of the error that is left for the last look."""
 
 
 def error_of_look(looks: int, *, last: bool, gates: int = 1) -> float:

@@ -1,4 +1,4 @@
-"""How finely values are known: rounded figures and coarse clocks repeat values, and equal values are not exact ones.
+"""The resolution of values: rounded figures and coarse clocks repeat values, and equal values are not exact ones.
 
 A series whose values repeat is known only to its last decimal. Rounds that are rounded alike do not average that out,
 so a comparison adds the variance of the rounding, `step^2 / 12` a side, whatever the number of rounds.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COARSEST = 0.1
-"""A whole number may be exact: no value counts as known less finely than this ..."""
+"""A whole number may be exact: the coarsest resolution of any value is this ..."""
 
 _DIGITS = 3
 """... or than this many significant digits."""
@@ -25,7 +25,7 @@ _SAME = 1e-12
 
 
 def step_of(values: Sequence[float]) -> float:
-    """The step between neighbouring values that a series can show, in its unit; 0 if no value but 0 repeats.
+    """The resolution of a series: the step between neighbouring values, in its unit; 0 if no value but 0 repeats.
 
     >>> step_of([98.7, 98.7, 98.6]), step_of([100.0, 100.0]), step_of([98.71, 98.72])
     (0.1, 0.1, 0.0)
@@ -34,9 +34,9 @@ def step_of(values: Sequence[float]) -> float:
     return min(map(_step, repeated), default=0.0)
 
 
-def nearly(one: float, other: float) -> bool:
+def nearly(first: float, second: float) -> bool:
     """Whether two figures differ only by the rounding of floats."""
-    return math.isclose(one, other, rel_tol=_SAME)
+    return math.isclose(first, second, rel_tol=_SAME)
 
 
 def above(value: float, limit: float) -> bool:
@@ -44,8 +44,8 @@ def above(value: float, limit: float) -> bool:
     return value > limit and not nearly(value, limit)
 
 
-def scatters(sd: float, middle: float) -> bool:
-    """Whether values about their middle scatter by more than the rounding of floats."""
+def varies(sd: float, middle: float) -> bool:
+    """Whether values with this standard deviation vary by more than the rounding of floats."""
     return sd > _SAME * abs(middle)
 
 

@@ -18,7 +18,7 @@ MIN_ROUNDS = 3
 
 
 class Aggregate(StrEnum):
-    """How the rounds' values become one."""
+    """How one figure is computed from the values of rounds."""
 
     MEAN = "mean"
     MEDIAN = "median"
@@ -29,15 +29,15 @@ class Aggregate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Rounds in figures.
+    """Figures of the values of rounds.
 
     Attributes:
         values: one a round.
-        n: how many.
+        n: the number of values.
         mean, median, min, max: in the metric's unit.
-        sd: sample standard deviation (ddof = 1); None from one value.
-        cv_pct: sd / mean * 100; None from one value or a mean that is not positive.
-        p50, p95, p99: percentiles by linear interpolation, or the maximum where n cannot support them.
+        sd: sample standard deviation (ddof = 1); None for one value.
+        cv_pct: sd / mean * 100; None for one value or a mean that is not positive.
+        p50, p95, p99: percentiles by linear interpolation, or the maximum if n cannot support them.
         p95_supported, p99_supported: whether they are percentiles (n of at least 20, 100) or the maximum.
     """
 
@@ -89,7 +89,7 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def aggregate_values(aggregate: Aggregate, values: Sequence[float]) -> float:
-    """The rounds' values as one: mean (of 0 and 1 for a rate), median, largest, or CV in percent.
+    """One figure for the values of rounds: mean (of 0 and 1 for a rate), median, maximum, or CV in percent.
 
     Raises:
         MeasurementError: no value, one that is not finite, or a CV of a mean that is not positive.
@@ -143,7 +143,7 @@ def sample_sd(values: Sequence[float]) -> float:
 
 
 def _cv_pct(values: Sequence[float]) -> float | None:
-    """Standard deviation over mean, percent; None from one value or a mean that is not positive."""
+    """Standard deviation over mean, percent; None for one value or a mean that is not positive."""
     if len(values) < 2 or mean(values) <= 0:
         return None
     return 100 * sample_sd(values) / mean(values)
