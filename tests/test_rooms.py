@@ -72,7 +72,8 @@ INSIDE = {
         "calibration_server": set(),
         "calibrate": {"runtimes", "wire"},
         "client_pool": {"calibrate", "runtimes", "tap", "wire"},
-        "rounds": {"agents", "decoding", "runtimes", "tap", "wire"},
+        "agent_requests": {"wire"},
+        "rounds": {"agent_requests", "agents", "decoding", "runtimes", "tap", "wire"},
     },
     "judge": {
         "markers": set(),

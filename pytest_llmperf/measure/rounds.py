@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.measure.agent_requests import AgentRequests, keep_alive_s, label_of
 from pytest_llmperf.measure.decoding.decode import decode
 from pytest_llmperf.measure.runtimes import Runtime
 from pytest_llmperf.measure.wire.arrival import KERNEL, READ
 from pytest_llmperf.measure.wire.exchange import Exchange
-from pytest_llmperf.measure.wire.openai_options import v1_options
-from pytest_llmperf.measure.wire.prepared_request import Request, prepare
-from pytest_llmperf.measure.wire.unique_prefix import prefixes
 from pytest_llmperf.model import (
     Agent,
     AgentRun,
@@ -40,9 +37,6 @@ EXTERNAL_NOTE = (
 )
 """For the measurement, where some agent is external."""
 
-STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everything said so far in mind."
-"""What a conversation's history holds for the model's answers: fixed, so that every run does the same work."""
-
 
 def order_of(index: int, agents: Sequence[str]) -> tuple[str, ...]:
     """The parts of a round in the order they run: rotated, so that each part stands everywhere equally often.
@@ -55,15 +49,7 @@ def order_of(index: int, agents: Sequence[str]) -> tuple[str, ...]:
     return tuple(parts[shift:] + parts[:shift])
 
 
-def keep_alive_s(timeout_s: float) -> int:
-    """How long a server keeps the model after a request, seconds: beyond any request, yet not forever.
-
-    Each request renews it; a server that is not ours gets its memory back even where we are killed.
-    """
-    return round(timeout_s) + 600
-
-
-class _Ran(NamedTuple):
+class _Part(NamedTuple):
     """One part of a round: what each of its agents did, the sources of arrival times, the CPU time of each process."""
 
     runs: tuple[AgentRun, ...]
@@ -102,8 +88,7 @@ class Rounds:
                 "agents that we did not write are measured by a tap, which does not go through a proxy",
                 next_step="measure them from where the server can be reached, without --llmperf-proxy",
             )
-        self._prefixes: Iterator[str] = prefixes()
-        self._fixed: Mapping[str, str] = {}
+        self._requests = AgentRequests(model=topology.model, keep_alive_s=keep_alive_s(timeout_s))
         self._start_up_ns: dict[str, int] = {}
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
@@ -115,10 +100,10 @@ class Rounds:
         placed, answers = self._placed(), []
         for _ in range(times):
             if self._tap is not None:
-                answers += [one for run in self._tapped(placed, barrier=False).runs for one in run.requests]
+                answers += [request for run in self._tapped(placed, barrier=False).runs for request in run.requests]
                 continue
             firsts = [
-                self._requests(agent, instance, instance.url)[:1]
+                self._requests.of(agent, instance, instance.url)[:1]
                 for agent, instance in placed
                 if isinstance(agent, Agent)
             ]
@@ -163,14 +148,11 @@ class Rounds:
                 next_step="give Agent(...) with the prompts that matter",
             )
         placed, said = self._placed(), []
-        prefixes = [{agent.name: next(self._prefixes) for agent, _ in placed} for _ in range(times)]
-        for members in ([[one] for one in placed], [[one] for one in placed], [placed]):
+        prefixes = [self._requests.draw_prefixes(agent.name for agent, _ in placed) for _ in range(times)]
+        for parts in ([[member] for member in placed], [[member] for member in placed], [placed]):
             for fixed in prefixes:
-                self._fixed = fixed
-                try:
-                    runs = [run for part in members for run in self._part(part).runs]
-                finally:
-                    self._fixed = {}
+                with self._requests.fixed(fixed):
+                    runs = [run for members in parts for run in self._part(members).runs]
                 said.append([[request.text or request.reasoning for request in run.requests] for run in runs])
         alone, again, together = said[:times], said[times : 2 * times], said[2 * times :]
         return tuple(
@@ -181,20 +163,16 @@ class Rounds:
             for prompt, first, second, both in zip(agent.prompts, *texts, strict=True)
         )
 
-    def _prefix_of(self, agent: Agent) -> str:
-        """A fresh one, or while answers are compared, the agent's."""
-        return self._fixed.get(agent.name) or next(self._prefixes)
-
     def _placed(self) -> tuple[tuple[Agent | ExternalAgent, Instance], ...]:
         """Each agent with its instance."""
         return tuple(zip(self._scenario.agents, self._placement, strict=True))
 
-    def _part(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Ran:
+    def _part(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Part:
         """Runs these agents at once."""
         if self._tap is not None:
             return self._tapped(members)
         ours = [(agent, instance) for agent, instance in members if isinstance(agent, Agent)]
-        clients = [self._requests(agent, instance, instance.url) for agent, instance in ours]
+        clients = [self._requests.of(agent, instance, instance.url) for agent, instance in ours]
         part = self._runtime.run(clients, timeout_s=self._timeout_s)
         runs = []
         for (agent, instance), exchanges, lag_ns in zip(members, part.exchanges, part.lag_ns, strict=True):
@@ -203,17 +181,18 @@ class Rounds:
                     agent=agent.name,
                     instance=instance.name,
                     start_ns=part.start_ns,
-                    requests=tuple(decode(one) for one in exchanges),
+                    requests=tuple(map(decode, exchanges)),
                     client_ns=_client_ns(part.start_ns, exchanges),
                     lag_ns=lag_ns,
                 )
             )
-        return _Ran(tuple(runs), frozenset(one.source for client in part.exchanges for one in client), part.cpu_ns)
+        sources = frozenset(exchange.source for client in part.exchanges for exchange in client)
+        return _Part(tuple(runs), sources, part.cpu_ns)
 
-    def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]], *, barrier: bool = True) -> _Ran:
+    def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]], *, barrier: bool = True) -> _Part:
         """Runs these agents at once through the tap; before the first barrier, once unmeasured: see `start_up`."""
+        from pytest_llmperf.measure.agents.agent_failures import Member  # noqa: PLC0415 - only where an agent is external
         from pytest_llmperf.measure.agents.external_agents import run_tapped  # noqa: PLC0415 - as above
-        from pytest_llmperf.measure.agents.member_agents import Member  # noqa: PLC0415 - only where an agent is external
 
         assert self._tap is not None
         if barrier and len(members) > 1 and any(agent.name not in self._start_up_ns for agent, _ in members):
@@ -221,7 +200,7 @@ class Rounds:
         part = run_tapped(
             [
                 Member(
-                    label=_label(agent, instance),
+                    label=label_of(agent, instance),
                     url=instance.url,
                     run=self._work(agent, instance),
                     start_up_ns=self._start_up_ns.get(agent.name, 0),
@@ -249,7 +228,7 @@ class Rounds:
             )
             for (agent, instance), recording in zip(members, part.recordings, strict=True)
         )
-        return _Ran(
+        return _Part(
             runs,
             frozenset(exchange.source for recording in part.recordings for exchange in recording.exchanges),
             (part.cpu_ns,),
@@ -260,49 +239,13 @@ class Rounds:
         from pytest_llmperf.measure.agents.external_agents import own_work  # noqa: PLC0415 - only where an agent is external
 
         if isinstance(agent, Agent):
-            return own_work(lambda url: self._requests(agent, instance, url))
+            return own_work(lambda url: self._requests.of(agent, instance, url))
         if isinstance(agent.run, str):
             raise UsageError(
                 f"agent {agent.name} comes from a stored record, which holds but the name of its callable: {agent.run}",
                 next_step="make the scenario anew from the callable",
             )
         return agent.run
-
-    def _requests(self, agent: Agent, instance: Instance, url: str) -> tuple[Request, ...]:
-        """The agent's requests as bytes, to be sent to this address, each with a prefix of its own."""
-        label = _label(agent, instance)
-        common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
-        common["keep_alive"] = keep_alive_s(self._timeout_s)
-        if agent.think is not None:
-            common["think"] = agent.think
-        bodies: list[tuple[str, dict[str, object]]]
-        if instance.api == "openai":
-            common = v1_options(self._model, agent.options, agent.think)
-            turns = range(1, len(agent.prompts) + 1)
-            bodies = [("/v1/chat/completions", {"messages": self._history(agent, turn)}) for turn in turns]
-        elif len(agent.prompts) == 1:
-            bodies = [("/api/generate", {"prompt": self._prefix_of(agent) + agent.prompts[0]})]
-        else:
-            bodies = [
-                ("/api/chat", {"messages": self._history(agent, turn)}) for turn in range(1, len(agent.prompts) + 1)
-            ]
-        return tuple(
-            prepare(url, path, json.dumps({**common, **body}).encode(), label=label, access=instance.access)
-            for path, body in bodies
-        )
-
-    def _history(self, agent: Agent, turns: int) -> list[dict[str, str]]:
-        """The conversation up to the last of so many turns, under a fresh prefix."""
-        messages = []
-        for prompt in agent.prompts[:turns]:
-            messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": STAND_IN_ANSWER}]
-        messages[0]["content"] = self._prefix_of(agent) + messages[0]["content"]
-        return messages[:-1]
-
-
-def _label(agent: Agent | ExternalAgent, instance: Instance) -> str:
-    """For error messages."""
-    return f"agent {agent.name}, instance {instance.name} ({instance.url})"
 
 
 def _client_ns(start_ns: int, exchanges: Sequence[Exchange]) -> int:

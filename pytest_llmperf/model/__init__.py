@@ -20,23 +20,16 @@ from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS,
 from pytest_llmperf.model.settings.prices import Prices
 from pytest_llmperf.model.settings.session_settings import RUNTIMES, SERIAL, Settings
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
+from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent
+from pytest_llmperf.model.workload.generation_options import OLLAMA_ONLY, GenerationOptions, Think
 from pytest_llmperf.model.workload.profile import PROFILES, Mode, Profile, mode_of
-from pytest_llmperf.model.workload.scenario import (
+from pytest_llmperf.model.workload.report_scenarios import (
     BASELINE_VS_CHIMERA,
     CHIMERA_HETERO,
     CHIMERA_HOMO,
     CONVERSATION,
-    OLLAMA_ONLY,
-    Agent,
-    AsyncAgent,
-    Command,
-    ExternalAgent,
-    GenerationOptions,
-    Scenario,
-    Think,
-    Workload,
-    scenario_of,
 )
+from pytest_llmperf.model.workload.scenario import Scenario, Workload, scenario_of
 from pytest_llmperf.model.workload.script import Script
 from pytest_llmperf.model.workload.topology import Instance, Topology, TopologyKind
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_llmperf.errors import DegradedError, MeasurementError, ServerError, UnreachableError
 from pytest_llmperf.model import Instance, Round, Scenario, Settings, Topology, TopologyKind
-from pytest_llmperf.servers.backends import Backend, Opened, choose
+from pytest_llmperf.servers.backends import Backend, OpenedTopology, choose
 from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.clients.client_factory import client_of
 from pytest_llmperf.session.lock.machine_lock import MachineLock
@@ -51,7 +51,7 @@ class ServerLease:
         self._step = step
         self._first_load = True
         self._has_waited = False
-        self._opened: Opened | None = None
+        self._opened: OpenedTopology | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
         self.notes: tuple[str, ...] = ()
         """What a reader must know of how the model sits, since it was loaded."""

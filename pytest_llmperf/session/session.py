@@ -27,10 +27,11 @@ from pytest_llmperf.judge.gates.resolve import bare_limit, compare_gates, resolv
 from pytest_llmperf.judge.markers import Marker, Quality, is_regression
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.soak import Level, Soak, crossed, levels_for
+from pytest_llmperf.measure.agent_requests import keep_alive_s
 from pytest_llmperf.measure.client_pool import Clients
-from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds, keep_alive_s
+from pytest_llmperf.measure.rounds import EXTERNAL_NOTE, Rounds
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
-from pytest_llmperf.measure.wire.exchange import expected_source
+from pytest_llmperf.measure.wire.arrival import expected_source
 from pytest_llmperf.model import (
     Baseline,
     Gate,

@@ -12,8 +12,8 @@ import ollama
 import pytest
 from langchain_ollama import ChatOllama
 
+from pytest_llmperf.measure.agents.agent_failures import Member
 from pytest_llmperf.measure.agents.external_agents import AgentRecording, run_tapped
-from pytest_llmperf.measure.agents.member_agents import Member
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from tests.contract.conftest import OPTIONS, PATIENCE_S
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.judge.diagnosis.diagnose import diagnose
-from pytest_llmperf.measure.wire.exchange import Connection
+from pytest_llmperf.measure.wire.request_connection import Connection
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan, load_plan

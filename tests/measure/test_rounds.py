@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.measure.rounds import STAND_IN_ANSWER, TOGETHER, Rounds, order_of
+from pytest_llmperf.measure.agent_requests import STAND_IN_ANSWER
+from pytest_llmperf.measure.rounds import TOGETHER, Rounds, order_of
 from pytest_llmperf.measure.runtimes import Clients, Part
 from pytest_llmperf.measure.wire.arrival import Piece
 from pytest_llmperf.measure.wire.exchange import Exchange

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_llmperf.measure.wire.exchange import Connection
+from pytest_llmperf.measure.wire.request_connection import Connection
 from pytest_llmperf.servers.backends import backend_factory
 from pytest_llmperf.servers.processes.server_process import free_port
 from tests.plugin.conftest import PAIR, Aftermath, assert_clear, until

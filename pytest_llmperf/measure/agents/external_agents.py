@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.measure.agents.member_agents import Agents, Member
+from pytest_llmperf.measure.agents.agent_failures import Member
+from pytest_llmperf.measure.agents.member_agents import Agents
 from pytest_llmperf.measure.tap.http_exchanges import exchanges_of, timing
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection
@@ -78,7 +79,7 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
         raise
     try:
         recordings = tuple(
-            _recording(member, connections, capture, started_ns=part.started_ns.get(member, 0))
+            _recording(member, connections, capture, started_ns=part.failures.started_ns.get(member, 0))
             for member, connections in zip(members, capture.agents, strict=True)
         )
     except MeasurementError as error:
@@ -87,7 +88,7 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
         raise failure
     for member, recording, connections in zip(members, recordings, capture.agents, strict=True):
         if not recording.requests:
-            raise part.given_up(member, capture, part.silence(member, _asked(connections, capture)))
+            raise part.failures.given_up(member, capture, part.failures.silence(member, _asked(connections, capture)))
     end_ns = max(request.done_ns for recording in recordings for request in recording.requests)
     return TapResult(
         start_ns=capture.start_ns,

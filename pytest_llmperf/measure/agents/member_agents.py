@@ -10,43 +10,21 @@ import tempfile
 import time
 import traceback
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.masking import known, masked_words, secrets_of
+from pytest_llmperf.measure.agents.agent_failures import AgentFailures, Member
 from pytest_llmperf.measure.agents.running_command import RunningCommand, tail_of, without_proxy
 from pytest_llmperf.measure.agents.start_order import Starting, in_order, may_start
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.tap.recording import Capture
 from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.measure.wire.arrival import Clock
-from pytest_llmperf.model import AsyncAgent, Command
+from pytest_llmperf.model import Command
 from pytest_llmperf.secret_values import Hidden
 
 _POLL_S = 0.02
 _LOOK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One agent of a part.
-
-    Attributes:
-        label: for error messages.
-        url: of its server.
-        run: what does its work.
-        start_up_ns: how long it takes from its start to its first request, as far as is known.
-    """
-
-    label: str
-    url: str
-    run: AsyncAgent | Command = field(repr=False)
-    start_up_ns: int = 0
-
-    @property
-    def name(self) -> str:
-        """The label without the instance."""
-        return self.label.partition(",")[0]
 
 
 class Agents:
@@ -64,7 +42,7 @@ class Agents:
         clock: monotonic nanoseconds.
 
     Attributes:
-        started_ns: the moment each was started; of those that were.
+        failures: makes the errors; knows when each agent was started.
     """
 
     def __init__(
@@ -84,9 +62,8 @@ class Agents:
         self._timeout_s = timeout_s
         self._clock = clock
         self._commands: list[RunningCommand] = []
-        self._outputs: dict[Member, str] = {}
         self._failed: Member | None = None
-        self.started_ns: dict[Member, int] = {}
+        self.failures = AgentFailures(members, timeout_s=timeout_s)
 
     def run(self) -> tuple[Capture, LlmperfError | None]:
         """Until all have ended, or one has failed and the others were given up; what passed, and the failure."""
@@ -101,7 +78,9 @@ class Agents:
             failure = error
         await _let_transports_close()
         capture = self._tap.take()
-        return capture, self._explained(failure, capture)
+        if failure is not None:
+            failure = self.failures.explained(failure, capture, self._failed)
+        return capture, failure
 
     async def _until_all_ended(self) -> None:
         """Raises MeasurementError where one fails, or where it takes too long; the others are given up."""
@@ -113,8 +92,8 @@ class Agents:
                 ended = {member for task, member in tasks.items() if task.done()}
                 while waiting and self._may_start(waiting[0], ended):
                     member = waiting.pop(0)
-                    self.started_ns[member] = self._clock()
-                    tasks[loop.create_task(self._one(member))] = member
+                    self.failures.started_ns[member] = self._clock()
+                    tasks[loop.create_task(self._run(member))] = member
                 pending = [task for task in tasks if not task.done()]
                 if not pending and not waiting:
                     return
@@ -125,12 +104,12 @@ class Agents:
                     self._failed = tasks[task]
                     task.result()
                     if not released:
-                        raise self.silence(tasks[task], [])
+                        raise self.failures.silence(tasks[task], [])
                     self._failed = None
             late = [member for task, member in tasks.items() if not task.done()]
         finally:
             await end(tasks)
-        raise self._late(late)
+        raise self.failures.late(late, released=self._tap.released())
 
     def _may_start(self, member: Member, ended: Collection[Member]) -> bool:
         """Whether it is this agent's turn; nobody waits for one that has ended."""
@@ -143,7 +122,7 @@ class Agents:
                     since_ns=now_ns - at_ns,
                     arrived=started in ended or self._members.index(started) in arrived,
                 )
-                for started, at_ns in self.started_ns.items()
+                for started, at_ns in self.failures.started_ns.items()
             ],
         )
 
@@ -154,70 +133,7 @@ class Agents:
         for command in self._commands:
             command.close()
 
-    def silence(self, member: Member, asked: Sequence[str]) -> MeasurementError:
-        """The error for an agent that ended and asked no model for anything."""
-        instead = f" (only {', '.join(sorted(set(asked)))})" if asked else ""
-        return MeasurementError(
-            f"{member.label}: the agent ended without a generation request through its address{instead}"
-            + self._outputs.get(member, ""),
-            next_step="have it use the address it is given: the callable's argument, or OLLAMA_HOST, LLMPERF_BASE_URL, "
-            "OPENAI_BASE_URL or {url} of a command",
-        )
-
-    def _late(self, members: Sequence[Member]) -> MeasurementError:
-        """The error for agents that did not end."""
-        state = "" if self._tap.released() else ", and not every agent had sent its first request,"
-        return MeasurementError(
-            "\n".join(
-                f"{member.label}: the agent was not done{state} after {self._timeout_s:g} s"
-                + self._outputs.get(member, "")
-                for member in members
-            ),
-            next_step="look at the server's log, or raise --llmperf-timeout: it holds for all that such an agent does",
-        )
-
-    def _explained(self, failure: LlmperfError | None, capture: Capture) -> LlmperfError | None:
-        """The failure, and with whom its agent waited at the barrier, if that may be why."""
-        if failure is None:
-            return None
-        if self._failed is not None:
-            return self.given_up(self._failed, capture, failure)
-        return (
-            failure
-            if capture.start_ns or len(self._members) == 1
-            else _with(failure, self._awaited(capture, capture.end_ns), failure.next_step)
-        )
-
-    def given_up(self, member: Member, capture: Capture, failure: LlmperfError) -> LlmperfError:
-        """The failure of an agent; if it gave up requests at the barrier: how long it waited there, and for whom."""
-        connections = capture.agents[self._members.index(member)]
-        given_up = [connection for connection in connections if connection.given_up_ns and connection.first_ns]
-        if not given_up:
-            return failure
-        waited_s = max(connection.given_up_ns - connection.first_ns for connection in given_up) / 1e9
-        requests = "its request" if len(given_up) == 1 else f"{len(given_up)} requests"
-        text = f"\n  it gave up {requests} at the barrier, where all wait for the slowest, after {waited_s:.1f} s"
-        return _with(
-            failure,
-            text + self._awaited(capture, min(connection.given_up_ns for connection in given_up)),
-            f"give the client of {member.name} a time-out well above {waited_s:.1f} s, or have the agent that it waits "
-            "for send its first request sooner",
-        )
-
-    def _awaited(self, capture: Capture, at_ns: int) -> str:
-        """Who had sent nothing at that moment, and how long after its start, a line for each."""
-        words = []
-        for member, connections in zip(self._members, capture.agents, strict=True):
-            if any(0 < connection.first_ns <= at_ns for connection in connections):
-                continue
-            started_ns = self.started_ns.get(member)
-            since = (
-                f", {(at_ns - started_ns) / 1e9:.1f} s after its start" if started_ns else ": it was not started yet"
-            )
-            words.append(f"\n  waited for {member.name}, which had sent no request{since}")
-        return "".join(words)
-
-    async def _one(self, member: Member) -> None:
+    async def _run(self, member: Member) -> None:
         url = self._work[member]
         if isinstance(member.run, tuple):
             await self._command(member, member.run, url)
@@ -247,7 +163,7 @@ class Agents:
                     code = await running.exit_code()
                 finally:
                     await running.end()
-                    self._outputs[member] = tail_of(output, (*secrets_of(command), *known()))
+                    self.failures.outputs[member] = tail_of(output, (*secrets_of(command), *known()))
             except OSError as error:
                 raise MeasurementError(
                     f"{member.label}: {masked_words(words)[0]!r} cannot be started ({error})",
@@ -255,8 +171,9 @@ class Agents:
                 ) from error
         if code:
             how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            output_tail = self.failures.outputs[member]
             raise MeasurementError(
-                f"{member.label}: the command {masked_words(words)[0]!r} ended with {how}{self._outputs[member]}",
+                f"{member.label}: the command {masked_words(words)[0]!r} ended with {how}{output_tail}",
                 next_step="run it by hand with OLLAMA_HOST set to the server's address",
             )
 
@@ -276,13 +193,6 @@ def _in_words(error: BaseException) -> str:
     """An exception, and those in its group: a task group's own text does not say what failed."""
     inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     return f"{type(error).__name__}: {error}" + "".join(f"; {_in_words(each)}" for each in inside)
-
-
-def _with(failure: LlmperfError, text: str, next_step: str) -> LlmperfError:
-    """The same failure with more to say."""
-    said = MeasurementError(f"{failure.args[0]}{text}", next_step=next_step)
-    said.__cause__ = failure.__cause__
-    return said
 
 
 @contextlib.contextmanager

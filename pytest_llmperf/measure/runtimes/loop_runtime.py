@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pytest_llmperf.measure.runtimes.runtime import Clients, Part, Start
 from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.measure.wire.arrival import Clock
-from pytest_llmperf.measure.wire.exchange import Address, Connection
+from pytest_llmperf.measure.wire.request_connection import Address, Connection
 from pytest_llmperf.measure.wire.scheduling_lag import BEAT_S
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

@@ -18,8 +18,8 @@ from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.measure.runtimes.runtime import Clients, Part, Start
 from pytest_llmperf.measure.runtimes.thread_runtime import perform
 from pytest_llmperf.measure.waiting import until
-from pytest_llmperf.measure.wire.exchange import CONNECT_S
 from pytest_llmperf.measure.wire.prepared_request import Request
+from pytest_llmperf.measure.wire.request_connection import CONNECT_S
 
 LEAD_NS = 2_500_000
 """How far ahead the barrier's moment is, for each worker: they are told one after the other, and share the cores."""

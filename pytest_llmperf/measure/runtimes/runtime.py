@@ -10,8 +10,9 @@ from typing import Protocol
 
 from pytest_llmperf.measure.waiting import apart
 from pytest_llmperf.measure.wire.arrival import Clock, wall_offset_ns
-from pytest_llmperf.measure.wire.exchange import Address, Connection, Exchange
+from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
+from pytest_llmperf.measure.wire.request_connection import Address, Connection
 from pytest_llmperf.measure.wire.scheduling_lag import Pulse
 
 Clients = Sequence[Sequence[Request]]

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.measure.tap.recording import Capture
-from pytest_llmperf.measure.wire.exchange import CONNECT_S, MAX_ANSWER_BYTES, PIECE_BYTES
 from pytest_llmperf.measure.wire.prepared_request import target_of
+from pytest_llmperf.measure.wire.request_connection import CONNECT_S, MAX_ANSWER_BYTES, PIECE_BYTES
 
 _END_S = 2.0
 

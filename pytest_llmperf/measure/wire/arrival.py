@@ -131,3 +131,9 @@ def _stamp_ns(ancillary: Ancillary) -> int | None:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
             return int(seconds) * 1_000_000_000 + int(nanoseconds)
     return None
+
+
+def expected_source(url: str) -> str:
+    """The source of arrival times that an address will have here: KERNEL, or READ over TLS and on other systems."""
+    with socket.socket() as probe:
+        return KERNEL if not url.startswith("https:") and ask_for_kernel_time(probe) else READ

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from pytest_llmperf.model.workload.scenario import Agent, GenerationOptions, Scenario, Think, think_fault
+from pytest_llmperf.model.workload.agent import Agent
+from pytest_llmperf.model.workload.generation_options import GenerationOptions, Think, think_fault
+from pytest_llmperf.model.workload.scenario import Scenario
 
 
 class Mode(StrEnum):

@@ -4,8 +4,9 @@ The order of `auto`: servers that are running (`attach`), an Ollama to start (`o
 engine (`embedded`). The simulated server is never chosen, only asked for.
 """
 
-from pytest_llmperf.servers.backends.backend import Backend, Opened
+from pytest_llmperf.servers.backends.backend import Backend
 from pytest_llmperf.servers.backends.backend_factory import choose
+from pytest_llmperf.servers.backends.opened_topology import OpenedTopology
 from pytest_llmperf.servers.backends.unused_options import unused
 
-__all__ = ["Backend", "Opened", "choose", "unused"]
+__all__ = ["Backend", "OpenedTopology", "choose", "unused"]

@@ -10,7 +10,9 @@ from pytest_llmperf.errors import ModelMissingError, UsageError
 from pytest_llmperf.model import Access, Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.servers.addresses import place_of
-from pytest_llmperf.servers.backends.backend import Opened, check_url, describe, instance_name, instances_of
+from pytest_llmperf.servers.backends.instance_checks import check_url, describe
+from pytest_llmperf.servers.backends.instance_layout import instance_name, instances_of
+from pytest_llmperf.servers.backends.opened_topology import OpenedTopology
 from pytest_llmperf.servers.clients.client_factory import client_of
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.clients.server_client import in_common, some_of
@@ -52,7 +54,7 @@ class AttachBackend:
         for index, url in enumerate(self.urls):
             describe(instance_name(index), url, slots=0, access=self._access[url], api=self.api)
 
-    def open(self, kind: TopologyKind, agents: int) -> Opened:
+    def open(self, kind: TopologyKind, agents: int) -> OpenedTopology:
         """Takes as many of the servers as the topology has; see Backend.
 
         Closing unloads the model from the servers that had not loaded it before; where it was loaded, it gets back
@@ -76,7 +78,7 @@ class AttachBackend:
             reason=self.reason,
         )
         checks = tuple(partial(check_url, instance) for instance in instances)
-        return Opened(topology, stack=ExitStack(), checks=checks, found=found)
+        return OpenedTopology(topology, stack=ExitStack(), checks=checks, found=found)
 
     def without_the_dead(self) -> Settings | None:
         """Settings for the servers that still answer; None where that are all, or none."""

@@ -16,17 +16,10 @@ from pathlib import Path
 from pytest_llmperf.errors import ModelMissingError, ServerError, UsageError
 from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
 from pytest_llmperf.net.port_owner import Owner, owner_of
-from pytest_llmperf.servers.backends.backend import (
-    Check,
-    Opened,
-    Say,
-    check_ours,
-    check_process,
-    describe,
-    instance_name,
-    instances_of,
-    port_of,
-)
+from pytest_llmperf.servers.backends.backend import Say
+from pytest_llmperf.servers.backends.instance_checks import check_ours, check_process, describe
+from pytest_llmperf.servers.backends.instance_layout import instance_name, instances_of, port_of
+from pytest_llmperf.servers.backends.opened_topology import Check, OpenedTopology
 from pytest_llmperf.servers.backends.server_environment import dropped, environment, recorded
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.emulator.model_files import cache_dir, check_given
@@ -80,7 +73,7 @@ class OllamaBackend:
         """Looks at the file to import, if there is one; see Backend."""
         check_given(self._settings.gguf, "")
 
-    def open(self, kind: TopologyKind, agents: int) -> Opened:
+    def open(self, kind: TopologyKind, agents: int) -> OpenedTopology:
         """Starts the instances, one after the other, and sees to it that they have the model; see Backend.
 
         The model is loaded later, with the options of the agents: with none, a server on a large GPU would take a
@@ -115,7 +108,7 @@ class OllamaBackend:
             def notes() -> tuple[str, ...]:
                 return told + tuple(note for one in servers for note in slots_refused(one.log(), one.label, slots))
 
-            return Opened(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids, notes=notes)
+            return OpenedTopology(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids, notes=notes)
 
     def _start(
         self, name: str, home: Path, port: int, slots: int, gpu: str

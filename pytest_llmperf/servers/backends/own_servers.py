@@ -13,16 +13,9 @@ from pathlib import Path
 
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.model import Settings, Topology, TopologyKind
-from pytest_llmperf.servers.backends.backend import (
-    Opened,
-    check_ours,
-    check_process,
-    describe,
-    instance_name,
-    instances_of,
-    port_of,
-    threads_each,
-)
+from pytest_llmperf.servers.backends.instance_checks import check_ours, check_process, describe
+from pytest_llmperf.servers.backends.instance_layout import instance_name, instances_of, port_of, threads_each
+from pytest_llmperf.servers.backends.opened_topology import OpenedTopology
 from pytest_llmperf.servers.backends.server_environment import recorded
 from pytest_llmperf.servers.emulator import model_files
 from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan, load_plan
@@ -76,7 +69,7 @@ class OwnBackend:
         if self.kind == "embedded":
             model_files.check_given(self._settings.gguf, self._settings.model)
 
-    def open(self, kind: TopologyKind, agents: int) -> Opened:
+    def open(self, kind: TopologyKind, agents: int) -> OpenedTopology:
         """Starts the instances, all at once. Raises MissingExtraError before any of them; see Backend."""
         settings = self._settings
         count, slots = instances_of(kind, agents)
@@ -106,7 +99,7 @@ class OwnBackend:
             topology = Topology(kind=kind, instances=instances, model=model, backend=self.kind, reason=self.reason)
             pids = {name: process.pid for name, process in processes.items()}
             check_ours(topology, pids)
-            return Opened(
+            return OpenedTopology(
                 topology,
                 stack=stack.pop_all(),
                 checks=tuple(partial(check_process, process) for process in processes.values()),

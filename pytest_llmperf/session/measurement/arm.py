@@ -11,7 +11,8 @@ from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.gates.quality_gate import checked, in_words, scorer_raised
 from pytest_llmperf.judge.metrics.machine_use import LOOK, VALUES, blind
 from pytest_llmperf.judge.metrics.slot_use import looked_at
-from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
+from pytest_llmperf.measure.agent_requests import keep_alive_s
+from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.model import Answered, Gate, Manifest, Measurement, Quality, RequestTiming, Round
 from pytest_llmperf.session.measurement.recovery import RecoveringRounds
 from pytest_llmperf.session.server_lease import ServerLease

@@ -21,7 +21,8 @@ from typing import TypeVar
 from pytest_llmperf.errors import LlmperfError, MeasurementError, ServerError, UnreachableError
 from pytest_llmperf.judge.diagnosis.client_saturation import saturated
 from pytest_llmperf.judge.metrics.contradictions import believable
-from pytest_llmperf.measure.rounds import Rounds, keep_alive_s
+from pytest_llmperf.measure.agent_requests import keep_alive_s
+from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
 from pytest_llmperf.servers.clients.client_factory import client_of
 from pytest_llmperf.servers.clients.server_client import ServerClient

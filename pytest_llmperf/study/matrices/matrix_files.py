@@ -25,7 +25,7 @@ from pytest_llmperf.model import (
     Value,
 )
 from pytest_llmperf.model.texts import text_fault
-from pytest_llmperf.model.workload.scenario import think_fault
+from pytest_llmperf.model.workload.generation_options import think_fault
 from pytest_llmperf.study.matrices.matrix_cells import OPTIONS, PROMPT, SCENARIOS, THINK, named_axes
 
 SCHEMA = 1

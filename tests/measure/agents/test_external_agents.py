@@ -21,8 +21,8 @@ import psutil
 import pytest
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.measure.agents.agent_failures import Member
 from pytest_llmperf.measure.agents.external_agents import run_tapped
-from pytest_llmperf.measure.agents.member_agents import Member
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.measure.tap.http_exchanges import CANCELLED

@@ -8,8 +8,9 @@ import pytest
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents import external_agents
+from pytest_llmperf.measure.agents.agent_failures import Member
 from pytest_llmperf.measure.agents.external_agents import run_tapped
-from pytest_llmperf.measure.agents.member_agents import Agents, Member
+from pytest_llmperf.measure.agents.member_agents import Agents
 from pytest_llmperf.measure.agents.start_order import QUICK_NS, Starting, in_order, may_start
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of

@@ -22,9 +22,9 @@ from pytest_llmperf.measure.runtimes import Runtime, loop_runtime, process_runti
 from pytest_llmperf.measure.runtimes import runtime as runtime_module
 from pytest_llmperf.measure.runtimes.process_runtime import LEAD_NS, ProcessesRuntime
 from pytest_llmperf.measure.runtimes.runtime import Part, Start
-from pytest_llmperf.measure.wire import exchange
-from pytest_llmperf.measure.wire.exchange import Address, Connection
+from pytest_llmperf.measure.wire import request_connection
 from pytest_llmperf.measure.wire.prepared_request import prepare
+from pytest_llmperf.measure.wire.request_connection import Address, Connection
 from pytest_llmperf.model import RUNTIMES, SERIAL
 from tests.measure.scripted import request_to, serving
 
@@ -227,7 +227,7 @@ def test_ctrl_c_ends_a_part_that_connects(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, inside: bool, first: bool
 ) -> None:
     """A server that accepts nobody, from the start or in mid-conversation, is not waited for."""
-    monkeypatch.setattr(exchange, "CONNECT_S", HOUR_S)
+    monkeypatch.setattr(request_connection, "CONNECT_S", HOUR_S)
 
     async def main() -> None:
         runtime.run(clients, timeout_s=HOUR_S)

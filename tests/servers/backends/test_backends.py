@@ -12,8 +12,15 @@ import pytest
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError, UsageError
 from pytest_llmperf.model import Instance, Script, Settings, Topology, TopologyKind
 from pytest_llmperf.net.port_owner import Owner
-from pytest_llmperf.servers.backends import attach, choose, discovery, ollama_backend, own_servers
-from pytest_llmperf.servers.backends import backend as backend_module
+from pytest_llmperf.servers.backends import (
+    attach,
+    choose,
+    discovery,
+    instance_checks,
+    instance_layout,
+    ollama_backend,
+    own_servers,
+)
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.probes.deployment_facts import manifest
 from pytest_llmperf.servers.processes.server_process import free_port, port_in_use
@@ -395,14 +402,14 @@ def _kill_server_at(url):
 def test_cores_are_divided_among_instances():
     """At least one thread each, or as many as were asked for."""
     cores = len(os.sched_getaffinity(0))
-    assert backend_module.threads_each(0, 1) == cores
-    assert backend_module.threads_each(0, 1000) == 1
-    assert backend_module.threads_each(3, 1000) == 3
+    assert instance_layout.threads_each(0, 1) == cores
+    assert instance_layout.threads_each(0, 1000) == 1
+    assert instance_layout.threads_each(3, 1000) == 3
 
 
 def test_names_of_instances_never_repeat():
     """Also beyond the alphabet."""
-    assert len({backend_module.instance_name(index) for index in range(100)}) == 100
+    assert len({instance_layout.instance_name(index) for index in range(100)}) == 100
 
 
 def test_a_scripted_imbalance_slows_each_further_instance():
@@ -481,7 +488,7 @@ def test_a_found_server_that_restarts_is_given_a_moment(refusals):
                 self.answer(b'{"version": "1"}')
 
     with http_server(Restarting) as url, pytest.raises(ServerError) if refusals > 2 else contextlib.nullcontext():
-        backend_module.check_url(Instance(name="a", url=url))
+        instance_checks.check_url(Instance(name="a", url=url))
     assert len(asked) == 3 or refusals > 2
 
 
@@ -609,7 +616,7 @@ def test_whose_the_socket_is_decides(backend, when, fake_ollama, monkeypatch, to
     settings = Settings(backend=backend, ollama_bin=fake_ollama, model=MODEL if backend == "ollama" else "", gguf="")
     settings = replace(settings, gguf=str(toy_file)) if backend == "embedded" else settings
     opened = None if when == "ready" else choose(settings).open(TopologyKind.SINGLE, 1)
-    for module in (backend_module, ollama_backend):
+    for module in (instance_checks, ollama_backend):
         monkeypatch.setattr(module, "owner_of", lambda *_: Owner.STRANGER)
     with pytest.raises(ServerError, match="is not the server that we started there"):
         opened.alive() if opened else choose(settings).open(TopologyKind.SINGLE, 1)
@@ -621,18 +628,18 @@ def test_runners_must_be_ours_too(monkeypatch):
     """The port that an Ollama gave its `llama-server`."""
     instance = Instance(name="a", url="http://127.0.0.1:9")
     topology = Topology(kind=TopologyKind.SINGLE, instances=(instance,), model="m", backend="ollama")
-    monkeypatch.setattr(backend_module, "told_ports", lambda _: {11})
+    monkeypatch.setattr(instance_checks, "told_ports", lambda _: {11})
     owners = {9: Owner.OURS, 11: Owner.STRANGER}
-    monkeypatch.setattr(backend_module, "owner_of", lambda port, _: owners[port])
+    monkeypatch.setattr(instance_checks, "owner_of", lambda port, _: owners[port])
     with pytest.raises(ServerError, match=r"instance a .* listens on port 11") as caught:
-        backend_module.check_ours(topology, {"a": 1})
+        instance_checks.check_ours(topology, {"a": 1})
     assert caught.value.instance == "a"
     owners[11] = Owner.OURS
-    assert backend_module.check_ours(topology, {"a": 1}) == ()
+    assert instance_checks.check_ours(topology, {"a": 1}) == ()
     owners[9] = Owner.UNKNOWN
-    (note,) = backend_module.check_ours(topology, {"a": 1})
+    (note,) = instance_checks.check_ours(topology, {"a": 1})
     assert "cannot be determined of instance a" in note
-    assert backend_module.check_ours(topology, {}) == ()  # found, not started
+    assert instance_checks.check_ours(topology, {}) == ()  # found, not started
 
 
 def test_an_ollama_without_the_model_says_so(fake_ollama):

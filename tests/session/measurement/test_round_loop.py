@@ -16,7 +16,7 @@ from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import NamedDeployment, Outcome, Script, Settings, TopologyKind
 from pytest_llmperf.net.port_owner import Owner
-from pytest_llmperf.servers.backends import backend
+from pytest_llmperf.servers.backends import instance_checks
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.session.measurement import round_loop
 from pytest_llmperf.session.session import Session
@@ -117,7 +117,7 @@ def test_the_servers_are_ours_after_the_last_round(tmp_path: Path, monkeypatch: 
     def owner(*_) -> Owner:
         return Owner.STRANGER if "pair done" in rounds else Owner.OURS
 
-    monkeypatch.setattr(backend, "owner_of", owner)
+    monkeypatch.setattr(instance_checks, "owner_of", owner)
     asked = Settings(backend="simulated", script=QUICK, calibrate=False, min_rounds=1, max_rounds=1)
     with pytest.raises(ServerError, match="is not the server that we started there"):
         measured(asked, tmp_path, listener=Told(rounds.append))
@@ -125,7 +125,7 @@ def test_the_servers_are_ours_after_the_last_round(tmp_path: Path, monkeypatch: 
 
 def test_sockets_that_nobody_shows_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is measured all the same, and said."""
-    monkeypatch.setattr(backend, "owner_of", lambda *_: Owner.UNKNOWN)
+    monkeypatch.setattr(instance_checks, "owner_of", lambda *_: Owner.UNKNOWN)
     asked = Settings(backend="simulated", script=QUICK, calibrate=False, min_rounds=1, max_rounds=1)
     record = measured(asked, tmp_path)
     assert any(

@@ -10,10 +10,10 @@ import pytest
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.runtimes.thread_runtime import ThreadsRuntime
-from pytest_llmperf.measure.wire import exchange
-from pytest_llmperf.measure.wire.arrival import READ
-from pytest_llmperf.measure.wire.exchange import Connection, expected_source
+from pytest_llmperf.measure.wire import request_connection
+from pytest_llmperf.measure.wire.arrival import READ, expected_source
 from pytest_llmperf.measure.wire.prepared_request import prepare
+from pytest_llmperf.measure.wire.request_connection import Connection
 from pytest_llmperf.model import access
 
 
@@ -156,7 +156,7 @@ def test_a_reset_is_an_error_that_names_the_server(step: str) -> None:
 @pytest.mark.parametrize("size", [1, 4096])
 def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """An answer beyond the limit of memory is an error, in large pieces as in single bytes."""
-    monkeypatch.setattr(exchange, "MAX_ANSWER_BYTES", 10_000)
+    monkeypatch.setattr(request_connection, "MAX_ANSWER_BYTES", 10_000)
     connection = connection_on(Line(1000, *[b"x" * size] * 30))
     with pytest.raises(MeasurementError, match="does not end"):
         use(connection, reads=30)
@@ -164,7 +164,7 @@ def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch, size: int) ->
 
 def test_a_connection_that_does_not_come_about(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has a limit of its own, however long an answer may take."""
-    monkeypatch.setattr(exchange, "CONNECT_S", 0.2)
+    monkeypatch.setattr(request_connection, "CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
         request = prepare(f"http://127.0.0.1:{full.getsockname()[1]}", "/x", b"", label="agent a")
         connection = Connection(request, timeout_s=600)
@@ -199,7 +199,7 @@ class Dripping:
 
 def test_a_proxy_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time, the answer to CONNECT does not: one limit holds for all of it."""
-    monkeypatch.setattr(exchange.socket, "socket", Dripping)
+    monkeypatch.setattr(request_connection.socket, "socket", Dripping)
     through = prepare("https://h", "/", b"{}", label="agent a", access=access.Access(proxy="http://127.0.0.1:9"))
     times_s = iter(range(0, 1000, 4))
     connection = Connection(through, timeout_s=60, clock=lambda: next(times_s) * 1_000_000_000)
@@ -250,7 +250,7 @@ def test_the_source_is_known_before_anything_is_timed() -> None:
     """TLS hides when bytes arrived; otherwise the system decides."""
     assert expected_source("https://h") == READ
     with socket.socket() as probe:
-        assert (expected_source("http://h") == "kernel") == exchange.ask_for_kernel_time(probe)
+        assert (expected_source("http://h") == "kernel") == request_connection.ask_for_kernel_time(probe)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,88 @@
+"""The requests of our own agents, as bytes, each under a prefix that no other request has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from pytest_llmperf.measure.wire.openai_options import v1_options
+from pytest_llmperf.measure.wire.prepared_request import Request, prepare
+from pytest_llmperf.measure.wire.unique_prefix import prefixes
+from pytest_llmperf.model import Agent, ExternalAgent, Instance
+
+STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everything said so far in mind."
+"""Stands for the model's answers in a conversation's history: a fixed text, so that every run does the same work."""
+
+
+def keep_alive_s(timeout_s: float) -> int:
+    """How long a server keeps the model after a request, s: longer than any request, yet not forever.
+
+    Each request renews it. A server that is not ours gets its memory back even if pytest is killed.
+    """
+    return round(timeout_s) + 600
+
+
+def label_of(agent: Agent | ExternalAgent, instance: Instance) -> str:
+    """The agent and its instance, for error messages."""
+    return f"agent {agent.name}, instance {instance.name} ({instance.url})"
+
+
+class AgentRequests:
+    """Makes the requests of our own agents.
+
+    Args:
+        model: its name on the servers.
+        keep_alive_s: how long a server keeps the model after a request, s.
+    """
+
+    def __init__(self, *, model: str, keep_alive_s: int) -> None:
+        self._model = model
+        self._keep_alive_s = keep_alive_s
+        self._prefixes: Iterator[str] = prefixes()
+        self._fixed: Mapping[str, str] = {}
+
+    def of(self, agent: Agent, instance: Instance, url: str) -> tuple[Request, ...]:
+        """The agent's requests as bytes, to be sent to this address, each with a prefix of its own."""
+        label = label_of(agent, instance)
+        common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
+        common["keep_alive"] = self._keep_alive_s
+        if agent.think is not None:
+            common["think"] = agent.think
+        turns = range(1, len(agent.prompts) + 1)
+        bodies: list[tuple[str, dict[str, object]]]
+        if instance.api == "openai":
+            common = v1_options(self._model, agent.options, agent.think)
+            bodies = [("/v1/chat/completions", {"messages": self._history(agent, turn)}) for turn in turns]
+        elif len(agent.prompts) == 1:
+            bodies = [("/api/generate", {"prompt": self._prefix_of(agent) + agent.prompts[0]})]
+        else:
+            bodies = [("/api/chat", {"messages": self._history(agent, turn)}) for turn in turns]
+        return tuple(
+            prepare(url, path, json.dumps({**common, **body}).encode(), label=label, access=instance.access)
+            for path, body in bodies
+        )
+
+    def draw_prefixes(self, agents: Iterable[str]) -> dict[str, str]:
+        """A fresh prefix for each of these agents, by name."""
+        return {agent: next(self._prefixes) for agent in agents}
+
+    @contextmanager
+    def fixed(self, by_agent: Mapping[str, str]) -> Iterator[None]:
+        """While the block runs, each of these agents' requests has the prefix given here."""
+        self._fixed = by_agent
+        try:
+            yield
+        finally:
+            self._fixed = {}
+
+    def _prefix_of(self, agent: Agent) -> str:
+        return self._fixed.get(agent.name) or next(self._prefixes)
+
+    def _history(self, agent: Agent, turns: int) -> list[dict[str, str]]:
+        """The conversation up to and including the prompt of this turn, under a fresh prefix."""
+        messages = []
+        for prompt in agent.prompts[:turns]:
+            messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": STAND_IN_ANSWER}]
+        messages[0]["content"] = self._prefix_of(agent) + messages[0]["content"]
+        return messages[:-1]

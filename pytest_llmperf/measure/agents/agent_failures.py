@@ -1,0 +1,117 @@
+"""The errors for external agents that fail, end without a request, or do not end in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pytest_llmperf.errors import LlmperfError, MeasurementError
+from pytest_llmperf.measure.tap.recording import Capture
+from pytest_llmperf.model import AsyncAgent, Command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One agent of a part.
+
+    Attributes:
+        label: for error messages.
+        url: of its server.
+        run: what does its work.
+        start_up_ns: how long it takes from its start to its first request, as far as is known.
+    """
+
+    label: str
+    url: str
+    run: AsyncAgent | Command = field(repr=False)
+    start_up_ns: int = 0
+
+    @property
+    def name(self) -> str:
+        """The label without the instance."""
+        return self.label.partition(",")[0]
+
+
+class AgentFailures:
+    """Makes the errors for the agents of one part.
+
+    Args:
+        members: the agents.
+        timeout_s: maximum run time of an agent, s.
+
+    Attributes:
+        started_ns: when each agent was started; only agents that were.
+        outputs: the end of each command's output; only commands that have ended.
+    """
+
+    def __init__(self, members: Sequence[Member], *, timeout_s: float) -> None:
+        self._members = tuple(members)
+        self._timeout_s = timeout_s
+        self.started_ns: dict[Member, int] = {}
+        self.outputs: dict[Member, str] = {}
+
+    def silence(self, member: Member, asked: Sequence[str]) -> MeasurementError:
+        """The error for an agent that ended and asked no model for anything."""
+        instead = f" (only {', '.join(sorted(set(asked)))})" if asked else ""
+        return MeasurementError(
+            f"{member.label}: the agent ended without a generation request through its address{instead}"
+            + self.outputs.get(member, ""),
+            next_step="have it use the address it is given: the callable's argument, or OLLAMA_HOST, LLMPERF_BASE_URL, "
+            "OPENAI_BASE_URL or {url} of a command",
+        )
+
+    def late(self, members: Sequence[Member], *, released: bool) -> MeasurementError:
+        """The error for agents that did not end."""
+        state = "" if released else ", and not every agent had sent its first request,"
+        return MeasurementError(
+            "\n".join(
+                f"{member.label}: the agent was not done{state} after {self._timeout_s:g} s"
+                + self.outputs.get(member, "")
+                for member in members
+            ),
+            next_step="look at the server's log, or raise --llmperf-timeout: it holds for all that such an agent does",
+        )
+
+    def explained(self, failure: LlmperfError, capture: Capture, failed: Member | None) -> LlmperfError:
+        """The failure; if its agent may have failed because it waited at the barrier, with the agents it waited for."""
+        if failed is not None:
+            return self.given_up(failed, capture, failure)
+        if capture.start_ns or len(self._members) == 1:
+            return failure
+        return _with(failure, self._awaited(capture, capture.end_ns), failure.next_step)
+
+    def given_up(self, member: Member, capture: Capture, failure: LlmperfError) -> LlmperfError:
+        """The failure of an agent; if it gave up requests at the barrier: how long it waited there, and for whom."""
+        connections = capture.agents[self._members.index(member)]
+        given_up = [connection for connection in connections if connection.given_up_ns and connection.first_ns]
+        if not given_up:
+            return failure
+        waited_s = max(connection.given_up_ns - connection.first_ns for connection in given_up) / 1e9
+        requests = "its request" if len(given_up) == 1 else f"{len(given_up)} requests"
+        text = f"\n  it gave up {requests} at the barrier, where all wait for the slowest, after {waited_s:.1f} s"
+        return _with(
+            failure,
+            text + self._awaited(capture, min(connection.given_up_ns for connection in given_up)),
+            f"give the client of {member.name} a time-out well above {waited_s:.1f} s, or have the agent that it waits "
+            "for send its first request sooner",
+        )
+
+    def _awaited(self, capture: Capture, at_ns: int) -> str:
+        """Who had sent nothing at that moment, and how long after its start, a line for each."""
+        words = []
+        for member, connections in zip(self._members, capture.agents, strict=True):
+            if any(0 < connection.first_ns <= at_ns for connection in connections):
+                continue
+            started_ns = self.started_ns.get(member)
+            since = (
+                f", {(at_ns - started_ns) / 1e9:.1f} s after its start" if started_ns else ": it was not started yet"
+            )
+            words.append(f"\n  waited for {member.name}, which had sent no request{since}")
+        return "".join(words)
+
+
+def _with(failure: LlmperfError, text: str, next_step: str) -> LlmperfError:
+    """The same failure with more to say."""
+    said = MeasurementError(f"{failure.args[0]}{text}", next_step=next_step)
+    said.__cause__ = failure.__cause__
+    return said

@@ -1,0 +1,84 @@
+"""Checks that an instance is alive, and that it is the one that was started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import httpx
+
+from pytest_llmperf.errors import ServerError
+from pytest_llmperf.model import DIRECT, Access, Instance, Topology
+from pytest_llmperf.net.port_owner import Owner, owner_of, told_ports
+from pytest_llmperf.servers.clients.client_factory import client_of
+from pytest_llmperf.servers.processes.server_process import ServerProcess, strange
+
+_MOMENT_S = 1.0
+"""How long to wait for a server that restarts its listener."""
+
+_HIDDEN = "the system does not show whose its socket is"
+
+
+def check_ours(topology: Topology, pids: Mapping[str, int]) -> tuple[str, ...]:
+    """Checks that the sockets of servers that we started are theirs: another one may answer in a dead one's place.
+
+    Args:
+        topology: whose instances answer.
+        pids: leaders of the process groups of those that we started, by instance.
+
+    Returns:
+        For which instances the system does not show that, in words.
+
+    Raises:
+        ServerError: another process listens on an instance's port.
+    """
+    ours = [instance for instance in topology.instances if instance.name in pids]
+    hidden = [instance.name for instance in ours if not _is_ours(instance, pids[instance.name])]
+    if not hidden:
+        return ()
+    return (f"whether the server that answers is ours cannot be determined of instance {', '.join(hidden)}: {_HIDDEN}",)
+
+
+def _is_ours(instance: Instance, group: int) -> bool:
+    """Whether the system shows that a server's socket, and those of its runners, are of this process group.
+
+    Raises:
+        ServerError: one is another process's.
+    """
+    port = urlsplit(instance.url).port or 0
+    owners = {number: owner_of(number, group) for number in (port, *(told_ports(group) - {port}))}
+    for number, owner in owners.items():
+        if owner is Owner.STRANGER:
+            error = strange(f"instance {instance.name} ({instance.url})", number)
+            error.instance = instance.name
+            raise error
+    return owners[port] is not Owner.UNKNOWN
+
+
+def check_process(process: ServerProcess) -> None:
+    """The Check of a server that we started."""
+    if not process.alive:
+        raise process.died("while it was in use")
+
+
+def check_url(instance: Instance) -> None:
+    """The Check of a server that we found; one that does not listen may do so again in a moment."""
+    until_s = time.monotonic() + _MOMENT_S
+    while True:
+        try:
+            with client_of(instance) as control:
+                control.version()
+            return
+        except ServerError as error:  # refused, or accepted and dropped
+            if not isinstance(error.__cause__, httpx.TransportError) or time.monotonic() > until_s:
+                raise
+        time.sleep(0.05)
+
+
+def describe(name: str, url: str, *, slots: int, access: Access = DIRECT, api: str = "ollama") -> Instance:
+    """The instance at an address, with the version that it says. Raises ServerError."""
+    instance = Instance(name=name, url=url, slots=slots, access=access, api=api)
+    with client_of(instance) as control:
+        return replace(instance, version=control.version())

@@ -1,0 +1,134 @@
+"""A topology whose servers are running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from pytest_llmperf.errors import ServerError
+from pytest_llmperf.model import Instance, Round, Topology
+from pytest_llmperf.servers.backends.instance_checks import check_ours
+from pytest_llmperf.servers.clients.openai_client import LACKS
+from pytest_llmperf.servers.probes import consistency, distinctness
+from pytest_llmperf.servers.probes.foreign_traffic import Traffic
+from pytest_llmperf.servers.probes.restore import FoundServers
+
+Check = Callable[[], None]
+"""Raises ServerError if an instance is not alive."""
+
+
+class OpenedTopology:
+    """A topology in use.
+
+    Attributes:
+        topology: its running instances.
+        pids: of the first process of each instance that we started, by its name.
+        fired: returns which faults of a fault plan have fired since it was opened, in words; nothing without a plan.
+
+    Args:
+        topology: its running instances.
+        stack: ends what was started.
+        checks: of each instance.
+        pids: as above.
+        found: the servers, where they were running before: then others may use them, too, and two may be one.
+        fired: as above.
+        notes: for the reader of every measurement on it, once the model is loaded.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        stack: ExitStack,
+        checks: tuple[Check, ...],
+        pids: Mapping[str, int] | None = None,
+        found: FoundServers | None = None,
+        fired: Callable[[], tuple[str, ...]] = tuple,
+        notes: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        self.topology = topology
+        self.pids = pids or {}
+        self.fired = fired
+        self._found = found
+        self._traffic = Traffic(topology) if found is not None else None
+        self._at_load: dict[str, str] = {}
+        self._notes = notes
+        self._stack = stack
+        self._checks = checks
+
+    def alive(self) -> None:
+        """Checks every instance.
+
+        Raises:
+            ServerError: one is dead, that of its `instance`; with the end of its log where it is ours.
+        """
+        for instance, check in zip(self.topology.instances, self._checks, strict=True):
+            try:
+                check()
+            except ServerError as error:
+                error.instance = instance.name
+                raise
+        self.check_ours()
+
+    def check_ours(self) -> tuple[str, ...]:
+        """See there; of what we have started."""
+        return check_ours(self.topology, self.pids)
+
+    def loaded(self, instance: Instance) -> None:
+        """Notes what an instance that we found says right after the model was loaded there. Raises ServerError."""
+        if self._traffic is not None and instance.api != "openai":
+            self._at_load[instance.name] = distinctness.leaves_at(instance, self.topology.model)
+
+    def settled(self, asked_ctx: Mapping[str, int | None]) -> tuple[str, ...]:
+        """What a reader must know of how the model sits, once it is loaded everywhere.
+
+        Args:
+            asked_ctx: by instance, the context that its agents ask for; None = the server's own.
+
+        Raises:
+            ServerError: the instances do not serve the same model, or one does not answer.
+            UsageError: addresses of different instances lead to one server, or one address to several.
+        """
+        if any(instance.api == "openai" for instance in self.topology.instances):
+            return LACKS
+        notes = self._notes() + self._told_apart()
+        seats = consistency.look(self.topology, asked_ctx)
+        notes += consistency.check(self.topology.model, seats)
+        if self._traffic is not None:
+            self._traffic.begin({seat.instance.name: seat.loaded.expires_at for seat in seats if seat.loaded})
+        # of our own server everyone knows that its instances are on this machine
+        return (*notes, *consistency.shared(seats)) if self.topology.backend in ("attach", "ollama") else notes
+
+    def _told_apart(self) -> tuple[str, ...]:
+        """Whether the instances are different servers, where we found them; ours, where we started them."""
+        if self._traffic is None:
+            return self.check_ours()
+        return distinctness.check(self.topology, self._at_load)
+
+    def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
+        """What tells that somebody else used these servers while this round ran, in words; see Traffic."""
+        return self._traffic.seen(one, keep_alive_s=keep_alive_s) if self._traffic is not None else ()
+
+    def close(self, *, unloaded: bool = False) -> tuple[str, ...]:
+        """Ends what was started, leaves what was found as it was found; idempotent.
+
+        Args:
+            unloaded: the model was unloaded, and not loaded again.
+
+        Returns:
+            What could not be put back, in words: no reason to doubt what was measured.
+
+        Raises:
+            ServerError: something that we started cannot be ended; everything else is still tried.
+        """
+        found, self._found = self._found, None
+        try:
+            return found.put_back(unloaded=unloaded) if found is not None else ()
+        finally:
+            self._stack.close()
+
+    def __enter__(self) -> OpenedTopology:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
