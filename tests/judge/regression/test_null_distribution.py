@@ -124,3 +124,23 @@ def test_rounds_that_do_not_vary_at_all() -> None:
     """Certainty: every distance above none is beyond chance, and the search for it ends."""
     certain = null_of((1.0,), (0.0,), third=0.0)
     assert certain.upper_quantile(0.01) == pytest.approx(0.0, abs=1e-300)
+
+
+@pytest.mark.parametrize("error", [0.02, 0.01, 1e-3, 1e-5])
+def test_the_cheap_test_leaves_out_no_small_tail(error: float) -> None:
+    """A distance that may not exceed an error has larger tails on both sides, whatever variances and skewness."""
+    rng = np.random.default_rng(7)
+    variances = np.sort(rng.lognormal(0, 2, (4000, 40)), axis=1)[:, ::-1]
+    null = NullDistribution(
+        weights=chi2_nodes(7)[1][:40] / chi2_nodes(7)[1][:40].sum(),
+        variances=variances,
+        third=rng.normal(0, 3, 4000) * variances[:, 20] ** 1.5,
+        typical=variances[:, 20],
+        rounding=np.zeros(4000),
+    )
+    distance = rng.normal(0, 4, 4000) * np.sqrt(variances[:, 20])
+    smallest = np.minimum(null.upper_tail(distance), null.lower_tail(distance))
+    excluded = ~null.may_exceed(distance, error)
+    assert (smallest[excluded] > error).all()
+    assert (smallest <= error).any()
+    assert excluded.mean() > 0.4

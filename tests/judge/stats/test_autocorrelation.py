@@ -16,6 +16,7 @@ def test_autocorrelation_by_hand() -> None:
     assert autocorrelation.autocorrelation((1.0, 1.0, -1.0, -1.0)) == pytest.approx(0.25 + (1 + 3 * 0.25) / 4)
     assert autocorrelation.autocorrelation((1.0, 2.0, 3.0)) is None
     assert autocorrelation.autocorrelation((1.0,) * 9) is None
+    assert autocorrelation.autocorrelation((3.3,) * 12) is None  # whose sum over 12 is not exactly 3.3
     assert autocorrelation.autocorrelation((1.0, -1.0) * 5) == -1  # -0.9 - 0.17, were that possible
 
 
@@ -25,6 +26,7 @@ def test_a_drift_is_charged_and_alternation_is_not() -> None:
     assert autocorrelation.variance_inflation(rise) > 4
     assert autocorrelation.variance_inflation(zigzag) == 1
     assert autocorrelation.variance_inflation((1.0, 2.0)) == 1
+    assert autocorrelation.variance_inflation((3.3,) * 12) == 1
     wide, plain = (interval(Aggregate.MEAN, values, looks=1) for values in (rise, zigzag))
     assert wide.high - wide.low == pytest.approx(
         autocorrelation.variance_inflation(rise) ** 0.5 * (plain.high - plain.low)
