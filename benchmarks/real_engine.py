@@ -31,7 +31,7 @@ import httpx
 
 from benchmarks.rows import Row, show
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.judge.markers import Marker, Regression
+from pytest_llmperf.judge.markers import Marker, build
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.measure.wire.unique_prefix import prefixes
 from pytest_llmperf.model import (
@@ -53,7 +53,7 @@ TEAM = Scenario(
     name="team", agents=tuple(Agent(name=name, prompts=(2 * PROMPT,), options=OPTIONS) for name in ("x", "y"))
 )
 NO_LIMITS = 'schema = 1\ndescription = "No limits and no scaled work: what is compared is all that counts."\n'
-TTFT = (Regression(metrics=("ttft_ms",)),)
+TTFT = (build("regression", kwargs={"metrics": ("ttft_ms",)}),)
 
 
 class Stranger:

@@ -13,7 +13,7 @@ import httpcore  # noqa: F401
 import pytest
 
 from pytest_llmperf.judge.baselines import store
-from pytest_llmperf.judge.markers import MARKERS
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin import collection
 from pytest_llmperf.servers.backends import Backend, backend_factory
@@ -161,13 +161,17 @@ def table(section: str) -> list[str]:
     return re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
 
 
-def test_the_table_of_markers_is_whole() -> None:
-    """Every gate with all of its keywords, and none besides."""
-    cells = dict(re.fullmatch(r"`(\w+)\((.*)\)`", cell).groups() for cell in table("Markers"))
-    assert set(cells) == set(collection.GATES) == set(MARKERS)
-    assert {name: re.findall(r"(\w+)=", words) for name, words in cells.items()} == {
-        name: list(kind.RANGES) for name, kind in MARKERS.items()
-    }
+def test_the_table_of_markers_is_that_of_the_gate_kinds() -> None:
+    """A row for each kind: all of its keywords, and when it fails."""
+    rows = []
+    for kind in GATE_KINDS.values():
+        keywords = [
+            f'{row.name}="{row.default}"' if isinstance(row.default, str) else f"{row.name}=" for row in kind.keywords
+        ]
+        page = f" ([{kind.page}]({kind.page}))" if kind.page else ""
+        rows.append(f"| `{kind.name}({', '.join(keywords)})` | {kind.fails_if}{page} |")
+    expected = "\n".join(("| marker | fails if |", "|---|---|", *rows))
+    assert expected in README, f"the table of the README is to be:\n{expected}"
 
 
 def test_the_table_of_fixtures_is_whole(pytester: pytest.Pytester) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pytest_llmperf.errors import did_you_mean
-from pytest_llmperf.judge.markers import GATED_METRICS
+from pytest_llmperf.judge.gate_kinds import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
 
 _NAME = "a baseline's name (looked up in DIR, then among the baselines of the package), or a .toml file"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
 from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.baseline_comparison import Compared, compare_stored, only_in
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.gates.reasons import signed
 from pytest_llmperf.judge.gates.verdict_policy import action
-from pytest_llmperf.judge.markers import Regression
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.model import Baseline, Bound, Outcome, Settings, Verdict
 from pytest_llmperf.report.wording.amounts import amount
@@ -22,14 +22,12 @@ def compare(given: Namespace) -> int:
     """Prints a table of metrics per measurement; the command's help has the exit codes."""
     standard, candidate = (load_named(name, (given.dir,)) for name in (given.standard, given.candidate))
     settings = Settings(
-        limits={} if given.delta is None else {Regression.NAME: given.delta},
+        limits={} if given.delta is None else {"regression": given.delta},
         on_inconclusive_regression=given.on_inconclusive,
         min_sessions=given.min_sessions,
         on_mismatch="warn",
     )
-    compared = compare_stored(
-        standard, candidate, settings=settings, metrics=tuple(given.metric or Regression().metrics)
-    )
+    compared = compare_stored(standard, candidate, settings=settings, metrics=tuple(given.metric or COMPARED_METRICS))
     for measurement in compared:
         print("\n".join(_block(measurement, standard, candidate)) + "\n")
     for first, second in ((standard, candidate), (candidate, standard)):

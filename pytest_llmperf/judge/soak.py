@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.baselines.lookup import other_machine
+from pytest_llmperf.judge.baselines.comparability import other_machine
 from pytest_llmperf.judge.baselines.toml_format import CRITICAL, LEVEL, WARNING
 from pytest_llmperf.judge.baselines.trend import METRICS, loss
 from pytest_llmperf.judge.metrics.catalogue import CATALOGUE, OBSERVED, MetricClass, metric_of

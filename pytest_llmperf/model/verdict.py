@@ -22,6 +22,11 @@ class Bound(StrEnum):
     MIN = "min"  # the value must not be below the limit
     MAX = "max"  # the value must not be above the limit
 
+    @property
+    def word(self) -> str:
+        """What a limit on this side is called: `minimum` or `maximum`."""
+        return f"{self.value}imum"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:

@@ -65,7 +65,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers, checks given options early, and collects results where reports arrive."""
-    for line in collection.MARKERS:
+    for line in collection.marker_lines():
         config.addinivalue_line("markers", line)
     if option_table.given(config):
         option_table.resolve(config)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, one_of
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.plugin.options.near_names import near_ours
 
 if TYPE_CHECKING:
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.markers import Marker
     from pytest_llmperf.model import Settings
 
-GATES = {
-    "efficiency": "efficiency(min_pct=None): parallel (balance) efficiency of the agents together, percent",
-    "scaling": "scaling(min_pct=None): scaling efficiency, what running together really bought, percent",
-    "contention": "contention(max_rate=None, detector='ttft'): share of rounds in which agents hindered each other",
-    "throughput": "throughput(min_tok_s=None, of='agent'): tokens a second of the slowest agent, or of='system'",
-    "ttft": "ttft(max_ms=None, max_ratio=None): worst time to first token of a round, ms or times that alone",
-    "speedup": "speedup(min_x=None): sum of the agents' times over the round's wall time",
-    "consistency": "consistency(max_cv_pct=None, metric='decode_tok_s'): coefficient of variation over rounds",
-    "cost": "cost(max_usd_per_1m=None): USD for a million tokens, at the hour's price in llmperf.toml",
-    "quality": "quality(max_drop_pp=None, same=True, samples=5): answers together are as good as those alone, by "
-    "pytest_llmperf_score",
-    "memory": "memory(max_vram_gib=None, max_rss_gib=None): GiB in use on the fullest GPU, or of the largest instance",
-    "thermal": "thermal(max_gpu_c=None, max_cpu_c=None): temperature of the hottest GPU, or of the processor, C",
-    "regression": "regression(metrics=..., delta=None): not worse than baseline or incumbent by delta",
-}
 _SELECTIONS = {
     "claims": "the report's six claims, and what of them holds here (C1 to C6)",
     "predeploy": "the checklist before production (E.1, H.1)",
@@ -45,15 +31,6 @@ _SELECTIONS = {
 }
 _RUNTIME = "runtime"
 _PROFILE = "profile"
-MARKERS = (
-    *(f"{line} [llmperf gate; without a value: the baseline's limit]" for line in GATES.values()),
-    *(f"{name}: {what} [llmperf selection]" for name, what in _SELECTIONS.items()),
-    f"{_RUNTIME}(name=None): the clients' runtime for this test, before --llmperf-runtime (TR115) [llmperf]",
-    f"{_PROFILE}(name): generation options of llmperf.toml or of the report, by deployment mode (8.5, C6) [llmperf]",
-)
-
-_OURS = (*GATES, *_SELECTIONS, _RUNTIME, _PROFILE)
-
 FIXTURES = frozenset(
     {
         "dual_ollama",
@@ -77,6 +54,17 @@ SOAK = "soak"
 _STEP = "next: correct these markers, e.g. @pytest.mark.efficiency(min_pct=95); pytest --markers lists them"
 
 
+def marker_lines() -> tuple[str, ...]:
+    """Our markers for `pytest --markers`."""
+    return (
+        *(kind.marker_line for kind in GATE_KINDS.values()),
+        *(f"{name}: {text} [llmperf selection]" for name, text in _SELECTIONS.items()),
+        f"{_RUNTIME}(name=None): the clients' runtime for this test, before --llmperf-runtime (TR115) [llmperf]",
+        f"{_PROFILE}(name): generation options of llmperf.toml or of the report, by deployment mode (8.5, C6) "
+        "[llmperf]",
+    )
+
+
 def steps_last(faults: Sequence[str]) -> list[str]:
     """Faults, then next steps: the usual one if a fault has none of its own, and those of single tests, by test."""
     steps: dict[str, None] = {}
@@ -90,8 +78,8 @@ def steps_last(faults: Sequence[str]) -> list[str]:
 
 def registered(config: pytest.Config) -> frozenset[str]:
     """The markers that somebody else has registered, or pytest itself."""
-    names = {re.split(r"[:(]", line, maxsplit=1)[0].strip() for line in config.getini("markers") if line not in MARKERS}
-    return frozenset(names)
+    others = set(config.getini("markers")) - set(marker_lines())
+    return frozenset(re.split(r"[:(]", line, maxsplit=1)[0].strip() for line in others)
 
 
 def mistyped(item: pytest.Item, others: frozenset[str]) -> list[str]:
@@ -100,7 +88,8 @@ def mistyped(item: pytest.Item, others: frozenset[str]) -> list[str]:
     Such a marker would gate or select nothing, without a word.
     """
     names = dict.fromkeys(mark.name for mark in item.iter_markers())
-    ours = {name: near for name in names if name not in others and (near := near_ours(name, _OURS))}
+    known = (*GATE_KINDS, *_SELECTIONS, _RUNTIME, _PROFILE)
+    ours = {name: near for name in names if name not in others and (near := near_ours(name, known))}
     return [
         f"{item.nodeid}: unknown marker {name!r}; did you mean {near!r}? (if not, register {name!r} under `markers`)"
         for name, near in ours.items()
@@ -111,7 +100,7 @@ def uses_us(item: pytest.Item) -> bool:
     """Whether the test asks for one of our fixtures or carries one of our gates."""
     if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         return True
-    return any(mark.name in GATES for mark in item.iter_markers())
+    return any(mark.name in GATE_KINDS for mark in item.iter_markers())
 
 
 def specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
@@ -121,7 +110,7 @@ def specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
     specs: dict[str, Marker | None] = {}
     holders: dict[str, object] = {}
     for node, mark in item.iter_markers_with_node():
-        if mark.name not in GATES:
+        if mark.name not in GATE_KINDS:
             continue
         try:
             spec = build(mark.name, mark.args, mark.kwargs)

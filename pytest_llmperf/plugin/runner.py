@@ -306,7 +306,7 @@ class Runner:
         """
         records = item.stash.get(RECORDS, [])
         if item.stash[SPECS] and not records:
-            names = ", ".join(spec.NAME for spec in item.stash[SPECS])
+            names = ", ".join(spec.name for spec in item.stash[SPECS])
             pytest.fail(
                 f"gate {names}: the test recorded no run, so there is nothing to judge\n"
                 "  next: call run_agents(scenario, on=...) in the test, or drop the marker",

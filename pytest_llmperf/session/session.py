@@ -20,11 +20,14 @@ from pytest_llmperf.judge.baselines.manifest_diff import differences_for
 from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, held_in_words, than_incumbent, than_stored
 from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.evidence import graded
+from pytest_llmperf.judge.gate_kinds import Judged
 from pytest_llmperf.judge.gates import default_scorer
+from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
 from pytest_llmperf.judge.gates.incumbent import against_gates, incumbent_of
 from pytest_llmperf.judge.gates.quality_gate import gates_of, judged
-from pytest_llmperf.judge.gates.resolve import bare_limit, compare_gates, resolve, without_regression
-from pytest_llmperf.judge.markers import Marker, Quality, is_regression
+from pytest_llmperf.judge.gates.resolve import Baselines, resolve
+from pytest_llmperf.judge.gates.target import Target, option_limit
+from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.soak import Level, Soak, crossed, levels_for
 from pytest_llmperf.measure.agent_requests import keep_alive_s
@@ -252,9 +255,11 @@ class Session:
             )
         scenario = self._scaled(scenario)
         asked = [
-            (spec, gates_of(spec, bare_limit(spec.NAME, self.settings))) for spec in specs if isinstance(spec, Quality)
+            (spec, gates_of(spec, option_limit(spec.name, self.settings)))
+            for spec in specs
+            if spec.kind.judged is Judged.ANSWERS
         ]
-        specs = [spec for spec in specs if not isinstance(spec, Quality)]
+        specs = [spec for spec in specs if spec.kind.judged is not Judged.ANSWERS]
         try:
             clients = self._clients.runtime(runtime or self.settings.runtime)
             turns = RoundLoop(self._arm(self._servers, scenario, kind, clients, test), self.listener)
@@ -320,10 +325,10 @@ class Session:
         held = " and ".join(filter(None, (held_in_words(measurement, key, baseline), other)))
         return slower, triage(measurement, slower, held, taking_turns=incumbent is not None)
 
-    def _judge_quality(self, spec: Quality, gates: tuple[Gate, ...], arm: Arm) -> tuple[Verdict, ...]:
+    def _judge_quality(self, spec: Marker, gates: tuple[Gate, ...], arm: Arm) -> tuple[Verdict, ...]:
         """Whether agents answer as well together as alone, after the rounds."""
         self.listener.say("comparing answers, alone and together")
-        arm.answer(spec.samples, self.score, self.scorer)
+        arm.answer(spec["samples"], self.score, self.scorer)
         quality = arm.measurement.quality
         assert quality is not None
         return judged(quality, gates, run_gates=self.gates)
@@ -412,19 +417,14 @@ class Session:
     def _gates(self, specs: Sequence[Marker], candidate: Arm, test: str) -> tuple[Gate, ...]:
         """The gates with their limits, before anything is timed."""
         settings, name = self.settings, self.settings.against
-        left = [spec for spec in specs if self.stored is not None or not (name and is_regression(spec))]
+        left = [spec for spec in specs if self.stored is not None or not (name and spec.compares)]
         stored_specs, note = without_regression(left, settings, self.baseline, self.stored)
         candidate.measurement = replace(candidate.measurement, notes=(*candidate.measurement.notes, *note))
-        key, facts = store.key_of(test, candidate.measurement), candidate.measurement.manifest.facts
-        gates = tuple(
-            gate
-            for spec in stored_specs
-            for gate in resolve(
-                spec, settings=settings, baseline=self.baseline, stored=self.stored, key=key, facts=facts
-            )
-        )
+        measurement, baselines = candidate.measurement, Baselines(in_force=self.baseline, compared=self.stored)
+        target = Target(key=store.key_of(test, measurement), facts=measurement.manifest.facts, settings=settings)
+        gates = tuple(gate for spec in stored_specs for gate in resolve(spec, target, baselines))
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
-            gates += compare_gates(self.stored, key=key, facts=facts, settings=settings)
+            gates += compare_gates(self.stored, target)
         return gates + (against_gates(specs, name=name, settings=settings) if name else ())
 
     def _fired(self) -> Iterable[str]:

@@ -21,7 +21,8 @@ from random import Random
 from pytest_llmperf.config import load as load_config
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
 from pytest_llmperf.judge.baselines import store
-from pytest_llmperf.judge.markers import MARKERS, build
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
+from pytest_llmperf.judge.markers import build
 from pytest_llmperf.measure.wire.prepared_request import prepare
 from pytest_llmperf.plugin.options.option_table import OPTIONS
 from pytest_llmperf.servers.emulator.faults.fault_plan import load_plan
@@ -97,7 +98,7 @@ _VALUES: tuple[object, ...] = (
     ),
     *(b"x", [], ["decode_tok_s"], (), ("ttft_ms",), ("ttft_ms", 3), {}, {"a": 1}, object, len, 3j),
 )
-_KEYWORDS = tuple({name for kind in MARKERS.values() for name in kind.__dataclass_fields__} | {"nonsense"})
+_KEYWORDS = tuple({row.name for kind in GATE_KINDS.values() for row in kind.keywords} | {"nonsense"})
 
 
 class Inputs:
@@ -153,9 +154,9 @@ class Inputs:
         return "option read"
 
     def _marker(self) -> str:
-        name = self._random.choice((*MARKERS, "nonsense"))
+        name = self._random.choice((*GATE_KINDS, "nonsense"))
         args = self._random.choices(_VALUES, k=self._random.choice((0, 0, 0, 1)))
-        own = tuple(MARKERS[name].__dataclass_fields__) if name in MARKERS else _KEYWORDS
+        own = tuple(row.name for row in GATE_KINDS[name].keywords) if name in GATE_KINDS else _KEYWORDS
         keys = self._random.choices(own if self._random.random() < 0.8 else _KEYWORDS, k=self._random.randint(0, 3))
         kwargs = {key: self._random.choice(_VALUES) for key in keys}
         try:

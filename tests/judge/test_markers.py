@@ -3,12 +3,13 @@
 import math
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 
 import pytest
 
 from pytest_llmperf.judge import markers
-from pytest_llmperf.judge.markers import MARKERS, build, count_gates, written
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
+from pytest_llmperf.judge.markers import build, count_gates
 
 PERCENT = [("efficiency", "min_pct"), ("scaling", "min_pct"), ("consistency", "max_cv_pct")]
 OPEN = [
@@ -27,8 +28,8 @@ def test_numbers_out_of_range(name: str, keyword: str, value: float) -> None:
     """Negative, NaN and infinite limits are refused, with marker, keyword, value and range."""
     with pytest.raises(ValueError, match=f"{name}: {keyword} is .*, wanted a number") as caught:
         build(name, kwargs={keyword: value})
-    for valid, text in MARKERS[name].RANGES.items():
-        wanted = f"wanted {text}" if valid == keyword else f"{valid}: {text}"
+    for row in GATE_KINDS[name].keywords:
+        wanted = f"wanted {row.valid}" if row.name == keyword else f"{row.name}: {row.valid}"
         assert wanted in str(caught.value)
 
 
@@ -55,21 +56,21 @@ def test_numbers_of_the_wrong_type(name: str, keyword: str, value: object) -> No
 def test_the_ends_of_the_ranges(name: str, keyword: str, value: float, *, valid: bool) -> None:
     """(0, 100] for percent, [0, 1] for a rate, above 0 for the rest."""
     if valid:
-        assert getattr(build(name, kwargs={keyword: value}), keyword) == value
+        assert build(name, kwargs={keyword: value})[keyword] == value
     else:
         with pytest.raises(ValueError, match=keyword):
             build(name, kwargs={keyword: value})
 
 
-@pytest.mark.parametrize("name", MARKERS)
+@pytest.mark.parametrize("name", GATE_KINDS)
 def test_keywords_only_and_only_its_own(name: str) -> None:
     """Positional arguments and unknown keywords are TypeErrors that list the valid ones."""
     with pytest.raises(TypeError, match=f"{name} takes keywords only, got 95; {name} takes"):
         build(name, (95,))
     with pytest.raises(TypeError, match=f"{name} has no keyword 'nonsense'; {name} takes") as caught:
         build(name, kwargs={"nonsense": 1})
-    for keyword in MARKERS[name].RANGES:
-        assert keyword in str(caught.value)
+    for row in GATE_KINDS[name].keywords:
+        assert row.name in str(caught.value)
 
 
 def test_an_unknown_marker() -> None:
@@ -105,28 +106,27 @@ def test_choices(name: str, keyword: str, value: object, error: type[Exception])
 
 
 def test_every_marker_without_arguments_is_valid() -> None:
-    """Its limit then comes from elsewhere; keywords, ranges and fields name the same things."""
-    for name, kind in MARKERS.items():
+    """Its limit then comes from elsewhere; every other keyword has a default."""
+    for name, kind in GATE_KINDS.items():
         marker = build(name)
-        assert marker == kind()
-        assert {field.name for field in fields(kind)} == set(kind.RANGES)
-        assert getattr(marker, kind.LIMIT) is None
-        assert written(marker) == f"{name}()"
+        assert marker.values == tuple(row.default for row in kind.keywords)
+        assert marker[kind.limits[0].name] is None
+        assert str(marker) == f"{name}()"
 
 
 def test_a_list_of_metrics_becomes_a_tuple() -> None:
     """Natural to write, frozen to hold."""
     marker = build("regression", kwargs={"metrics": ["ttft_ms"], "delta": 3})
-    assert marker.metrics == ("ttft_ms",)
-    assert written(marker) == "regression(metrics=('ttft_ms',), delta=3)"
+    assert marker["metrics"] == ("ttft_ms",)
+    assert str(marker) == "regression(metrics=('ttft_ms',), delta=3)"
     with pytest.raises(FrozenInstanceError):
-        marker.delta = 4
+        marker.values = ()
 
 
 def test_gates_are_counted_by_what_markers_ask_for() -> None:
     """Two of a TTFT with both limits, one a metric of a regression; `--llmperf-compare` adds where none is marked."""
     assert count_gates((), compare=False) == 0
-    assert count_gates((), compare=True) == len(build("regression").metrics) == 4
+    assert count_gates((), compare=True) == len(build("regression")["metrics"]) == 4
     plain = (build("efficiency"), build("contention"), build("ttft"))
     assert count_gates(plain, compare=False) == 3
     assert count_gates(plain, compare=True) == 7
@@ -146,5 +146,6 @@ def test_the_module_needs_only_the_standard_library() -> None:
     assert foreign == {"pytest_llmperf"}
     assert {name for name in loaded if name.startswith("pytest_llmperf.")} == {
         "pytest_llmperf.judge",
+        "pytest_llmperf.judge.gate_kinds",
         "pytest_llmperf.judge.markers",
     }

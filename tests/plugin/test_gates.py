@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pytest_llmperf.plugin.collection import GATES
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.telemetry import gpu
 from tests.plugin.conftest import GATED, PAIR
 from tests.telemetry.nvml import Gpu, Nvml
@@ -111,7 +111,7 @@ def test_every_gate_passes_and_fails(
     failing: tuple[str, ...],
 ) -> None:
     """All hold where nothing is broken; each fails, and names itself, where what it watches is broken."""
-    assert set(EVERY_GATE) == set(GATES) == {name for _, names in BROKEN.values() for name in names}
+    assert set(EVERY_GATE) == set(GATE_KINDS) == {name for _, names in BROKEN.values() for name in names}
     gates = failing or tuple(EVERY_GATE)
     scripted = Gpu(used_mib=11_500.0, temperature_c=91) if "thermal" in failing else Gpu()
     monkeypatch.setattr(gpu, "_library", lambda: Nvml(scripted))

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.model import Cell, Claim, Matrix
-from pytest_llmperf.plugin.collection import MARKERS
+from pytest_llmperf.plugin.collection import marker_lines
 from pytest_llmperf.study.claims.claim_faults import faults_of, reference_of
 from pytest_llmperf.study.claims.claim_findings import Status, compare
 from pytest_llmperf.study.matrices.matrix_cells import cells_of
@@ -107,5 +107,5 @@ def test_texts_name_only_markers_that_there_are() -> None:
     texts = "\n".join(page.read_text("utf-8") for page in pages)
     named = set(re.findall(r"\(marker `?(\w+)|pytest [^\n`]*-m (\w+)", texts))
     ours = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]["markers"]
-    known = {re.split(r"[(:]", line)[0] for line in (*MARKERS, *ours)}
+    known = {re.split(r"[(:]", line)[0] for line in (*marker_lines(), *ours)}
     assert {name for names in named for name in names if name} <= known

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.baselines.lookup import Key, is_like
-from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.baselines.comparability import is_like
+from pytest_llmperf.judge.baselines.lookup import Key
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.metrics.catalogue import Metric, metric_of
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO
 from pytest_llmperf.judge.stats.changepoints import FEWEST, Break, breaks, levels
@@ -18,7 +19,7 @@ from pytest_llmperf.model import Baseline, Bound, Stored, StoredSession
 ERROR = 0.01
 """How often a whole baseline in which nothing changed may be said to change."""
 
-METRICS = Regression().metrics
+METRICS = COMPARED_METRICS
 """Those that are looked at where nobody says which."""
 
 

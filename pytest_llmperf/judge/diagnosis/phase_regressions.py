@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.baselines.lookup import Key, is_like
+from pytest_llmperf.judge.baselines.comparability import is_like
+from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.trend import commit_of
 from pytest_llmperf.judge.metrics.time_breakdown import COUNTS, PARTS, STORED_PARTS, TIMED, Times, more, times_of
 from pytest_llmperf.judge.stats.changepoints import breaks

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.baselines.lookup import Key, is_like
+from pytest_llmperf.judge.baselines.comparability import is_like
+from pytest_llmperf.judge.baselines.lookup import Key
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
+from pytest_llmperf.judge.gates.comparison_gates import compare_gates
 from pytest_llmperf.judge.gates.evaluate import decide
-from pytest_llmperf.judge.gates.resolve import compare_gates
-from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.gates.target import Target
 from pytest_llmperf.model import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def compare_stored(
     candidate: Baseline,
     *,
     settings: Settings | None = None,
-    metrics: tuple[str, ...] = Regression().metrics,
+    metrics: tuple[str, ...] = COMPARED_METRICS,
 ) -> tuple[Compared, ...]:
     """Judge a baseline by another, as `--llmperf-compare` would judge its rounds.
 
@@ -64,7 +66,9 @@ def compare_stored(
     both = [(key, old) for old in standard.stored if (key := Key.of(old)) in theirs]
     gates = {
         key: compare_gates(
-            standard, key=key, facts=theirs[key].session[-1].manifest, settings=settings, metrics=metrics
+            standard,
+            Target(key=key, facts=theirs[key].session[-1].manifest, settings=settings or Settings()),
+            metrics=metrics,
         )
         for key, _ in both
     }

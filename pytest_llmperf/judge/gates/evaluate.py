@@ -235,10 +235,10 @@ def _within(metric: Metric, low: float, high: float, method: str) -> Interval:
 
 def _limit(gate: Gate, metric: Metric, values: Sequence[float], look: Look, found: Interval) -> _Judged:
     """Interval against limit; with several gates, `fail` asks for a wider one."""
-    side, unit, least = ("minimum" if gate.bound is Bound.MIN else "maximum"), metric.unit, gate.bound is Bound.MIN
+    unit, least = metric.unit, gate.bound is Bound.MIN
     low, high = (figure_words(end, gate.limit) for end in (found.low, found.high))
     text = f"the interval {low} to {high} {unit} ({found.method})"
-    limit = f"the {side} {limit_words(gate.limit)} {unit}"
+    limit = f"the {gate.bound.word} {limit_words(gate.limit)} {unit}"
     shared = found if look.gates == 1 else _interval(gate, metric, values, look.looks, look.gates) or found
     effect, power = strength(metric, values, gate, shared)
     judged = _Judged(outcome=Outcome.INCONCLUSIVE, reason="", effect_size=effect, power_pct=power)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
 from pytest_llmperf.judge.gates.evaluate import decide, invalid
-from pytest_llmperf.judge.gates.resolve import bare_limit
-from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.gates.target import option_limit
+from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.record import Incumbent
@@ -42,12 +42,12 @@ def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> 
     Raises:
         UsageError: a setting that the marker would refuse.
     """
-    marked = [spec for spec in specs if isinstance(spec, Regression)]
-    bare = bare_limit(Regression.NAME, settings)
+    marked = [spec for spec in specs if spec.compares]
+    bare = option_limit("regression", settings)
     gates = []
-    for spec in marked or [Regression()]:
-        for metric in map(metric_of, spec.metrics):
-            delta = next((one for one in (spec.delta, bare, metric.delta) if one is not None), None)
+    for spec in marked or [build("regression")]:
+        for metric in map(metric_of, spec["metrics"]):
+            delta = next((one for one in (spec["delta"], bare, metric.delta) if one is not None), None)
             gates.append(
                 Gate(
                     marker=MARKER,

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.gates.evaluate import decide, invalid
 from pytest_llmperf.judge.gates.evidence_grade import grade
-from pytest_llmperf.judge.markers import written
 from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT
 from pytest_llmperf.model import Bound, Gate, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from pytest_llmperf.judge.markers import Quality as Marker
+    from pytest_llmperf.judge.markers import Marker
     from pytest_llmperf.model import Answered, Quality
 
 DEFAULT_MAX_DROP_PP = 5.0
@@ -30,22 +29,18 @@ DEFAULT_MAX_DROP_PP = 5.0
 CHANGED, DROP = "changed_answers_rate", "quality_drop_pp"
 
 
-def gates_of(spec: Marker, bare: float | None) -> tuple[Gate, ...]:
+def gates_of(marker: Marker, bare: float | None) -> tuple[Gate, ...]:
     """The gates that the marker asks for: same answers (unless it says otherwise), and the drop of the score.
 
     Args:
-        spec: the marker.
+        marker: of the kind `quality`.
         bare: the limit that the command line or ini gives for it, if any.
     """
-    if spec.max_drop_pp is not None:
-        limit, source = spec.max_drop_pp, f"marker {written(spec)}"
-    elif bare is not None:
-        limit, source = bare, f"--llmperf-limit {spec.NAME}={bare:g}"
-    else:
-        limit, source = DEFAULT_MAX_DROP_PP, f"marker {written(spec)}, default"
-    drop = Gate(marker=spec.NAME, metric=DROP, bound=Bound.MAX, limit=limit, source=source)
-    same = Gate(marker=spec.NAME, metric=CHANGED, bound=Bound.MAX, limit=0.0, source=f"marker {written(spec)}")
-    return (same, drop) if spec.same else (drop,)
+    by_default = DEFAULT_MAX_DROP_PP, f"marker {marker}, default"
+    limit, source = marker.stated(marker.limits[0], bare) or by_default
+    drop = Gate(marker=marker.name, metric=DROP, bound=Bound.MAX, limit=limit, source=source)
+    same = Gate(marker=marker.name, metric=CHANGED, bound=Bound.MAX, limit=0.0, source=f"marker {marker}")
+    return (same, drop) if marker["same"] else (drop,)
 
 
 def judged(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int = 1) -> tuple[Verdict, ...]:

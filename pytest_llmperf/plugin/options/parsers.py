@@ -173,14 +173,14 @@ def pairs(raw: str) -> dict[str, float]:
 
 def limits(raw: str) -> dict[str, float]:
     """Limits by gate, each in the range of its marker."""
-    from pytest_llmperf.judge.markers import MARKERS, build  # noqa: PLC0415 - only where a limit is given
+    from pytest_llmperf.judge.gate_kinds import GATE_KINDS  # noqa: PLC0415 - only where a limit is given
 
     found = pairs(raw)
-    if unknown := sorted(set(found) - set(MARKERS)):
-        near = did_you_mean(unknown[0], MARKERS)
-        raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(MARKERS)}{near}")
+    if unknown := sorted(set(found) - set(GATE_KINDS)):
+        near = did_you_mean(unknown[0], GATE_KINDS)
+        raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(GATE_KINDS)}{near}")
     for name, value in found.items():
-        build(name, kwargs={MARKERS[name].LIMIT: value})
+        GATE_KINDS[name].checked(GATE_KINDS[name].limits[0], value)
     return found
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.markers import Regression
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.summary import reference_centre
 from pytest_llmperf.model import Baseline, Stored
 from pytest_llmperf.report.wording.amounts import amount
 
-SHOWN = Regression().metrics
+SHOWN = COMPARED_METRICS
 """The metrics shown for stored sessions: those that a comparison judges."""
 
 

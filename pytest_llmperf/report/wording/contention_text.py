@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.markers import DETECTORS
+from pytest_llmperf.judge.gate_kinds import DETECTORS
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Measurement

@@ -13,6 +13,7 @@ from pytest_llmperf.judge.diagnosis.diagnose import (
     client_advice,
 )
 from pytest_llmperf.judge.diagnosis.phase_regressions import TO_LOOK_AT, explaining
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.judge.metrics.answer_notes import undefined_next
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats.confidence_intervals import MOST_ROUNDS
@@ -54,8 +55,9 @@ def _where_to_look(record: Record, verdict: Verdict) -> str:
     topology, agents = record.measurement.topology, record.measurement.scenario.agents
     if topology.kind.shared and len(agents) > 1:
         return "run one instance per agent: use dual_ollama without --llmperf-topology"
-    together = verdict.gate.marker in ("efficiency", "contention", "scaling", "ttft")
-    if together and topology.backend == "attach":  # servers that the plugin started are gone by then
+    kind = GATE_KINDS.get(verdict.gate.marker)
+    # Servers that the plugin started are gone by then.
+    if kind is not None and kind.checks_placement and topology.backend == "attach":
         return f"check the second instance: curl {topology.instances[-1].url}/api/ps"
     arms = " of both arms" if verdict.gate.incumbent else ""
     return f"inspect the raw timings{arms}: pytest '{record.test}' --llmperf-json=run.json"

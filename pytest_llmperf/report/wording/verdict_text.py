@@ -8,6 +8,7 @@ from pytest_llmperf.judge.diagnosis.client_saturation import nothing_left
 from pytest_llmperf.judge.diagnosis.diagnose import Diagnosis, client_advice, diagnose
 from pytest_llmperf.judge.diagnosis.phase_regressions import explaining, in_words
 from pytest_llmperf.judge.gates.evidence_grade import grade
+from pytest_llmperf.judge.markers import usual_metric
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
@@ -26,18 +27,6 @@ _VERBS = {
     Outcome.INVALID: "could not be judged",
 }
 
-_DEFAULT_METRICS = {
-    "efficiency": "efficiency_pct",
-    "scaling": "scaling_efficiency_pct",
-    "speedup": "speedup",
-    "contention": "contention_rate_ttft",
-    "throughput": "decode_tok_s",
-    "ttft": "ttft_ms",
-    "memory": "vram_gib",
-    "thermal": "gpu_temperature_c",
-}
-"""The metric that a gate's name stands for; any other metric is named."""
-
 _MOST_CAUSES = 2
 """Causes given for one failure, at most."""
 
@@ -45,7 +34,7 @@ _MOST_CAUSES = 2
 def gate_name(verdict: Verdict) -> str:
     """The gate, with its metric unless that is the default one: `efficiency`, `ttft (ttft_ratio)`."""
     gate = verdict.gate
-    return gate.marker if _DEFAULT_METRICS.get(gate.marker) == gate.metric else f"{gate.marker} ({gate.metric})"
+    return gate.marker if usual_metric(gate.marker) == gate.metric else f"{gate.marker} ({gate.metric})"
 
 
 def limit_words(verdict: Verdict) -> str:
@@ -57,8 +46,7 @@ def limit_words(verdict: Verdict) -> str:
             return f"the incumbent's {limit}"
         part = f"first {verdict.rounds} rounds of each session; " if _in_part(verdict) else ""
         return f"the stored {limit} ({part}{gate.source})"
-    side = "minimum" if gate.bound is Bound.MIN else "maximum"
-    return f"the {side} {limit_amount(gate.limit, gate.metric, more)} ({gate.source})"
+    return f"the {gate.bound.word} {limit_amount(gate.limit, gate.metric, more)} ({gate.source})"
 
 
 def one_line(record: Record, verdict: Verdict) -> str:

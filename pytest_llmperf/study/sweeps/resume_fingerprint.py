@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.judge.markers import Cost, Marker
+from pytest_llmperf.judge.gate_kinds import Judged
+from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.model import Agent, Cell, Matrix, Scenario
 from pytest_llmperf.model.model_names import full_name
 from pytest_llmperf.session.session import Session
@@ -43,7 +44,7 @@ def conditions(
     """
     settings, baseline = session.settings, session.baseline
     files = [Path(getattr(settings, name)) for name in _FILES if getattr(settings, name)]
-    priced = any(isinstance(spec, Cost) for spec in specs)  # else costs are reckoned when all is measured
+    priced = any(spec.kind.judged is Judged.COST for spec in specs)  # else costs are reckoned when all is measured
     facts = {
         **{
             f"--llmperf-{_OPTIONS.get(name, name).replace('_', '-')}": repr(getattr(settings, name)) for name in BEARING

@@ -12,8 +12,8 @@ from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.baselines import store
 from pytest_llmperf.judge.baselines.edits import renamed, trimmed, with_replaced, with_sessions, without
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.gates.resolve import without_regression
-from pytest_llmperf.judge.markers import Efficiency, Regression
+from pytest_llmperf.judge.gates.comparison_gates import without_regression
+from pytest_llmperf.judge.markers import build
 from pytest_llmperf.model import Baseline, Settings, StoredSession
 
 TESTS = ("a.py::test_x", "a.py::test_x[1]", "a.py::TestC::test_x", "ab.py::test_x", "nightly")
@@ -141,7 +141,7 @@ def test_an_update_of_what_is_not_there(tmp_path: Path) -> None:
 
 def test_regression_is_not_judged_by_what_it_makes() -> None:
     """With --llmperf-update never; with --llmperf-save where there is nothing to compare with; else always."""
-    specs, full = (Efficiency(min_pct=95), Regression()), stored([key()])
+    specs, full = (build("efficiency", kwargs={"min_pct": 95}), build("regression")), stored([key()])
     for settings, baseline, compared, judged in (
         (Settings(), EMPTY, None, True),
         (Settings(save="main"), EMPTY, None, False),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.files import atomic_write
 from pytest_llmperf.judge.baselines import locked_write, packaged_baselines, store
-from pytest_llmperf.judge.gates.resolve import Key
+from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.metrics.series import all_series
 from pytest_llmperf.model import CHIMERA_HOMO, SCHEMA, Agent, Bound, GenerationOptions, Scenario, StoredSession
 from tests.judge.build import measurement_of, round_of

@@ -6,14 +6,19 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.errors import BaselineError, UsageError
-from pytest_llmperf.judge.baselines.lookup import Here, regression_gate
-from pytest_llmperf.judge.gates.resolve import Key, compare_gates, differences, resolve
-from pytest_llmperf.judge.markers import MARKERS, Regression, build
+from pytest_llmperf.judge.baselines.comparability import differences
+from pytest_llmperf.judge.baselines.lookup import Key
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS
+from pytest_llmperf.judge.gates.comparison_gates import compare_gates, comparison_gate
+from pytest_llmperf.judge.gates.resolve import Baselines, resolve
+from pytest_llmperf.judge.gates.target import Target
+from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.metrics.catalogue import DEFAULT_DELTA_PCT, DEFAULT_DELTA_PP
 from pytest_llmperf.model import Baseline, Bound, Configuration, Prices, Settings, Stored, StoredSession, Threshold
 
 KEY = Key(test="t.py::test_x", scenario="pair", topology="dual", workload="abc")
 FACTS = {"backend": "ollama", "gpu": "RTX", "cpu": "i9"}
+HERE = Target(key=KEY, facts=FACTS)
 
 
 def threshold(metric: str, value: float, bound: Bound = Bound.MIN, **others) -> Threshold:
@@ -46,7 +51,7 @@ CARD = Baseline(
 
 
 def session(at: str = "2026-01-01T00:00:00+00:00", facts=FACTS, **rounds: tuple[float, ...]) -> StoredSession:
-    rounds = rounds or dict.fromkeys(Regression().metrics, (90.0, 92.0, 94.0))
+    rounds = rounds or dict.fromkeys(COMPARED_METRICS, (90.0, 92.0, 94.0))
     return StoredSession(saved_at=at, manifest=facts, rounds=rounds)
 
 
@@ -65,11 +70,12 @@ def saved(*sessions: StoredSession, **changes: str) -> Baseline:
 def gates(marker: str, *, limits=None, baseline=CARD, stored=None, facts=FACTS, key=KEY, **kwargs):
     return resolve(
         build(marker, kwargs=kwargs),
-        settings=Settings(limits=limits or {}, configuration=Configuration(prices=Prices(usd_per_hour=1.0))),
-        baseline=baseline,
-        stored=stored,
-        key=key,
-        facts=facts,
+        Target(
+            key=key,
+            facts=facts,
+            settings=Settings(limits=limits or {}, configuration=Configuration(prices=Prices(usd_per_hour=1.0))),
+        ),
+        Baselines(in_force=baseline, compared=stored),
     )
 
 
@@ -174,7 +180,7 @@ def test_settings_are_held_to_the_markers_ranges(value: float) -> None:
     with pytest.raises(UsageError, match=r"--llmperf-limit efficiency=.*wanted a number in"):
         gates("efficiency", limits={"efficiency": value})
     with pytest.raises(UsageError, match="--llmperf-limit regression="):
-        compare_gates(saved(), key=KEY, facts=FACTS, settings=Settings(limits={"regression": -abs(value)}))
+        compare_gates(saved(), replace(HERE, settings=Settings(limits={"regression": -abs(value)})))
 
 
 def test_machine_bound_limits_of_a_baseline_hold_on_its_machine_only() -> None:
@@ -215,8 +221,8 @@ def test_differences_look_at_identity_only() -> None:
 def test_regression_takes_the_stored_rounds() -> None:
     """One gate a metric, with the sessions' centre (median for TTFT), each session's values, and the default delta."""
     stored = saved(
-        session(**dict.fromkeys(Regression().metrics, (90.0, 91.0, 98.0))),
-        session("2026-02-02T00:00:00+00:00", **dict.fromkeys(Regression().metrics, (94.0, 94.0, 94.0))),
+        session(**dict.fromkeys(COMPARED_METRICS, (90.0, 91.0, 98.0))),
+        session("2026-02-02T00:00:00+00:00", **dict.fromkeys(COMPARED_METRICS, (94.0, 94.0, 94.0))),
     )
     found = {gate.metric: gate for gate in gates("regression", stored=stored)}
     assert list(found) == ["efficiency_pct", "scaling_efficiency_pct", "system_tok_s", "ttft_ms"]
@@ -255,7 +261,7 @@ def test_nothing_stored_of_this_measurement_is_an_error(changes: dict[str, str],
     """The test, scenario, topology and workload must all match; the text says what there is and how to save."""
     for work in (
         lambda stored: gates("regression", stored=stored),
-        lambda stored: compare_gates(stored, key=KEY, facts=FACTS),
+        lambda stored: compare_gates(stored, HERE),
     ):
         with pytest.raises(BaselineError, match=held) as caught:
             work(saved(**changes))
@@ -267,9 +273,9 @@ def test_a_metric_that_was_not_stored_is_an_error_for_a_marker() -> None:
     partly = saved(session(efficiency_pct=(90.0, 91.0, 92.0)))
     with pytest.raises(BaselineError, match=r"no scaling_efficiency_pct of t\.py::test_x"):
         gates("regression", stored=partly)
-    assert [gate.metric for gate in compare_gates(partly, key=KEY, facts=FACTS)] == ["efficiency_pct"]
+    assert [gate.metric for gate in compare_gates(partly, HERE)] == ["efficiency_pct"]
     with pytest.raises(BaselineError, match="holds none of"):
-        compare_gates(saved(session(speedup=(1.0,))), key=KEY, facts=FACTS)
+        compare_gates(saved(session(speedup=(1.0,))), HERE)
 
 
 def test_stored_values_that_have_no_centre_are_an_error() -> None:
@@ -281,10 +287,10 @@ def test_stored_values_that_have_no_centre_are_an_error() -> None:
 def test_sessions_of_other_machines_serve_ratios_only() -> None:
     """tok/s of the sessions from here are compared; with none from here, nothing is, and the newest says why."""
     here, there = session(), session(facts={**FACTS, "gpu": "A100"})
-    mixed = {gate.metric: gate for gate in compare_gates(saved(here, there), key=KEY, facts=FACTS)}
+    mixed = {gate.metric: gate for gate in compare_gates(saved(here, there), HERE)}
     assert len(mixed["efficiency_pct"].reference) == 2
     assert len(mixed["system_tok_s"].reference) == 1
-    away = {gate.metric: gate for gate in compare_gates(saved(there), key=KEY, facts=FACTS)}
+    away = {gate.metric: gate for gate in compare_gates(saved(there), HERE)}
     assert away["efficiency_pct"].not_comparable == ""
     assert away["system_tok_s"].not_comparable == "gpu: baseline A100, here RTX"
     assert not any(gate.demanded for gate in away.values())
@@ -302,31 +308,32 @@ def test_sessions_of_other_machines_serve_ratios_only() -> None:
 )
 def test_simulated_and_real_are_never_compared(stated: dict, here: dict, why: str) -> None:
     """Not even by ratios; two real backends are."""
-    assert compare_gates(saved(session(facts=stated)), key=KEY, facts=here)[0].not_comparable == why
+    assert compare_gates(saved(session(facts=stated)), Target(key=KEY, facts=here))[0].not_comparable == why
 
 
 def test_rates_have_no_regression_gate() -> None:
     """Percent of no contention mean nothing."""
     with pytest.raises(UsageError, match="no regression gate"):
-        regression_gate(
+        comparison_gate(
             "contended_ttft",
             marker="regression",
             delta=None,
             stored=saved(session(contended_ttft=(0.0, 0.0))),
-            here=Here(key=KEY, facts=FACTS),
+            target=HERE,
             demanded=True,
         )
 
 
 def test_every_marker_resolves() -> None:
     """No marker of the vocabulary is left without a gate."""
-    for name, kind in MARKERS.items():
-        assert gates(name, **{kind.LIMIT: 0.5}, stored=saved())
+    for name, kind in GATE_KINDS.items():
+        assert gates(name, **{kind.limits[0].name: 0.5}, stored=saved())
 
 
 def cost_gate(settings: Settings, **keywords):
     """The gate of the marker `cost`."""
-    (gate,) = resolve(build("cost", kwargs=keywords), settings=settings, baseline=CARD, stored=None, key=KEY, facts={})
+    target = Target(key=KEY, facts={}, settings=settings)
+    (gate,) = resolve(build("cost", kwargs=keywords), target, Baselines(in_force=CARD))
     return gate
 
 

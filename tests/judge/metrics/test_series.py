@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge.markers import DETECTORS, GATED_METRICS
+from pytest_llmperf.judge.gate_kinds import DETECTORS, GATED_METRICS
 from pytest_llmperf.judge.metrics.series import (
     CATALOGUE,
     CONTINUOUS,

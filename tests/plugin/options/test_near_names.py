@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_llmperf.plugin.collection import GATES
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.plugin.options.near_names import edits, near_ours
 
 MISTYPED = {
@@ -31,9 +31,9 @@ USES = """
 @pytest.mark.parametrize(("word", "meant"), MISTYPED.items())
 def test_a_slip_of_the_keyboard_is_near(word: str, meant: str) -> None:
     """A letter more, less or other, two exchanged, case, an underscore."""
-    from pytest_llmperf.plugin.collection import MARKERS
+    from pytest_llmperf.plugin.collection import marker_lines
 
-    names = [line.partition("(")[0].partition(":")[0] for line in MARKERS]
+    names = [line.partition("(")[0].partition(":")[0] for line in marker_lines()]
     assert near_ours(word, names) == meant
     assert not near_ours(meant, names)
 
@@ -41,17 +41,17 @@ def test_a_slip_of_the_keyboard_is_near(word: str, meant: str) -> None:
 @pytest.mark.parametrize("word", ["slow", "smoke", "gpu", "live", "integration", "latency", "benchmark", "x", ""])
 def test_another_word_is_not(word: str) -> None:
     """The usual markers of others."""
-    assert not near_ours(word, GATES)
+    assert not near_ours(word, GATE_KINDS)
 
 
 def test_every_single_slip_in_every_gate_is_near() -> None:
     """One letter left out, doubled or replaced, neighbours exchanged: the gate is found, or another that is as near."""
-    for gate in GATES:
+    for gate in GATE_KINDS:
         for place in range(len(gate)):
             head, letter, tail = gate[:place], gate[place], gate[place + 1 :]
             for word in (head + tail, head + letter * 2 + tail, head + "z" + tail, head + tail[:1] + letter + tail[1:]):
-                near = near_ours(word, GATES)
-                assert word in GATES or edits(word, near) == 1, word
+                near = near_ours(word, GATE_KINDS)
+                assert word in GATE_KINDS or edits(word, near) == 1, word
 
 
 @pytest.mark.parametrize("where", ["", "pytestmark = pytest.mark.efficency\n"])

@@ -7,7 +7,7 @@ from typing import Any
 import certifi
 import pytest
 
-from pytest_llmperf.judge.markers import Cost, Efficiency
+from pytest_llmperf.judge.markers import build
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Prices, Script, Settings, scenario_of
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.study.matrices.matrix_cells import scenario_of_cell
@@ -92,9 +92,9 @@ def test_a_file_of_the_same_name_that_holds_something_else(tmp_path: Path) -> No
 def test_gates_their_prices_and_the_test(tmp_path: Path) -> None:
     """They say what verdicts hold; a price only does where a gate asks for it."""
     priced = {"configuration": Configuration(prices=Prices(usd_per_hour=3))}
-    assert conditions_of(tmp_path) != conditions_of(tmp_path, [Efficiency(min_pct=1)])
-    assert conditions_of(tmp_path, [Efficiency()]) == conditions_of(tmp_path, [Efficiency()], **priced)
-    assert conditions_of(tmp_path, [Cost()]) != conditions_of(tmp_path, [Cost()], **priced)
+    assert conditions_of(tmp_path) != conditions_of(tmp_path, [build("efficiency", kwargs={"min_pct": 1})])
+    assert conditions_of(tmp_path, [build("efficiency")]) == conditions_of(tmp_path, [build("efficiency")], **priced)
+    assert conditions_of(tmp_path, [build("cost")]) != conditions_of(tmp_path, [build("cost")], **priced)
 
 
 def test_what_a_matrix_says_of_itself_does_not_count(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
-from pytest_llmperf.judge.markers import Efficiency
+from pytest_llmperf.judge.markers import build
 from pytest_llmperf.model import CHIMERA_HOMO, Agent, Configuration, GenerationOptions, Prices, Scenario, Settings
 from pytest_llmperf.session.progress_listener import SilentListener
 from pytest_llmperf.session.session import Session
@@ -198,7 +198,7 @@ def test_agents_by_a_function(sweep) -> None:
 
 def test_gates_judge_every_cell(sweep) -> None:
     """And ask for more rounds than the matrix, where they are undecided."""
-    results = sweep(matrix(**TWO), specs=[Efficiency(min_pct=1)])
+    results = sweep(matrix(**TWO), specs=[build("efficiency", kwargs={"min_pct": 1})])
     assert [len(record.verdicts) for record in results.records] == [1, 1]
     assert {verdict.gates for record in results.records for verdict in record.verdicts} == {2}
     assert {len(record.measurement.rounds) for record in results.records} == {2}

@@ -1,0 +1,47 @@
+"""What gates are resolved for: a measurement, the machine that it is of, and the limits that options give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.judge.baselines.lookup import Key
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
+from pytest_llmperf.model import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A measurement that is to be judged.
+
+    Attributes:
+        key: of the measurement.
+        facts: of its manifest.
+        settings: of the session.
+    """
+
+    key: Key
+    facts: Mapping[str, str]
+    settings: Settings = field(default_factory=Settings)
+
+    def option_limit(self, name: str) -> float | None:
+        """The limit that the command line or ini gives for a gate kind; raises as `option_limit` does."""
+        return option_limit(name, self.settings)
+
+
+def option_limit(name: str, settings: Settings) -> float | None:
+    """The limit that the command line or ini gives for a gate kind, or None.
+
+    Raises:
+        UsageError: the kind's marker would refuse it.
+    """
+    if name not in settings.limits:
+        return None
+    kind, limit = GATE_KINDS[name], settings.limits[name]
+    try:
+        kind.checked(kind.limits[0], limit)
+    except (TypeError, ValueError) as error:
+        text = f"--llmperf-limit {name}={limit!r}: {error}"
+        raise UsageError(text, next_step=f"give --llmperf-limit {name}=VALUE with a value in range") from error
+    return limit
