@@ -83,8 +83,8 @@ def plain_reader(url: str, agents: int) -> Part:
     requests = [prepare(url, "/api/generate", b'{"model": "paced"}', label=f"client {n}") for n in range(agents)]
     pieces: list[list[Piece]] = [[] for _ in requests]
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
-        for client, one in enumerate(requests):
-            sock = stack.enter_context(socket.create_connection((one.host, one.port)))
+        for client, request in enumerate(requests):
+            sock = stack.enter_context(socket.create_connection((request.host, request.port)))
             selector.register(sock, selectors.EVENT_READ, client)
         start_ns, sent_ns = time.monotonic_ns(), [0] * agents
         for key in list(selector.get_map().values()):
@@ -99,7 +99,7 @@ def plain_reader(url: str, agents: int) -> Part:
                 else:
                     selector.unregister(key.fileobj)
     exchanges = [
-        (Exchange(sent_ns=sent, pieces=tuple(read), source=READ, label=one.label),)
-        for sent, read, one in zip(sent_ns, pieces, requests, strict=True)
+        (Exchange(sent_ns=sent, pieces=tuple(read), source=READ, label=request.label),)
+        for sent, read, request in zip(sent_ns, pieces, requests, strict=True)
     ]
     return Part(start_ns=start_ns, exchanges=tuple(exchanges), cpu_ns=(0,), lag_ns=(0,) * agents)

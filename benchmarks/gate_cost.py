@@ -44,9 +44,9 @@ SCRIPT = {"ttft_ms": 20, "decode_tok_s": 1000, "jitter_pct": 0.2, "load_ms": 1}
 def timed_s(path: Path) -> float:
     """From the first request of the first round to the end of the last one."""
     (record,) = json.loads(path.read_text(encoding="utf-8"))["records"]
-    parts = [run for one in record["measurement"]["rounds"] for run in (*one["solo"], *one["together"])]
-    ends = [request["done_ns"] for one in parts for request in one["requests"]]
-    return (max(ends) - min(one["start_ns"] for one in parts)) / 1e9
+    parts = [run for round_ in record["measurement"]["rounds"] for run in (*round_["solo"], *round_["together"])]
+    ends = [request["done_ns"] for part in parts for request in part["requests"]]
+    return (max(ends) - min(part["start_ns"] for part in parts)) / 1e9
 
 
 def rows(repetitions: int) -> list[Row]:

@@ -51,7 +51,7 @@ def baseline_of(tests: int, sessions: int, rounds: int) -> Baseline:
             scenario="pair",
             topology="dual",
             workload="0123456789abcdef",
-            session=tuple(session(one) for one in range(sessions)),
+            session=tuple(session(index) for index in range(sessions)),
         )
         for number in range(tests)
     )
@@ -60,17 +60,17 @@ def baseline_of(tests: int, sessions: int, rounds: int) -> Baseline:
 
 def best_s(work: Callable[[], object], times: int) -> float:
     """The shortest of several times."""
-    found = []
+    rows = []
     for _ in range(times):
         start = time.perf_counter()
         work()
-        found.append(time.perf_counter() - start)
-    return min(found)
+        rows.append(time.perf_counter() - start)
+    return min(rows)
 
 
 def rows(times: int, shapes: Sequence[tuple[int, int, int, float | None]] = SHAPES) -> list[Row]:
     """A row a shape."""
-    found = []
+    rows = []
     for tests, sessions, rounds, most in shapes:
         with tempfile.TemporaryDirectory() as folder:
             path, baseline = Path(folder) / "huge.toml", baseline_of(tests, sessions, rounds)
@@ -81,8 +81,8 @@ def rows(times: int, shapes: Sequence[tuple[int, int, int, float | None]] = SHAP
             size = f"{path.stat().st_size / 1e6:.1f} MB"
             beside = f"{size} in {load_s:.2f} s, of which tomllib {bare_s:.2f}; the plain pass {pass_s:.2f} s"
         figure = f"load {tests} tests of {sessions} sessions of {rounds} rounds: over a plain pass"
-        found.append(Row(figure, load_s / pass_s, "x", most=most, beside=beside))
-    return found
+        rows.append(Row(figure, load_s / pass_s, "x", most=most, beside=beside))
+    return rows
 
 
 def main() -> int:

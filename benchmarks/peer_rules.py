@@ -46,9 +46,9 @@ def sequential(rng, base, new):  # noqa: ARG001
         pooled = (part.var(axis=1, ddof=1) * (n - 1) + old_var[rows] * (LONG - 1)) / (n + LONG - 2)
         half = t_quantile(1 - 0.01 / (MOST - ROUNDS + 1), n + LONG - 2) * np.sqrt(pooled * (1 / n + 1 / LONG))
         drop = old[rows] - part.mean(axis=1)
-        found = np.where(drop - half > 0, 2, np.where(drop + half < DELTA, 1, 0))
-        outcomes[rows], rounds[rows] = found, n
-        rows = rows[found == 0]
+        verdicts = np.where(drop - half > 0, 2, np.where(drop + half < DELTA, 1, 0))
+        outcomes[rows], rounds[rows] = verdicts, n
+        rows = rows[verdicts == 0]
     return outcomes, rounds
 
 

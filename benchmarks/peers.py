@@ -67,7 +67,7 @@ def run(
 
 def rows() -> list[Row]:
     """Fixed cost, memory and reported TTFT of each peer; a line for each that is not there."""
-    found: list[Row] = []
+    rows: list[Row] = []
     for peer, measure in (("aiperf", _aiperf), ("guidellm", _guidellm)):
         if shutil.which(peer) is None:
             print(f"   {peer} is not on PATH: not compared", flush=True)
@@ -82,12 +82,12 @@ def rows() -> list[Row]:
                 print(f"   {peer} could not be measured: {error}", flush=True)
                 continue
         low, mean, high = ttfts_ms
-        found += [
+        rows += [
             Row(f"fixed cost of a run of {peer}", wall_s - timed_s, "s"),
             Row(f"peak memory of a run of {peer}, largest process", peak_mb, "MB"),
             Row(f"TTFT that {peer} reports, 16 streams, truth 50", mean, "ms", beside=f"{low:.1f} to {high:.1f} ms"),
         ]
-    return found
+    return rows
 
 
 Figures = tuple[float, float, float, tuple[float, float, float]]

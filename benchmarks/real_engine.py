@@ -207,7 +207,7 @@ def rows(proof: Proof, took_s: float) -> list[Row]:
     same = [kind.__name__ for kind in SAME]
     ran = sum(len(proof.outcomes.get(kind, ())) for kind in same)
     good = sum(proof.counted(kind, Outcome.PASS, Outcome.INCONCLUSIVE) for kind in same)
-    found = [
+    rows = [
         Row("the same thing: comparisons neither passed nor undecided", ran - good, f"of {ran}", most=1.0),
         *(
             Row(f"  {kind}: passed", proof.counted(kind, Outcome.PASS), f"of {len(proof.outcomes[kind])}")
@@ -218,10 +218,10 @@ def rows(proof: Proof, took_s: float) -> list[Row]:
     for injected in INJECTED:
         kind = injected.__name__
         if total := len(proof.outcomes.get(kind, ())):
-            found.append(Row(f"{kind}: caught", proof.counted(kind, Outcome.FAIL), f"of {total}", least=float(total)))
+            rows.append(Row(f"{kind}: caught", proof.counted(kind, Outcome.FAIL), f"of {total}", least=float(total)))
     spent = [f"{kind} {sum(s for _, s in ends) / len(ends):.0f} s each" for kind, ends in proof.outcomes.items()]
-    found.append(Row("time for the whole", took_s / 60, "min", beside=", ".join(spent)))
-    return found
+    rows.append(Row("time for the whole", took_s / 60, "min", beside=", ".join(spent)))
+    return rows
 
 
 def main() -> int:

@@ -26,7 +26,10 @@ MOST = 0.02
 def resident_mb(port: int) -> float:
     """The resident set of the process of ours that listens on this port."""
     for process in psutil.Process().children(recursive=True):
-        if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in process.net_connections()):
+        if any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for connection in process.net_connections()
+        ):
             return process.memory_info().rss / 1e6
     raise RuntimeError(f"no process of ours listens on {port}")
 
@@ -35,7 +38,7 @@ def rows(reloads: int, backend: str = "embedded") -> list[Row]:
     """One row, from one server."""
     with choose(Settings(backend=backend)).open(TopologyKind.SINGLE, 1) as opened:
         url, model = opened.topology.instances[0].url, opened.topology.model
-        port, found = int(url.rpartition(":")[2]), []
+        port, sizes_mb = int(url.rpartition(":")[2]), []
         with OllamaClient(url) as control:
             for reload in range(reloads + 1):
                 options = {"num_ctx": 512, "num_thread": 1 + reload % 2, "num_predict": 4}
@@ -43,12 +46,12 @@ def rows(reloads: int, backend: str = "embedded") -> list[Row]:
                 answer = control.send("POST", "/api/generate", json=body, timeout=120.0)
                 if answer.is_error:
                     raise RuntimeError(f"the server answered {answer.status_code}: {answer.text}")
-                found.append(resident_mb(port))
-    kept_mb = (found[-1] - found[SETTLED]) / (reloads - SETTLED)
-    beside = f"once loaded {found[0]:.0f} MB, after {SETTLED} {found[SETTLED]:.0f}, most {max(found):.0f}, at the end "
-    beside += f"{found[-1]:.0f}"
+                sizes_mb.append(resident_mb(port))
+    kept_mb = (sizes_mb[-1] - sizes_mb[SETTLED]) / (reloads - SETTLED)
+    beside = f"once loaded {sizes_mb[0]:.0f} MB, after {SETTLED} {sizes_mb[SETTLED]:.0f}, "
+    beside += f"most {max(sizes_mb):.0f}, at the end {sizes_mb[-1]:.0f}"
     figure = f"kept of a reload, {reloads} reloads ({backend}): over the set once loaded"
-    return [Row(figure, kept_mb / found[0], "x", most=MOST, beside=f"{kept_mb:.1f} MB; {beside}")]
+    return [Row(figure, kept_mb / sizes_mb[0], "x", most=MOST, beside=f"{kept_mb:.1f} MB; {beside}")]
 
 
 def main() -> int:

@@ -75,7 +75,7 @@ def cpu_rows(repetitions: int) -> list[Row]:
     for agents, tok_s, tokens in CPU_LOADS:
         runtimes = {name: runtime_of(name) for name in RUNTIMES}
         sides: dict[str, Callable[[str, int], int]] = {
-            **{name: lambda url, n, one=one: sum(play(one, url, n).cpu_ns) for name, one in runtimes.items()},
+            **{name: lambda url, n, way=way: sum(play(way, url, n).cpu_ns) for name, way in runtimes.items()},
             "ollama": clients.ollama_client,
             "httpx": clients.httpx_lines,
             "aiohttp": clients.aiohttp_bare,
@@ -189,8 +189,8 @@ def _arrival_rows(
     name, quantile = f"{agents} x {tok_s} tok/s{more}", f"p{rank * 100:.0f}"
     rows = []
     for figure, mine, reads in (
-        ("arrival error", [one.kernel for one in ours], [one.read for one in theirs]),
-        ("TTFT error", [one.ttft for one in ours], [one.read_ttft for one in theirs]),
+        ("arrival error", [run.kernel for run in ours], [run.read for run in theirs]),
+        ("TTFT error", [run.ttft for run in ours], [run.read_ttft for run in theirs]),
     ):
         beside = (
             f"{runtime.name}; {best(mine, rank):.3f} of {best(reads, rank):.3f} ms at the best; p99 {p99(mine):.3f} of "
@@ -198,10 +198,10 @@ def _arrival_rows(
         )
         ratio = best(mine, rank) / best(reads, rank)
         rows.append(Row(f"{figure} {quantile}, {name}: over {whose}", ratio, "x", most=most, beside=beside))
-    errors = [error for one in ours for error in (*one.kernel, *one.ttft)]
+    errors = [error for run in ours for error in (*run.kernel, *run.ttft)]
     early = sum(error < 0 for error in errors) / len(errors)
     rows.append(Row(f"arrivals before their truth, {name}: of all", early, "x", most=0, beside=f"{min(errors):.4f} ms"))
-    merged = 100 * statistics.median(one.merged for one in ours)
+    merged = 100 * statistics.median(run.merged for run in ours)
     return [*rows, Row(f"read with later ones, {name}", merged, "%")]
 
 
@@ -218,7 +218,7 @@ def efficiency_rows(repetitions: int) -> list[Row]:
                 part, known = play(runtime, url, agents), truths(url)
                 ends = [exchange.pieces[-1].arrival_ns - part.start_ns for (exchange,) in part.exchanges]
                 read.append(100 * sum(ends) / (agents * max(ends)))
-                spans = [one.sent_ns[-1] - one.arrived_ns for one in known.values()]
+                spans = [answer.sent_ns[-1] - answer.arrived_ns for answer in known.values()]
                 true.append(100 * sum(spans) / (agents * max(spans)))
         rows.append(
             Row(

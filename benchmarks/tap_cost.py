@@ -59,7 +59,7 @@ class TapCost:
 
     def all_ms(self, side: str) -> tuple[float, float]:
         """Median and 99th percentile of the delays of all repetitions."""
-        return _figures_ms([one for delays in self.delays_ns[side] for one in delays])
+        return _figures_ms([delay_ns for delays in self.delays_ns[side] for delay_ns in delays])
 
     @property
     def ratio(self) -> float:
@@ -102,13 +102,13 @@ def tap_cost(*, tok_s: float = TOK_S, tokens: int = TOKENS, repetitions: int = 2
                 side = SIDES[(repetition + turn) % len(SIDES)]
                 urls = [forwarding if side == "forwarded" else url] * AGENTS
                 urls = list(tap.open(urls, labels)) if side == "tapped" else urls
-                requests = [[prepare(one, "/api/generate", b"{}", label=one)] for one in urls]
+                requests = [[prepare(address, "/api/generate", b"{}", label=address)] for address in urls]
                 exchanges = [client[0] for client in threads.run(requests, timeout_s=120).exchanges]
                 capture = tap.take() if side == "tapped" else None
                 truth = truths(url)
                 if not repetition:
                     continue
-                sources |= {one.source for one in exchanges}
+                sources |= {exchange.source for exchange in exchanges}
                 at_client = {number: arrivals for arrivals, _, number in map(arrivals_of, exchanges)}
                 delays_ns[side].append(
                     [
@@ -119,7 +119,7 @@ def tap_cost(*, tok_s: float = TOK_S, tokens: int = TOKENS, repetitions: int = 2
                 )
                 if capture is not None:
                     cpu_ns += capture.cpu_ns(capture.end_ns)
-                    for carried in (one for agent in capture.agents for one in agent):
+                    for carried in (connection for agent in capture.agents for connection in agent):
                         (request,) = exchanges_of(carried, capture, label="")
                         at_tap, _, number = arrivals_of(request.exchange)
                         passage_ns += [a - b for a, b in zip(at_client[number], at_tap, strict=True)]

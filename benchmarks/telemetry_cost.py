@@ -81,19 +81,19 @@ def rows(repetitions: int) -> list[Row]:
             began_ns, wall_ns = time.process_time_ns(), time.monotonic_ns()
             if both:
                 with sampler.round(index):
-                    one = rounds.run(index)
+                    round_ = rounds.run(index)
                 shown_ns = time.thread_time_ns()
-                measurement = replace(measurement, rounds=(*measurement.rounds, one), telemetry=sampler.seen())
+                measurement = replace(measurement, rounds=(*measurement.rounds, round_), telemetry=sampler.seen())
                 with redirect_stderr(io.StringIO()):
                     live.round_done(measurement, ())
                 live_ns += time.thread_time_ns() - shown_ns
                 round_ns += time.monotonic_ns() - wall_ns
             else:
-                one = rounds.run(index)
+                round_ = rounds.run(index)
             process_ns[both].append((time.process_time_ns() - began_ns) / (time.monotonic_ns() - wall_ns))
-            read[both] += series(replace(measurement, rounds=(one,)), "efficiency_pct")
-    found = sampler.seen()
-    telemetry, shown = found.cost_s / sampled_s(found), live_ns / round_ns
+            read[both] += series(replace(measurement, rounds=(round_,)), "efficiency_pct")
+    seen = sampler.seen()
+    telemetry, shown = seen.cost_s / sampled_s(seen), live_ns / round_ns
     alone, more = statistics.median(process_ns[False]), statistics.median(process_ns[True])
     with_, without = statistics.median(read[True]), statistics.median(read[False])
     held_ms, loop_ms = longest_holds_ms(Machine(roots))
@@ -114,7 +114,7 @@ def rows(repetitions: int) -> list[Row]:
             least=LEAST_OF_WITHOUT,
             beside=f"with {with_:.4f} %, without {without:.4f} %",
         ),
-        Row("CPU of the dearest sample in a round", found.dearest_ms, "ms"),
+        Row("CPU of the dearest sample in a round", seen.dearest_ms, "ms"),
         Row(
             "samples keep another thread waiting, p99: over a plain loop",
             held_ms / loop_ms,

@@ -46,7 +46,7 @@ def warm(dual_ollama, ollama_warmup):
 def loaded(deployment):
     """Each instance's entry of the loaded model."""
     entries = [asked(url, "/api/ps")["models"] for url in deployment.urls]
-    assert all(len(found) == 1 for found in entries), f"wanted one loaded model an instance, got {entries}"
+    assert all(len(models) == 1 for models in entries), f"wanted one loaded model an instance, got {entries}"
     return [entry for (entry,) in entries]
 
 
@@ -101,9 +101,9 @@ def test_07_agents_do_not_contend(warm, run_agents):
 def test_08_no_alert_would_sound(warm, run_agents, llmperf_baseline):
     """The monitoring's critical levels (H.2), as far as they hold on any machine; E.1 asks for alerts to be set."""
     levels = {
-        one.metric: one.value
-        for one in llmperf_baseline.threshold
-        if one.level == "critical" and one.metric in ("efficiency_pct", "contention_rate")
+        threshold.metric: threshold.value
+        for threshold in llmperf_baseline.threshold
+        if threshold.level == "critical" and threshold.metric in ("efficiency_pct", "contention_rate")
     }
     if not levels:
         pytest.skip(

@@ -30,10 +30,10 @@ def main() -> None:
     ask("/api/version")  # is it there?
     if asked.cold:
         unload()
-    found = ingest(asked.folder)
-    analysis = generate(f"Readings of {found}. In short, what stands out? What stands out is", asked.analysis)
+    files = ingest(asked.folder)
+    analysis = generate(f"Readings of {files}. In short, what stands out? What stands out is", asked.analysis)
     report = generate(f"Notes: {analysis[:200]} Write the report. It begins: The readings show", asked.writing)
-    asked.report.write_text(f"# Report\n\n{found}\n\n## Analysis\n\n{analysis}\n\n## Report\n\n{report}\n", "utf-8")
+    asked.report.write_text(f"# Report\n\n{files}\n\n## Analysis\n\n{analysis}\n\n## Report\n\n{report}\n", "utf-8")
 
 
 def ingest(folder: Path) -> str:

@@ -39,7 +39,7 @@ def script_of(port: int) -> tuple[Script, int] | None:
 
 def end_all() -> None:
     """Ends those that nobody uses."""
-    for server in [one for idle in _idle.values() for one in idle]:
+    for server in [lent_server for idle in _idle.values() for lent_server in idle]:
         server.end()
     _idle.clear()
 

@@ -42,9 +42,9 @@ def test_errors_are_arrivals_minus_the_truth() -> None:
     last = Piece(30_000_000, 30_000_000, b'{"done": true, "context": [7]}')
     exchange = Exchange(sent_ns=1_000_000, pieces=(piece, last), source="kernel", label="a")
     part = Part(start_ns=0, exchanges=((exchange,),), cpu_ns=(0,), lag_ns=(0,))
-    found = stopwatch.errors_of(part, {7: Truth(1_500_000, (20_000_000, 30_000_000))})
-    assert (found.kernel, found.read, found.merged) == ([0.0, 1.0], [0.0, 5.0], 0.0)
-    assert (found.ttft, found.read_ttft) == ([1.5], [5.5])
+    errors = stopwatch.errors_of(part, {7: Truth(1_500_000, (20_000_000, 30_000_000))})
+    assert (errors.kernel, errors.read, errors.merged) == ([0.0, 1.0], [0.0, 5.0], 0.0)
+    assert (errors.ttft, errors.read_ttft) == ([1.5], [5.5])
     assert stopwatch.p99([[1.0, 2.0], [3.0, 9.0], [5.0, 6.0]]) == 3.0
     assert stopwatch.best([[1.0, 9.0, 9.0], [2.0, 3.0, 9.0]], 0.5) == 3.0
 

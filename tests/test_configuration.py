@@ -197,9 +197,9 @@ def test_the_page_holds_every_option_and_every_key() -> None:
     """Every option with its ini twin in one row and no other; every section, every key."""
     rows = dict(re.findall(r"^\| `(--llmperf-[\w-]+)(?: [^`]*)?` \| `(\w+)` \| \w", PAGE, re.MULTILINE))
     assert rows == {f"--llmperf-{option.name}": option.ini for option in OPTIONS}
-    assert re.findall(r"^### (\w+)", PAGE, re.MULTILINE) == [one.name for one in fields(Configuration)]
+    assert re.findall(r"^### (\w+)", PAGE, re.MULTILINE) == [key.name for key in fields(Configuration)]
     keys = set(re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE))
-    assert {one.name for kind in (NamedDeployment, Prices, Profile) for one in fields(kind)} <= keys
+    assert {key.name for kind in (NamedDeployment, Prices, Profile) for key in fields(kind)} <= keys
 
 
 def test_the_page_shows_a_file_that_can_be_read(tmp_path: Path) -> None:

@@ -110,9 +110,9 @@ def test_a_value_that_was_cut_short_is_masked() -> None:
 def test_names() -> None:
     """Options, variables, headers and keys; not what only begins or sounds alike."""
     secret = "token --api-key OPENAI_API_KEY apiKey X-Auth-Token password PGPASSWORD client_secret Authorization cookie"
-    other = "tokens max_tokens --tokenizer model PWD keyboard authority secretary url"
+    harmless = "tokens max_tokens --tokenizer model PWD keyboard authority secretary url"
     assert [name for name in secret.split() if not names_secret(name)] == []
-    assert [name for name in other.split() if names_secret(name)] == []
+    assert [name for name in harmless.split() if names_secret(name)] == []
 
 
 def test_a_refused_value_is_not_repeated() -> None:

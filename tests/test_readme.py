@@ -37,7 +37,7 @@ FAST = (
 
 
 def blocks(kind: str) -> list[str]:
-    return [text for found, text in BLOCKS if found == kind]
+    return [text for block_kind, text in BLOCKS if block_kind == kind]
 
 
 @pytest.fixture
@@ -98,13 +98,13 @@ def form(line: str) -> str:
 
 def joined(lines: list[str]) -> list[str]:
     """Lines with those that continue them, wherever they were broken; without what only a busy machine has to say."""
-    found: list[str] = []
+    joined: list[str] = []
     for line in lines:
-        if line.startswith("  ") and found and not found[-1].startswith(" "):
-            found[-1] = f"{found[-1]} {line.strip()}"
+        if line.startswith("  ") and joined and not joined[-1].startswith(" "):
+            joined[-1] = f"{joined[-1]} {line.strip()}"
         else:
-            found.append(line)
-    return [re.sub(r" note: in \d+ of \d+ rounds an upper bound .*?(?= note:| next:)", "", line) for line in found]
+            joined.append(line)
+    return [re.sub(r" note: in \d+ of \d+ rounds an upper bound .*?(?= note:| next:)", "", line) for line in joined]
 
 
 def as_embedded(printed: list[str], backend: Backend) -> list[str]:

@@ -62,8 +62,8 @@ def test_nothing_runs_a_shell_or_what_it_reads(path: Path) -> None:
 def listeners() -> set[tuple[str, int]]:
     """Addresses that this process and its children listen at."""
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    sockets = [one for process in processes for one in process.net_connections("inet")]
-    return {tuple(one.laddr) for one in sockets if one.status == psutil.CONN_LISTEN}
+    sockets = [connection for process in processes for connection in process.net_connections("inet")]
+    return {tuple(connection.laddr) for connection in sockets if connection.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.usefixtures("fresh_servers")
@@ -72,14 +72,14 @@ def test_all_that_listens_does_so_on_loopback(tmp_path: Path) -> None:
     session = Session(Settings(backend="simulated", script=FAST), root=tmp_path)
     tap, before = Tap(), listeners()
     try:
-        urls = [one.url for one in session.open(TopologyKind.DUAL).instances]
+        urls = [instance.url for instance in session.open(TopologyKind.DUAL).instances]
         tap.open(urls, ["a", "b"])
-        found = listeners() - before
+        opened = listeners() - before
     finally:
         tap.close()
         session.close()
-    assert {address for address, _ in found} == {"127.0.0.1"}
-    assert len(found) == 4
+    assert {address for address, _ in opened} == {"127.0.0.1"}
+    assert len(opened) == 4
 
 
 @pytest.mark.parametrize(
@@ -116,18 +116,21 @@ def test_answers_without_end_fill_no_memory() -> None:
     me = psutil.Process()
     bomb = gzip.compress(bytes(1024 * 1024))
     before = me.memory_info().rss
-    with answering(lambda: endless(b"x" * 65536)) as one, pytest.raises(ServerError, match="more than 16777216 bytes"):
-        one.version()
-    with answering(bomb, **{"content-encoding": "gzip"}) as one, pytest.raises(ServerError, match="packed bytes"):
-        one.tags()
+    with (
+        answering(lambda: endless(b"x" * 65536)) as client,
+        pytest.raises(ServerError, match="more than 16777216 bytes"),
+    ):
+        client.version()
+    with answering(bomb, **{"content-encoding": "gzip"}) as client, pytest.raises(ServerError, match="packed bytes"):
+        client.tags()
     assert me.memory_info().rss - before < 150e6
 
 
 def test_answers_in_drops_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps nobody for ever."""
     monkeypatch.setattr(control_client, "_QUICK_S", 0.05)
-    with answering(lambda: endless(b" ", 0.01)) as one, pytest.raises(UnreachableError, match="does not end"):
-        one.version()
+    with answering(lambda: endless(b" ", 0.01)) as client, pytest.raises(UnreachableError, match="does not end"):
+        client.version()
 
 
 @pytest.mark.parametrize(
@@ -142,8 +145,8 @@ def test_answers_in_drops_end(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_lists_of_the_wrong_types_are_no_models(body: bytes) -> None:
     """Nothing breaks, and no figure is made up."""
-    with answering(body) as one:
-        for entry in (*one.tags(), *one.ps()):
+    with answering(body) as client:
+        for entry in (*client.tags(), *client.ps()):
             assert entry.name in ("", "m")
             assert (entry.size_bytes, entry.context_length, entry.digest, entry.expires_at) == (0, 0, "", "")
             assert entry.size_vram_bytes is None

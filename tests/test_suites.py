@@ -46,12 +46,12 @@ max_usd_per_1m_tokens = {limit}
 
 
 @pytest.mark.parametrize(("limit", "found"), [("", {"passed": 1, "skipped": 1}), ("0.1", {"passed": 1, "failed": 1})])
-def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, found: dict[str, int]) -> None:
+def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, counts: dict[str, int]) -> None:
     """Lines of both deployments and what is saved; a stated limit is a gate; without prices there is none."""
     if limit:
         (pytester.path / "llmperf.toml").write_text(PRICES.format(limit=limit), encoding="utf-8")
     result = suite("-m", "economics", *FEW, *QUICK)
-    assert outcomes(result) == found
+    assert outcomes(result) == counts
     paid = "; +*.?? USD a month, 100 USD are paid for after *.? months; * USD in 5 years" if limit else ""
     result.stdout.fnmatch_lines(
         [
@@ -155,11 +155,11 @@ EXPERIMENTS = {
 
 def statuses(folder: Path) -> dict[str, set[str]]:
     """What became of each claim of the suite's matrices, by its id."""
-    found: dict[str, set[str]] = {}
+    statuses_of: dict[str, set[str]] = {}
     for path in folder.glob("llmperf-results/*.findings.csv"):
         for line in csv.DictReader(path.read_text("utf-8").splitlines()):
-            found.setdefault(line["id"], set()).add(line["status"])
-    return found
+            statuses_of.setdefault(line["id"], set()).add(line["status"])
+    return statuses_of
 
 
 @pytest.mark.long
@@ -169,9 +169,9 @@ def test_the_reports_own_figures_are_reproduced(suite, pytester: pytest.Pytester
     """Played by the scripted server as the matrices say, every claim that can be tested comes out so."""
     result = suite("-m", mark)
     assert set(outcomes(result)) == {"passed"}
-    found = statuses(pytester.path)
-    assert "reproduced" in set().union(*found.values())
-    assert not [one for one, became in found.items() if "not reproduced" in became]
+    by_claim = statuses(pytester.path)
+    assert "reproduced" in set().union(*by_claim.values())
+    assert not [claim for claim, became in by_claim.items() if "not reproduced" in became]
 
 
 @pytest.mark.long
@@ -181,5 +181,5 @@ def test_other_figures_are_not(suite, pytester: pytest.Pytester, mark: str, alte
     """With the figures altered, the claims that rest on them are not reproduced."""
     script, claims = altered
     suite("-m", mark, f"--llmperf-script={script}")
-    found = statuses(pytester.path)
-    assert {one for one, became in found.items() if "not reproduced" in became} >= claims
+    by_claim = statuses(pytester.path)
+    assert {claim for claim, became in by_claim.items() if "not reproduced" in became} >= claims

@@ -85,17 +85,17 @@ def check(
         Disagreement: the two differ, or differ from the truth where there is one.
     """
     begun_s = time.process_time()
-    found = found_by(decoder, pieces)
+    decoded = found_by(decoder, pieces)
     took_s = time.process_time() - begun_s
     try:
         wanted: Answer | str = reference(pieces)
     except (Malformed, ValueError, RecursionError):
         wanted = "malformed"
-    if truth is not None and not found == wanted == truth:
-        raise Disagreement(f"found {found!r}, the reference {wanted!r}, the truth is {truth!r}")
-    if isinstance(found, Answer) and found != wanted:
-        raise Disagreement(f"found {found!r}, the reference {wanted!r}")
-    return "error" if isinstance(found, str) else "answer", took_s
+    if truth is not None and not decoded == wanted == truth:
+        raise Disagreement(f"found {decoded!r}, the reference {wanted!r}, the truth is {truth!r}")
+    if isinstance(decoded, Answer) and decoded != wanted:
+        raise Disagreement(f"found {decoded!r}, the reference {wanted!r}")
+    return "error" if isinstance(decoded, str) else "answer", took_s
 
 
 def stream_of(seed: int, index: int) -> tuple[str, list[bytes], Answer | None]:

@@ -187,17 +187,17 @@ def said(condition: object, words: str) -> None:
 
 def fuzz(count: int, seed: int) -> tuple[Counter[str], list[str]]:
     """So many inputs: what became of them, and what broke."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     broken: list[str] = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("error")
         for index in range(count):
             inputs = Inputs(seed + index, Path(folder))
             try:
-                found[inputs.check()] += 1
+                counts[inputs.check()] += 1
             except Exception as error:
                 broken.append(f"--inputs 1 --seed {seed + index}: {type(error).__name__}: {str(error)[:500]}")
-    return found, broken
+    return counts, broken
 
 
 def main() -> int:
@@ -207,8 +207,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="of the first; each has its own")
     options = parser.parse_args()
     began_s = time.monotonic()
-    found, broken = fuzz(options.inputs, options.seed)
-    for name, count in sorted(found.items()):
+    counts, broken = fuzz(options.inputs, options.seed)
+    for name, count in sorted(counts.items()):
         print(f"{name:24} {count:>9}")
     print(
         f"{options.inputs} inputs from seed {options.seed} in {time.monotonic() - began_s:.0f} s: {len(broken)} broke"

@@ -96,7 +96,7 @@ def reference(pieces: list[bytes]) -> Answer:
         seen |= said.seen
         finished |= said.finished
         last = end
-        if said.done or (first == "v1" and not in_events and said.one):
+        if said.done or (first == "v1" and not in_events and said.whole):
             done = end
     if not done and delimited and not cut and finished and not seen - finished:
         done = last
@@ -121,8 +121,8 @@ def whole_text(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", joined)
 
 
-def _pair(found: re.Match[str]) -> str:
-    high, low = (ord(half) for half in found[0])
+def _pair(match: re.Match[str]) -> str:
+    high, low = (ord(half) for half in match[0])
     return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
@@ -130,10 +130,10 @@ def _unframed(raw: bytes) -> tuple[str, list[tuple[int, int]], bool, bool]:
     """Media type, ranges of the body in the raw bytes, whether it was cut, and whether HTTP says where it ends."""
     at, status = 0, 100
     while status < 200:
-        found = _HEAD.search(raw, at)
-        if not found:
+        end = _HEAD.search(raw, at)
+        if not end:
             raise Malformed
-        head, at = raw[at : found.end()], found.end()
+        head, at = raw[at : end.end()], end.end()
         line, _, rest = head.replace(b"\r\n", b"\n").partition(b"\n")
         match = re.match(rb"HTTP/\d\.\d ([0-9]{3})( |$)", line)
         if not match:
@@ -144,7 +144,7 @@ def _unframed(raw: bytes) -> tuple[str, list[tuple[int, int]], bool, bool]:
     if status != 200:
         raise Malformed
     unfolded = re.sub(rb"\n[ \t]+", b" ", rest)
-    pairs = [one.partition(b":") for one in unfolded.split(b"\n") if one]
+    pairs = [header.partition(b":") for header in unfolded.split(b"\n") if header]
     headers = {name.strip().lower(): value.strip().lower().decode("latin-1") for name, _, value in pairs}
     if headers.get(b"content-encoding", "identity") != "identity":
         raise Malformed
@@ -185,10 +185,10 @@ def _chunks(raw: bytes, at: int) -> tuple[list[tuple[int, int]], bool]:
     elif raw[at : at + 2] == b"\r\n":
         at += 2
     else:
-        found = _HEAD.search(raw, at)
-        if not found:
+        match = _HEAD.search(raw, at)
+        if not match:
             return ranges, True
-        at = found.end()
+        at = match.end()
     if at < len(raw):
         raise Malformed
     return ranges, False
@@ -324,7 +324,7 @@ class _Said:
     counts: dict[str, int] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     finished: set[int] = field(default_factory=set)
-    one: bool = False
+    whole: bool = False
 
 
 def _text(holder: Any, name: str) -> str:
@@ -376,7 +376,7 @@ def _v1(chunk: dict[str, Any]) -> _Said:
     for choice in choices:
         if not isinstance(choice, dict):
             raise Malformed
-        said.one = said.one or bool({"message", "text"} & set(choice))
+        said.whole = said.whole or bool({"message", "text"} & set(choice))
         part = choice.get("delta") or choice.get("message") or choice
         if not isinstance(part, dict):
             raise Malformed

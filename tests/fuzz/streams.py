@@ -105,10 +105,10 @@ def pieces_of(rng: Random, raw: bytes) -> list[bytes]:
     return pieces
 
 
-def truth_of(one: Body, places: list[int], pieces: list[bytes]) -> Answer:
+def truth_of(body: Body, places: list[int], pieces: list[bytes]) -> Answer:
     """What must be found in the pieces of a framed body."""
     owners = owners_of(pieces)
-    return answer_of([owners[place] for place in places], one.ends, one.thought_ends, one.done, **one.values)
+    return answer_of([owners[place] for place in places], body.ends, body.thought_ends, body.done, **body.values)
 
 
 def damaged(rng: Random, data: bytes) -> bytes:
@@ -137,7 +137,7 @@ def damaged(rng: Random, data: bytes) -> bytes:
 
 def swapped(rng: Random, data: bytes) -> bytes:
     """One value of the JSON is another, of any type; half the time one of the last, where the figures stand."""
-    tokens = [found.span() for found in _TOKEN.finditer(data)] or [(0, 0)]
+    tokens = [match.span() for match in _TOKEN.finditer(data)] or [(0, 0)]
     start, stop = rng.choice(tokens if rng.random() < 0.5 else tokens[-6:])
     return data[:start] + rng.choice(ODD_VALUES) + data[stop:]
 
@@ -149,7 +149,7 @@ def _dumped(rng: Random, value: object) -> bytes:
 
 
 def _whole_characters(text: str) -> bool:
-    return not any("\ud800" <= one <= "\udfff" for one in text)
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _texts(rng: Random) -> list[str]:

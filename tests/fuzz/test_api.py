@@ -97,9 +97,9 @@ def server():
     app = create_app(engine, keep_alive_s=float("inf"), clock=time.clock)
     with (
         serving(app) as (port, _),
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as one,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client,
     ):
-        yield one
+        yield client
 
 
 def assert_well_formed(answer: httpx.Response) -> None:

@@ -5,10 +5,10 @@ from tests.fuzz import fuzz_inputs
 
 def test_inputs_end_in_a_value_or_an_error_of_ours() -> None:
     """Each parser has both, and nothing breaks."""
-    found, broken = fuzz_inputs.fuzz(3000, seed=1)
+    counts, broken = fuzz_inputs.fuzz(3000, seed=1)
     assert broken == []
     parsers = {*fuzz_inputs.FILES, "option", "marker", "address"}
-    assert {f"{name} {outcome}" for name in parsers for outcome in ("read", "refused")} == set(found)
+    assert {f"{name} {outcome}" for name in parsers for outcome in ("read", "refused")} == set(counts)
 
 
 def test_what_breaks_is_told(monkeypatch, capsys) -> None:
