@@ -76,8 +76,9 @@ INSIDE = {
         "rounds": {"agent_requests", "agents", "decoding", "runtimes", "tap", "wire"},
     },
     "judge": {
-        "gate_kinds": set(),
-        "markers": {"gate_kinds"},
+        "marker_keywords": set(),
+        "gate_kinds": {"marker_keywords"},
+        "markers": {"gate_kinds", "marker_keywords"},
         "stats": set(),
         "metrics": {"stats"},
         "regression": {"stats"},
@@ -85,7 +86,7 @@ INSIDE = {
         "diagnosis": {"baselines", "metrics", "stats"},
         "soak": {"baselines", "metrics", "stats"},
         "record": {"baselines", "diagnosis", "metrics", "soak", "stats"},
-        "gates": {"baselines", "gate_kinds", "markers", "metrics", "record", "regression", "stats"},
+        "gates": {"baselines", "gate_kinds", "marker_keywords", "markers", "metrics", "record", "regression", "stats"},
         "evidence": {"gates", "record"},
     },
     "report": {
@@ -206,6 +207,7 @@ def test_the_plugin_module_is_light() -> None:
         "pytest_llmperf.masking",
         "pytest_llmperf.judge",
         "pytest_llmperf.judge.gate_kinds",
+        "pytest_llmperf.judge.marker_keywords",
         "pytest_llmperf.plugin",
         "pytest_llmperf.plugin.activation",
         "pytest_llmperf.plugin.collection",

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, GateKind, Judged, Keyword
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, GateKind, Judged
+from pytest_llmperf.judge.marker_keywords import Keyword
 
 
 @dataclass(frozen=True, slots=True)

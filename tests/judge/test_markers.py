@@ -147,5 +147,6 @@ def test_the_module_needs_only_the_standard_library() -> None:
     assert {name for name in loaded if name.startswith("pytest_llmperf.")} == {
         "pytest_llmperf.judge",
         "pytest_llmperf.judge.gate_kinds",
+        "pytest_llmperf.judge.marker_keywords",
         "pytest_llmperf.judge.markers",
     }

@@ -24,8 +24,8 @@ from pytest_llmperf.model import Gate
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.baselines.lookup import Key
-    from pytest_llmperf.judge.gate_kinds import Keyword
     from pytest_llmperf.judge.gates.target import Target
+    from pytest_llmperf.judge.marker_keywords import Keyword
     from pytest_llmperf.judge.markers import Marker
     from pytest_llmperf.model import Baseline, Threshold
 
