@@ -89,6 +89,15 @@ INSIDE = {
         "gates": {"baselines", "gate_kinds", "marker_keywords", "markers", "metrics", "record", "regression", "stats"},
         "evidence": {"gates", "record"},
     },
+    "session": {
+        "progress_listener": set(),
+        "lock": set(),
+        "baselines_in_force": set(),
+        "server_lease": {"lock", "progress_listener"},
+        "server_pool": {"lock", "progress_listener", "server_lease"},
+        "measurement": {"baselines_in_force", "progress_listener", "server_lease", "server_pool"},
+        "session": {"baselines_in_force", "measurement", "progress_listener", "server_pool"},
+    },
     "report": {
         "severity_order": set(),
         "session_outcomes": set(),

@@ -41,8 +41,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     from pytest_llmperf.plugin.options import output_files  # noqa: PLC0415
     from pytest_llmperf.plugin.runner import Runner  # noqa: PLC0415
 
-    runner = Runner(config, settings)
-    runner.session.gates = _count_gates([item.stash[SPECS] for item in users], settings)
+    runner = Runner(config, settings, run_gates=_count_gates([item.stash[SPECS] for item in users], settings))
     if not faults and not config.option.collectonly:
         try:
             runner.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])
@@ -51,7 +50,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
             faults.append(str(error))
     if faults and not hasattr(config, "workerinput"):
         raise pytest.UsageError(refusal(faults))
-    runner.faults = tuple(faults)
+    runner.refuse(faults)
     config.pluginmanager.register(runner, "llmperf-runner")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,7 @@ from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.report.terminal.wrapping import width, wrapped
 from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, soak_warnings
 from pytest_llmperf.report.wording.verdict_text import explain, explain_nothing, gate_name, name_of, one_line
+from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
 from pytest_llmperf.session.session import Session
 
 if TYPE_CHECKING:
@@ -57,10 +59,14 @@ class Runner:
     Args:
         config: pytest's.
         settings: resolved.
+        run_gates: number of gates that the run will judge.
+
+    Attributes:
+        session: measures.
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
-        self.faults: tuple[str, ...] = ()
+    def __init__(self, config: pytest.Config, settings: Settings, *, run_gates: int = 1) -> None:
+        self._faults: tuple[str, ...] = ()
         self._config = config
         self._unsaid = hasattr(config, "workerinput")  # a worker has no terminal: its first report takes it along
         workers = getattr(config, "workerinput", {}).get("workercount", 1)
@@ -73,10 +79,14 @@ class Runner:
             plain=reporter is None and config.get_verbosity() >= 0,
             steps=config.pluginmanager.has_plugin("terminalreporter"),
         )
-        self.session = Session(settings, root=config.rootpath, listener=self._live, notes=notes)
+        self.session = Session(settings, root=config.rootpath, listener=self._live, notes=notes, run_gates=run_gates)
         self._hand_on = workers > 1  # the machine is handed on after each test
         self._secrets: set[str] = set()  # among the words of commands
         self._experiments: dict[str, str] = {}  # by name, the test that ran it
+
+    def refuse(self, faults: Sequence[str]) -> None:
+        """Fail every test that uses the plugin, for these reasons: in an xdist worker, which cannot end the run."""
+        self._faults = tuple(faults)
 
     def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
         """pytest-benchmark's fixture, where the test asks for it or its JSON is wanted; else None."""
@@ -93,17 +103,18 @@ class Runner:
         scenario = self.profiled(item, scenario)
         self._learn(scenario)
 
-        def work() -> Record:
-            return self.session.measure(
-                scenario,
-                TopologyKind(on.kind),
-                test=item.nodeid,
-                specs=item.stash[SPECS],
-                runtime=item.stash[RUNTIME],
-                soak_s=self.session.settings.duration_s if item.get_closest_marker(SOAK) else 0,
-            )
-
-        self._score_by(item)
+        measure: Callable[..., Record] = self.session.measure
+        if item.get_closest_marker(SOAK):
+            measure = partial(self.session.soak, duration_s=self.session.settings.duration_s)
+        work = partial(
+            measure,
+            scenario,
+            TopologyKind(on.kind),
+            test=item.nodeid,
+            specs=item.stash[SPECS],
+            runtime=item.stash[RUNTIME],
+            scorer=self._scorer(item),
+        )
         records = item.stash.setdefault(RECORDS, [])
         # pytest-benchmark allows one timed call a test: the first measurement is its entry.
         once = benchmark is None or records
@@ -117,12 +128,14 @@ class Runner:
             benchmark.extra_info[name] = figures(record)
         return record
 
-    def _score_by(self, item: pytest.Item) -> None:
-        """Answers are scored by the hooks that the test's folder sees."""
+    def _scorer(self, item: pytest.Item) -> Scorer:
+        """Scores answers by the hooks that the test's folder sees."""
         hook = item.ihook.pytest_llmperf_score
-        others = [Path(one.plugin_name).name for one in hook.get_hookimpls() if one.plugin is not self]
-        self.session.scorer = f"pytest_llmperf_score of {', '.join(others)}" if others else default_scorer.NAME
-        self.session.score = lambda prompt, response: hook(prompt=prompt, response=response)
+        files = [Path(impl.plugin_name).name for impl in hook.get_hookimpls() if impl.plugin is not self]
+        return Scorer(
+            name=f"pytest_llmperf_score of {', '.join(files)}" if files else DEFAULT_SCORER.name,
+            score=lambda prompt, response: hook(prompt=prompt, response=response),
+        )
 
     @pytest.hookimpl(trylast=True)
     def pytest_llmperf_score(self, response: str) -> float:
@@ -207,8 +220,8 @@ class Runner:
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
         item.stash[EXPLAINED], item.stash[MATRIX] = False, False
         item.user_properties[:] = [one for one in item.user_properties if not one[0].startswith(_PROPERTY)]
-        if self.faults and SPECS in item.stash:
-            pytest.fail(short_refusal(self.faults, item.nodeid), pytrace=False)
+        if self._faults and SPECS in item.stash:
+            pytest.fail(short_refusal(self._faults, item.nodeid), pytrace=False)
         if SPECS in item.stash and item.get_closest_marker(SOAK) and not self.session.settings.duration_s:
             pytest.skip("a soak runs for as long as you say: --llmperf-duration=30m")
 
@@ -241,8 +254,8 @@ class Runner:
             report.llmperf_lines = item.stash[LINES]  # type: ignore[attr-defined]
         if self._unsaid and SPECS in item.stash:
             self._unsaid = False
-            report.llmperf_faults = list(self.faults)  # type: ignore[attr-defined]
-            report.llmperf_header = [] if self.faults else header(self.session)  # type: ignore[attr-defined]
+            report.llmperf_faults = list(self._faults)  # type: ignore[attr-defined]
+            report.llmperf_header = [] if self._faults else header(self.session)  # type: ignore[attr-defined]
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -274,7 +287,7 @@ class Runner:
             self.session.close()
         except LlmperfError as error:
             told.append((f"{type(error).__name__}: {error}", True))
-        told += [(text, False) for text in dict.fromkeys(self.session.undone)]
+        told += [(text, False) for text in dict.fromkeys(self.session.unrestored)]
         if hasattr(self._config, "workeroutput"):
             self._config.workeroutput[TOLD] = told
         elif (results := self._config.pluginmanager.get_plugin("llmperf-results")) is not None:

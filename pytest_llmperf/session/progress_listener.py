@@ -1,4 +1,4 @@
-"""Who is told what happens while a session works."""
+"""The interface that a session reports its progress to."""
 
 from __future__ import annotations
 
@@ -9,52 +9,47 @@ from pytest_llmperf.model import Measurement, Verdict
 
 
 class ProgressListener(Protocol):
-    """Is told what happens, for a live display."""
+    """Receives the progress of a session, for a live display."""
 
     def say(self, text: str) -> None:
         """Something that takes time has begun."""
 
+    def step(self, text: str) -> None:
+        """Something has begun that may take minutes: waiting for the machine, starting servers, loading a model."""
+        self.say(text)
+
     def note(self, text: str) -> None:
-        """Something that a reader must know before it all ends."""
+        """Something that the reader must know before the session ends."""
 
     def round_done(
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
     ) -> None:
-        """A round has ended; the measurement holds all rounds so far.
+        """A round has ended.
 
         Args:
-            measurement: so far.
-            verdicts: so far; none before the fewest rounds.
-            gates: how many are to be judged; None: nothing is known of how many rounds there will be.
-            of: what the measurement is a part of, and how far that is; else empty.
+            measurement: with all rounds so far.
+            verdicts: so far; empty before the minimum number of rounds.
+            gates: number of gates that will be judged; None: the number of rounds is not bounded.
+            of: the larger task that the measurement is a part of, and its progress; else empty.
         """
 
     def done(self) -> None:
-        """Nothing goes on any more."""
+        """The work has ended."""
 
 
-def step(listener: ProgressListener, text: str) -> None:
-    """Something has begun that may take long: waiting for the machine, starting servers, loading a model.
-
-    A listener that has a method `step` is told by that, so that it can write a line where nothing else would show for
-    minutes; another one by `say`.
-    """
-    getattr(listener, "step", listener.say)(text)
-
-
-class SilentListener:
-    """A listener that shows nothing."""
+class SilentListener(ProgressListener):
+    """A listener that shows nothing; a base class for listeners that need some of the methods only."""
 
     def say(self, text: str) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
     def note(self, text: str) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
     def round_done(
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
     ) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
     def done(self) -> None:
-        """Shows nothing."""
+        """Show nothing."""

@@ -1,4 +1,4 @@
-"""The servers that a session holds open: one topology at a time, under the machine's lock."""
+"""The open servers of one deployment: one topology at a time, under the machine's lock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 from pytest_llmperf.errors import DegradedError, MeasurementError, ServerError, UnreachableError
@@ -15,62 +14,65 @@ from pytest_llmperf.servers.backends import Backend, OpenedTopology, choose
 from pytest_llmperf.servers.backends.attach import AttachBackend
 from pytest_llmperf.servers.clients.client_factory import client_of
 from pytest_llmperf.session.lock.machine_lock import MachineLock
+from pytest_llmperf.session.progress_listener import ProgressListener
 
 _AGAIN_S = 60.0
-"""How often it is said for whom this session waits."""
+"""Time between two messages that say which process this session waits for."""
 
 _NOTICE_S = 0.3
-"""The longest time after which a supervisor notices that its server has died, once a client has noticed."""
+"""Time in which a supervisor notices that its server has died, after a client has noticed."""
 
 
 class ServerLease:
     """The servers in use.
 
-    At most one topology is open at a time, since idle servers of another would hold memory and cores. While servers
-    are open, a lock of this machine is held: two sessions (xdist workers, CI jobs) never time at once.
+    At most one topology is open at a time, since idle servers of another would take memory and cores. While servers
+    are open, the machine's lock is held: two sessions (xdist workers, CI jobs) never time at once.
 
     Args:
-        settings: what was asked for.
-        say: is told what takes time.
-        step: is told what may take long.
-        lock: of the machine; deployments of one session share it.
-        undone: takes, in words, what could not be put back on servers that were found.
+        settings: of the deployment.
+        listener: receives the progress.
+        lock: of the machine; the deployments of a session share it.
+        unrestored: takes the texts that say what could not be restored on servers that the session did not start.
+
+    Attributes:
+        settings: as given, without the servers that have died.
+        placement_notes: what a reader must know about where the model was loaded.
+        degradation: why topologies of several instances are no longer measured, in words; empty while they are.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        say: Callable[[str], None],
-        *,
-        step: Callable[[str], None],
-        lock: MachineLock,
-        undone: list[str],
+        self, settings: Settings, *, listener: ProgressListener, lock: MachineLock, unrestored: list[str]
     ) -> None:
         self.settings = settings
-        self.say = say
-        self._step = step
+        self.placement_notes: tuple[str, ...] = ()
+        self.degradation: tuple[str, ...] = ()
+        self._listener = listener
+        self._lock = lock
+        self._unrestored = unrestored
+        self._backend: Backend | None = None
         self._first_load = True
         self._has_waited = False
         self._opened: OpenedTopology | None = None
         self._opened_for: tuple[TopologyKind, int] | None = None
-        self.notes: tuple[str, ...] = ()
-        """What a reader must know of how the model sits, since it was loaded."""
-        self._lock = lock
-        self._undone = undone
         self._locked = False
         self._unloaded = False
         self._deaths: Counter[str] = Counter()
-        self.lost: tuple[str, ...] = ()
-        """Why topologies of several instances are not measured any more, in words; empty while they are."""
 
-    @cached_property
+    @property
     def backend(self) -> Backend:
         """The backend in force; chosen once, nothing started.
 
         Raises:
-            ServerError: none can be had; says what to install or start.
+            ServerError: none is available; says what to install or start.
         """
-        return choose(self.settings, say=self.say)
+        if self._backend is None:
+            self._backend = choose(self.settings, say=self.say)
+        return self._backend
+
+    def say(self, text: str) -> None:
+        """Report that something that takes time has begun."""
+        self._listener.say(text)
 
     @property
     def topology(self) -> Topology | None:
@@ -96,18 +98,18 @@ class ServerLease:
             return self._opened.topology
         self.close()
         several = not kind.shared and agents > 1
-        if self.lost and several:
+        if self.degradation and several:
             raise self._degraded(kind)
         self._acquire()
         try:
             begins = "checking the servers of" if self.backend.urls else "starting"
-            self._step(f"{begins} {kind} ({self.backend.kind})")
+            self._listener.step(f"{begins} {kind} ({self.backend.kind})")
             self._first_load = True
             self._opened, self._opened_for = self.backend.open(kind, agents), wanted
         except BaseException as error:
             self._release()
             if isinstance(error, UnreachableError) and self._deaths:  # it was there before, and does not come back
-                others = self._lose(str(error.args[0]))
+                others = self._degrade(str(error.args[0]))
                 if several:
                     raise self._degraded(kind) from error
                 if others:
@@ -125,7 +127,7 @@ class ServerLease:
         try:
             for index, agent in enumerate(scenario.agents):
                 instance = topology.instance_of(index)
-                tell = self._step if self._first_load or self._unloaded else self.say
+                tell = self._listener.step if self._first_load or self._unloaded else self.say
                 if instance.name not in asked_ctx:  # agents may share it
                     loads = "loading" if instance.api != "openai" else "looking for"  # nothing is loaded there
                     tell(f"{loads} {topology.model} on instance {instance.name}")
@@ -134,7 +136,7 @@ class ServerLease:
                 if self._opened is not None:
                     self._opened.loaded(instance)
                 asked_ctx[instance.name] = agent.options.num_ctx
-            self.notes = self._opened.settled(asked_ctx) if self._opened is not None else ()
+            self.placement_notes = self._opened.settled(asked_ctx) if self._opened is not None else ()
         except ServerError:
             if self._opened is not None:
                 self._opened.alive()  # a dead server is the better explanation
@@ -157,7 +159,7 @@ class ServerLease:
     def on_gpu(self) -> bool:
         """Whether some instance says that the model, loaded now, lies on a GPU at least in part. Raises ServerError."""
         topology = self.topology
-        return topology is not None and any(_vram_bytes(one, topology.model) for one in topology.instances)
+        return topology is not None and any(_vram_bytes(instance, topology.model) for instance in topology.instances)
 
     def vram_mb(self) -> float | None:
         """VRAM that the loaded model holds on all open instances, MB; None where it holds none, or nobody says."""
@@ -168,12 +170,12 @@ class ServerLease:
                     held += _vram_bytes(instance, topology.model)
         return held / 1e6 or None
 
-    def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
+    def disturbed(self, round_: Round, *, keep_alive_s: float) -> tuple[str, ...]:
         """What tells that somebody else used servers which we only found while this round ran, in words."""
-        return self._opened.disturbed(one, keep_alive_s=keep_alive_s) if self._opened is not None else ()
+        return self._opened.disturbed(round_, keep_alive_s=keep_alive_s) if self._opened is not None else ()
 
-    def fired(self) -> tuple[str, ...]:
-        """Which faults of a fault plan have fired on the open servers, in words; nothing if there is no plan."""
+    def fired_faults(self) -> tuple[str, ...]:
+        """The faults of the fault plan that have occurred on the open servers, in words; empty without a plan."""
         return self._opened.fired() if self._opened is not None else ()
 
     def timed(self, work: Callable[[], Any]) -> Any:
@@ -197,7 +199,7 @@ class ServerLease:
             if self._opened is not None:
                 self._opened.alive()
         except ServerError as error:
-            self._mourn(error)
+            self._record_death(error)
             self.close()
             raise
 
@@ -206,26 +208,26 @@ class ServerLease:
         if self.pids:
             self.check_alive()
 
-    def _mourn(self, error: ServerError) -> None:
+    def _record_death(self, error: ServerError) -> None:
         """Remembers a death; a second one of the same instance is for good."""
         self._deaths[error.instance] += 1
         if error.instance and self._deaths[error.instance] > 1:
-            self._lose(f"instance {error.instance} died twice")
+            self._degrade(f"instance {error.instance} died twice")
 
-    def _lose(self, why: str) -> bool:
+    def _degrade(self, why: str) -> bool:
         """From now on there is one instance less; whether servers that are not ours are left in its place."""
-        self.lost = (f"the session is degraded: {why}",)
-        self.say(self.lost[0])
+        self.degradation = (f"the session is degraded: {why}",)
+        self.say(self.degradation[0])
         left = self.backend.without_the_dead() if isinstance(self.backend, AttachBackend) else None
         if left is None:
             return False
         self.settings = left
-        self.__dict__["backend"] = choose(self.settings, say=self.say)
+        self._backend = choose(self.settings, say=self.say)
         return True
 
     def _degraded(self, kind: TopologyKind) -> DegradedError:
         return DegradedError(
-            f"{self.lost[0]}; topology {kind} is not measured",
+            f"{self.degradation[0]}; topology {kind} is not measured",
             next_step="see the first failure; what runs on one instance is measured all the same",
         )
 
@@ -235,9 +237,9 @@ class ServerLease:
         unloaded, self._unloaded = self._unloaded, False
         try:
             if opened is not None:
-                undone = opened.close(unloaded=unloaded)
-                self._undone.extend(undone)
-                for text in undone:
+                unrestored = opened.close(unloaded=unloaded)
+                self._unrestored.extend(unrestored)
+                for text in unrestored:
                     self.say(text)
         finally:
             self._release()
@@ -251,7 +253,9 @@ class ServerLease:
         limit_s = self.settings.lock_timeout_s + self.settings.duration_s  # one test of another xdist worker may soak
         waited_s = wait_s = 0.0
         last = None
-        tell = self.say if self._has_waited else self._step  # xdist workers wait for each other again and again
+        tell = (
+            self.say if self._has_waited else self._listener.step
+        )  # xdist workers wait for each other again and again
         while not self._lock.acquire(timeout_s=wait_s):
             self._has_waited = True
             holder = self._lock.holder()
@@ -266,7 +270,7 @@ class ServerLease:
             so_far = f", {waited_s:.0f} s so far" if waited_s else ""
             limit = f"at most {limit_s:g} s for this process{so_far}"
             tell(f"waiting for another measurement on this machine to end: {known} ({limit})")
-            tell = self._step
+            tell = self._listener.step
             wait_s = min(_AGAIN_S, limit_s - waited_s)
         self._locked = True
 

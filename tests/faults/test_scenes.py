@@ -54,7 +54,7 @@ class Stage:
 def dies(stage: Stage) -> str:
     session = stage.own("[[fault]]\nkind = 'die'\ninstance = 'b'\nrequests = 3\nafter_tokens = 4")
     seen = stage.measured(session)
-    assert session._servers.topology is None  # what is left of it was ended
+    assert session._context.pool.candidate.topology is None  # what is left of it was ended
     session.close()
     return seen
 
@@ -73,7 +73,7 @@ def lost(stage: Stage, which: int) -> str:
     name = "ab"[which]
     session, servers = stage.attached(FaultPlan(faults=(Fault(kind="refuse", instance=name, first=3, last=3),)))
     seen = [stage.measured(session), stage.measured(session), stage.measured(session, SINGLE)]
-    used = session._servers.topology
+    used = session._context.pool.candidate.topology
     assert used is not None
     assert used.instances[0].url == servers[1 - which].url
     session.close()

@@ -1,38 +1,25 @@
-"""One deployment at work on a scenario: its servers, its rounds, and what they came to so far."""
+"""An arm of a comparison: a deployment, its servers, and its rounds of a scenario so far."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.errors import LlmperfError, UsageError
-from pytest_llmperf.judge.gates.quality_gate import checked, in_words, scorer_raised
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.judge.gates.quality_gate import in_words
 from pytest_llmperf.judge.metrics.machine_use import LOOK, VALUES, blind
-from pytest_llmperf.judge.metrics.slot_use import looked_at
 from pytest_llmperf.measure.agent_requests import keep_alive_s
 from pytest_llmperf.measure.rounds import Rounds
-from pytest_llmperf.model import Answered, Gate, Manifest, Measurement, Quality, RequestTiming, Round
+from pytest_llmperf.model import Calibration, Gate, Manifest, Measurement, Quality, RequestTiming, Round
+from pytest_llmperf.session.measurement.answer_scores import Scorer
+from pytest_llmperf.session.measurement.measurement_builder import MeasurementBuilder
 from pytest_llmperf.session.measurement.recovery import RecoveringRounds
 from pytest_llmperf.session.server_lease import ServerLease
+from pytest_llmperf.session.server_pool import naming
 
 if TYPE_CHECKING:
     from pytest_llmperf.telemetry.sampler import Sampler
-
-Score = Callable[[str, str], float | None]
-"""Of a prompt and an answer to it: 0 (bad) to 1, or None for no opinion."""
-
-
-@contextmanager
-def named(incumbent: str) -> Iterator[None]:
-    """An error says whose it is, where it is the incumbent's."""
-    try:
-        yield
-    except LlmperfError as error:
-        if incumbent:
-            error.args = (f"incumbent {incumbent}: {error.args[0]}", *error.args[1:])
-        raise
 
 
 class Arm:
@@ -42,13 +29,12 @@ class Arm:
         lease: its servers, open.
         rounds: of the scenario on them.
         measurement: without rounds and manifest.
-        describe: the manifest, which says where the loaded model sits.
+        describe: returns the manifest, which says where the loaded model is; called once the model is loaded.
         name: for messages; empty for the deployment that is judged.
-        sampler: looks at the machine while rounds run; None: nobody does.
+        sampler: samples the machine while rounds run; None: the telemetry is off.
 
     Attributes:
         name: as given.
-        measurement: with the rounds that were kept and discarded so far.
     """
 
     def __init__(
@@ -64,7 +50,7 @@ class Arm:
         self.name = name
         self._sampler = sampler
         self._describe = describe
-        self.measurement = measurement
+        self._builder = MeasurementBuilder(measurement)
         self._lease = lease
         self._rounds = RecoveringRounds(
             rounds,
@@ -75,48 +61,57 @@ class Arm:
             most_repeats=max(1, lease.settings.min_rounds // 2),
         )
 
+    @property
+    def measurement(self) -> Measurement:
+        """With the rounds that were kept and discarded so far."""
+        return self._builder.measurement
+
+    def add_note(self, *notes: str) -> None:
+        """Add notes for the reader of the measurement."""
+        self._builder.add_note(*notes)
+
     def load(self) -> None:
-        """Loads the model on each instance and notes how it sits; the first time, writes down the manifest.
+        """Load the model on each instance and note where it is; the first time, record the manifest.
 
         Raises:
-            ServerError: an instance could not load it, or is dead, or they do not serve the same model.
+            ServerError: an instance could not load it or is dead, or the instances do not serve the same model.
         """
         measurement = self.measurement
-        with named(self.name):
+        with naming(self.name):
             self._lease.load(
                 measurement.scenario,
                 measurement.topology,
                 keep_alive_s=keep_alive_s(self._lease.settings.timeout_s),
             )
-        manifest = measurement.manifest if measurement.manifest.facts else self._describe()
-        new = tuple(note for note in self._lease.notes if note not in measurement.notes)
-        self.measurement = replace(measurement, manifest=manifest, notes=(*measurement.notes, *new))
+        if not measurement.manifest.facts:
+            self._builder.set(manifest=self._describe())
+        self.add_note(*(note for note in self._lease.placement_notes if note not in measurement.notes))
 
     def unload(self) -> None:
-        """Unloads it. Raises ServerError."""
-        with named(self.name):
+        """Unload the model. Raises ServerError."""
+        with naming(self.name):
             self._lease.unload()
 
     def on_gpu(self) -> bool:
-        """Whether the model, loaded now, lies on a GPU. Raises ServerError."""
-        with named(self.name):
+        """Whether the model, which is loaded now, is in a GPU's memory. Raises ServerError."""
+        with naming(self.name):
             return self._lease.on_gpu()
 
     def warm_up(self, times: int) -> Sequence[RequestTiming]:
-        """Discarded requests; see `Rounds.warm_up`. Raises LlmperfError."""
-        with named(self.name):
+        """Send requests that are not timed; see `Rounds.warm_up`. Raises LlmperfError."""
+        with naming(self.name):
             try:
                 answers = self._rounds.warm_up(times)
             finally:
-                self._note_incidents()
-        self.measurement = looked_at(self.measurement, answers)
+                self._record_incidents()
+        self._builder.add_concurrent(answers)
         return answers
 
-    def check_sight(self, gates: Sequence[Gate]) -> None:
-        """Whether what the gates judge of the machine can be observed here, before anything is timed.
+    def check_observable(self, gates: Sequence[Gate]) -> None:
+        """Check that what the gates judge of the machine can be observed here, before anything is timed.
 
         Raises:
-            UsageError: it cannot, and the gate's limit is not of another machine anyway.
+            UsageError: it cannot, and the gate's limit does not come from another machine anyway.
         """
         observed = [gate for gate in gates if gate.metric in VALUES and not gate.not_comparable]
         if not observed:
@@ -127,53 +122,40 @@ class Arm:
             if why := blind(gate, sample, telemetry):
                 raise UsageError(f"gate {gate.marker} cannot be judged: {why}", next_step=LOOK)
 
+    def add_calibration(self, calibration: Calibration) -> None:
+        """Add what the harness itself costs."""
+        self._builder.set(calibration=calibration)
+
     def run(self, index: int) -> Round:
-        """One round; see `Rounds.run`. Raises LlmperfError."""
-        with named(self.name):
+        """Run a round; see `Rounds.run`. Raises LlmperfError."""
+        with naming(self.name):
             try:
                 with self._sampler.round(index) if self._sampler is not None else nullcontext():
                     return self._rounds.run(index)
             finally:
-                self._note_incidents()
+                self._record_incidents()
                 if self._sampler is not None:
-                    self.measurement = replace(self.measurement, telemetry=self._sampler.seen())
+                    self._builder.set(telemetry=self._sampler.seen())
 
-    def _note_incidents(self) -> None:
-        self.measurement = replace(self.measurement, incidents=self._rounds.incidents)
-
-    def answer(self, times: int, score: Score, scorer: str) -> None:
-        """Answers alone and together, scored, beside the measurement; see `Rounds.answers`. Raises LlmperfError."""
-        with named(self.name):
+    def compare_answers(self, times: int, scorer: Scorer) -> Quality:
+        """Score answers that agents give alone and together; see `Rounds.answers`. Raises LlmperfError."""
+        with naming(self.name):
             try:
-                answered: Sequence[Answered] = self._rounds.answers(times)
+                answered = self._rounds.answers(times)
             finally:
-                self._note_incidents()
+                self._record_incidents()
+        quality = scorer.scored(answered)
+        self._builder.set(quality=quality)
+        self.add_note(in_words(quality))
+        return quality
 
-        def of(one: Answered, said: str) -> float | None:
-            try:
-                value = score(one.prompt, said)
-            except Exception as error:
-                raise scorer_raised(scorer, error) from error
-            return checked(value, scorer)
+    def keep(self, round_: Round) -> None:
+        """Add a round that counts."""
+        self._builder.add_round(round_)
 
-        scored = tuple(
-            replace(
-                one,
-                alone_score=of(one, one.alone),
-                again_score=of(one, one.again),
-                together_score=of(one, one.together),
-            )
-            for one in answered
-        )
-        quality = Quality(answered=scored, scorer=scorer)
-        notes = (*self.measurement.notes, in_words(quality))
-        self.measurement = replace(self.measurement, quality=quality, notes=notes)
+    def discard(self, round_: Round) -> None:
+        """Add a round that does not count."""
+        self._builder.add_discarded(round_)
 
-    def keep(self, one: Round) -> None:
-        """Adds a round that counts."""
-        self.measurement = looked_at(self.measurement, [request for run in one.together for request in run.requests])
-        self.measurement = replace(self.measurement, rounds=(*self.measurement.rounds, one))
-
-    def discard(self, one: Round) -> None:
-        """Adds a round that does not."""
-        self.measurement = replace(self.measurement, discarded=(*self.measurement.discarded, one))
+    def _record_incidents(self) -> None:
+        self._builder.set(incidents=self._rounds.incidents)

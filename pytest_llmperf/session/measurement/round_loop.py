@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.diagnosis.client_saturation import dear, most_discarded, saturated, why
@@ -38,7 +37,7 @@ class RoundLoop:
         self._loaded = candidate
         self._share_gpu = False
 
-    def meet(self, incumbent: Arm, warmups: int) -> None:
+    def add_incumbent(self, incumbent: Arm, warmups: int) -> None:
         """Adds the incumbent, loads its model and warms it up.
 
         Raises:
@@ -50,9 +49,7 @@ class RoundLoop:
             self._share_gpu = True
             self.candidate.unload()
             incumbent.unload()  # what was loaded beside the other may lie on the CPU in part
-            self.candidate.measurement = replace(
-                self.candidate.measurement, notes=(*self.candidate.measurement.notes, _SHARED)
-            )
+            self.candidate.add_note(_SHARED)
         incumbent.load()
         self._loaded = incumbent
         self._say(incumbent, "warming up")

@@ -112,14 +112,13 @@ class Sweep:
         self._progress.begin(config_name(cell))
         session = self._for(_settings(self._matrix, cell, self._session.settings))
         runtime = str(cell.get("runtime", self._runtime))
-        if runtime in self._calibrated:  # the client's cost is the same in every cell
-            session.settings = replace(session.settings, calibrate=False)
         record = session.measure(
             scenario,
             TopologyKind(str(cell.get("topology", self._matrix.topology))),
             test=self._test,
             specs=self._specs,
             runtime=runtime,
+            calibrate=runtime not in self._calibrated,  # the client's cost is the same in every cell
         )
         self._calibrated.add(runtime)
         took_s = time.monotonic() - began_s
@@ -137,8 +136,7 @@ class Sweep:
         if self._open is None or self._opened_for != settings:
             self.close()
             self._opened_for = settings
-            self._open = self._session.variant(settings, self._progress)
-            self._open.gates += self._more_gates
+            self._open = self._session.variant(settings, self._progress, more_gates=self._more_gates)
         return self._open
 
 

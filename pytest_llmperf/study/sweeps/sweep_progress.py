@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from pytest_llmperf.model import Measurement, Verdict
-from pytest_llmperf.session.progress_listener import ProgressListener, step
+from pytest_llmperf.session.progress_listener import ProgressListener
 
 
 class Progress:
@@ -69,7 +69,7 @@ class Progress:
 
     def step(self, text: str) -> None:
         """Passes it on, with where we are."""
-        step(self._inner, f"{self._where()}: {text}")
+        self._inner.step(f"{self._where()}: {text}")
 
     def round_done(
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""

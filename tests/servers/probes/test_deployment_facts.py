@@ -134,11 +134,11 @@ def test_the_commit_is_that_of_the_tests(tmp_path, monkeypatch, fresh):
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "here" / ".git"))
     topology = topology_of(f"http://127.0.0.1:{free_port()}")
-    session = Session(Settings(), root=tmp_path / "tests")
+    context = Session(Settings(), root=tmp_path / "tests")._context
     for test in ("test_it.py::test_x", "a script's own name", "", "../tests/test_it.py::test_y"):
-        assert session._manifest(topology, "threads", test).facts["git_commit"] == commits["tests"]
-    session = Session(Settings(), root=tmp_path)
-    assert session._manifest(topology, "threads", "tests/test_it.py::test_x").facts["git_commit"] == commits["tests"]
+        assert context.manifest(topology, "threads", test).facts["git_commit"] == commits["tests"]
+    context = Session(Settings(), root=tmp_path)._context
+    assert context.manifest(topology, "threads", "tests/test_it.py::test_x").facts["git_commit"] == commits["tests"]
     assert manifest(topology)["git_commit"] == commits["here"]
 
 

@@ -19,6 +19,8 @@ from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.session.lock import lock_file, lock_holder
 from pytest_llmperf.session.lock.lock_file import LOCK_DIR, shared_folder
 from pytest_llmperf.session.lock.machine_lock import NAME, MachineLock
+from pytest_llmperf.session.progress_listener import SilentListener
+from pytest_llmperf.session.server_lease import ServerLease
 from pytest_llmperf.session.session import Session
 
 
@@ -107,15 +109,36 @@ def test_a_second_session_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_p
     first.release()
 
 
+class Told(SilentListener):
+    """Keeps what it is told."""
+
+    def __init__(self, said: list[str], *, only_steps: bool) -> None:
+        self._said = said
+        self._only_steps = only_steps
+
+    def say(self, text: str) -> None:
+        if not self._only_steps:
+            self._said.append(text)
+
+    def step(self, text: str) -> None:
+        self._said.append(text)
+
+
+def leased(lock, said: list[str], limit_s: float = 3600, *, only_steps: bool = False) -> ServerLease:
+    """A lease with this lock that tells the list."""
+    settings = Settings(backend="simulated", lock_timeout_s=limit_s)
+    return ServerLease(settings, listener=Told(said, only_steps=only_steps), lock=lock, unrestored=[])
+
+
 def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Process, user, since when, what it runs."""
     monkeypatch.setenv(LOCK_DIR, str(tmp_path))
-    session, said = Session(Settings(backend="simulated"), root=tmp_path), []
-    monkeypatch.setattr(session.listener, "say", said.append, raising=False)
+    lock, said = MachineLock(), []
+    lease = leased(lock, said)
     with held_elsewhere(MachineLock) as pid:
-        monkeypatch.setattr(session._servers._lock, "_sleep", lambda _: os.kill(pid, signal.SIGKILL))
-        session._servers._acquire()
-    session.close()
+        monkeypatch.setattr(lock, "_sleep", lambda _: os.kill(pid, signal.SIGKILL))
+        lease._acquire()
+    lease.close()
     assert f"to end: process {pid} of " in said[0]
 
 
@@ -124,11 +147,16 @@ class Busy:
 
     def __init__(self, tries: int) -> None:
         self.asked: list[float] = []
-        self._tries = tries
+        self._left = tries
+
+    def keep(self, tries: int) -> None:
+        """Holds it again."""
+        self._left = tries
 
     def acquire(self, *, timeout_s: float) -> bool:
         self.asked.append(timeout_s)
-        return len(self.asked) > self._tries
+        self._left -= 1
+        return self._left < 0
 
     def holder(self) -> str:
         return "process 7 of joe on ci, since noon (pytest)"
@@ -137,43 +165,42 @@ class Busy:
         pass
 
 
-def waiting(tmp_path: Path, tries: int, limit_s: float) -> tuple[Session, Busy, list[str]]:
-    """A session of that limit, its lock, and what it says."""
-    session, busy = Session(Settings(backend="simulated", lock_timeout_s=limit_s), root=tmp_path), Busy(tries)
-    said: list[str] = []
-    session._servers._lock, session._servers._step = busy, said.append
-    return session, busy, said
+def waiting(tries: int, limit_s: float) -> tuple[ServerLease, Busy, list[str]]:
+    """A lease of that limit, its lock, and its long steps."""
+    busy, said = Busy(tries), []
+    return leased(busy, said, limit_s, only_steps=True), busy, said
 
 
-def test_waiting_is_said_again_and_again(tmp_path: Path) -> None:
+def test_waiting_is_said_again_and_again() -> None:
     """For whom, since when, for how long at most, how long so far."""
-    session, busy, said = waiting(tmp_path, 2, 100)
-    session._servers._acquire()
+    lease, busy, said = waiting(2, 100)
+    lease._acquire()
     assert busy.asked == [0, 60, 40]
     assert "process 7 of joe on ci, since noon (pytest) (at most 100 s for this process)" in said[0]
     assert "(at most 100 s for this process, 60 s so far)" in said[1]
 
 
-def test_waiting_has_a_limit(tmp_path: Path) -> None:
+def test_waiting_has_a_limit() -> None:
     """An error that names the holder and the option."""
-    session, busy, said = waiting(tmp_path, 1000, 150)
+    lease, busy, said = waiting(1000, 150)
     words = r"process 7 of joe on ci, since noon .*; waited 150 s .*\n.*--llmperf-lock-timeout"
     with pytest.raises(ServerError, match=words):
-        session._servers._acquire()
+        lease._acquire()
     assert busy.asked == [0, 60, 60, 30]
     assert len(said) == 3
 
 
-def test_other_holders_have_the_limit_anew(tmp_path: Path) -> None:
+def test_other_holders_have_the_limit_anew() -> None:
     """Xdist workers wait for each other's tests in turn; a second wait is a line only when it lasts."""
-    session, busy, said = waiting(tmp_path, 5, 100)
+    lease, busy, said = waiting(5, 100)
     names = iter("aabbc")
     busy.holder = lambda: next(names)
-    session._servers._acquire()
+    lease._acquire()
     assert busy.asked == [0, 60, 40, 60, 40, 60]
     assert len(said) == 5
-    session._servers._lock = Busy(2)
-    session._servers._acquire()
+    busy.keep(2)
+    busy.holder = lambda: "d"
+    lease._acquire()
     assert len(said) == 6
 
 

@@ -19,6 +19,7 @@ from pytest_llmperf.net.port_owner import Owner
 from pytest_llmperf.servers.backends import instance_checks
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.session.measurement import round_loop
+from pytest_llmperf.session.progress_listener import SilentListener
 from pytest_llmperf.session.session import Session
 from tests.started import simulated_server
 
@@ -33,7 +34,7 @@ PAIR = Scenario(
 SPILL = '[[fault]]\nkind = "spill"\nfactor = 0.5\n'
 
 
-class Told:
+class Told(SilentListener):
     """A listener that asks something whenever a round of one arm begins."""
 
     def __init__(self, ask: Callable[[str], None]) -> None:
@@ -43,14 +44,8 @@ class Told:
         if ": round " in text:
             self._ask(text)
 
-    def note(self, text: str) -> None:
-        pass
-
     def round_done(self, measurement, verdicts, **_) -> None:
         self._ask("pair done")
-
-    def done(self) -> None:
-        pass
 
 
 def settings(incumbent: NamedDeployment, **more) -> Settings:

@@ -1,0 +1,111 @@
+"""The baselines of a session: the one that limits come from, and the stored one that `--llmperf-compare` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for
+from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, held_in_words, than_stored
+from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
+from pytest_llmperf.judge.gates.incumbent import against_gates
+from pytest_llmperf.judge.gates.resolve import Baselines, resolve
+from pytest_llmperf.judge.gates.target import Target
+from pytest_llmperf.judge.markers import Marker
+from pytest_llmperf.judge.soak import Level, levels_for
+from pytest_llmperf.model import Baseline, Gate, Measurement, Scenario, Settings, Workload
+
+
+class BaselinesInForce:
+    """Both baselines, each read when it is first needed.
+
+    Args:
+        settings: which name them.
+        root: folder that relative paths of the settings start from.
+        backend_kind: returns the kind of the backend in force; raises ServerError.
+    """
+
+    def __init__(self, settings: Settings, root: Path, *, backend_kind: Callable[[], str]) -> None:
+        self._settings = settings
+        self._root = root
+        self._backend_kind = backend_kind
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """The baseline that limits come from. Raises BaselineError if it is missing or malformed."""
+        name = self._settings.baseline
+        if not name:
+            name = "embedded" if self._backend_kind() == "embedded" else "decision_card"
+        return self._load(name)
+
+    @cached_property
+    def stored(self) -> Baseline | None:
+        """The baseline of `--llmperf-compare`, if given. Raises BaselineError if it is missing or malformed."""
+        return self._load(self._settings.compare) if self._settings.compare else None
+
+    def check_save(self) -> None:
+        """Check that `--llmperf-save` or `--llmperf-update` will be able to write, before time is spent measuring.
+
+        Raises:
+            UsageError: the name is that of a packaged baseline.
+            BaselineError: the file cannot be added to, its folder cannot be written, or there is none to update.
+        """
+        name, folder = self._settings.save or self._settings.update, self._root / self._settings.baselines_dir
+        if name:
+            store.check_editable(store.target_of(name, folder), must_exist=bool(self._settings.update))
+
+    def scaled(self, scenario: Scenario) -> Scenario:
+        """The scenario as the baseline in force scales it, with the number of threads that was asked for.
+
+        Servers that the session did not start take their number of threads from each request only.
+        """
+        scenario = scenario.scaled(self.baseline.workload)
+        if self._settings.threads and self._backend_kind() in ("attach", "ollama"):
+            scenario = scenario.scaled(Workload(reason="--llmperf-threads", num_thread=self._settings.threads))
+        return scenario
+
+    def gates(
+        self, specs: Sequence[Marker], measurement: Measurement, test: str
+    ) -> tuple[tuple[Gate, ...], tuple[str, ...]]:
+        """The gates of a test with their limits, and notes about gates that are left out.
+
+        Args:
+            specs: the test's gate markers.
+            measurement: with its manifest; rounds are not needed.
+            test: its name.
+
+        Raises:
+            UsageError: a gate has no limit.
+        """
+        settings, incumbent = self._settings, self._settings.against
+        left = [spec for spec in specs if self.stored is not None or not (incumbent and spec.compares)]
+        limited, notes = without_regression(left, settings, self.baseline, self.stored)
+        target = Target(key=store.key_of(test, measurement), facts=measurement.manifest.facts, settings=settings)
+        baselines = Baselines(in_force=self.baseline, compared=self.stored)
+        gates = tuple(gate for spec in limited for gate in resolve(spec, target, baselines))
+        if self.stored is not None and not any(gate.delta is not None for gate in gates):
+            gates += compare_gates(self.stored, target)
+        if incumbent:
+            gates += against_gates(specs, name=incumbent, settings=settings)
+        return gates, tuple(notes)
+
+    def differences(self, gates: Sequence[Gate], measurement: Measurement, test: str) -> tuple[Difference, ...]:
+        """Differences between the manifests of the baselines that limits come from and the measurement's."""
+        key = store.key_of(test, measurement)
+        return differences_for(gates, self.baseline, self.stored, key, measurement.manifest.facts)
+
+    def slower_phases(self, measurement: Measurement, test: str) -> tuple[tuple[Slower, ...], str]:
+        """Phases that take longer than in the stored sessions, and what they were compared with, in words."""
+        key, baseline = store.key_of(test, measurement), self.stored or self.baseline
+        return than_stored(measurement, key, baseline), held_in_words(measurement, key, baseline)
+
+    def soak_levels(self, measurement: Measurement) -> tuple[tuple[Level, ...], tuple[str, ...]]:
+        """The levels that a soak watches, by this baseline or the decision card, and what it cannot watch."""
+        return levels_for(self.baseline, store.load_named("decision_card", ()), measurement.manifest.facts)
+
+    def _load(self, name: str) -> Baseline:
+        """The baseline of a name, or of a `.toml` file."""
+        path = str(self._root / name) if name.endswith(".toml") else name
+        return store.load_named(path, (self._root / self._settings.baselines_dir,))
