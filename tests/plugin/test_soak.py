@@ -80,7 +80,7 @@ def test_a_level_that_is_broken(simulated, pytester: pytest.Pytester, level: str
     if level == "critical":
         assert alarm["at_s"] == record["soak"]["lasted_s"]
         result.stdout.fnmatch_lines(
-            ["soak: efficiency_pct critical: 7?.? % over 3 s * below 90.0 % (baseline own, here)*", "*next: look at*"]
+            ["soak: efficiency_pct critical: 7?.? % over 3 s * below 90.0 % (baseline own, here)*", "*next: inspect**"]
         )
     else:
         assert record["soak"]["lasted_s"] >= 4
