@@ -1,4 +1,4 @@
-"""Verdicts of a session's document for readers of a pull request: old, new, change, allowed; the worst first."""
+"""Verdicts of a session's document for a pull request: old, new, change and allowed change, the worst first."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pytest_llmperf.report.wording.amounts import amount, digits_in
 
 Plain = Mapping[str, Any]
 Judged = tuple[Plain, Plain, Plain]
-"""A record, a verdict of it in words, and the verdict itself."""
+"""A record, a verdict of it in words, and the verdict."""
 
 _MOST_TITLES = 3
 
 
 def judged(records: Iterable[Plain]) -> list[Judged]:
-    """Every verdict with its record; records in their order, of each the worst verdict first."""
-    return [pair for record in records for pair in sorted(_of(record), key=_badness)]
+    """Every verdict with its record: records in their order, the worst verdict of each first."""
+    return [pair for record in records for pair in sorted(_of(record), key=_severity_of)]
 
 
 def comparisons(verdicts: Iterable[Judged]) -> list[Judged]:
-    """Those that compare with what was before, the worst first."""
-    return sorted((verdict for verdict in verdicts if is_comparison(verdict[2])), key=_badness)
+    """The verdicts that compare with stored sessions or an incumbent, the worst first."""
+    return sorted((verdict for verdict in verdicts if is_comparison(verdict[2])), key=_severity_of)
 
 
 def is_comparison(verdict: Plain) -> bool:
-    """Whether it compares with stored sessions or an incumbent; else it holds a value to a limit."""
+    """Whether a verdict compares with stored sessions or an incumbent, and not with a limit."""
     return verdict["gate"]["delta"] is not None
 
 
 def cells(verdict: Plain) -> tuple[str, str, str, str]:
-    """Old, new, change and what is allowed, e.g. `98.0 %`, `95.0 %`, `-3.0 pp`, `-2 pp`."""
+    """Old, new, change and allowed change, e.g. `98.0 %`, `95.0 %`, `-3.0 pp`, `-2 pp`."""
     gate, more = verdict["gate"], digits_in(verdict)
     metric = metric_of(gate["metric"])
     sign = -1 if gate["bound"] == "min" else 1
@@ -45,7 +45,7 @@ def cells(verdict: Plain) -> tuple[str, str, str, str]:
 
 
 def by_source(verdicts: Sequence[Judged]) -> dict[str, list[Judged]]:
-    """Comparisons by what they compare with."""
+    """Comparisons grouped by their source."""
     groups: dict[str, list[Judged]] = {}
     for verdict in verdicts:
         groups.setdefault(verdict[2]["gate"]["source"], []).append(verdict)
@@ -61,14 +61,14 @@ def title(words: Plain, verdict: Plain) -> str:
 
 
 def titles(verdicts: Sequence[tuple[Plain, Plain]]) -> str:
-    """Several in one line."""
+    """The titles of several verdicts in one line."""
     few = [title(*verdict) for verdict in verdicts[:_MOST_TITLES]]
     more = len(verdicts) - len(few)
     return ", ".join([*few, *([f"{more} more"] if more > 0 else [])])
 
 
 def description(words: Plain, verdict: Plain) -> str:
-    """One line: a comparison by metric, change and both values, anything else by its text."""
+    """One line: a comparison by metric, change and both values, another verdict by its text."""
     if not is_comparison(verdict) or verdict["worse_by"] is None:
         return str(words["text"]).partition("\n")[0]
     old, new, _, allowed = cells(verdict)
@@ -77,13 +77,12 @@ def description(words: Plain, verdict: Plain) -> str:
 
 
 def wide_passes(verdicts: Sequence[Judged]) -> list[tuple[Plain, str]]:
-    """Gates on contention that pass although their interval is wider than the limit, with why."""
+    """Contention gates that pass although their interval exceeds the limit, with the reason."""
     return [
         (
             record,
-            f"{words['gate']} passes: no more rounds were contended than its limit allows ({verdict['reason']}); the "
-            f"interval up to {amount(verdict['high'], words['metric'])} is that of {verdict['rounds']} rounds, and "
-            "narrows with more",
+            f"{words['gate']} passes by the number of contended rounds ({verdict['reason']}); its interval reaches "
+            f"{amount(verdict['high'], words['metric'])} because there are only {verdict['rounds']} rounds",
         )
         for record, words, verdict in verdicts
         if words["outcome"] == "pass"
@@ -98,7 +97,7 @@ def _of(record: Plain) -> list[Judged]:
     return [(record, *pair) for pair in zip(record["judged"], record["verdicts"], strict=True)]
 
 
-def _badness(judged_verdict: Judged) -> tuple[int, float]:
-    """By outcome, then by the change in terms of what is allowed."""
+def _severity_of(judged_verdict: Judged) -> tuple[int, float]:
+    """A sort key, see `severity`."""
     _, words, verdict = judged_verdict
     return severity(words["outcome"], verdict["gate"]["delta"], verdict["worse_by"])

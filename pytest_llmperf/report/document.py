@@ -1,4 +1,4 @@
-"""What a session came to, as one value of plain data: the JSON file is this value, every other file is made from it."""
+"""A session's result as plain data: the JSON file contains it, every other file is made from it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, s
 from pytest_llmperf.report.wording.verdict_text import explain, limit_words, one_line
 
 Document = dict[str, Any]
-"""Plain data as `llmperf.schema.json` beside this module describes it."""
+"""Plain data as described by `llmperf.schema.json` in this package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a session measured.
+    """The results of a session.
 
     Attributes:
         records: of the whole run.
-        settings: what was asked for.
-        accepted: those of the records whose test passed.
-        tests: of ours, as they ended; some may have no record.
-        stored: the baseline whose sessions are the history of what was measured, if any.
-        inside: where pytest's root folder is in its repository, empty for its top; files are relative to that folder.
+        settings: of the session.
+        accepted: the records whose test passed.
+        tests: the tests that use the plugin, with their outcomes; some may have no record.
+        stored: the baseline whose sessions are the history of the measurements, if any.
+        inside: the path of pytest's root folder in its repository, empty for its top; files are relative to it.
     """
 
     records: Sequence[Record]
@@ -55,7 +55,7 @@ class Run:
 
 
 def document(run: Run) -> Document:
-    """All that is known of a session."""
+    """The whole document of a session."""
     history = trends(run.stored) if run.stored is not None else ()
     plain: Document = {
         "schema": VERSION,
@@ -72,10 +72,10 @@ def document(run: Run) -> Document:
 
 
 def storable(value: Any, secrets: Sequence[str]) -> Any:
-    """Plain data whose texts hold no secrets, and nothing that UTF-8 cannot hold.
+    """Plain data without secrets and without characters that UTF-8 cannot encode.
 
     Args:
-        value: dicts, lists, texts and numbers.
+        value: dicts, lists, strings and numbers.
         secrets: see `masked`.
     """
     if isinstance(value, str):
@@ -91,12 +91,12 @@ def as_text(content: Document) -> str:
     """The document as JSON.
 
     Raises:
-        LlmperfError: a figure is no number.
+        LlmperfError: a figure is not a finite number.
     """
     try:
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
     except ValueError as error:
-        raise LlmperfError(str(error), next_step="report this: a figure is no number") from error
+        raise LlmperfError(str(error), next_step="report this bug: a figure is not a finite number") from error
 
 
 def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
@@ -128,7 +128,7 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
 
 
 def _judged(record: Record, verdict: Verdict, run: Run) -> Document:
-    """A verdict in words, and what it did to its test."""
+    """A verdict in words, and its effect on the test."""
     passed = verdict.outcome is Outcome.PASS
     return {
         "gate": verdict.gate.marker,
@@ -141,7 +141,7 @@ def _judged(record: Record, verdict: Verdict, run: Run) -> Document:
 
 
 def remarks(record: Record) -> Iterator[tuple[str, str]]:
-    """What is to be said besides verdicts: `fail`, `warn` or `note`, and the text."""
+    """Remarks besides verdicts: `fail`, `warn` or `note`, and the text."""
     if record.soak is not None:
         yield from (("fail", text) for text in soak_failures(record))
         yield from (("warn", text) for text in soak_warnings(record))
@@ -153,12 +153,12 @@ def remarks(record: Record) -> Iterator[tuple[str, str]]:
             for metric in SHOWN
             if (value := value_of(incumbent, metric)) is not None
         )
-        yield "note", f"incumbent {record.incumbent.name}, which took turns with it: {values}"
+        yield "note", f"incumbent {record.incumbent.name}, measured in alternation: {values}"
     yield from (("note", str(incident)) for incident in record.measurement.incidents)
 
 
 def headline(content: Document) -> str:
-    """What a session came to, in one sentence.
+    """The result of a session in one sentence.
 
     Args:
         content: the session's document.
@@ -174,15 +174,15 @@ def headline(content: Document) -> str:
 
 
 def endings_of(content: Document) -> dict[str, str]:
-    """What became of each test."""
+    """The outcome of each test."""
     return {test["test"]: test["ending"] for test in content["tests"]}
 
 
 def failing_remark(record: Mapping[str, Any]) -> str:
-    """What a record failed by besides its gates, in one line: a soak's alarm; empty where there is nothing."""
+    """A record's failure other than a gate (a soak's alarm), in one line; empty if there is none."""
     return next((remark["text"].partition("\n")[0] for remark in record["remarks"] if remark["level"] == "fail"), "")
 
 
 def unexplained(content: Document) -> list[Document]:
-    """The tests that failed for another reason than their gates."""
+    """The tests that failed for a reason other than their gates."""
     return [test for test in content["tests"] if test["ending"] == Ending.FAILED and test["text"]]

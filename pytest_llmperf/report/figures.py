@@ -1,4 +1,4 @@
-"""The figures of a record, flat: for JUnit properties, pytest-benchmark's extra_info and the JSON file."""
+"""The figures of a record as a flat mapping, for JUnit, pytest-benchmark's extra_info and the JSON."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from pytest_llmperf.judge.record import Incumbent, Record
 from pytest_llmperf.model import Measurement
 
 SHOWN = (*CONTINUOUS, "contention_rate_ttft", "contention_rate_throughput", *OBSERVED)
-"""The metrics that every report shows."""
+"""The metrics in every report."""
 
 CALLED = {
     "efficiency_pct": "balance efficiency",
     "scaling_efficiency_pct": "scaling efficiency",
     "speedup": "speedup",
     "scaling_speedup": "scaling speedup",
-    "system_tok_s": "tokens a second of all agents",
-    "decode_tok_s": "decode rate of the slowest agent",
-    "ttft_ms": "worst time to first token",
-    "ttft_reasoning_ms": "worst time to first thought",
-    "ttft_ratio": "worst time to first token, in times that alone",
-    "slowdown": "slowdown of the worst agent",
-    "queue_ms": "longest wait for a slot",
-    "contention_rate_ttft": "rounds contended, by time to first token",
-    "contention_rate_throughput": "rounds contended, by decode rate",
-    "vram_gib": "memory in use on the fullest GPU",
-    "server_rss_gib": "memory of the largest instance",
+    "system_tok_s": "system throughput of all agents",
+    "decode_tok_s": "decode throughput of the slowest agent",
+    "ttft_ms": "TTFT of the worst request",
+    "ttft_reasoning_ms": "TTFT of the worst request, reasoning included",
+    "ttft_ratio": "TTFT together over TTFT alone, worst request",
+    "slowdown": "slowdown of the slowest agent",
+    "queue_ms": "queue time of the worst request",
+    "contention_rate_ttft": "contention rate by TTFT",
+    "contention_rate_throughput": "contention rate by decode throughput",
+    "vram_gib": "GPU memory in use on the fullest GPU",
+    "server_rss_gib": "resident memory of the largest instance",
     "gpu_temperature_c": "temperature of the hottest GPU",
     "cpu_temperature_c": "temperature of the processor",
 }
-"""What people call them."""
+"""The names of metrics for people, as in docs/glossary.md."""
 
 _CORES = {"busy_cores": busy_cores, "client_cores": client_cores, "neighbour_cores": neighbour_cores}
-"""Who used the processors of this machine while rounds ran, in cores."""
+"""Processor use during rounds, in cores."""
 
 
 def value_of(record: Record, metric: str) -> float | None:
-    """The metric's centre over the rounds (mean, median or largest, as the catalogue says); None where undefined."""
+    """The metric's aggregate over the rounds (mean, median or maximum, see the catalogue); None if undefined."""
     try:
         summary = record.summary(metric)
     except MeasurementError:
@@ -51,12 +51,12 @@ def value_of(record: Record, metric: str) -> float | None:
 
 
 def figures(record: Record, run: Sequence[Record] | None = None) -> dict[str, float | int | str | bool]:
-    """Name to value: every metric that is defined here, rounds, topology, evidence, verdicts by gate.
+    """Values by name: every defined metric, rounds, topology, evidence, verdicts by gate.
 
     Args:
-        record: whose figures.
-        run: the records of the whole run, by which the evidence is weighed, see `evidence_of`; None: it has not ended,
-            and what its record lacks stands nowhere yet.
+        record: the record.
+        run: the records of the whole run, needed to grade the evidence, see `evidence_of`; None: the run has not ended,
+            and the evidence is left out.
     """
     measurement = record.measurement
     flat: dict[str, float | int | str | bool] = {
@@ -94,7 +94,7 @@ def figures(record: Record, run: Sequence[Record] | None = None) -> dict[str, fl
 
 
 def _of_incumbent(incumbent: Incumbent) -> dict[str, float | int | str | bool]:
-    """What took turns with the record's deployment, under `incumbent.`."""
+    """The incumbent's figures, under `incumbent.`."""
     measurement = incumbent.measurement
     record = Record(test="", measurement=measurement)
     values = {metric: value for metric in SHOWN if (value := value_of(record, metric)) is not None}
@@ -107,5 +107,5 @@ def _of_incumbent(incumbent: Incumbent) -> dict[str, float | int | str | bool]:
 
 
 def source_of(measurement: Measurement) -> str:
-    """How the arrivals of its rounds were stamped: `kernel`, `read`, or both."""
+    """The source of the arrival timestamps of its rounds: `kernel`, `read`, or both."""
     return ", ".join(sorted({round_.timing_source for round_ in measurement.rounds if round_.timing_source}))

@@ -1,6 +1,6 @@
-"""The JSON Schema of `--llmperf-json`, made from the frozen values themselves, their docstrings included.
+"""The JSON Schema of `--llmperf-json`, generated from the frozen values and their docstrings.
 
-`python -m pytest_llmperf.report.json_schema` (`make schema`) writes it anew beside this module.
+`python -m pytest_llmperf.report.json_schema` (`make schema`) writes it to this folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pytest_llmperf.report.figures import SHOWN
 from pytest_llmperf.report.session_outcomes import Tested
 
 VERSION = 1
-"""Of the layout: a new one where a reader of the old could misread the new; added keys are none."""
+"""Version of the layout; rises if a reader of the old layout could misread the new one, not for added keys."""
 
 PATH = Path(__file__).with_name("llmperf.schema.json")
 """The published file."""
@@ -46,80 +46,22 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 def schema() -> dict[str, Any]:
     """The schema of a whole document, draft 2020-12."""
     definitions: dict[str, Any] = {}
-    record = _dataclass(Record, definitions)
-    record["properties"] |= {
-        "location": _object(
-            "Where the test stands; absent where nobody knows.",
-            {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
-        ),
-        "loss": _reference(Loss, definitions),  # absent where it is not defined: of one agent, or of none alone
-        "diagnosis": _reference(Diagnosis, definitions),  # absent where next to nothing was lost and nothing is known
-        "history": _object(
-            "The sessions of the baseline that this run was compared with, or saved to, before it; absent: none.",
-            {
-                "baseline": _PLAIN[str],
-                "trends": {"type": "array", "items": _reference(Trend, definitions)},
-                "said": {"type": "array", "items": _PLAIN[str], "description": "What changed, in lines."},
-            },
-        ),
-        "passed": {"type": "boolean", "description": "Whether the test passed, with all its phases and gates."},
-        "evidence": _reference(Evidence, definitions),
-        "figures": {
-            "description": "The figures that every report shows: a centre over rounds (mean or median, as the metric "
-            "says) rounded to 4 decimals, counts, and `verdict.GATE.METRIC` with an outcome each.",
-            "type": "object",
-            "properties": {name: _metric(name) for name in SHOWN},
-            "additionalProperties": {"type": ["string", "number", "boolean"]},
-        },
-        "series": {
-            "description": "Of each metric that is defined here, one value a round, in the metric's unit.",
-            "type": "object",
-            "additionalProperties": {"type": "array", "items": _PLAIN[float]},
-        },
-        "notes": {
-            "type": "array",
-            "items": _PLAIN[str],
-            "description": "What the reader must know beside the figures.",
-        },
-        "remarks": {
-            "type": "array",
-            "items": _object(
-                "What is to be said besides verdicts: of a soak, of an incumbent, of what went wrong meanwhile.",
-                {"level": {"enum": ["fail", "warn", "note"]}, "text": _PLAIN[str]},
-            ),
-        },
-        "judged": {
-            "type": "array",
-            "items": _object(
-                "A verdict in words, in the order of `verdicts`; `action` is what it did to its test.",
-                {
-                    "gate": _PLAIN[str],
-                    "metric": _PLAIN[str],
-                    "outcome": _type(Outcome, definitions),
-                    "action": {"enum": ["pass", "fail", "warn", "skip"]},
-                    "limit": _PLAIN[str],
-                    "text": _PLAIN[str],
-                },
-            ),
-        },
-    }
-    record["required"] += ["passed", "evidence", "figures", "series", "notes", "remarks", "judged"]
-    definitions["Record"] = record
+    definitions["Record"] = _record(definitions)
     top = {
         "schema": {"const": VERSION, "description": "Version of this layout."},
         "plugin_version": _PLAIN[str],
-        "written_at": {"type": "string", "description": "ISO 8601 with the zone."},
+        "written_at": {"type": "string", "description": "ISO 8601 with the time zone."},
         "settings": _reference(Settings, definitions),
         "root_in_repository": {
             "type": "string",
-            "description": "The folder of the repository that files are relative to, pytest's root; empty: its top.",
+            "description": "The folder of the repository that files are relative to: pytest's root; empty: its top.",
         },
-        "policy": {"type": "array", "items": _PLAIN[str], "description": "What undecided gates do, in words."},
+        "policy": _lines("What inconclusive gates do, in words."),
         "tests": {"type": "array", "items": _reference(Tested, definitions)},
         "records": {"type": "array", "items": {"$ref": "#/$defs/Record"}},
     }
     whole = _object("What `--llmperf-json` of pytest-llmperf writes: a session with every raw timing.", top)
-    whole["required"].remove("root_in_repository")  # of older releases: absent
+    whole["required"].remove("root_in_repository")  # absent in files of older releases
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pytest-llmperf session",
@@ -128,8 +70,81 @@ def schema() -> dict[str, Any]:
     }
 
 
+def _record(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a record, with what the document adds to it."""
+    optional = {
+        "location": _object(
+            "Where the test is defined; absent if unknown.",
+            {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
+        ),
+        "loss": _reference(Loss, definitions),  # absent if undefined: a single agent, or agents that never ran alone
+        "diagnosis": _reference(Diagnosis, definitions),  # absent if the loss is negligible and no cause is known
+        "history": _object(
+            "The sessions of the baseline that this run was compared with or saved to, before it; absent: none.",
+            {
+                "baseline": _PLAIN[str],
+                "trends": {"type": "array", "items": _reference(Trend, definitions)},
+                "said": _lines("The changes, in words."),
+            },
+        ),
+    }
+    required = {
+        "passed": {"type": "boolean", "description": "Whether the test passed, with all its phases and gates."},
+        "evidence": _reference(Evidence, definitions),
+        **_figures(),
+        "notes": _lines("Notes on the measurement."),
+        "remarks": {
+            "type": "array",
+            "items": _object(
+                "A remark besides verdicts: on a soak, an incumbent or an incident.",
+                {"level": {"enum": ["fail", "warn", "note"]}, "text": _PLAIN[str]},
+            ),
+        },
+        "judged": {"type": "array", "items": _judged(definitions)},
+    }
+    record = _dataclass(Record, definitions)
+    record["properties"] |= optional | required
+    record["required"] += list(required)
+    return record
+
+
+def _figures() -> dict[str, Any]:
+    return {
+        "figures": {
+            "description": "The figures of every report: an aggregate over rounds (mean, median or maximum, as "
+            "the metric says) rounded to 4 decimals, counts, and an outcome for each `verdict.GATE.METRIC`.",
+            "type": "object",
+            "properties": {name: _metric(name) for name in SHOWN},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+        "series": {
+            "description": "For each defined metric a value per round, in the metric's unit.",
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": _PLAIN[float]},
+        },
+    }
+
+
+def _judged(definitions: dict[str, Any]) -> dict[str, Any]:
+    return _object(
+        "A verdict in words, in the order of `verdicts`; `action` is its effect on the test.",
+        {
+            "gate": _PLAIN[str],
+            "metric": _PLAIN[str],
+            "outcome": _type(Outcome, definitions),
+            "action": {"enum": ["pass", "fail", "warn", "skip"]},
+            "limit": _PLAIN[str],
+            "text": _PLAIN[str],
+        },
+    )
+
+
+def _lines(description: str) -> dict[str, Any]:
+    return {"type": "array", "items": _PLAIN[str], "description": description}
+
+
 def text() -> str:
-    """The schema as the published file holds it."""
+    """The text of the published file."""
     return json.dumps(schema(), indent=1) + "\n"
 
 
@@ -149,19 +164,19 @@ def _metric(name: str) -> dict[str, Any]:
 
 
 def _reference(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A reference to a dataclass, which is defined on the way."""
+    """A reference to a dataclass, whose definition is added."""
     if kind.__name__ not in definitions:
-        definitions[kind.__name__] = {}  # values may hold values of their own kind
+        definitions[kind.__name__] = {}  # values may contain values of the same class
         definitions[kind.__name__] = _dataclass(kind, definitions)
     return {"$ref": f"#/$defs/{kind.__name__}"}
 
 
 def _dataclass(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The object that a frozen value becomes: each field described by the docstring's `Attributes`."""
+    """The schema of a dataclass; descriptions come from the `Attributes` of its docstring."""
     hints, described = typing.get_type_hints(kind), _attributes(kind)
     properties = {}
     for field in dataclasses.fields(kind):
-        # Of an agent that is not ours, what it runs is stored as a command or a callable's name.
+        # What an external agent runs is stored as a command or a callable's name.
         hint = tuple[str, ...] | str if (kind, field.name) == (ExternalAgent, "run") else hints[field.name]
         schema_ = _type(hint, definitions)
         properties[field.name] = (
@@ -171,7 +186,7 @@ def _dataclass(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a type that our values use."""
+    """The schema of a type annotation."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in _PLAIN:
         return dict(_PLAIN[hint])
@@ -185,7 +200,7 @@ def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "items": _type(arguments[0], definitions)}
     if origin in (dict, collections.abc.Mapping):
         return {"type": "object", "additionalProperties": _type(arguments[1], definitions)}
-    raise TypeError(f"no JSON Schema for {hint}: say here what it becomes")
+    raise TypeError(f"no JSON Schema for {hint}: add it here")
 
 
 def _attributes(kind: type) -> dict[str, str]:

@@ -80,7 +80,7 @@ def test_show_prints_limits_and_sessions(folder: Path, capsys: pytest.CaptureFix
     text = capsys.readouterr().out
     assert "efficiency_pct       min    95     %          everything  E.1 #6" in text
     assert "of other levels, which are not gates" in text
-    assert text.endswith("no stored session\n")
+    assert text.endswith("no stored sessions\n")
 
 
 def test_what_is_missing_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
-"""One page of HTML that opens offline: verdicts first, then each measurement with its charts and tables.
+"""The HTML report, a single page that opens offline: verdicts first, then each measurement with charts and tables.
 
-Needs the extra `report`: Vega-Lite draws the charts here, in Python, so that the page holds plain SVG, and Jinja puts
-the page together, escaping everything that was measured or named by others.
+Needs the extra `report`: Vega-Lite draws the charts in Python, so that the page contains plain SVG, and Jinja fills in
+the page and escapes every text.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _PACKAGES = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
 
 def check() -> None:
-    """Whether a page can be made here.
+    """Checks that the packages of the extra are installed.
 
     Raises:
         MissingExtraError: a package of the extra is not installed.
     """
     if missing := [package for module, package in _PACKAGES.items() if find_spec(module) is None]:
         raise MissingExtraError(
-            f"--llmperf-html needs {', '.join(missing)}, not installed here",
+            f"--llmperf-html needs {', '.join(missing)}, which is not installed",
             next_step="pip install 'pytest-llmperf[report]'",
         )
 
@@ -70,6 +70,6 @@ def page(content: Document) -> str:
         script=script,
         style=style,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        # Nothing in it may end the element that holds it.
+        # No text may end the script element that contains it.
         timelines=json.dumps([view_.timeline for view_ in views], separators=(",", ":")).replace("<", "\\u003c"),
     )

@@ -16,12 +16,12 @@
   const row = (body, cells) => {
     const line = body.insertRow();
     cells.forEach((cell) => {
-      const one = line.insertCell();
-      if (typeof cell === "number") one.className = "number";
-      one.textContent = typeof cell === "number" ? cell.toFixed(3) : cell;
+      const added = line.insertCell();
+      if (typeof cell === "number") added.className = "number";
+      added.textContent = typeof cell === "number" ? cell.toFixed(3) : cell;
     });
   };
-  // A request as timeline.py packs it, in milliseconds.
+  // Unpacks a request as timeline.py packs it, in milliseconds.
   const unpack = ([sent, waiting, prefill, done, tokens, ...steps]) => {
     let at = 0;
     const arrivals = steps.map((step) => (at += step) / 1000);
@@ -32,14 +32,14 @@
   };
   const stepOf = (end, most) => {
     const size = 10 ** Math.floor(Math.log10(end / most || 1));
-    return [1, 2, 5, 10].map((one) => one * size).find((one) => end / one <= most);
+    return [1, 2, 5, 10].map((factor) => factor * size).find((step) => end / step <= most);
   };
 
   const draw = (holder, round, part) => {
     const kind = small.matches ? "narrow" : "wide";
     const width = WIDTH[kind], left = LEFT[kind], head = kind === "narrow" ? 20 : 4, high = 34 + head;
     const runs = round[part].map((run) => ({ ...run, requests: run.requests.map(unpack) }));
-    const end = Math.max(...runs.flatMap((run) => run.requests.map((one) => one.done)), 0.001);
+    const end = Math.max(...runs.flatMap((run) => run.requests.map((request) => request.done)), 0.001);
     const x = (ms) => (left + ((width - left - 12) * ms) / end).toFixed(2);
     const body = holder.querySelector("tbody");
     body.replaceChildren();
@@ -53,16 +53,16 @@
     const said = runs.map((run, index) => {
       const top = index * high + head;
       add(svg, "text", kind === "narrow" ? { x: 8, y: top - 5 } : { x: 0, y: top + 20 }, `${run.agent} (${run.instance})`);
-      run.requests.forEach((one, turn) => {
+      run.requests.forEach((request, turn) => {
         const box = (name, from, to) => add(svg, "rect", { class: name, x: x(from), y: top, height: 26, width: Math.max(x(to) - x(from), 0) });
-        box("waiting", one.sent, one.sent + one.waiting);
-        box("prefill", one.sent + one.waiting, one.first);
-        box("decode", one.first, one.done);
-        add(svg, "path", { class: "tokens", d: one.arrivals.map((ms) => `M${x(ms)} ${top + 4}v18`).join("") });
-        row(body, [run.agent, run.instance, String(turn + 1), one.sent, one.says ? one.waiting : "not known",
-                   one.says ? one.prefill : "not known", one.first - one.sent, one.done - one.first, one.done, String(one.tokens)]);
+        box("waiting", request.sent, request.sent + request.waiting);
+        box("prefill", request.sent + request.waiting, request.first);
+        box("decode", request.first, request.done);
+        add(svg, "path", { class: "tokens", d: request.arrivals.map((ms) => `M${x(ms)} ${top + 4}v18`).join("") });
+        row(body, [run.agent, run.instance, String(turn + 1), request.sent, request.says ? request.waiting : "unknown",
+                   request.says ? request.prefill : "unknown", request.first - request.sent, request.done - request.first, request.done, String(request.tokens)]);
       });
-      const last = Math.max(...run.requests.map((one) => one.done));
+      const last = Math.max(...run.requests.map((request) => request.done));
       return `${run.agent}: done after ${last.toFixed(1)} ms`;
     });
     svg.setAttribute("aria-label", `Round ${round.number}, ${part}: ${said.join("; ")}`);
@@ -73,12 +73,12 @@
   document.querySelectorAll(".timeline").forEach((holder, index) => {
     const rounds = timelines[index].rounds;
     const choice = holder.querySelector("select.round"), part = holder.querySelector("select.part");
-    rounds.forEach((one, at) => choice.add(new Option(`round ${one.number}`, at)));
+    rounds.forEach((request, at) => choice.add(new Option(`round ${request.number}`, at)));
     const show = () => draw(holder, rounds[choice.value], part.value);
     const move = (by) => { choice.value = (+choice.value + by + rounds.length) % rounds.length; show(); };
     holder.querySelector(".before").addEventListener("click", () => move(-1));
     holder.querySelector(".after").addEventListener("click", () => move(1));
-    for (const one of [choice, part]) one.addEventListener("change", show);
+    for (const select of [choice, part]) select.addEventListener("change", show);
     small.addEventListener("change", show);
     if (rounds.length) { choice.value = 0; show(); }
   });

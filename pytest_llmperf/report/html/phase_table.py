@@ -1,4 +1,4 @@
-"""Where an agent's time goes, alone and together: what running together costs it, by phase."""
+"""The phases of an agent's time, alone and together."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 Plain = Mapping[str, Any]
 
 PHASES = ("waiting", "prefill", "decode", "own")
-"""In the order of a request; `own` is the agent's time outside of its requests."""
+"""In the order of a request; `own` is the agent's time between requests."""
 
 
 def phases_ms(runs: Iterable[Plain]) -> dict[str, float]:
-    """The mean of each phase over runs of one agent, ms; their sum is the mean duration.
+    """The mean of each phase over the runs of an agent, ms; the sum is the mean duration.
 
-    Prefill is as long as the server says, and ends with the first token; waiting is what is left before that. An answer
-    that is not streamed has no first token: its decode is as long as the server says.
+    Prefill has the server's duration and ends with the first token; waiting is the rest before it. For an answer that
+    is not streamed, decode has the server's duration.
 
     Args:
-        runs: of one agent and part, as the document holds them; one or more.
+        runs: of an agent and part, from the document; at least one.
     """
     phases = [_of_run(run) for run in runs]
     return {phase: fmean(durations[phase] for durations in phases) / 1e6 for phase in PHASES}
 
 
 def by_agent(rounds: Sequence[Plain]) -> dict[tuple[str, str], dict[str, float]]:
-    """The phases of each agent, by its name and `alone` or `together`, ms.
+    """The phases of each agent by name and part (`alone` or `together`), ms.
 
     Args:
-        rounds: of a measurement; one or more.
+        rounds: of a measurement; at least one.
     """
     runs: dict[tuple[str, str], list[Plain]] = {}
     for round_ in rounds:
@@ -40,12 +40,12 @@ def by_agent(rounds: Sequence[Plain]) -> dict[tuple[str, str], dict[str, float]]
 
 
 def tokens_ns(request: Plain) -> list[int]:
-    """Arrivals of all chunks of a request, content and thoughts, in order."""
+    """Arrivals of all chunks of a request, content and reasoning, in order."""
     return sorted((*request["reasoning_ns"], *request["arrivals_ns"]))
 
 
 def first_ns(request: Plain) -> int:
-    """When the first token was there; of an answer that is not streamed, as the server's decode time says."""
+    """When the first token arrived; for an answer that is not streamed, computed from the server's decode time."""
     done_ns: int = request["done_ns"]
     if request["streamed"]:
         return next(iter(tokens_ns(request)), done_ns)
@@ -54,7 +54,7 @@ def first_ns(request: Plain) -> int:
 
 
 def _of_run(run: Plain) -> dict[str, int]:
-    """The phases of one run, ns."""
+    """The phases of a run, ns."""
     total = dict.fromkeys(PHASES, 0)
     for request in run["requests"]:
         first = first_ns(request)

@@ -1,4 +1,4 @@
-"""The numbers that the page's script draws a chosen round from: microseconds from its start, whole."""
+"""The data from which the page's script draws a selected round, in whole microseconds from its start."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pytest_llmperf.report.html.phase_table import first_ns, tokens_ns
 Plain = Mapping[str, Any]
 
 MOST_ROUNDS = 1000
-"""Of more rounds than these so many are kept, at equal distances: a page of hours stays one that opens."""
+"""The most rounds kept, evenly spaced: the page of a run of hours must still open."""
 
 
 def timeline(measurement: Plain) -> dict[str, Any]:
-    """Of each round, the two parts, their agents, and each request of theirs.
+    """The rounds of a measurement: parts, agents and requests.
 
     Args:
-        measurement: as the document holds it.
+        measurement: from the document.
 
     Returns:
         `rounds`, each with `number`, `order`, `together` and `alone`: a list of agents with `agent`, `instance` and
-        `requests`. A request is `[sent, waiting, prefill, done, tokens, first, gap, ...]`: when it was sent; how long
-        the server says that it waited and read the prompt (-1: it does not say), neither beyond the first token; when
-        it was done; tokens; then arrivals, the first and the gaps after it.
+        `requests`. A request is `[sent, waiting, prefill, done, tokens, first, gap, ...]`: send time; the server's
+        durations of waiting and prefill (-1: unknown), up to the first token; completion time; number of tokens; the
+        first arrival and the gaps after it.
     """
     return {
         "rounds": [
@@ -39,7 +39,7 @@ def timeline(measurement: Plain) -> dict[str, Any]:
 
 
 def _some(rounds: Sequence[Plain]) -> Sequence[Plain]:
-    """All, or MOST_ROUNDS of them, the first and the last included."""
+    """All rounds, or MOST_ROUNDS of them including the first and the last."""
     if len(rounds) <= MOST_ROUNDS:
         return rounds
     return [rounds[round(place * (len(rounds) - 1) / (MOST_ROUNDS - 1))] for place in range(MOST_ROUNDS)]

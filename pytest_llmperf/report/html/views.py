@@ -1,4 +1,4 @@
-"""What the page shows of a measurement, from its record in the session's document."""
+"""The sections of the HTML page, a section per measurement, from the session's document."""
 
 from __future__ import annotations
 
@@ -13,17 +13,11 @@ from pytest_llmperf.judge.metrics.series import CATALOGUE, TTFT_RATIO_LIMIT
 from pytest_llmperf.model import KEYS
 from pytest_llmperf.report.document import failing_remark
 from pytest_llmperf.report.figures import CALLED, SHOWN
-from pytest_llmperf.report.html.charts import (
-    Chart,
-    Level,
-    distribution_chart,
-    history_chart,
-    loss_chart,
-    phases_chart,
-    rounds_chart,
-)
+from pytest_llmperf.report.html.charts import Chart
 from pytest_llmperf.report.html.machine_charts import machine_charts
 from pytest_llmperf.report.html.phase_table import by_agent, tokens_ns
+from pytest_llmperf.report.html.round_charts import Level, history_chart, rounds_chart
+from pytest_llmperf.report.html.share_charts import distribution_chart, loss_chart, phases_chart
 from pytest_llmperf.report.html.timeline import timeline
 from pytest_llmperf.report.session_outcomes import Ending
 from pytest_llmperf.report.wording.amounts import amount, digits_in
@@ -32,21 +26,23 @@ Plain = Mapping[str, Any]
 
 _BAD = ("fail", "invalid", "inconclusive", "not comparable")
 _PHASES_NOTE = (
-    "Means over rounds: what is longer together is what running together costs, and the table has the differences. "
-    "Own: the agent's time outside of its requests."
+    "Means over rounds. The table has the differences between together and alone. "
+    "Own: the agent's time between requests."
 )
-_LOSS_NOTE = "Alone: agents differ even alone; together: what company adds. Mean over rounds; below 0: a gain."
+_LOSS_NOTE = (
+    "Alone: the agents differ even alone; together: added by running together. Means over rounds; below 0: a gain."
+)
 _BY_DURATIONS = (
-    "This loss is one of durations; the scaling efficiency is one of token rates here, since the agents' work differed."
+    "This loss is computed from durations, the scaling efficiency from token rates because the agents' work differed."
 )
 _DIFFERS_PP = 0.05
 _ALWAYS = ("efficiency_pct", "scaling_efficiency_pct")
-"""Metrics that are shown whatever the gates are about."""
+"""Metrics that are shown whatever is gated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A number as it is and as it reads; `value` is None where there is none."""
+    """A number and its text; `value` is None if it is undefined."""
 
     value: float | None
     words: str
@@ -54,7 +50,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A line of the table of verdicts."""
+    """A row of the table of verdicts."""
 
     gate: str
     metric: str
@@ -69,7 +65,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """A fact of the manifest; `old` is what a baseline states where that differs, and `why` what follows."""
+    """A fact of the manifest; `old` is a baseline's differing value, and `why` the effect of the difference."""
 
     key: str
     here: str
@@ -82,19 +78,19 @@ class View:
     """A section of the page.
 
     Attributes:
-        anchor: of the section.
-        record: in the document.
-        outcome: the worst of its verdicts; `fail` where its test failed for another reason.
-        why: what it failed by besides its gates, in one line; empty: nothing.
-        ending: of its test, see `endings.Ending`; empty: not known.
-        judged: its verdicts, the bad ones first.
-        figures: definition, name and value of each figure that is defined.
-        both: the two efficiencies, with their names, as far as they are defined.
-        charts: in the order of reading.
-        timeline: numbers that the page's script draws a chosen round from.
-        machine: charts of what the machine did meanwhile.
-        history: a chart for each metric that the baseline's sessions hold.
-        facts: of the manifest, those that differ first.
+        anchor: the section's anchor.
+        record: the measurement's record in the document.
+        outcome: the worst of its verdicts; `fail` if its test failed for another reason.
+        why: a failure other than a gate, in one line; empty: none.
+        ending: the test's outcome, see `session_outcomes.Ending`; empty: unknown.
+        judged: its verdicts, those other than a pass first.
+        figures: definition, name and value of each defined figure.
+        both: the two efficiencies with their names, if they are defined.
+        charts: of the rounds, in the order of reading.
+        timeline: the data from which the page's script draws a selected round.
+        machine: charts of the machine during the rounds.
+        history: a chart per metric of the baseline's sessions.
+        facts: of the manifest, differing ones first.
     """
 
     anchor: str
@@ -113,13 +109,13 @@ class View:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may be broken after its underscores."""
+    """A name that may be wrapped after its underscores."""
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def view(record: Plain, number: int, ending: str) -> View:
-    """A measurement as the page shows it; `number` tells its section from others, `ending` is its test's."""
-    judged = _told_once(sorted(_judged(record), key=lambda verdict: verdict.outcome not in _BAD))
+    """The section of a measurement; `number` makes its anchor unique, `ending` is its test's outcome."""
+    judged = _without_repeats(sorted(_judged(record), key=lambda verdict: verdict.outcome not in _BAD))
     outcomes = {verdict.outcome for verdict in judged}
     best = "fail" if ending == Ending.FAILED else "pass" if judged else "no gate"
     return View(
@@ -147,17 +143,17 @@ def view(record: Plain, number: int, ending: str) -> View:
     )
 
 
-def _told_once(judged: Sequence[Judged]) -> list[Judged]:
-    """What several gates of a measurement say alike, below what is their own, stands at the last of them only."""
-    told = []
+def _without_repeats(judged: Sequence[Judged]) -> list[Judged]:
+    """Removes lines that the next gate's text repeats, so that shared lines appear once."""
+    shortened = []
     for verdict, following in zip_longest(judged, judged[1:]):
         lines = verdict.text.splitlines()
         if following is not None and following.outcome in _BAD:
             theirs = following.text.splitlines()
             while len(lines) > 1 and theirs and lines[-1] == theirs.pop():
                 lines.pop()
-        told.append(replace(verdict, text="\n".join(lines)))
-    return told
+        shortened.append(replace(verdict, text="\n".join(lines)))
+    return shortened
 
 
 def _figure(value: float | None, metric: str, more: int = 0) -> Figure:
@@ -181,7 +177,7 @@ def _judged(record: Plain) -> Iterator[Judged]:
 
 
 def _end(value: float | None, metric: str, more: int) -> Figure:
-    """An end of an interval: without its unit, which stands beside it."""
+    """An end of an interval, without unit."""
     return Figure(value=value, words=amount(value, metric, more).partition(" ")[0])
 
 
@@ -193,12 +189,14 @@ def _facts(record: Plain) -> Iterator[Fact]:
         if difference is None:
             yield Fact(key=key, here=here[key])
             continue
-        bound = "another machine: tok/s and ms are not compared" if difference["machine_bound"] else "noted"
+        effect = (
+            "another machine: tok/s and ms are not compared" if difference["machine_bound"] else "no effect on verdicts"
+        )
         yield Fact(
             key=key,
             here=difference["new"],
             old=f"{difference['old']} ({difference['baseline']})",
-            why=difference["voids"] or bound,
+            why=difference["voids"] or effect,
         )
 
 
@@ -210,9 +208,9 @@ def _charts(record: Plain) -> Iterator[Chart]:
             yield _rounds(record, metric)
     rounds = record["measurement"]["rounds"]
     if rounds and all(run["requests"] for round_ in rounds for run in (*round_["solo"], *round_["together"])):
-        yield phases_chart("Where the time goes, alone and together", by_agent(rounds), _PHASES_NOTE)
+        yield phases_chart("Phases, alone and together", by_agent(rounds), _PHASES_NOTE)
     if loss := record.get("loss"):
-        title = f"Where the loss goes: {loss['loss_pp']:.1f} pp of {loss['of']}"
+        title = f"Shares of the loss: {loss['loss_pp']:.1f} pp of {loss['of']}"
         scaling = record["figures"].get("scaling_efficiency_pct") if loss["of"] == "scaling" else None
         differs = scaling is not None and abs(100 - scaling - loss["loss_pp"]) > _DIFFERS_PP
         yield loss_chart(title, loss["shares_pp"], f"{_LOSS_NOTE} {_BY_DURATIONS}" if differs else _LOSS_NOTE)
@@ -232,11 +230,11 @@ def _charts(record: Plain) -> Iterator[Chart]:
             between.extend((b - a) / 1e6 for a, b in pairwise(tokens_ns(request)))
     if ttft:
         yield distribution_chart(
-            "Time to first token", "ms", ttft, "The share of requests that had their first token within so many ms."
+            "Time to first token (TTFT)", "ms", ttft, "Cumulative share of requests by time to first token."
         )
     if gaps := {key: values for key, values in gaps.items() if values}:
         yield distribution_chart(
-            "Time between tokens", "ms", gaps, "The share of gaps between two chunks that were at most so long."
+            "Inter-token latency (ITL)", "ms", gaps, "Cumulative share of gaps between two chunks by length."
         )
 
 
@@ -244,7 +242,7 @@ def _history(record: Plain) -> Iterator[Chart]:
     for trend in record.get("history", {}).get("trends", ()):
         metric = trend["metric"]
         points = [
-            (point["saved_at"], point["commit"] or "commit not known", point["value"], level)
+            (point["saved_at"], point["commit"] or "commit unknown", point["value"], level)
             for point, level in zip(trend["points"], trend["levels"], strict=True)
         ]
         yield history_chart(
@@ -253,33 +251,37 @@ def _history(record: Plain) -> Iterator[Chart]:
 
 
 def _drawn_for(metric: str) -> str:
-    """The metric whose rounds show what a gate on this one is about."""
+    """The metric whose rounds are drawn for a gate on this one."""
     if metric == "contention_rate_ttft":
         return "ttft_ratio"
     return metric.removesuffix("_cv_pct").replace("contention_rate_throughput", "decode_tok_s")
 
 
 def _rounds(record: Plain, metric: str) -> Chart:
-    """A metric's rounds with everything that they were judged by."""
+    """A metric's rounds with the limits and stored rounds they were judged by."""
     definition = CATALOGUE[metric]
     levels: list[Level] = []
     interval, stored = None, []
     for verdict in record["verdicts"]:
         gate = verdict["gate"]
         if gate["metric"] == "contention_rate_ttft" and metric == "ttft_ratio":
-            levels.append(Level(name="above it, a round is contended", value=TTFT_RATIO_LIMIT, colour="var(--bad)"))
+            levels.append(Level(name="contended above this ratio", value=TTFT_RATIO_LIMIT, colour="var(--bad)"))
         if gate["metric"] != metric:
             continue
         if gate["delta"] is None:
             name = f"{'minimum' if gate['bound'] == 'min' else 'maximum'} of gate {gate['marker']}"
             levels.append(Level(name=name, value=gate["limit"], colour="var(--bad)"))
         else:
-            levels.append(Level(name=f"stored centre ({gate['source']})", value=gate["limit"], colour="var(--quiet)"))
+            levels.append(
+                Level(
+                    name=f"stored {definition.aggregate} ({gate['source']})", value=gate["limit"], colour="var(--quiet)"
+                )
+            )
             stored = gate["reference"]
         if verdict["low"] is not None and verdict["high"] is not None:
             interval = verdict["low"], verdict["high"]
     values, rounds = record["series"][metric], record["measurement"]["rounds"]
-    known = len(values) == len(rounds)  # a metric may be undefined in some
+    known = len(values) == len(rounds)  # a metric may be undefined in some rounds
     numbers = [round_["index"] + 1 for round_ in rounds] if known else range(1, len(values) + 1)
     values = dict(zip(numbers, values, strict=True))
     title = f"{_called(metric)} by round"
@@ -287,6 +289,6 @@ def _rounds(record: Plain, metric: str) -> Chart:
 
 
 def _called(metric: str) -> str:
-    """As a heading begins: `Balance efficiency`."""
+    """A metric's name, capitalised for a heading: `Balance efficiency`."""
     words = CALLED.get(metric, metric)
     return words[0].upper() + words[1:]

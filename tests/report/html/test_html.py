@@ -141,7 +141,7 @@ def test_numbers_are_those_of_the_json(show) -> None:
         if name in record["series"] or name.startswith("contention_rate")
     }
     labels = page.eval_on_selector_all(".wide [aria-label]", "all => all.map(one => one.ariaLabel)")
-    titles = {"efficiency_pct": "Balance efficiency", "ttft_ratio": "Worst time to first token, in times that alone"}
+    titles = {"efficiency_pct": "Balance efficiency", "ttft_ratio": "TTFT together over TTFT alone, worst request"}
     for metric, unit in (("efficiency_pct", "%"), ("ttft_ratio", "x")):
         for number, value in enumerate(record["series"][metric], 1):
             assert f"round {number}: {value:.4f} {unit}" in labels
@@ -150,7 +150,7 @@ def test_numbers_are_those_of_the_json(show) -> None:
         assert [value for value in record["series"][metric] if value not in inside] == []
     assert "minimum of gate efficiency: 95.0000 %" in labels
     assert "stored session 2: 98.2000 %" in labels
-    assert "above it, a round is contended: 3.0000 x" in labels
+    assert "contended above this ratio: 3.0000 x" in labels
     ttft = chart_of(page, "Time to first token")
     assert ttft.locator("tbody tr").count() == 4  # two agents, alone and together
 
@@ -160,7 +160,7 @@ def test_what_together_costs_adds_up(show) -> None:
     found = failing()
     page = show(found)
     (record,) = found["records"]
-    chart = opened(page, "Where the time goes")
+    chart = opened(page, "Phases, alone")
     rows = {
         tuple(row.locator("td").all_inner_texts()[:2]): [
             float(one.get_attribute("value")) for one in row.locator("data").all()
@@ -177,7 +177,7 @@ def test_what_together_costs_adds_up(show) -> None:
             durations_ms = [(run["requests"][-1]["done_ns"] - run["start_ns"]) / 1e6 for run in runs]
             assert rows[agent, part][-1] == pytest.approx(sum(durations_ms) / len(rounds))
         longer = rows[agent, "together"][-1] - rows[agent, "alone"][-1]
-        assert rows[agent, "together more than alone"][-1] == pytest.approx(longer)
+        assert rows[agent, "together minus alone"][-1] == pytest.approx(longer)
     labels = page.eval_on_selector_all(".wide [aria-label]", "all => all.map(one => one.ariaLabel)")
     assert f"x together, decode: {rows['x', 'together'][2]:.4f} ms" in labels
 
@@ -187,10 +187,10 @@ def test_the_shares_of_the_loss(show) -> None:
     found = failing()
     page = show(found)
     (record,) = found["records"]
-    chart = opened(page, "Where the loss goes: ")
+    chart = opened(page, "Shares of the loss: ")
     rows = [(row.locator("td").first.inner_text(), row.locator("data")) for row in chart.locator("tbody tr").all()]
     values = {name: float(cell.get_attribute("value")) for name, cell in rows}
-    assert values.pop("in all") == pytest.approx(record["loss"]["loss_pp"])
+    assert values.pop("total") == pytest.approx(record["loss"]["loss_pp"])
     assert values == record["loss"]["shares_pp"]
     assert next(iter(values)) == max(values, key=lambda name: values[name])
 
@@ -260,7 +260,7 @@ def test_waiting_and_prefill_are_the_server_s(show) -> None:
         for row in page.query_selector_all(".timeline tbody tr")
     ]
     assert rows[0][3:] == ["10.000", "70.000", "30.000", "100.000", "90.000", "200.000", "3"]
-    assert rows[1][4:7] == ["not known", "not known", "100.000"]
+    assert rows[1][4:7] == ["unknown", "unknown", "100.000"]
 
 
 def test_hostile_text_stays_text(show) -> None:
@@ -336,7 +336,7 @@ def test_what_a_screen_reader_needs(show) -> None:
     named = "one => one.role === 'region' && one.ariaLabel && !one.tabIndex"
     assert page.evaluate(f"[...document.querySelectorAll('.scroll')].every({named})")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "To the verdicts"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the verdicts"
     assert {one.inner_text()[0] for one in page.query_selector_all(".outcome")} <= {"✓", "✗", "?"}
 
 
@@ -410,7 +410,7 @@ def test_the_machine_stands_under_the_timeline(show) -> None:
     page = show(read_back(replace(one, records=[replace(record, measurement=measurement)])))
     titles = page.eval_on_selector_all("figure h3", "all => all.map(one => one.textContent)")
     assert titles[:5] == [
-        "One round, as it went",
+        "Timeline of a round",
         "The machine's processors",
         "Resident memory",
         "Temperature",
@@ -419,7 +419,7 @@ def test_the_machine_stands_under_the_timeline(show) -> None:
     figures = page.query_selector_all("figure")
     assert values_in(figures[1]) == [2, 0.1, 0.1, 0.1, 2, 0.1, 0.3, 0.5, 2, 0.3, 0.35, 0.4]
     assert values_in(figures[4]) == [4, 1024, 1024, 1024, 4, 2048, 2048, 2048]
-    assert "Not seen of the machine: instance b is on another machine" in page.inner_text("section:last-of-type")
+    assert "Not observed: instance b is on another machine" in page.inner_text("section:last-of-type")
 
 
 def values_in(figure) -> list[float]:
