@@ -14,7 +14,7 @@ import math
 import sys
 import time
 import zlib
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -23,17 +23,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import peer_rules
-from pytest_llmperf.judge.regression.decision_rule import Look, decide
+from benchmarks.whole_runs import FAIL, OPEN, PASS, judge_limit, judge_pairs, judge_sessions
 from pytest_llmperf.judge.regression.effect_scale import Scale
-from pytest_llmperf.judge.regression.paired_rounds import PairsModel
-from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
-from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends
 from pytest_llmperf.judge.stats.error_spending import DETECT_DELTAS
-from pytest_llmperf.judge.stats.summary import Aggregate
 from pytest_llmperf.model import Bound
-
-PASS, FAIL, OPEN = 1, 2, 0
-FIRST = 5
 
 SD, MEAN, DELTA, STORED, MOST = 1.21, 98.7, 2.0, 5, 20
 BATCH = 5000
@@ -122,10 +115,6 @@ class Table:
         if not holds:
             self.short.append(name)
 
-    def worst(self, cells, what) -> tuple[float, Cell]:
-        """The largest of a figure over cells, and where."""
-        return max(((what(self.results[cell]), cell) for cell in cells), key=lambda pair: pair[0])
-
 
 def noise_of(rng, kind: str, runs: int, rounds: int):
     """Badness of rounds around its mean, shape (runs, rounds): positive is worse."""
@@ -156,8 +145,8 @@ def simulate(task: tuple[Cell, int]) -> tuple[Cell, Result]:
         some = _simulate(cell, rng, min(BATCH, runs - start))
         outcomes.append(some[0])
         rounds.append(some[1])
-    found, taken = np.concatenate(outcomes), np.concatenate(rounds)
-    share = [100 * float((found == code).mean()) for code in (PASS, FAIL, OPEN)]
+    codes, taken = np.concatenate(outcomes), np.concatenate(rounds)
+    share = [100 * float((codes == code).mean()) for code in (PASS, FAIL, OPEN)]
     return cell, Result(share[0], share[1], share[2], float(taken.mean()))
 
 
@@ -197,68 +186,6 @@ def _one_gate(cell: Cell, rng, runs: int, gates: int = 1):
     if cell.noise in ROUNDED:
         sessions, values = _rounded(rng, cell.noise, sessions, values)
     return judge_sessions(scale, to_value(sessions), to_value(values), median=logs, delta=delta, gates=gates)
-
-
-def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float, gates: int = 1):
-    """Whole runs against stored sessions (runs, sessions, rounds), new rounds (runs, rounds): outcomes and rounds."""
-    aggregate = Aggregate.MEDIAN if median else Aggregate.MEAN
-    stored = StoredRounds.of(aggregate, scale, [sessions[..., :FIRST]])
-
-    def model_of(rows, n: int):
-        kept = rows_of(stored, rows)
-        return HistoryModel.of(aggregate, scale, kept, values[rows, :n], assumed=ASSUMED_SPREAD_PP)
-
-    return whole_runs(model_of, values.shape, scale, delta, gates)
-
-
-def judge_pairs(scale: Scale, incumbent, candidate, *, delta: float, gates: int = 1):
-    """Whole runs of interleaved pairs, each side of shape (runs, rounds): outcomes and rounds."""
-
-    def model_of(rows, n: int):
-        return PairsModel.of(scale, incumbent[rows, :n], candidate[rows, :n])
-
-    return whole_runs(model_of, candidate.shape, scale, delta, gates)
-
-
-def whole_runs(model_of, shape: tuple[int, int], scale: Scale, delta: float, gates: int):
-    """A look after each round from FIRST to the last there is, until all runs are decided."""
-    runs, most = shape
-    outcomes, rounds, rows = np.full(runs, OPEN), np.full(runs, most), np.arange(runs)
-    for n in range(FIRST, most + 1):
-        model = model_of(rows, n)
-        look = Look(looks=most - FIRST + 1, last=n == most, gates=gates)
-        decisions = decide(model.null_distribution(n), model.shift, scale, delta, look)
-        outcomes[rows] = np.where(decisions.passed, PASS, np.where(decisions.failed, FAIL, OPEN))
-        rounds[rows] = n
-        rows = rows[~(decisions.passed | decisions.failed)]
-        if not len(rows):
-            break
-    return outcomes, rounds
-
-
-def rows_of(value, rows):
-    """A dataclass of arrays with these rows only."""
-    if is_dataclass(value):
-        return replace(value, **{item.name: rows_of(getattr(value, item.name), rows) for item in fields(value)})
-    return value[rows] if isinstance(value, np.ndarray) else value
-
-
-def judge_limit(values, limit: float, ceiling: float):
-    """Whole runs of a limit gate on the mean, values of shape (runs, rounds): outcomes and rounds."""
-    runs, most = values.shape
-    alpha = alpha_of_look(most - FIRST + 1)
-    outcomes, rounds, rows = np.full(runs, OPEN), np.full(runs, most), np.arange(runs)
-    for n in range(FIRST, most + 1):
-        low, high = mean_ends(values[rows, :n], alpha)
-        # The ceiling makes an interval only wider: one that is open without needs no closer look.
-        (closer,) = np.nonzero((low >= limit) | (high < limit))
-        low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, ceiling=ceiling)
-        outcomes[rows] = np.where(low >= limit, PASS, np.where(high < limit, FAIL, OPEN))
-        rounds[rows] = n
-        rows = rows[outcomes[rows] == OPEN]
-        if not len(rows):
-            break
-    return outcomes, rounds
 
 
 def _rounded(rng, kind: str, *sides):
@@ -323,8 +250,8 @@ LIMITS = [Cell("limit", noise, 1, 0.0, d) for noise in ("normal", "bounded", "sk
 def print_rows(table: Table, rule: str, noise: str, groups, drops) -> None:
     """One line a group (sessions, tau), one column a drop."""
     for sessions, tau in groups:
-        found = (table.results[Cell(rule, noise, sessions, tau, drop)] for drop in drops)
-        print(f"  {noise:<14} {sessions:>2} sessions, tau {tau:<4g} | " + " | ".join(map(str, found)))
+        results = (table.results[Cell(rule, noise, sessions, tau, drop)] for drop in drops)
+        print(f"  {noise:<14} {sessions:>2} sessions, tau {tau:<4g} | " + " | ".join(map(str, results)))
 
 
 def report(table: Table) -> None:
@@ -344,8 +271,8 @@ def report(table: Table) -> None:
     print("\nOurs, few sessions, a spread of 1.2 pp assumed: drops of 0, 3, 5 pp")
     print_rows(table, "stored", "normal", [(k, tau) for k in (1, 2, 3) for tau in SPREADS], FEW)
     print("\nOurs, beyond what it promises: drops of 0, 3, 5 pp")
-    for noise, what in BEYOND_IT.items():
-        print(f"  {noise}: {what}")
+    for noise, description in BEYOND_IT.items():
+        print(f"  {noise}: {description}")
         print_rows(table, "stored", noise, [(k, tau) for k in (8, 20) for tau in SPREADS[:2]], FEW)
     print(f"\nOurs, interleaved pairs: {head}{', '.join(f'{d:g}' for d in DROPS)} pp (TTFT: ten times as many %)")
     for noise in (*NOISES, "AR(1) .6 each"):
@@ -406,9 +333,9 @@ def figures(table: Table) -> None:
         where = f"{cell.rule}, {cell.noise}, {cell.sessions} sessions, tau {cell.tau:g}"
         table.figure(f"4. 20 gates: healthy runs that fail: {where}", results[cell].failed, 1, most=True)
     for noise in ("normal", "bounded", "skewed"):
-        found = results[Cell("limit", noise, 1, 0.0, 0.0)]
-        table.figure(f"limit gates, {noise}: fail with the true value on the limit", found.failed, 2.5, most=True)
-        table.figure(f"limit gates, {noise}: pass with the true value on the limit", found.passed, 2.5, most=True)
+        limit = results[Cell("limit", noise, 1, 0.0, 0.0)]
+        table.figure(f"limit gates, {noise}: fail with the true value on the limit", limit.failed, 2.5, most=True)
+        table.figure(f"limit gates, {noise}: pass with the true value on the limit", limit.passed, 2.5, most=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

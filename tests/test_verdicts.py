@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import verdicts
+from benchmarks import verdicts, whole_runs
 from pytest_llmperf.judge.gates.evaluate import decide
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.model import Bound, Outcome
@@ -11,14 +11,14 @@ from tests.judge.build import gate
 
 pytestmark = pytest.mark.slow
 
-CODES = {Outcome.PASS: verdicts.PASS, Outcome.FAIL: verdicts.FAIL, Outcome.INCONCLUSIVE: verdicts.OPEN}
+CODES = {Outcome.PASS: whole_runs.PASS, Outcome.FAIL: whole_runs.FAIL, Outcome.INCONCLUSIVE: whole_runs.OPEN}
 POINTS = Scale(bound=Bound.MIN, unit="pp")
 PERCENT = Scale(bound=Bound.MAX, unit="%", logs=True)
 
 
 def alone(gate_, values, **of_gate) -> tuple[int, int]:
     """Outcome and rounds of one run, by its gate, look by look."""
-    for n in range(verdicts.FIRST, len(values) + 1):
+    for n in range(whole_runs.FIRST, len(values) + 1):
         sides = {name: side[:n].tolist() for name, side in of_gate.items()}
         verdict = decide(gate_, values[:n].tolist(), looks=16, last=n == len(values), **sides)
         if verdict.outcome is not Outcome.INCONCLUSIVE:
@@ -40,10 +40,10 @@ def test_a_batch_is_judged_as_each_run_alone() -> None:
     ttft, incumbent = (np.exp(4 + 0.1 * rng.standard_normal(shape)) for shape in ((12, 8, 5), (12, 20)))
     slower = incumbent * np.exp(0.03 * rng.standard_normal((12, 20)) + rng.choice([0, 0.1, 0.3], (12, 1)))
     batches = {
-        "means": verdicts.judge_sessions(POINTS, stored, values, median=False, delta=2.0),
-        "medians": verdicts.judge_sessions(PERCENT, ttft, slower, median=True, delta=20.0),
-        "pairs": verdicts.judge_pairs(PERCENT, incumbent, slower, delta=20.0),
-        "limit": verdicts.judge_limit(values[:8], 96.5, 100.0),
+        "means": whole_runs.judge_sessions(POINTS, stored, values, median=False, delta=2.0),
+        "medians": whole_runs.judge_sessions(PERCENT, ttft, slower, median=True, delta=20.0),
+        "pairs": whole_runs.judge_pairs(PERCENT, incumbent, slower, delta=20.0),
+        "limit": whole_runs.judge_limit(values[:8], 96.5, 100.0),
     }
     seen = set()
     for index in range(12):

@@ -1,0 +1,90 @@
+"""Thousands of simulated runs at once, look by look, judged by the functions that judge gates."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+
+from pytest_llmperf.judge.regression.decision_rule import Look, decide
+from pytest_llmperf.judge.regression.effect_scale import Scale
+from pytest_llmperf.judge.regression.paired_rounds import PairsModel
+from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
+from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends
+from pytest_llmperf.judge.stats.summary import Aggregate
+
+PASS, FAIL, OPEN = 1, 2, 0
+FIRST = 5
+"""Rounds of the first look."""
+
+
+def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float, gates: int = 1):
+    """Whole runs against stored sessions (runs, sessions, rounds), new rounds (runs, rounds): outcomes and rounds."""
+    aggregate = Aggregate.MEDIAN if median else Aggregate.MEAN
+    stored = StoredRounds.of(aggregate, scale, [sessions[..., :FIRST]])
+
+    def model_of(rows, n: int):
+        kept = rows_of(stored, rows)
+        return HistoryModel.of(aggregate, scale, kept, values[rows, :n], assumed=ASSUMED_SPREAD_PP)
+
+    return whole_runs(values.shape, by_rule(model_of, scale, delta, gates))
+
+
+def judge_pairs(scale: Scale, incumbent, candidate, *, delta: float, gates: int = 1):
+    """Whole runs of interleaved pairs, each side of shape (runs, rounds): outcomes and rounds."""
+
+    def model_of(rows, n: int):
+        return PairsModel.of(scale, incumbent[rows, :n], candidate[rows, :n])
+
+    return whole_runs(candidate.shape, by_rule(model_of, scale, delta, gates))
+
+
+def judge_limit(values, limit: float, ceiling: float):
+    """Whole runs of a limit gate on the mean, values of shape (runs, rounds): outcomes and rounds."""
+
+    def look_at(rows, n: int, looks: int):
+        alpha = alpha_of_look(looks)
+        low, high = mean_ends(values[rows, :n], alpha)
+        # The ceiling makes an interval only wider: one that is open without needs no closer look.
+        (closer,) = np.nonzero((low >= limit) | (high < limit))
+        low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, ceiling=ceiling)
+        return low >= limit, high < limit
+
+    return whole_runs(values.shape, look_at)
+
+
+def by_rule(model_of, scale: Scale, delta: float, gates: int):
+    """Looks by the regression rule."""
+
+    def look_at(rows, n: int, looks: int):
+        model = model_of(rows, n)
+        look = Look(looks=looks, last=n == FIRST + looks - 1, gates=gates)
+        decisions = decide(model.null_distribution(n), model.shift, scale, delta, look)
+        return decisions.passed, decisions.failed
+
+    return look_at
+
+
+def whole_runs(shape: tuple[int, int], look_at):
+    """A look after each round from FIRST to the last there is, until all runs are decided: outcomes and rounds.
+
+    Args:
+        shape: runs, and most rounds of each.
+        look_at: takes numbers of runs, the rounds so far, and the looks of a session; which of them pass, and fail.
+    """
+    runs, most = shape
+    outcomes, rounds, rows = np.full(runs, OPEN), np.full(runs, most), np.arange(runs)
+    for n in range(FIRST, most + 1):
+        passed, failed = look_at(rows, n, most - FIRST + 1)
+        outcomes[rows], rounds[rows] = np.where(passed, PASS, np.where(failed, FAIL, OPEN)), n
+        rows = rows[outcomes[rows] == OPEN]
+        if not len(rows):
+            break
+    return outcomes, rounds
+
+
+def rows_of(value, rows):
+    """A dataclass of arrays with these rows only."""
+    if is_dataclass(value):
+        return replace(value, **{item.name: rows_of(getattr(value, item.name), rows) for item in fields(value)})
+    return value[rows] if isinstance(value, np.ndarray) else value
