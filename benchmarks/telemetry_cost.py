@@ -19,7 +19,7 @@ from contextlib import ExitStack, redirect_stderr
 from dataclasses import replace
 
 from benchmarks.rows import Row, show
-from pytest_llmperf.judge.metrics.machine_use import sampled_s
+from pytest_llmperf.judge.diagnosis.machine_health import sampled_s
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.measure.calibrate import paced_server
 from pytest_llmperf.measure.rounds import Rounds

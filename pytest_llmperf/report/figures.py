@@ -7,8 +7,8 @@ from statistics import fmean
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.diagnosis.client_saturation import client_cost_pp, client_cpu_share
+from pytest_llmperf.judge.diagnosis.machine_health import busy_cores, client_cores, neighbour_cores
 from pytest_llmperf.judge.evidence import evidence_of, grade_of
-from pytest_llmperf.judge.metrics.machine_use import busy_cores, client_cores, neighbour_cores
 from pytest_llmperf.judge.metrics.series import CATALOGUE, CONTINUOUS, OBSERVED
 from pytest_llmperf.judge.record import Incumbent, Record
 from pytest_llmperf.model import Measurement

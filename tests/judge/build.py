@@ -1,20 +1,25 @@
 """Values for the tests: requests, runs, rounds and measurements from a few plain figures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pytest_llmperf.model import (
     Agent,
     AgentRun,
     Bound,
     Gate,
+    GpuSample,
     Instance,
     Manifest,
     Measurement,
     RequestTiming,
     Round,
+    Sample,
     Scenario,
+    Telemetry,
     Topology,
     TopologyKind,
+    Used,
 )
 
 MS = 1_000_000
@@ -74,3 +79,30 @@ def measurement_of(*rounds: Round, scenario: str = "pair", facts: Mapping[str, s
 def gate(metric: str = "efficiency_pct", limit: float = 95.0, bound: Bound = Bound.MIN, **others) -> Gate:
     """A gate as the resolver makes it."""
     return Gate(**{"marker": "test", "metric": metric, "bound": bound, "limit": limit, "source": "here", **others})
+
+
+def sample(at_s: float, *, index: int = 0, busy_s: float = 0.0, client_s: float = 0.0, **others) -> Sample:
+    """A sample of a machine on which `servers_s` (by instance) and the client took so much."""
+    servers = {name: Used(cpu_s=cpu_s, rss_mib=100.0) for name, cpu_s in others.pop("servers_s", {}).items()}
+    return Sample(
+        at_ns=int(at_s * 1e9),
+        round=index,
+        busy_s=busy_s,
+        client=Used(cpu_s=client_s, rss_mib=50.0),
+        memory_used_mib=1000.0,
+        memory_available_mib=3000.0,
+        **{"servers": servers, **others},
+    )
+
+
+def observed(*samples: Sample, rounds: int = 1, **others) -> Measurement:
+    """A measurement of so many rounds with these samples."""
+    gpus = tuple("RTX" for _ in samples[0].gpus) if samples else ()
+    telemetry = Telemetry(every_s=1.0, cores=2, samples=samples, **{"complete": True, "gpus": gpus, **others})
+    measured = measurement_of(*(round_of([100, 100], [100, 100], index=index) for index in range(rounds)))
+    return replace(measured, telemetry=telemetry)
+
+
+def gpus(**values) -> tuple[GpuSample, ...]:
+    """One GPU."""
+    return (GpuSample(**values),)

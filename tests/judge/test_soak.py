@@ -8,8 +8,7 @@ import pytest
 from pytest_llmperf.judge.baselines import store
 from pytest_llmperf.judge.soak import Level, Watch, crossed, drifts, leaks, levels_for
 from pytest_llmperf.model import Baseline, Bound, GpuSample, Measurement, Round, Threshold
-from tests.judge.build import gate, measurement_of, round_of
-from tests.judge.metrics.test_machine_use import observed, sample
+from tests.judge.build import gate, measurement_of, observed, round_of, sample
 
 CARD = store.load_named("decision_card", ())
 S = 1_000_000_000

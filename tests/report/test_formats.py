@@ -20,8 +20,7 @@ from pytest_llmperf.report.files.session_outputs import write_all
 from pytest_llmperf.report.session_outcomes import Ending
 from pytest_llmperf.report.wording.amounts import amount
 from pytest_llmperf.study.records import appendix_s
-from tests.judge.build import gate
-from tests.judge.metrics.test_machine_use import observed, sample
+from tests.judge.build import gate, observed, sample
 from tests.report.conftest import run_of
 
 NOT_WATCHED = ("no leak of y watched", "no GPU seen")

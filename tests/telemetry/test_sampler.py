@@ -11,7 +11,7 @@ import pytest
 from pytest_llmperf.model import Sample
 from pytest_llmperf.telemetry.machine_reader import Machine
 from pytest_llmperf.telemetry.sampler import MANY, SELDOM_S, Sampler
-from tests.judge.metrics.test_machine_use import sample
+from tests.judge.build import sample
 from tests.plugin.conftest import until
 
 

@@ -9,9 +9,9 @@ from statistics import fmean, median
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.diagnosis.client_saturation import last_saturation, set_aside
+from pytest_llmperf.judge.diagnosis.machine_health import busy_cores, neighbour_cores, swapping, throttled
 from pytest_llmperf.judge.metrics.contradictions import believable
-from pytest_llmperf.judge.metrics.formulas import agent_decode_tok_s
-from pytest_llmperf.judge.metrics.machine_use import busy_cores, neighbour_cores, swapping, throttled
+from pytest_llmperf.judge.metrics.request_formulas import agent_decode_tok_s
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.metrics.slot_use import fewer_slots
 from pytest_llmperf.judge.metrics.time_breakdown import Loss, losses

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.diagnosis.client_saturation import client_cost_pp, dear, last_saturation, set_aside
 from pytest_llmperf.judge.diagnosis.diagnose import LEAST_PP, crowded, diagnose, loss_of, sunk
+from pytest_llmperf.judge.diagnosis.machine_health import swapping, throttled
 from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, in_words
-from pytest_llmperf.judge.metrics.machine_use import swapping, throttled
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement

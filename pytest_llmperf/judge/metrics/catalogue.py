@@ -127,9 +127,9 @@ _RATES = (
 )
 _PER_REQUEST = (
     _metric("server_ttft_ms", "ms", _LESS_MEDIAN, "3.2", "load_duration + prompt_eval_duration"),
-    _metric("client_decode_tok_s", "tok/s", _MORE, "METRICS", "(n - 1) / (last - first arrival)"),
-    _metric("itl_ms", "ms", _LESS_MEDIAN, "METRICS", "gaps between content chunks"),
-    _metric("tpot_ms", "ms", _LESS, "METRICS", "(last - first arrival) / (n - 1)"),
+    _metric("client_decode_tok_s", "tok/s", _MORE, "METRICS", "(n - 1) / (last - first arrival), slowest request"),
+    _metric("itl_ms", "ms", _LESS_MEDIAN, "METRICS", "median gap between chunks, worst request"),
+    _metric("tpot_ms", "ms", _LESS, "METRICS", "(last - first arrival) / (n - 1), worst request"),
 )
 _DERIVED = (
     _metric("cost_per_1m_usd", "USD", _LESS, "A.7", "1e6 / tok_s / 3600 * usd_per_hour"),

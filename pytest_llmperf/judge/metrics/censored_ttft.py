@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics import request_formulas
 from pytest_llmperf.judge.metrics.catalogue import TTFT_RATIO_LIMIT
 from pytest_llmperf.judge.metrics.request_pairs import Step, is_streamed, steps, ttft_ratio, waiting_ratio
 from pytest_llmperf.judge.stats.resolution import above
@@ -64,4 +64,4 @@ def _rounds(metric: str, measurement: Measurement) -> Iterator[list[tuple[bool, 
         return
     for round_ in measurement.rounds:
         requests = [request for run in round_.together for request in run.requests]
-        yield [(request.first_merged, formulas.ttft_ms(request)) for request in requests]
+        yield [(request.first_merged, request_formulas.ttft_ms(request)) for request in requests]

@@ -10,7 +10,7 @@ import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics import formulas, request_formulas
 from pytest_llmperf.judge.metrics.catalogue import TTFT_RATIO_LIMIT
 from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.judge.metrics.round_checks import located, paired
@@ -91,9 +91,9 @@ def ttft_ratio(step: Step) -> float:
         MeasurementError: a TTFT is undefined.
     """
     try:
-        ttfts = [formulas.ttft_ms(request) for request in step.alone]
+        ttfts = [request_formulas.ttft_ms(request) for request in step.alone]
         exact = [ttft for ttft, one in zip(ttfts, step.alone, strict=True) if not one.first_merged] or ttfts
-        return formulas.ratio(formulas.ttft_ms(step.together), statistics.median(exact), "ttft_ratio")
+        return formulas.ratio(request_formulas.ttft_ms(step.together), statistics.median(exact), "ttft_ratio")
     except MeasurementError as error:
         raise located(error, step.where) from error
 
@@ -109,8 +109,8 @@ def waiting_ratio(step: Step) -> float:
     if not any(request.reasoning_ns for request in (step.together, *step.alone)):
         return ttft_ratio(step)
     try:
-        firsts = [formulas.first_token_ms(request) for request in step.alone]
-        begun = formulas.ratio(formulas.first_token_ms(step.together), statistics.median(firsts), "ttft_ratio")
+        firsts = [request_formulas.first_token_ms(request) for request in step.alone]
+        begun = formulas.ratio(request_formulas.first_token_ms(step.together), statistics.median(firsts), "ttft_ratio")
     except MeasurementError as error:
         raise located(error, step.where) from error
     has_text = all(request.arrivals_ns for request in (step.together, *step.alone))
@@ -169,13 +169,13 @@ def _waited(step: Step) -> bool | None:
     alone_ms = [wait_ms for request in step.alone if (wait_ms := _queue_ms(request)) is not None]
     if queue_ms is not None and len(alone_ms) == len(step.alone):
         return above(queue_ms, max(LEAST_QUEUE_MS, QUEUE_TIMES * statistics.median(alone_ms)))
-    usual_ms = statistics.median(formulas.e2e_ms(request) for request in step.alone)
-    return True if above(formulas.e2e_ms(step.together), E2E_RATIO_LIMIT * usual_ms) else None
+    usual_ms = statistics.median(request_formulas.e2e_ms(request) for request in step.alone)
+    return True if above(request_formulas.e2e_ms(step.together), E2E_RATIO_LIMIT * usual_ms) else None
 
 
 def _queue_ms(request: RequestTiming) -> float | None:
     """The server's queue time; None where it does not tell it, or tells what cannot be so."""
-    return formulas.queue_ms(request) if believable(request) else None
+    return request_formulas.queue_ms(request) if believable(request) else None
 
 
 def _groups(runs: Sequence[Sequence[RequestTiming]]) -> list[int]:

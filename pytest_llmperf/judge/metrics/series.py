@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge.metrics import formulas, machine_use
+from pytest_llmperf.judge.metrics import formulas, machine_peaks, request_formulas, worst_requests
 from pytest_llmperf.judge.metrics.catalogue import (
     CATALOGUE,
     CONTINUOUS,
@@ -60,8 +60,8 @@ def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
 
     Args:
         measurement: one or more rounds.
-        metric: a name of CONTINUOUS, a contention metric (values 0.0 or 1.0), or `<continuous>_cv_pct` (the values
-            of that metric).
+        metric: a name of CONTINUOUS, a metric of tokens (`itl_ms`, `tpot_ms`, `client_decode_tok_s`), a contention
+            metric (values 0.0 or 1.0), or `<continuous>_cv_pct` (the values of that metric).
 
     Returns:
         One float a round, in the metric's unit.
@@ -177,30 +177,6 @@ def _slowest_decode_tok_s(round_: Round) -> float:
     return min(_decode_tok_s(run) for run in together(round_))
 
 
-def _worst_ttft_ms(round_: Round) -> float:
-    return max(formulas.ttft_ms(request) for run in together(round_) for request in run.requests)
-
-
-def _worst_ttft_reasoning_ms(round_: Round) -> float:
-    waits_ms = [formulas.ttft_reasoning_ms(request) for run in together(round_) for request in run.requests]
-    thoughts_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
-    if not thoughts_ms:
-        raise MeasurementError("ttft_reasoning_ms is undefined: no answer has thoughts")
-    return max(thoughts_ms)
-
-
-def _worst_queue_ms(round_: Round) -> float:
-    waits_ms = [formulas.queue_ms(request) for run in together(round_) for request in run.requests]
-    known_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
-    if len(known_ms) < len(waits_ms):
-        raise MeasurementError(
-            f"queue_ms is undefined: {len(waits_ms) - len(known_ms)} of {len(waits_ms)} answers give no "
-            "`total_duration`, as a /v1 stream never does",
-            next_step="measure it with Ollama's own API",
-        )
-    return max(known_ms)
-
-
 def _worst_ttft_ratios(measurement: Measurement) -> tuple[float, ...]:
     return tuple(max(max(steps) for steps in agents) for agents in ttft_ratios(measurement))
 
@@ -219,7 +195,7 @@ def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
 
 def _observed(name: str) -> Callable[[Measurement], tuple[float, ...]]:
     """The peaks of a metric of the machine."""
-    return lambda measurement: machine_use.peaks(measurement, name)
+    return lambda measurement: machine_peaks.peaks(measurement, name)
 
 
 _BY_WORK = ("scaling_efficiency_pct", "scaling_speedup", "slowdown")
@@ -232,11 +208,14 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "scaling_speedup": _each(lambda round_: scaling_efficiency_pct(_of_several(round_)) / 100 * len(round_.together)),
     "system_tok_s": _each(_system_tok_s),
     "decode_tok_s": _each(_slowest_decode_tok_s),
-    "ttft_ms": _each(_worst_ttft_ms),
-    "ttft_reasoning_ms": _each(_worst_ttft_reasoning_ms),
+    "ttft_ms": _each(worst_requests.worst_ttft_ms),
+    "ttft_reasoning_ms": _each(worst_requests.worst_ttft_reasoning_ms),
     "ttft_ratio": _worst_ttft_ratios,
     "slowdown": _each(lambda round_: max(slowdowns(round_))),
-    "queue_ms": _each(_worst_queue_ms),
+    "queue_ms": _each(worst_requests.worst_queue_ms),
+    "client_decode_tok_s": _each(worst_requests.slowest_client_decode_tok_s),
+    "itl_ms": _each(worst_requests.worst_itl_ms),
+    "tpot_ms": _each(worst_requests.worst_tpot_ms),
     "contended_ttft": contended,
     "contended_throughput": _contended_throughput,
     "contention_rate_ttft": contended,
@@ -248,6 +227,8 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
 _SERVERS_WORD = {
     "system_tok_s": COUNT,
     "decode_tok_s": DECODE,
+    "client_decode_tok_s": COUNT,
+    "tpot_ms": COUNT,
     "contended_throughput": DECODE,
     "contention_rate_throughput": DECODE,
     "queue_ms": DURATIONS,
@@ -266,7 +247,7 @@ def _check_figures(round_: Round, figures: frozenset[str]) -> None:
 
 def _decode_tok_s(run: AgentRun) -> float:
     """The agent's decode rate, which must exist."""
-    rate = formulas.agent_decode_tok_s(run)
+    rate = request_formulas.agent_decode_tok_s(run)
     if rate is None:
         tokens((run,))
         raise MeasurementError(

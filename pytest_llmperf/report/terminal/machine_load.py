@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_llmperf.judge.metrics.machine_use import busy_cores, client_cores, neighbour_cores, sampled_s
+from pytest_llmperf.judge.diagnosis.machine_health import busy_cores, client_cores, neighbour_cores, sampled_s
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Measurement, Telemetry
 from pytest_llmperf.report.figures import value_of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from pytest_llmperf.judge.diagnosis.answer_notes import notes_of_answers
 from pytest_llmperf.judge.diagnosis.client_saturation import last_saturation, merged_firsts, set_aside
 from pytest_llmperf.judge.diagnosis.diagnose import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.metrics import contradictions
-from pytest_llmperf.judge.metrics.answer_notes import notes_of_answers
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.report.wording.contention_text import detector_notes
 from pytest_llmperf.report.wording.verdict_text import name_of

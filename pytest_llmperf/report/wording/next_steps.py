@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from pytest_llmperf.judge.diagnosis.answer_notes import undefined_next
 from pytest_llmperf.judge.diagnosis.client_saturation import dear
 from pytest_llmperf.judge.diagnosis.diagnose import (
     BUSY_NEIGHBOUR,
@@ -14,7 +15,6 @@ from pytest_llmperf.judge.diagnosis.diagnose import (
 )
 from pytest_llmperf.judge.diagnosis.phase_regressions import TO_LOOK_AT, explaining
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
-from pytest_llmperf.judge.metrics.answer_notes import undefined_next
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats.confidence_intervals import MOST_ROUNDS
 from pytest_llmperf.judge.stats.summary import MIN_ROUNDS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.gates.quality_gate import in_words
-from pytest_llmperf.judge.metrics.machine_use import LOOK, VALUES, blind
+from pytest_llmperf.judge.metrics.machine_peaks import LOOK, VALUES, unobservable_reason
 from pytest_llmperf.measure.agent_requests import keep_alive_s
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.model import Calibration, Gate, Manifest, Measurement, Quality, RequestTiming, Round
@@ -119,7 +119,7 @@ class Arm:
         sample = None if self._sampler is None else self._sampler.look()
         telemetry = None if self._sampler is None else self._sampler.seen()
         for gate in observed:
-            if why := blind(gate, sample, telemetry):
+            if why := unobservable_reason(gate, sample, telemetry):
                 raise UsageError(f"gate {gate.marker} cannot be judged: {why}", next_step=LOOK)
 
     def add_calibration(self, calibration: Calibration) -> None:

@@ -14,7 +14,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics import formulas, request_formulas
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.study.economics import cost_formulas
 
@@ -151,7 +151,12 @@ def saving(base: Economy, candidate: Economy, prices: Prices | None) -> Saving:
 
 def _report_tok_s(measurement: Measurement) -> float:
     """G.2: what N agents decode alone, times their balance."""
-    rates = [rate for round_ in measurement.rounds for run in round_.solo if (rate := formulas.agent_decode_tok_s(run))]
+    rates = [
+        rate
+        for round_ in measurement.rounds
+        for run in round_.solo
+        if (rate := request_formulas.agent_decode_tok_s(run))
+    ]
     if not rates:
         raise MeasurementError("the server gives no decode times: a rate alone is undefined")
     return cost_formulas.effective_tok_s(
@@ -163,8 +168,8 @@ def _report_tok_s(measurement: Measurement) -> float:
 
 def _server_requests_per_hour(requests: list[RequestTiming], tokens: float) -> float:
     """Requests of this length that one slot serves in an hour, without any waiting."""
-    firsts_ms = [ms for request in requests if (ms := formulas.server_ttft_ms(request)) is not None]
-    rates = [rate for request in requests if (rate := formulas.decode_tok_s(request)) is not None]
+    firsts_ms = [ms for request in requests if (ms := request_formulas.server_ttft_ms(request)) is not None]
+    rates = [rate for request in requests if (rate := request_formulas.decode_tok_s(request)) is not None]
     if not firsts_ms or not rates:
         raise MeasurementError(
             "the server reports no durations, so the capacity is known only for answers of the measured length",

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any
 
-from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics import formulas, request_formulas
 from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.judge.metrics.series import all_series, observed_series
 from pytest_llmperf.judge.record import Record
@@ -123,14 +123,14 @@ def _server_side(round_: Round) -> dict[str, Any]:
     requests = [request for run in round_.together for request in run.requests]
     believed = round_.together if all(map(believable, requests)) else ()
     told = [request for run in believed for request in run.requests if request.total_duration_ns > 0]
-    rates = [rate for run in believed if (rate := formulas.agent_decode_tok_s(run)) is not None]
+    rates = [rate for run in believed if (rate := request_formulas.agent_decode_tok_s(run)) is not None]
     figures: dict[str, Any] = {
-        "own_ms": fmean(_own_ns(run) for run in round_.together) / formulas.NS_PER_MS,
+        "own_ms": fmean(_own_ns(run) for run in round_.together) / request_formulas.NS_PER_MS,
         "throughput_gap_tok_s": max(rates) - min(rates) if len(rates) > 1 else None,
     }
     for name, figure in _DURATIONS.items():
         figures[name] = fmean(figure(request) for request in told) if told else None
-    worst = [ms for request in told if (ms := formulas.server_ttft_ms(request)) is not None]
+    worst = [ms for request in told if (ms := request_formulas.server_ttft_ms(request)) is not None]
     return {**figures, "server_ttft_ms": max(worst) if worst else None}
 
 
@@ -140,10 +140,10 @@ def _own_ns(run: AgentRun) -> int:
 
 
 _DURATIONS: dict[str, Callable[[RequestTiming], float]] = {
-    "load_ms": lambda request: request.load_duration_ns / formulas.NS_PER_MS,
-    "prefill_ms": lambda request: request.prompt_eval_duration_ns / formulas.NS_PER_MS,
-    "decode_ms": lambda request: request.eval_duration_ns / formulas.NS_PER_MS,
-    "queue_ms": lambda request: request.queue_ns / formulas.NS_PER_MS,
+    "load_ms": lambda request: request.load_duration_ns / request_formulas.NS_PER_MS,
+    "prefill_ms": lambda request: request.prompt_eval_duration_ns / request_formulas.NS_PER_MS,
+    "decode_ms": lambda request: request.eval_duration_ns / request_formulas.NS_PER_MS,
+    "queue_ms": lambda request: request.queue_ns / request_formulas.NS_PER_MS,
 }
 
 

@@ -8,8 +8,7 @@ import pytest
 from pytest_llmperf.judge.diagnosis.diagnose import diagnose
 from pytest_llmperf.judge.metrics.formulas import efficiency_pct, scaling_efficiency_pct
 from pytest_llmperf.model import AgentRun, ExternalAgent, Incident, Measurement, RequestTiming, Round, TopologyKind
-from tests.judge.build import MS, measurement_of
-from tests.judge.metrics.test_machine_use import gpus, observed, sample
+from tests.judge.build import MS, gpus, measurement_of, observed, sample
 
 PARTS_MS = {"client": 0, "queue": 0, "load": 10, "prefill": 40, "decode": 200, "rest": 3}
 """Of a usual run; 20 tokens read, 50 written."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics import formulas, request_formulas
 from tests.judge.build import MS, request, run
 
 DURATIONS = st.lists(st.integers(1, 10**13), min_size=1, max_size=8)
@@ -23,8 +23,13 @@ TIMINGS = st.builds(
     load_duration_ns=st.integers(0, 10**10),
     prompt_eval_duration_ns=st.integers(0, 10**10),
 )
-CLIENT = (formulas.ttft_ms, formulas.client_decode_tok_s, formulas.itl_ms, formulas.tpot_ms)
-SERVER = (formulas.server_ttft_ms, formulas.queue_ms, formulas.decode_tok_s)
+CLIENT = (
+    request_formulas.ttft_ms,
+    request_formulas.client_decode_tok_s,
+    request_formulas.itl_ms,
+    request_formulas.tpot_ms,
+)
+SERVER = (request_formulas.server_ttft_ms, request_formulas.queue_ms, request_formulas.decode_tok_s)
 
 
 def test_per_request_by_hand() -> None:
@@ -35,59 +40,59 @@ def test_per_request_by_hand() -> None:
         prompt_eval_duration_ns=30 * MS,
         arrivals_ns=(55 * MS, 105 * MS, 255 * MS),
     )
-    assert formulas.ttft_ms(one) == 50
-    assert formulas.server_ttft_ms(one) == 50
-    assert formulas.queue_ms(one) == 300 - 20 - 30 - 200
-    assert formulas.decode_tok_s(one) == 25
-    assert formulas.client_decode_tok_s(one) == 4 / 0.2
-    assert formulas.itl_ms(one) == (50, 150)
-    assert formulas.tpot_ms(one) == 50
+    assert request_formulas.ttft_ms(one) == 50
+    assert request_formulas.server_ttft_ms(one) == 50
+    assert request_formulas.queue_ms(one) == 300 - 20 - 30 - 200
+    assert request_formulas.decode_tok_s(one) == 25
+    assert request_formulas.client_decode_tok_s(one) == 4 / 0.2
+    assert request_formulas.itl_ms(one) == (50, 150)
+    assert request_formulas.tpot_ms(one) == 50
 
 
 def test_queue_time_is_never_negative() -> None:
     """A server whose parts exceed its total waited 0."""
-    assert formulas.queue_ms(request(decode_ms=50, total_duration_ns=40 * MS)) == 0
+    assert request_formulas.queue_ms(request(decode_ms=50, total_duration_ns=40 * MS)) == 0
 
 
 def test_a_server_without_durations_has_no_server_times() -> None:
     """Its queue time and TTFT are undefined, not 0 ms: a gate on them must not pass."""
-    assert formulas.queue_ms(request(decode_ms=0)) is None
-    assert formulas.server_ttft_ms(request(decode_ms=0)) is None
+    assert request_formulas.queue_ms(request(decode_ms=0)) is None
+    assert request_formulas.server_ttft_ms(request(decode_ms=0)) is None
 
 
 @pytest.mark.parametrize(("tokens", "decode_ms"), [(1, 0.001), (0, 50), (10, 0)])
 def test_no_rate_from_one_token_or_no_time(tokens: int, decode_ms: float) -> None:
     """With one token the server's duration is about 1 us; the rate is undefined, never a million."""
     one = request(tokens=tokens, decode_ms=decode_ms)
-    assert formulas.decode_tok_s(one) is None
-    assert formulas.agent_decode_tok_s(run("x", one)) is None
+    assert request_formulas.decode_tok_s(one) is None
+    assert request_formulas.agent_decode_tok_s(run("x", one)) is None
 
 
 def test_client_rates_need_two_tokens_at_two_moments() -> None:
     """Undefined, not 0 and not infinite."""
-    assert formulas.client_decode_tok_s(request(tokens=1)) is None
-    assert formulas.tpot_ms(request(tokens=1)) is None
+    assert request_formulas.client_decode_tok_s(request(tokens=1)) is None
+    assert request_formulas.tpot_ms(request(tokens=1)) is None
     at_once = replace(request(), arrivals_ns=(7, 7))
-    assert formulas.client_decode_tok_s(at_once) is None
-    assert formulas.tpot_ms(at_once) == 0
+    assert request_formulas.client_decode_tok_s(at_once) is None
+    assert request_formulas.tpot_ms(at_once) == 0
     none = replace(request(), arrivals_ns=())
-    assert formulas.client_decode_tok_s(none) is None
-    assert formulas.tpot_ms(none) is None
-    assert formulas.itl_ms(none) == ()
+    assert request_formulas.client_decode_tok_s(none) is None
+    assert request_formulas.tpot_ms(none) is None
+    assert request_formulas.itl_ms(none) == ()
 
 
 def test_ttft_needs_a_chunk_after_the_request() -> None:
     """No chunk, or one from before the request, is an error that says so."""
     with pytest.raises(MeasurementError, match="no content chunk"):
-        formulas.ttft_ms(replace(request(), arrivals_ns=()))
+        request_formulas.ttft_ms(replace(request(), arrivals_ns=()))
     with pytest.raises(MeasurementError, match="3 ns before"):
-        formulas.ttft_ms(replace(request(), sent_ns=10, arrivals_ns=(7,)))
+        request_formulas.ttft_ms(replace(request(), sent_ns=10, arrivals_ns=(7,)))
 
 
 def test_an_agents_rate_weighs_by_time_and_leaves_out_requests_without_a_rate() -> None:
     """10 tokens in 50 ms and 30 in 350 ms are 100 tok/s; a one-token request changes nothing."""
     requests = (request(tokens=10, decode_ms=50), request(tokens=30, decode_ms=350), request(tokens=1, decode_ms=0.001))
-    assert formulas.agent_decode_tok_s(run("x", *requests)) == 100
+    assert request_formulas.agent_decode_tok_s(run("x", *requests)) == 100
 
 
 def test_fifo_of_two_equal_agents() -> None:

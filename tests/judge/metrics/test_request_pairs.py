@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.gates.evaluate import judge
-from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics import request_formulas
 from pytest_llmperf.judge.metrics.request_pairs import contended
 from pytest_llmperf.judge.metrics.series import series, ttft_ratios
 from pytest_llmperf.model import Bound, Measurement, Outcome, RequestTiming, Round
@@ -197,7 +197,7 @@ def test_the_ttft_is_that_of_the_first_text() -> None:
     measurement = rounds_of([thinking(100, 900)], [thinking(150, 950)])
     assert series(measurement, "ttft_ms") == (950.0,) * 5
     assert series(measurement, "ttft_reasoning_ms") == (150.0,) * 5
-    assert formulas.ttft_reasoning_ms(request()) is None
+    assert request_formulas.ttft_reasoning_ms(request()) is None
 
 
 def test_a_queue_before_the_first_thought_is_contention() -> None:
@@ -217,6 +217,6 @@ def test_an_answer_of_thoughts_only_has_no_ttft() -> None:
 def test_gaps_between_tokens_include_thoughts() -> None:
     """The server's count holds them, too."""
     whole = replace(request(tokens=3), reasoning_ns=(MS,), arrivals_ns=(2 * MS, 5 * MS))
-    assert formulas.itl_ms(whole) == (1.0, 3.0)
-    assert formulas.tpot_ms(whole) == 2.0
-    assert formulas.client_decode_tok_s(whole) == 500.0
+    assert request_formulas.itl_ms(whole) == (1.0, 3.0)
+    assert request_formulas.tpot_ms(whole) == 2.0
+    assert request_formulas.client_decode_tok_s(whole) == 500.0

@@ -265,13 +265,37 @@ def test_a_count_that_one_answer_lacks_is_no_count_of_its_agent() -> None:
             series(measurement_of(one), name)
 
 
+def test_metrics_of_tokens_are_those_of_the_worst_request() -> None:
+    """The slowest rate, the longest median gap and time per token, by the arrivals of chunks."""
+    ms = 1_000_000
+    even = replace(request(tokens=5, decode_ms=40), arrivals_ns=(10 * ms, 20 * ms, 30 * ms, 40 * ms, 50 * ms))
+    uneven = replace(even, arrivals_ns=(10 * ms, 12 * ms, 24 * ms, 60 * ms, 90 * ms))
+    one = replace(EVEN, together=(run("x", even), run("y", uneven)))
+    assert series(measurement_of(one, one), "client_decode_tok_s") == (50.0, 50.0)  # 4 tokens in 80 ms
+    assert series(measurement_of(one), "itl_ms") == (21.0,)  # of 2, 12, 36 and 30
+    assert series(measurement_of(one), "tpot_ms") == (20.0,)
+
+
+@pytest.mark.parametrize("name", ["client_decode_tok_s", "itl_ms", "tpot_ms"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"streamed": False}, {"eval_count": 1}, {"arrivals_ns": (9,)}, {"arrivals_ns": (9, 9)}],
+    ids=["not streamed", "one token", "one chunk", "at one moment"],
+)
+def test_metrics_of_tokens_need_tokens_that_arrive_one_by_one(name: str, changes: dict) -> None:
+    """In every answer; the error counts the others."""
+    one = replace(EVEN, together=(run("x"), run("y", replace(request(), **changes))))
+    with pytest.raises(MeasurementError, match=rf"round 0: {name} is undefined: in 1 of 2 answers"):
+        series(measurement_of(one), name)
+
+
 def test_series_refuses_what_has_no_value_a_round() -> None:
-    """Unknown names, per-request and derived metrics, and measurements without rounds."""
+    """Unknown names, derived metrics, and measurements without rounds."""
     one = measurement_of(EVEN)
     with pytest.raises(UsageError, match="unknown metric 'nonsense'") as caught:
         series(one, "nonsense")
     assert "efficiency_pct" in caught.value.next_step
-    for name in ("itl_ms", "tco_usd"):
+    for name in ("memory_efficiency", "tco_usd"):
         with pytest.raises(UsageError, match="no value per round"):
             series(one, name)
     with pytest.raises(MeasurementError, match="no round"):

@@ -14,8 +14,7 @@ from pytest_llmperf.model import Agent, AgentRun, Bound, GpuSample, Manifest, Re
 from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files.report_files import check_outputs
-from tests.judge.build import MS, gate
-from tests.judge.metrics.test_machine_use import observed, sample
+from tests.judge.build import MS, gate, observed, sample
 from tests.report.browser import ARGUMENTS, BROWSER
 from tests.report.conftest import run_of
 

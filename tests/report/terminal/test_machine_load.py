@@ -6,8 +6,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import GpuSample
 from pytest_llmperf.report.terminal.machine_load import machine_lines
 from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table
-from tests.judge.build import measurement_of
-from tests.judge.metrics.test_machine_use import observed, sample
+from tests.judge.build import measurement_of, observed, sample
 
 GPU = (GpuSample(memory_used_mib=3072.0, temperature_c=61.0),)
 SEEN = observed(

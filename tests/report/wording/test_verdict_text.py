@@ -16,8 +16,7 @@ from pytest_llmperf.report.files import markdown
 from pytest_llmperf.report.wording.amounts import digits_apart
 from pytest_llmperf.report.wording.footnotes import notes
 from pytest_llmperf.report.wording.verdict_text import explain, limit_words, one_line
-from tests.judge.build import gate, measurement_of, round_of
-from tests.judge.metrics.test_machine_use import observed, sample
+from tests.judge.build import gate, measurement_of, observed, round_of, sample
 
 ONE_IS_LONGER = "one agent takes longer than the other"
 BOTH_ARE_SLOWER = "the agents are slower together than alone"

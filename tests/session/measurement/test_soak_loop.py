@@ -9,8 +9,7 @@ from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.model import Round, Used
 from pytest_llmperf.session.measurement.soak_loop import soak
 from pytest_llmperf.session.progress_listener import SilentListener
-from tests.judge.build import MS, measurement_of
-from tests.judge.metrics.test_machine_use import observed, sample
+from tests.judge.build import MS, measurement_of, observed, sample
 from tests.judge.test_soak import CONTENTION, EFFICIENCY, at, even
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.judge.metrics.answer_notes import notes_of_answers, undefined_next
+from pytest_llmperf.judge.diagnosis.answer_notes import notes_of_answers, undefined_next
 from tests.judge.build import measurement_of, request, round_of
 from tests.judge.metrics.test_request_pairs import rounds_of, thinking, unstreamed
 

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge.metrics import formulas
+from pytest_llmperf.judge.metrics import request_formulas
 from pytest_llmperf.judge.metrics.request_pairs import came_at_once
 from pytest_llmperf.judge.metrics.round_checks import COUNTS_NEXT
 from pytest_llmperf.judge.metrics.series import series
@@ -58,8 +58,8 @@ def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:
     told = [request for request in thinking if request.arrivals_ns and request.streamed]
     notes = []
     if told:
-        thought_ms = median(formulas.first_token_ms(request) for request in told)
-        text_ms = median(formulas.ttft_ms(request) for request in told)
+        thought_ms = median(request_formulas.first_token_ms(request) for request in told)
+        text_ms = median(request_formulas.ttft_ms(request) for request in told)
         notes.append(
             f"the model thinks before it answers (in {len(thinking)} of {every} requests): TTFT is that of the first "
             f"text, {text_ms:.0f} ms in the median; the first thought came after {thought_ms:.0f} ms"
@@ -67,6 +67,6 @@ def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:
     if silent:
         notes.append(
             f"{len(silent)} of {every} requests have no content: the model spent all their tokens on thoughts; "
-            f"{formulas.THINK_NEXT}"
+            f"{request_formulas.THINK_NEXT}"
         )
     return notes
