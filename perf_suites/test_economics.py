@@ -1,4 +1,4 @@
-"""What serving two agents costs (seed 7, A.7 to A.9, G): from measured figures and the prices that llmperf.toml states.
+"""What serving two agents costs (chapter 7, A.7 to A.9, G of the report), at the prices in llmperf.toml.
 
 Without a price there is capacity only; a limit of yours (`max_usd_per_1m_tokens`) is a gate.
 """

@@ -1,4 +1,4 @@
-"""Several models, each with two agents on two instances (seed TR116). Add your models to the matrix."""
+"""Several models, each with two agents on two instances (TR116). Add your models to the matrix."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Two agents, an instance each: the three scenarios of the report (seed 3.5, TR110, TR114). Copy and adapt.
+"""Two agents, an instance each: the three scenarios of the report (3.5, TR110, TR114). Copy and adapt.
 
 The limits come from the baseline in force: `embedded` on the embedded engine, else the report's `decision_card`.
 """

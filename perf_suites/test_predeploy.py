@@ -1,4 +1,4 @@
-"""Ready for production? The report's pre-deployment checklist (seed E.1, H.1), an item a test, in its order.
+"""Ready for production? The report's pre-deployment checklist (E.1, H.1), an item a test, in its order.
 
 It ends with a benchmark validation record (S.2), filled, in the folder of results. The limits of 6 and 7 come from the
 baseline in force: `embedded` on the embedded engine, else the report's card (efficiency above 95 %, contention below

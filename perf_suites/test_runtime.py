@@ -1,4 +1,4 @@
-"""What runs the clients at once (seed TR115): ranked by consistency, not by the best round."""
+"""What runs the clients at once (TR115): ranked by consistency, not by the best round."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Single inference (seed TR108): models, contexts, temperatures, threads, GPU layers. Edit the matrix, not this."""
+"""Single inference (TR108): models, contexts, temperatures, threads, GPU layers. Edit the matrix, not this."""
 
 import pytest
 

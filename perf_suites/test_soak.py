@@ -1,4 +1,4 @@
-"""Two agents for long, watched (seed H.2): pytest perf_suites -m soak --llmperf-duration=30m."""
+"""Two agents for long, watched (the report, H.2): pytest perf_suites -m soak --llmperf-duration=30m."""
 
 import pytest
 

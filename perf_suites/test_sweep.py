@@ -1,4 +1,4 @@
-"""Two agents over a matrix of options (seed TR110, TR114). The quick look at the same is test_multiagent.py."""
+"""Two agents over a matrix of options (TR110, TR114). The quick look at the same is test_multiagent.py."""
 
 import pytest
 

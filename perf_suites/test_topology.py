@@ -1,4 +1,4 @@
-"""One instance, one instance with two slots, two instances (seed TR113 against TR114): which serves two agents best?"""
+"""One instance, one instance with two slots, two instances (TR113 against TR114): which serves two agents best?"""
 
 import os
 

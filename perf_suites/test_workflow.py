@@ -1,4 +1,4 @@
-"""An agent's workflow over files (seed TR109): does the single-inference optimum transfer, and do gains replicate?"""
+"""An agent's workflow over files (TR109): does the single-inference optimum transfer, and do gains replicate?"""
 
 import csv
 import json

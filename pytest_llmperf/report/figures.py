@@ -35,7 +35,7 @@ CALLED = {
     "gpu_temperature_c": "temperature of the hottest GPU",
     "cpu_temperature_c": "temperature of the processor",
 }
-"""The names of metrics for people, as in docs/glossary.md."""
+"""The names of metrics for people."""
 
 _CORES = {"busy_cores": busy_cores, "client_cores": client_cores, "neighbour_cores": neighbour_cores}
 """Processor use during rounds, in cores."""

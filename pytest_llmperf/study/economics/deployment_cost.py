@@ -3,7 +3,7 @@
 Rates are those of all agents together over the wall clock. The report's own figure for several agents,
 `N * tok_s alone * balance` (G.2), stands beside: it knows nothing of how much the agents slow each other down.
 
-Source: seed 7, A.7 to A.9, appendix G.
+Source: the report, chapter 7, A.7 to A.9, appendix G.
 """
 
 from __future__ import annotations

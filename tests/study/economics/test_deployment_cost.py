@@ -20,7 +20,7 @@ def economy(**figures) -> Economy:
 
 
 def test_capacity_of_the_report() -> None:
-    """G.1: 724.6 requests an hour against 556.4, 30.2 % more; the report's 724.4 is rounded on the way (METRICS)."""
+    """G.1: 724.6 requests an hour against 556.4, 30.2 % more; the report's 724.4 is rounded on the way."""
     rust = cost_formulas.requests_per_hour(ttft_ms=603, tokens=500, tok_s=114.54)
     python = cost_formulas.requests_per_hour(ttft_ms=1437, tokens=500, tok_s=99.34)
     assert (round(rust, 1), round(python, 1)) == (724.6, 556.4)
