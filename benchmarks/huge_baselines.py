@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.rows import Row, show
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.metrics.catalogue import CONTINUOUS
 from pytest_llmperf.model import KEYS, SCHEMA, Baseline, Stored, StoredSession
 
@@ -75,7 +75,7 @@ def rows(times: int, shapes: Sequence[tuple[int, int, int, float | None]] = SHAP
         with tempfile.TemporaryDirectory() as folder:
             path, baseline = Path(folder) / "huge.toml", baseline_of(tests, sessions, rounds)
             store.edit(path, lambda _, made=baseline: made, new=baseline)
-            load_s = best_s(lambda file=path: store.load(file), times)
+            load_s = best_s(lambda file=path: baseline_files.load(file), times)
             bare_s = best_s(lambda file=path: tomllib.loads(file.read_text("utf-8")), times)
             pass_s = best_s(lambda file=path: read_numbers(file.read_text("utf-8")), times)
             size = f"{path.stat().st_size / 1e6:.1f} MB"

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_llmperf.judge.baselines.packaged_baselines import builtin_dir
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import builtin_dir, load_named
 from pytest_llmperf.judge.metrics.catalogue import CATALOGUE
 from pytest_llmperf.model import KEYS, Baseline, Bound, Reference, Threshold
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpcore  # noqa: F401
 import pytest
 
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin import collection
@@ -187,7 +187,7 @@ def test_toml_blocks_load(tmp_path: Path) -> None:
     for text in blocks("toml"):
         path = tmp_path / "ours.toml"
         path.write_text(text, encoding="utf-8")
-        assert store.load(path).threshold
+        assert baseline_files.load(path).threshold
 
 
 def test_named_options_markers_and_files_exist(pytester: pytest.Pytester) -> None:

@@ -76,6 +76,7 @@ INSIDE = {
         "rounds": {"agent_requests", "agents", "decoding", "runtimes", "tap", "wire"},
     },
     "judge": {
+        "default_scorer": set(),
         "marker_keywords": set(),
         "gate_kinds": {"marker_keywords"},
         "markers": {"gate_kinds", "marker_keywords"},

@@ -21,7 +21,7 @@ from pytest_llmperf.errors import (
     clean,
     printable,
 )
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.model import Settings, TopologyKind
 from pytest_llmperf.servers.clients import control_client
@@ -94,7 +94,7 @@ def test_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError):
         store.path_of(name, folder)
     with pytest.raises(BaselineError):
-        store.load_named(name, (folder,))
+        baseline_files.load_named(name, (folder,))
 
 
 def answering(content: object, **headers: str) -> OllamaClient:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from pytest_llmperf.errors import BaselineError, UsageError
-from pytest_llmperf.judge.baselines import packaged_baselines, store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without
 from pytest_llmperf.judge.baselines.toml_format import LEVEL
 from pytest_llmperf.model import Baseline
@@ -21,10 +21,10 @@ def files_of(folder: Path) -> list[Path]:
 def list_all(given: Namespace) -> int:
     """Prints a line per baseline."""
     rows = [["baseline", "tests", "sessions", "limits", "newest session", "where"]]
-    for folder, where in ((given.dir, str(given.dir)), (packaged_baselines.builtin_dir(), "part of pytest-llmperf")):
+    for folder, where in ((given.dir, str(given.dir)), (baseline_files.builtin_dir(), "part of pytest-llmperf")):
         for path in files_of(folder):
             try:
-                rows.append([path.stem, *_summary(store.load(path)), where])
+                rows.append([path.stem, *_summary(baseline_files.load(path)), where])
             except BaselineError:
                 rows.append([path.stem, "-", "-", "-", "unreadable: see doctor", where])
     print("\n".join(aligned(rows)))
@@ -33,7 +33,7 @@ def list_all(given: Namespace) -> int:
 
 def show(given: Namespace) -> int:
     """Prints a baseline's limits and stored sessions."""
-    baseline = store.load_named(given.name, (given.dir,))
+    baseline = baseline_files.load_named(given.name, (given.dir,))
     words = f": {baseline.description}" if baseline.description else ""
     print(f"baseline {baseline.name} (schema {baseline.schema}){words}")
     limits = [threshold for threshold in baseline.threshold if threshold.level == LEVEL]
@@ -94,7 +94,7 @@ def _own(given: Namespace) -> Path:
     if given.name.endswith(".toml"):
         return Path(given.name)
     path = store.path_of(given.name, given.dir)
-    if given.name in packaged_baselines.builtin_names() and not (path.exists() and store.load(path).stored):
+    if given.name in baseline_files.builtin_names() and not (path.exists() and baseline_files.load(path).stored):
         raise UsageError(
             f"{path} does not exist: baseline {given.name!r} is part of pytest-llmperf and has no sessions of yours"
             if not path.exists()

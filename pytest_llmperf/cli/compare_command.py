@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
-from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.baseline_comparison import Compared, compare_stored, only_in
 from pytest_llmperf.judge.gates.evidence_grade import grade

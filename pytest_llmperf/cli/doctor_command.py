@@ -12,8 +12,8 @@ from pathlib import Path
 from pytest_llmperf.cli.baseline_commands import files_of
 from pytest_llmperf.errors import BaselineError, LlmperfError
 from pytest_llmperf.files.atomic_write import leftovers, read_bytes
-from pytest_llmperf.judge.baselines import store
-from pytest_llmperf.judge.baselines.packaged_baselines import to_save
+from pytest_llmperf.judge.baselines import baseline_files
+from pytest_llmperf.judge.baselines.baseline_files import to_save
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.model import SCHEMA, Baseline, Settings, Stored
 from pytest_llmperf.model.node_id import file_of, function_of
@@ -60,7 +60,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
         yield "hint", f"no baseline in {folder}: pytest --llmperf-save NAME creates one"
     for path in files:
         try:
-            baseline = store.load(path)
+            baseline = baseline_files.load(path)
         except BaselineError as error:
             yield "WRONG", _one_line(error)
             continue

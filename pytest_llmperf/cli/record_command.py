@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.files.atomic_write import read_text
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.json_schema import VERSION
 from pytest_llmperf.study.records.appendix_s import RECORDS

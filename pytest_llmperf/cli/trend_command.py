@@ -5,8 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from itertools import groupby
 
-from pytest_llmperf.judge.baselines.packaged_baselines import builtin_names, to_save
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import builtin_names, load_named, to_save
 from pytest_llmperf.judge.baselines.trend import METRICS, trends
 from pytest_llmperf.report.wording.baseline_history import said
 from pytest_llmperf.report.wording.baseline_text import counted

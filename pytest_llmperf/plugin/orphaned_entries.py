@@ -68,7 +68,7 @@ class Collected:
             What is stale, in words with the commands that mend it, and whether the run was full, so that it counts.
         """
         from pytest_llmperf.errors import BaselineError  # noqa: PLC0415 - only where a baseline is named
-        from pytest_llmperf.judge.baselines.store import load_named  # noqa: PLC0415
+        from pytest_llmperf.judge.baselines.baseline_files import load_named  # noqa: PLC0415
 
         names = dict.fromkeys(filter(None, (settings.compare, settings.save, settings.update)))
         if not names or self._unseen or self._failed or self._config.option.collectonly:

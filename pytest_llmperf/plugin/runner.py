@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, UsageError, clean
-from pytest_llmperf.judge.gates import default_scorer
+from pytest_llmperf.judge import default_scorer
 from pytest_llmperf.judge.gates.verdict_policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.masking import known, secrets_of

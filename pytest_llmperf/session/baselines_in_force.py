@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, lookup, store
 from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for
 from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, held_in_words, than_stored
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
@@ -82,7 +82,7 @@ class BaselinesInForce:
         settings, incumbent = self._settings, self._settings.against
         left = [spec for spec in specs if self.stored is not None or not (incumbent and spec.compares)]
         limited, notes = without_regression(left, settings, self.baseline, self.stored)
-        target = Target(key=store.key_of(test, measurement), facts=measurement.manifest.facts, settings=settings)
+        target = Target(key=lookup.key_of(test, measurement), facts=measurement.manifest.facts, settings=settings)
         baselines = Baselines(in_force=self.baseline, compared=self.stored)
         gates = tuple(gate for spec in limited for gate in resolve(spec, target, baselines))
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
@@ -93,19 +93,19 @@ class BaselinesInForce:
 
     def differences(self, gates: Sequence[Gate], measurement: Measurement, test: str) -> tuple[Difference, ...]:
         """Differences between the manifests of the baselines that limits come from and the measurement's."""
-        key = store.key_of(test, measurement)
+        key = lookup.key_of(test, measurement)
         return differences_for(gates, self.baseline, self.stored, key, measurement.manifest.facts)
 
     def slower_phases(self, measurement: Measurement, test: str) -> tuple[tuple[Slower, ...], str]:
         """Phases that take longer than in the stored sessions, and what they were compared with, in words."""
-        key, baseline = store.key_of(test, measurement), self.stored or self.baseline
+        key, baseline = lookup.key_of(test, measurement), self.stored or self.baseline
         return than_stored(measurement, key, baseline), held_in_words(measurement, key, baseline)
 
     def soak_levels(self, measurement: Measurement) -> tuple[tuple[Level, ...], tuple[str, ...]]:
         """The levels that a soak watches, by this baseline or the decision card, and what it cannot watch."""
-        return levels_for(self.baseline, store.load_named("decision_card", ()), measurement.manifest.facts)
+        return levels_for(self.baseline, baseline_files.load_named("decision_card", ()), measurement.manifest.facts)
 
     def _load(self, name: str) -> Baseline:
         """The baseline of a name, or of a `.toml` file."""
         path = str(self._root / name) if name.endswith(".toml") else name
-        return store.load_named(path, (self._root / self._settings.baselines_dir,))
+        return baseline_files.load_named(path, (self._root / self._settings.baselines_dir,))

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_llmperf.cli import doctor_command, main
 from pytest_llmperf.errors import MissingExtraError
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.model import Settings, StoredSession
 from pytest_llmperf.servers.backends import backend_factory, choose
@@ -52,7 +52,7 @@ def saved(folder: Path, name: str, *sessions: StoredSession, key: Key = KEY) -> 
 
 
 def sessions_of(path: Path) -> Sequence[str]:
-    return [one.saved_at[:10] for entry in store.load(path).stored for one in entry.session]
+    return [one.saved_at[:10] for entry in baseline_files.load(path).stored for one in entry.session]
 
 
 def test_list_names_those_of_the_user_and_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +185,7 @@ def test_rename_moves_a_test_or_a_file(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["rename", "main", "t.py::test_pair", "t.py::test_duo"]) == 0
     assert "1 measurement moved" in capsys.readouterr().out
     assert main(["rename", "main", "t.py", "perf/t.py"]) == 0
-    assert [entry.test for entry in store.load(path).stored] == [
+    assert [entry.test for entry in baseline_files.load(path).stored] == [
         "perf/t.py::test_duo",
         "perf/t.py::TestX::test_y[1]",
     ]
@@ -205,7 +205,7 @@ def test_remove_drops_a_test(folder: Path, capsys: pytest.CaptureFixture[str]) -
     path = saved(folder, "main", session(95))
     saved(folder, "main", session(95), key=replace(KEY, test="t.py::test_pair_of_two"))
     assert main(["remove", "main", "t.py::test_pair"]) == 0
-    assert [entry.test for entry in store.load(path).stored] == ["t.py::test_pair_of_two"]
+    assert [entry.test for entry in baseline_files.load(path).stored] == ["t.py::test_pair_of_two"]
     assert main(["remove", "main", "t.py::test_pair"]) == 2
     assert "deleted 1 session of t.py::test_pair" in capsys.readouterr().out
 

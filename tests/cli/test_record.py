@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.cli import main
-from pytest_llmperf.judge.baselines.store import key_of
+from pytest_llmperf.judge.baselines.lookup import key_of
 from pytest_llmperf.model import Bound, Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.wording.amounts import amount

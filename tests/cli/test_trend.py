@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from pytest_llmperf.cli import main
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, lookup, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.trend import trends
 from pytest_llmperf.model import Settings
@@ -24,7 +24,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`stored(levels)`: a baseline `main` with a session at each level, of the test that `run_of` runs."""
     monkeypatch.chdir(tmp_path)
     record = run_of().records[0]
-    key = store.key_of(record.test, record.measurement)
+    key = lookup.key_of(record.test, record.measurement)
 
     def save(levels, **options) -> Key:
         (entry,) = baseline_of(levels, **options).stored
@@ -93,7 +93,7 @@ def test_the_report_shows_the_same(stored, tmp_path: Path, capsys: pytest.Captur
     assert main(["trend", "main"]) == 1
     out = capsys.readouterr().out
     assert all(f"  {line}\n" in out for line in history["said"])
-    (trend,) = trends(store.load(tmp_path / "baselines" / "main.toml"))
+    (trend,) = trends(baseline_files.load(tmp_path / "baselines" / "main.toml"))
     assert trend.key == key
     assert [point["value"] for point in history["trends"][0]["points"]] == [point.value for point in trend.points]
     page = (tmp_path / "run.html").read_text()

@@ -7,7 +7,7 @@ import pytest
 from pytest_llmperf.config import load
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.files.toml_text import tables_of
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.servers.emulator.faults.fault_plan import load_plan
 from pytest_llmperf.study.matrices import matrix_files
 
@@ -20,7 +20,7 @@ DEEP = {
     "tables in tables": f"a = {'{a=' * 40}1{'}' * 40}",
     "lists of tables": "\n".join(f"[[{'.'.join('a' * count)}]]" for count in range(1, 60)),
 }
-READERS = {"configuration": load, "matrix": matrix_files.load, "baseline": store.load, "fault plan": load_plan}
+READERS = {"configuration": load, "matrix": matrix_files.load, "baseline": baseline_files.load, "fault plan": load_plan}
 
 
 @pytest.mark.parametrize("text", DEEP.values(), ids=DEEP.keys())

@@ -20,7 +20,7 @@ from random import Random
 
 from pytest_llmperf.config import load as load_config
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.measure.wire.prepared_request import prepare
@@ -61,7 +61,7 @@ source = "agreed"
 FILES: dict[str, tuple[str, Callable[[Path], object], type[LlmperfError]]] = {
     "llmperf.toml": (CONFIG, load_config, UsageError),
     "plan.toml": (PLAN, load_plan, UsageError),
-    "mine.toml": (BASELINE, store.load, LlmperfError),
+    "mine.toml": (BASELINE, baseline_files.load, LlmperfError),
 }
 _HUGE = "1" + "0" * 400
 _OF_TOML = (

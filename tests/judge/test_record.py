@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from pytest_llmperf.judge.baselines.store import fingerprint
+from pytest_llmperf.judge.baselines.lookup import fingerprint
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Agent, ExternalAgent, Scenario
 from tests.judge.build import measurement_of, round_of

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.judge.soak import Level, Watch, crossed, drifts, leaks, levels_for
 from pytest_llmperf.model import Baseline, Bound, GpuSample, Measurement, Round, Threshold
 from tests.judge.build import gate, measurement_of, observed, round_of, sample
 
-CARD = store.load_named("decision_card", ())
+CARD = baseline_files.load_named("decision_card", ())
 S = 1_000_000_000
 EFFICIENCY = Level(metric="efficiency_pct", level="critical", bound=Bound.MIN, limit=90.0, source="here")
 CONTENTION = Level(metric="contention_rate_ttft", level="warning", bound=Bound.MAX, limit=0.02, source="here")

@@ -92,7 +92,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
     )
     result.stdout.fnmatch_lines(
         [
-            "*next: look at both deployments' raw timings*",
+            "*next: inspect the raw timings of both arms*",
             "policy: *, against an incumbent at once",
         ]
     )

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.baselines import packaged_baselines, store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.model import Settings
 from pytest_llmperf.session.session import Session
 from tests.plugin.conftest import GATED
@@ -282,13 +282,14 @@ def test_a_script_hides_no_packaged_baseline_either(tmp_path: Path, write) -> No
 def test_in_our_repository_sessions_are_added_as_anywhere(simulated, pytester: pytest.Pytester, monkeypatch) -> None:
     """Its `baselines` are the packaged ones, among which the user's then lie; those with comments stay as they are."""
     folder = pytester.path / "baselines"
-    shutil.copytree(packaged_baselines.builtin_dir(), folder)
-    monkeypatch.setattr(store, "builtin_dir", lambda: folder)
+    shutil.copytree(baseline_files.builtin_dir(), folder)
+    for module in (baseline_files, store):
+        monkeypatch.setattr(module, "builtin_dir", lambda: folder)
     pytester.makepyfile(PLAIN)
     for sessions in (1, 2):
         simulated("--llmperf-save=mine", *TWO).assert_outcomes(passed=1)
-        (stored,) = store.load_named("mine", (folder,)).stored
-        (stored,) = store.load_named("mine", (folder,)).stored
+        (stored,) = baseline_files.load_named("mine", (folder,)).stored
+        (stored,) = baseline_files.load_named("mine", (folder,)).stored
         assert len(stored.session) == sessions
     for name in ("decision_card", "embedded"):
         before = (folder / f"{name}.toml").read_text()

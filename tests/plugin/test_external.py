@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     assert record["measurement"]["manifest"]["facts"]["runtime"] == "tap"
     runs = [run for one in record["measurement"]["rounds"] for run in (*one["solo"], *one["together"])]
     assert {request["eval_count"] for run in runs for request in run["requests"]} == {48}
-    assert len(store.load(suite.path / "baselines" / "mine.toml").stored) == 1
+    assert len(baseline_files.load(suite.path / "baselines" / "mine.toml").stored) == 1
 
 
 def test_a_warm_up_of_its_own(simulated, pytester: pytest.Pytester, aftermath) -> None:

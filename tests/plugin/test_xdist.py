@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files
 from tests.plugin.conftest import GATED, PAIR
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_measurements_never_overlap(simulated, pytester: pytest.Pytester, option
     (_, first_end), (second_begin, _) = spans(document)
     assert first_end < second_begin
     assert {verdict["gates"] for record in document["records"] for verdict in record["verdicts"]} == {4}
-    stored = store.load(pytester.path / "baselines" / "mine.toml").stored
+    stored = baseline_files.load(pytester.path / "baselines" / "mine.toml").stored
     assert [len(entry.session) for entry in stored] == [1, 1]
     assert {entry.test for entry in stored} == {"test_one.py::test_pair", "test_two.py::test_pair"}
     assert sum(line.startswith(("pair on ", "  pair on ")) for line in result.stdout.lines) == 2

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.judge.record import Incumbent
 from pytest_llmperf.judge.soak import Alarm, Level, Soak
 from pytest_llmperf.model import Bound, Settings

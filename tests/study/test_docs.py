@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.model import Claim, Matrix
 from pytest_llmperf.study.claims.claim_faults import faults_of
 from pytest_llmperf.study.matrices.matrix_files import parse

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.model import Cell, Claim, Matrix
 from pytest_llmperf.plugin.collection import marker_lines
 from pytest_llmperf.study.claims.claim_faults import faults_of, reference_of

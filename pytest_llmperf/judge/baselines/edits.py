@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines.lookup import Key, nearest
-from pytest_llmperf.judge.baselines.session_time import time_s
+from pytest_llmperf.judge.baselines.mergeable_format import time_s
 from pytest_llmperf.model import Stored, StoredSession
 
 if TYPE_CHECKING:

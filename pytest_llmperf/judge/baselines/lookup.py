@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
-from pytest_llmperf.judge.baselines.packaged_baselines import to_save
+from pytest_llmperf.judge.baselines.baseline_files import to_save
+from pytest_llmperf.model import Agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_llmperf.model import Baseline, Stored
+    from pytest_llmperf.model import Baseline, Measurement, Scenario, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,36 @@ class Key:
 
     def __str__(self) -> str:
         return f"{self.test} (scenario {self.scenario}, topology {self.topology}, workload {self.workload})"
+
+
+def fingerprint(scenario: Scenario) -> str:
+    """A short SHA-256 (16 hex digits) of what the agents do, in their order.
+
+    Of our own agents that is name, prompts, options and, if it is set, `think`; of others name and command, or the
+    callable's qualified name.
+    """
+    work = [
+        [agent.name, list(agent.prompts), agent.options.as_request(), *([] if agent.think is None else [agent.think])]
+        if isinstance(agent, Agent)
+        else [agent.name, "external", agent.stored]
+        for agent in scenario.agents
+    ]
+    return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def key_of(test: str, measurement: Measurement) -> Key:
+    """What a measurement is stored under.
+
+    Args:
+        test: node id, or a script's own name for it.
+        measurement: as it ran.
+    """
+    return Key(
+        test=test,
+        scenario=measurement.scenario.name,
+        topology=str(measurement.topology.kind),
+        workload=fingerprint(measurement.scenario),
+    )
 
 
 def entry_of(stored: Baseline, key: Key) -> Stored:

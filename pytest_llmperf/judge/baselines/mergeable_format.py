@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -19,7 +21,6 @@ import tomli_w
 
 from pytest_llmperf.files.toml_text import tables_of
 from pytest_llmperf.judge.baselines.compact_format import packed, unpacked
-from pytest_llmperf.judge.baselines.session_time import time_s
 
 KEY = ("test", "scenario", "topology", "workload")
 _CONTROLS = r"\x00-\x08\x0a-\x1f\x7f"
@@ -35,6 +36,14 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _OURS = re.compile(r"(session|machine)\.[0-9a-f]+(\.| = )|(schema|description) = ")
 _ID_LETTERS = 10
 _PLACE = re.compile(r"^stored\[(\d+)\]\.session\[(\d+)\]")
+
+
+def time_s(saved_at: Any) -> float:
+    """Seconds since the epoch, whatever zone the text is in; what is no time comes first."""
+    try:
+        return datetime.fromisoformat(saved_at).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return -math.inf
 
 
 def lines_of(stored: Sequence[Mapping[str, Any]]) -> str:

@@ -1,38 +1,29 @@
-"""Baseline files: found by name, read strictly, written atomically.
+"""Baseline files are changed: sessions added or replaced, whole or not at all.
 
-A file holds the fields of `model.Baseline` as TOML (its name is its stem). Unknown keys, wrong types, figures that
-are no numbers and other schema versions are errors that name file and key. How they are written: `judge.writing`.
+How files are written, safe against others that write: `judge.baselines.locked_write`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmperf.errors import BaselineError, UsageError, did_you_mean
-from pytest_llmperf.files.atomic_write import advice, conflict_lines, is_there, place_of, probe, read_text
+from pytest_llmperf.errors import BaselineError, UsageError
+from pytest_llmperf.files.atomic_write import advice, is_there, place_of, probe
+from pytest_llmperf.judge.baselines.baseline_files import NAME, builtin_dir, builtin_names, parse, read
 from pytest_llmperf.judge.baselines.edits import with_replaced, with_sessions
 from pytest_llmperf.judge.baselines.git_attributes import keep_both_sides, keep_out
 from pytest_llmperf.judge.baselines.locked_write import rewrite
-from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.baselines.mergeable_format import tables_in
-from pytest_llmperf.judge.baselines.packaged_baselines import builtin_dir, builtin_names, to_save
-from pytest_llmperf.judge.baselines.toml_format import as_text, structure
-from pytest_llmperf.model import SCHEMA, Agent, Baseline
+from pytest_llmperf.judge.baselines.toml_format import as_text
+from pytest_llmperf.model import SCHEMA, Baseline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_llmperf.judge.baselines.edits import Saved
-    from pytest_llmperf.model import Measurement, Scenario
 
 _HEADER = "# Written by pytest-llmperf; comments are not kept when a session is added.\n"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class Change(NamedTuple):
@@ -41,80 +32,6 @@ class Change(NamedTuple):
     path: Path
     before: Baseline
     after: Baseline
-
-
-def load(path: Path) -> Baseline:
-    """Read a baseline file.
-
-    Args:
-        path: of the TOML file; its stem becomes the baseline's name.
-
-    Raises:
-        BaselineError: missing or unreadable, torn, of another schema, or with a key or value that does not belong;
-            the text names file, key and what is wrong.
-    """
-    return _parse(_read(path), path)
-
-
-def load_named(name: str, dirs: Sequence[Path]) -> Baseline:
-    """Find and read a baseline.
-
-    Args:
-        name: a path that ends in `.toml`, or a name looked up in `dirs`, then among the baselines that come with us.
-        dirs: folders of the user's baselines, first match wins; missing folders are passed over.
-
-    Raises:
-        BaselineError: there is none of that name (the text lists those that exist), or it cannot be read.
-    """
-    if name.endswith(".toml"):
-        return load(Path(name))
-    folders = (*dirs, builtin_dir())
-    for folder in folders:
-        path = folder / f"{name}.toml"
-        if _NAME.fullmatch(name) and is_there(path):
-            return load(path) if folder in dirs else _load_ours(path)
-    exist = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
-    raise BaselineError(
-        f"there is no baseline {name!r} in {', '.join(str(folder) for folder in folders)}; "
-        f"there {'is' if len(exist) == 1 else 'are'} {', '.join(exist) or 'none'}{did_you_mean(name, exist)}",
-        next_step=f"use one of these, a path ending in .toml, or save one: pytest --llmperf-save {name or 'NAME'}",
-    )
-
-
-@lru_cache
-def _load_ours(path: Path) -> Baseline:
-    """Read once: it comes with us and does not change."""
-    return load(path)
-
-
-def fingerprint(scenario: Scenario) -> str:
-    """A short SHA-256 (16 hex digits) of what the agents do, in their order.
-
-    Of our own agents that is name, prompts, options and, if it is set, `think`; of others name and command, or the
-    callable's qualified name.
-    """
-    work = [
-        [agent.name, list(agent.prompts), agent.options.as_request(), *([] if agent.think is None else [agent.think])]
-        if isinstance(agent, Agent)
-        else [agent.name, "external", agent.stored]
-        for agent in scenario.agents
-    ]
-    return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def key_of(test: str, measurement: Measurement) -> Key:
-    """What a measurement is stored under.
-
-    Args:
-        test: node id, or a script's own name for it.
-        measurement: as it ran.
-    """
-    return Key(
-        test=test,
-        scenario=measurement.scenario.name,
-        topology=str(measurement.topology.kind),
-        workload=fingerprint(measurement.scenario),
-    )
 
 
 def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str = "") -> Path:
@@ -173,7 +90,7 @@ def path_of(name: str, directory: Path) -> Path:
     Raises:
         UsageError: a name that is no file name.
     """
-    if not _NAME.fullmatch(name) or name.endswith(".toml"):
+    if not NAME.fullmatch(name) or name.endswith(".toml"):
         raise UsageError(
             f"{name!r} cannot name a baseline",
             next_step="use letters, digits, '_', '-' and '.', without .toml: --llmperf-save NAME",
@@ -218,7 +135,7 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
     def text() -> str:
         before = new if new is not None and not is_there(path) else _editable(path)
         changed = as_text(change(before))
-        done.append(Change(path=path, before=before, after=_parse(changed, path)))
+        done.append(Change(path=path, before=before, after=parse(changed, path)))
         return _HEADER + changed
 
     rewrite(path, text)
@@ -249,71 +166,10 @@ def check_editable(path: Path, *, must_exist: bool) -> None:
         ) from error
 
 
-_RESTORE = "restore the file from version control, or move it away and save anew with --llmperf-save"
-
-
-def _read(path: Path) -> str:
-    """A file's text."""
-    try:
-        return read_text(path)
-    except FileNotFoundError as error:
-        raise BaselineError(
-            f"baseline file {path} does not exist",
-            next_step=f"check name and folder, or save one: {to_save(path.stem)}",
-        ) from error
-    except OSError as error:
-        raise BaselineError(
-            f"baseline file {path} cannot be read: {error}",
-            next_step="check the path, which must be that of a plain file",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BaselineError(f"baseline file {path} is not UTF-8 text: {error}", next_step=_RESTORE) from error
-
-
-def _parse(text: str, path: Path) -> Baseline:
-    """A file's text as a baseline."""
-    _check_merged(text, path)
-    try:
-        tables = tables_in(text)
-    except ValueError as error:
-        raise BaselineError(f"baseline file {path} is not TOML: {error}", next_step=_RESTORE) from error
-    schema = tables.get("schema")
-    if isinstance(schema, bool) or not isinstance(schema, int):
-        got = "has no key schema" if schema is None else f"has schema = {schema!r}"
-        raise BaselineError(f"baseline file {path} {got}, wanted schema = {SCHEMA}", next_step=_RESTORE)
-    if schema > SCHEMA:
-        raise BaselineError(
-            f"baseline file {path} has schema {schema}, this release reads up to {SCHEMA}: written by a newer release",
-            next_step="pip install --upgrade pytest-llmperf",
-        )
-    if schema < 1:
-        raise BaselineError(f"baseline file {path} has schema {schema}, wanted 1 to {SCHEMA}", next_step=_RESTORE)
-    faults, baseline = structure(tables, path.stem)
-    if baseline is None:
-        raise BaselineError(
-            f"baseline file {path}:\n" + "\n".join(f"  {fault}" for fault in faults),
-            next_step="correct the keys named above",
-        )
-    return baseline
-
-
-def _check_merged(text: str, path: Path) -> None:
-    """Raises BaselineError where git has left its marks."""
-    if marks := conflict_lines(text):
-        merges = re.search(r"^session\.[0-9a-f]+\.", text, re.MULTILINE) is not None
-        raise BaselineError(
-            f"baseline file {path} has git's marks of a conflict in lines {', '.join(map(str, marks))}",
-            next_step="delete these lines and keep all others: the sessions of both sides are then there; "
-            f"'*.toml merge=union' in {path.parent / '.gitattributes'} has git do that"
-            if merges
-            else f"keep one side, and save on it again: git checkout --ours {path}",
-        )
-
-
 def _editable(path: Path) -> Baseline:
     """A file's baseline, when nothing is lost by writing it anew."""
-    text = _read(path)
-    baseline = _parse(text, path)
+    text = read(path)
+    baseline = parse(text, path)
     if any(line.lstrip().startswith("#") for line in text.splitlines() if line != _HEADER.strip()):
         raise BaselineError(
             f"baseline {path} is written by hand: changing it here would lose its comments",

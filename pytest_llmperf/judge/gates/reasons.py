@@ -31,34 +31,35 @@ def signed(change: float) -> str:
     return text if float(text) else "0.0"
 
 
-def drop_words(change: ChangeEstimate, delta: float, stored: StoredChange | None = None, pairs: int = 0) -> str:
-    """A change, its interval in the same direction, what was charged, and what would be needed where it is not decided.
+def change_reason(change: ChangeEstimate, delta: float, stored: StoredChange | None = None, pairs: int = 0) -> str:
+    """A change, its interval in the same direction, and what would be needed if it is not decided.
 
     Args:
         change: to put in words.
-        delta: the smallest change that matters.
-        stored: where it is from stored sessions.
-        pairs: where it is the mean difference of pairs: how many.
+        delta: the smallest change that counts.
+        stored: given for a change from stored sessions.
+        pairs: the number of pairs, for a mean difference of pairs.
     """
-    charged = f"; {stored.spread}" if stored else ""
+    spread = f"; {stored.spread}" if stored else ""
     low, high = (-change.high, -change.low) if change.estimate < 0 else (change.low, change.high)
     mean = f", the mean of {pairs} pairs" if pairs else ""
     text = (
-        f"{change_words(change.estimate, change.unit)} (95 % CI {low:.1f} to {high:.1f}{charged}){mean}; "
+        f"{change_words(change.estimate, change.unit)} (95 % CI {low:.1f} to {high:.1f}{spread}){mean}; "
         f"changes of {delta:g} {change.unit} or more count"
     )
     if change.floored:
-        return f"{text}; so large a drop fails in any case"
+        return f"{text}; a change this large always fails"
     if change.outcome is not Outcome.INCONCLUSIVE:
         return text
     sessions = stored.sessions_needed if stored else None
-    ways = [f"about {change.rounds_needed} rounds"] if change.rounds_needed else []
-    ways += [f"{sessions} stored sessions"] if sessions else []
-    if ways:
-        return f"{text}; {' or '.join(ways)} would tell{'' if change.rounds_needed else ' more'}"
+    if change.rounds_needed:
+        more = f" or {sessions} stored sessions" if sessions else ""
+        return f"{text}; about {change.rounds_needed} rounds{more} would decide it"
+    if sessions:
+        return f"{text}; {sessions} stored sessions would say more"
     if stored is None:
         return f"{text}; more than {MOST_ROUNDS} rounds would be needed"
-    return f"{text}; neither rounds nor sessions would tell: the spread between sessions asks for a larger delta"
+    return f"{text}; more data cannot decide this: sessions differ by about as much as delta; use a larger delta"
 
 
 def needed_words(rounds: int | None) -> str:
@@ -79,7 +80,7 @@ def figure_words(value: float, limit: float | None = None) -> str:
     if limit is None or (float(usual) > limit, float(usual) < limit) == (value > limit, value < limit):
         return usual
     more = (f"{value:.{digits}g}" for digits in range(5, 17))
-    return next((one for one in more if (float(one) > limit) == (value > limit) and float(one) != limit), usual)
+    return next((text for text in more if (float(text) > limit) == (value > limit) and float(text) != limit), usual)
 
 
 def limit_words(limit: float) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.files.atomic_write import advice, is_stream, is_there, place_of, probe, read_bytes, write_whole
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import lookup, store
 from pytest_llmperf.judge.diagnosis.phase_regressions import parts_of
 from pytest_llmperf.judge.metrics.series import all_series
 from pytest_llmperf.judge.record import Record
@@ -199,7 +199,7 @@ def save_baseline(
             f"{words}\n  next: run tests that measure and pass, or leave --llmperf-save and --llmperf-update out",
             True,
         )
-    saved = [(store.key_of(record.test, record.measurement), _stored(record)) for record in accepted]
+    saved = [(lookup.key_of(record.test, record.measurement), _stored(record)) for record in accepted]
     count = f"{len(accepted)} measurement{'' if len(accepted) == 1 else 's'}"
     directory = root / settings.baselines_dir
     folder = place_of(directory / f"{name}.toml").parent

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import BaselineError
-from pytest_llmperf.judge.baselines.store import key_of, load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
+from pytest_llmperf.judge.baselines.lookup import key_of
 from pytest_llmperf.judge.baselines.trend import Point, Trend, worse_by
 from pytest_llmperf.judge.gates.reasons import change_words
 from pytest_llmperf.judge.metrics.series import metric_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_llmperf.judge.gates import default_scorer
+from pytest_llmperf.judge import default_scorer
 from pytest_llmperf.judge.gates.quality_gate import checked, scorer_raised
 from pytest_llmperf.model import Answered, Quality
 
@@ -46,4 +46,4 @@ class Scorer:
 
 
 DEFAULT_SCORER = Scorer(name=default_scorer.NAME, score=lambda _, response: default_scorer.score(response))
-"""Judges the form of an answer only; see `judge.gates.default_scorer`."""
+"""Judges the form of an answer only; see `judge.default_scorer`."""

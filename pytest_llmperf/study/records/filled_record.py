@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_llmperf.errors import LlmperfError, UsageError, one_of
 from pytest_llmperf.files.atomic_write import advice, write_whole
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings
 from pytest_llmperf.report.document import Run, document

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_llmperf.config import profile_of
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.judge.diagnosis.client_saturation import why
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.model import OLLAMA_ONLY, Cell, Matrix, Profile, Scenario
@@ -59,7 +59,7 @@ def run(
         MeasurementError: no cell could be measured. (Where some could, `Results.failed` names the others.)
         LlmperfError: results could not be written; what is finished stays in the journal.
     """
-    card = store.load_named("decision_card", ())
+    card = baseline_files.load_named("decision_card", ())
     profile = profile_of(session.settings.configuration, matrix.profile) if matrix.profile else None
     if faults := faults_of(matrix, card):
         raise UsageError("\n  ".join((f"matrix {matrix.name} is wrong:", *faults)), next_step="docs/experiments.md")

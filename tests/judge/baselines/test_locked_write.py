@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import BaselineError
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from tests.judge.baselines.test_store import KEY, SESSION
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork, SIGKILL and RLIMIT_FSIZE")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork, SIGKILL 
 START = """
 import os, random, signal, sys, time
 from pathlib import Path
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.baselines.edits import trimmed
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.model import StoredSession
@@ -55,7 +55,7 @@ for turn in range(int(sys.argv[2])):
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     said = os.fdopen(receive).read().split()
     counts["torn write"] += any(leftovers(path))
-    held = [session.saved_at for session in store.load(path).stored[0].session]
+    held = [session.saved_at for session in baseline_files.load(path).stored[0].session]
     assert held[: len(known) + len(said)] == known + said, (turn, held[-5:], said)
     assert held[len(known) + len(said) :] in ([], [f"{turn}.{len(said)}"]), (turn, held[-5:], said)
     counts["new file" if len(held) > len(known) + len(said) else "old file"] += 1
@@ -112,7 +112,7 @@ def test_killed_at_500_random_moments(tmp_path: Path) -> None:
 def test_killed_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before and after each call of the system that a save makes: the old file or the new one, and the lock is free."""
     path = store.save("mine", tmp_path, [(KEY, SESSION)])
-    before = store.load(path)
+    before = baseline_files.load(path)
     steps = 0
     while True:
         child = os.fork()
@@ -130,7 +130,7 @@ def test_killed_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             store.save("mine", tmp_path, [(KEY, SESSION)])
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        after = store.load(path)
+        after = baseline_files.load(path)
         assert len(after.stored[0].session) - len(before.stored[0].session) in (0, 1)
         if status == 0:
             break
@@ -153,7 +153,7 @@ def test_eight_savers_at_once_are_all_present(tmp_path: Path) -> None:
     for process in savers:
         process.communicate(timeout=120)
     assert [process.returncode for process in savers] == [0] * 8
-    (entry,) = store.load(tmp_path / "mine.toml").stored
+    (entry,) = baseline_files.load(tmp_path / "mine.toml").stored
     held = [session.saved_at for session in entry.session]
     assert sorted(held) == sorted(f"{who}.{number}" for who in range(8) for number in range(4))
     for who in range(8):
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_grow(tmp_path: Path) -> None:
     printed = run(OUT_OF_SPACE, tmp_path)
     assert "could not be saved" in printed
     assert "unchanged" in printed
-    (entry,) = store.load(tmp_path / "mine.toml").stored
+    (entry,) = baseline_files.load(tmp_path / "mine.toml").stored
     assert [session.saved_at for session in entry.session] == ["first"]
     assert not list(tmp_path.glob(".*.tmp"))
 
@@ -205,7 +205,7 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
         fill()
     assert "free some space" in caught.value.next_step
     assert saved > 0
-    assert len(store.load(small_disk / "mine.toml").stored[0].session) == saved
+    assert len(baseline_files.load(small_disk / "mine.toml").stored[0].session) == saved
     assert not list(small_disk.glob(".*.tmp"))
 
 
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_synced_is_no_lost_save(tmp_path: Path, monkeypa
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", refused)
-    assert store.load(store.save("mine", tmp_path / "new", [(KEY, SESSION)])).stored
+    assert baseline_files.load(store.save("mine", tmp_path / "new", [(KEY, SESSION)])).stored
 
 
 def test_a_link_stays_a_link_and_rights_stay_rights(tmp_path: Path) -> None:
@@ -231,5 +231,5 @@ def test_a_link_stays_a_link_and_rights_stay_rights(tmp_path: Path) -> None:
     link.symlink_to(real)
     store.save("mine", tmp_path, [(KEY, SESSION)])
     assert link.is_symlink()
-    assert len(store.load(real).stored[0].session) == 2
+    assert len(baseline_files.load(real).stored[0].session) == 2
     assert real.stat().st_mode & 0o777 == 0o664

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.judge.baselines.comparability import other_machine
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for, differences_of
-from pytest_llmperf.judge.baselines.store import load_named
 from pytest_llmperf.model import IDENTITY, KEYS, Baseline, Boundary, Stored, StoredSession
 from tests.judge.build import gate
 

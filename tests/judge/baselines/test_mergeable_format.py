@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import BaselineError
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without
 from pytest_llmperf.model import Baseline
 from tests.judge.baselines.test_store import KEY, SESSION, WHOLE, written
@@ -48,7 +48,7 @@ def schema(number: int) -> Work:
 
 def held(path: Path) -> set[tuple[str, str]]:
     """Test and time of each session."""
-    return {(entry.test, session.saved_at) for entry in store.load(path).stored for session in entry.session}
+    return {(entry.test, session.saved_at) for entry in baseline_files.load(path).stored for session in entry.session}
 
 
 class Sides:
@@ -131,7 +131,7 @@ class TestMerges:
         sides = Sides(tmp_path)
         assert sides.merge(base, *((theirs, ours) if turned else (ours, theirs)), "--union") == 0
         assert held(sides.path) == wanted(there)
-        sessions = [session for entry in store.load(sides.path).stored for session in entry.session]
+        sessions = [session for entry in baseline_files.load(sides.path).stored for session in entry.session]
         assert len(sessions) == len(wanted(there))
         assert {session.rounds["efficiency_pct"] for session in sessions} == {(95.5, 96.0)}
         assert all(session.manifest.keys() & {"cpu", "git_commit"} for session in sessions)
@@ -146,7 +146,7 @@ class TestMerges:
             with pytest.raises(
                 BaselineError, match=r"git's marks of a conflict in lines \d.*\d+\n  next: delete"
             ) as caught:
-                store.load(sides.path)
+                baseline_files.load(sides.path)
             numbers = caught.value.args[0].partition(" in lines ")[2].split(", ")
             lines = sides.path.read_text().splitlines(keepends=True)
             kept = [line for number, line in enumerate(lines, 1) if str(number) not in numbers]
@@ -202,19 +202,19 @@ def test_lines_in_any_order(tmp_path: Path) -> None:
     """However they come to stand, each some times: the same baseline, but for the order of what is equally old."""
     save(A, B, keys=(KEY, OTHER, THIRD))(tmp_path)
     path = tmp_path / "main.toml"
-    before, lines = store.load(path), path.read_text().splitlines(keepends=True)
+    before, lines = baseline_files.load(path), path.read_text().splitlines(keepends=True)
     for seed in range(20):
         mixed = [*lines, *random.Random(seed).choices(lines, k=30)]
         random.Random(seed).shuffle(mixed)
         path.write_text("".join(mixed))
-        after = store.load(path)
+        after = baseline_files.load(path)
         assert sorted(after.stored, key=lambda entry: entry.test) == sorted(before.stored, key=lambda entry: entry.test)
 
 
 def test_sessions_are_read_by_their_time(tmp_path: Path) -> None:
     """The newest comes last, wherever a merge has put it, in whatever zone it is written."""
     save("2026-03-01T00:00:00+00:00", "2026-02-28T23:30:00-01:00", "2026-02-01T00:00:00+00:00")(tmp_path)
-    (entry,) = store.load(tmp_path / "main.toml").stored
+    (entry,) = baseline_files.load(tmp_path / "main.toml").stored
     assert [session.saved_at[:16] for session in entry.session] == [
         "2026-02-01T00:00",
         "2026-03-01T00:00",
@@ -245,7 +245,7 @@ def test_faults_name_the_session(tmp_path: Path, old: str, new: str, text: str) 
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(BaselineError, match=text.replace("ID", name)):
-        store.load(path)
+        baseline_files.load(path)
 
 
 def test_two_values_of_one_line(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_two_values_of_one_line(tmp_path: Path) -> None:
     text = path.read_text()
     path.write_text(text + text.replace("t.py::test_x", "t.py::test_w"))
     with pytest.raises(BaselineError, match=r"session\.\w+\.test is there twice, with two values\n  next: restore"):
-        store.load(path)
+        baseline_files.load(path)
 
 
 @pytest.mark.parametrize("style", ["merge", "diff3"])
@@ -265,13 +265,13 @@ def test_marks_in_an_older_file(tmp_path: Path, style: str) -> None:
     path = written(tmp_path, f"schema = 2\n<<<<<<< HEAD\nfirst\n{base}=======\nsecond\n>>>>>>> theirs\n")
     lines = "2, 4, 6, 8" if style == "diff3" else "2, 4, 6"
     with pytest.raises(BaselineError, match=rf"marks of a conflict in lines {lines}\n  next: keep one side.*--ours"):
-        store.load(path)
+        baseline_files.load(path)
 
 
 def test_a_line_of_equals_signs_alone_is_no_mark(tmp_path: Path) -> None:
     """As a ruler in a text of several lines."""
     path = written(tmp_path, 'schema = 1\ndescription = """\nTitle\n=======\n"""\n')
-    assert store.load(path).description == "Title\n=======\n"
+    assert baseline_files.load(path).description == "Title\n=======\n"
 
 
 class TestOtherSystems:

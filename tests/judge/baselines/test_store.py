@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.files import atomic_write
-from pytest_llmperf.judge.baselines import locked_write, packaged_baselines, store
+from pytest_llmperf.judge.baselines import baseline_files, locked_write, lookup, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.metrics.series import all_series
 from pytest_llmperf.model import CHIMERA_HOMO, SCHEMA, Agent, Bound, GenerationOptions, Scenario, StoredSession
@@ -80,7 +80,7 @@ def assert_fault_is_named(folder: Path, good: str, old: str, new: str, text: str
     assert old in good
     path = written(folder, good.replace(old, new, 1))
     with pytest.raises(BaselineError) as caught:
-        store.load(path)
+        baseline_files.load(path)
     assert str(path) in str(caught.value)
     assert text in str(caught.value)
     assert caught.value.next_step
@@ -88,7 +88,7 @@ def assert_fault_is_named(folder: Path, good: str, old: str, new: str, text: str
 
 def test_every_table_is_read(tmp_path: Path) -> None:
     """Each table becomes its value; the name is the stem; whole numbers serve as floats."""
-    baseline = store.load(written(tmp_path, WHOLE))
+    baseline = baseline_files.load(written(tmp_path, WHOLE))
     assert (baseline.schema, baseline.name, baseline.description) == (1, "mine", "all tables")
     assert baseline.workload.num_predict == 64
     assert baseline.workload.num_ctx is None
@@ -148,7 +148,7 @@ def test_every_fault_names_file_and_key(tmp_path: Path, old: str, new: str, text
 def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
     """A wrong type and an unknown key in two tables: both in one error."""
     with pytest.raises(BaselineError, match=r"(?s)workload.num_ctx.*threshold\[0\].why"):
-        store.load(
+        baseline_files.load(
             written(tmp_path, WHOLE.replace("num_predict = 64", 'num_ctx = "x"').replace("value = 95", "why = 1"))
         )
 
@@ -157,13 +157,13 @@ def test_stored_without_a_session_is_refused(tmp_path: Path) -> None:
     """And a workload or a list item that is no table."""
     start = WHOLE.index("[[stored.session]]")
     with pytest.raises(BaselineError, match=r"stored\[0\].session: empty"):
-        store.load(written(tmp_path, WHOLE[:start] + "session = []\n"))
+        baseline_files.load(written(tmp_path, WHOLE[:start] + "session = []\n"))
     for text, fault in (
         ("workload = 3", "workload: got 3, wanted a table"),
         ("threshold = [3]", r"threshold\[0\]: got 3"),
     ):
         with pytest.raises(BaselineError, match=fault):
-            store.load(written(tmp_path, f"schema = 1\n{text}\n"))
+            baseline_files.load(written(tmp_path, f"schema = 1\n{text}\n"))
 
 
 @pytest.mark.parametrize(
@@ -186,29 +186,29 @@ def test_validation_thresholds_are_held_to_their_unit(
         f'unit = "{unit}"\nsource = "s"\n'
     )
     if fine:
-        assert store.load(written(tmp_path, text)).threshold[0].metric == metric
+        assert baseline_files.load(written(tmp_path, text)).threshold[0].metric == metric
     else:
         with pytest.raises(BaselineError, match=r"threshold\[0\]"):
-            store.load(written(tmp_path, text))
+            baseline_files.load(written(tmp_path, text))
         # Other levels are for the reader: no gate takes them at their word.
-        store.load(written(tmp_path, text.replace("validation", "warning")))
+        baseline_files.load(written(tmp_path, text.replace("validation", "warning")))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     """Missing, a folder, not UTF-8, torn anywhere: never another exception, never half a baseline."""
     with pytest.raises(BaselineError, match="does not exist"):
-        store.load(tmp_path / "none.toml")
+        baseline_files.load(tmp_path / "none.toml")
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(BaselineError, match="cannot be read"):
-        store.load(tmp_path / "folder.toml")
+        baseline_files.load(tmp_path / "folder.toml")
     (tmp_path / "latin.toml").write_bytes(b'schema = 1\ndescription = "\xff"\n')
     with pytest.raises(BaselineError, match="not UTF-8"):
-        store.load(tmp_path / "latin.toml")
+        baseline_files.load(tmp_path / "latin.toml")
     whole = WHOLE.strip()
     refused = 0
     for end in range(0, len(whole), 7):
         try:
-            store.load(written(tmp_path, whole[:end]))
+            baseline_files.load(written(tmp_path, whole[:end]))
         except BaselineError:
             refused += 1
     assert refused > len(whole) / 7 / 2
@@ -221,9 +221,9 @@ def test_lookup_by_name_and_path(tmp_path: Path) -> None:
         folder.mkdir()
         written(folder, f'schema = 1\ndescription = "{folder.name}"\n')
     dirs = (tmp_path / "absent", first, second)
-    assert store.load_named("mine", dirs).description == "first"
-    assert store.load_named(str(second / "mine.toml"), dirs).description == "second"
-    assert store.load_named("decision_card", dirs).name == "decision_card"
+    assert baseline_files.load_named("mine", dirs).description == "first"
+    assert baseline_files.load_named(str(second / "mine.toml"), dirs).description == "second"
+    assert baseline_files.load_named("decision_card", dirs).name == "decision_card"
 
 
 @pytest.mark.parametrize("name", ["golden", "", "../mine", ".hidden", "sub/mine"])
@@ -234,28 +234,28 @@ def test_an_unknown_name_lists_those_that_exist(tmp_path: Path, name: str) -> No
     written(folder, "schema = 1\n", "nightly")
     written(tmp_path, "schema = 1\n")
     with pytest.raises(BaselineError, match=r"(?s)no baseline.*decision_card.*nightly"):
-        store.load_named(name, (folder,))
+        baseline_files.load_named(name, (folder,))
 
 
 def test_the_packaged_folder_comes_before_the_repositorys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a wheel the baselines lie in the package; in the repository beside it."""
     package = tmp_path / "site" / "pytest_llmperf" / "judge" / "baselines"
     package.mkdir(parents=True)
-    monkeypatch.setattr(packaged_baselines, "__file__", str(package / "packaged_baselines.py"))
-    assert packaged_baselines.builtin_dir() == tmp_path / "site" / "baselines"
+    monkeypatch.setattr(baseline_files, "__file__", str(package / "baseline_files.py"))
+    assert baseline_files.builtin_dir() == tmp_path / "site" / "baselines"
     with pytest.raises(BaselineError, match="there are none"):
-        store.load_named("golden", ())
+        baseline_files.load_named("golden", ())
     (package / "packaged").mkdir()
-    assert packaged_baselines.builtin_dir() == package / "packaged"
+    assert baseline_files.builtin_dir() == package / "packaged"
 
 
 def test_the_baselines_that_come_with_us_are_valid() -> None:
     """Each file is readable, and the decision card has what the gates need."""
-    names = {path.stem for path in packaged_baselines.builtin_dir().glob("*.toml")}
+    names = {path.stem for path in baseline_files.builtin_dir().glob("*.toml")}
     assert "decision_card" in names
     for name in names:
-        assert store.load_named(name, ()).threshold
-    card = store.load_named("decision_card", ())
+        assert baseline_files.load_named(name, ()).threshold
+    card = baseline_files.load_named("decision_card", ())
     gated = {(t.metric, t.value) for t in card.threshold if t.level == "validation"}
     assert {("efficiency_pct", 95.0), ("contention_rate", 0.01)} <= gated
 
@@ -269,7 +269,7 @@ def test_save_then_load(tmp_path: Path) -> None:
     later = replace(SESSION, saved_at="2026-02-02T00:00:00+00:00")
     other = replace(KEY, topology="single")
     store.save("mine", folder, [(KEY, later), (other, SESSION)])
-    baseline = store.load(path)
+    baseline = baseline_files.load(path)
     assert (baseline.schema, baseline.description) == (SCHEMA, "nightly")
     assert [(entry.topology, entry.session) for entry in baseline.stored] == [
         ("dual", (SESSION, later)),
@@ -283,7 +283,7 @@ def test_what_one_run_measures_twice_is_one_session(tmp_path: Path) -> None:
     """Two measurements of one key tell nothing of the spread between sessions: their rounds stand together."""
     second = replace(SESSION, rounds={"efficiency_pct": (94.0,), "speedup": (1.9,)})
     path = store.save("mine", tmp_path, [(KEY, SESSION), (KEY, second)])
-    (session,) = store.load(path).stored[0].session
+    (session,) = baseline_files.load(path).stored[0].session
     assert session.rounds == {"efficiency_pct": (95.5, 96.0, 94.0)}
 
 
@@ -302,15 +302,15 @@ def test_what_is_saved_is_read_back(
     key = replace(KEY, test=test)
     session = StoredSession(saved_at=at, manifest=facts, rounds={"system_tok_s": tuple(values)})
     store.save("round_trip", tmp_path, [(key, session)])
-    (entry,) = store.load(path).stored
+    (entry,) = baseline_files.load(path).stored
     assert entry.session == (session,)
-    assert store.load(path).stored[0].test == test
+    assert baseline_files.load(path).stored[0].test == test
 
 
 def test_thresholds_of_a_file_survive_a_save(tmp_path: Path) -> None:
     """What the file held is what it holds, with one session more; None is never written."""
-    before = store.load(written(tmp_path, WHOLE))
-    after = store.load(store.save("mine", tmp_path, [(KEY, SESSION)]))
+    before = baseline_files.load(written(tmp_path, WHOLE))
+    after = baseline_files.load(store.save("mine", tmp_path, [(KEY, SESSION)]))
     assert after == replace(before, schema=SCHEMA, stored=after.stored)
     assert after.stored[0].session == (SESSION, SESSION)
 
@@ -377,7 +377,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".*.tmp"))
     store.save("mine", tmp_path, [(KEY, SESSION)])
-    assert len(store.load(path).stored[0].session) == 2
+    assert len(baseline_files.load(path).stored[0].session) == 2
 
 
 def test_an_interrupt_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +412,7 @@ def test_a_lock_that_is_never_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_systems_that_cannot_open_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no O_DIRECTORY: saving works without it."""
     monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
-    assert store.load(store.save("mine", tmp_path, [(KEY, SESSION)])).stored
+    assert baseline_files.load(store.save("mine", tmp_path, [(KEY, SESSION)])).stored
 
 
 def test_the_fingerprint_follows_the_work() -> None:
@@ -420,7 +420,7 @@ def test_the_fingerprint_follows_the_work() -> None:
     agent = Agent(name="x", prompts=("go",), options=GenerationOptions(num_predict=64))
 
     def printed(*agents: Agent, name: str = "pair") -> str:
-        return store.fingerprint(Scenario(name=name, agents=agents))
+        return lookup.fingerprint(Scenario(name=name, agents=agents))
 
     base = printed(agent)
     assert base == printed(agent, name="other")
@@ -435,7 +435,7 @@ def test_the_fingerprint_follows_the_work() -> None:
         printed(replace(agent, name="y"), agent),
     }
     assert len(others | {base}) == 8
-    assert store.fingerprint(CHIMERA_HOMO) == store.fingerprint(replace(CHIMERA_HOMO, name="renamed"))
+    assert lookup.fingerprint(CHIMERA_HOMO) == lookup.fingerprint(replace(CHIMERA_HOMO, name="renamed"))
 
 
 def test_a_measurement_is_stored_under_its_key(tmp_path: Path) -> None:
@@ -443,11 +443,11 @@ def test_a_measurement_is_stored_under_its_key(tmp_path: Path) -> None:
     measured = measurement_of(
         round_of((100, 100), (100, 200)), round_of((100, 100), (100, 150), index=1), facts={"cpu": "i9"}
     )
-    key = store.key_of("t.py::test_x", measured)
+    key = lookup.key_of("t.py::test_x", measured)
     assert (key.scenario, key.topology) == ("pair", "dual")
-    assert key.workload == store.fingerprint(measured.scenario)
+    assert key.workload == lookup.fingerprint(measured.scenario)
     session = StoredSession(saved_at="now", manifest=measured.manifest.facts, rounds=all_series(measured))
-    (entry,) = store.load(store.save("mine", tmp_path, [(key, session)])).stored
+    (entry,) = baseline_files.load(store.save("mine", tmp_path, [(key, session)])).stored
     assert entry.session[0].rounds["efficiency_pct"] == (75, pytest.approx(250 / 3))
     assert entry.session[0].manifest == {"cpu": "i9"}
 
@@ -475,9 +475,9 @@ def test_what_is_no_plain_file(tmp_path: Path, put) -> None:
     path = tmp_path / "mine.toml"
     put(path)
     for work in (
-        lambda: store.load(path),
-        lambda: store.load_named("mine", (tmp_path,)),
-        lambda: store.load_named(str(path), ()),
+        lambda: baseline_files.load(path),
+        lambda: baseline_files.load_named("mine", (tmp_path,)),
+        lambda: baseline_files.load_named(str(path), ()),
         lambda: store.check_editable(path, must_exist=False),
         lambda: store.save("mine", tmp_path, [(KEY, SESSION)]),
         lambda: store.edit(path, lambda baseline: baseline),
@@ -491,7 +491,7 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     """Nothing of that name is there; nothing can be saved under it, which is found before anything is measured."""
     name = "n" * 300
     with pytest.raises(BaselineError, match="there is no baseline"):
-        store.load_named(name, (tmp_path,))
+        baseline_files.load_named(name, (tmp_path,))
     for work in (
         lambda: store.check_editable(store.target_of(name, tmp_path), must_exist=False),
         lambda: store.save(name, tmp_path, [(KEY, SESSION)]),
@@ -500,7 +500,7 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
             BaselineError, match=r"could not be saved.*File name too long(.|\n)*next: use a shorter name"
         ):
             work()
-    assert store.load(store.save("n" * 245, tmp_path, [(KEY, SESSION)])).stored
+    assert baseline_files.load(store.save("n" * 245, tmp_path, [(KEY, SESSION)])).stored
 
 
 def test_a_circle_of_links(tmp_path: Path) -> None:
@@ -508,7 +508,7 @@ def test_a_circle_of_links(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").symlink_to("other.toml")
     (tmp_path / "other.toml").symlink_to("mine.toml")
     for work in (
-        lambda: store.load_named("mine", (tmp_path,)),
+        lambda: baseline_files.load_named("mine", (tmp_path,)),
         lambda: store.check_editable(store.target_of("mine", tmp_path), must_exist=False),
         lambda: store.save("mine", tmp_path, [(KEY, SESSION)]),
     ):

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import huge_baselines
 from pytest_llmperf.errors import BaselineError
-from pytest_llmperf.judge.baselines import store
+from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.metrics.catalogue import CONTINUOUS
 from pytest_llmperf.model import SCHEMA, Baseline, Stored, StoredSession
 from tests.judge.baselines.test_store import KEY, SESSION, WHOLE, assert_fault_is_named, written
@@ -21,11 +21,11 @@ FACTS = {"cpu": "i9", "model": "m", "git_commit": "abc", "git_dirty": "no"}
 def test_an_older_file_is_read_and_written_as_the_newest(tmp_path: Path, schema: int) -> None:
     """Saved by release 0.1: its sessions are there as they were, and the next save writes the newest layout."""
     path = written(tmp_path, WHOLE.replace("schema = 1", f"schema = {schema}"))
-    before = store.load(path)
+    before = baseline_files.load(path)
     later = replace(SESSION, saved_at="2026-02-02T00:00:00+00:00", manifest=FACTS)
     store.save("mine", tmp_path, [(KEY, later)])
     assert tomllib.loads(path.read_text())["schema"] == 3
-    after = store.load(path)
+    after = baseline_files.load(path)
     assert after.stored[0].session == (SESSION, later)
     assert replace(after, schema=schema, stored=before.stored) == before
 
@@ -33,7 +33,7 @@ def test_an_older_file_is_read_and_written_as_the_newest(tmp_path: Path, schema:
 def test_a_reading_leaves_a_version_1_file_alone(tmp_path: Path) -> None:
     """Nothing is migrated behind the user's back."""
     path = written(tmp_path, WHOLE)
-    store.load(path)
+    baseline_files.load(path)
     assert path.read_text() == WHOLE
 
 
@@ -47,7 +47,7 @@ def test_manifests_stand_once_and_commits_by_the_session(tmp_path: Path) -> None
     assert list(tables["machine"].values()) == [{"cpu": "i9", "model": "m"}]
     assert [session["commit"] for session in tables["session"].values()] == [f"{n:x}" for n in range(20)]
     assert text.count(".rounds.efficiency_pct = '95.5 96.0'\n") == 20
-    assert store.load(path).stored[0].session == tuple(sessions)
+    assert baseline_files.load(path).stored[0].session == tuple(sessions)
 
 
 PACKED = """
@@ -70,7 +70,7 @@ efficiency_pct = '95.5 96'
 
 def test_a_packed_file_is_read(tmp_path: Path) -> None:
     """The commit is a fact of the manifest, the text of numbers is rounds."""
-    (entry,) = store.load(written(tmp_path, PACKED)).stored
+    (entry,) = baseline_files.load(written(tmp_path, PACKED)).stored
     assert entry.session == (replace(SESSION, manifest={"cpu": "i9", "git_commit": "abc"}),)
 
 
@@ -102,7 +102,7 @@ def test_an_empty_file_is_an_error(tmp_path: Path, text: str) -> None:
     """What a crash of another tool may leave: no key schema, and it is not taken for a new file by a save."""
     path = written(tmp_path, text)
     with pytest.raises(BaselineError, match=r"has no key schema(.|\n)*restore the file"):
-        store.load(path)
+        baseline_files.load(path)
     with pytest.raises(BaselineError, match="has no key schema"):
         store.save("mine", tmp_path, [(KEY, SESSION)])
     assert path.read_text() == text
@@ -134,7 +134,7 @@ def test_10_000_rounds_are_read_as_they_were_written(tmp_path: Path) -> None:
     baseline = huge(10, 20, 50)
     path = tmp_path / "huge.toml"
     store.edit(path, lambda _: baseline, new=baseline)
-    assert store.load(path) == baseline
+    assert baseline_files.load(path) == baseline
 
 
 def test_the_benchmark_of_huge_files_runs() -> None:

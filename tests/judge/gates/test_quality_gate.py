@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.gates import default_scorer
+from pytest_llmperf.judge import default_scorer
 from pytest_llmperf.judge.gates.quality_gate import checked, gates_of, in_words, judged
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.model import Answered, Outcome, Quality

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, UsageError
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin.options.output_files import OUTPUTS as EVERY
 from pytest_llmperf.report.document import Run, as_text, document

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge.baselines.store import load_named
+from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.study.claims.claim_faults import faults_of, reference_of
 from pytest_llmperf.study.claims.claim_findings import Status, compare
 from pytest_llmperf.study.rows.axis_effects import consistency, effects, ranking, split

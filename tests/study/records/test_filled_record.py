@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, UsageError
-from pytest_llmperf.judge.baselines.store import key_of, save
+from pytest_llmperf.judge.baselines.lookup import key_of
+from pytest_llmperf.judge.baselines.store import save
 from pytest_llmperf.judge.metrics.series import all_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Settings, StoredSession

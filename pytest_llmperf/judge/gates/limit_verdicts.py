@@ -1,0 +1,147 @@
+"""Verdicts of limit gates: an interval, a share of rounds or the largest round against the limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.gates.reasons import figure_words, limit_words, needed_words, rounds_words
+from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
+from pytest_llmperf.judge.stats.confidence_intervals import (
+    MEDIAN_FACTOR,
+    Interval,
+    alpha_of_look,
+    first_rounds,
+    interval,
+    rate_interval,
+    rounds_to_decide,
+)
+from pytest_llmperf.judge.stats.distributions import beta_quantile, normal_tail
+from pytest_llmperf.judge.stats.resolution import above, nearly, step_of, varies
+from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, sample_sd
+from pytest_llmperf.model import Bound, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.metrics.catalogue import Metric
+    from pytest_llmperf.judge.regression.decision_rule import Look
+    from pytest_llmperf.model import Gate
+
+
+def interval_of(gate: Gate, values: Sequence[float], looks: int, gates: int = 1) -> Interval | None:
+    """The interval of the metric's aggregate, without what the definition excludes: below 0, balance above 100 %.
+
+    Values that repeat are known to half a step only (see `judge.stats.resolution`). Values that are all equal are
+    taken as they are given, and those that equal the limit meet it.
+    """
+    metric = metric_of(gate.metric)
+    known = interval(metric.aggregate, values, looks=looks, gates=gates, ceiling=metric.ceiling)
+    if known is None or metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
+        return known and _within(metric, known.low, known.high, known.method)
+    if all(nearly(value, gate.limit) for value in values):
+        return replace(known, low=gate.limit, high=gate.limit)
+    half = 0.0 if all(value == values[0] for value in values) else step_of(values) / 2
+    return _within(metric, known.low - half, known.high + half, known.method)
+
+
+def strength(gate: Gate, values: Sequence[float], known: Interval) -> tuple[float | None, float | None]:
+    """Effect size and power of a limit gate; None if the metric is no mean or median, or does not vary.
+
+    The power is that for a true value worse than the limit by the metric's delta, not by what was observed: the power
+    for the observed value says nothing that the interval does not (Hoenig and Heisey 2001).
+
+    Args:
+        gate: with a limit.
+        values: two or more.
+        known: the interval that must be on the bad side for a `fail`.
+
+    Returns:
+        Distance from the limit in standard deviations of a round, negative on the bad side; percent.
+    """
+    metric = metric_of(gate.metric)
+    if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
+        return None, None
+    middle, sd = aggregate_values(metric.aggregate, values), sample_sd(values)
+    if not varies(sd, middle):
+        return None, None
+    sign = 1 if gate.bound is Bound.MIN else -1
+    margin = known.high - middle if gate.bound is Bound.MIN else middle - known.low
+    matter = metric.delta if metric.in_points else metric.delta / 100 * abs(gate.limit)
+    wider = MEDIAN_FACTOR if metric.aggregate is Aggregate.MEDIAN else 1.0
+    error = wider * sd * math.sqrt(variance_inflation(values) / len(values))
+    return sign * (middle - gate.limit) / sd, 100 * float(normal_tail((margin - matter) / error))
+
+
+def _within(metric: Metric, low: float, high: float, method: str) -> Interval:
+    """The part of an interval that the metric's definition allows."""
+    ceiling = math.inf if metric.ceiling is None else metric.ceiling
+    return Interval(low=max(low, 0.0), high=min(high, ceiling), method=method)
+
+
+def _interval_verdict(undecided: Verdict, values: Sequence[float], look: Look, known: Interval | None) -> Verdict:
+    """Interval against limit; with several gates, `fail` requires a wider one."""
+    gate, metric = undecided.gate, metric_of(undecided.gate.metric)
+    if known is None:
+        return undecided
+    least, unit = gate.bound is Bound.MIN, metric.unit
+    low, high = (figure_words(end, gate.limit) for end in (known.low, known.high))
+    text = f"the interval {low} to {high} {unit} ({known.method})"
+    limit = f"the {gate.bound.word} {limit_words(gate.limit)} {unit}"
+    below = "below" if least else "above"
+    shared = known if look.gates == 1 else interval_of(gate, values, look.looks, look.gates) or known
+    effect, power = strength(gate, values, shared)
+    verdict = replace(undecided, effect_size=effect, power_pct=power)
+    if known.low >= gate.limit if least else known.high <= gate.limit:
+        return replace(verdict, outcome=Outcome.PASS, reason=f"{text} {'meets' if least else 'is within'} {limit}")
+    if shared.high < gate.limit if least else shared.low > gate.limit:
+        return replace(verdict, outcome=Outcome.FAIL, reason=f"{text} is {below} {limit}")
+    needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=look.looks, gates=look.gates)
+    beyond = known.high < gate.limit if least else known.low > gate.limit
+    correction = f"but not significant after correcting for {look.gates} gates"
+    against = f"is {below} {limit}, {correction}" if beyond else f"contains {limit}"
+    return replace(verdict, reason=f"{text} {against}; {needed_words(needed)}", rounds_needed=needed)
+
+
+def _share_verdict(undecided: Verdict, values: Sequence[float], look: Look, _: Interval | None) -> Verdict:
+    """Contended rounds against the share that the limit allows."""
+    limit, count, n = undecided.gate.limit, round(sum(values)), len(values)
+    alpha, shared = alpha_of_look(look.looks), alpha_of_look(look.looks, look.gates)
+    text = f"{count} of {rounds_words(n)} contended"
+    allowed = count <= math.floor(limit * n + 1e-9)  # 0.29 of 100 is 29, whatever floats say
+    if allowed and count > 0 and not look.last:
+        # A pass at the first moment when the count allows it would be a pass by luck.
+        return replace(undecided, reason=f"{text}, within the allowed {100 * limit:g} %; running more rounds")
+    if allowed:
+        excluded_pct = 100 * beta_quantile(1 - alpha, count + 1, n - count) if count < n else 100.0
+        reason = f"{text}; rates above {excluded_pct:.0f} % are excluded (one-sided)"
+        return replace(undecided, outcome=Outcome.PASS, reason=reason)
+    if rate_interval(count, n, shared).low > limit:
+        reason = f"{text}, significantly more than the maximum {100 * limit:g} %"
+        return replace(undecided, outcome=Outcome.FAIL, reason=reason)
+    needed = first_rounds(lambda rounds: rate_interval(count * rounds // n, rounds, shared).low > limit, n + 1)
+    reason = f"{text}, the maximum is {100 * limit:g} %; {needed_words(needed)}"
+    return replace(undecided, reason=reason, rounds_needed=needed)
+
+
+def _peak_verdict(undecided: Verdict, values: Sequence[float], _: Look, __: Interval | None) -> Verdict:
+    """The largest round against the limit; nothing is concluded for other rounds."""
+    limit, unit = undecided.gate.limit, metric_of(undecided.gate.metric).unit
+    over, rounds = sum(above(value, limit) for value in values), rounds_words(len(values))
+    if over:
+        reason = f"{over} of {rounds} above the maximum {limit_words(limit)} {unit}"
+        return replace(undecided, outcome=Outcome.FAIL, reason=reason)
+    largest = f"the maximum over {rounds}, {figure_words(max(values), limit)} {unit},"
+    reason = f"{largest} is within the limit of {limit_words(limit)} {unit}"
+    return replace(undecided, outcome=Outcome.PASS, reason=reason)
+
+
+LIMIT_RULES: Mapping[Aggregate, Callable[[Verdict, Sequence[float], Look, Interval | None], Verdict]] = {
+    Aggregate.MEAN: _interval_verdict,
+    Aggregate.MEDIAN: _interval_verdict,
+    Aggregate.CV: _interval_verdict,
+    Aggregate.RATE: _share_verdict,
+    Aggregate.MAX: _peak_verdict,
+}
+"""How a limit gate is judged, by the aggregate of its metric: from the undecided verdict to the decided one."""
