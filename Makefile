@@ -6,6 +6,7 @@
 # make flaky    every test that uses sockets, processes or sleeps, 50 times (10 if it is long), beside two busy loops a core; for hours,
 #               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
+# make docs     write the tables of options, fixtures and markers in README.md and docs/ anew, after a change of the tables in the code
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
@@ -25,7 +26,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test coverage slow flaky lint schema fuzz proofs proofs-engine verdicts bench clean
+.PHONY: perf test coverage slow flaky lint schema docs fuzz proofs proofs-engine verdicts bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -61,6 +62,9 @@ lint: .venv/dev
 
 schema: .venv/dev
 	@$(BIN)/python -m pytest_llmperf.report.json_schema
+
+docs: .venv/dev
+	@$(BIN)/python docs/generate.py
 
 fuzz: .venv/dev
 	@echo "== $(BYTES) bytes through the decoder (half a minute)"

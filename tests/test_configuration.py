@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import pytest
 
 from pytest_llmperf.config import deployment_of, load, profile_of
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.model import Configuration, GenerationOptions, NamedDeployment, Prices, Profile, Script
+from pytest_llmperf.model import Configuration, GenerationOptions, NamedDeployment, Prices, Profile, Script, Settings
 from pytest_llmperf.model.access import Access
-from pytest_llmperf.plugin.options.option_table import OPTIONS, resolve
+from pytest_llmperf.plugin.fixtures import FIXTURES
+from pytest_llmperf.plugin.options.option_table import OPTIONS
+from pytest_llmperf.plugin.options.resolved_settings import resolve
 from pytest_llmperf.servers.emulator.faults.fault_plan import load_plan
 from pytest_llmperf.study.matrices import matrix_files
 
-PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 GOOD = """
 [deployments.production]
@@ -194,12 +198,48 @@ def test_a_wrong_file_is_a_usage_error(pytester: pytest.Pytester) -> None:
 
 
 def test_the_page_holds_every_option_and_every_key() -> None:
-    """Every option with its ini twin in one row and no other; every section, every key."""
-    rows = dict(re.findall(r"^\| `(--llmperf-[\w-]+)(?: [^`]*)?` \| `(\w+)` \| \w", PAGE, re.MULTILINE))
+    """Every option with its ini twin in one row and no other; every section of the file, every key."""
+    rows = dict(re.findall(r"^\| `(--llmperf-[\w-]+)(?: [^`]*)?` \| `(\w+)` \| [^|]*\| \w", PAGE, re.MULTILINE))
     assert rows == {f"--llmperf-{option.name}": option.ini for option in OPTIONS}
-    assert re.findall(r"^### (\w+)", PAGE, re.MULTILINE) == [key.name for key in fields(Configuration)]
+    file = PAGE.partition("\n## llmperf.toml\n")[2]
+    assert re.findall(r"^### (\w+)", file, re.MULTILINE) == [section.name for section in fields(Configuration)]
     keys = set(re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE))
     assert {key.name for kind in (NamedDeployment, Prices, Profile) for key in fields(kind)} <= keys
+
+
+def test_generated_tables_are_those_of_the_code() -> None:
+    """A page whose tables are not what the code gives fails; `make docs` writes them."""
+    generator = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    for page in generator["TABLES"]:
+        assert (ROOT / page).read_text(encoding="utf-8") == generator["generated"](page), "run: make docs"
+
+
+def test_a_default_is_that_of_the_settings() -> None:
+    """The text of each default gives the value of Settings; without one, the value is empty, or a folder's name."""
+    settings = Settings()
+    for option in OPTIONS:
+        value = getattr(settings, option.field)
+        if option.default:
+            assert option.parse(option.default) == value, option.name
+        else:
+            assert not value or value == Script() or option.unset == f"ROOTDIR/{value}", option.name
+
+
+def test_every_setting_has_an_option() -> None:
+    """But for the two that hold what `llmperf.toml` says."""
+    named = {key.name for key in fields(Settings)} - {"configuration", "incumbent"}
+    assert {option.field for option in OPTIONS} == named
+    assert len(OPTIONS) == len({option.name for option in OPTIONS})
+
+
+def test_help_and_page_say_the_same(pytester: pytest.Pytester) -> None:
+    """`pytest --help` prints each option's text and default; `pytest --fixtures` has every fixture of the README."""
+    printed = "".join(pytester.runpytest("--help").stdout.str().split())
+    for option in OPTIONS:
+        assert "".join(option.help_text.split()) in printed, option.name
+    printed = pytester.runpytest("--fixtures").stdout.str()
+    for name in FIXTURES:
+        assert re.search(rf"^{name}( \[session scope\])? -- ", printed, re.MULTILINE), name
 
 
 def test_the_page_shows_a_file_that_can_be_read(tmp_path: Path) -> None:

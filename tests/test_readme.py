@@ -15,7 +15,7 @@ import pytest
 from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.model import Settings
-from pytest_llmperf.plugin import collection
+from pytest_llmperf.plugin.fixtures import FIXTURES
 from pytest_llmperf.servers.backends import Backend, backend_factory
 from pytest_llmperf.servers.processes.server_process import free_port
 
@@ -179,7 +179,7 @@ def test_the_table_of_fixtures_is_whole(pytester: pytest.Pytester) -> None:
     named = {name for cell in table("Fixtures") for name in re.findall(r"`(\w+)", cell)}
     listed = pytester.runpytest_inprocess("--fixtures", "-p", "no:cacheprovider").stdout.str()
     ours = re.findall(r"^(\w+)(?: \[\w+ scope\])? -- .*pytest_llmperf/plugin", listed, flags=re.MULTILINE)
-    assert named == collection.FIXTURES == set(ours)
+    assert named == FIXTURES.keys() == set(ours)
 
 
 def test_toml_blocks_load(tmp_path: Path) -> None:

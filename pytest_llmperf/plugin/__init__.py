@@ -11,44 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.errors import clean
-from pytest_llmperf.plugin import activation, collection
-from pytest_llmperf.plugin.fixtures import (
-    decide_claims,
-    dual_ollama,
-    economics,
-    llmperf,
-    llmperf_baseline,
-    llmperf_manifest,
-    ollama_fleet,
-    ollama_warmup,
-    run_agents,
-    run_matrix,
-    single_ollama,
-    single_parallel_ollama,
-    write_record,
-)
+from pytest_llmperf.plugin import activation, fixtures
+from pytest_llmperf.plugin.marker_table import marker_lines
 from pytest_llmperf.plugin.options import option_table
 from pytest_llmperf.plugin.orphaned_entries import Collected
 from pytest_llmperf.plugin.session_results import Results
 
 if TYPE_CHECKING:
     from pytest_llmperf.plugin.runner import Runner
-
-__all__ = [
-    "decide_claims",
-    "dual_ollama",
-    "economics",
-    "llmperf",
-    "llmperf_baseline",
-    "llmperf_manifest",
-    "ollama_fleet",
-    "ollama_warmup",
-    "run_agents",
-    "run_matrix",
-    "single_ollama",
-    "single_parallel_ollama",
-    "write_record",
-]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,17 +28,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declares our own hooks."""
-    from pytest_llmperf.plugin import hookspecs  # noqa: PLC0415 - a file of its own, as it is part of the API
+    from pytest_llmperf.plugin import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the markers, checks given options early, and collects results where reports arrive."""
-    for line in collection.marker_lines():
+    """Register fixtures and markers, check the given options early, and collect results where reports arrive."""
+    config.pluginmanager.register(fixtures, "llmperf-fixtures")
+    for line in marker_lines():
         config.addinivalue_line("markers", line)
     if option_table.given(config):
-        option_table.resolve(config)
+        from pytest_llmperf.plugin.options.resolved_settings import resolve
+
+        resolve(config)
         if option_table.typed(config) and _distributes(config):
             activation.check_early(config)
     if not hasattr(config, "workerinput"):
@@ -88,8 +61,8 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     runner: Runner | None = config.pluginmanager.get_plugin("llmperf-runner")
     if runner is None or config.option.collectonly or hasattr(config, "workerinput"):
         return []
-    from pytest_llmperf.plugin.header import header  # noqa: PLC0415 - only where a test uses us
-    from pytest_llmperf.report.terminal.wrapping import encodable, width, wrapped  # noqa: PLC0415
+    from pytest_llmperf.plugin.header import header
+    from pytest_llmperf.report.terminal.wrapping import encodable, width, wrapped
 
     stream = config.get_terminal_writer()._file
     return [encodable(clean(wrapped(line, width())), stream) for line in header(runner.session)]

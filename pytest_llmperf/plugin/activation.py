@@ -8,7 +8,6 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.plugin import collection
-from pytest_llmperf.plugin.options import option_table
 from pytest_llmperf.plugin.stash import PROFILE, RUNTIME, SPECS
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         item.stash[RUNTIME] = collection.runtime(item, faults)
         item.stash[PROFILE] = collection.profile(item, settings, faults)
     faults = collection.steps_last(faults)
-    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where a test uses us
-    from pytest_llmperf.plugin.options import output_files  # noqa: PLC0415
-    from pytest_llmperf.plugin.runner import Runner  # noqa: PLC0415
+    from pytest_llmperf.plugin.header import refusal
+    from pytest_llmperf.plugin.options import output_files
+    from pytest_llmperf.plugin.runner import Runner
 
     runner = Runner(config, settings, run_gates=_count_gates([item.stash[SPECS] for item in users], settings))
     if not faults and not config.option.collectonly:
@@ -56,7 +55,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:
     """How many gates the run will judge, at least 1; known before any server starts, alike in every xdist worker."""
-    from pytest_llmperf.judge.markers import count_gates  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.judge.markers import count_gates
 
     compare, against = bool(settings.compare), bool(settings.against)
     return max(1, sum(count_gates(specs, compare=compare, against=against) for specs in tests))
@@ -68,12 +67,13 @@ def check_early(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: it is not.
     """
-    from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415 - only where options of ours are typed
-    from pytest_llmperf.plugin.options import output_files  # noqa: PLC0415
-    from pytest_llmperf.session.session import Session  # noqa: PLC0415
+    from pytest_llmperf.plugin.header import refusal
+    from pytest_llmperf.plugin.options import output_files
+    from pytest_llmperf.plugin.options.resolved_settings import resolve
+    from pytest_llmperf.session.session import Session
 
     try:
-        settings = option_table.resolve(config)
+        settings = resolve(config)
         Session(settings, root=config.rootpath).check()
         output_files.check(config, settings)
     except LlmperfError as error:
@@ -82,12 +82,14 @@ def check_early(config: pytest.Config) -> None:
 
 def _settings(config: pytest.Config, faults: list[str]) -> Settings:
     """The settings; in an xdist worker wrong ones are faults, and the defaults stand for them."""
+    from pytest_llmperf.plugin.options.resolved_settings import resolve
+
     try:
-        return option_table.resolve(config)
+        return resolve(config)
     except pytest.UsageError as error:
         if not hasattr(config, "workerinput"):
             raise
         faults.append(str(error))
-    from pytest_llmperf.model import Settings  # noqa: PLC0415 - only where a test uses us
+    from pytest_llmperf.model import Settings
 
     return Settings()

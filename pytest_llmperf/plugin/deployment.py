@@ -28,7 +28,7 @@ class Deployment:
         Raises:
             ServerError: they could not be found, started or loaded.
         """
-        from pytest_llmperf.model import TopologyKind  # noqa: PLC0415
+        from pytest_llmperf.model import TopologyKind
 
         return without_our_frames(lambda: self._session.open(TopologyKind(self.kind), agents))
 

@@ -22,7 +22,7 @@ def fail_without_traceback(work: Callable[[], _T], live: ProgressLine | None = N
 
     On Ctrl-C, print what was running, as far as the live view knows, and what has been kept.
     """
-    from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
+    from pytest_llmperf.errors import LlmperfError
 
     end: BaseException
     try:
@@ -37,8 +37,8 @@ def fail_without_traceback(work: Callable[[], _T], live: ProgressLine | None = N
 
 def without_our_frames(work: Callable[[], _T]) -> _T:
     """Return what `work` returns; errors of the plugin's own keep their type and lose our frames."""
-    from pytest_llmperf.errors import LlmperfError  # noqa: PLC0415
-    from pytest_llmperf.secret_values import forget_frames  # noqa: PLC0415
+    from pytest_llmperf.errors import LlmperfError
+    from pytest_llmperf.secret_values import forget_frames
 
     try:
         return work()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from pytest_llmperf.study.claims.claim_findings import Finding
     from pytest_llmperf.study.economics.deployment_cost import Economy
     from pytest_llmperf.study.sweeps.study_results import Results
-
-
-_T = TypeVar("_T")
 
 
 _HOW = (
@@ -96,6 +93,20 @@ class WarmUp(Protocol):
         """Loads the model and sends each agent's first request `times` times."""
 
 
+FIXTURES: dict[str, str] = {}
+"""Every fixture, with the first line of its docstring: how it is called, and what it gives or does."""
+
+
+def _fixture(scope: Literal["session", "function"] = "function") -> Callable[[Callable[..., Any]], Any]:
+    """Declare a fixture and add it to FIXTURES."""
+
+    def declare(function: Callable[..., Any]) -> Any:
+        FIXTURES[function.__name__] = str(function.__doc__).partition("\n")[0]
+        return pytest.fixture(scope=scope)(function)
+
+    return declare
+
+
 def _runner(config: pytest.Config) -> Runner:
     runner: Runner | None = config.pluginmanager.get_plugin("llmperf-runner")
     if runner is None:
@@ -103,64 +114,34 @@ def _runner(config: pytest.Config) -> Runner:
     return runner
 
 
-@pytest.fixture(scope="session")
-def llmperf(pytestconfig: pytest.Config) -> Session:
-    """The session's recorder: settings, backend, baseline, `open` and `measure`."""
-    return _runner(pytestconfig).session
-
-
-@pytest.fixture
+@_fixture()
 def dual_ollama(llmperf: Session) -> Deployment:
-    """Two instances, one an agent."""
+    """Two instances, one per agent."""
     return Deployment(llmperf, "dual")
 
 
-@pytest.fixture
+@_fixture()
 def single_ollama(llmperf: Session) -> Deployment:
     """One instance with one slot, shared by all agents."""
     return Deployment(llmperf, "single")
 
 
-@pytest.fixture
+@_fixture()
 def single_parallel_ollama(llmperf: Session) -> Deployment:
-    """One instance with a slot for each agent."""
+    """One instance with a slot per agent."""
     return Deployment(llmperf, "single_parallel")
 
 
-@pytest.fixture
+@_fixture()
 def ollama_fleet(llmperf: Session) -> Deployment:
-    """As many instances as the scenario has agents."""
+    """One instance per agent, for any number of agents."""
     return Deployment(llmperf, "fleet")
 
 
-@pytest.fixture
-def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
-    """`ollama_warmup(scenario, on=..., times=3)`: requests beyond the usual warm-up, not timed."""
-
-    def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
-        scenario = _runner(request.config).profiled(request.node, scenario)
-        topology = on.open(len(scenario.agents))
-        without_our_frames(lambda: llmperf.warm_up(scenario, topology, times))
-
-    return warm_up
-
-
-@pytest.fixture
-def llmperf_baseline(llmperf: Session) -> Baseline:
-    """The baseline in force."""
-    return without_our_frames(lambda: llmperf.baseline)
-
-
-@pytest.fixture
-def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
-    """Facts of the running deployment, by key; starts `dual` where nothing runs yet."""
-    return without_our_frames(llmperf.facts)
-
-
-@pytest.fixture
+@_fixture()
 def run_agents(request: pytest.FixtureRequest) -> RunAgents:
-    """`run_agents(scenario, on=...)`: warm-up, rounds, verdicts by the test's gate markers."""
-    from pytest_llmperf.model import Scenario, scenario_of  # noqa: PLC0415
+    """`run_agents(scenario, on=...)`: runs warm-up and rounds, judges the gates, returns the Record of it all."""
+    from pytest_llmperf.model import Scenario, scenario_of
 
     runner = _runner(request.config)
     benchmark: Any = runner.benchmark_fixture(request)
@@ -184,10 +165,21 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     return run
 
 
-@pytest.fixture
+@_fixture()
+def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
+    """`run_matrix("x.toml")`: measures every cell of a matrix, can be resumed, see docs/experiments.md."""
+    runner = _runner(request.config)
+
+    def run(matrix: str | Path | Mapping[str, Any], *, agents: Any = None, name: str = "") -> Results:
+        return runner.run_matrix(request.node, matrix, agents, name)
+
+    return run
+
+
+@_fixture()
 def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
-    """`economics(record, ...)`: capacity and cost of what was measured, compared with the first; in the summary."""
-    from pytest_llmperf.study.economics.cost_table import compared  # noqa: PLC0415
+    """`economics(record, ...)`: capacity and cost of deployments at given prices, see docs/economics.md."""
+    from pytest_llmperf.study.economics.cost_table import compared
 
     def look(*records: Record) -> tuple[Economy, ...]:
         found, _, lines = fail_without_traceback(lambda: compared(records, llmperf.settings.configuration.prices))
@@ -197,22 +189,27 @@ def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
     return look
 
 
-@pytest.fixture
-def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
-    """`run_matrix("x.toml")`: every cell of the matrix, kept as it goes; rows, ranking, findings."""
-    runner = _runner(request.config)
+@_fixture()
+def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
+    """`decide_claims(findings, {"C2": "..."})`: verdict and grade of each claim, see docs/claims.md.
 
-    def run(matrix: str | Path | Mapping[str, Any], *, agents: Any = None, name: str = "") -> Results:
-        return runner.run_matrix(request.node, matrix, agents, name)
+    Findings `C2.part` are the parts of claim C2.
+    """
+    from pytest_llmperf.study.claims import claim_decisions
 
-    return run
+    def look(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
+        found = fail_without_traceback(lambda: claim_decisions.decide(findings, claims))
+        request.node.stash[LINES].extend(claim_decisions.lines(found))
+        return {one.id: one for one in found}, claim_decisions.markdown(found)
+
+    return look
 
 
-@pytest.fixture
+@_fixture()
 def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecord:
-    """`write_record("validation", record, ...)`: a record of appendix S in Markdown, filled from measurements."""
-    from pytest_llmperf.plugin.options.output_files import shown  # noqa: PLC0415
-    from pytest_llmperf.study.records.filled_record import fill  # noqa: PLC0415
+    """`write_record("validation", record, ...)`: writes a record of appendix S, see docs/predeploy.md."""
+    from pytest_llmperf.plugin.options.output_files import shown
+    from pytest_llmperf.study.records.filled_record import fill
 
     def write(kind: str, *records: Record, also: str = "") -> Path:
         path = fail_without_traceback(lambda: fill(kind, records, llmperf.settings, llmperf.root, also=also))
@@ -222,14 +219,31 @@ def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecor
     return write
 
 
-@pytest.fixture
-def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
-    """`decide_claims(findings, {"C2": "..."})`: verdict and grade of each claim; findings `C2.part` are its parts."""
-    from pytest_llmperf.study.claims import claim_decisions  # noqa: PLC0415
+@_fixture()
+def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
+    """`ollama_warmup(scenario, on=..., times=3)`: more warm-up than the usual one request."""
 
-    def look(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
-        found = fail_without_traceback(lambda: claim_decisions.decide(findings, claims))
-        request.node.stash[LINES].extend(claim_decisions.lines(found))
-        return {one.id: one for one in found}, claim_decisions.markdown(found)
+    def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
+        scenario = _runner(request.config).profiled(request.node, scenario)
+        topology = on.open(len(scenario.agents))
+        without_our_frames(lambda: llmperf.warm_up(scenario, topology, times))
 
-    return look
+    return warm_up
+
+
+@_fixture(scope="session")
+def llmperf(pytestconfig: pytest.Config) -> Session:
+    """The session: its settings, backend and baseline, `open` and `measure`, see docs/scripting.md."""
+    return _runner(pytestconfig).session
+
+
+@_fixture()
+def llmperf_baseline(llmperf: Session) -> Baseline:
+    """The baseline in force, see docs/baselines.md."""
+    return without_our_frames(lambda: llmperf.baseline)
+
+
+@_fixture()
+def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
+    """Facts of the running deployment, by key; starts `dual` if nothing runs yet."""
+    return without_our_frames(llmperf.facts)

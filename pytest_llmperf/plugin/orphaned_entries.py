@@ -67,8 +67,8 @@ class Collected:
         Returns:
             What is stale, in words with the commands that mend it, and whether the run was full, so that it counts.
         """
-        from pytest_llmperf.errors import BaselineError  # noqa: PLC0415 - only where a baseline is named
-        from pytest_llmperf.judge.baselines.baseline_files import load_named  # noqa: PLC0415
+        from pytest_llmperf.errors import BaselineError
+        from pytest_llmperf.judge.baselines.baseline_files import load_named
 
         names = dict.fromkeys(filter(None, (settings.compare, settings.save, settings.update)))
         if not names or self._unseen or self._failed or self._config.option.collectonly:
@@ -89,7 +89,7 @@ class Collected:
 
     def _looked_for(self, test: str) -> bool:
         """Whether the test would have been collected if it were there."""
-        from pytest_llmperf.model.node_id import file_of  # noqa: PLC0415 - only where a baseline is named
+        from pytest_llmperf.model.node_id import file_of
 
         file = file_of(test)
         if file == test or any(test.startswith(hidden) for hidden in self._hidden):
@@ -105,7 +105,7 @@ class Collected:
 
 def _in_words(name: str, gone: Sequence[str], fresh: Iterable[str], folder: str) -> list[str]:
     """What is stale in one baseline, and what to type."""
-    from pytest_llmperf.judge.baselines.lookup import nearest  # noqa: PLC0415
+    from pytest_llmperf.judge.baselines.lookup import nearest
 
     if not gone:
         return []

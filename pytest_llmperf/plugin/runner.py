@@ -19,9 +19,9 @@ from pytest_llmperf.judge.gates.verdict_policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.masking import known, secrets_of
 from pytest_llmperf.model import ExternalAgent, Settings, TopologyKind
-from pytest_llmperf.plugin.collection import SOAK
 from pytest_llmperf.plugin.failures import fail_without_traceback
 from pytest_llmperf.plugin.header import header, short_refusal
+from pytest_llmperf.plugin.marker_table import SOAK
 from pytest_llmperf.plugin.options.output_files import shown
 from pytest_llmperf.plugin.secret_scrubbing import scrub, scrub_warning
 from pytest_llmperf.plugin.session_results import TOLD
@@ -147,7 +147,7 @@ class Runner:
         name = item.stash[PROFILE]
         if not name:
             return scenario
-        from pytest_llmperf.config import profile_of  # noqa: PLC0415 - only where a profile is named
+        from pytest_llmperf.config import profile_of
 
         profile = profile_of(self.session.settings.configuration, name)
         for key, words in ((LINES, profile.in_words(name)), (WARNINGS, profile.transferred(name, scenario))):
@@ -157,9 +157,9 @@ class Runner:
 
     def run_matrix(self, item: pytest.Item, matrix: str | Path | Mapping[str, Any], agents: Any, name: str) -> Results:
         """Runs an experiment, records its cells, and has its findings said in the summary."""
-        from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of  # noqa: PLC0415
-        from pytest_llmperf.study.matrices import matrix_files  # noqa: PLC0415
-        from pytest_llmperf.study.sweeps import run_matrix, summary_text  # noqa: PLC0415
+        from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of
+        from pytest_llmperf.study.matrices import matrix_files
+        from pytest_llmperf.study.sweeps import run_matrix, summary_text
 
         def make(cell: Cell) -> Scenario:
             made = agents(cell)

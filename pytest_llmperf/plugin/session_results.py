@@ -13,6 +13,7 @@ from pytest_llmperf.plugin.options import option_table
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.record import Record
+    from pytest_llmperf.model import Settings
     from pytest_llmperf.plugin.orphaned_entries import Collected
     from pytest_llmperf.report.session_outcomes import Tested
 
@@ -60,7 +61,7 @@ class Results:
         data = getattr(report, "llmperf", None)
         if data is None:
             return
-        from pytest_llmperf.judge.record import from_plain  # noqa: PLC0415 - only where a test used us
+        from pytest_llmperf.judge.record import from_plain
 
         records = from_plain(data) if isinstance(data[0], dict) else data  # plain where it crossed processes
         self._records += records
@@ -94,23 +95,29 @@ class Results:
         if self._records or option_table.names_stored(self._config):
             self._find_stale(session)
 
+    def _settings(self) -> Settings:
+        """The settings of the run."""
+        from pytest_llmperf.plugin.options.resolved_settings import resolve
+
+        return resolve(self._config)
+
     def _failed(self) -> bool:
         """Whether a test of ours failed."""
         if not self._tests:
             return False
-        from pytest_llmperf.report.session_outcomes import any_failed  # noqa: PLC0415 - only where a test used us
+        from pytest_llmperf.report.session_outcomes import any_failed
 
         return any_failed(self._tests.values())
 
     def _write(self, session: pytest.Session) -> None:
         """The files that were asked for, the saved baseline, and what a GitHub Actions job is told."""
-        from pytest_llmperf.files.special_files import descriptor_of  # noqa: PLC0415
-        from pytest_llmperf.plugin.options.output_files import OUTPUTS  # noqa: PLC0415
-        from pytest_llmperf.report.document import Run  # noqa: PLC0415
-        from pytest_llmperf.report.files.session_outputs import write_all  # noqa: PLC0415
+        from pytest_llmperf.files.special_files import descriptor_of
+        from pytest_llmperf.plugin.options.output_files import OUTPUTS
+        from pytest_llmperf.report.document import Run
+        from pytest_llmperf.report.files.session_outputs import write_all
 
         accepted = [record for records in self._accepted.values() for record in records]
-        settings, root = option_table.resolve(self._config), self._config.rootpath
+        settings, root = self._settings(), self._config.rootpath
         if not (self._records or option_table.types_save(self._config)):
             settings = replace(settings, save="", update="")  # of the ini file or `addopts`, which also run without us
         if session.exitstatus == pytest.ExitCode.INTERRUPTED and not accepted:
@@ -126,7 +133,7 @@ class Results:
 
     def _find_stale(self, session: pytest.Session) -> None:
         """Entries of tests that are gone; after the save, so that what it added counts."""
-        stale, full = self._collected.stale(option_table.resolve(self._config))
+        stale, full = self._collected.stale(self._settings())
         if stale and not full:
             stale += "\n  (a part of the tests was asked for: only a full run fails)"
         self.tell(session, stale, failed=bool(stale) and full)
@@ -142,8 +149,8 @@ class Results:
         """What xdist workers say, the table of scenarios, then what was written."""
         if not (self._records or self._messages or self._said or self._faults):
             return
-        from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table  # noqa: PLC0415
-        from pytest_llmperf.report.terminal.wrapping import wrapped  # noqa: PLC0415
+        from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table
+        from pytest_llmperf.report.terminal.wrapping import wrapped
 
         columns = terminalreporter._tw.fullwidth
         terminalreporter.ensure_newline()
@@ -151,12 +158,12 @@ class Results:
         for line in self._said:
             _write(terminalreporter, wrapped(line, columns))
         if self._faults:
-            from pytest_llmperf.plugin.header import refusal  # noqa: PLC0415
+            from pytest_llmperf.plugin.header import refusal
 
             _write(terminalreporter, refusal(self._faults), red=True)
         if self._records or not self._faults:
             manner = SummaryStyle(
-                settings=option_table.resolve(self._config),
+                settings=self._settings(),
                 columns=columns,
                 verbosity=self._config.get_verbosity(),
                 explained=self._explained,
@@ -183,7 +190,7 @@ def _end_line(reporter: pytest.TerminalReporter | None) -> None:
 
 def _tested(report: pytest.TestReport) -> Tested:
     """What a phase of a test came to."""
-    from pytest_llmperf.report.session_outcomes import Ending, Tested  # noqa: PLC0415 - only where a test used us
+    from pytest_llmperf.report.session_outcomes import Ending, Tested
 
     file, line, _ = report.location
     expected = hasattr(report, "wasxfail")
@@ -206,6 +213,6 @@ def _why(report: pytest.TestReport) -> str:
 
 def _write(terminalreporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
     """A line of the summary, or some; nothing in it steers the terminal, or is more than it can show."""
-    from pytest_llmperf.report.terminal.wrapping import encodable  # noqa: PLC0415 - only where there is something to say
+    from pytest_llmperf.report.terminal.wrapping import encodable
 
     terminalreporter.write_line(encodable(clean(line), terminalreporter._tw._file), **markup)

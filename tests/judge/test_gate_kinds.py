@@ -15,7 +15,7 @@ from pytest_llmperf.judge.marker_keywords import Keyword, number
 from pytest_llmperf.judge.markers import build, count_gates, usual_metric
 from pytest_llmperf.judge.metrics.catalogue import CATALOGUE
 from pytest_llmperf.model import Baseline, Bound, Settings, Threshold
-from pytest_llmperf.plugin.collection import marker_lines
+from pytest_llmperf.plugin.marker_table import marker_lines
 from pytest_llmperf.plugin.options.parsers import limits
 from tests.judge.build import measurement_of, round_of
 

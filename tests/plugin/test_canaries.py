@@ -13,7 +13,8 @@ import pytest
 from pytest_llmperf.config import load
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import NamedDeployment
-from pytest_llmperf.plugin.options.option_table import OPTIONS, resolve
+from pytest_llmperf.plugin.options.option_table import OPTIONS
+from pytest_llmperf.plugin.options.resolved_settings import resolve
 from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan
 from tests.faults.conftest import FAST, served
 from tests.servers.relays import Handle, address, listening, proxy, pump

@@ -9,7 +9,8 @@ from pytest_llmperf.config import load
 from pytest_llmperf.errors import LlmperfError, UsageError, clean
 from pytest_llmperf.masking import refused
 from pytest_llmperf.model.access import url_fault
-from pytest_llmperf.plugin.options.option_table import OPTIONS, resolve
+from pytest_llmperf.plugin.options.option_table import OPTIONS
+from pytest_llmperf.plugin.options.resolved_settings import resolve
 from pytest_llmperf.servers.backends.discovery import look_around
 
 PASSWORD = "s3cretpw"

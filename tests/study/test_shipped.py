@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.model import Cell, Claim, Matrix
-from pytest_llmperf.plugin.collection import marker_lines
+from pytest_llmperf.plugin.marker_table import marker_lines
 from pytest_llmperf.study.claims.claim_faults import faults_of, reference_of
 from pytest_llmperf.study.claims.claim_findings import Status, compare
 from pytest_llmperf.study.matrices.matrix_cells import cells_of

@@ -17,55 +17,15 @@ SERIAL = "serial"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Options of a session. Each has an option `--llmperf-...` and an ini twin `llmperf_...`.
+    """Options of a session; docs/configuration.md describes them by their names on the command line.
+
+    Each field has an option `--llmperf-...` and an ini twin `llmperf_...`; the
+    names are the same but for a unit (`timeout_s`, `--llmperf-timeout`) and a few (`min_rounds`, `--llmperf-rounds`).
+    Empty text, an empty tuple or 0 mean that the option is not given.
 
     Attributes:
-        backend: one of BACKENDS.
-        urls: base addresses for `attach`.
-        auth: of each of them, or one for all; see Access.
-        ca_file, proxy, proxy_auth: of all of them; see Access.
-        model: name on the servers; empty = the backend's choice.
-        gguf: a GGUF file for `embedded` (or to import into `ollama`); empty = the packaged model.
-        ports: ports for the instances that we start; empty = the system chooses.
-        threads: CPU threads an instance; 0 = cores divided by instances, or what servers that are not ours decide.
-        ollama_bin: path of the binary; empty = PATH.
-        gpus: GPU of each Ollama that we start, by number or UUID (-1 = none); one for all, empty = all of them.
-        pull: whether an Ollama that we start may fetch a model that it lacks.
-        runtime: one of RUNTIMES.
-        calibrate: whether the harness measures its own cost before the first round.
-        telemetry_s: time between two samples of the machine in a round, s; 0: it is not looked at.
-        duration_s: how long a test marked `soak` runs; 0: it is skipped.
-        min_rounds, max_rounds: bounds of the number of rounds.
-        warmups: discarded requests an instance.
-        timeout_s: most seconds for one request.
-        start_timeout_s: most seconds for an instance to answer and load.
-        lock_timeout_s: most seconds to wait for another measurement on this machine.
-        baseline: name or path; empty = by backend.
-        baselines_dir: folder of the user's baselines.
-        save: name to save under; empty = do not.
-        compare: name to gate against; empty = do not.
-        update: name whose sessions of the tests that ran are replaced; empty = do not.
-        limits: limits by marker name, from the command line or ini.
-        on_inconclusive: what an undecided limit gate does: `fail` or `warn`.
-        on_inconclusive_regression: what an undecided regression gate does: `fail`, `warn`, or `young`: warn while
-            its baseline has fewer than `min_sessions`, fail after.
-        min_sessions: how many stored sessions make a baseline old enough.
-        on_mismatch: `fail`, `warn` or `skip`.
-        require_gates: whether a test that measured fails if no gate judged it.
-        json, html, csv, markdown, codequality, openmetrics: files to write; empty = none.
-        github: whether a GitHub Actions job gets annotations and a summary page.
-        results: folder of the experiments' results.
-        resume: whether what an interrupted experiment has finished counts.
-        force_topology: run every test on this topology kind; empty = as its fixture says.
-        script: of the simulated backend.
-        config_file: path of `llmperf.toml`; empty = the one in pytest's root folder, if it is there.
-        configuration: what that file says.
-        deployment: name of the deployment there that is measured; its values are in the fields above already.
-        faults: its fault plan, a TOML file; empty = nothing goes wrong.
-        against: name or addresses of the deployment that takes turns with the one that is measured; empty: none.
-        incumbent: what is known of it; None: none.
-        diagnose: whether the servers are asked, after the rounds, how they are.
-        against_itself: whether that may be the very servers that are measured.
+        configuration: what `llmperf.toml` says.
+        incumbent: the deployment of `against`; None: there is none.
     """
 
     backend: str = "auto"

@@ -26,9 +26,9 @@ def csv(found: Document) -> str:
     Args:
         found: the session's document.
     """
-    from pytest_llmperf.judge.record import from_plain  # noqa: PLC0415 - as above
-    from pytest_llmperf.study.rows.result_rows import Row, as_csv  # noqa: PLC0415 - only where asked for
-    from pytest_llmperf.study.rows.round_rows import derived, rows_of  # noqa: PLC0415 - only where asked for
+    from pytest_llmperf.judge.record import from_plain
+    from pytest_llmperf.study.rows.result_rows import Row, as_csv
+    from pytest_llmperf.study.rows.round_rows import derived, rows_of
 
     rows: list[Row] = []
     for record in from_plain(found["records"]):

@@ -111,7 +111,7 @@ def gpus(raw: str) -> tuple[str, ...]:
 
 def urls(raw: str) -> tuple[str, ...]:
     """HTTP addresses between commas; `http://` may be left out."""
-    from pytest_llmperf.model.access import url_fault  # noqa: PLC0415 - only where an address is given
+    from pytest_llmperf.model.access import url_fault
 
     if not raw.strip():
         raise ValueError("wanted an address\n    next: is a variable unset? give it, or leave the option out")
@@ -136,7 +136,7 @@ def proxy(raw: str) -> str:
 
 def auth(raw: str) -> tuple[str, ...]:
     """Kinds of authorization and variables between commas; what is wrong with one is said without repeating it."""
-    from pytest_llmperf.model.access import auth_fault  # noqa: PLC0415 - only where it is given
+    from pytest_llmperf.model.access import auth_fault
 
     found = texts(raw)
     if faults := [fault for one in found if (fault := auth_fault(one))]:
@@ -173,7 +173,7 @@ def pairs(raw: str) -> dict[str, float]:
 
 def limits(raw: str) -> dict[str, float]:
     """Limits by gate, each in the range of its marker."""
-    from pytest_llmperf.judge.gate_kinds import GATE_KINDS  # noqa: PLC0415 - only where a limit is given
+    from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 
     found = pairs(raw)
     if unknown := sorted(set(found) - set(GATE_KINDS)):
@@ -186,7 +186,7 @@ def limits(raw: str) -> dict[str, float]:
 
 def script(raw: str) -> Any:
     """A script of the simulated server."""
-    from pytest_llmperf.model import Script  # noqa: PLC0415 - only where a script is given
+    from pytest_llmperf.model import Script
 
     values: dict[str, Any] = pairs(raw)
     if unknown := sorted(set(values) - set(Script.__dataclass_fields__)):

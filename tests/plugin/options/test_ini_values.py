@@ -8,7 +8,9 @@ from pytest_llmperf.config import load
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin.options import parsers
-from pytest_llmperf.plugin.options.option_table import OPTIONS, Option, resolve
+from pytest_llmperf.plugin.options.option import Option
+from pytest_llmperf.plugin.options.option_table import OPTIONS
+from pytest_llmperf.plugin.options.resolved_settings import resolve
 
 FORMATS = {
     "ini": ("tox.ini", "[pytest]"),

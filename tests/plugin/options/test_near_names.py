@@ -31,7 +31,7 @@ USES = """
 @pytest.mark.parametrize(("word", "meant"), MISTYPED.items())
 def test_a_slip_of_the_keyboard_is_near(word: str, meant: str) -> None:
     """A letter more, less or other, two exchanged, case, an underscore."""
-    from pytest_llmperf.plugin.collection import marker_lines
+    from pytest_llmperf.plugin.marker_table import marker_lines
 
     names = [line.partition("(")[0].partition(":")[0] for line in marker_lines()]
     assert near_ours(word, names) == meant

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.plugin.options.option_table import OPTIONS, resolve
+from pytest_llmperf.plugin.options.option_table import OPTIONS
+from pytest_llmperf.plugin.options.resolved_settings import resolve
 
 USES_US = """
     def test_it(run_agents):

@@ -1,0 +1,64 @@
+"""What an option is: one row of the table of options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+def never(_: str) -> bool:
+    """The option's values are no paths."""
+    return False
+
+
+def is_toml(name: str) -> bool:
+    """A value is a path if it is the name of a TOML file."""
+    return name.endswith(".toml")
+
+
+def is_in_a_folder(name: str) -> bool:
+    """A value is a path if it has a folder in it."""
+    return Path(name).name != name
+
+
+class Option(NamedTuple):
+    """One option. Its command line form, its ini twin, its help and its row in the docs are derived from it.
+
+    Attributes:
+        field: of Settings.
+        name: on the command line, behind `--llmperf-`.
+        metavar: placeholder of the value; an option without one is a flag, which means `on`.
+        parse: returns the value of a text; raises ValueError.
+        help: what it does; `see docs/x.md` becomes a link in the docs.
+        default: the text of the default value; empty if there is none.
+        unset: in words, what happens without the option, if there is no default value.
+        is_path: which values are paths.
+        error_shows: `value` (with the secrets in it masked), `mask` (all of it is one), or `nothing` (the parser's own
+            error shows what may be shown).
+    """
+
+    field: str
+    name: str
+    metavar: str
+    parse: Callable[[str], Any]
+    help: str
+    default: str = ""
+    unset: str = ""
+    is_path: Callable[[str], bool] = never
+    error_shows: str = "value"
+
+    @property
+    def ini(self) -> str:
+        """The ini twin's name."""
+        return f"llmperf_{self.name.replace('-', '_')}"
+
+    @property
+    def default_words(self) -> str:
+        """The default for a reader; empty for what is simply off."""
+        return self.default or self.unset
+
+    @property
+    def help_text(self) -> str:
+        """For `pytest --help`."""
+        return f"{self.help} (default: {self.default_words})" if self.default_words else self.help
