@@ -160,6 +160,7 @@ class Runner:
         from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of
         from pytest_llmperf.study.matrices import matrix_files
         from pytest_llmperf.study.sweeps import run_matrix, summary_text
+        from pytest_llmperf.study.sweeps.sweep_options import SweepOptions
 
         def make(cell: Cell) -> Scenario:
             made = agents(cell)
@@ -194,19 +195,17 @@ class Runner:
             results = run_matrix.run(
                 read(),
                 self.session,
-                test=item.nodeid,
+                SweepOptions(test=item.nodeid, specs=item.stash[SPECS], runtime=item.stash[RUNTIME]),
                 folder=folder,
-                specs=item.stash[SPECS],
                 make=make if agents is not None else None,
                 resume=self.session.settings.resume,
-                runtime=item.stash[RUNTIME],
             )
             item.stash.setdefault(RECORDS, []).extend(results.records)
             item.stash[MATRIX] = True
             item.stash[LINES].extend(summary_text.summary(results, shown(folder, self._config)))
             item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
             if results.failed:  # after all that could be measured is kept, written and shown
-                raise summary_text.in_vain(
+                raise summary_text.failed_cells_error(
                     results.matrix.name, results.failed, done=len(results.records), untried=results.untried
                 )
             return results

@@ -27,7 +27,7 @@ def summary(results: Results, folder: Path) -> tuple[str, ...]:
     return tuple(_lines(results, folder))
 
 
-def in_vain(name: str, failed: Mapping[str, str], *, done: int, untried: int = 0) -> MeasurementError:
+def failed_cells_error(name: str, failed: Mapping[str, str], *, done: int, untried: int = 0) -> MeasurementError:
     """Which cells of an experiment could not be measured, and why; and what became of the others."""
     parts = (
         f"experiment {name}: {len(failed)} cell{'' if len(failed) == 1 else 's'} could not be measured",

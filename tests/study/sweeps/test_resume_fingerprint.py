@@ -12,6 +12,7 @@ from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Price
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.study.matrices.matrix_cells import scenario_of_cell
 from pytest_llmperf.study.sweeps.resume_fingerprint import BEARING, asked, conditions
+from pytest_llmperf.study.sweeps.sweep_options import SweepOptions
 from tests.study.build import matrix
 
 HARMLESS = {
@@ -48,7 +49,7 @@ OTHER: dict[str, Any] = {
 
 def conditions_of(root: Path, specs=(), **settings: Any):
     asked = Settings(**{"backend": "attach", "urls": ("http://127.0.0.1:1",), **settings})
-    return conditions(matrix(), Session(asked, root=root), test="test", specs=specs)
+    return conditions(matrix(), Session(asked, root=root), SweepOptions(test="test", specs=specs))
 
 
 def other_than(value: Any) -> Any:
@@ -100,11 +101,11 @@ def test_gates_their_prices_and_the_test(tmp_path: Path) -> None:
 def test_what_a_matrix_says_of_itself_does_not_count(tmp_path: Path) -> None:
     """Words, claims, axes and what is shown may be corrected between two runs; rounds may not."""
     session = Session(Settings(backend="attach", urls=("http://127.0.0.1:1",)), root=tmp_path)
-    before = conditions(matrix(), session, test="test")
+    before = conditions(matrix(), session, SweepOptions(test="test"))
     corrected = replace(matrix(), description="x", show=("ttft_ms",), axes={"num_ctx": (512,)})
-    assert before == conditions(corrected, session, test="test")
-    assert before != conditions(replace(matrix(), rounds=3), session, test="test")
-    assert before != conditions(matrix(), session, test="test", runtime="asyncio")
+    assert before == conditions(corrected, session, SweepOptions(test="test"))
+    assert before != conditions(replace(matrix(), rounds=3), session, SweepOptions(test="test"))
+    assert before != conditions(matrix(), session, SweepOptions(test="test", runtime="asyncio"))
 
 
 def test_what_is_asked_of_a_cell(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from pytest_llmperf.study.sweeps.run_matrix import run
 from pytest_llmperf.study.sweeps.study_results import FINDING_COLUMNS, Results
 from pytest_llmperf.study.sweeps.summary_text import summary
 from pytest_llmperf.study.sweeps.sweep_journal import Finished, Journal, key_of
+from pytest_llmperf.study.sweeps.sweep_options import SweepOptions
 from pytest_llmperf.study.sweeps.sweep_progress import Progress
 from tests.disk import full
 from tests.lent import known
@@ -92,7 +93,8 @@ def sweep(url: str, tmp_path: Path):
     def go(made, *, listener=None, settings=None, **more) -> Results:
         wanted = {"backend": "attach", "urls": (url,), "calibrate": False, "max_rounds": 2, "warmups": 0}
         session = Session(Settings(**{**wanted, **(settings or {})}), root=tmp_path, listener=listener)
-        return run(made, session, test="test", folder=tmp_path / "results", **more)
+        options = SweepOptions(test="test", specs=more.pop("specs", ()), runtime=more.pop("runtime", ""))
+        return run(made, session, options, folder=tmp_path / "results", **more)
 
     return go
 
@@ -147,10 +149,10 @@ def test_what_cannot_be_measured_here_is_said(sweep) -> None:
     assert [row.cell for row in results.rows] == [{"model": "simulated:scripted"}]
     assert list(results.skipped) == ["axis num_gpu", "model llama3.1:q8_0"]
     assert {finding.status for finding in results.findings} == {Status.NOT_TESTABLE}
-    with pytest.raises(UsageError, match="measured no axis 'num_gpu'; axis num_gpu: no GPU here; "):
+    with pytest.raises(UsageError, match="measured no axis 'num_gpu'; axis num_gpu: no GPU on this machine; "):
         results.ranking("num_gpu", "ttft_ms")
     text = "\n".join(summary(results, Path("results")))
-    assert "not measured: axis num_gpu: no GPU here" in text
+    assert "not measured: axis num_gpu: no GPU on this machine" in text
     assert "not testable here: the context does not matter (TR108): no cell has a second value of model; axis" in text
     assert "vram_mb: vram_mb is undefined in 1 of 1 rounds" in text
     assert "experiment m: 1 cell, 1 round: results/m.csv" in text
@@ -161,7 +163,7 @@ def test_a_topology_that_is_forced(sweep) -> None:
     made = matrix(axes={"topology": ["single", "single_parallel"]}, options={"num_predict": 4}, rounds=1)
     results = sweep(made, settings={"force_topology": "single"})
     assert [(row.cell["topology"], row.topology) for row in results.rows] == [("single", "single")]
-    assert results.skipped == {"topology single_parallel": "--llmperf-topology or the deployment wants single"}
+    assert results.skipped == {"topology single_parallel": "--llmperf-topology or the deployment sets single"}
 
 
 def test_options_that_the_api_has_no_name_for(sweep) -> None:
@@ -356,7 +358,7 @@ def test_cells_of_another_machine_do_not_mix(sweep, tmp_path: Path) -> None:
         sweep(matrix(**TWO), listener=Stops())
     partial = tmp_path / "results" / "m.partial.jsonl"
     partial.write_text(partial.read_text().replace('"os": "Linux', '"os": "Plan9'))
-    with pytest.raises(UsageError, match=r"are of another os: Plan9.* -> Linux.*\n.*--llmperf-resume=off"):
+    with pytest.raises(UsageError, match=r"have another os: Plan9.* -> Linux.*\n.*--llmperf-resume=off"):
         sweep(matrix(**TWO))
 
 
