@@ -52,15 +52,15 @@ def test_what_it_costs(suite, pytester: pytest.Pytester, limit: str, counts: dic
         (pytester.path / "llmperf.toml").write_text(PRICES.format(limit=limit), encoding="utf-8")
     result = suite("-m", "economics", *FEW, *QUICK)
     assert outcomes(result) == counts
-    paid = "; +*.?? USD a month, 100 USD are paid for after *.? months; * USD in 5 years" if limit else ""
+    paid = "; +*.?? USD saved per month, 100 USD break even after *.? months; * USD saved in 5 years" if limit else ""
     result.stdout.fnmatch_lines(
         [
-            "economics: stated are 0.5 USD an hour*" if limit else "economics: no prices are stated*",
+            "economics: prices: 0.5 USD per hour*" if limit else "economics: no prices given*",
             "  SIMULATED: *",
             "  deployment * system tok/s *",
             "  economics on single * 1 *" if limit else "  economics on single * - *-",
             "  economics on dual *",
-            f"  economics on dual: +*.? % requests an hour against economics on single{paid}",
+            f"  economics on dual: +*.? % requests per hour over economics on single{paid}",
         ]
     )
     if limit:

@@ -10,7 +10,8 @@ from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without
 from pytest_llmperf.judge.baselines.toml_format import LEVEL
 from pytest_llmperf.model import Baseline
-from pytest_llmperf.report.wording.baseline_text import aligned, counted, described
+from pytest_llmperf.model.texts import counted
+from pytest_llmperf.report.wording.baseline_text import aligned, described
 
 
 def files_of(folder: Path) -> list[Path]:

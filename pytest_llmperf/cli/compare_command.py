@@ -14,8 +14,9 @@ from pytest_llmperf.judge.gates.reasons import signed
 from pytest_llmperf.judge.gates.verdict_policy import action
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.model import Baseline, Bound, Outcome, Settings, Verdict
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.wording.amounts import amount
-from pytest_llmperf.report.wording.baseline_text import aligned, counted
+from pytest_llmperf.report.wording.baseline_text import aligned
 
 
 def compare(given: Namespace) -> int:

@@ -17,7 +17,7 @@ from pytest_llmperf.judge.baselines.baseline_files import to_save
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.model import SCHEMA, Baseline, Settings, Stored
 from pytest_llmperf.model.node_id import file_of, function_of
-from pytest_llmperf.report.wording.baseline_text import counted
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.servers.backends.own_servers import missing_packages
 

@@ -7,8 +7,8 @@ from itertools import groupby
 
 from pytest_llmperf.judge.baselines.baseline_files import builtin_names, load_named, to_save
 from pytest_llmperf.judge.baselines.trend import METRICS, trends
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.wording.baseline_history import said
-from pytest_llmperf.report.wording.baseline_text import counted
 
 
 def trend(given: Namespace) -> int:

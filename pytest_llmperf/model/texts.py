@@ -34,3 +34,12 @@ def check_texts(owner: str, texts: Iterable[object]) -> None:
     for text in texts:
         if isinstance(text, str) and (fault := text_fault(text)):
             raise ValueError(f"{owner} {fault}")
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "session"), counted(2, "session")
+    ('1 session', '2 sessions')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -67,7 +67,7 @@ def test_five_lines_and_a_matrix(pytester: pytest.Pytester, project: Path, xdist
             "  SIMULATED: *",
             "  throughput_tok_s by num_ctx: *",
             "  variance of throughput_tok_s: num_ctx *%, residual *%",
-            "  reproduced: the context hardly matters (TR108, 5.1.2): * here*; wanted at most 1 give or take 900*1 %",
+            "  reproduced: the context hardly matters (TR108, 5.1.2): * here*; expected at most 1 (tolerance 900)*1 %",
         ]
     )
     lines = [line for line in result.stderr.lines if line]
@@ -155,7 +155,7 @@ def test_a_cell_that_cannot_be_measured(pytester: pytest.Pytester, project: Path
         assert_clear(
             result,
             pytest.ExitCode.TESTS_FAILED,
-            "MeasurementError: experiment mine: 1 cell could not be measured; 2 finished are kept",
+            "MeasurementError: experiment mine: 1 cell could not be measured; 2 finished cells kept",
             "  num_ctx=2: *exceed*",
         )
         result.stdout.fnmatch_lines(
@@ -178,7 +178,7 @@ def test_a_journal_of_other_conditions(pytester: pytest.Pytester, project: Path)
     pytester.runpytest_inprocess(*FAST)
     result = pytester.runpytest_inprocess(*FAST, "--llmperf-warmups=2")
     line = (
-        "1 finished cell of an earlier run does not count: --llmperf-warmups differs; kept in mine.*.partial.jsonl, *"
+        "1 finished cell of an earlier run not used because --llmperf-warmups differs; kept in mine.*.partial.jsonl *"
     )
     result.stdout.fnmatch_lines([f"  {line}"])
     result.stderr.fnmatch_lines([f"llmperf: experiment mine: {line}"])

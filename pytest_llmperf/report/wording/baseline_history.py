@@ -16,8 +16,8 @@ from pytest_llmperf.judge.metrics.series import metric_of
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats.changepoints import FEWEST, Break, How
 from pytest_llmperf.model import Baseline, Settings
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.wording.amounts import amount
-from pytest_llmperf.report.wording.baseline_text import counted
 
 
 def said(trend: Trend) -> list[str]:

@@ -9,6 +9,7 @@ from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.summary import reference_centre
 from pytest_llmperf.model import Baseline, Stored
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.wording.amounts import amount
 
 SHOWN = COMPARED_METRICS
@@ -23,11 +24,6 @@ def centre_of(entry: Stored, metric: str) -> float | None:
         return reference_centre(metric_of(metric).aggregate, [session.rounds[metric] for session in entry.session])
     except MeasurementError:
         return None
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 session`, `2 sessions`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def changes(before: Baseline, after: Baseline) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Findings brought together: what they say of the claims that a decision rests on, with evidence and grade."""
+"""Decides claims from the findings of their parts, with evidence and grade."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NO_GRADE = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """One claim of a report, and what its findings come to.
+    """A claim of a report with the findings of its parts.
 
     Attributes:
-        id: e.g. `C2`; findings of it are called `C2.something`.
+        id: e.g. `C2`; its findings have ids such as `C2.contention`.
         claim: in words.
-        findings: one or more.
+        findings: at least one.
     """
 
     id: str
@@ -28,17 +28,17 @@ class Decided:
 
     @property
     def tested(self) -> tuple[Finding, ...]:
-        """Those that could be tested here."""
+        """The findings that could be tested here."""
         return tuple(finding for finding in self.findings if finding.status is not Status.NOT_TESTABLE)
 
     @property
     def untested(self) -> tuple[Finding, ...]:
-        """The others, where some could be tested: of these the status says nothing."""
+        """The other findings, if some could be tested: the status does not cover them."""
         return tuple(finding for finding in self.findings if finding not in self.tested) if self.tested else ()
 
     @property
     def status(self) -> Status:
-        """Not reproduced where one part is not, reproduced where all that could be tested is."""
+        """Not reproduced if a part is not, reproduced if all tested parts are."""
         if not self.tested:
             return Status.NOT_TESTABLE
         failed = any(finding.status is Status.NOT_REPRODUCED for finding in self.tested)
@@ -46,7 +46,7 @@ class Decided:
 
     @property
     def verdict(self) -> str:
-        """The status, and how much of the claim it does not rest on."""
+        """The status, and how many parts it does not cover."""
         if not self.untested:
             return str(self.status)
         part = " in part" if self.status is Status.REPRODUCED else ""
@@ -54,20 +54,20 @@ class Decided:
 
     @property
     def grade(self) -> str:
-        """That of the part with the fewest rounds; `simulated` if some part is; `none` if nothing was tested."""
+        """The grade of the part with the fewest rounds; `simulated` if a part is; `none` if nothing was tested."""
         rounds = [finding.rounds for finding in self.tested]
         return grade(min(rounds), simulated=any(finding.simulated for finding in self.tested)) if rounds else NO_GRADE
 
 
 def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Decided, ...]:
-    """Every claim with its findings, in the order of the claims.
+    """All claims with their findings, in the order of the claims.
 
     Args:
-        findings: of one or more experiments; the part of an id before the dot names the claim.
+        findings: of any experiments; the part of an id before the dot names the claim.
         claims: words by id.
 
     Raises:
-        UsageError: a claim without a finding, or a finding of no claim: neither may be lost.
+        UsageError: a claim without a finding, or a finding without a claim.
     """
     findings_of: dict[str, list[Finding]] = {id_: [] for id_ in claims}
     odd = []
@@ -78,13 +78,15 @@ def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Deci
         else:
             odd.append(finding.claim.id)
     if odd or (empty := [id_ for id_, ones in findings_of.items() if not ones]):
-        fault = f"findings of no claim: {', '.join(odd)}" if odd else f"claims without a finding: {', '.join(empty)}"
-        raise UsageError(fault, next_step="call the matrix's claims CLAIM.PART, e.g. C2.contention")
+        subject, ids = ("findings without a claim", odd) if odd else ("claims without a finding", empty)
+        raise UsageError(
+            f"{subject}: {', '.join(ids)}", next_step="name the matrix's claims CLAIM.PART, e.g. C2.contention"
+        )
     return tuple(Decided(id=id_, claim=words, findings=tuple(findings_of[id_])) for id_, words in claims.items())
 
 
 def lines(decided: Sequence[Decided]) -> tuple[str, ...]:
-    """For a terminal: a line a claim, and one a part that its verdict leaves out; the others are in the findings."""
+    """For the terminal: a line per claim, and one per part that its verdict does not cover."""
     said = []
     for claim in decided:
         said.append(f"  {claim.id} {claim.verdict}, evidence {claim.grade}: {claim.claim}")
@@ -97,7 +99,7 @@ def lines(decided: Sequence[Decided]) -> tuple[str, ...]:
 
 
 def markdown(decided: Sequence[Decided]) -> str:
-    """A table: claim, verdict, grade, and the evidence of each part."""
+    """A Markdown table: claim, verdict, grade, and the evidence of each part."""
     rows = ["## Claims", "", "| claim | verdict | grade | evidence |", "| --- | --- | --- | --- |"]
     for claim in decided:
         evidence = "<br>".join(_cell(f"{part.status}: {part.claim.claim}: {part.why}") for part in claim.findings)
@@ -106,7 +108,7 @@ def markdown(decided: Sequence[Decided]) -> str:
 
 
 def _cell(text: str) -> str:
-    """On one line of a table; nothing in it is markup."""
+    """A table cell on one line, with markup escaped."""
     for mark in ("\\", "|", "<", "`", "*", "_"):
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

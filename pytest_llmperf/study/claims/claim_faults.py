@@ -16,7 +16,7 @@ from pytest_llmperf.study.rows.result_rows import NUMERIC
 
 
 def faults_of(matrix: Matrix, card: Baseline) -> tuple[str, ...]:
-    """What is wrong with a matrix's claims, before anything is measured."""
+    """The faults of a matrix's claims."""
     faults = [
         f"show: got {metric!r}, wanted {one_of(metric, NUMERIC)}" for metric in matrix.show if metric not in NUMERIC
     ]
@@ -50,7 +50,7 @@ def faults_of(matrix: Matrix, card: Baseline) -> tuple[str, ...]:
 
 
 def reference_of(claim: Claim, card: Baseline) -> Reference | None:
-    """The row of the decision card that a claim names; None where it names none.
+    """The row of the decision card that a claim names; None if it names none.
 
     Raises:
         UsageError: no row, or several.

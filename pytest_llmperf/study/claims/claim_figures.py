@@ -31,12 +31,12 @@ STATISTIC: dict[str, Callable[[Sequence[float]], float]] = {
 
 def _sd(values: Sequence[float], statistic: str) -> float:
     if len(values) < 2:
-        raise MeasurementError(f"one round has no {statistic}")
+        raise MeasurementError(f"a single round has no {statistic}")
     return stdev(values)
 
 
 def figure_of(claim: Claim, rows: Sequence[Row]) -> tuple[float, float | None, float | None]:
-    """Our figure with its interval."""
+    """The measured figure with its interval."""
     compute = _COMPUTE[claim.figure]
     statistic = STATISTIC[claim.statistic]
     groups = [_strata(group, claim.metric) for group in _selections(claim, rows)]
@@ -58,7 +58,7 @@ def figure_of(claim: Claim, rows: Sequence[Row]) -> tuple[float, float | None, f
 
 
 def _selections(claim: Claim, rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows that the claim compares: one selection, two, or one a value of an axis."""
+    """The rows that the claim compares: one selection, two, or one per value of an axis."""
     of = [row for row in rows if matches(row.cell, claim.of)]
     if claim.over:
         values = dict.fromkeys(row.cell[claim.over] for row in of if claim.over in row.cell)

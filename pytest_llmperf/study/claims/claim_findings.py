@@ -1,4 +1,4 @@
-"""A report's claims against our rows: reproduced, not reproduced, or not testable here, and why."""
+"""Claims of a report checked against measured rows: reproduced, not reproduced, or not testable here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_llmperf.study.rows.result_rows import Row, values_of
 
 
 class Status(StrEnum):
-    """What became of a claim."""
+    """The result of checking a claim."""
 
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
@@ -30,18 +30,18 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A claim and what our rows say of it.
+    """A claim with the result of checking it.
 
     Attributes:
-        claim: what was asked.
-        status: see Status.
-        why: one clause, with our figure where there is one.
-        value: our figure; None where there is none.
-        low, high: its 95 % CI, from resampled rounds; None where too few rounds support one.
-        reported: the report's figure, or None where the claim is an order or a direction.
-        unit: of both.
-        rounds: that it rests on.
-        simulated: whether a scripted server answered in some of them.
+        claim: the claim.
+        status: the result.
+        why: the reason, with the measured figure if there is one.
+        value: the measured figure; None: there is none.
+        low, high: its 95 % CI, from resampled rounds; None: too few rounds.
+        reported: the report's figure; None: the claim is an order or a direction.
+        unit: of both figures.
+        rounds: number of rounds used.
+        simulated: whether some of them were measured on a scripted server.
     """
 
     claim: Claim
@@ -65,20 +65,20 @@ def compare(
     real_gpu: bool = False,
     skipped: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """Every claim of a matrix against the rows.
+    """Checks every claim of a matrix against the rows.
 
     Args:
-        matrix: whose claims; they are well-formed (`faults_of`).
-        rows: that were measured.
-        card: the decision card, which holds the report's figures.
-        same_machine: whether figures of the report's hardware mean something here (on the simulated server they are
-            played, so that they do).
-        real_gpu: whether a GPU did the work, not a script.
-        skipped: why cells are missing, for the reader.
+        matrix: with valid claims (see `faults_of`).
+        rows: the measured rows.
+        card: the decision card with the report's figures.
+        same_machine: whether figures of the report's hardware can be compared (also true on the simulated server, which
+            plays them).
+        real_gpu: whether a GPU did the work.
+        skipped: why cells are missing.
     """
     lacking = {
-        "machine": "" if same_machine else "the figure is of the report's hardware, not of this",
-        "gpu": "" if real_gpu else "no GPU did the work",
+        "machine": "" if same_machine else "the figure was measured on the report's hardware, not on this machine",
+        "gpu": "" if real_gpu else "no GPU was used",
     }
     return tuple(
         _compare(claim, rows, card, lacking=lacking.get(claim.needs, ""), skipped=skipped) for claim in matrix.claim
@@ -95,7 +95,7 @@ def _compare(claim: Claim, rows: Sequence[Row], card: Baseline, *, lacking: str,
     why = lacking
     missing = _missing(claim, rows)
     if not why and missing:
-        why = "; ".join((f"no cell has {missing}", *skipped))
+        why = "; ".join((f"no measured cell has {missing}", *skipped))
     if why:
         return Finding(claim=claim, status=Status.NOT_TESTABLE, why=why, reported=reported, unit=unit)
     used = [row for row in rows if matches(row.cell, claim.of) or (claim.against and matches(row.cell, claim.against))]
@@ -127,7 +127,7 @@ def _simulated(rows: Sequence[Row]) -> bool:
 
 
 def _missing(claim: Claim, rows: Sequence[Row]) -> str:
-    """What no row has that the claim is about, in words; empty where all is there."""
+    """The values that the claim needs and no row has, in words; empty if all are there."""
     for wanted in (claim.of, claim.against):
         if not any(matches(row.cell, wanted) for row in rows):
             return config_words(wanted)
@@ -141,29 +141,29 @@ def _missing(claim: Claim, rows: Sequence[Row]) -> str:
 
 
 def config_words(cell: Cell) -> str:
-    """Values by axis, in words."""
-    return " and ".join(f"{axis} {value}" for axis, value in cell.items()) or "been measured"
+    """The values of a cell in words."""
+    return " and ".join(f"{axis} {value}" for axis, value in cell.items()) or "any value"
 
 
 def _holds(claim: Claim, value: float, low: float | None, high: float | None, reported: float) -> tuple[bool, str]:
-    """Whether our figure stands to the report's as the claim says, and in which words."""
-    give = f" give or take {claim.tolerance:g}" if claim.tolerance else ""
+    """Whether the measured figure agrees with the claim, and the expectation in words."""
+    tolerance = f" (tolerance {claim.tolerance:g})" if claim.tolerance else ""
     if claim.holds == "near":
-        return abs(value - reported) <= claim.tolerance, f"wanted {reported:g}{give}"
+        return abs(value - reported) <= claim.tolerance, f"expected {reported:g}{tolerance}"
     if claim.holds == "at least":
-        return value >= reported - claim.tolerance, f"wanted at least {reported:g}{give}"
+        return value >= reported - claim.tolerance, f"expected at least {reported:g}{tolerance}"
     if claim.holds == "at most":
-        return value <= reported + claim.tolerance, f"wanted at most {reported:g}{give}"
+        return value <= reported + claim.tolerance, f"expected at most {reported:g}{tolerance}"
     neutral = 1.0 if claim.figure == "ratio" else 0.0
     above = reported > neutral
     side = f"{'above' if above else 'below'} {neutral:g}"
     if low is None or high is None:
-        return (value > neutral) == above and value != neutral, f"wanted {side}; too few rounds for an interval"
-    return low > neutral if above else high < neutral, f"wanted {side} beyond doubt"
+        return (value > neutral) == above and value != neutral, f"expected {side}; too few rounds for an interval"
+    return low > neutral if above else high < neutral, f"expected {side}, significantly"
 
 
 def _ordered(claim: Claim, rows: Sequence[Row]) -> Finding:
-    """Whether the groups stand in the claimed order."""
+    """Whether the groups are in the claimed order."""
     figures: dict[Value, float] = {}
     for value in claim.order:
         group = [row for row in rows if row.cell.get(claim.over) == value and matches(row.cell, claim.of)]

@@ -8,12 +8,12 @@ from pytest_llmperf.judge.metrics.formulas import S_PER_HOUR, check_positive
 
 
 def break_even_months(*, migration_cost_usd: float, monthly_savings_usd: float) -> float:
-    """Months until savings have paid a migration; infinite when nothing is saved. Source: the report, A.9, G.3."""
+    """Months until savings cover a migration; infinite if nothing is saved. Source: the report, A.9, G.3."""
     return migration_cost_usd / monthly_savings_usd if monthly_savings_usd > 0 else math.inf
 
 
 def requests_per_hour(*, ttft_ms: float, tokens: float, tok_s: float) -> float:
-    """Sequential requests an hour, `3600 / (ttft + tokens / tok_s)`. Source: the report, G.1 (724.6 and 556.4).
+    """Sequential requests per hour, `3600 / (ttft + tokens / tok_s)`. Source: the report, G.1 (724.6 and 556.4).
 
     Raises:
         MeasurementError: the rate is not positive, or a request would take no time.
@@ -25,12 +25,12 @@ def requests_per_hour(*, ttft_ms: float, tokens: float, tok_s: float) -> float:
 
 
 def effective_tok_s(*, agents: int, tok_s: float, efficiency_pct: float) -> float:
-    """Tokens a second of N agents together, `N * tok_s * efficiency`. Source: the report, G.2 (225.1 and 190.3)."""
+    """Throughput of N agents together, tok/s, `N * tok_s * efficiency`. Source: the report, G.2 (225.1 and 190.3)."""
     return agents * tok_s * efficiency_pct / 100
 
 
 def hours_per_month(*, requests_per_month: float, requests_per_hour: float) -> float:
-    """Hours of work a month for so many requests. Source: the report, G.3 (1,797.3 and 1,380.4).
+    """Machine hours per month for a number of requests. Source: the report, G.3 (1,797.3 and 1,380.4).
 
     Raises:
         MeasurementError: the capacity is not positive.
@@ -40,7 +40,7 @@ def hours_per_month(*, requests_per_month: float, requests_per_hour: float) -> f
 
 
 def tco_usd(*, years: float, monthly_cost_usd: float, one_time_usd: float) -> float:
-    """Total cost of ownership, USD: once, and every month of the years. Its price inputs have no default.
+    """Total cost of ownership, USD: one-time cost plus the monthly cost over the years.
 
     Raises:
         MeasurementError: the years are not positive.

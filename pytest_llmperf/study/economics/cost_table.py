@@ -1,4 +1,4 @@
-"""Deployments side by side: what each delivers and costs, and what it saves over the first."""
+"""A table of deployments: capacity and cost of each, and savings over the first."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _COLUMNS = (
 def compared(
     records: Sequence[Record], prices: Prices | None
 ) -> tuple[tuple[Economy, ...], tuple[Saving, ...], tuple[str, ...]]:
-    """Every record's economy, what each but the first saves over the first, and all that in lines of a terminal.
+    """The economies of all records, the savings of all but the first over the first, and lines for the terminal.
 
     Args:
-        records: one or more; the first is what the others are compared with.
-        prices: what is stated; None: capacity only.
+        records: at least one; the others are compared with the first.
+        prices: from llmperf.toml; None: capacity only.
 
     Raises:
         MeasurementError: a figure is undefined, or answers differ in length.
@@ -42,23 +42,23 @@ def compared(
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = [f"economics: {_stated(prices)}"]
     if any(record.measurement.topology.simulated for record in records):
-        lines.append("  SIMULATED: a scripted server answered; no figure is of a real engine")
+        lines.append("  SIMULATED: measured on a scripted server, not on a real engine")
     lines += [f"  {_joined(row, widths)}" for row in rows]
     lines += [f"  {name}: {_saved(names[0], saved, prices)}" for name, saved in zip(names[1:], savings, strict=True)]
     return economies, savings, tuple(lines)
 
 
 def _stated(prices: Prices | None) -> str:
-    """What the figures rest on."""
+    """The prices used."""
     if prices is None:
-        return "no prices are stated, so that there are no costs: [prices] of llmperf.toml, docs/economics.md"
-    words = [f"{prices.usd_per_hour:g} USD an hour"]
+        return "no prices given, so no costs: set [prices] in llmperf.toml (docs/economics.md)"
+    words = [f"{prices.usd_per_hour:g} USD per hour"]
     if prices.requests_per_month:
-        words.append(f"{prices.requests_per_month:,.0f} requests a month")
-    words.append(f"{prices.tokens_per_request or 'measured'} tokens each")
+        words.append(f"{prices.requests_per_month:,.0f} requests per month")
+    words.append(f"{prices.tokens_per_request or 'measured'} tokens per request")
     if prices.requests_per_month:
         words += [f"{prices.migration_usd:,.0f} USD to migrate", f"{prices.years:g} years"]
-    return "stated are " + ", ".join(words)
+    return "prices: " + ", ".join(words)
 
 
 def _row(name: str, economy: Economy) -> tuple[str, ...]:
@@ -76,16 +76,15 @@ def _row(name: str, economy: Economy) -> tuple[str, ...]:
 
 
 def _saved(base: str, saved: Saving, prices: Prices | None) -> str:
-    words = f"{saved.capacity_pct:+.1f} % requests an hour against {base}"
+    words = f"{saved.capacity_pct:+.1f} % requests per hour over {base}"
     if saved.monthly_usd is None or saved.break_even_months is None or saved.tco_usd is None or prices is None:
         return words
     if math.isinf(saved.break_even_months):
-        paid = "a migration would never be paid for"
+        paid = "a migration never breaks even"
     else:
-        paid = f"{prices.migration_usd:,.0f} USD are paid for after {saved.break_even_months:.1f} months"
-    return (
-        f"{words}; {saved.monthly_usd:+,.2f} USD a month, {paid}; {saved.tco_usd:+,.0f} USD in {prices.years:g} years"
-    )
+        paid = f"{prices.migration_usd:,.0f} USD break even after {saved.break_even_months:.1f} months"
+    monthly, total = f"{saved.monthly_usd:+,.2f} USD saved per month", f"{saved.tco_usd:+,.0f} USD"
+    return f"{words}; {monthly}, {paid}; {total} saved in {prices.years:g} years"
 
 
 def _joined(row: Sequence[str], widths: Sequence[int]) -> str:

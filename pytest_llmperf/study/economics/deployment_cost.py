@@ -1,7 +1,7 @@
-"""What measured figures cost at stated prices: capacity, cost of a million tokens, break-even, total cost.
+"""Capacity, cost of a million tokens, break-even and total cost of measured deployments, at given prices.
 
-Rates are those of all agents together over the wall clock. The report's own figure for several agents,
-`N * tok_s alone * balance` (G.2), stands beside: it knows nothing of how much the agents slow each other down.
+Rates are of all agents together over the wall time. The report's own figure for several agents,
+`N * tok_s alone * balance` (G.2), is included for comparison: it ignores how much agents slow each other down.
 
 Source: the report, chapter 7, A.7 to A.9, appendix G.
 """
@@ -28,19 +28,19 @@ HOURS_PER_MONTH = 730.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Economy:
-    """What one deployment delivers, and what that costs.
+    """Capacity and cost of a deployment.
 
     Attributes:
-        agents: how many work at once.
-        tokens_per_request: length of the answers that capacity is stated for, tokens.
+        agents: number of concurrent agents.
+        tokens_per_request: length of an answer for the capacity, tokens.
         system_tok_s: all tokens over the wall time, tok/s, mean over rounds.
-        report_tok_s: by the report's formula (G.2), tok/s; None where it is undefined (a single agent).
+        report_tok_s: by the report's formula (G.2), tok/s; None for a single agent.
         requests_per_hour: of all agents together.
-        usd_per_1m_tokens: of the measured work; None where no price is stated, as all below.
-        hours_per_month: of the machine, for the stated demand; None where none is stated, as all below.
-        machines: that so many hours need at least, all year round.
+        usd_per_1m_tokens: of the measured work; None without a price, like all below.
+        hours_per_month: machine hours for the given demand; None without a demand, like all below.
+        machines: the minimum number for these hours, running all year.
         monthly_usd: for these hours.
-        tco_usd: for the stated years, without a migration.
+        tco_usd: for the given years, without a migration.
     """
 
     agents: int
@@ -57,13 +57,13 @@ class Economy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
-    """What a deployment saves over another.
+    """The savings of a deployment over another.
 
     Attributes:
-        capacity_pct: more requests an hour, percent of the other's; negative: fewer.
-        monthly_usd: saved a month; None where no demand is stated.
-        break_even_months: until a migration is paid for, infinite where nothing is saved; None as above.
-        tco_usd: saved over the stated years, the migration paid; None as above.
+        capacity_pct: additional requests per hour, percent of the other's; negative: fewer.
+        monthly_usd: saved per month; None without a demand.
+        break_even_months: until a migration breaks even, infinite if nothing is saved; None as above.
+        tco_usd: saved over the given years after the migration; None as above.
     """
 
     capacity_pct: float
@@ -73,10 +73,10 @@ class Saving:
 
 
 def economy_of(measurement: Measurement, prices: Prices | None) -> Economy:
-    """Capacity and cost of what was measured.
+    """Capacity and cost of a measured deployment.
 
-    Where the stated length of an answer differs from the measured one, the measured capacity is scaled by the time that
-    the server takes for a request of either length (load and prefill as measured, decoding by the token).
+    If the given length of an answer differs from the measured one, the capacity is scaled by the server's time for a
+    request of either length (load and prefill as measured, decode by the token).
 
     Raises:
         MeasurementError: a figure is undefined for these rounds.
@@ -102,7 +102,7 @@ def economy_of(measurement: Measurement, prices: Prices | None) -> Economy:
 
 
 def priced(economy: Economy, prices: Prices | None) -> Economy:
-    """The same with what it costs; unchanged where no price is stated.
+    """An economy with its costs; unchanged without prices.
 
     Raises:
         MeasurementError: a rate is not positive.
@@ -124,16 +124,16 @@ def priced(economy: Economy, prices: Prices | None) -> Economy:
 
 
 def saving(base: Economy, candidate: Economy, prices: Prices | None) -> Saving:
-    """What the candidate saves over the base, at the same prices and answers of the same length.
+    """The savings of the candidate over the base, at the same prices and answer length.
 
     Raises:
-        MeasurementError: the lengths of their answers differ by more than a tenth: requests are not the same work.
+        MeasurementError: their answers differ in length by more than a tenth, so requests are not the same work.
     """
     if abs(base.tokens_per_request / candidate.tokens_per_request - 1) > 0.1:
         raise MeasurementError(
             f"requests of {base.tokens_per_request:.0f} and of {candidate.tokens_per_request:.0f} tokens cannot be "
             "compared",
-            next_step="state tokens_per_request in [prices] of llmperf.toml",
+            next_step="set tokens_per_request in [prices] of llmperf.toml",
         )
     capacity_pct = 100 * (candidate.requests_per_hour / base.requests_per_hour - 1)
     if prices is None or base.monthly_usd is None or candidate.monthly_usd is None:
@@ -150,7 +150,7 @@ def saving(base: Economy, candidate: Economy, prices: Prices | None) -> Saving:
 
 
 def _report_tok_s(measurement: Measurement) -> float:
-    """G.2: what N agents decode alone, times their balance."""
+    """G.2: decode throughput alone, times the number of agents, times the balance efficiency."""
     rates = [
         rate
         for round_ in measurement.rounds
@@ -158,7 +158,7 @@ def _report_tok_s(measurement: Measurement) -> float:
         if (rate := request_formulas.agent_decode_tok_s(run))
     ]
     if not rates:
-        raise MeasurementError("the server gives no decode times: a rate alone is undefined")
+        raise MeasurementError("the server reports no decode times, so the rate alone is undefined")
     return cost_formulas.effective_tok_s(
         agents=len(measurement.scenario.agents),
         tok_s=fmean(rates),

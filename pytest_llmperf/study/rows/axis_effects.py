@@ -1,4 +1,4 @@
-"""What the rows say besides the claims: a ranking, and how much each axis matters."""
+"""Figures over rows: rankings, consistency, phases, and the effect of each axis."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pytest_llmperf.study.rows.result_rows import Row, values_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """How much one axis matters for a metric.
+    """The effect of an axis on a metric.
 
     Attributes:
-        axis: its name; `residual` for what no axis explains on its own: noise, and axes that act together.
+        axis: its name; `residual` for what no single axis explains: noise and interactions.
         share_pct: of the metric's variance over all rounds, %.
         best, worst: the values of the axis with the largest and the smallest mean; None for the residual.
         spread_pct: between these means, percent of the overall mean; None for the residual.
@@ -47,11 +47,11 @@ def ranking(rows: Sequence[Row], axis: str, metric: str) -> tuple[tuple[Value, f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """One value of an axis, in figures of a metric over its rounds.
+    """A metric over the rounds of one value of an axis.
 
     Attributes:
         value: of the axis.
-        mean, sd, min: of the metric; sd is None from one round.
+        mean, sd, min: of the metric; sd is None for a single round.
     """
 
     value: Value
@@ -61,7 +61,7 @@ class Group:
 
 
 def consistency(rows: Sequence[Row], axis: str, metric: str) -> tuple[Group, ...]:
-    """The values of an axis, the steadiest first: by standard deviation, not by the best round (TR115).
+    """The values of an axis, the smallest standard deviation first (TR115 ranks runtimes so).
 
     Raises:
         UsageError: no such column.
@@ -76,12 +76,12 @@ def consistency(rows: Sequence[Row], axis: str, metric: str) -> tuple[Group, ...
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Where an agent's wall time goes, percent of it; the rest is the client's and the wire's.
+    """The phases of an agent's wall time, percent; the rest is client and network.
 
     Attributes:
-        own_pct: its own work between requests: files, thinking.
-        waiting_pct: the server loads the model, or serves others.
-        prefill_pct, decode_pct: the server reads the prompt, writes the answer.
+        own_pct: the agent's own work between requests.
+        waiting_pct: the server loads the model or serves others.
+        prefill_pct, decode_pct: the server reads the prompt and generates the answer.
     """
 
     own_pct: float
@@ -91,10 +91,10 @@ class Split:
 
 
 def split(rows: Sequence[Row]) -> Split:
-    """Where the wall time of these rounds went: of agents one after another, the mean of the agents.
+    """The phases of these rounds' wall time, as the mean over agents.
 
     Raises:
-        MeasurementError: a duration is undefined in some round, as of servers that give none.
+        MeasurementError: a duration is undefined in some round: some servers report none.
     """
     wall_ms = math.fsum(1000 * row.total_time_s for row in rows)
 
@@ -112,13 +112,13 @@ def split(rows: Sequence[Row]) -> Split:
 
 
 def effects(rows: Sequence[Row], metric: str) -> tuple[Effect, ...]:
-    """The share of the metric's variance that goes with each axis (eta squared), the largest first, the rest last.
+    """The share of the metric's variance explained by each axis (eta squared), the largest first, the residual last.
 
-    Shares add up to 100 % where every combination was measured equally often; in other designs axes share what they
-    explain together, and the residual is floored at 0.
+    Shares add up to 100 % if every combination was measured equally often; in other designs axes overlap, and the
+    residual is floored at 0.
 
     Args:
-        rows: one or more.
+        rows: at least one.
         metric: a column.
 
     Raises:

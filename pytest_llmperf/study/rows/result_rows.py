@@ -1,6 +1,6 @@
-"""Rows of results: the schema of the report's appendix R.1, what R.2 derives, and what we know besides; as CSV.
+"""Rows of results, as values and as CSV: the columns of the report's R.1, the derived ones of R.2, and more.
 
-A row is one round. What is undefined is empty, in the CSV, and None here; it is never 0.
+A row is one round. An undefined figure is None, and empty in the CSV; it is never 0.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from pytest_llmperf.model import Cell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One round of one cell; the fields are the columns of the CSV, in its order.
+    """A round of a cell; the fields are the columns of the CSV, in their order.
 
     Attributes:
         run_id: unique: experiment, cell, start, round.
         config_name: e.g. `gpu80_ctx1024_temp0p6`.
         model: name on the server.
-        language: of the agents; ours are Python.
-        runtime: that ran the clients.
+        language: of the agents; built-in agents are Python.
+        runtime: of the clients.
         throughput_tok_s: decode rate of the slowest agent, tok/s.
         ttft_ms: client's time to first token, worst request, ms.
         total_tokens: of all agents.
         total_time_s: from the barrier to the last answer, s.
-        parallel_efficiency_pct: balance, %; of two agents or more.
-        concurrency_speedup: sum of the agents' times over the wall time, x; of two or more.
-        contention_detected: some TTFT above 3 times that alone; of two agents or more.
-        num_gpu, num_ctx, temperature: as sent; None: the server's default, or agents that differ.
-        vram_mb: peak VRAM, MB; None where it was not measured.
+        parallel_efficiency_pct: balance efficiency, %; None for a single agent.
+        concurrency_speedup: sum of the agents' times over the wall time, x; None for a single agent.
+        contention_detected: a TTFT above 3 times the TTFT alone; None for a single agent.
+        num_gpu, num_ctx, temperature: as sent; None: the server's default, or agents differ.
+        vram_mb: peak VRAM, MB; None if not measured.
         timestamp: ISO 8601: when the cell's measurement began, plus the time from its first round to this one.
         cv_throughput: of the configuration's rounds, % (R.2).
         efficiency_spread_pp: largest minus smallest of the configuration, points (R.2).
         cost_per_1M_tokens: at the rate of all agents over the wall time, USD (R.2); None without a price.
         memory_efficiency: tok/s a GiB of VRAM (R.2); None without VRAM.
-        experiment, scenario, topology, backend: where it comes from; `simulated` is no real engine.
+        experiment, scenario, topology, backend: what was measured; `simulated` is not a real engine.
         round: from 1, in its cell.
-        agents: at once.
+        agents: number of concurrent agents.
         num_thread, num_predict: as sent; None as above.
         server_ttft_ms: load and prefill by the server's clock, worst request, ms.
         load_ms, prefill_ms, decode_ms, queue_ms: server's durations, mean over requests, ms; queue: waiting for a slot.
-        own_ms: the agents' time outside of requests, mean over agents, ms: their files, their thinking.
+        own_ms: the agents' time between requests, mean over agents, ms.
         scaling_efficiency_pct: against each agent alone, %.
         system_tok_s: all tokens over the wall time, tok/s.
         requests: of all agents.
-        model_mb: size of the model's file, MB, by the server.
-        client_saturated: the round does not count: its client, not the server, held it up.
+        model_mb: size of the model as reported by the server, MB.
+        client_saturated: the client limited the round, so it does not count.
         throughput_gap_tok_s: decode rate of the fastest agent minus that of the slowest, tok/s.
         cell: value by axis.
     """
@@ -103,7 +103,7 @@ class Row:
 COLUMNS = tuple(column.name for column in fields(Row))
 _TYPES: dict[str, str] = {column.name: str(column.type) for column in fields(Row)}
 NUMERIC = tuple(name for name, kind in _TYPES.items() if kind.startswith(("int", "float", "bool")))
-"""Columns that hold a figure (a truth value counts as 1 or 0)."""
+"""Columns with figures (a boolean counts as 1 or 0)."""
 
 
 def as_csv(rows: Iterable[Row]) -> str:
@@ -125,17 +125,18 @@ def _written(value: Any) -> Any:
 
 
 def from_csv(text: str) -> tuple[Row, ...]:
-    """What `as_csv` wrote, as rows again.
+    """Rows read back from the text of `as_csv`.
 
     Raises:
-        UsageError: a column is missing or unknown, or a value is not of its column's kind; names line and column.
+        UsageError: a column is missing or unknown, or a value has the wrong type; names line and column.
     """
     reader = csv.reader(io.StringIO(text))
     header = next(reader, [])
     if tuple(header) != COLUMNS:
         odd = sorted(set(header) ^ set(COLUMNS)) or ["their order"]
         raise UsageError(
-            f"these are no results of ours: columns differ in {', '.join(odd)}", next_step="see docs/experiments.md"
+            f"not a results file of pytest-llmperf: columns differ in {', '.join(odd)}",
+            next_step="see docs/experiments.md",
         )
     rows = []
     for number, line in enumerate(reader, start=2):
@@ -155,7 +156,7 @@ def _read(kind: str, raw: str) -> Any:
     if kind == "Cell":
         cell = json.loads(raw)
         if not isinstance(cell, dict):
-            raise ValueError("no object")
+            raise ValueError("not an object")
         return cell
     if kind == "str":
         return raw
@@ -163,16 +164,16 @@ def _read(kind: str, raw: str) -> Any:
         return None
     if kind.startswith("bool"):
         if raw not in ("true", "false"):
-            raise ValueError("no truth value")
+            raise ValueError("not a boolean")
         return raw == "true"
     return int(raw) if kind.startswith("int") else float(raw)
 
 
 def value_of(row: Row, metric: str) -> float | None:
-    """A figure of a row, by its column; a truth value is 1 or 0.
+    """A figure of a row by its column; a boolean is 1 or 0.
 
     Raises:
-        UsageError: no column of that name that holds a figure.
+        UsageError: no column of this name has figures.
     """
     if metric not in NUMERIC:
         raise UsageError(f"results have no figure {metric!r}", next_step=f"use {one_of(metric, NUMERIC)}")
@@ -185,7 +186,7 @@ def values_of(rows: Iterable[Row], metric: str) -> tuple[float, ...]:
 
     Raises:
         UsageError: as `value_of`.
-        MeasurementError: there is none, or it is undefined in some row: rows that fail to report are no random sample.
+        MeasurementError: there is no row, or the figure is undefined in some: the other rows are not a random sample.
     """
     values = [value_of(row, metric) for row in rows]
     known = tuple(value for value in values if value is not None)

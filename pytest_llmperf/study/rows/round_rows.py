@@ -1,4 +1,4 @@
-"""From the rounds of a record to rows of results."""
+"""Rows of results from the rounds of a record."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pytest_llmperf.study.rows.result_rows import Row
 
 
 def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | None = None) -> tuple[Row, ...]:
-    """A cell's rounds as rows; where none counts, those in which the client was saturated.
+    """A cell's rounds as rows; if none counts, the rounds with a saturated client.
 
-    What R.2 derives is added by `derived`, over all rows of a configuration.
+    `derived` adds the columns of R.2, over all rows of a configuration.
 
     Args:
         experiment: its name.
         cell: value by axis.
         record: what was measured.
-        vram_mb: peak VRAM of the instances, MB; None: what was in use on the fullest GPU in each round, where observed.
+        vram_mb: peak VRAM of the instances, MB; None: the memory in use on the fullest GPU in each round, if observed.
     """
     measurement, saturated = record.measurement, False
     if not measurement.rounds:
@@ -87,12 +87,12 @@ _OPTIONS = ("num_gpu", "num_ctx", "temperature", "num_thread", "num_predict")
 
 
 def label(cell: Cell) -> str:
-    """Unique in the experiment; the prompt counts."""
+    """A cell's label, unique in the experiment; it includes the prompt."""
     return ",".join(f"{axis}={value}" for axis, value in cell.items())
 
 
 def _common_option(measurement: Measurement, name: str) -> Any:
-    """What every agent asked for; None where they differ or leave it to the server."""
+    """The option that all agents share; None if they differ or leave it to the server."""
     ours = [agent for agent in measurement.scenario.agents if isinstance(agent, Agent)]
     if name in OLLAMA_ONLY and any(instance.api == "openai" for instance in measurement.topology.instances):
         return None
@@ -101,12 +101,12 @@ def _common_option(measurement: Measurement, name: str) -> Any:
 
 
 def _model_mb(size_bytes: str) -> float | None:
-    """None where instances differ, or nobody says."""
+    """The size of the model, MB; None if unknown or if instances differ."""
     return int(size_bytes) / 1e6 if size_bytes.isdigit() and int(size_bytes) else None
 
 
 def _began(measurement: Measurement, round_: Round) -> str:
-    """When a round began."""
+    """The start of a round, ISO 8601."""
     if not measurement.started_at:
         return ""
     since_ns = _first_ns(round_) - _first_ns(measurement.rounds[0])
@@ -119,7 +119,7 @@ def _first_ns(round_: Round) -> int:
 
 
 def _server_side(round_: Round) -> dict[str, Any]:
-    """Where the time of the together part went, by the server's clock, as far as ours allows; and the agents' own."""
+    """The server's durations in the together part, if the client's clock confirms them, and the agents' own time."""
     requests = [request for run in round_.together for request in run.requests]
     believed = round_.together if all(map(believable, requests)) else ()
     told = [request for run in believed for request in run.requests if request.total_duration_ns > 0]
@@ -135,7 +135,7 @@ def _server_side(round_: Round) -> dict[str, Any]:
 
 
 def _own_ns(run: AgentRun) -> int:
-    """What is left of an agent's time without its requests."""
+    """An agent's time between requests."""
     return run.duration_ns - sum(request.done_ns - request.sent_ns for request in run.requests)
 
 
@@ -148,7 +148,7 @@ _DURATIONS: dict[str, Callable[[RequestTiming], float]] = {
 
 
 def derived(rows: Sequence[Row], *, usd_per_hour: float | None = None) -> tuple[Row, ...]:
-    """The same rows with the metrics of R.2.
+    """The rows with the derived columns of R.2.
 
     Args:
         rows: of the whole experiment.

@@ -1,4 +1,4 @@
-"""What an experiment gave: rows, records, findings; and the files that they become."""
+"""The results of an experiment (rows, records, findings) and their files."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ FINDING_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All that one matrix gave.
+    """The results of a matrix.
 
     Attributes:
         matrix: as read.
-        rows: one a round, in the order of the cells.
-        records: one a cell, with every raw timing.
-        skipped: cells or axes that cannot be measured here, and why.
-        failed: cells whose measurement failed, and why; they are tried again by the same command.
-        untried: how many cells were left, since the servers had failed.
-        notes: finished cells of an earlier run that do not count, and why.
-        findings: one a claim.
-        resumed: how many of the cells an earlier run had finished.
+        rows: one per round, in the order of the cells.
+        records: one per cell, with every raw timing.
+        skipped: cells or axes that cannot be measured here, with the reason.
+        failed: cells whose measurement failed, with the reason; the same command tries them again.
+        untried: number of cells left because the servers had failed.
+        notes: on finished cells of an earlier run that do not count.
+        findings: one per claim.
+        resumed: number of cells that an earlier run had finished.
         profile: of the matrix, in words; empty: none.
-        transfers: what to know where that is for another mode than some cells' agents.
+        transfers: warnings that the profile is for another mode than some cells' agents.
     """
 
     matrix: Matrix
@@ -67,11 +67,11 @@ class Results:
 
     @property
     def counted(self) -> tuple[Row, ...]:
-        """The rows of rounds that count, in which no client was saturated."""
+        """The rows of rounds that count, that is, without a saturated client."""
         return tuple(row for row in self.rows if not row.client_saturated)
 
     def select(self, **cell: Value) -> tuple[Row, ...]:
-        """The rows of the cells that have these values."""
+        """The rows of the cells with these values."""
         return tuple(row for row in self.rows if matches(row.cell, cell))
 
     def summary(self, metric: str, **cell: Value) -> Summary:
@@ -92,15 +92,15 @@ class Results:
         return axis_effects.ranking(self._along(axis), axis, metric)
 
     def consistency(self, axis: str, metric: str) -> tuple[axis_effects.Group, ...]:
-        """The values of an axis, the steadiest first; raises as `ranking` does."""
+        """The values of an axis, the most consistent first; raises as `ranking` does."""
         return axis_effects.consistency(self._along(axis), axis, metric)
 
     def split(self, **cell: Value) -> axis_effects.Split:
-        """Where the wall time went in these cells; raises as `summary` does."""
+        """The phases of the wall time in these cells; raises as `summary` does."""
         return axis_effects.split(self._of(cell))
 
     def _of(self, cell: Cell) -> tuple[Row, ...]:
-        """The rows of these cells, of which there is one at least."""
+        """The rows of these cells, at least one."""
         if rows := self.select(**cell):
             return rows
         wanted = " and ".join(f"{axis} {value}" for axis, value in cell.items())
@@ -108,11 +108,11 @@ class Results:
         known = "; ".join(f"{axis}: {', '.join(map(str, values)) or 'no axis'}" for axis, values in there.items())
         raise MeasurementError(
             f"experiment {self.matrix.name} measured no cell of {wanted}{self._missing()}",
-            next_step=f"use what was measured: {known}",
+            next_step=f"use measured values: {known}",
         )
 
     def _along(self, axis: str) -> tuple[Row, ...]:
-        """The rows that count, of which some have this axis; a loop over nothing would prove nothing."""
+        """The rows that count; raises UsageError unless some have this axis."""
         if any(axis in row.cell for row in self.counted):
             return self.counted
         known = ", ".join(dict.fromkeys(axis for row in self.counted for axis in row.cell)) or "none was measured"
@@ -122,11 +122,11 @@ class Results:
         )
 
     def _missing(self) -> str:
-        """What else was not measured, and why."""
+        """Everything that was not measured, with reasons."""
         return "".join(f"; {subject}: {why}" for subject, why in {**self.skipped, **self.failed}.items())
 
     def effects(self, metric: str) -> tuple[axis_effects.Effect, ...]:
-        """How much each axis matters for a metric, over the product of the axes; raises as `summary` does."""
+        """The effect of each axis on a metric, over the product of the axes; raises as `summary` does."""
         crossed = {axis for axis in self.matrix.axes if any(axis in row.cell for row in self.rows)}
         crossed.update({PROMPT} if len(self.matrix.prompts) > 1 else ())
         rows = [row for row in self.counted if set(row.cell) == crossed]
@@ -140,7 +140,7 @@ class Results:
         return tuple(row for row in self.counted if any(matches(row.cell, cell) for cell in self.matrix.cell))
 
     def finding(self, id_: str) -> Finding:
-        """What became of a claim.
+        """The finding for a claim.
 
         Raises:
             UsageError: the matrix has no claim of that id.
@@ -156,7 +156,7 @@ class Results:
 
 
 def write(results: Results, folder: Path) -> tuple[Path, ...]:
-    """Writes `NAME.csv`, one line a round, and `NAME.findings.csv`, one line a claim; each whole or not at all.
+    """Writes `NAME.csv`, a line per round, and `NAME.findings.csv`, a line per claim; each completely or not at all.
 
     Raises:
         LlmperfError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""What an experiment gave, in the lines of a terminal."""
+"""The results of an experiment in lines for the terminal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from statistics import fmean
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.model import Mode
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.study.claims.claim_findings import Finding
 from pytest_llmperf.study.matrices.matrix_cells import config_name
 from pytest_llmperf.study.rows.result_rows import values_of
 from pytest_llmperf.study.sweeps.study_results import Results
 
 _MOST_SPLITS = 6
-"""Of more cells, where their wall time went is left to the CSV."""
+"""With more cells, only the CSV has their phases."""
 
 
 def summary(results: Results, folder: Path) -> tuple[str, ...]:
-    """Where the rows lie, what was left out, what ranks how, what matters how much, and every finding.
+    """The file of the rows, cells that were left out, rankings, effects of axes, and every finding.
 
     Args:
         results: of the experiment.
@@ -28,33 +29,32 @@ def summary(results: Results, folder: Path) -> tuple[str, ...]:
 
 
 def failed_cells_error(name: str, failed: Mapping[str, str], *, done: int, untried: int = 0) -> MeasurementError:
-    """Which cells of an experiment could not be measured, and why; and what became of the others."""
+    """The error for cells that could not be measured, with reasons, and what happened to the others."""
     parts = (
-        f"experiment {name}: {len(failed)} cell{'' if len(failed) == 1 else 's'} could not be measured",
-        f"{done} finished {'is' if done == 1 else 'are'} kept" if done else "",
-        f"{untried} not tried, since two in a row had failed by their servers" if untried else "",
+        f"experiment {name}: {counted(len(failed), 'cell')} could not be measured",
+        f"{counted(done, 'finished cell')} kept" if done else "",
+        f"{untried} not tried, because two in a row failed on their servers" if untried else "",
     )
     return MeasurementError(
         "\n  ".join(("; ".join(filter(None, parts)), *(f"{cell}: {why}" for cell, why in failed.items()))),
-        next_step="correct what is wrong, in the matrix or with the server; the same command then measures only these",
+        next_step="correct the matrix or the server; the same command then measures only these cells",
     )
 
 
 def _lines(results: Results, folder: Path) -> Iterator[str]:
     matrix = results.matrix
-    cells = f"{len(results.records)} cell{'' if len(results.records) == 1 else 's'}"
-    rounds = f"{len(results.rows)} round{'' if len(results.rows) == 1 else 's'}"
+    cells, rounds = counted(len(results.records), "cell"), counted(len(results.rows), "round")
     earlier = f", {results.resumed} of them finished by an earlier run" if results.resumed else ""
     yield f"experiment {matrix.name}: {cells}{earlier}, {rounds}: {folder / matrix.name}.csv"
     if any(record.measurement.topology.simulated for record in results.records):
-        yield "  SIMULATED: a scripted server answered; no figure is of a real engine"
+        yield "  SIMULATED: measured on a scripted server, not on a real engine"
     if results.profile:
         yield f"  {results.profile}"
     yield from (f"  {note}" for note in results.notes)
     for subject, why in results.failed.items():
         yield f"  FAILED: {subject}: {why}"
     if results.untried:
-        yield f"  not tried after that: {results.untried} more"
+        yield f"  not tried: {results.untried} more"
     for subject, why in results.skipped.items():
         yield f"  not measured: {subject}: {why}"
     if matrix.mode == Mode.AGENT_WORKFLOW:
@@ -69,11 +69,11 @@ def _lines(results: Results, folder: Path) -> Iterator[str]:
 
 
 def _of_metric(results: Results, metric: str) -> Iterator[str]:
-    """How the values of each axis rank, and how much the axes matter."""
+    """A ranking of each axis, and the share of each axis in the variance."""
     effects = results.effects(metric)
     for effect in effects:
         if effect.axis == "runtime":
-            yield f"  {metric} by runtime, the steadiest first: {_steadiness(results, metric)}"
+            yield f"  {metric} by runtime, the most consistent first: {_steadiness(results, metric)}"
         elif effect.best is not None:
             ranks = ", ".join(f"{value} {mean:.4g}" for value, mean in results.ranking(effect.axis, metric))
             yield f"  {metric} by {effect.axis}: {ranks}"
@@ -95,7 +95,7 @@ def _steadiness(results: Results, metric: str) -> str:
 
 
 def _splits(results: Results) -> Iterator[str]:
-    """Where the wall time of each cell went."""
+    """The phases of each cell's wall time."""
     cells = {config_name(row.cell): row.cell for row in results.counted}
     for cell in cells.values() if len(cells) <= _MOST_SPLITS else ():
         try:

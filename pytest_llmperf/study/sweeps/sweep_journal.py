@@ -1,8 +1,8 @@
-"""What a sweep has finished, kept so that a kill at any moment loses and repeats no finished cell.
+"""The journal of a sweep: a kill at any moment neither loses nor repeats a finished cell.
 
-A journal has one line a cell, forced to the disk before the next cell begins. A line that a kill has torn is no
-finished cell: it is cut off when the journal is opened again. A journal of other conditions is put aside under a name
-of its own, and is taken up again where a run has its conditions.
+A journal has a line per cell, synced to disk before the next cell begins. An incomplete last line is cut off when the
+journal is opened again. A journal written under other conditions is renamed, and used again by a run with its
+conditions.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pytest_llmperf.files.atomic_write import advice, read_bytes, write_whole
 from pytest_llmperf.judge.baselines.git_attributes import TEMPORARY, keep_out
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Cell
+from pytest_llmperf.model.texts import counted
 
 ELSEWHERE = "give another folder: --llmperf-results"
 
@@ -40,13 +41,13 @@ class Journal:
     Args:
         folder: of the results.
         name: of the experiment.
-        conditions: what must be the same for its cells to count, as digests by names that a reader understands.
-        asked: what is asked of each cell, by `key_of`: a cell that was asked for something else does not count.
+        conditions: digests, by readable names, that must be equal for finished cells to count.
+        asked: a digest per cell, by `key_of`; a finished cell with another digest does not count.
         resume: whether finished cells count at all.
 
     Attributes:
         finished: cells that count, by `key_of`.
-        failed: cells that an earlier run tried in vain.
+        failed: cells that failed in an earlier run.
         notes: how many finished cells do not count, and why.
     """
 
@@ -71,7 +72,7 @@ class Journal:
         self._lock = FileLock(folder / f".{name}.lock")
 
     def __enter__(self) -> Journal:
-        """Reads what is there; raises UsageError where another run writes it, LlmperfError where nobody can."""
+        """Reads the journal; raises UsageError if another run writes it, LlmperfError if it cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -79,12 +80,12 @@ class Journal:
             if self._resume:
                 self._exchange()
             if self._resume and (length := self._read()):
-                os.truncate(self.path, length)  # never written anew: a kill here must not lose what is there
+                os.truncate(self.path, length)  # not rewritten: a kill here must not lose finished cells
             else:
                 write_whole(self.path, self._header.decode() + "\n")
         except Timeout as error:
             raise UsageError(
-                f"another run is writing {self.path} now", next_step="wait for it, or give another --llmperf-results"
+                f"another run is writing {self.path}", next_step="wait for it, or use another --llmperf-results"
             ) from error
         except OSError as error:
             self._lock.release()
@@ -95,17 +96,17 @@ class Journal:
         self._lock.release()
 
     def add(self, cell: Cell, finished: Finished) -> None:
-        """Keeps a finished cell for good; raises LlmperfError where it cannot be written."""
+        """Stores a finished cell; raises LlmperfError if it cannot be written."""
         record = as_plain([finished.record])[0]
         self._append(cell, {"vram_mb": finished.vram_mb, "took_s": finished.took_s, "record": record})
         self.finished[key_of(cell)] = finished
 
     def add_failed(self, cell: Cell, why: str) -> None:
-        """Keeps that a cell could not be measured: the next run tries it last. Raises as `add` does."""
+        """Stores a failed cell, which the next run tries last; raises as `add` does."""
         self._append(cell, {"failed": why})
 
     def remove(self) -> None:
-        """Forgets it: everything is in the results now."""
+        """Deletes the journal once the results are written."""
         with suppress(OSError):
             self.path.unlink()
 
@@ -120,32 +121,32 @@ class Journal:
             raise LlmperfError(f"cannot write {self.path}: {error}", next_step=advice(error, ELSEWHERE)) from error
 
     def _lines(self) -> list[bytes]:
-        """What is there, in whole lines."""
+        """The complete lines of the file."""
         try:
             return read_bytes(self.path).split(b"\n")[:-1]
         except FileNotFoundError:
             return []
 
     def _exchange(self) -> None:
-        """Puts a journal of other conditions aside, and takes up the one of these, where it was put aside once."""
+        """Renames a journal written under other conditions, and restores the one of these conditions, if any."""
         header, *lines = self._lines() or [self._header]
         if header != self._header and (count := sum(b'"record": ' in line for line in lines)):
             aside = self._aside(header)
             self.path.replace(aside)
             self.notes += (
-                f"{_cells(count)} of an earlier run {'does' if count == 1 else 'do'} not count: "
-                f"{_differing(header, self._conditions)}; kept in {aside.name}, for a run under the former conditions",
+                f"{_cells(count)} of an earlier run not used because {_differing(header, self._conditions)}; "
+                f"kept in {aside.name} for a run with the earlier conditions",
             )
         own = self._aside(self._header)
         if own.exists() and (header != self._header or not lines):
             own.replace(self.path)
 
     def _aside(self, header: bytes) -> Path:
-        """Where a journal that begins so lies while it does not count."""
+        """The name of a journal with this header while it is not used."""
         return self.path.with_name(f"{self._name}.{hashlib.sha256(header).hexdigest()[:8]}.partial.jsonl")
 
     def _read(self) -> int:
-        """Takes the cells that count; says how many bytes the journal's whole lines are, 0: it is none of ours."""
+        """Reads the cells that count; returns the length of the complete lines, or 0 for a journal that is not used."""
         header, *lines = self._lines() or [b""]
         if header != self._header:
             return 0
@@ -161,28 +162,28 @@ class Journal:
                     self.finished[key] = Finished(record, entry["vram_mb"], entry["took_s"])
                 else:
                     others.add(key)
-            except Exception:  # torn, or of another version: from here on nothing counts
+            except Exception:  # damaged, or of another version: the rest does not count
                 break
             length += len(line) + 1
         if changed := len((others & set(self._asked)) - set(self.finished)):
             self.notes += (
-                f"{_cells(changed)} of an earlier run {'is' if changed == 1 else 'are'} measured again: "
-                "agents, prompts, options, topology or what is played have changed",
+                f"{_cells(changed)} of an earlier run measured again: "
+                "agents, prompts, options, topology or script have changed",
             )
         if gone := len(others - set(self._asked)):
-            self.notes += (f"{_cells(gone)} of an earlier run {'is' if gone == 1 else 'are'} none of the matrix now",)
+            self.notes += (f"{_cells(gone)} of an earlier run no longer in the matrix",)
         return length
 
 
 def _cells(count: int) -> str:
-    return f"{count} finished cell{'' if count == 1 else 's'}"
+    return counted(count, "finished cell")
 
 
 def _differing(header: bytes, conditions: Mapping[str, str]) -> str:
-    """What is not the same in a journal that begins so, in words."""
+    """The conditions that differ from those in a journal's header, in words."""
     try:
         there = json.loads(header)["conditions"].items()
-    except Exception:  # what somebody else has written
+    except Exception:  # not written by this version
         return "another version of this plugin wrote them"
     names = dict.fromkeys(
         name for name, _ in (*there, *conditions.items()) if (name, conditions.get(name)) not in there
@@ -191,5 +192,5 @@ def _differing(header: bytes, conditions: Mapping[str, str]) -> str:
 
 
 def key_of(cell: Cell) -> str:
-    """A cell as text, whatever the order of its axes."""
+    """A cell as text, independent of the order of its axes."""
     return json.dumps(dict(cell), sort_keys=True)

@@ -1,4 +1,4 @@
-"""How far a sweep is, and how long it will still take."""
+"""The progress of a sweep and its remaining time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """How long all that is left will take, if cells take what they took so far; None before the first."""
+        """The remaining time, from the mean of the cells so far; None before the first."""
         if not self._took_s:
             return None
         mean_s, later = fmean(self._took_s), self.total - self._begun
@@ -53,28 +53,28 @@ class Progress:
         self._begun += 1
 
     def end(self, took_s: float) -> None:
-        """It has ended."""
+        """A cell has ended."""
         self._took_s.append(took_s)
         self._began_s = None
 
     def skip(self) -> None:
-        """It cannot be measured here."""
+        """A cell cannot be measured here."""
         self.total -= 1
         self._begun -= 1
         self._began_s = None
 
     def say(self, text: str) -> None:
-        """Passes it on, with where we are."""
+        """Passes it on, with the position in the sweep."""
         self._inner.say(f"{self._where()}: {text}")
 
     def step(self, text: str) -> None:
-        """Passes it on, with where we are."""
+        """Passes it on, with the position in the sweep."""
         self._inner.step(f"{self._where()}: {text}")
 
     def round_done(
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
     ) -> None:
-        """Passes it on, with where we are."""
+        """Passes it on, with the position in the sweep."""
         self._inner.round_done(measurement, verdicts, gates=gates, of=of or self._where())
 
     def note(self, text: str) -> None:
@@ -90,7 +90,7 @@ class Progress:
 
 
 def _in_words(seconds: float | None) -> str:
-    """A time as a reader wants it.
+    """A duration in words.
 
     >>> _in_words(None), _in_words(59), _in_words(150)
     ('unknown time', 'about 1 min', 'about 3 min')

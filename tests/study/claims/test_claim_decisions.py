@@ -47,7 +47,7 @@ def test_what_is_simulated_is_no_evidence() -> None:
 
 def test_no_finding_and_no_claim_is_lost() -> None:
     """A finding of no claim and a claim without a finding are errors that name them."""
-    with pytest.raises(UsageError, match=r"findings of no claim: C9\.a"):
+    with pytest.raises(UsageError, match=r"findings without a claim: C9\.a"):
         decide([finding("C1.a", YES), finding("C9.a", YES)], {"C1": "x"})
     with pytest.raises(UsageError, match="claims without a finding: C2"):
         decide([finding("C1.a", YES)], {"C1": "x", "C2": "y"})

@@ -108,16 +108,16 @@ def test_the_same_rows_give_the_same_finding() -> None:
     [
         (models([1], [1]), {"untestable": "nobody judges banter"}, "nobody judges banter"),
         (models([1], [1]), {**CHANGE, "needs": "machine"}, "the report's hardware"),
-        (models([1], [1]), {**CHANGE, "of": {"model": "q5"}}, "no cell has model q5; model q5: not here"),
+        (models([1], [1]), {**CHANGE, "of": {"model": "q5"}}, "no measured cell has model q5; model q5: not here"),
         (models([1], [1]), {"figure": "spread", "over": "num_ctx", "limit": 1}, "a second value of num_ctx"),
         (
             models([1], [1]),
             {"figure": "order", "over": "model", "order": ["q4", "q5"], "holds": "order"},
-            "no cell has model q5",
+            "no measured cell has model q5",
         ),
         (models([1], [0]), {**CHANGE}, "its base is 0"),
         (models([1], [1]), {"metric": "vram_mb", "limit": 1}, "vram_mb is undefined in 1 of 1 rounds"),
-        ({(): [1]}, {"statistic": "sd", "limit": 1}, "one round has no standard deviation"),
+        ({(): [1]}, {"statistic": "sd", "limit": 1}, "a single round has no standard deviation"),
     ],
 )
 def test_what_cannot_be_tested_here_says_why(figures: dict, claim: dict, why: str) -> None:

@@ -119,7 +119,7 @@ def test_every_cell_is_measured_and_written(sweep, tmp_path: Path) -> None:
         results.consistency("nope", "ttft_ms")
     with pytest.raises(MeasurementError, match=r"measured no cell of num_ctx 77\n  next: .*: num_ctx: 512, 1024"):
         results.mean("ttft_ms", num_ctx=77)
-    with pytest.raises(MeasurementError, match="no cell of nope 1\n  next: use what was measured: nope: no axis"):
+    with pytest.raises(MeasurementError, match="no cell of nope 1\n  next: use measured values: nope: no axis"):
         results.split(nope=1)
     with pytest.raises(UsageError, match="no claim 'x'"):
         results.finding("x")
@@ -153,7 +153,10 @@ def test_what_cannot_be_measured_here_is_said(sweep) -> None:
         results.ranking("num_gpu", "ttft_ms")
     text = "\n".join(summary(results, Path("results")))
     assert "not measured: axis num_gpu: no GPU on this machine" in text
-    assert "not testable here: the context does not matter (TR108): no cell has a second value of model; axis" in text
+    assert (
+        "not testable here: the context does not matter (TR108): no measured cell has a second value of model; axis"
+        in text
+    )
     assert "vram_mb: vram_mb is undefined in 1 of 1 rounds" in text
     assert "experiment m: 1 cell, 1 round: results/m.csv" in text
 
@@ -312,7 +315,7 @@ def test_a_journal_of_other_conditions_is_kept(sweep, tmp_path: Path) -> None:
     assert results.resumed == 1
     (note,) = noted.said
     assert note.startswith(
-        "experiment m: 1 finished cell of an earlier run does not count: --llmperf-warmups differs; "
+        "experiment m: 1 finished cell of an earlier run not used because --llmperf-warmups differs; "
     )
     assert note.removeprefix("experiment m: ") in "\n".join(summary(results, tmp_path))
     assert [path.name in note for path in (tmp_path / "results").glob("m.*.partial.jsonl")] == [True]
@@ -349,7 +352,7 @@ def test_agents_that_have_changed(sweep) -> None:
     results = sweep(made, make=agents_of(8), listener=noted)
     assert results.resumed == 1
     assert [row.total_tokens for row in results.rows] == [8, 4, 4]
-    assert noted.said[0].startswith("experiment m: 1 finished cell of an earlier run is measured again: agents, ")
+    assert noted.said[0].startswith("experiment m: 1 finished cell of an earlier run measured again: agents, ")
 
 
 def test_cells_of_another_machine_do_not_mix(sweep, tmp_path: Path) -> None:
