@@ -9,7 +9,7 @@ def keep_up(patch: pytest.MonkeyPatch) -> None:
     """No client is late or dear until the patch is undone."""
     for module in (round_loop, recovery, soak_loop):
         patch.setattr(module, "saturated", lambda _: "")
-    patch.setattr(round_loop, "dear", lambda _: "")
+    patch.setattr(round_loop, "client_overhead_problem", lambda _: "")
 
 
 def pytest_configure(config: pytest.Config) -> None:

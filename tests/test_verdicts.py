@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import verdicts, whole_runs
-from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.gates.evaluate import judge_values
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.model import Bound, Outcome
 from tests.judge.build import gate
@@ -20,7 +20,7 @@ def alone(gate_, values, **of_gate) -> tuple[int, int]:
     """Outcome and rounds of one run, by its gate, look by look."""
     for n in range(whole_runs.FIRST, len(values) + 1):
         sides = {name: side[:n].tolist() for name, side in of_gate.items()}
-        verdict = decide(gate_, values[:n].tolist(), looks=16, last=n == len(values), **sides)
+        verdict = judge_values(gate_, values[:n].tolist(), looks=16, last=n == len(values), **sides)
         if verdict.outcome is not Outcome.INCONCLUSIVE:
             break
     return CODES[verdict.outcome], n

@@ -155,7 +155,7 @@ def levels_for(
     return tuple(found), tuple(notes)
 
 
-def crossed(measurement: Measurement, watched: Sequence[Level], gates: Sequence[Gate]) -> tuple[str, ...]:
+def exceeded_levels(measurement: Measurement, watched: Sequence[Level], gates: Sequence[Gate]) -> tuple[str, ...]:
     """Levels of the machine that some round crossed, in words: of each metric without a gate the worst one.
 
     Args:

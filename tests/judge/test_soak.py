@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.judge.baselines import baseline_files
-from pytest_llmperf.judge.soak import Level, Watch, crossed, drifts, leaks, levels_for
+from pytest_llmperf.judge.soak import Level, Watch, drifts, exceeded_levels, leaks, levels_for
 from pytest_llmperf.model import Baseline, Bound, GpuSample, Measurement, Round, Threshold
 from tests.judge.build import gate, measurement_of, observed, round_of, sample
 
@@ -155,8 +155,8 @@ def test_heat_ends_a_run() -> None:
 def test_levels_that_a_short_run_crosses(celsius: list[float], words: list[str]) -> None:
     """Are said, the worst one of each metric; where a gate judges the metric, the gate says it."""
     levels, _ = levels_for(CARD, CARD, {})
-    assert list(crossed(heated(celsius), levels, ())) == words
-    assert crossed(heated(celsius), levels, (gate("gpu_temperature_c", 85.0, Bound.MAX),)) == ()
+    assert list(exceeded_levels(heated(celsius), levels, ())) == words
+    assert exceeded_levels(heated(celsius), levels, (gate("gpu_temperature_c", 85.0, Bound.MAX),)) == ()
 
 
 def test_drift_is_found() -> None:

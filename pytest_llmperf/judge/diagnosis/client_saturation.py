@@ -16,8 +16,9 @@ MOST_COST_PP = 1.0
 """More points of efficiency than this must not be the client's own: the finest differences that matter are larger."""
 
 MOST_LAG_MS = 10.0
-"""A client that is later than this a tenth of the time has no processor to run on. Less than this of its own time is no
-saturation of one round: any machine interrupts anyone for some milliseconds. Over all rounds it counts, see `dear`."""
+"""A client that is later than this in a tenth of its samples has no processor to run on. Less than this of its own time
+does not saturate a round: any machine interrupts a process for some milliseconds. Over all rounds it counts, see
+`client_overhead_problem`."""
 
 MOST_CPU_SHARE = 0.8
 """Of one core: above it a process that runs Python has no reserve left."""
@@ -60,7 +61,7 @@ def most_discarded(min_rounds: int) -> int:
     return min_rounds // 2
 
 
-def dear(measurement: Measurement) -> str:
+def client_overhead_problem(measurement: Measurement) -> str:
     """Why the clients' own time is too much of all rounds, in words; empty where it is not, or there is no round."""
     for where in ("together", "solo"):
         runs = [run for round_ in measurement.rounds for run in getattr(round_, where)]
@@ -74,19 +75,21 @@ def dear(measurement: Measurement) -> str:
     return ""
 
 
-def why(measurement: Measurement) -> str:
+def explain_discard(measurement: Measurement) -> str:
     """Why a measurement with too many discarded rounds is no verdict on the servers, in words."""
-    return f"the client was saturated in {set_aside(measurement)}; in the last one {last_saturation(measurement)}"
+    return (
+        f"the client was saturated in {discarded_of_total(measurement)}; in the last one {last_saturation(measurement)}"
+    )
 
 
 def nothing_left(measurement: Measurement) -> str:
     """Why not one round of a measurement counts, in words; empty if one does, or none was run."""
     if measurement.rounds or not measurement.discarded:
         return ""
-    return f"nothing is left of the measurement: {why(measurement)}"
+    return f"nothing is left of the measurement: {explain_discard(measurement)}"
 
 
-def set_aside(measurement: Measurement) -> str:
+def discarded_of_total(measurement: Measurement) -> str:
     """How many of all the rounds that ran were discarded, in words."""
     ran = len(measurement.rounds) + len(measurement.discarded)
     return f"{len(measurement.discarded)} of {ran} rounds"

@@ -8,7 +8,7 @@ from itertools import combinations
 from statistics import fmean, median
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.diagnosis.client_saturation import last_saturation, set_aside
+from pytest_llmperf.judge.diagnosis.client_saturation import discarded_of_total, last_saturation
 from pytest_llmperf.judge.diagnosis.machine_health import busy_cores, neighbour_cores, swapping, throttled
 from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.judge.metrics.request_formulas import agent_decode_tok_s
@@ -135,7 +135,7 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         cause, sentence, advice = "throttling", sinking, _THROTTLED
     elif measurement.discarded:  # they are not judged: no reason for what the others lost
         cause, advice = "saturated client", client_advice(measurement)
-        sentence = f"the client was saturated in {set_aside(measurement)}: {last_saturation(measurement)}"
+        sentence = f"the client was saturated in {discarded_of_total(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         sank = _fall(measurement) if sentence and sentence == sinking else 0.0
         facts = [one for one in machine if one[0] != BUSY_NEIGHBOUR or neighbour_share(measurement) >= sank]

@@ -8,7 +8,12 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.diagnosis.client_saturation import client_cost_pp, dear, last_saturation, set_aside
+from pytest_llmperf.judge.diagnosis.client_saturation import (
+    client_cost_pp,
+    client_overhead_problem,
+    discarded_of_total,
+    last_saturation,
+)
 from pytest_llmperf.judge.diagnosis.diagnose import LEAST_PP, crowded, diagnose, loss_of, sunk
 from pytest_llmperf.judge.diagnosis.machine_health import swapping, throttled
 from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, in_words
@@ -74,9 +79,9 @@ def _baseline(slower: Sequence[Slower], held: str) -> Answer:
 
 
 def _client(measurement: Measurement) -> Answer:
-    found = [dear(measurement)] if dear(measurement) else []
+    found = [client_overhead_problem(measurement)] if client_overhead_problem(measurement) else []
     if measurement.discarded:
-        found.append(f"saturated in {set_aside(measurement)}: {last_saturation(measurement)}")
+        found.append(f"saturated in {discarded_of_total(measurement)}: {last_saturation(measurement)}")
     if not measurement.rounds:
         return answer("client", found, "")
     cost_pp = median(map(client_cost_pp, measurement.rounds))

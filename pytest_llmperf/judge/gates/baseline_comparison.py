@@ -9,7 +9,7 @@ from pytest_llmperf.judge.baselines.comparability import is_like
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates
-from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.gates.evaluate import judge_values
 from pytest_llmperf.judge.gates.target import Target
 from pytest_llmperf.model import Settings
 
@@ -89,7 +89,7 @@ def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: 
     for gate in gates:
         values = _rounds([one for one in new.session if is_like(one, facts, gate.metric)], gate.metric)
         if values:
-            verdicts.append(decide(gate, values, looks=1, gates=count))
+            verdicts.append(judge_values(gate, values, looks=1, gates=count))
         else:
             lacking.append(gate.metric)
     return Compared(key=key, old=old, new=new, verdicts=tuple(verdicts), lacking=tuple(lacking))

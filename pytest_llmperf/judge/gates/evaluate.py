@@ -66,12 +66,12 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         if gate.not_comparable and metric.aggregate is Aggregate.MAX:  # a GPU's limit, where there is no GPU
             return replace(verdict, outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
         return verdict
-    verdict = decide(gate, values, looks=looks, last=last, gates=gates)
+    verdict = judge_values(gate, values, looks=looks, last=last, gates=gates)
     words = upper_bound_words(verdict, measurement)
     return replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
 
 
-def decide(
+def judge_values(
     gate: Gate,
     values: Sequence[float],
     *,
@@ -114,7 +114,7 @@ def invalid(gate: Gate, rounds: int, reason: str) -> Verdict:
     )
 
 
-def kept(before: Verdict, now: Verdict) -> Verdict:
+def merge_looks(before: Verdict, now: Verdict) -> Verdict:
     """The verdict of a gate after another look, which other gates of the test have asked for.
 
     A regression gate keeps its first decision, for its errors are those of stopping there; only a measurement that has

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
-from pytest_llmperf.judge.gates.evaluate import decide, invalid
+from pytest_llmperf.judge.gates.evaluate import invalid, judge_values
 from pytest_llmperf.judge.gates.target import option_limit
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.metrics.catalogue import metric_of
@@ -72,7 +72,7 @@ def incumbent_of(name: str, incumbent: Measurement, candidate: Measurement) -> I
 def judge_against(
     gate: Gate, measurement: Measurement, incumbent: Measurement, *, looks: int, last: bool = True, gates: int = 1
 ) -> Verdict:
-    """Judges one of `against_gates` by the pairs of rounds so far; see `judge.gates.judge`.
+    """Judges one of `against_gates` by the pairs of rounds so far; see `judge.gates.evaluate.judge`.
 
     Args:
         gate: of the incumbent.
@@ -96,4 +96,4 @@ def judge_against(
         gate = replace(gate, limit=aggregate_values(metric_of(gate.metric).aggregate, old))
     except MeasurementError as error:
         return invalid(gate, rounds, f"incumbent {gate.incumbent}: {error.args[0]}")
-    return decide(gate, values, looks=looks, last=last, gates=gates, incumbent=old)
+    return judge_values(gate, values, looks=looks, last=last, gates=gates, incumbent=old)

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.gates.evaluate import decide, invalid
+from pytest_llmperf.judge.gates.evaluate import invalid, judge_values
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT
 from pytest_llmperf.model import Bound, Gate, Outcome, Verdict
@@ -29,7 +29,7 @@ DEFAULT_MAX_DROP_PP = 5.0
 CHANGED, DROP = "changed_answers_rate", "quality_drop_pp"
 
 
-def gates_of(marker: Marker, bare: float | None) -> tuple[Gate, ...]:
+def answer_gates(marker: Marker, bare: float | None) -> tuple[Gate, ...]:
     """The gates that the marker asks for: same answers (unless it says otherwise), and the drop of the score.
 
     Args:
@@ -43,12 +43,12 @@ def gates_of(marker: Marker, bare: float | None) -> tuple[Gate, ...]:
     return (same, drop) if marker["same"] else (drop,)
 
 
-def judged(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int = 1) -> tuple[Verdict, ...]:
+def judge_answers(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int = 1) -> tuple[Verdict, ...]:
     """One verdict a gate; none for equality where the engine does not repeat itself alone (see `in_words`).
 
     Args:
         quality: scored.
-        gates: of `gates_of`.
+        gates: of `answer_gates`.
         run_gates: gates of the run, which share the error of `fail`.
     """
     found = []
@@ -56,7 +56,7 @@ def judged(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int = 1) -> 
         if gate.metric == DROP:
             drops = [drop for one in quality.answered if (drop := _drop_pp(one)) is not None]
             if drops:
-                found.append(decide(gate, drops, looks=1, gates=run_gates))
+                found.append(judge_values(gate, drops, looks=1, gates=run_gates))
             else:
                 found.append(invalid(gate, len(quality.answered), "no scorer has an opinion of any answer"))
         elif quality.repeatable:

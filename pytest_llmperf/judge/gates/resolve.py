@@ -17,7 +17,7 @@ from pytest_llmperf.judge.baselines.comparability import other_machine
 from pytest_llmperf.judge.baselines.toml_format import CRITICAL, LEVEL
 from pytest_llmperf.judge.gate_kinds import Judged
 from pytest_llmperf.judge.gates.comparison_gates import marked_comparisons
-from pytest_llmperf.judge.gates.quality_gate import gates_of
+from pytest_llmperf.judge.gates.quality_gate import answer_gates
 from pytest_llmperf.judge.metrics.catalogue import OBSERVED, MetricClass, metric_of
 from pytest_llmperf.judge.metrics.formulas import cost_per_1m_usd
 from pytest_llmperf.model import Gate
@@ -93,7 +93,7 @@ def _cost_gates(marker: Marker, target: Target, _: Baselines) -> tuple[Gate, ...
 
 
 def _answer_gates(marker: Marker, target: Target, _: Baselines) -> tuple[Gate, ...]:
-    return gates_of(marker, target.option_limit(marker.name))
+    return answer_gates(marker, target.option_limit(marker.name))
 
 
 def _comparison_gates(marker: Marker, target: Target, baselines: Baselines) -> tuple[Gate, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from pytest_llmperf.judge.diagnosis.answer_notes import notes_of_answers
-from pytest_llmperf.judge.diagnosis.client_saturation import last_saturation, merged_firsts, set_aside
+from pytest_llmperf.judge.diagnosis.client_saturation import discarded_of_total, last_saturation, merged_firsts
 from pytest_llmperf.judge.diagnosis.diagnose import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.gates.evidence_grade import grade
@@ -157,7 +157,7 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
         )
     if measurement.discarded:
         why = last_saturation(measurement)
-        notes.append(f"{set_aside(measurement)} discarded because the client was saturated: {why}")
+        notes.append(f"{discarded_of_total(measurement)} discarded because the client was saturated: {why}")
     if unbelievable := contradictions.in_words(measurement.rounds):
         notes.append(unbelievable)
     notes += detector_notes(record)

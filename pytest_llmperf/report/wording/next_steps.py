@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from pytest_llmperf.judge.diagnosis.answer_notes import undefined_next
-from pytest_llmperf.judge.diagnosis.client_saturation import dear
+from pytest_llmperf.judge.diagnosis.client_saturation import client_overhead_problem
 from pytest_llmperf.judge.diagnosis.diagnose import (
     BUSY_NEIGHBOUR,
     OWN_CORE,
@@ -65,7 +65,7 @@ def _where_to_look(record: Record, verdict: Verdict) -> str:
 
 def _to_be_valid(measurement: Measurement, metric: str) -> str:
     """What to do about a client overhead that is too high or an undefined metric; empty if neither is known."""
-    if dear(measurement):
+    if client_overhead_problem(measurement):
         core = TAP_CORE if measurement.scenario.external else OWN_CORE
         return f"give the agents more work per round (num_predict), and {core}"
     return client_advice(measurement) if measurement.discarded else undefined_next(measurement, metric)

@@ -12,11 +12,11 @@ from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.evidence import graded
 from pytest_llmperf.judge.gate_kinds import Judged
 from pytest_llmperf.judge.gates.incumbent import incumbent_of
-from pytest_llmperf.judge.gates.quality_gate import gates_of, judged
+from pytest_llmperf.judge.gates.quality_gate import answer_gates, judge_answers
 from pytest_llmperf.judge.gates.target import option_limit
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.soak import Soak, crossed
+from pytest_llmperf.judge.soak import Soak, exceeded_levels
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE
 from pytest_llmperf.model import Gate, Measurement, RequestTiming, Verdict
 from pytest_llmperf.session.measurement.arm import Arm
@@ -55,7 +55,7 @@ class MeasurementRun:
                 next_step="leave --llmperf-against out, or the tests marked soak: -m 'not soak'",
             )
         asked = [
-            (spec, gates_of(spec, option_limit(spec.name, self._settings)))
+            (spec, answer_gates(spec, option_limit(spec.name, self._settings)))
             for spec in plan.specs
             if spec.kind.judged is Judged.ANSWERS
         ]
@@ -75,7 +75,7 @@ class MeasurementRun:
         candidate.add_note(*pool.fired_faults())
         if soaked is None and candidate.measurement.telemetry is not None and candidate.measurement.telemetry.gpus:
             levels, _ = self._context.baselines.soak_levels(candidate.measurement)
-            candidate.add_note(*crossed(candidate.measurement, levels, gates))
+            candidate.add_note(*exceeded_levels(candidate.measurement, levels, gates))
         measurement = candidate.measurement
         return Record(
             test=plan.test,
@@ -161,7 +161,7 @@ class MeasurementRun:
         """Judge whether agents answer as well together as alone, after the rounds."""
         self._listener.say("comparing answers, alone and together")
         quality = arm.compare_answers(spec["samples"], self._plan.scorer)
-        return judged(quality, gates, run_gates=self._context.run_gates)
+        return judge_answers(quality, gates, run_gates=self._context.run_gates)
 
     def _look_back(
         self, measurement: Measurement, incumbent: Arm | None

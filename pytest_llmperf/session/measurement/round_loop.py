@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.judge.diagnosis.client_saturation import dear, most_discarded, saturated, why
-from pytest_llmperf.judge.gates.evaluate import invalid, judge, kept, rounds_may_decide
+from pytest_llmperf.judge.diagnosis.client_saturation import (
+    client_overhead_problem,
+    explain_discard,
+    most_discarded,
+    saturated,
+)
+from pytest_llmperf.judge.gates.evaluate import invalid, judge, merge_looks, rounds_may_decide
 from pytest_llmperf.judge.gates.incumbent import judge_against
 from pytest_llmperf.model import Gate, Settings, Verdict
 from pytest_llmperf.servers.addresses import hosts_of
@@ -89,7 +94,7 @@ class RoundLoop:
             if not self._take(count):
                 measurement = self.candidate.measurement
                 if len(measurement.discarded) > most_discarded(least):
-                    return tuple(invalid(gate, count, why(measurement)) for gate in gates)
+                    return tuple(invalid(gate, count, explain_discard(measurement)) for gate in gates)
                 continue
             count += 1
             if count >= least:
@@ -97,7 +102,7 @@ class RoundLoop:
                     self._judge(gate, looks=looks, last=count == most, gates=max(run_gates, len(gates)))
                     for gate in gates
                 )
-                verdicts = tuple(map(kept, verdicts, found)) if verdicts else found
+                verdicts = tuple(map(merge_looks, verdicts, found)) if verdicts else found
             shown = (
                 self._unless_client_overhead(gates, verdicts) if verdicts else ()
             )  # announce nothing that the end withdraws
@@ -110,7 +115,7 @@ class RoundLoop:
         """One look at all rounds; where more were discarded than kept, or none, no gate is judged."""
         measurement = self.candidate.measurement
         if len(measurement.discarded) >= len(measurement.rounds):
-            return tuple(invalid(gate, len(measurement.rounds), why(measurement)) for gate in gates)
+            return tuple(invalid(gate, len(measurement.rounds), explain_discard(measurement)) for gate in gates)
         count = max(run_gates, len(gates))
         return self._unless_client_overhead(
             gates, tuple(self._judge(gate, looks=1, last=True, gates=count) for gate in gates)
@@ -119,7 +124,9 @@ class RoundLoop:
     def _unless_client_overhead(self, gates: Sequence[Gate], verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
         """The verdicts, unless the client's own time is too much of all rounds of a arm."""
         arms = [self.candidate] if self.incumbent is None else [self.candidate, self.incumbent]
-        if reasons := [f"{_whose(arm)}{reason}" for arm in arms if (reason := dear(arm.measurement))]:
+        if reasons := [
+            f"{_whose(arm)}{reason}" for arm in arms if (reason := client_overhead_problem(arm.measurement))
+        ]:
             return tuple(invalid(gate, len(self.candidate.measurement.rounds), reasons[0]) for gate in gates)
         return verdicts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_llmperf.config import profile_of
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.baselines import baseline_files
-from pytest_llmperf.judge.diagnosis.client_saturation import why as explain_discard
+from pytest_llmperf.judge.diagnosis.client_saturation import explain_discard
 from pytest_llmperf.model import OLLAMA_ONLY, Baseline, Cell, Matrix, Profile, Scenario
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.study.claims.claim_faults import faults_of

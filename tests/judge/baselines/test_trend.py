@@ -7,7 +7,7 @@ import pytest
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.trend import trends, worse_by
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates
-from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.gates.evaluate import judge_values
 from pytest_llmperf.judge.gates.target import Target
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.changepoints import How
@@ -51,7 +51,7 @@ def test_a_slow_creep_passes_every_gate_and_is_found() -> None:
             ),
         )
         (gate,) = compare_gates(before, Target(key=KEY, facts=FACTS), metrics=("efficiency_pct",))
-        assert decide(gate, entry.session[count].rounds["efficiency_pct"], looks=1).outcome is not Outcome.FAIL
+        assert judge_values(gate, entry.session[count].rounds["efficiency_pct"], looks=1).outcome is not Outcome.FAIL
     (trend,) = trends(whole)
     assert [one.how for one in trend.breaks] == [How.CREEP]
     assert trend.lost == pytest.approx(5.7, abs=0.7)

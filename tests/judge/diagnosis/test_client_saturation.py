@@ -8,11 +8,11 @@ import pytest
 from pytest_llmperf.judge.diagnosis.client_saturation import (
     client_cost_pp,
     client_cpu_share,
-    dear,
+    client_overhead_problem,
+    explain_discard,
     merged_firsts,
     most_discarded,
     saturated,
-    why,
 )
 from pytest_llmperf.judge.gates.evaluate import invalid
 from pytest_llmperf.model import Outcome, Round
@@ -74,14 +74,18 @@ def test_rounds_that_are_too_short_for_the_client() -> None:
     calm = round_of((100, 100), (100, 200))
     slow = [with_run(calm, part, 0, client_ns=5 * MS) for part in ("together", "solo")]
     assert [saturated(round_) for round_ in slow] == ["", ""]
-    assert dear(measurement_of(calm, calm, slow[0], calm)) == dear(measurement_of(slow[1], calm, calm, calm)) == ""
-    assert dear(measurement_of(slow[0], slow[0], calm)) == (
+    assert (
+        client_overhead_problem(measurement_of(calm, calm, slow[0], calm))
+        == client_overhead_problem(measurement_of(slow[1], calm, calm, calm))
+        == ""
+    )
+    assert client_overhead_problem(measurement_of(slow[0], slow[0], calm)) == (
         "the clients took 1.1 % of the time for themselves, 1.7 ms of 150 in a run: the round is too short"
     )
-    assert dear(measurement_of(slow[1], slow[1], calm)) == (
+    assert client_overhead_problem(measurement_of(slow[1], slow[1], calm)) == (
         "the clients took 1.7 % of the time alone for themselves, 1.7 ms of 100 in a run: the round is too short"
     )
-    assert dear(measurement_of()) == ""
+    assert client_overhead_problem(measurement_of()) == ""
 
 
 def test_a_client_that_needs_a_whole_core() -> None:
@@ -94,10 +98,10 @@ def test_an_invalid_measurement_says_why() -> None:
     """It counts the rounds set aside and names the last reason; half of the least number may be set aside."""
     bad = replace(CALM, client_cpu_ns=(3600 * MS,))
     measurement = replace(measurement_of(CALM), discarded=(bad, bad, bad))
-    assert why(measurement).startswith(
+    assert explain_discard(measurement).startswith(
         "the client was saturated in 3 of 4 rounds; in the last one the clients used 0.90"
     )
-    verdict = invalid(gate(), 1, why(measurement))
+    verdict = invalid(gate(), 1, explain_discard(measurement))
     assert verdict.outcome is Outcome.INVALID
     assert (verdict.value, verdict.low, verdict.rounds, verdict.grade) == (None, None, 1, "exploratory")
     assert [most_discarded(rounds) for rounds in (1, 2, 5, 20)] == [0, 1, 2, 10]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.judge.gates.evaluate import decide, judge, kept, rounds_may_decide
+from pytest_llmperf.judge.gates.evaluate import judge, judge_values, merge_looks, rounds_may_decide
 from pytest_llmperf.model import Bound, Outcome
 from tests.judge.build import gate, measurement_of, round_of
 
@@ -30,7 +30,7 @@ CONTENTION = gate("contention_rate_ttft", 0.01, Bound.MAX)
 )
 def test_a_minimum(values: tuple[float, ...], outcome: Outcome, text: str) -> None:
     """The whole interval above, below, or the limit within."""
-    verdict = decide(gate(), values, looks=16)
+    verdict = judge_values(gate(), values, looks=16)
     assert verdict.outcome is outcome
     assert text in verdict.reason
     assert verdict.low <= verdict.value <= verdict.high <= 100
@@ -42,7 +42,7 @@ def test_a_minimum(values: tuple[float, ...], outcome: Outcome, text: str) -> No
 )
 def test_a_maximum(limit: float, outcome: Outcome) -> None:
     """Mirrored, on the median of the worst TTFT."""
-    verdict = decide(gate("ttft_ms", limit, Bound.MAX), (42.0, 40.0, 44.0, 41.0, 45.0), looks=16)
+    verdict = judge_values(gate("ttft_ms", limit, Bound.MAX), (42.0, 40.0, 44.0, 41.0, 45.0), looks=16)
     assert verdict.outcome is outcome
     assert verdict.value == 42
 
@@ -50,8 +50,8 @@ def test_a_maximum(limit: float, outcome: Outcome) -> None:
 @given(st.lists(st.floats(1, 100), min_size=3, max_size=20), st.floats(1, 100), st.integers(1, 20))
 def test_a_minimum_and_its_mirror_agree(values: list[float], limit: float, looks: int) -> None:
     """What passes as a minimum of the metric fails or passes as a maximum exactly where the interval says so."""
-    low = decide(gate("system_tok_s", limit), values, looks=looks)
-    high = decide(gate("system_tok_s", limit, Bound.MAX), values, looks=looks)
+    low = judge_values(gate("system_tok_s", limit), values, looks=looks)
+    high = judge_values(gate("system_tok_s", limit, Bound.MAX), values, looks=looks)
     assert (low.outcome is Outcome.PASS) == (low.low >= limit)
     assert (low.outcome is Outcome.FAIL) == (low.high < limit)
     assert (high.outcome is Outcome.PASS) == (high.high <= limit)
@@ -64,7 +64,7 @@ def test_fewer_than_three_rounds_decide_nothing(metric: str, rounds: int) -> Non
     """However good they look, and however bad."""
     for limit in (0.0, 99.0):
         for bound in Bound:
-            verdict = decide(gate(metric, limit, bound), (1.0,) * rounds, looks=1)
+            verdict = judge_values(gate(metric, limit, bound), (1.0,) * rounds, looks=1)
             assert verdict.outcome is Outcome.INCONCLUSIVE
             assert "at least 3" in verdict.reason
             assert verdict.grade == "exploratory"
@@ -72,7 +72,7 @@ def test_fewer_than_three_rounds_decide_nothing(metric: str, rounds: int) -> Non
 
 def test_contention_passes_by_the_seeds_criterion() -> None:
     """0 of 5 at 1 %: E.1 #7 asks for no more, and the reason says what that excludes."""
-    verdict = decide(CONTENTION, (0.0,) * 5, looks=1)
+    verdict = judge_values(CONTENTION, (0.0,) * 5, looks=1)
     assert verdict.outcome is Outcome.PASS
     assert verdict.reason == "0 of 5 rounds contended; rates above 45 % are excluded (one-sided)"
     assert (verdict.value, verdict.low) == (0, 0)
@@ -80,10 +80,10 @@ def test_contention_passes_by_the_seeds_criterion() -> None:
 
 def test_contention_fails_only_beyond_doubt() -> None:
     """1 of 5 may be luck at 1 %; 5 of 5 is not."""
-    once = decide(CONTENTION, (1.0, 0, 0, 0, 0), looks=16)
+    once = judge_values(CONTENTION, (1.0, 0, 0, 0, 0), looks=16)
     assert once.outcome is Outcome.INCONCLUSIVE
     assert "1 of 5 rounds contended, the maximum is 1 %; about" in once.reason
-    always = decide(CONTENTION, (1.0,) * 5, looks=16)
+    always = judge_values(CONTENTION, (1.0,) * 5, looks=16)
     assert always.outcome is Outcome.FAIL
     assert "significantly more than the maximum" in always.reason
 
@@ -91,17 +91,17 @@ def test_contention_fails_only_beyond_doubt() -> None:
 def test_contention_counts_allowed_rounds_exactly() -> None:
     """29 of 100 at 0.29 passes although 0.29 * 100 is 28.99... in floats; all of all at 1.0 passes."""
     values = (1.0,) * 29 + (0.0,) * 71
-    assert decide(replace(CONTENTION, limit=0.29), values, looks=1).outcome is Outcome.PASS
-    assert decide(replace(CONTENTION, limit=0.28), values, looks=1).outcome is Outcome.INCONCLUSIVE
-    assert decide(replace(CONTENTION, limit=1.0), (1.0,) * 3, looks=1).outcome is Outcome.PASS
-    early = decide(replace(CONTENTION, limit=0.29), values, looks=16, last=False)
+    assert judge_values(replace(CONTENTION, limit=0.29), values, looks=1).outcome is Outcome.PASS
+    assert judge_values(replace(CONTENTION, limit=0.28), values, looks=1).outcome is Outcome.INCONCLUSIVE
+    assert judge_values(replace(CONTENTION, limit=1.0), (1.0,) * 3, looks=1).outcome is Outcome.PASS
+    early = judge_values(replace(CONTENTION, limit=0.29), values, looks=16, last=False)
     assert early.outcome is Outcome.INCONCLUSIVE
     assert "running more rounds" in early.reason
 
 
 def test_a_rate_of_something_else_is_invalid() -> None:
     """A contention gate counts 0 and 1, nothing between."""
-    assert decide(CONTENTION, (0.5,) * 5, looks=1).outcome is Outcome.INVALID
+    assert judge_values(CONTENTION, (0.5,) * 5, looks=1).outcome is Outcome.INVALID
 
 
 @pytest.mark.parametrize(
@@ -114,15 +114,15 @@ def test_a_rate_of_something_else_is_invalid() -> None:
 )
 def test_consistency(values: tuple[float, ...], outcome: Outcome) -> None:
     """The CV of decode rates against 5 % (A.4); an end of its interval that is infinite is left out."""
-    verdict = decide(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), values, looks=16)
+    verdict = judge_values(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), values, looks=16)
     assert verdict.outcome is outcome
     assert verdict.high is None or math.isfinite(verdict.high)
 
 
 def test_consistency_of_one_round_or_of_nothing() -> None:
     """One round has no CV; rates of 0 have none either, which is invalid."""
-    assert decide(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), (3.0,), looks=1).value is None
-    assert decide(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), (0.0,) * 5, looks=1).outcome is Outcome.INVALID
+    assert judge_values(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), (3.0,), looks=1).value is None
+    assert judge_values(gate("decode_tok_s_cv_pct", 5.0, Bound.MAX), (0.0,) * 5, looks=1).outcome is Outcome.INVALID
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_consistency_of_one_round_or_of_nothing() -> None:
 )
 def test_regression_in_points(values: tuple[float, ...], outcome: Outcome) -> None:
     """Nothing lost, gained, a lot lost, perhaps lost, too noisy to say."""
-    verdict = decide(gate(**REGRESSION), values, looks=16)
+    verdict = judge_values(gate(**REGRESSION), values, looks=16)
     assert verdict.outcome is outcome
     assert "changes of 5 pp or more count" in verdict.reason
     assert "save 3 more" in verdict.reason
@@ -147,18 +147,18 @@ def test_regression_in_percent_of_what_less_is_better() -> None:
     """TTFT from 100 to 200 ms is 100 % worse; to 50 ms it is better and passes."""
     stored = (100.0, 101.0, 99.0, 100.0, 100.0)
     slower = gate("ttft_ms", 100.0, Bound.MAX, delta=20.0, reference=(stored,))
-    verdict = decide(slower, tuple(2 * value for value in stored), looks=16)
+    verdict = judge_values(slower, tuple(2 * value for value in stored), looks=16)
     assert verdict.outcome is Outcome.FAIL
     assert "worse by 100.0 %" in verdict.reason
-    assert decide(slower, tuple(value / 2 for value in stored), looks=16).outcome is Outcome.PASS
+    assert judge_values(slower, tuple(value / 2 for value in stored), looks=16).outcome is Outcome.PASS
 
 
 def test_between_no_drop_and_delta_the_nearer_wins() -> None:
     """A drop that is known to a tenth of a point: below half of delta it passes, above it fails; both are right."""
     tight = tuple((98.2, 98.3, 98.1, 98.2) for _ in range(6))
     known = {**REGRESSION, "reference": tight}
-    assert decide(gate(**known), (97.2, 97.3, 97.1, 97.2), looks=1).outcome is Outcome.PASS
-    assert decide(gate(**known), (94.2, 94.3, 94.1, 94.2), looks=1).outcome is Outcome.FAIL
+    assert judge_values(gate(**known), (97.2, 97.3, 97.1, 97.2), looks=1).outcome is Outcome.PASS
+    assert judge_values(gate(**known), (94.2, 94.3, 94.1, 94.2), looks=1).outcome is Outcome.FAIL
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_between_no_drop_and_delta_the_nearer_wins() -> None:
 )
 def test_a_reference_that_cannot_serve(changes: dict, outcome: Outcome, text: str) -> None:
     """Never a pass: inconclusive where rounds are missing, invalid where values are broken."""
-    verdict = decide(gate(**{**REGRESSION, **changes}), GOOD, looks=1)
+    verdict = judge_values(gate(**{**REGRESSION, **changes}), GOOD, looks=1)
     assert verdict.outcome is outcome
     assert text in verdict.reason
 
@@ -181,25 +181,27 @@ def test_a_reference_that_cannot_serve(changes: dict, outcome: Outcome, text: st
 def test_a_rate_has_no_regression_gate() -> None:
     """Percent of no contention mean nothing: the contention marker judges rates."""
     with pytest.raises(UsageError, match="no regression gate"):
-        decide(gate("contention_rate_ttft", 0.0, Bound.MAX, delta=1.0, reference=((0.0,) * 5,)), (0.0,) * 5, looks=1)
+        judge_values(
+            gate("contention_rate_ttft", 0.0, Bound.MAX, delta=1.0, reference=((0.0,) * 5,)), (0.0,) * 5, looks=1
+        )
 
 
 def test_verdicts_say_what_their_evidence_was_worth() -> None:
     """A healthy run, a broken one and an undecided one: errors, effect, power, what would be needed."""
     sessions = tuple(tuple(value + shift for value in GOOD) for shift in (0, 0.3, -0.3, 0.1, -0.1, 0.2))
     asked = gate(**{**REGRESSION, "delta": 2.0, "reference": sessions})
-    healthy = decide(asked, GOOD, looks=16)
+    healthy = judge_values(asked, GOOD, looks=16)
     assert healthy.outcome is Outcome.PASS
     assert healthy.error_of_pass <= 0.02
     assert healthy.error_of_fail > 0.1
     assert healthy.power_pct > 90
     assert (healthy.rounds_needed, healthy.sessions_needed) == (None, None)
-    broken = decide(asked, tuple(value - 3 for value in GOOD), looks=16)
+    broken = judge_values(asked, tuple(value - 3 for value in GOOD), looks=16)
     assert broken.outcome is Outcome.FAIL
     assert broken.error_of_fail <= 0.007
     assert broken.effect_size < -5
     spread = tuple(tuple(value + shift for value in GOOD) for shift in (0, 1, -1, 0.5))
-    undecided = decide(gate(**{**REGRESSION, "delta": 2.0, "reference": spread}), GOOD, looks=16)
+    undecided = judge_values(gate(**{**REGRESSION, "delta": 2.0, "reference": spread}), GOOD, looks=16)
     assert undecided.outcome is Outcome.INCONCLUSIVE
     assert undecided.sessions_needed > 4
     assert f"{undecided.sessions_needed} stored sessions" in undecided.reason
@@ -210,29 +212,31 @@ def test_a_regression_gate_keeps_its_first_decision() -> None:
     """However later looks turn out that another gate asks for; a limit gate takes them, and invalid is invalid."""
     tight = tuple(tuple(value + shift for value in GOOD) for shift in (0, 0.1, -0.1, 0.05, -0.05))
     asked = gate(**{**REGRESSION, "delta": 2.0, "reference": tight})
-    passed, failed = (decide(asked, tuple(value - loss for value in GOOD), looks=16, last=False) for loss in (0, 5))
-    torn = decide(asked, (*GOOD, math.nan), looks=16)
-    undecided = decide(asked, (90.0, 106.0, 91.0, 105.0, 98.0), looks=16, last=False)
+    passed, failed = (
+        judge_values(asked, tuple(value - loss for value in GOOD), looks=16, last=False) for loss in (0, 5)
+    )
+    torn = judge_values(asked, (*GOOD, math.nan), looks=16)
+    undecided = judge_values(asked, (90.0, 106.0, 91.0, 105.0, 98.0), looks=16, last=False)
     assert [one.outcome for one in (passed, failed, undecided)] == [Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE]
-    assert kept(passed, failed) is passed
-    assert kept(failed, passed) is failed
-    assert kept(failed, undecided) is failed
-    assert kept(undecided, failed) is failed
-    assert kept(passed, torn) is torn
-    high, low = (decide(gate(limit=limit), GOOD, looks=16) for limit in (90.0, 99.9))
-    assert kept(high, low) is low
+    assert merge_looks(passed, failed) is passed
+    assert merge_looks(failed, passed) is failed
+    assert merge_looks(failed, undecided) is failed
+    assert merge_looks(undecided, failed) is failed
+    assert merge_looks(passed, torn) is torn
+    high, low = (judge_values(gate(limit=limit), GOOD, looks=16) for limit in (90.0, 99.9))
+    assert merge_looks(high, low) is low
 
 
 def test_rounds_are_not_wasted_on_a_young_baseline() -> None:
     """One stored session and no great change: no number of rounds decides; nor is that asked of what is decided."""
     young = {**REGRESSION, "delta": 2.0}
-    undecided = decide(gate(**young), tuple(value - 0.5 for value in GOOD), looks=16)
+    undecided = judge_values(gate(**young), tuple(value - 0.5 for value in GOOD), looks=16)
     assert (undecided.outcome, undecided.rounds_needed, undecided.sessions_needed) == (Outcome.INCONCLUSIVE, None, 4)
     assert not rounds_may_decide(undecided)
-    assert rounds_may_decide(decide(gate(**young), tuple(value - 4.4 for value in GOOD), looks=16, last=False))
-    assert not rounds_may_decide(decide(gate(**young), tuple(value - 9 for value in GOOD), looks=16))
-    assert rounds_may_decide(decide(gate(**young), GOOD[:2], looks=16))
-    assert rounds_may_decide(decide(gate(), (93.0, 98.0, 95.0, 97.0, 94.0), looks=16))
+    assert rounds_may_decide(judge_values(gate(**young), tuple(value - 4.4 for value in GOOD), looks=16, last=False))
+    assert not rounds_may_decide(judge_values(gate(**young), tuple(value - 9 for value in GOOD), looks=16))
+    assert rounds_may_decide(judge_values(gate(**young), GOOD[:2], looks=16))
+    assert rounds_may_decide(judge_values(gate(), (93.0, 98.0, 95.0, 97.0, 94.0), looks=16))
 
 
 def test_an_incumbent_that_took_turns() -> None:
@@ -240,42 +244,42 @@ def test_an_incumbent_that_took_turns() -> None:
     asked = gate(limit=0.0, delta=2.0)
     incumbent = (98.0, 95.0, 99.0, 92.0, 97.0)
     worse = tuple(old - loss for old, loss in zip(incumbent, (2.9, 3.2, 3.0, 3.1, 2.8), strict=True))
-    failed = decide(asked, worse, looks=16, incumbent=incumbent)
+    failed = judge_values(asked, worse, looks=16, incumbent=incumbent)
     assert failed.outcome is Outcome.FAIL
     assert "worse by 3.0 pp (95 % CI 2.7 to 3.2), the mean of 5 pairs" in failed.reason
     assert failed.sessions_needed is None
     alike = tuple(value + 0.1 * (-1) ** index for index, value in enumerate(incumbent))
-    same = decide(asked, alike, looks=16, incumbent=incumbent)
+    same = judge_values(asked, alike, looks=16, incumbent=incumbent)
     assert same.outcome is Outcome.PASS
-    noisy = decide(asked, (92.0, 99.0, 93.0, 98.0, 96.0), looks=16, incumbent=incumbent)
+    noisy = judge_values(asked, (92.0, 99.0, 93.0, 98.0, 96.0), looks=16, incumbent=incumbent)
     assert noisy.outcome is Outcome.INCONCLUSIVE
     assert f"about {noisy.rounds_needed} rounds would decide it" in noisy.reason
-    wild = decide(asked, (400.0, -300.0, 300.0, -200.0, 290.0), looks=16, incumbent=incumbent)
+    wild = judge_values(asked, (400.0, -300.0, 300.0, -200.0, 290.0), looks=16, incumbent=incumbent)
     assert "more than 1000 rounds would be needed" in wild.reason
-    assert decide(asked, worse, looks=16, incumbent=incumbent[:4]).outcome is Outcome.INVALID
-    assert "at least 3" in decide(asked, worse[:1], looks=16, incumbent=incumbent[:1]).reason
+    assert judge_values(asked, worse, looks=16, incumbent=incumbent[:4]).outcome is Outcome.INVALID
+    assert "at least 3" in judge_values(asked, worse[:1], looks=16, incumbent=incumbent[:1]).reason
 
 
 def test_limit_gates_say_what_their_evidence_was_worth() -> None:
     """Distance in standard deviations, the power for 2 points, the rounds that would do; nothing for a rate."""
-    kept = decide(gate(), GOOD, looks=16)
+    kept = judge_values(gate(), GOOD, looks=16)
     assert kept.effect_size == pytest.approx((98.24 - 95) / 0.2073644)
     assert kept.power_pct > 99
-    near = decide(gate(), (93.0, 98.0, 95.0, 97.0, 94.0), looks=16)
+    near = judge_values(gate(), (93.0, 98.0, 95.0, 97.0, 94.0), looks=16)
     assert near.rounds_needed > 5
     assert near.power_pct < 50
     assert near.autocorrelation < 0
-    slow = decide(gate("ttft_ms", 30.0, Bound.MAX), (42.0, 40.0, 44.0, 41.0, 45.0), looks=16)
+    slow = judge_values(gate("ttft_ms", 30.0, Bound.MAX), (42.0, 40.0, 44.0, 41.0, 45.0), looks=16)
     assert slow.effect_size < 0
-    equal = decide(gate(), (98.0,) * 5, looks=16)
+    equal = judge_values(gate(), (98.0,) * 5, looks=16)
     assert (equal.effect_size, equal.power_pct, equal.autocorrelation) == (None, None, None)
-    rate = decide(CONTENTION, (0.0,) * 5, looks=16)
+    rate = judge_values(CONTENTION, (0.0,) * 5, looks=16)
     assert (rate.effect_size, rate.power_pct, rate.outliers) == (None, None, ())
 
 
 def test_outliers_are_named_and_count() -> None:
     """The third round stands out; the value is the mean of all."""
-    verdict = decide(gate(), (98.0, 98.2, 80.0, 98.1, 98.3), looks=16)
+    verdict = judge_values(gate(), (98.0, 98.2, 80.0, 98.1, 98.3), looks=16)
     assert verdict.outliers == (3,)
     assert verdict.value == pytest.approx(94.52)
 
@@ -285,17 +289,17 @@ def test_more_gates_fail_later_and_pass_as_before() -> None:
     tight = tuple(tuple(value + shift for value in GOOD) for shift in (0, 0.6, -0.6, 0.4, -0.4))
     asked = gate(**{**REGRESSION, "delta": 4.0, "reference": tight})
     worse = tuple(value - 2.6 for value in GOOD)
-    assert decide(asked, worse, looks=16).outcome is Outcome.FAIL
-    assert decide(asked, worse, looks=16, gates=20).outcome is Outcome.INCONCLUSIVE
-    assert decide(asked, GOOD, looks=16, gates=20).outcome is Outcome.PASS
+    assert judge_values(asked, worse, looks=16).outcome is Outcome.FAIL
+    assert judge_values(asked, worse, looks=16, gates=20).outcome is Outcome.INCONCLUSIVE
+    assert judge_values(asked, GOOD, looks=16, gates=20).outcome is Outcome.PASS
     below = (93.9, 94.5, 94.0, 94.4, 94.1)
-    assert decide(gate(), below, looks=16).outcome is Outcome.FAIL
-    shared = decide(gate(), below, looks=16, gates=20)
+    assert judge_values(gate(), below, looks=16).outcome is Outcome.FAIL
+    shared = judge_values(gate(), below, looks=16, gates=20)
     assert shared.outcome is Outcome.INCONCLUSIVE
     assert "but not significant after correcting for 20 gates" in shared.reason
     assert shared.gates == 20
     with pytest.raises(ValueError, match="gates is 0"):
-        decide(gate(), GOOD, looks=1, gates=0)
+        judge_values(gate(), GOOD, looks=1, gates=0)
 
 
 def test_the_hard_floor() -> None:
@@ -303,44 +307,44 @@ def test_the_hard_floor() -> None:
     wild = tuple(tuple(value + shift for value in GOOD) for shift in (0, 6, -6, 5))
     asked = gate(**{**REGRESSION, "delta": 2.0, "reference": wild})
     bad = tuple(value - 11 for value in GOOD)
-    verdict = decide(asked, bad, looks=16, gates=1000)
+    verdict = judge_values(asked, bad, looks=16, gates=1000)
     assert verdict.outcome is Outcome.FAIL
     assert "a change this large always fails" in verdict.reason
-    assert decide(asked, bad, looks=16, last=False, gates=1000).outcome is Outcome.INCONCLUSIVE
+    assert judge_values(asked, bad, looks=16, last=False, gates=1000).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_gate_of_another_machine_is_not_comparable() -> None:
     """The value is shown, the keys are the reason; but a broken measurement is invalid first."""
     foreign = gate(not_comparable="gpu: baseline X, here Y")
-    verdict = decide(foreign, GOOD, looks=1)
+    verdict = judge_values(foreign, GOOD, looks=1)
     assert (verdict.outcome, verdict.reason) == (Outcome.NOT_COMPARABLE, "gpu: baseline X, here Y")
     assert verdict.value == pytest.approx(98.24)
-    assert decide(foreign, (98.0,), looks=1).outcome is Outcome.NOT_COMPARABLE
-    assert decide(foreign, (98.0, math.nan), looks=1).outcome is Outcome.INVALID
+    assert judge_values(foreign, (98.0,), looks=1).outcome is Outcome.NOT_COMPARABLE
+    assert judge_values(foreign, (98.0, math.nan), looks=1).outcome is Outcome.INVALID
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_never_passes(bad: float) -> None:
     """In a value: invalid. In a limit or a delta: refused."""
-    verdict = decide(gate(), (*GOOD, bad), looks=1)
+    verdict = judge_values(gate(), (*GOOD, bad), looks=1)
     assert verdict.outcome is Outcome.INVALID
     assert (verdict.value, verdict.low, verdict.high) == (None, None, None)
     assert "6 of 6" in verdict.reason
     with pytest.raises(UsageError, match="its limit is"):
-        decide(gate(limit=bad), GOOD, looks=1)
+        judge_values(gate(limit=bad), GOOD, looks=1)
     with pytest.raises(UsageError, match="its delta is"):
-        decide(gate(**{**REGRESSION, "delta": bad}), GOOD, looks=1)
+        judge_values(gate(**{**REGRESSION, "delta": bad}), GOOD, looks=1)
 
 
 def test_no_values_are_invalid() -> None:
     """Nothing measured is nothing judged."""
-    assert decide(gate(), (), looks=1).outcome is Outcome.INVALID
+    assert judge_values(gate(), (), looks=1).outcome is Outcome.INVALID
 
 
 def test_a_look_is_needed() -> None:
     """Zero looks would be no confidence at all."""
     with pytest.raises(ValueError, match="looks is 0"):
-        decide(gate(), GOOD, looks=0)
+        judge_values(gate(), GOOD, looks=0)
 
 
 def test_judge_takes_the_metric_from_the_rounds() -> None:
@@ -364,20 +368,20 @@ def test_a_comparison_states_what_it_compared() -> None:
     """The centre of as many rounds of each session as are new, and the change from it: limit and words add up."""
     longer = tuple((*stored, *(value - 4 for value in stored)) for stored in REGRESSION["reference"])
     asked = gate(**{**REGRESSION, "reference": longer, "limit": 90.0})
-    verdict = decide(asked, tuple(value - 0.5 for value in GOOD), looks=16)
+    verdict = judge_values(asked, tuple(value - 0.5 for value in GOOD), looks=16)
     n = len(GOOD)
     assert verdict.gate.limit == pytest.approx(fmean(fmean(stored[:n]) for stored in longer))
     assert verdict.worse_by == pytest.approx(verdict.gate.limit - verdict.value)
     assert verdict.reason.startswith("worse by 0.5 pp")
-    same = decide(gate(**REGRESSION), GOOD, looks=16)
+    same = judge_values(gate(**REGRESSION), GOOD, looks=16)
     assert same.gate.limit == REGRESSION["limit"]
-    assert decide(gate(), GOOD, looks=16).worse_by is None
+    assert judge_values(gate(), GOOD, looks=16).worse_by is None
 
 
 def test_a_change_for_the_better_is_called_so() -> None:
     """Never by a negative drop; its interval is in the same direction."""
     incumbent = (98.0, 95.0, 99.0, 92.0, 97.0)
-    better = decide(
+    better = judge_values(
         gate(limit=0.0, delta=2.0),
         tuple(old + gain for old, gain in zip(incumbent, (0.9, 1.2, 1.0, 1.1, 0.8), strict=True)),
         looks=16,

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge import default_scorer
-from pytest_llmperf.judge.gates.quality_gate import checked, gates_of, in_words, judged
+from pytest_llmperf.judge.gates.quality_gate import answer_gates, checked, in_words, judge_answers
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.model import Answered, Outcome, Quality
 
@@ -24,8 +24,8 @@ def scored(*together: float, alone: float = 0.9, **changes: str) -> Quality:
 
 
 def outcomes(quality: Quality, **keywords) -> dict[str, Outcome]:
-    gates = gates_of(build("quality", kwargs=keywords), None)
-    return {verdict.gate.metric: verdict.outcome for verdict in judged(quality, gates)}
+    gates = answer_gates(build("quality", kwargs=keywords), None)
+    return {verdict.gate.metric: verdict.outcome for verdict in judge_answers(quality, gates)}
 
 
 def test_same_answers_and_scores_pass() -> None:
@@ -39,7 +39,7 @@ def test_another_answer_of_an_engine_that_repeats_itself_fails() -> None:
     quality = replace(quality, answered=(*quality.answered[:3], replace(quality.answered[3], together="b" * 70)))
     assert outcomes(quality) == {"changed_answers_rate": "fail", "quality_drop_pp": "pass"}
     assert outcomes(quality, same=False) == {"quality_drop_pp": "pass"}
-    verdict = judged(quality, gates_of(build("quality"), None))[0]
+    verdict = judge_answers(quality, answer_gates(build("quality"), None))[0]
     assert verdict.value == 0.25
     assert verdict.reason == (
         "1 of 4 answers differ from those alone, which repeat: x said " + repr("b" * 60 + "...") + " for 'a'"
@@ -72,8 +72,8 @@ def test_scores_need_an_interval(together: tuple[float, ...], outcome: Outcome) 
 def test_where_the_limit_comes_from() -> None:
     """Marker, then option, then 5 points."""
     spec, option = build("quality", kwargs={"max_drop_pp": 2}), 3.0
-    assert [gates_of(one, option)[1].limit for one in (spec, build("quality"))] == [2, 3.0]
-    assert gates_of(build("quality"), None)[1].source == "marker quality(), default"
+    assert [answer_gates(one, option)[1].limit for one in (spec, build("quality"))] == [2, 3.0]
+    assert answer_gates(build("quality"), None)[1].source == "marker quality(), default"
 
 
 def test_no_opinion_is_no_pass() -> None:

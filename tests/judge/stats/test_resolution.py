@@ -7,7 +7,7 @@ import pytest
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.trend import loss, trends
 from pytest_llmperf.judge.gates.baseline_comparison import compare_stored
-from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.gates.evaluate import judge_values
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.stats import resolution
@@ -40,7 +40,7 @@ CONSTANT = [
 
 def stored_verdict(metric: str, bound: Bound, old: tuple, new: tuple, delta: float, **looking) -> Verdict:
     asked = gate(metric, old[0][0], bound, delta=delta, reference=old)
-    return decide(asked, new, **{"looks": 1, **looking})
+    return judge_values(asked, new, **{"looks": 1, **looking})
 
 
 @pytest.mark.parametrize(("asked", "old", "new", "outcome"), CONSTANT)
@@ -54,7 +54,7 @@ def test_rounds_that_never_change_are_compared_with_delta(
         verdict = stored_verdict(metric, bound, ((old,) * rounds,) * 4, (new,) * rounds, delta, **looking)
         assert verdict.outcome is outcome, verdict.reason
         paired = gate(metric, 0.0, bound, delta=delta, incumbent="old")
-        verdict = decide(paired, (new,) * rounds, incumbent=(old,) * rounds, **looking)
+        verdict = judge_values(paired, (new,) * rounds, incumbent=(old,) * rounds, **looking)
         assert verdict.outcome is outcome, verdict.reason
 
 
@@ -98,12 +98,12 @@ def test_rounded_values_raise_no_false_alarm(sd: float, step: float) -> None:
 def test_limits_and_values_that_repeat(values: tuple[float, ...], limit: float, bound: Bound, outcome: Outcome) -> None:
     """Equal values are taken as given, and keep a limit that they are on, floats aside; others are known to a tenth."""
     for metric in ("scaling_efficiency_pct", "ttft_ms"):
-        assert decide(gate(metric, limit, bound), values, looks=16).outcome is outcome
+        assert judge_values(gate(metric, limit, bound), values, looks=16).outcome is outcome
 
 
 def test_a_peak_on_its_limit_keeps_it() -> None:
     """Floats aside."""
-    assert decide(gate("vram_gib", 0.3, Bound.MAX), (0.1 + 0.2,) * 3, looks=1).outcome is Outcome.PASS
+    assert judge_values(gate("vram_gib", 0.3, Bound.MAX), (0.1 + 0.2,) * 3, looks=1).outcome is Outcome.PASS
 
 
 def test_three_times_the_solo_ttft_is_not_above_three_times() -> None:
@@ -161,7 +161,7 @@ def test_noise_across_the_edge_of_a_step_is_no_change_of_level() -> None:
 def test_a_stored_centre_of_zero_is_compared(new: float, outcome: Outcome) -> None:
     """A queue time of 0 has no percentage of its own; changes are percent of 1 ms, and the reason says so."""
     stored = stored_verdict("queue_ms", Bound.MAX, ((0.0,) * 5,) * 4, (new,) * 5, 20.0)
-    paired = decide(gate("queue_ms", 0.0, Bound.MAX, delta=20.0), (new,) * 5, looks=1, incumbent=(0.0,) * 5)
+    paired = judge_values(gate("queue_ms", 0.0, Bound.MAX, delta=20.0), (new,) * 5, looks=1, incumbent=(0.0,) * 5)
     for verdict in (stored, paired):
         assert verdict.outcome is outcome, verdict.reason
         assert "percent of 1 ms" in verdict.reason
@@ -198,4 +198,4 @@ def test_the_rounding_of_floats_makes_no_outlier() -> None:
     """Four rounds that are equal but for the last bit, and one that differs in the twelfth digit."""
     equal = (98.7, 98.7, 98.70000000000002, 98.69999999999999, 98.7000000001)
     assert outliers(equal) == ()
-    assert decide(gate(limit=95.0), equal, looks=1).effect_size is None
+    assert judge_values(gate(limit=95.0), equal, looks=1).effect_size is None
