@@ -231,9 +231,10 @@ def test_the_plugin_module_is_light() -> None:
         "pytest_llmperf.plugin.options.run_options",
         "pytest_llmperf.plugin.options.server_options",
         "pytest_llmperf.plugin.options.parsers",
-        "pytest_llmperf.plugin.session_results",
+        "pytest_llmperf.plugin.results",
+        "pytest_llmperf.plugin.results.session_results",
         "pytest_llmperf.plugin.options.near_names",
-        "pytest_llmperf.plugin.orphaned_entries",
+        "pytest_llmperf.plugin.results.orphaned_entries",
         "pytest_llmperf.plugin.stash",
         "pytest_llmperf.plugin.options.ini_values",
     }

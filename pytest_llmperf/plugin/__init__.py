@@ -14,8 +14,8 @@ from pytest_llmperf.errors import clean
 from pytest_llmperf.plugin import activation, fixtures
 from pytest_llmperf.plugin.marker_table import marker_lines
 from pytest_llmperf.plugin.options import option_table
-from pytest_llmperf.plugin.orphaned_entries import Collected
-from pytest_llmperf.plugin.session_results import Results
+from pytest_llmperf.plugin.results.orphaned_entries import Collected
+from pytest_llmperf.plugin.results.session_results import Results
 
 if TYPE_CHECKING:
     from pytest_llmperf.plugin.runner import Runner

@@ -2,55 +2,42 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError, UsageError, clean
+from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge import default_scorer
-from pytest_llmperf.judge.gates.verdict_policy import action
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.masking import known, secrets_of
 from pytest_llmperf.model import ExternalAgent, Settings, TopologyKind
 from pytest_llmperf.plugin.failures import fail_without_traceback
 from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.plugin.marker_table import SOAK
-from pytest_llmperf.plugin.options.output_files import shown
-from pytest_llmperf.plugin.secret_scrubbing import scrub, scrub_warning
-from pytest_llmperf.plugin.session_results import TOLD
+from pytest_llmperf.plugin.results.gate_outcomes import ConfigurationTransferWarning, GateWarning, decide
+from pytest_llmperf.plugin.results.secret_scrubbing import scrub, scrub_warning
+from pytest_llmperf.plugin.results.session_results import TOLD
 from pytest_llmperf.plugin.stash import EXPLAINED, LINES, MATRIX, PROFILE, RECORDS, RUNTIME, SPECS, WARNINGS
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.terminal.progress_line import ProgressLine
-from pytest_llmperf.report.terminal.wrapping import width, wrapped
-from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, soak_warnings
-from pytest_llmperf.report.wording.verdict_text import explain, explain_nothing, gate_name, name_of, one_line
 from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
 from pytest_llmperf.session.session import Session
 
 if TYPE_CHECKING:
-    from pytest_llmperf.model import Scenario, Verdict
+    from pytest_llmperf.model import Scenario
     from pytest_llmperf.plugin.deployment import Deployment
+    from pytest_llmperf.plugin.matrix_runs import MatrixRuns
     from pytest_llmperf.study.sweeps.study_results import Results
 
-_T = TypeVar("_T")
+__all__ = ["ConfigurationTransferWarning", "GateWarning", "Runner"]  # filters of warnings may name them here
 
 _PROPERTY = "llmperf."
 """What the names of our JUnit properties begin with."""
-
-
-class GateWarning(pytest.PytestWarning):
-    """A gate that was not decided, where the settings say that this only warns."""
-
-
-class ConfigurationTransferWarning(pytest.PytestWarning):
-    """A profile of one deployment mode is used in another."""
 
 
 class Runner:
@@ -82,7 +69,7 @@ class Runner:
         self.session = Session(settings, root=config.rootpath, listener=self._live, notes=notes, run_gates=run_gates)
         self._hand_on = workers > 1  # the machine is handed on after each test
         self._secrets: set[str] = set()  # among the words of commands
-        self._experiments: dict[str, str] = {}  # by name, the test that ran it
+        self._matrix_runs: MatrixRuns | None = None
 
     def refuse(self, faults: Sequence[str]) -> None:
         """Fail every test that uses the plugin, for these reasons: in an xdist worker, which cannot end the run."""
@@ -156,60 +143,12 @@ class Runner:
         return profile.over(scenario, name)
 
     def run_matrix(self, item: pytest.Item, matrix: str | Path | Mapping[str, Any], agents: Any, name: str) -> Results:
-        """Runs an experiment, records its cells, and has its findings said in the summary."""
-        from pytest_llmperf.model import Cell, Matrix, Scenario, scenario_of
-        from pytest_llmperf.study.matrices import matrix_files
-        from pytest_llmperf.study.sweeps import run_matrix, summary_text
-        from pytest_llmperf.study.sweeps.sweep_options import SweepOptions
+        """Run an experiment, record its cells, and have the summary print its findings."""
+        from pytest_llmperf.plugin.matrix_runs import MatrixRuns
 
-        def make(cell: Cell) -> Scenario:
-            made = agents(cell)
-            try:
-                scenario = made if isinstance(made, Scenario) else scenario_of(made, name=item.name)
-                self._learn(scenario)
-                return scenario
-            except ValueError as error:
-                raise UsageError(
-                    f"run_matrix(..., agents={getattr(agents, '__name__', agents)}): of cell {dict(cell)}: {error}",
-                    next_step="return a Scenario, or a list of agents, async functions and commands",
-                ) from error
-
-        def read() -> Matrix:
-            if isinstance(matrix, Mapping):
-                found = matrix_files.parse(
-                    matrix, name=name or re.sub(r"[^\w.-]+", "-", item.name, flags=re.ASCII).strip("-")
-                )
-            else:
-                found = matrix_files.load(item.path.parent / matrix, name=name)
-            other = self._experiments.setdefault(found.name, item.nodeid)
-            if other != item.nodeid:
-                raise UsageError(
-                    f"experiment {found.name}: its results would take the place of those of {other}",
-                    next_step='give each a name of its own: run_matrix(..., name="NAME")',
-                )
-            return replace(found, profile=item.stash[PROFILE] or found.profile)
-
-        folder = self.session.root / self.session.settings.results
-
-        def work() -> Results:
-            results = run_matrix.run(
-                read(),
-                self.session,
-                SweepOptions(test=item.nodeid, specs=item.stash[SPECS], runtime=item.stash[RUNTIME]),
-                folder=folder,
-                make=make if agents is not None else None,
-                resume=self.session.settings.resume,
-            )
-            item.stash.setdefault(RECORDS, []).extend(results.records)
-            item.stash[MATRIX] = True
-            item.stash[LINES].extend(summary_text.summary(results, shown(folder, self._config)))
-            item.stash[WARNINGS].extend(one for one in results.transfers if one not in item.stash[WARNINGS])
-            if results.failed:  # after all that could be measured is kept, written and shown
-                raise summary_text.failed_cells_error(
-                    results.matrix.name, results.failed, done=len(results.records), untried=results.untried
-                )
-            return results
-
+        if self._matrix_runs is None:
+            self._matrix_runs = MatrixRuns(self.session, self._config, self._learn)
+        work = partial(self._matrix_runs.run, item, matrix, agents, name)
         kept = "finished cells are kept, the same command goes on" if self.session.settings.resume else ""
         return fail_without_traceback(work, self._live, kept)
 
@@ -229,7 +168,7 @@ class Runner:
         """After the body: a failing gate fails this test."""
         result = yield
         if SPECS in item.stash:
-            self._decide(item)
+            decide(item, self.session.settings)
         return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -297,88 +236,6 @@ class Runner:
         """The same, where a session ended without finishing."""
         with suppress(LlmperfError):
             self.session.close()
-
-    @staticmethod
-    def _nothing_left(item: pytest.Item, records: list[Record]) -> list[str]:
-        """Measurements without a round that counts, and without a gate that would say so.
-
-        A matrix may have cells of which nothing is left: its results say which; one without any other has failed.
-        """
-        empty = [record for record in records if not record.measurement.rounds and not record.verdicts]
-        if item.stash.get(MATRIX, False) and len(empty) < len(records):
-            return []
-        return [text for record in empty if (text := explain_nothing(record))]
-
-    def _decide(self, item: pytest.Item) -> None:
-        """Turns verdicts into the test's outcome.
-
-        Raises:
-            pytest.fail.Exception: a gate failed, could not be decided, or had nothing to judge.
-            pytest.skip.Exception: a limit is of another machine, and the settings say to skip.
-        """
-        records = item.stash.get(RECORDS, [])
-        if item.stash[SPECS] and not records:
-            names = ", ".join(spec.name for spec in item.stash[SPECS])
-            pytest.fail(
-                f"gate {names}: the test recorded no run, so there is nothing to judge\n"
-                "  next: call run_agents(scenario, on=...) in the test, or drop the marker",
-                pytrace=False,
-            )
-        settings = self.session.settings
-        if settings.require_gates and records and not (item.stash[SPECS] or any(map(_is_judged, records))):
-            pytest.fail(
-                "llmperf_require_gates: the test measured, and no gate judged what it measured\n"
-                "  next: add a marker such as @pytest.mark.efficiency (see pytest --markers) or --llmperf-compare",
-                pytrace=False,
-            )
-        failures, undecided, skips = [], [], []
-        for record in records:
-            if record.soak is not None:
-                item.stash[LINES].extend(soak_lines(record))
-                failures += soak_failures(record)
-                undecided += soak_warnings(record)
-            by_action: dict[str, list[Verdict]] = {}
-            for verdict in record.verdicts:
-                by_action.setdefault(action(verdict, record.verdicts, settings), []).append(verdict)
-            if failed := by_action.get("fail"):
-                failures.append(explain(record, failed))
-            if open_ones := by_action.get("warn"):
-                names = ", ".join(map(gate_name, open_ones))
-                undecided.append(f"{name_of(record)}: not decided: {names} (see the summary of llmperf)")
-            skips += [one_line(record, verdict) for verdict in by_action.get("skip", ())]
-        failures += self._nothing_left(item, records)
-        if failures:  # first: where warnings are errors, a warning must not take a failure's place
-            item.stash[EXPLAINED] = True
-            pytest.fail(clean(wrapped("\n".join(failures), width())), pytrace=False)
-        for words in item.stash.get(WARNINGS, []):
-            warnings.warn_explicit(ConfigurationTransferWarning(words), None, *_place_of(item))
-        for line in undecided:
-            _warn(clean(line), *_place_of(item))
-        if skips:
-            pytest.skip("; ".join(skips))
-
-
-def _is_judged(record: Record) -> bool:
-    """Whether anything could have failed its test: a gate, or what a soak watches for."""
-    return bool(record.verdicts) or record.soak is not None
-
-
-def _place_of(item: pytest.Item) -> tuple[str, int]:
-    """The file and line of a test, for a warning about it."""
-    path, line, _ = item.reportinfo()
-    return str(path), (line or 0) + 1
-
-
-def _warn(text: str, path: str, line: int) -> None:
-    """A warning; where warnings are errors, a failure in as few words."""
-    try:
-        warnings.warn_explicit(GateWarning(text), None, path, line)
-    except GateWarning:
-        category = f"{GateWarning.__module__}.{GateWarning.__name__}"
-        text = f"{text}\n  next: warnings are errors here; these are not with -W 'default::{category}'"
-    else:
-        return
-    pytest.fail(text, pytrace=False)
 
 
 def _terminal(config: pytest.Config) -> tuple[Any, Any]:

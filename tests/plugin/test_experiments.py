@@ -260,7 +260,7 @@ def test_two_tests_of_one_name(pytester: pytest.Pytester, project: Path) -> None
     assert_clear(
         result,
         pytest.ExitCode.TESTS_FAILED,
-        "UsageError: experiment mine: its results would take the place of those of test_it.py::test_file?2?",
+        "UsageError: experiment mine: its results would replace those of test_it.py::test_file?2?",
         '  next: give each a name of its own: run_matrix(..., name="NAME")',
     )
     written = {path.name for path in (project / "llmperf-results").glob("*.csv")}

@@ -7,7 +7,8 @@ import pytest
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Outcome, Settings, Verdict
 from pytest_llmperf.plugin.failures import fail_without_traceback
-from pytest_llmperf.plugin.runner import GateWarning, Runner
+from pytest_llmperf.plugin.results.gate_outcomes import GateWarning
+from pytest_llmperf.plugin.runner import Runner
 from pytest_llmperf.plugin.stash import RECORDS, SPECS
 from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from tests.judge.build import gate, measurement_of, round_of

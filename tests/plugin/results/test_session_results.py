@@ -5,7 +5,7 @@ import io
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from pytest_llmperf.plugin.session_results import _end_line
+from pytest_llmperf.plugin.results.session_results import _end_line
 
 
 @pytest.mark.parametrize("begun", ["", ". [100%]", "test_it.py ."])

@@ -14,7 +14,7 @@ from pytest_llmperf.plugin.options import option_table
 if TYPE_CHECKING:
     from pytest_llmperf.judge.record import Record
     from pytest_llmperf.model import Settings
-    from pytest_llmperf.plugin.orphaned_entries import Collected
+    from pytest_llmperf.plugin.results.orphaned_entries import Collected
     from pytest_llmperf.report.session_outcomes import Tested
 
 _MOST_LETTERS = 4000

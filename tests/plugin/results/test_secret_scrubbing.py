@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from pytest_llmperf.plugin.secret_scrubbing import scrub, scrub_warning
+from pytest_llmperf.plugin.results.secret_scrubbing import scrub, scrub_warning
 
 TOKEN = "c4nary-" + "q" * 20
 
