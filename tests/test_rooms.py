@@ -86,6 +86,7 @@ INSIDE = {
         "baselines": {"gate_kinds", "metrics", "regression", "stats"},
         "diagnosis": {"baselines", "metrics", "stats"},
         "soak": {"baselines", "metrics", "stats"},
+        "soak_drift": {"baselines", "metrics", "soak", "stats"},
         "record": {"baselines", "diagnosis", "metrics", "soak", "stats"},
         "gates": {"baselines", "gate_kinds", "marker_keywords", "markers", "metrics", "record", "regression", "stats"},
         "evidence": {"gates", "record"},

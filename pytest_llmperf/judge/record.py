@@ -10,7 +10,7 @@ from typing import Any
 import cattrs
 
 from pytest_llmperf.judge.baselines.manifest_diff import Difference
-from pytest_llmperf.judge.diagnosis.phase_regressions import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower
 from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.soak import Soak

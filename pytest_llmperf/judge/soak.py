@@ -11,11 +11,8 @@ from dataclasses import dataclass, replace
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.comparability import other_machine
 from pytest_llmperf.judge.baselines.toml_format import CRITICAL, LEVEL, WARNING
-from pytest_llmperf.judge.baselines.trend import METRICS, loss
 from pytest_llmperf.judge.metrics.catalogue import CATALOGUE, OBSERVED, MetricClass, metric_of
 from pytest_llmperf.judge.metrics.series import series
-from pytest_llmperf.judge.stats.changepoints import FEWEST, breaks, levels
-from pytest_llmperf.judge.stats.resolution import step_of
 from pytest_llmperf.judge.stats.summary import aggregate_values
 from pytest_llmperf.model import Baseline, Bound, Gate, Measurement, Round, Threshold
 
@@ -30,12 +27,6 @@ WINDOW_S = {
 """Over how long each metric is looked at (H.2); what it has per request is taken over the shorter window."""
 
 _NAMES = {"contention_rate": "contention_rate_ttft"}
-_BLOCKS, _ERROR = 24, 0.01
-_SETTLING = 0.2
-"""Share of a run in which memory may grow without being a leak: caches fill."""
-
-LEAK_SHARE, LEAK_MIB = 0.05, 16.0
-"""Growth beyond both is a leak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,50 +213,6 @@ class Watch:
                 self._seen.add(level)
                 alarms.append(Alarm(level=level, at_s=at_s, value=value, window_s=window_s, rounds=len(rounds)))
         return tuple(alarms)
-
-
-def drifts(measurement: Measurement) -> tuple[Drift, ...]:
-    """Metrics whose level is worse at the end than before, by what matters of each, beyond doubt.
-
-    Args:
-        measurement: of the whole run; its rounds are taken in blocks of neighbours, whose centres are compared.
-    """
-    size = max(FEWEST, len(measurement.rounds) // _BLOCKS)
-    found = []
-    for name in METRICS:
-        metric = metric_of(name)
-        try:
-            values = series(measurement, name)
-        except MeasurementError:
-            continue
-        starts = range(0, len(values) - size + 1, size)
-        centres = [aggregate_values(metric.aggregate, values[start : start + size]) for start in starts]
-        fitted = levels(centres, breaks(centres, _ERROR / len(METRICS), step=step_of(values))) if centres else ()
-        lost, before = max(((loss(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
-        if lost >= metric.delta:
-            found.append(Drift(what=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))
-    return tuple(found)
-
-
-def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
-    """Whose memory grew after the first fifth of the run, by more than 5 % and 16 MiB, beyond doubt.
-
-    Args:
-        samples: MiB by name, at equal distances, oldest first.
-    """
-    settled = samples[round(len(samples) * _SETTLING) :]
-    found = []
-    for name in dict.fromkeys(key for sample in settled for key in sample):
-        values = [sample[name] for sample in settled if name in sample]
-        if len(values) < FEWEST:
-            continue
-        fitted = levels(values, breaks(values, _ERROR, step=step_of(values)))
-        grown, matters = fitted[-1] - fitted[0], max(LEAK_SHARE * fitted[0], LEAK_MIB)
-        if grown > matters:
-            found.append(
-                Drift(what=f"memory of {name}", before=fitted[0], after=fitted[-1], lost=grown, matters=matters)
-            )
-    return tuple(found)
 
 
 def _own(source: Baseline, metric: str) -> Iterator[Level]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pytest_llmperf.judge.baselines import baseline_files, lookup, store
 from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for
-from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, held_in_words, than_stored
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower
+from pytest_llmperf.judge.diagnosis.phase_regressions import held_in_words, than_stored
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
 from pytest_llmperf.judge.gates.incumbent import against_gates
 from pytest_llmperf.judge.gates.resolve import Baselines, resolve

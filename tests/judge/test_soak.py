@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.judge.baselines import baseline_files
-from pytest_llmperf.judge.soak import Level, Watch, drifts, exceeded_levels, leaks, levels_for
+from pytest_llmperf.judge.soak import Level, Watch, exceeded_levels, levels_for
+from pytest_llmperf.judge.soak_drift import drifts, leaks
 from pytest_llmperf.model import Baseline, Bound, GpuSample, Measurement, Round, Threshold
 from tests.judge.build import gate, measurement_of, observed, round_of, sample
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
-from statistics import fmean, median
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.diagnosis.client_saturation import discarded_of_total, last_saturation
+from pytest_llmperf.judge.diagnosis.decode_decline import decline_of, declining
+from pytest_llmperf.judge.diagnosis.loss_explanation import (
+    SHARE_PP,
+    advice_on,
+    client_advice,
+    reports_durations,
+    sentence_of,
+)
 from pytest_llmperf.judge.diagnosis.machine_health import busy_cores, neighbour_cores, swapping, throttled
-from pytest_llmperf.judge.metrics.contradictions import believable
-from pytest_llmperf.judge.metrics.request_formulas import agent_decode_tok_s
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.metrics.slot_use import fewer_slots
 from pytest_llmperf.judge.metrics.time_breakdown import Loss, losses
@@ -20,21 +24,11 @@ from pytest_llmperf.model import Measurement, TopologyKind
 LEAST_PP = 1.0
 """Less lost efficiency than this has no cause worth a name."""
 
-_SHARE_PP = 2.0
-"""A smaller share explains nothing: balance changes by as much where nothing has changed."""
-
 LARGE_PP = 10.0
 """So much is named even where no gate fails."""
 
-_SUNK, _STEADILY = 0.9, 0.8
-"""A decode rate sinks where the last rounds have less than so much of the first ones' rate, and so many of all pairs of
-rounds agree."""
-
 _MUCH_CORES = 0.5
 """So much of a core is worth having."""
-
-_FEWEST = 5
-"""Fewer rounds show no trend."""
 
 _LESS_CTX = "free memory where the context is smaller, or ask for less num_ctx"
 
@@ -51,45 +45,6 @@ _FACTS = (
     ("different contexts", "gives the model a context of", _LESS_CTX),
 )
 """Cause, words of the note or incident that tell of it, what to do."""
-
-OWN_CORE = "leave the client a core of its own (what else runs here?)"
-CORE = f"{OWN_CORE}, or try --llmperf-runtime=processes"
-TAP_CORE = "leave the tap, through which the agents talk, a core of its own (what else runs here, the agents included?)"
-
-_SLOWER = {
-    "client": "is delayed by its client",
-    "queue": "waits for a slot",
-    "load": "waits for the model to load",
-    "prefill": "processes prompts more slowly",
-    "decode": "decodes more slowly",
-    "tokens": "has more tokens to read or to write",
-    "rest": "takes longer for a reason that is not visible in client or server timings",
-}
-"""What an agent does that takes longer."""
-
-_TOGETHER = {
-    "client": "their clients delay them",
-    "load": "they wait for the model to load",
-    "prefill": "they share a device, or its cores (prompts are processed more slowly)",
-    "decode": "they share a device, or its cores",
-    "tokens": "they generate more tokens than alone",
-    "rest": "the cause is not visible in client or server timings",
-}
-"""Why all are slower together."""
-
-_UNTIMED = "first tokens come later: they share a device, or prompts wait: this server gives no durations that tell"
-
-_NEXT = {
-    "tokens alone": "give the agents equal work (prompts, num_predict), or gate scaling in place of balance",
-    "tokens together": "make the answers equally long: num_predict with a seed and temperature 0",
-    "load alone": "keep the model loaded: see /api/ps",
-    "load together": "keep the model loaded: see /api/ps",
-    "queue alone": "is another client using this instance? see /api/ps",
-}
-"""What to do about a share; for the others it depends on where the servers run."""
-
-_PRIVATE_QUEUE = "have each agent send its requests one after the other, or end what else runs on this machine"
-"""What to do about a queue at a server that nobody else knows."""
 
 BUSY_NEIGHBOUR = "busy neighbour"
 
@@ -124,20 +79,20 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     """Why efficiency was lost; None where next to nothing was and nothing is known."""
     facts = facts_of(measurement)
     loss = loss_of(measurement)
-    sinking = sunk(measurement)
+    sinking = declining(measurement)
     cause = sentence = advice = ""
     largest = max(loss.shares_pp, key=lambda key: loss.shares_pp[key]) if loss is not None else ""
-    explains = loss is not None and loss.shares_pp[largest] >= _SHARE_PP
+    explains = loss is not None and loss.shares_pp[largest] >= SHARE_PP
     if loss is not None and explains and loss.loss_pp >= (LARGE_PP if sinking else LEAST_PP):
         cause = _of_a_shared_slot(measurement, loss, largest)
-        sentence, advice = _words(measurement, loss, cause), _advice(measurement, loss, cause)
+        sentence, advice = sentence_of(measurement, loss, cause), advice_on(measurement, loss, cause)
     elif sinking:
         cause, sentence, advice = "throttling", sinking, _THROTTLED
     elif measurement.discarded:  # they are not judged: no reason for what the others lost
         cause, advice = "saturated client", client_advice(measurement)
         sentence = f"the client was saturated in {discarded_of_total(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
-        sank = _fall(measurement) if sentence and sentence == sinking else 0.0
+        sank = decline_of(measurement) if sentence and sentence == sinking else 0.0
         facts = [one for one in machine if one[0] != BUSY_NEIGHBOUR or neighbour_share(measurement) >= sank]
     by_slots = _by_slots(measurement, loss, cause)
     telling = [one for one in facts if not (by_slots and one[0] == "another client")]
@@ -162,14 +117,9 @@ def _of_a_shared_slot(measurement: Measurement, loss: Loss, cause: str) -> str:
     A server that reports no durations, or none that include the wait, hides its queue in `rest`; a `/v1` stream hides
     it in the time to its first token.
     """
-    hidden = ("rest together",) if _timed(measurement) else ("rest together", "prefill together")
+    hidden = ("rest together",) if reports_durations(measurement) else ("rest together", "prefill together")
     one_slot = measurement.topology.kind is TopologyKind.SINGLE and len(measurement.scenario.agents) > 1
     return "queue together" if one_slot and loss.of == "scaling" and cause in hidden else cause
-
-
-def _timed(measurement: Measurement) -> bool:
-    """Whether the server reports durations."""
-    return all(request.total_duration_ns for run in measurement.rounds[0].together for request in run.requests)
 
 
 def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
@@ -196,11 +146,6 @@ def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
     """
     others = ("load", "tokens", "queue") if measurement.topology.kind.shared else ("load", "tokens")
     return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(others)
-
-
-def client_advice(measurement: Measurement) -> str:
-    """What to do about a client that could not keep up: no runtime of ours drives agents that we did not write."""
-    return TAP_CORE if measurement.scenario.external else CORE
 
 
 def _by_slots(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
@@ -236,92 +181,3 @@ def loss_of(measurement: Measurement) -> Loss | None:
     except MeasurementError:
         return None
     return max(losses(measurement.rounds), key=lambda loss: loss.loss_pp)
-
-
-def _words(measurement: Measurement, loss: Loss, cause: str) -> str:
-    """The cause in one clause, with its figures; the slowdown is that of the agent that suffers most."""
-    part, where = cause.split()
-    slowdown = fmean(series(measurement, "slowdown"))
-    if where == "together" and part == "queue":
-        wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in measurement.rounds)
-        waited_ms = median(
-            max(request.queue_ns / 1e6 for run in one.together for request in run.requests)
-            for one in measurement.rounds
-        )
-        figures = f"(queue time {waited_ms:.0f} ms of a round's {wall_ms:.0f} ms)"
-        if measurement.topology.kind.shared and loss.shares_pp[cause] < _SHARE_PP:
-            return (
-                f"the agents are slower together than alone (up to {slowdown:.2f} x): they share instance "
-                f"{loss.instance}, which serves one request at a time (the server reports no queue time)"
-            )
-        if measurement.topology.kind.shared:
-            return f"requests wait for a slot {figures}: agents that share a slot are served one after the other"
-        return (
-            f"requests wait at the server {figures}, though each agent has an instance of its own: "
-            f"{_who(measurement)}, or an agent sends more requests at once than it has slots"
-        )
-    if where == "together" and loss.of == "scaling":
-        why = _TOGETHER[part] if _timed(measurement) or part != "prefill" else _UNTIMED
-        if part == "rest" and measurement.topology.kind.shared and len(measurement.scenario.agents) > 1:
-            why = f"they share instance {loss.instance}"
-        return f"the agents are slower together than alone (up to {slowdown:.2f} x): {why}"
-    balance = fmean(series(measurement, "efficiency_pct"))
-    return (
-        f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x; "
-        f"{loss.slowest} on instance {loss.instance} {_SLOWER[part]}, "
-        f"{'even alone' if where == 'alone' else 'together with the other agents'}"
-    )
-
-
-def _who(measurement: Measurement) -> str:
-    """Who else keeps a server busy."""
-    return "other work on this machine keeps it busy" if measurement.topology.private else "another client uses it"
-
-
-def _advice(measurement: Measurement, loss: Loss, cause: str) -> str:
-    """What to do about a share."""
-    topology = measurement.topology
-    if cause == "queue together" and not topology.kind.shared:
-        cause = "queue alone"
-    if cause == "queue alone" and topology.private:
-        return _PRIVATE_QUEUE
-    if cause.startswith("client"):
-        return client_advice(measurement)
-    if cause in _NEXT:
-        return _NEXT[cause]
-    if cause.endswith("alone") and topology.backend == "attach":  # servers of our own have ended by then
-        urls = [one.url for one in topology.instances if one.name == loss.instance]
-        return "".join(f"check instance {loss.instance}: curl {url}/api/ps" for url in urls)
-    return ""
-
-
-def sunk(measurement: Measurement) -> str:
-    """Whose decode rate, alone, sank over the rounds, in words; empty where none did."""
-    for agent, rates in _sinking(measurement):
-        return (
-            f"the decode rate of {agent}, alone, sank over the rounds from {rates[0]:.1f} to {rates[-1]:.1f} tok/s: "
-            "throttling"
-        )
-    return ""
-
-
-def _fall(measurement: Measurement) -> float:
-    """By which share of itself the rate sank that `sunk` tells of; 0 if none did."""
-    return next((1 - rates[-1] / rates[0] for _, rates in _sinking(measurement)), 0.0)
-
-
-def _sinking(measurement: Measurement) -> Iterator[tuple[str, list[float]]]:
-    """Agents whose decode rate, alone, sank over the rounds, with their rates."""
-    for runs in zip(*(one.solo for one in measurement.rounds), strict=False):
-        believed = [run for run in runs if all(map(believable, run.requests))]
-        rates = [rate for run in believed if (rate := agent_decode_tok_s(run)) is not None]
-        if len(rates) >= _FEWEST and _sinks(rates):
-            yield runs[0].agent, rates
-
-
-def _sinks(rates: Sequence[float]) -> bool:
-    """Whether the rates, in the order of the rounds, sink by more than noise."""
-    third = max(1, len(rates) // 3)
-    pairs = list(combinations(rates, 2))
-    steady = sum(after < before for before, after in pairs) >= _STEADILY * len(pairs)
-    return steady and median(rates[-third:]) < _SUNK * median(rates[:third])

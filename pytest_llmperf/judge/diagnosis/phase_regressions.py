@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.baselines.comparability import is_like
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.trend import commit_of
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower, sessions_words
 from pytest_llmperf.judge.metrics.time_breakdown import COUNTS, PARTS, STORED_PARTS, TIMED, Times, more, times_of
 from pytest_llmperf.judge.stats.changepoints import breaks
-from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:
-    from pytest_llmperf.model import Baseline, Measurement, StoredSession, Verdict
+    from pytest_llmperf.model import Baseline, Measurement, StoredSession
 
 _KEYS = (*TIMED, *COUNTS)
 
@@ -30,72 +30,6 @@ _ERROR = 0.01
 
 _MOST_SESSIONS = 40
 """The newest of them are looked at."""
-
-_BEFORE_TOKENS = ("client", "queue", "load", "prefill", "tokens", "rest")
-_EXPLAINS = {
-    "ttft_ms": _BEFORE_TOKENS,
-    "ttft_ratio": _BEFORE_TOKENS,
-    "queue_ms": ("queue",),
-    "decode_tok_s": ("decode",),
-}
-"""Parts that a metric is made of; of every other metric, all."""
-
-_NAMES = {
-    "client": "the client's own time",
-    "queue": "waiting for a slot",
-    "load": "waiting for the model",
-    "prefill": "prefill",
-    "decode": "decode",
-    "tokens": "reading and writing more tokens",
-    "rest": "what no server's times hold",
-}
-
-
-TO_LOOK_AT = {
-    "client": "the client's machine and its Python",
-    "queue": "slots and other clients of the server",
-    "load": "the memory that is left for the model, keep_alive",
-    "prefill": "prompts, num_ctx, num_batch, the server's version",
-    "decode": "model and quantization, num_thread, num_gpu, clocks of the device, the server's version",
-    "tokens": "num_predict and the prompts",
-    "rest": "the network, the server's version",
-}
-"""What makes a part longer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slower:
-    """A part of an agent's work that takes longer than it did.
-
-    Attributes:
-        part: one of PARTS.
-        where: `alone`; or `together`, without what is longer alone, too.
-        agent, instance: whose.
-        before_ms: what it took, for as many tokens as now, ms: median of stored sessions, or of the incumbent's rounds.
-        now_ms: what it takes, ms: median of the rounds.
-        baseline: whose sessions it is compared with; empty: none.
-        incumbent: or which incumbent.
-        count: of sessions, or of pairs of rounds.
-        since: the session after which it was so, by commit and day; empty: not known, or the commit is this one.
-        commit: of that session; empty where not known, or where files were changed.
-    """
-
-    part: str
-    where: str
-    agent: str
-    instance: str
-    before_ms: float
-    now_ms: float
-    baseline: str = ""
-    incumbent: str = ""
-    count: int
-    since: str = ""
-    commit: str = ""
-
-    @property
-    def more_ms(self) -> float:
-        """By how much longer it takes."""
-        return self.now_ms - self.before_ms
 
 
 def parts_of(measurement: Measurement) -> dict[str, tuple[float, ...]]:
@@ -163,35 +97,6 @@ def than_incumbent(measurement: Measurement, incumbent: Measurement, name: str) 
         if agree and which.matters(median(values), now):
             found.append(which.slower(median(values), now, incumbent=name, count=len(pairs)))
     return _largest_first(found)
-
-
-def explaining(found: Sequence[Slower], verdicts: Iterable[Verdict]) -> tuple[Slower, ...]:
-    """What explains failing comparisons: the largest that their metrics are made of, of every agent that has it."""
-    for verdict in verdicts:
-        gate = verdict.gate
-        if verdict.outcome is not Outcome.FAIL or gate.delta is None:
-            continue
-        parts = _EXPLAINS.get(gate.metric, PARTS)
-        fit = [one for one in found if one.part in parts and (one.baseline, one.incumbent) == _against(verdict)]
-        if fit:
-            return tuple(one for one in fit if (one.part, one.where) == (fit[0].part, fit[0].where))
-    return ()
-
-
-def in_words(found: Sequence[Slower]) -> str:
-    """One part of one agent or more, with the figures of the first."""
-    worst = found[0]
-    agents = " and ".join(dict.fromkeys(one.agent for one in found))
-    against = f"in baseline {worst.baseline}" if worst.baseline else f"on incumbent {worst.incumbent}"
-    count = f"{_counted(worst.count)}, " if worst.baseline else ""
-    figures = f"({count}{worst.before_ms:.0f} -> {worst.now_ms:.0f} ms)"
-    took = (
-        f"{worst.now_ms / worst.before_ms:.1f} times as long as {against}"
-        if worst.before_ms >= 1
-        else f"{worst.more_ms:.0f} ms more than {against}"
-    )
-    since = f", since {worst.since}" if worst.since else ""
-    return f"{_NAMES[worst.part]} of {agents} {worst.where} takes {took} {figures}{since}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,21 +213,12 @@ def _comparable(
 
 
 def _sessions(name: str, count: int) -> str:
-    return f"baseline {name}'s {_counted(count)}"
-
-
-def _counted(sessions: int) -> str:
-    return f"{sessions} session{'' if sessions == 1 else 's'}"
+    return f"baseline {name}'s {sessions_words(count)}"
 
 
 def _has(session: StoredSession, columns: int) -> bool:
     """Whether a session has the parts of so many runs."""
     return all(len(session.parts.get(name, ())) == columns for name in STORED_PARTS)
-
-
-def _against(verdict: Verdict) -> tuple[str, str]:
-    gate = verdict.gate
-    return ("", gate.incumbent) if gate.incumbent else (gate.baseline, "")
 
 
 def _largest_first(found: Iterable[Slower]) -> tuple[Slower, ...]:

@@ -14,9 +14,10 @@ from pytest_llmperf.judge.diagnosis.client_saturation import (
     discarded_of_total,
     last_saturation,
 )
-from pytest_llmperf.judge.diagnosis.diagnose import LEAST_PP, crowded, diagnose, loss_of, sunk
+from pytest_llmperf.judge.diagnosis.decode_decline import declining
+from pytest_llmperf.judge.diagnosis.diagnose import LEAST_PP, crowded, diagnose, loss_of
 from pytest_llmperf.judge.diagnosis.machine_health import swapping, throttled
-from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, in_words
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower, in_words
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement
@@ -89,7 +90,7 @@ def _client(measurement: Measurement) -> Answer:
 
 
 def _machine(measurement: Measurement) -> Answer:
-    looks = (crowded, swapping, throttled, sunk)
+    looks = (crowded, swapping, throttled, declining)
     found = list(filter(None, (look(measurement) for look in looks)))
     if measurement.telemetry is None:
         return answer("machine", found, "no decode rate sinks; nothing else was looked at")

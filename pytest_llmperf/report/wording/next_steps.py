@@ -6,14 +6,9 @@ from statistics import median
 
 from pytest_llmperf.judge.diagnosis.answer_notes import undefined_next
 from pytest_llmperf.judge.diagnosis.client_saturation import client_overhead_problem
-from pytest_llmperf.judge.diagnosis.diagnose import (
-    BUSY_NEIGHBOUR,
-    OWN_CORE,
-    TAP_CORE,
-    Diagnosis,
-    client_advice,
-)
-from pytest_llmperf.judge.diagnosis.phase_regressions import TO_LOOK_AT, explaining
+from pytest_llmperf.judge.diagnosis.diagnose import BUSY_NEIGHBOUR, Diagnosis
+from pytest_llmperf.judge.diagnosis.loss_explanation import OWN_CORE, TAP_CORE, client_advice
+from pytest_llmperf.judge.diagnosis.phase_findings import TO_LOOK_AT, explaining
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.stats.confidence_intervals import MOST_ROUNDS

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_llmperf.judge.diagnosis.client_saturation import nothing_left
-from pytest_llmperf.judge.diagnosis.diagnose import Diagnosis, client_advice, diagnose
-from pytest_llmperf.judge.diagnosis.phase_regressions import explaining, in_words
+from pytest_llmperf.judge.diagnosis.diagnose import Diagnosis, diagnose
+from pytest_llmperf.judge.diagnosis.loss_explanation import client_advice
+from pytest_llmperf.judge.diagnosis.phase_findings import explaining, in_words
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.markers import usual_metric
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge.diagnosis.phase_regressions import Slower, than_incumbent
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower
+from pytest_llmperf.judge.diagnosis.phase_regressions import than_incumbent
 from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.evidence import graded
 from pytest_llmperf.judge.gate_kinds import Judged

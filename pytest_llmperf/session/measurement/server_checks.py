@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.diagnosis.diagnose import facts_of
-from pytest_llmperf.judge.diagnosis.phase_regressions import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower
 from pytest_llmperf.judge.diagnosis.triage import Answer, answer, of_measurement, unknown
 from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.servers.clients.client_factory import client_of

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pytest_llmperf.judge.baselines.toml_format import CRITICAL
 from pytest_llmperf.judge.diagnosis.client_saturation import saturated
 from pytest_llmperf.judge.metrics.machine_peaks import memory_mib
-from pytest_llmperf.judge.soak import Alarm, Level, Soak, Watch, drifts, leaks
+from pytest_llmperf.judge.soak import Alarm, Level, Soak, Watch
+from pytest_llmperf.judge.soak_drift import drifts, leaks
 from pytest_llmperf.session.measurement.arm import Arm
 from pytest_llmperf.session.progress_listener import ProgressListener
 

@@ -5,14 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.diagnosis.phase_regressions import (
-    Slower,
-    explaining,
-    in_words,
-    parts_of,
-    than_incumbent,
-    than_stored,
-)
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower, explaining, in_words
+from pytest_llmperf.judge.diagnosis.phase_regressions import parts_of, than_incumbent, than_stored
 from pytest_llmperf.model import Baseline, Measurement, Outcome, Stored, StoredSession, Verdict
 from tests.judge.build import gate
 from tests.judge.diagnosis.test_diagnose import measured, rounds

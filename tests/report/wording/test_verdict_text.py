@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.judge.diagnosis.phase_regressions import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import Slower
 from pytest_llmperf.judge.gates.evaluate import judge
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Bound, Settings, TopologyKind

@@ -1,0 +1,121 @@
+"""The cause of a loss as a sentence, and what to do about it."""
+
+from __future__ import annotations
+
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.metrics.series import series
+
+if TYPE_CHECKING:
+    from pytest_llmperf.judge.metrics.time_breakdown import Loss
+    from pytest_llmperf.model import Measurement
+
+SHARE_PP = 2.0
+"""A smaller share explains nothing: balance changes by as much where nothing has changed."""
+
+OWN_CORE = "leave the client a core of its own (what else runs here?)"
+CORE = f"{OWN_CORE}, or try --llmperf-runtime=processes"
+TAP_CORE = "leave the tap, through which the agents talk, a core of its own (what else runs here, the agents included?)"
+
+_SLOWER = {
+    "client": "is delayed by its client",
+    "queue": "waits for a slot",
+    "load": "waits for the model to load",
+    "prefill": "processes prompts more slowly",
+    "decode": "decodes more slowly",
+    "tokens": "has more tokens to read or to write",
+    "rest": "takes longer for a reason that is not visible in client or server timings",
+}
+"""What an agent does that takes longer."""
+
+_TOGETHER = {
+    "client": "their clients delay them",
+    "load": "they wait for the model to load",
+    "prefill": "they share a device, or its cores (prompts are processed more slowly)",
+    "decode": "they share a device, or its cores",
+    "tokens": "they generate more tokens than alone",
+    "rest": "the cause is not visible in client or server timings",
+}
+"""Why all are slower together."""
+
+_UNTIMED = "first tokens come later: they share a device, or prompts wait: this server gives no durations that tell"
+
+_NEXT = {
+    "tokens alone": "give the agents equal work (prompts, num_predict), or gate scaling in place of balance",
+    "tokens together": "make the answers equally long: num_predict with a seed and temperature 0",
+    "load alone": "keep the model loaded: see /api/ps",
+    "load together": "keep the model loaded: see /api/ps",
+    "queue alone": "is another client using this instance? see /api/ps",
+}
+"""What to do about a share; for the others it depends on where the servers run."""
+
+_PRIVATE_QUEUE = "have each agent send its requests one after the other, or end what else runs on this machine"
+"""What to do about a queue at a server that nobody else knows."""
+
+
+def client_advice(measurement: Measurement) -> str:
+    """What to do about a client that could not keep up: no runtime of ours drives agents that we did not write."""
+    return TAP_CORE if measurement.scenario.external else CORE
+
+
+def reports_durations(measurement: Measurement) -> bool:
+    """Whether the server reports durations."""
+    return all(request.total_duration_ns for run in measurement.rounds[0].together for request in run.requests)
+
+
+def sentence_of(measurement: Measurement, loss: Loss, cause: str) -> str:
+    """The cause in one clause, with its figures; the slowdown is that of the agent that suffers most."""
+    part, where = cause.split()
+    slowdown = fmean(series(measurement, "slowdown"))
+    if where == "together" and part == "queue":
+        wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in measurement.rounds)
+        waited_ms = median(
+            max(request.queue_ns / 1e6 for run in one.together for request in run.requests)
+            for one in measurement.rounds
+        )
+        figures = f"(queue time {waited_ms:.0f} ms of a round's {wall_ms:.0f} ms)"
+        if measurement.topology.kind.shared and loss.shares_pp[cause] < SHARE_PP:
+            return (
+                f"the agents are slower together than alone (up to {slowdown:.2f} x): they share instance "
+                f"{loss.instance}, which serves one request at a time (the server reports no queue time)"
+            )
+        if measurement.topology.kind.shared:
+            return f"requests wait for a slot {figures}: agents that share a slot are served one after the other"
+        return (
+            f"requests wait at the server {figures}, though each agent has an instance of its own: "
+            f"{_who(measurement)}, or an agent sends more requests at once than it has slots"
+        )
+    if where == "together" and loss.of == "scaling":
+        why = _TOGETHER[part] if reports_durations(measurement) or part != "prefill" else _UNTIMED
+        if part == "rest" and measurement.topology.kind.shared and len(measurement.scenario.agents) > 1:
+            why = f"they share instance {loss.instance}"
+        return f"the agents are slower together than alone (up to {slowdown:.2f} x): {why}"
+    balance = fmean(series(measurement, "efficiency_pct"))
+    return (
+        f"one agent takes longer than the other: balance {balance:.1f} %, slowdown up to {slowdown:.2f} x; "
+        f"{loss.slowest} on instance {loss.instance} {_SLOWER[part]}, "
+        f"{'even alone' if where == 'alone' else 'together with the other agents'}"
+    )
+
+
+def _who(measurement: Measurement) -> str:
+    """Who else keeps a server busy."""
+    return "other work on this machine keeps it busy" if measurement.topology.private else "another client uses it"
+
+
+def advice_on(measurement: Measurement, loss: Loss, cause: str) -> str:
+    """What to do about a share."""
+    topology = measurement.topology
+    if cause == "queue together" and not topology.kind.shared:
+        cause = "queue alone"
+    if cause == "queue alone" and topology.private:
+        return _PRIVATE_QUEUE
+    if cause.startswith("client"):
+        return client_advice(measurement)
+    if cause in _NEXT:
+        return _NEXT[cause]
+    if cause.endswith("alone") and topology.backend == "attach":  # servers of our own have ended by then
+        urls = [one.url for one in topology.instances if one.name == loss.instance]
+        return "".join(f"check instance {loss.instance}: curl {url}/api/ps" for url in urls)
+    return ""
