@@ -46,13 +46,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def saved(folder: Path, name: str, *sessions: StoredSession, key: Key = KEY) -> Path:
-    for one in sessions:
-        path = store.save(name, folder, [(key, one)])
+    for session in sessions:
+        path = store.save(name, folder, [(key, session)])
     return path
 
 
 def sessions_of(path: Path) -> Sequence[str]:
-    return [one.saved_at[:10] for entry in baseline_files.load(path).stored for one in entry.session]
+    return [session.saved_at[:10] for entry in baseline_files.load(path).stored for session in entry.session]
 
 
 def test_list_names_those_of_the_user_and_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,10 +38,10 @@ def fields(text: str) -> dict[str, str]:
 
 def test_validation(write, capsys: pytest.CaptureFixture[str]) -> None:
     """Every field of S.2, from the session: its numbers, and pass or fail by the card's own rule."""
-    found, path = write(run_of(facts=FACTS))
+    content, path = write(run_of(facts=FACTS))
     assert main(["record", "validation", path]) == 0
     text = capsys.readouterr().out
-    figures, filled = found["records"][0]["figures"], fields(text)
+    figures, filled = content["records"][0]["figures"], fields(text)
     assert filled["Hardware"] == "gpu RTX, cpu i9"
     assert filled["Model"] == "m&lt;b&gt; Q4"
     assert filled["Configuration"] == "num\\_gpu default, num\\_ctx default, temperature default"
@@ -76,10 +76,10 @@ def test_decision(write, capsys: pytest.CaptureFixture[str]) -> None:
     shared = bad.records[0].measurement
     shared = replace(shared, topology=replace(shared.topology, kind=TopologyKind.SINGLE))
     records = [good.records[0], replace(bad.records[0], measurement=shared)]
-    found, path = write(Run(records=records, accepted=[records[0]], settings=Settings()))
+    content, path = write(Run(records=records, accepted=[records[0]], settings=Settings()))
     assert main(["record", "decision", path]) == 0
     text = capsys.readouterr().out
-    for number, record in enumerate(found["records"], 1):
+    for number, record in enumerate(content["records"], 1):
         (row,) = re.findall(rf"^\| {number}\. (.*) \|$", text, re.MULTILINE)
         names = ("efficiency_pct", "scaling_efficiency_pct", "contention_rate_ttft", "system_tok_s", "ttft_ms")
         assert row.split(" | ")[2:] == [amount(record["figures"][name], name) for name in names]
@@ -94,10 +94,12 @@ def test_change(write, capsys: pytest.CaptureFixture[str]) -> None:
         marker="regression", limit=99.5, delta=2.0, reference=((99.5, 99.4, 99.6), (99.5, 99.6)), source="baseline main"
     )
     faster = gate("ttft_ms", 20.0, Bound.MAX, marker="regression", delta=20.0, reference=((20.0, 21.0, 19.0),) * 4)
-    found, path = write(run_of(gates=(*GATES, stored, faster)))
+    content, path = write(run_of(gates=(*GATES, stored, faster)))
     assert main(["record", "change", path]) == 0
     text = capsys.readouterr().out
-    efficiency, ttft = (one for one in found["records"][0]["verdicts"] if one["gate"]["delta"] is not None)
+    efficiency, ttft = (
+        verdict for verdict in content["records"][0]["verdicts"] if verdict["gate"]["delta"] is not None
+    )
     assert f"efficiency_pct worse by {efficiency['worse_by']:.1f} pp, 99.5 % -> " in text
     assert f"ttft_ms better by {-ttft['worse_by']:.1f} %, 20 ms -> 10 ms" in text
     assert f"worse by {efficiency['worse_by']:.1f} pp" in efficiency["reason"]

@@ -87,9 +87,9 @@ def test_the_report_shows_the_same(stored, tmp_path: Path, capsys: pytest.Captur
     assert not any(
         failed for _, failed in write_all(Run(records=run.records, settings=settings), tmp_path, {}).messages
     )
-    found = json.loads((tmp_path / "run.json").read_text())
-    jsonschema.Draft202012Validator(json_schema.schema()).validate(found)
-    history = found["records"][0]["history"]
+    content = json.loads((tmp_path / "run.json").read_text())
+    jsonschema.Draft202012Validator(json_schema.schema()).validate(content)
+    history = content["records"][0]["history"]
     assert main(["trend", "main"]) == 1
     out = capsys.readouterr().out
     assert all(f"  {line}\n" in out for line in history["said"])
@@ -99,15 +99,15 @@ def test_the_report_shows_the_same(stored, tmp_path: Path, capsys: pytest.Captur
     page = (tmp_path / "run.html").read_text()
     for point in trend.points:
         assert f"session of {point.saved_at} ({point.commit}): {point.value:.4f} %" in page
-    assert f"this run: {found['records'][0]['figures']['efficiency_pct']:.4f} %" in page
+    assert f"this run: {content['records'][0]['figures']['efficiency_pct']:.4f} %" in page
     assert all(f"<li>{escape(line)}</li>" in page for line in history["said"])
 
 
 def test_a_run_without_history() -> None:
     """Nothing stored, or of another test: no history, and a page all the same."""
     run = run_of()
-    other = baseline_of([98] * 8)
-    for stored in (None, other):
-        found = json.loads(as_text(document(Run(records=run.records, settings=Settings(), stored=stored))))
-        assert "history" not in found["records"][0]
-        assert "History" not in html.page(found)
+    unrelated = baseline_of([98] * 8)
+    for stored in (None, unrelated):
+        content = json.loads(as_text(document(Run(records=run.records, settings=Settings(), stored=stored))))
+        assert "history" not in content["records"][0]
+        assert "History" not in html.page(content)

@@ -27,17 +27,17 @@ def run_of(
     """A run of such rounds, each test of which has these gates; by default all pass."""
     records = []
     for test in tests:
-        rounds = [round_of((95, 94), one, index=index) for index, one in enumerate(together_ms)]
+        rounds = [round_of((95, 94), durations, index=index) for index, durations in enumerate(together_ms)]
         measurement = measurement_of(*rounds, **measured)
-        verdicts = tuple(judge(one, measurement, looks=1) for one in gates)
+        verdicts = tuple(judge(gate, measurement, looks=1) for gate in gates)
         records.append(Record(test=f"perf/test_team.py::{test}", measurement=measurement, verdicts=verdicts))
-    accepted = [one for one in records if all(verdict.outcome == "pass" for verdict in one.verdicts)]
-    endings = {one.test: Ending.PASSED if one in accepted else Ending.FAILED for one in records}
+    accepted = [record for record in records if all(verdict.outcome == "pass" for verdict in record.verdicts)]
+    endings = {record.test: Ending.PASSED if record in accepted else Ending.FAILED for record in records}
     ended = [Tested(test=test, ending=ending, file="perf/test_team.py", line=7) for test, ending in endings.items()]
     return Run(records=records, settings=Settings(), accepted=accepted, tests=ended)
 
 
 @pytest.fixture
-def found():
+def content():
     """The document of a run that passes, as it is read from a file."""
     return json.loads(as_text(document(run_of())))

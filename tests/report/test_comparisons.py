@@ -32,7 +32,7 @@ COMPARED = (
 
 
 @pytest.fixture
-def found() -> dict:
+def content() -> dict:
     """Two tests of which each has a limit that it keeps, one comparison that passes and two that fail."""
     run = run_of(together_ms=SLOWER, tests=("test_a", "test_b"), gates=(*GATES, *COMPARED))
     return json.loads(as_text(document(run)))
@@ -44,9 +44,9 @@ def tables(page: str) -> list[list[list[str]]]:
     return [[line.strip("| \n").split(" | ") for line in block.splitlines() if "---" not in line] for block in blocks]
 
 
-def test_the_comment_has_a_table_of_comparisons(found) -> None:
+def test_the_comment_has_a_table_of_comparisons(content) -> None:
     """With both values, the change by its sign, what is allowed; the worst of all measurements first."""
-    page = markdown.page(found)
+    page = markdown.page(content)
     (limits, compared, _) = tables(page)
     assert compared[0] == ["verdict", "test", "metric", "old", "new", "change", "allowed"]
     rows = {tuple(cell.replace("\\", "") for cell in row[2:]) for row in compared[1:]}
@@ -58,9 +58,9 @@ def test_the_comment_has_a_table_of_comparisons(found) -> None:
     assert "regression" not in "".join(row[2] for row in limits)
 
 
-def test_the_context_stands_once(found) -> None:
+def test_the_context_stands_once(content) -> None:
     """What is compared with; and of a measurement, however many gates fail, what ran, what was seen, what to do."""
-    page = markdown.page(found)
+    page = markdown.page(content)
     assert page.count(f"Compared with {SOURCE}:") == 1
     for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL):
         lines = block.splitlines()
@@ -70,23 +70,23 @@ def test_the_context_stands_once(found) -> None:
         assert sum(line.startswith("  SIMULATED, scenario pair") for line in context) == 1
 
 
-def test_annotations_name_metric_and_change(found) -> None:
+def test_annotations_name_metric_and_change(content) -> None:
     """In the title; a limit that failed has its gate there."""
-    for command in ci_annotations.github(found):
+    for command in ci_annotations.github(content):
         title = re.search(r"title=(.*?)::", command)[1].replace("%3A", ":").replace("%25", "%").replace("%2C", ",")
         assert re.fullmatch(r"test_[ab]: ttft_ms worse by 66.7 %, speedup worse by 24.7 %, efficiency fail", title)
         assert command.count("scenario pair") == 1
 
 
-def test_code_quality_names_metric_and_change(found) -> None:
+def test_code_quality_names_metric_and_change(content) -> None:
     """And both values, what is allowed, and what it is compared with."""
-    texts = [issue["description"] for issue in json.loads(ci_annotations.code_quality(found))]
+    texts = [issue["description"] for issue in json.loads(ci_annotations.code_quality(content))]
     assert f"ttft_ms worse by 66.7 % (fail): 6 ms -> 10 ms, allowed +20 %; {SOURCE}" in texts
 
 
-def test_a_pass_whose_interval_is_wider_than_its_limit_explains_itself(found) -> None:
+def test_a_pass_whose_interval_is_wider_than_its_limit_explains_itself(content) -> None:
     """No round of five was contended: the limit of 1 % is kept by the count, the interval reaches to 52 %."""
-    (line,) = {line for line in markdown.page(found).splitlines() if line.startswith("- test\\_a")}
+    (line,) = {line for line in markdown.page(content).splitlines() if line.startswith("- test\\_a")}
     assert "contention passes by the number of contended rounds (0 of 5 rounds contended" in line.replace("\\", "")
     assert re.search(r"its interval reaches 5\d(\.\d)? % because there are only 5 rounds", line)
     fine = json.loads(as_text(document(run_of(gates=GATES[:1]))))
@@ -96,8 +96,8 @@ def test_a_pass_whose_interval_is_wider_than_its_limit_explains_itself(found) ->
 def test_comparisons_with_several_baselines_have_a_table_each() -> None:
     """So that it is plain what is old."""
     sessions = ((9.0, 9.1, 8.9),) * 4
-    other = gate("ttft_ms", 9.0, Bound.MAX, delta=20.0, reference=sessions, source="incumbent old")
-    page = markdown.page(json.loads(as_text(document(run_of(gates=(*COMPARED, other))))))
+    against_old = gate("ttft_ms", 9.0, Bound.MAX, delta=20.0, reference=sessions, source="incumbent old")
+    page = markdown.page(json.loads(as_text(document(run_of(gates=(*COMPARED, against_old))))))
     assert page.count("Compared with ") == 2
     assert len(tables(page)) == 3
 

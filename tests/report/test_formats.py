@@ -41,9 +41,9 @@ def hostile() -> dict:
 
 
 class TestMarkdown:
-    def cells(self, found: dict) -> list[list[str]]:
+    def cells(self, content: dict) -> list[list[str]]:
         """Of every row of every table."""
-        lines = re.findall(r"^\| (.*) \|$", markdown.page(found), re.MULTILINE)
+        lines = re.findall(r"^\| (.*) \|$", markdown.page(content), re.MULTILINE)
         return [re.split(r"(?<!\\) \| ", line) for line in lines]
 
     def test_numbers_are_those_of_the_json(self, failed) -> None:
@@ -64,13 +64,13 @@ class TestMarkdown:
             names = ("efficiency_pct", "scaling_efficiency_pct", "contention_rate_ttft", "ttft_ms", "system_tok_s")
             assert row[2:] == [amount(figures[name], name) for name in names]
 
-    def test_what_failed_is_explained(self, failed, found) -> None:
+    def test_what_failed_is_explained(self, failed, content) -> None:
         """The terminal's text, folded; a run that passes has none of it, and says so in the first line."""
         page = markdown.page(failed)
         assert page.startswith("### llmperf: 2 of 2 tests failed (SIMULATED)")
         assert failed["records"][0]["judged"][0]["text"] in page
-        assert markdown.page(found).startswith("### llmperf: 1 test passed")
-        assert "<details>" not in markdown.page(found)
+        assert markdown.page(content).startswith("### llmperf: 1 test passed")
+        assert "<details>" not in markdown.page(content)
 
     def test_texts_of_others_stay_texts(self) -> None:
         """No cell is split, no HTML, no mention, no link; a fence is longer than those inside."""
@@ -85,18 +85,18 @@ class TestMarkdown:
 def test_values_are_told_apart_from_their_limit_everywhere() -> None:
     """In the tables of the comment and of the page as in the text: 89.97 % is below 90, not 90.0 %."""
     run = run_of(together_ms=[(100, 79.94)] * 5, gates=[gate(marker="efficiency", limit=90)])
-    found = json.loads(as_text(document(run)))
-    assert "| 89.97 % | 89.97 to 89.97 | the minimum 90.0 %" in markdown.page(found)
-    shown = re.findall(r"<data value=[^>]*>([^<]*)<", html.page(found))
+    content = json.loads(as_text(document(run)))
+    assert "| 89.97 % | 89.97 to 89.97 | the minimum 90.0 %" in markdown.page(content)
+    shown = re.findall(r"<data value=[^>]*>([^<]*)<", html.page(content))
     assert shown[(at := shown.index("89.97 %")) : at + 3] == ["89.97 %", "89.97", "89.97"]
-    (issue,) = json.loads(ci_annotations.code_quality(found))
+    (issue,) = json.loads(ci_annotations.code_quality(content))
     assert "efficiency: 89.97 %" in issue["description"]
 
 
 class TestOpenMetrics:
-    def samples(self, found: dict) -> dict:
+    def samples(self, content: dict) -> dict:
         """By name and labels, as an independent parser reads them."""
-        families = list(text_string_to_metric_families(openmetrics.page(found)))
+        families = list(text_string_to_metric_families(openmetrics.page(content)))
         assert {family.type for family in families} == {"gauge"}
         assert all(family.documentation for family in families)
         return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
@@ -125,18 +125,18 @@ class TestOpenMetrics:
         seen = observed(*(sample(at / 2, busy_s=at / 2, client_s=at / 20) for at in range(7)))
         measurement = replace(own, discarded=own.rounds[:1], telemetry=seen.telemetry)
         whole = replace(record, measurement=measurement, incumbent=incumbent, soak=soak)
-        found = json.loads(as_text(document(replace(run, records=[whole], accepted=[whole]))))
-        figures = found["records"][0]["figures"]
+        content = json.loads(as_text(document(replace(run, records=[whole], accepted=[whole]))))
+        figures = content["records"][0]["figures"]
         numbers = {name: value for name, value in figures.items() if not isinstance(value, str) and name != "simulated"}
         assert numbers.keys() > {"busy_cores", "client_cpu_cores", "discarded_rounds", "soak_s", "incumbent.ttft_ms"}
-        families = {name: value for (name, _), value in self.samples(found).items()}
+        families = {name: value for (name, _), value in self.samples(content).items()}
         assert {name: families[f"llmperf_{name.replace('.', '_')}"] for name in numbers} == numbers
 
     def test_texts_of_others_stay_texts(self) -> None:
         """Labels come back as they were."""
-        found = hostile()
-        assert {labels[0] for _, labels in self.samples(found)} == {found["records"][0]["test"]}
-        assert {labels[2] for _, labels in self.samples(found)} == {HOSTILE}
+        content = hostile()
+        assert {labels[0] for _, labels in self.samples(content)} == {content["records"][0]["test"]}
+        assert {labels[2] for _, labels in self.samples(content)} == {HOSTILE}
 
 
 class TestAnnotations:
@@ -156,10 +156,10 @@ class TestAnnotations:
         assert issues[0]["severity"] == "major"
         assert issues[0]["fingerprint"] == issues[1]["fingerprint"] != issues[2]["fingerprint"]
 
-    def test_nothing_failed(self, found) -> None:
+    def test_nothing_failed(self, content) -> None:
         """No annotation; a report without entries, which says that all is mended."""
-        assert ci_annotations.github(found) == []
-        assert json.loads(ci_annotations.code_quality(found)) == []
+        assert ci_annotations.github(content) == []
+        assert json.loads(ci_annotations.code_quality(content)) == []
 
     def test_texts_of_others_start_no_command(self) -> None:
         """Line ends, commas and colons of names are escaped: one command, one line."""
@@ -214,7 +214,7 @@ def test_one_file_that_fails_costs_no_other(tmp_path: Path) -> None:
     run = run_of()
     run = Run(records=run.records, accepted=run.accepted, settings=settings)
     messages = write_all(run, tmp_path, {}).messages
-    ((bad, _),) = [one for one in messages if one[1]]
+    ((bad, _),) = [message for message in messages if message[1]]
     assert bad.startswith(f"LlmperfError: cannot write {tmp_path}/folder")
     assert "\n  next: give another --llmperf-html" in bad
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock") == [

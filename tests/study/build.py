@@ -18,7 +18,9 @@ def matrix(**tables: Any) -> Matrix:
 
 def record(*together_ms: Sequence[float], solo_ms: Sequence[float] = (100, 100), **measured) -> Record:
     """A record of rounds in which the agents took so long together."""
-    rounds = [round_of(solo_ms[: len(one)], one, index=index) for index, one in enumerate(together_ms)]
+    rounds = [
+        round_of(solo_ms[: len(durations)], durations, index=index) for index, durations in enumerate(together_ms)
+    ]
     return Record(test="test", measurement=measurement_of(*rounds, **measured))
 
 
@@ -27,8 +29,8 @@ def rows(figures: Mapping[tuple[tuple[str, Any], ...], Sequence[float]]) -> tupl
     made: list[Row] = []
     for axes, rates in figures.items():
         cell: Cell = dict(axes)
-        one = rows_of("m", cell, record((100, 100)))[0]
+        template = rows_of("m", cell, record((100, 100)))[0]
         for rate in rates:
-            values = {name: getattr(one, name) for name in one.__dataclass_fields__}
+            values = {name: getattr(template, name) for name in template.__dataclass_fields__}
             made.append(Row(**{**values, "throughput_tok_s": float(rate)}))
     return tuple(made)

@@ -28,6 +28,6 @@ def test_its_example_is_a_matrix() -> None:
 
 def test_every_key_and_column_is_explained() -> None:
     """Those of a matrix, of a claim, and of the results, the last in their order."""
-    assert set(names_in("The matrix")) == {one.name for one in fields(Matrix)} - {"name"}
-    assert set(names_in("Claims and findings")) == {one.name for one in fields(Claim)} - {"order", "tolerance"}
+    assert set(names_in("The matrix")) == {field.name for field in fields(Matrix)} - {"name"}
+    assert set(names_in("Claims and findings")) == {field.name for field in fields(Claim)} - {"order", "tolerance"}
     assert tuple(names_in("Rows")) == COLUMNS

@@ -38,10 +38,10 @@ def made_of(claim: Claim, figure: float) -> Iterator[Row]:
     """Rows in which the claim's figure is this one, as nearly as truth values allow."""
     if claim.figure == "value":
         for number in range(20):
-            one = float(number < figure * 20) if claim.metric == "contention_detected" else figure
+            value = float(number < figure * 20) if claim.metric == "contention_detected" else figure
             if claim.statistic == "sd":
-                one = BASE + figure * (19 / 20) ** 0.5 * (-1) ** number
-            yield row(claim.of, claim, one)
+                value = BASE + figure * (19 / 20) ** 0.5 * (-1) ** number
+            yield row(claim.of, claim, value)
     elif claim.figure in ("spread", "spread_pct"):
         middle = BASE + figure / 2  # so that the spread is as many percent of it, nearly
         for place, value in (("low", middle - figure / 2), ("high", middle + figure / 2)):
@@ -52,13 +52,13 @@ def made_of(claim: Claim, figure: float) -> Iterator[Row]:
             for step in (-1, 0, 1):
                 yield row(cell, claim, BASE + step * width)
     else:
-        other = {"difference": BASE + figure, "change_pct": BASE * (1 + figure / 100), "ratio": BASE * figure}
+        values = {"difference": BASE + figure, "change_pct": BASE * (1 + figure / 100), "ratio": BASE * figure}
         for _ in range(3):
-            yield row(claim.of, claim, other[claim.figure])
+            yield row(claim.of, claim, values[claim.figure])
             yield row(claim.against, claim, BASE)
 
 
-def found(matrix: Matrix, claim: Claim, made: list[Row]) -> Status:
+def status_of(matrix: Matrix, claim: Claim, made: list[Row]) -> Status:
     """What becomes of it."""
     alone = replace(matrix, claim=(claim,))
     (finding,) = compare(alone, made, CARD, same_machine=True, real_gpu=True)
@@ -96,8 +96,8 @@ def test_each_claim_can_be_reproduced_and_can_fail(matrix: Matrix, claim: Claim)
         if claim.statistic == "variance":
             altered = 1.0
         right, wrong = list(made_of(claim, reported)), list(made_of(claim, altered))
-    assert found(matrix, claim, right) is Status.REPRODUCED
-    assert found(matrix, claim, wrong) is Status.NOT_REPRODUCED
+    assert status_of(matrix, claim, right) is Status.REPRODUCED
+    assert status_of(matrix, claim, wrong) is Status.NOT_REPRODUCED
 
 
 def test_texts_name_only_markers_that_there_are() -> None:
@@ -105,7 +105,7 @@ def test_texts_name_only_markers_that_there_are() -> None:
     root = FOLDER.parents[1]
     pages = [*FOLDER.glob("*.toml"), *root.glob("docs/*.md"), root / "README.md"]
     texts = "\n".join(page.read_text("utf-8") for page in pages)
-    named = set(re.findall(r"\(marker `?(\w+)|pytest [^\n`]*-m (\w+)", texts))
+    named = set(re.findall(r"\(marker `?(\w+)|pytest [^\n`]*-m ([a-z]\w*)", texts))
     ours = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]["markers"]
     known = {re.split(r"[(:]", line)[0] for line in (*marker_lines(), *ours)}
     assert {name for names in named for name in names if name} <= known

@@ -34,29 +34,29 @@ def test_a_figure_that_is_no_number(tmp_path: Path) -> None:
 class TestEveryFile:
     """What holds for each of them."""
 
-    def test_written_whole(self, output, found, tmp_path: Path) -> None:
+    def test_written_whole(self, output, content, tmp_path: Path) -> None:
         """A folder that is not there is made; nothing else is left."""
         settings = Settings(**{output.field: "new/report"})
         check_outputs(settings, tmp_path)
-        assert write_output(output, found, settings, tmp_path) == f"wrote {tmp_path}/new/report"
-        assert (tmp_path / "new" / "report").read_text(encoding="utf-8") == output.render(found)
+        assert write_output(output, content, settings, tmp_path) == f"wrote {tmp_path}/new/report"
+        assert (tmp_path / "new" / "report").read_text(encoding="utf-8") == output.render(content)
         assert [path.name for path in tmp_path.rglob("*")] == ["new", "report"]
 
-    def test_nothing_asked_for(self, output, found, tmp_path: Path) -> None:
+    def test_nothing_asked_for(self, output, content, tmp_path: Path) -> None:
         """Nothing is written, nothing said; and an empty session leaves an old file as it was."""
-        assert write_output(output, found, Settings(), tmp_path) == ""
+        assert write_output(output, content, Settings(), tmp_path) == ""
         (tmp_path / "report").write_text("old")
         settings = Settings(**{output.field: "report"})
         empty = document(Run(records=(), settings=settings))
         assert "nothing was measured" in write_output(output, empty, settings, tmp_path)
         assert (tmp_path / "report").read_text() == "old"
 
-    def test_a_full_disk(self, output, found, tmp_path: Path) -> None:
+    def test_a_full_disk(self, output, content, tmp_path: Path) -> None:
         """The old file stays, no torn one is left, and one line says so, and what to do."""
         (tmp_path / "report").write_text("old")
         words = rf"cannot write .*File too large\n  next: free some space, or give another --llmperf-{output.field}"
         with full(most_bytes=1), pytest.raises(LlmperfError, match=words):
-            write_output(output, found, Settings(**{output.field: "report"}), tmp_path)
+            write_output(output, content, Settings(**{output.field: "report"}), tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["report"]
         assert (tmp_path / "report").read_text() == "old"
 
@@ -160,9 +160,9 @@ class TestOneThatFails:
         def broken(_: dict) -> str:
             raise error
 
-        outputs = tuple(one._replace(render=broken) if one.field == output.field else one for one in OUTPUTS)
+        outputs = tuple(known._replace(render=broken) if known.field == output.field else known for known in OUTPUTS)
         (tmp_path / output.field).write_text("old")
-        names = {one.field: one.field for one in OUTPUTS}
+        names = {known.field: known.field for known in OUTPUTS}
         run = run_of()
         run = Run(records=run.records, accepted=run.accepted, settings=Settings(**names, save="main"), tests=run.tests)
         written = write_all(run, tmp_path, {}, outputs)
@@ -214,8 +214,8 @@ class TestWhatIsReplaced:
         """Of a run that passed or failed, as it was written, with a byte order mark, or cut off at the end."""
         slow = {} if passes else {"together_ms": ((100, 60),) * 5}
         settings = Settings(**{output.field: "report"})
-        found = json.loads(as_text(document(run_of(**slow))))
-        assert write_output(output, found, settings, tmp_path).startswith("wrote ")
+        content = json.loads(as_text(document(run_of(**slow))))
+        assert write_output(output, content, settings, tmp_path).startswith("wrote ")
         text = (tmp_path / "report").read_text(encoding="utf-8")
         for old in (text, "\ufeff" + text.replace("\n", "\r\n"), text[:5000] if len(text) > 5000 else text):
             (tmp_path / "report").write_text(old, encoding="utf-8")
@@ -258,9 +258,9 @@ class TestWhatIsReplaced:
             (tmp_path / name).write_text("")
         self.refused(output, name, tmp_path)
 
-    def test_a_report_of_another_kind(self, output, found, tmp_path: Path) -> None:
+    def test_a_report_of_another_kind(self, output, content, tmp_path: Path) -> None:
         """Two options mixed up: yesterday's other report stays."""
         for kind in ALL:
             if kind is not output and kind.field != "codequality":
-                write_output(kind, found, Settings(**{kind.field: kind.field}), tmp_path)
+                write_output(kind, content, Settings(**{kind.field: kind.field}), tmp_path)
                 self.refused(output, kind.field, tmp_path)

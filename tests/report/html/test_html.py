@@ -63,9 +63,9 @@ def show(browser, tmp_path: Path):
     """`show(document)`: the page; the test fails where anything was requested, logged or raised."""
     said, pages = [], []
 
-    def opened(found: dict, size: tuple[int, int] = DESK, **options):
+    def opened(content: dict, size: tuple[int, int] = DESK, **options):
         path = tmp_path / f"report{len(pages)}.html"
-        path.write_text(html.page(found), encoding="utf-8")
+        path.write_text(html.page(content), encoding="utf-8")
         page = browser.new_page(viewport={"width": size[0], "height": size[1]}, **options)
         pages.append(page)
         page.on("console", lambda message: said.append(f"console: {message.text}"))
@@ -82,7 +82,7 @@ def show(browser, tmp_path: Path):
 
 def values(page, selector: str) -> list[float]:
     """The numbers that the page holds there."""
-    return [float(one.get_attribute("value")) for one in page.query_selector_all(f"{selector} data")]
+    return [float(data.get_attribute("value")) for data in page.query_selector_all(f"{selector} data")]
 
 
 def chart_of(page, title: str):
@@ -99,38 +99,38 @@ def opened(page, title: str):
 
 def test_the_verdicts_come_first(show) -> None:
     """The headline says what a session came to; the first table every gate, its value, interval and limit."""
-    found = failing()
-    page = show(found)
+    content = failing()
+    page = show(content)
     assert page.inner_text("h1") == "1 of 1 test failed (SIMULATED)"
     assert "SIMULATED" in page.inner_text(".simulated")
     rows = page.query_selector_all("#verdicts tbody tr")
-    (record,) = found["records"]
-    by_gate = {(one["gate"]["marker"], one["gate"]["metric"]): one for one in record["verdicts"]}
+    (record,) = content["records"]
+    by_gate = {(verdict["gate"]["marker"], verdict["gate"]["metric"]): verdict for verdict in record["verdicts"]}
     assert len(rows) == len(by_gate) == 3
     for row in rows:
         cells = row.query_selector_all("td")
         verdict = by_gate[tuple(cells[1].inner_text().split())]
         assert cells[0].inner_text().split()[1] == verdict["outcome"]
-        shown = [float(one.get_attribute("value")) for one in row.query_selector_all("td data")]
+        shown = [float(data.get_attribute("value")) for data in row.query_selector_all("td data")]
         assert shown == [verdict["value"], verdict["low"], verdict["high"]]
     assert "fail" in rows[0].inner_text()
-    both = [float(one.get_attribute("value")) for one in rows[0].query_selector_all("th data")]
+    both = [float(data.get_attribute("value")) for data in rows[0].query_selector_all("th data")]
     assert both == [record["figures"][name] for name in ("efficiency_pct", "scaling_efficiency_pct")]
     page.click("#verdicts a")
     assert page.url.endswith("#m1")
-    texts = [one["text"] for one in record["judged"] if one["outcome"] != "pass"]
-    shown = [one.inner_text() for one in page.query_selector_all("pre")]
+    texts = [verdict["text"] for verdict in record["judged"] if verdict["outcome"] != "pass"]
+    shown = [block.inner_text() for block in page.query_selector_all("pre")]
     assert [text[: len(pre)] for text, pre in zip(texts, shown, strict=True)] == shown
     assert [pre.count("next:") for pre in shown] == [0, 1]  # what they have in common is said once
     assert shown[-1] == texts[-1]
-    assert [one for one in record["notes"] if one.capitalize() not in page.inner_text("body").capitalize()] == []
+    assert [note for note in record["notes"] if note.capitalize() not in page.inner_text("body").capitalize()] == []
 
 
 def test_numbers_are_those_of_the_json(show) -> None:
     """Figures, the points and lines of the charts, and the tables behind them."""
-    found = failing()
-    page = show(found)
-    (record,) = found["records"]
+    content = failing()
+    page = show(content)
+    (record,) = content["records"]
     figures = {
         row.query_selector("th .quiet").inner_text(): row for row in page.query_selector_all("h3 + table tbody tr")
     }
@@ -145,7 +145,7 @@ def test_numbers_are_those_of_the_json(show) -> None:
         for number, value in enumerate(record["series"][metric], 1):
             assert f"round {number}: {value:.4f} {unit}" in labels
         chart = chart_of(page, f"{titles[metric]} by round")
-        inside = [float(one.get_attribute("value")) for one in chart.locator("data").element_handles()]
+        inside = [float(data.get_attribute("value")) for data in chart.locator("data").element_handles()]
         assert [value for value in record["series"][metric] if value not in inside] == []
     assert "minimum of gate efficiency: 95.0000 %" in labels
     assert "stored session 2: 98.2000 %" in labels
@@ -156,13 +156,13 @@ def test_numbers_are_those_of_the_json(show) -> None:
 
 def test_what_together_costs_adds_up(show) -> None:
     """The phases of each agent make up its duration, alone and together; what is more of each, what it takes longer."""
-    found = failing()
-    page = show(found)
-    (record,) = found["records"]
+    content = failing()
+    page = show(content)
+    (record,) = content["records"]
     chart = opened(page, "Phases, alone")
     rows = {
         tuple(row.locator("td").all_inner_texts()[:2]): [
-            float(one.get_attribute("value")) for one in row.locator("data").all()
+            float(data.get_attribute("value")) for data in row.locator("data").all()
         ]
         for row in chart.locator("tbody tr").all()
     }
@@ -172,7 +172,7 @@ def test_what_together_costs_adds_up(show) -> None:
     rounds = record["measurement"]["rounds"]
     for place, agent in enumerate("xy"):
         for part, name in (("alone", "solo"), ("together", "together")):
-            runs = [one[name][place] for one in rounds]
+            runs = [round_[name][place] for round_ in rounds]
             durations_ms = [(run["requests"][-1]["done_ns"] - run["start_ns"]) / 1e6 for run in runs]
             assert rows[agent, part][-1] == pytest.approx(sum(durations_ms) / len(rounds))
         longer = rows[agent, "together"][-1] - rows[agent, "alone"][-1]
@@ -183,9 +183,9 @@ def test_what_together_costs_adds_up(show) -> None:
 
 def test_the_shares_of_the_loss(show) -> None:
     """Each is that of the JSON, and the last row is the whole loss; the largest stands first."""
-    found = failing()
-    page = show(found)
-    (record,) = found["records"]
+    content = failing()
+    page = show(content)
+    (record,) = content["records"]
     chart = opened(page, "Shares of the loss: ")
     rows = [(row.locator("td").first.inner_text(), row.locator("data")) for row in chart.locator("tbody tr").all()]
     values = {name: float(cell.get_attribute("value")) for name, cell in rows}
@@ -196,13 +196,13 @@ def test_the_shares_of_the_loss(show) -> None:
 
 def test_a_triage_is_a_table(show) -> None:
     """A row a question, with its state and words, whatever these hold."""
-    found = failing()
+    content = failing()
     answers = [
         {"question": "versions", "state": "found", "said": HOSTILE},
         {"question": "loss", "state": "ok", "said": "x"},
     ]
-    found["records"][0]["triage"] = answers
-    page = show(found)
+    content["records"][0]["triage"] = answers
+    page = show(content)
     table = page.locator("h3:has-text('Triage') + table")
     assert table.locator("td").all_inner_texts() == ["found", HOSTILE, "ok", "x"]
     assert page.evaluate("typeof hacked") == "undefined"
@@ -210,9 +210,9 @@ def test_a_triage_is_a_table(show) -> None:
 
 def test_a_chosen_round_is_drawn(show) -> None:
     """By mouse or keyboard: every chunk is a tick, and the table beside it has the round's own numbers."""
-    found = failing()
-    page = show(found)
-    (record,) = found["records"]
+    content = failing()
+    page = show(content)
+    (record,) = content["records"]
     page.focus("select.round")
     page.keyboard.press("ArrowDown")
     assert page.input_value("select.round") == "1"
@@ -246,7 +246,8 @@ def test_waiting_and_prefill_are_the_server_s(show) -> None:
     )  # fmt: skip
     silent = replace(request, total_duration_ns=0, load_duration_ns=0, prompt_eval_duration_ns=0)
     runs = tuple(
-        AgentRun(agent=name, instance="a", start_ns=0, requests=(one,)) for name, one in (("x", request), ("y", silent))
+        AgentRun(agent=name, instance="a", start_ns=0, requests=(request_,))
+        for name, request_ in (("x", request), ("y", silent))
     )
     run = run_of()
     measured = replace(
@@ -269,11 +270,11 @@ def test_hostile_text_stays_text(show) -> None:
     agents = tuple(Agent(name=f"{name}{HOSTILE}", prompts=(HOSTILE,)) for name in "xy")
     rounds = tuple(
         replace(
-            one,
-            together=tuple(replace(r, agent=a.name) for r, a in zip(one.together, agents, strict=True)),
-            solo=tuple(replace(r, agent=a.name) for r, a in zip(one.solo, agents, strict=True)),
+            round_,
+            together=tuple(replace(r, agent=a.name) for r, a in zip(round_.together, agents, strict=True)),
+            solo=tuple(replace(r, agent=a.name) for r, a in zip(round_.solo, agents, strict=True)),
         )
-        for one in record.measurement.rounds
+        for round_ in record.measurement.rounds
     )
     measured = replace(
         record.measurement,
@@ -283,13 +284,13 @@ def test_hostile_text_stays_text(show) -> None:
         manifest=Manifest(facts={"cpu": HOSTILE}),
         notes=(HOSTILE,),
     )
-    found = read_back(replace(run, records=[replace(record, test=f"t.py::{HOSTILE}", measurement=measured)]))
-    page = show(found)
+    content = read_back(replace(run, records=[replace(record, test=f"t.py::{HOSTILE}", measurement=measured)]))
+    page = show(content)
     page.wait_for_timeout(50)
     assert page.evaluate("typeof hacked") == "undefined"
     assert page.query_selector("img") is None
     assert page.inner_text("#m1 h2").endswith(HOSTILE)
-    assert f"x{HOSTILE} (a)" in [one.text_content() for one in page.query_selector_all(".drawing text")]
+    assert f"x{HOSTILE} (a)" in [text.text_content() for text in page.query_selector_all(".drawing text")]
     page.click("#m1 > details summary")
     assert page.inner_text("td[data-label=here]") == HOSTILE
 
@@ -336,7 +337,7 @@ def test_what_a_screen_reader_needs(show) -> None:
     assert page.evaluate(f"[...document.querySelectorAll('.scroll')].every({named})")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the verdicts"
-    assert {one.inner_text()[0] for one in page.query_selector_all(".outcome")} <= {"✓", "✗", "?"}
+    assert {outcome.inner_text()[0] for outcome in page.query_selector_all(".outcome")} <= {"✓", "✗", "?"}
 
 
 def luminance(colour: str) -> float:
@@ -353,9 +354,11 @@ def test_text_can_be_read_on_its_ground(theme: int) -> None:
     colours = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root[^{]*{([^}]*)}", style)]
     for ground in ("paper", "card"):
         for name, least in (("ink quiet good bad doubt link", 4.5), ("one two three four five six", 3)):
-            for one in name.split():
-                light, dark = sorted((luminance(colours[theme][one]), luminance(colours[theme][ground])), reverse=True)
-                assert (light + 0.05) / (dark + 0.05) >= least, f"{one} on {ground}"
+            for colour in name.split():
+                light, dark = sorted(
+                    (luminance(colours[theme][colour]), luminance(colours[theme][ground])), reverse=True
+                )
+                assert (light + 0.05) / (dark + 0.05) >= least, f"{colour} on {ground}"
     assert colours[1] == colours[2]
 
 
@@ -370,8 +373,8 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 def test_a_usual_session_is_small() -> None:
     """Six measurements of twenty rounds stay far below 2 MB."""
-    found = read_back(run_of(together_ms=UNEVEN * 4, tests=[f"test_{number}" for number in range(6)]))
-    assert len(html.page(found).encode()) < 1_300_000
+    content = read_back(run_of(together_ms=UNEVEN * 4, tests=[f"test_{number}" for number in range(6)]))
+    assert len(html.page(content).encode()) < 1_300_000
 
 
 @pytest.mark.long
@@ -395,7 +398,7 @@ def test_a_thousand_rounds_are_written_soon() -> None:
 
 def test_the_machine_stands_under_the_timeline(show) -> None:
     """A chart for each unit that was observed, right after the round; its table holds what the JSON's samples say."""
-    one = run_of()
+    run = run_of()
     gpus = tuple(GpuSample(memory_used_mib=mib, temperature_c=60.0, power_w=100.0) for mib in (1024.0, 2048.0))
     seen = observed(
         sample(0, servers_s={"a": 0.0}, gpus=gpus),
@@ -404,9 +407,9 @@ def test_the_machine_stands_under_the_timeline(show) -> None:
         sample(4, index=1, busy_s=2.5, client_s=0.3, servers_s={"a": 0.8}, gpus=gpus),
         notes=("instance b is on another machine, which is not looked at",),
     )
-    (record,) = one.records
+    (record,) = run.records
     measurement = replace(record.measurement, telemetry=replace(seen.telemetry, gpus=("RTX", "RTX")))
-    page = show(read_back(replace(one, records=[replace(record, measurement=measurement)])))
+    page = show(read_back(replace(run, records=[replace(record, measurement=measurement)])))
     titles = page.eval_on_selector_all("figure h3", "all => all.map(one => one.textContent)")
     assert titles[:5] == [
         "Timeline of a round",
@@ -423,4 +426,4 @@ def test_the_machine_stands_under_the_timeline(show) -> None:
 
 def values_in(figure) -> list[float]:
     """The numbers of a chart's table, to four places."""
-    return [round(float(one.get_attribute("value")), 4) for one in figure.query_selector_all("data")]
+    return [round(float(data.get_attribute("value")), 4) for data in figure.query_selector_all("data")]

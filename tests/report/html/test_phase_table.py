@@ -22,11 +22,11 @@ WHOLE = replace(STREAMED, arrivals_ns=(100 * MS,), streamed=False)
 SILENT = replace(WHOLE, total_duration_ns=0, load_duration_ns=0, prompt_eval_duration_ns=0, eval_duration_ns=0)
 
 
-@pytest.mark.parametrize("one", [STREAMED, THINKING, WHOLE], ids=["streamed", "thinking", "not streamed"])
-def test_decode_begins_with_the_first_token(one) -> None:
+@pytest.mark.parametrize("timing", [STREAMED, THINKING, WHOLE], ids=["streamed", "thinking", "not streamed"])
+def test_decode_begins_with_the_first_token(timing) -> None:
     """Be it a thought; of an answer that is not streamed, the server says how long it decoded: that is no waiting."""
-    assert first_ns(asdict(one)) == 40 * MS
-    assert phases_ms([asdict(run("x", one))]) == {"waiting": 30.0, "prefill": 10.0, "decode": 60.0, "own": 0.0}
+    assert first_ns(asdict(timing)) == 40 * MS
+    assert phases_ms([asdict(run("x", timing))]) == {"waiting": 30.0, "prefill": 10.0, "decode": 60.0, "own": 0.0}
 
 
 def test_nobody_knows_the_phases_of_an_answer_that_came_at_once() -> None:

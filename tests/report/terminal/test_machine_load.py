@@ -37,10 +37,10 @@ def test_what_is_not_known_is_not_said() -> None:
     """Rounds that are too short, instances that are not known, nothing sampled, no telemetry."""
     unknown = observed(sample(0), sample(1, busy_s=1), complete=False)
     short, empty = observed(sample(0), sample(0.01)), observed()
-    lines = [machine_lines([Record(test="t", measurement=one)]) for one in (unknown, short, empty)]
+    lines = [machine_lines([Record(test="t", measurement=measurement)]) for measurement in (unknown, short, empty)]
     assert lines[0][0] == "machine: pair on dual: 1.00 of 2 cores busy (client 0.00); resident MiB: client 50"
     words = "machine: pair on dual: too short to observe who used the processors"
-    assert [found[0] for found in lines[1:]] == [f"{words}; resident MiB: client 50", words]
+    assert [shown[0] for shown in lines[1:]] == [f"{words}; resident MiB: client 50", words]
     assert "overhead 0.0000 of a core" in lines[2][-1]
     assert machine_lines([Record(test="t", measurement=measurement_of())]) == []
 

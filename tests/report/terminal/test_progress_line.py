@@ -20,10 +20,10 @@ def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5, wanted: in
     reporter = TerminalReporter(pytester.parseconfig(), shown)
     reporter._tw.fullwidth = columns
     reporter._tw.write(WRITTEN)
-    both = [round_of((95, 95), one, index=index) for index, one in enumerate(TOGETHER_MS[:rounds])]
+    both = [round_of((95, 95), durations, index=index) for index, durations in enumerate(TOGETHER_MS[:rounds])]
     measurement = measurement_of(*both, scenario="chimera_homo")
     gates = gate(marker="efficiency"), gate("contention_rate_ttft", 0.01, Bound.MAX, marker="contention")
-    verdicts = [judge(one, measurement, looks=16) for one in gates] if rounds == 5 else []
+    verdicts = [judge(gate, measurement, looks=16) for gate in gates] if rounds == 5 else []
     live = ProgressLine(reporter, None)
     live.round_done(measurement, verdicts, gates=wanted, of=of)
     *_, line = shown.getvalue().split("\r")
@@ -142,7 +142,9 @@ def test_on_a_terminal_a_step_is_no_line_of_its_own(pytester: pytest.Pytester, c
 def test_an_interval_that_says_nothing_is_not_shown(together_ms, shown: bool, capsys) -> None:
     """Three rounds that differ much: any balance would do."""
     live = ProgressLine(None, None, plain=True)
-    live.round_done(measurement_of(*(round_of((95, 95), one, index=i) for i, one in enumerate(together_ms))), ())
+    live.round_done(
+        measurement_of(*(round_of((95, 95), durations, index=i) for i, durations in enumerate(together_ms))), ()
+    )
     line = capsys.readouterr().err.splitlines()[-1]
     assert "so far: balance " in line
     assert (" to " in line) is shown

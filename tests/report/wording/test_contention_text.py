@@ -22,7 +22,7 @@ def record_of(*detectors: str, rounds=LATE, kind: TopologyKind = TopologyKind.SI
     measurement = measurement_of(*rounds)
     measurement = replace(measurement, topology=replace(measurement.topology, kind=kind))
     gates = [gate(f"contention_rate_{name}", 0.01, Bound.MAX, marker="contention") for name in detectors]
-    verdicts = tuple(judge(one, measurement, looks=1) for one in gates)
+    verdicts = tuple(judge(gate, measurement, looks=1) for gate in gates)
     return Record(test="test", measurement=measurement, verdicts=verdicts)
 
 
@@ -32,7 +32,10 @@ def unstreamed(rounds):
     def whole(run):
         return replace(run, requests=tuple(replace(request, streamed=False) for request in run.requests))
 
-    return [replace(one, solo=tuple(map(whole, one.solo)), together=tuple(map(whole, one.together))) for one in rounds]
+    return [
+        replace(round_, solo=tuple(map(whole, round_.solo)), together=tuple(map(whole, round_.together)))
+        for round_ in rounds
+    ]
 
 
 @pytest.mark.parametrize(

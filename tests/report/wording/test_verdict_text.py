@@ -43,7 +43,7 @@ def test_lost_efficiency_is_explained(solo_ms, together_ms, efficiencies, words:
     assert [line.startswith(f"  cause: {words}") for line in seen] == ([True] if words else [])
     assert any(words in line for line in notes([record])) is noted or not words
     assert not any(
-        one in line for one in (ONE_IS_LONGER, BOTH_ARE_SLOWER) for line in notes([record], explained=["test"])
+        cause in line for cause in (ONE_IS_LONGER, BOTH_ARE_SLOWER) for line in notes([record], explained=["test"])
     )
 
 
@@ -51,8 +51,8 @@ def test_lost_efficiency_is_explained(solo_ms, together_ms, efficiencies, words:
 @pytest.mark.parametrize("kind", [TopologyKind.SINGLE, TopologyKind.DUAL])
 def test_what_one_agent_can_do_about_its_gates(metric: str, kind: TopologyKind) -> None:
     """No other topology gives it a balance, or an instance of its own, which it has."""
-    found = measurement_of(*(round_of((100,), (100,), index=index) for index in range(5)))
-    measurement = replace(found, topology=replace(found.topology, kind=kind))
+    measured = measurement_of(*(round_of((100,), (100,), index=index) for index in range(5)))
+    measurement = replace(measured, topology=replace(measured.topology, kind=kind))
     verdict = judge(gate(metric, limit=1e6), measurement, looks=1)
     text = explain(Record(test="test", measurement=measurement, verdicts=(verdict,)), (verdict,))
     (step,) = [line for line in text.splitlines() if line.startswith("  next: ")]
@@ -68,7 +68,7 @@ def test_where_the_loss_goes_is_said_on_demand() -> None:
     (line,) = [line for line in notes([record], verbosity=1) if line.startswith("lost: ")]
     head, _, shares = line.rpartition(": ")
     assert head == "lost: pair on dual: 50.0 pp of scaling"
-    assert sum(float(one.split()[-1]) for one in shares.split(", ")) == pytest.approx(50, abs=0.3)
+    assert sum(float(share.split()[-1]) for share in shares.split(", ")) == pytest.approx(50, abs=0.3)
     alone = measurement_of(*(round_of((100,), (100,), index=index) for index in range(5)))
     assert not any(line.startswith("lost: ") for line in notes([Record(test="t", measurement=alone)], verbosity=1))
 
@@ -88,7 +88,7 @@ def test_a_limit_is_shown_as_given_and_values_apart_from_it(together_ms, limit: 
     verdict = judge(gate(limit=limit), measurement, looks=1)
     record = Record(test="test", measurement=measurement, verdicts=(verdict,))
     assert explain(record, (verdict,)).startswith(f"gate test (efficiency_pct): {words} (here)")
-    value, least = (one.split()[0] for one in re.split(r"interval|minimum ", verdict.reason)[1:])
+    value, least = (part.split()[0] for part in re.split(r"interval|minimum ", verdict.reason)[1:])
     assert float(value) < float(least)
 
 
@@ -128,9 +128,9 @@ def test_a_shorter_comparison_says_so() -> None:
 )
 def test_what_explains_most_comes_first(client_s: float, commit: str, first: str, step: str) -> None:
     """What takes longer than it did; the load of this machine is a note, however large."""
-    found = measurement_of(*(round_of((100, 100), (102, 100), index=index) for index in range(5)))
+    measured = measurement_of(*(round_of((100, 100), (102, 100), index=index) for index in range(5)))
     telemetry = observed(sample(0), sample(1, busy_s=1.9, client_s=client_s)).telemetry
-    measurement = replace(found, telemetry=telemetry)
+    measurement = replace(measured, telemetry=telemetry)
     stored = gate("decode_tok_s", 400.0, delta=20.0, reference=((400.0,) * 5,) * 4, baseline="main")
     verdict = judge(stored, measurement, looks=1)
     assert verdict.outcome == "fail"
@@ -150,14 +150,14 @@ def test_what_explains_most_comes_first(client_s: float, commit: str, first: str
 
 def test_a_comparison_lists_all_findings_the_strongest_first_and_every_step_last() -> None:
     """Two parts of y are slower while others use this machine: terminal and Markdown say the same, in one order."""
-    found = measurement_of(*(round_of((100, 100), (102, 160), index=index) for index in range(5)))
+    measured = measurement_of(*(round_of((100, 100), (102, 160), index=index) for index in range(5)))
     telemetry = observed(sample(0), sample(1, busy_s=1.9, client_s=0.1)).telemetry
-    measurement = replace(found, telemetry=telemetry)
+    measurement = replace(measured, telemetry=telemetry)
     gates = [
         gate("decode_tok_s", 300.0, delta=20.0, reference=((300.0,) * 5,) * 4, baseline="main", marker="regression"),
         gate("ttft_ms", 3.0, Bound.MAX, delta=20.0, reference=((3.0,) * 5,) * 4, baseline="main", marker="regression"),
     ]
-    verdicts = tuple(judge(one, measurement, looks=1) for one in gates)
+    verdicts = tuple(judge(gate, measurement, looks=1) for gate in gates)
     assert [str(verdict.outcome) for verdict in verdicts] == ["fail", "fail"]
     parts = {"decode": (100, 200), "prefill": (30, 99)}
     longer = tuple(

@@ -29,14 +29,14 @@ def finding(id_: str, status: Status, rounds: int = 5, why: str = "1 here") -> F
 def test_a_claim_is_as_good_as_its_parts(statuses: tuple[Status, ...], verdict: str, grade: str) -> None:
     """One part that is not reproduced decides; what cannot be tested is said, and decides nothing."""
     findings = [finding(f"C1.{number}", status) for number, status in enumerate(statuses)]
-    (one,) = decide(findings, {"C1": "all is well"})
-    assert (one.verdict, one.grade) == (verdict, grade)
+    (claim,) = decide(findings, {"C1": "all is well"})
+    assert (claim.verdict, claim.grade) == (verdict, grade)
 
 
 def test_the_grade_is_that_of_the_weakest_part() -> None:
     """Three rounds are directional, whatever the other part has."""
-    (one,) = decide([finding("C1.a", YES, 50), finding("C1.b", YES, 3)], {"C1": "x"})
-    assert one.grade == "directional"
+    (claim,) = decide([finding("C1.a", YES, 50), finding("C1.b", YES, 3)], {"C1": "x"})
+    assert claim.grade == "directional"
 
 
 def test_what_is_simulated_is_no_evidence() -> None:

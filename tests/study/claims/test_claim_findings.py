@@ -18,7 +18,7 @@ CLAIM = {"id": "c", "claim": "words", "source": "TR108", "metric": "throughput_t
 AXES = {"model": ["q4", "q8"], "num_ctx": [512, 1024]}
 
 
-def found(figures: dict, *, same_machine: bool = True, skipped: tuple[str, ...] = (), **claim):
+def finding_of(figures: dict, *, same_machine: bool = True, skipped: tuple[str, ...] = (), **claim):
     made = matrix(axes=AXES, claim=[{**CLAIM, **claim}])
     assert faults_of(made, CARD) == ()
     measured = rows({tuple(cell): rates for cell, rates in figures.items()})
@@ -69,7 +69,7 @@ CHANGE = {"figure": "change_pct", "of": {"model": "q4"}, "against": {"model": "q
 )
 def test_each_relation_holds_and_fails(claim: dict, good: tuple, bad: tuple) -> None:
     """The comparison can fail: figures altered beyond what the claim allows are not reproduced."""
-    holding, failing = found(models(*good), **claim), found(models(*bad), **claim)
+    holding, failing = finding_of(models(*good), **claim), finding_of(models(*bad), **claim)
     assert holding.status is Status.REPRODUCED, holding.why
     assert failing.status is Status.NOT_REPRODUCED, failing.why
     assert failing.why
@@ -77,12 +77,12 @@ def test_each_relation_holds_and_fails(claim: dict, good: tuple, bad: tuple) -> 
 
 def test_a_direction_must_be_beyond_doubt() -> None:
     """A mean on the right side does not do where its interval holds the other; without one, the sign decides."""
-    noisy = found(models([150, 90, 70], [100, 101, 102]), **CHANGE, holds="direction")
+    noisy = finding_of(models([150, 90, 70], [100, 101, 102]), **CHANGE, holds="direction")
     assert noisy.value is not None
     assert noisy.value > 0
     assert noisy.status is Status.NOT_REPRODUCED
     assert noisy.low < 0 < noisy.high
-    short = found(models([120], [100]), **CHANGE, holds="direction")
+    short = finding_of(models([120], [100]), **CHANGE, holds="direction")
     assert short.status is Status.REPRODUCED
     assert "too few rounds" in short.why
 
@@ -94,13 +94,13 @@ def test_the_interval_knows_blocks() -> None:
         for model, base in (("q4", 101.0), ("q8", 100.0))
         for prompt in (1, 2)
     }
-    assert found(figures, **CHANGE, holds="direction").status is Status.REPRODUCED
+    assert finding_of(figures, **CHANGE, holds="direction").status is Status.REPRODUCED
 
 
 def test_the_same_rows_give_the_same_finding() -> None:
     """Resampling has a seed of its own."""
     figures = models([150, 90, 70], [100, 101, 102])
-    assert found(figures, **CHANGE, holds="direction") == found(figures, **CHANGE, holds="direction")
+    assert finding_of(figures, **CHANGE, holds="direction") == finding_of(figures, **CHANGE, holds="direction")
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_the_same_rows_give_the_same_finding() -> None:
 def test_what_cannot_be_tested_here_says_why(figures: dict, claim: dict, why: str) -> None:
     """A missing cell, another machine, an undefined figure: never a failure, never a success."""
     skipped = ("model q5: not here",) if "q5" in why else ()
-    one = found(figures, same_machine=False, skipped=skipped, **claim)
-    assert one.status is Status.NOT_TESTABLE
-    assert why in one.why
+    finding = finding_of(figures, same_machine=False, skipped=skipped, **claim)
+    assert finding.status is Status.NOT_TESTABLE
+    assert why in finding.why
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_reports_figure_is_looked_up() -> None:
     reference = reference_of(claim, CARD)
     assert reference is not None
     assert (reference.value, reference.unit) == (64.0, "%")
-    assert found(models([150], [100]), **CHANGE).reported == 64.0
+    assert finding_of(models([150], [100]), **CHANGE).reported == 64.0
 
 
 def test_how_much_each_axis_matters() -> None:
@@ -191,8 +191,8 @@ def test_what_needs_a_gpu_needs_a_real_one() -> None:
     """A script does not do."""
     made = matrix(axes=AXES, claim=[{**CLAIM, "limit": 1, "needs": "gpu"}])
     for real, status in ((False, Status.NOT_TESTABLE), (True, Status.REPRODUCED)):
-        (one,) = compare(made, rows({(): [1]}), CARD, same_machine=True, real_gpu=real)
-        assert one.status is status
+        (finding,) = compare(made, rows({(): [1]}), CARD, same_machine=True, real_gpu=real)
+        assert finding.status is status
 
 
 def test_rounds_that_do_not_count_are_in_no_claim_that_does_not_ask() -> None:
@@ -201,8 +201,8 @@ def test_rounds_that_do_not_count_are_in_no_claim_that_does_not_ask() -> None:
     made = matrix(
         axes=AXES, claim=[{**CLAIM, "limit": 7, "saturated": asks} | {"id": str(asks)} for asks in (True, False)]
     )
-    found = compare(made, [*rows({(("model", "q4"),): [1]}), *bad], CARD, same_machine=True)
-    assert [one.value for one in found] == [7, 1]
+    findings = compare(made, [*rows({(("model", "q4"),): [1]}), *bad], CARD, same_machine=True)
+    assert [finding.value for finding in findings] == [7, 1]
 
 
 def test_the_steadiest_is_first() -> None:
@@ -215,13 +215,13 @@ def test_the_steadiest_is_first() -> None:
 
 def test_where_the_wall_time_went() -> None:
     """Means over requests times their number, and the agent's own time, over the wall time."""
-    (one,) = rows({(): [1]})
+    (measured,) = rows({(): [1]})
     told = {"load_ms": 5.0, "queue_ms": 1.0, "prefill_ms": 10.0, "decode_ms": 30.0, "own_ms": 8.0}
-    (found,) = [split([replace(one, total_time_s=0.1, requests=2, agents=1, **told)])]
-    assert (found.own_pct, found.waiting_pct) == (pytest.approx(8), pytest.approx(12))
-    assert (found.prefill_pct, found.decode_pct) == (pytest.approx(20), pytest.approx(60))
+    (phases,) = [split([replace(measured, total_time_s=0.1, requests=2, agents=1, **told)])]
+    assert (phases.own_pct, phases.waiting_pct) == (pytest.approx(8), pytest.approx(12))
+    assert (phases.prefill_pct, phases.decode_pct) == (pytest.approx(20), pytest.approx(60))
     with pytest.raises(MeasurementError, match="load_ms is undefined"):
-        split([one])
+        split([measured])
 
 
 def test_an_unknown_reference_key() -> None:

@@ -37,12 +37,12 @@ def test_break_even_of_the_report() -> None:
     assert python.hours_per_month == pytest.approx(1797.3, abs=0.05)
     assert rust.hours_per_month == pytest.approx(1380.4, abs=0.1)
     assert (python.machines, rust.machines) == (3, 2)
-    found = saving(python, rust, G3)
-    assert found.monthly_usd == pytest.approx(208.4, abs=0.1)
-    assert found.break_even_months == pytest.approx(24.0, abs=0.05)
-    assert found.tco_usd == pytest.approx(60 * 208.4 - 5000, abs=10)
-    assert python.tco_usd - rust.tco_usd == pytest.approx(found.tco_usd + 5000)
-    assert found.capacity_pct == pytest.approx(30.2, abs=0.05)
+    saved = saving(python, rust, G3)
+    assert saved.monthly_usd == pytest.approx(208.4, abs=0.1)
+    assert saved.break_even_months == pytest.approx(24.0, abs=0.05)
+    assert saved.tco_usd == pytest.approx(60 * 208.4 - 5000, abs=10)
+    assert python.tco_usd - rust.tco_usd == pytest.approx(saved.tco_usd + 5000)
+    assert saved.capacity_pct == pytest.approx(30.2, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_break_even_of_the_report() -> None:
 )
 def test_other_break_evens_of_the_report_by_the_formula(cost_usd: float, monthly_usd: float, months: float) -> None:
     """A.9's "approximately 20" holds; 7.4's 12.7 and "20+" months are not what its own inputs give: 17.2 and 55.3."""
-    found = cost_formulas.break_even_months(migration_cost_usd=cost_usd, monthly_savings_usd=monthly_usd)
-    assert found == pytest.approx(months, abs=0.05)
+    months_ = cost_formulas.break_even_months(migration_cost_usd=cost_usd, monthly_savings_usd=monthly_usd)
+    assert months_ == pytest.approx(months, abs=0.05)
 
 
 def test_contention_of_the_report() -> None:
@@ -71,8 +71,8 @@ def test_what_was_measured() -> None:
     Alone each decodes 10 tokens in 50 ms: 400 tok/s by the report's formula, which sees no slowing down.
     """
     measurement = measurement_of(round_of((60, 60), (100, 100)))
-    found = economy_of(measurement, Prices(usd_per_hour=0.36))
-    assert found == Economy(
+    measured = economy_of(measurement, Prices(usd_per_hour=0.36))
+    assert measured == Economy(
         agents=2,
         tokens_per_request=10.0,
         system_tok_s=pytest.approx(200),
@@ -81,14 +81,14 @@ def test_what_was_measured() -> None:
         usd_per_1m_tokens=pytest.approx(0.5),
     )
     assert economy_of(measurement, None).usd_per_1m_tokens is None
-    assert saving(found, found, None).monthly_usd is None
+    assert saving(measured, measured, None).monthly_usd is None
 
 
 def test_longer_answers_take_more_of_the_server() -> None:
     """20 ms before the first token and 5 ms a token: 10 tokens take 70 ms, 20 take 120, so capacity falls by 7/12."""
     measurement = measurement_of(round_of((60, 60), (100, 100), **SERVER))
-    found = economy_of(measurement, Prices(usd_per_hour=1, tokens_per_request=20))
-    assert found.requests_per_hour == pytest.approx(72_000 * 7 / 12)
+    measured = economy_of(measurement, Prices(usd_per_hour=1, tokens_per_request=20))
+    assert measured.requests_per_hour == pytest.approx(72_000 * 7 / 12)
     silent = measurement_of(round_of((60, 60), (100, 100)))
     with pytest.raises(MeasurementError, match="the server reports no durations"):
         economy_of(silent, Prices(usd_per_hour=1, tokens_per_request=20))
@@ -109,9 +109,9 @@ def test_savings_need_requests_of_one_length() -> None:
 
 def test_nothing_saved_is_never_paid_for() -> None:
     """A dearer deployment breaks even never, and its total cost is higher."""
-    found = saving(priced(economy(requests_per_hour=10.0), G3), priced(economy(requests_per_hour=9.0), G3), G3)
-    assert math.isinf(found.break_even_months)
-    assert found.tco_usd < 0
+    saved = saving(priced(economy(requests_per_hour=10.0), G3), priced(economy(requests_per_hour=9.0), G3), G3)
+    assert math.isinf(saved.break_even_months)
+    assert saved.tco_usd < 0
 
 
 def test_prices_that_make_no_sense() -> None:

@@ -83,7 +83,9 @@ def test_a_profiles_options_are_defaults() -> None:
     made = matrix(profile="ours", options={"num_predict": 7})
     scenario = scenario_of_cell(made, {"num_ctx": 512}, profile=Profile(mode="multi_agent", options=options))
     asked = [agent.options for agent in scenario.agents]
-    assert {(one.num_ctx, one.num_predict, one.temperature, one.stop) for one in asked} == {(512, 7, 0.5, ("END",))}
+    assert {(options.num_ctx, options.num_predict, options.temperature, options.stop) for options in asked} == {
+        (512, 7, 0.5, ("END",))
+    }
     assert "profile ours (multi_agent)" in scenario.source
 
 
@@ -92,13 +94,15 @@ def test_thinking_is_an_axis_and_an_option() -> None:
     made = matrix(axes={"think": [True, False, "high"]}, options={"num_predict": 7, "think": "low"}, profile="ours")
     profile = Profile(mode="multi_agent", think=False)
     scenarios = [scenario_of_cell(made, cell, profile=profile) for cell in ({}, *cells_of(made))]
-    assert [{agent.think for agent in one.agents if isinstance(agent, Agent)} for one in scenarios] == [
+    assert [{agent.think for agent in scenario.agents if isinstance(agent, Agent)} for scenario in scenarios] == [
         {"low"},
         {True},
         {False},
         {"high"},
     ]
-    assert [one.name for one in scenarios[1:]] == [f"chimera_homo_think-{word}" for word in ("true", "false", "high")]
+    assert [scenario.name for scenario in scenarios[1:]] == [
+        f"chimera_homo_think-{word}" for word in ("true", "false", "high")
+    ]
     assert foreign_axes(made) == ()
 
 

@@ -40,15 +40,15 @@ def test_what_is_written_is_read_back() -> None:
 
 def test_a_row_is_a_round() -> None:
     """With the figures of its together part, in the units of R.1."""
-    one, two = rows_of("m", CELL, record((100, 80), (100, 100)))
-    assert (one.total_time_s, one.total_tokens, one.round, two.round) == (0.1, 20, 1, 2)
-    assert (one.parallel_efficiency_pct, one.concurrency_speedup) == (pytest.approx(90), pytest.approx(1.8))
-    assert one.throughput_tok_s == 200  # 10 tokens in 50 ms of decoding, by the server's clock
-    assert one.ttft_ms == 10
-    assert one.contention_detected is False
-    assert one.config_name == "ctx512"
-    assert one.run_id != two.run_id
-    assert (one.experiment, one.backend, one.topology, one.language) == ("m", "simulated", "dual", "python")
+    first, second = rows_of("m", CELL, record((100, 80), (100, 100)))
+    assert (first.total_time_s, first.total_tokens, first.round, second.round) == (0.1, 20, 1, 2)
+    assert (first.parallel_efficiency_pct, first.concurrency_speedup) == (pytest.approx(90), pytest.approx(1.8))
+    assert first.throughput_tok_s == 200  # 10 tokens in 50 ms of decoding, by the server's clock
+    assert first.ttft_ms == 10
+    assert first.contention_detected is False
+    assert first.config_name == "ctx512"
+    assert first.run_id != second.run_id
+    assert (first.experiment, first.backend, first.topology, first.language) == ("m", "simulated", "dual", "python")
 
 
 def test_one_agent_has_no_efficiency() -> None:
@@ -64,8 +64,8 @@ def test_where_the_time_went() -> None:
     """Load, prefill, decode and queue are means over requests, by the server's clock; the rest is the agent's own."""
     server = {"load_duration_ns": 1_000_000, "prompt_eval_duration_ns": 4_000_000, "total_duration_ns": 60_000_000}
     steps = (request(total_ms=100, **server), request(sent_ms=150, total_ms=50, **server))
-    one = replace(round_of([200], [200]), solo=(run("x", *steps),), together=(run("x", *steps),))
-    measured = replace(record((100,)), measurement=measurement_of(one))
+    round_ = replace(round_of([200], [200]), solo=(run("x", *steps),), together=(run("x", *steps),))
+    measured = replace(record((100,)), measurement=measurement_of(round_))
     (row,) = rows_of("m", {}, measured)
     assert (row.load_ms, row.prefill_ms, row.decode_ms, row.queue_ms) == (1, 4, 50, 5)
     assert row.server_ttft_ms == 5

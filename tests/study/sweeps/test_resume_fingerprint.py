@@ -61,10 +61,10 @@ def other_than(value: Any) -> Any:
 
 def test_every_setting_is_known_to_bear_or_not() -> None:
     """A new one fails here until somebody has thought about it: add it to BEARING, or to HARMLESS above, with why."""
-    assert sorted((*BEARING, *HARMLESS)) == sorted(one.name for one in fields(Settings))
+    assert sorted((*BEARING, *HARMLESS)) == sorted(field.name for field in fields(Settings))
 
 
-@pytest.mark.parametrize("name", [one.name for one in fields(Settings)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
 def test_another_value(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the setting bears, cells do not count; where it does not, they do."""
     monkeypatch.setenv("TOKEN", "secret")
@@ -123,5 +123,5 @@ def test_what_is_asked_of_a_cell(tmp_path: Path) -> None:
     assert of() != of(matrix(played=[{"when": {"num_ctx": 512}, "script": {"ttft_ms": 3}}]))
     assert of() == of(matrix(played=[{"when": {"num_ctx": 1024}, "script": {"ttft_ms": 3}}]))
     assert of() != of(profile=PROFILES["single_inference"])
-    one, other = (scenario_of([["curl", word]], name="x") for word in ("a", "b"))
-    assert of(scenario=one) != of(scenario=other)
+    first, second = (scenario_of([["curl", word]], name="x") for word in ("a", "b"))
+    assert of(scenario=first) != of(scenario=second)

@@ -385,16 +385,16 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_loses_no_finished_cell(tmp_path: Path) -> None:
     """Neither when a cell is added, nor when a journal is opened again."""
-    one = Finished(record((100, 90)), None, 1.0)
+    finished = Finished(record((100, 90)), None, 1.0)
     with Journal(tmp_path, "m", {}, ASKED) as journal:
-        journal.add({"num_ctx": 512}, one)
+        journal.add({"num_ctx": 512}, finished)
         with full(most_bytes=journal.path.stat().st_size + 10), pytest.raises(LlmperfError, match="File too large"):
-            journal.add({"num_ctx": 1024}, one)
+            journal.add({"num_ctx": 1024}, finished)
         assert list(journal.finished) == [key_of({"num_ctx": 512})]
     with full(most_bytes=1), Journal(tmp_path, "m", {}, ASKED) as journal:
         assert list(journal.finished) == [key_of({"num_ctx": 512})]
     with Journal(tmp_path, "m", {}, ASKED) as journal:
-        journal.add({"num_ctx": 1024}, one)
+        journal.add({"num_ctx": 1024}, finished)
     with Journal(tmp_path, "m", {}, ASKED) as journal:
         assert len(journal.finished) == 2
 
