@@ -37,8 +37,9 @@ def well_formed(response: str) -> float:
     if not response:
         return 0.0
     bad = sum(
-        one == "\ufffd" or (unicodedata.category(one) in ("Cc", "Cn", "Co", "Cs") and one not in "\n\r\t")
-        for one in response
+        character == "\ufffd"
+        or (unicodedata.category(character) in ("Cc", "Cn", "Co", "Cs") and character not in "\n\r\t")
+        for character in response
     )
     return 1 - bad / len(response)
 

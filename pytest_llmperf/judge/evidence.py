@@ -58,9 +58,9 @@ def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
         cv_pct=_cv_pct(record),
         boundaries=[f"timed by {source}, {measurement.warmups} warm-up requests excluded"] if source else [],
         alternatives=[
-            other.test
-            for other in run
-            for tried in (other.measurement, *([other.incumbent.measurement] if other.incumbent else []))
+            earlier.test
+            for earlier in run
+            for tried in (earlier.measurement, *([earlier.incumbent.measurement] if earlier.incumbent else []))
             if tried.scenario.name == scenario and _deployment(tried) != _deployment(measurement)
         ],
         manifest=measurement.manifest,

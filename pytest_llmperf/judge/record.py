@@ -92,4 +92,4 @@ def as_plain(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def from_plain(data: Sequence[dict[str, Any]]) -> list[Record]:
     """What `as_plain` gave, as records again."""
-    return [_CONVERTER.structure(one, Record) for one in data]
+    return [_CONVERTER.structure(record, Record) for record in data]

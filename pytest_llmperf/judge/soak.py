@@ -111,7 +111,7 @@ class Soak:
     @property
     def failed(self) -> bool:
         """Whether a level is critical, something drifted or leaked."""
-        return bool(self.drifts or self.leaks or any(one.level.level == CRITICAL for one in self.alarms))
+        return bool(self.drifts or self.leaks or any(alarm.level.level == CRITICAL for alarm in self.alarms))
 
 
 def levels_for(
@@ -127,7 +127,7 @@ def levels_for(
         card: the decision card.
         here: facts of the manifest.
     """
-    found: list[Level] = []
+    watched: list[Level] = []
     left: dict[str, list[str]] = {}
     for metric in WINDOW_S:
         for source in (baseline, card):
@@ -137,13 +137,13 @@ def levels_for(
             if metric_of(metric).kind is MetricClass.MACHINE and other_machine(source.manifest, here):
                 left.setdefault(source.name, []).append(metric)
             else:
-                found += own
+                watched += own
             break
     notes = (
         f"not watched: {', '.join(metrics)}: the levels of baseline {name} are of another machine; state your own"
         for name, metrics in left.items()
     )
-    return tuple(found), tuple(notes)
+    return tuple(watched), tuple(notes)
 
 
 def exceeded_levels(measurement: Measurement, watched: Sequence[Level], gates: Sequence[Gate]) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ def exceeded_levels(measurement: Measurement, watched: Sequence[Level], gates: S
     """
     said: dict[str, str] = {}
     gated = {gate.metric for gate in gates}
-    for level in sorted(watched, key=lambda one: one.level == CRITICAL):
+    for level in sorted(watched, key=lambda level: level.level == CRITICAL):
         value = _centre(measurement, level.metric) if level.metric in OBSERVED else None
         if value is not None and level.metric not in gated and level.broken(value):
             unit = metric_of(level.metric).unit
@@ -186,28 +186,28 @@ class Watch:
         """The measurement with the rounds of the longest window only."""
         return replace(measurement, rounds=tuple(self._recent))
 
-    def elapsed_s(self, one: Round) -> float:
+    def elapsed_s(self, round_: Round) -> float:
         """From the first barrier to the end of a round; the first round that is asked about is the first."""
         if self._start_ns is None:
-            self._start_ns = one.together[0].start_ns
-        return (_end_ns(one) - self._start_ns) / 1e9
+            self._start_ns = round_.together[0].start_ns
+        return (_end_ns(round_) - self._start_ns) / 1e9
 
-    def add(self, measurement: Measurement, one: Round) -> tuple[Alarm, ...]:
-        """Takes a round that counts; gives the alarms that its windows are the first to raise.
+    def add(self, measurement: Measurement, round_: Round) -> tuple[Alarm, ...]:
+        """Add a round that counts; returns the alarms that its windows are the first to raise.
 
         Args:
-            measurement: that it is of.
-            one: the round.
+            measurement: of the round.
+            round_: the newest one.
         """
-        at_s = self.elapsed_s(one)
+        at_s = self.elapsed_s(round_)
         longest_ns = max(WINDOW_S.values()) * 1e9
-        self._recent = [*(r for r in self._recent if _end_ns(r) > _end_ns(one) - longest_ns), one]
+        self._recent = [*(r for r in self._recent if _end_ns(r) > _end_ns(round_) - longest_ns), round_]
         alarms = []
         for level in self._watched:
             window_s = min(WINDOW_S[level.metric], self._asked_s)
             if level in self._seen or at_s < window_s:
                 continue
-            rounds = tuple(r for r in self._recent if _end_ns(r) > _end_ns(one) - window_s * 1e9)
+            rounds = tuple(r for r in self._recent if _end_ns(r) > _end_ns(round_) - window_s * 1e9)
             value = _centre(replace(measurement, rounds=rounds), level.metric)
             if value is not None and level.broken(value):
                 self._seen.add(level)
@@ -218,24 +218,28 @@ class Watch:
 def _own(source: Baseline, metric: str) -> Iterator[Level]:
     """A baseline's levels of a metric: warning and critical ones, or else the limit of its gates as a critical one."""
     everywhere = [
-        one
-        for one in source.threshold
-        if _NAMES.get(one.metric, one.metric) == metric and not (one.topology or one.scenario)
+        threshold
+        for threshold in source.threshold
+        if _NAMES.get(threshold.metric, threshold.metric) == metric and not (threshold.topology or threshold.scenario)
     ]
     for names in ((WARNING, CRITICAL), (LEVEL,)):
-        chosen = [one for one in everywhere if one.level in names and one.bound is CATALOGUE[metric].good]
+        chosen = [
+            threshold
+            for threshold in everywhere
+            if threshold.level in names and threshold.bound is CATALOGUE[metric].good
+        ]
         if chosen:
-            yield from (_level(metric, one, source.name) for one in chosen)
+            yield from (_level(metric, threshold, source.name) for threshold in chosen)
             return
 
 
-def _level(metric: str, one: Threshold, baseline: str) -> Level:
+def _level(metric: str, threshold: Threshold, baseline: str) -> Level:
     return Level(
         metric=metric,
-        level=one.level if one.level == WARNING else CRITICAL,
-        bound=one.bound,
-        limit=one.value,
-        source=f"baseline {baseline}, {one.source}",
+        level=threshold.level if threshold.level == WARNING else CRITICAL,
+        bound=threshold.bound,
+        limit=threshold.value,
+        source=f"baseline {baseline}, {threshold.source}",
     )
 
 
@@ -247,5 +251,5 @@ def _centre(measurement: Measurement, metric: str) -> float | None:
     return aggregate_values(metric_of(metric).aggregate, values)
 
 
-def _end_ns(one: Round) -> int:
-    return max(run.start_ns + run.duration_ns for run in one.together)
+def _end_ns(round_: Round) -> int:
+    return max(run.start_ns + run.duration_ns for run in round_.together)

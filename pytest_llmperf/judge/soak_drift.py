@@ -29,7 +29,7 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
         measurement: of the whole run; its rounds are taken in blocks of neighbours, whose centres are compared.
     """
     size = max(FEWEST, len(measurement.rounds) // _BLOCKS)
-    found = []
+    drifted = []
     for name in METRICS:
         metric = metric_of(name)
         try:
@@ -41,8 +41,8 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
         fitted = levels(centres, breaks(centres, _ERROR / len(METRICS), step=step_of(values))) if centres else ()
         lost, before = max(((loss(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
         if lost >= metric.delta:
-            found.append(Drift(what=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))
-    return tuple(found)
+            drifted.append(Drift(what=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))
+    return tuple(drifted)
 
 
 def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
@@ -52,7 +52,7 @@ def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
         samples: MiB by name, at equal distances, oldest first.
     """
     settled = samples[round(len(samples) * _SETTLING) :]
-    found = []
+    leaking = []
     for name in dict.fromkeys(key for sample in settled for key in sample):
         values = [sample[name] for sample in settled if name in sample]
         if len(values) < FEWEST:
@@ -60,7 +60,7 @@ def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
         fitted = levels(values, breaks(values, _ERROR, step=step_of(values)))
         grown, matters = fitted[-1] - fitted[0], max(LEAK_SHARE * fitted[0], LEAK_MIB)
         if grown > matters:
-            found.append(
+            leaking.append(
                 Drift(what=f"memory of {name}", before=fitted[0], after=fitted[-1], lost=grown, matters=matters)
             )
-    return tuple(found)
+    return tuple(leaking)

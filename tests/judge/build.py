@@ -62,7 +62,7 @@ def round_of(
 
 def measurement_of(*rounds: Round, scenario: str = "pair", facts: Mapping[str, str] | None = None) -> Measurement:
     """A measurement of these rounds on two simulated instances."""
-    names = [one.agent for one in rounds[0].together] if rounds and rounds[0].together else ["x", "y"]
+    names = [run.agent for run in rounds[0].together] if rounds and rounds[0].together else ["x", "y"]
     return Measurement(
         scenario=Scenario(name=scenario, agents=tuple(Agent(name=name, prompts=("go",)) for name in names)),
         topology=Topology(

@@ -17,23 +17,23 @@ EFFICIENCY = Level(metric="efficiency_pct", level="critical", bound=Bound.MIN, l
 CONTENTION = Level(metric="contention_rate_ttft", level="warning", bound=Bound.MAX, limit=0.02, source="here")
 
 
-def at(one: Round, start_s: float) -> Round:
+def at(round_: Round, start_s: float) -> Round:
     """The round as if its barrier had opened then."""
     shift = int(start_s * S)
 
     def moved(run):
         requests = tuple(
             replace(
-                one,
-                sent_ns=one.sent_ns + shift,
-                done_ns=one.done_ns + shift,
-                arrivals_ns=tuple(time_ns + shift for time_ns in one.arrivals_ns),
+                request,
+                sent_ns=request.sent_ns + shift,
+                done_ns=request.done_ns + shift,
+                arrivals_ns=tuple(time_ns + shift for time_ns in request.arrivals_ns),
             )
-            for one in run.requests
+            for request in run.requests
         )
         return replace(run, start_ns=run.start_ns + shift, requests=requests)
 
-    return replace(one, solo=tuple(map(moved, one.solo)), together=tuple(map(moved, one.together)))
+    return replace(round_, solo=tuple(map(moved, round_.solo)), together=tuple(map(moved, round_.together)))
 
 
 def even(index: int, slower_ms: float = 1, **together) -> Round:
@@ -44,7 +44,7 @@ def watched(rounds, *levels: Level, asked_s: float = 3600):
     """The alarms of these rounds, one a minute."""
     watch = Watch(levels, asked_s)
     measurement = measurement_of(*rounds)
-    return [alarm for number, one in enumerate(rounds) for alarm in watch.add(measurement, at(one, 60 * number))]
+    return [alarm for number, round_ in enumerate(rounds) for alarm in watch.add(measurement, at(round_, 60 * number))]
 
 
 def test_a_window_that_breaks_a_level() -> None:
@@ -80,8 +80,8 @@ def test_a_short_run_has_shorter_windows() -> None:
 
 def test_the_levels_of_the_report() -> None:
     """H.2's, from the decision card; of tok/s and ms only on its machine, and it is said when not."""
-    found, notes = levels_for(CARD, CARD, CARD.manifest)
-    assert {(one.metric, one.level): one.limit for one in found} == {
+    watched, notes = levels_for(CARD, CARD, CARD.manifest)
+    assert {(level.metric, level.level): level.limit for level in watched} == {
         ("efficiency_pct", "warning"): 93.0,
         ("efficiency_pct", "critical"): 90.0,
         ("contention_rate_ttft", "warning"): 0.02,
@@ -96,8 +96,8 @@ def test_the_levels_of_the_report() -> None:
         ("gpu_temperature_c", "critical"): 90.0,
     }
     assert notes == ()
-    found, notes = levels_for(CARD, CARD, {"cpu": "i3"})
-    assert {one.metric for one in found} == {"efficiency_pct", "contention_rate_ttft", "gpu_temperature_c"}
+    watched, notes = levels_for(CARD, CARD, {"cpu": "i3"})
+    assert {level.metric for level in watched} == {"efficiency_pct", "contention_rate_ttft", "gpu_temperature_c"}
     assert [note.partition(": the")[0] for note in notes] == ["not watched: decode_tok_s, ttft_ms, vram_gib"]
 
 
@@ -105,13 +105,15 @@ def test_whose_levels_count() -> None:
     """Those of the baseline in force; of one that only gates its limit, as a critical level; else the card's."""
     limit = Threshold(metric="efficiency_pct", level="validation", bound=Bound.MIN, value=70, unit="%", source="ours")
     own = Baseline(schema=2, name="own", threshold=(limit,))
-    found, _ = levels_for(own, CARD, {})
-    efficiency = [one for one in found if one.metric == "efficiency_pct"]
-    assert [(one.level, one.limit, one.source) for one in efficiency] == [("critical", 70, "baseline own, ours")]
-    assert {one.limit for one in found if one.metric == "contention_rate_ttft"} == {0.02, 0.05}
+    watched, _ = levels_for(own, CARD, {})
+    efficiency = [level for level in watched if level.metric == "efficiency_pct"]
+    assert [(level.level, level.limit, level.source) for level in efficiency] == [
+        ("critical", 70, "baseline own, ours")
+    ]
+    assert {level.limit for level in watched if level.metric == "contention_rate_ttft"} == {0.02, 0.05}
     warning = replace(limit, level="warning", value=85)
-    found, _ = levels_for(replace(own, threshold=(limit, warning)), CARD, {})
-    assert [(one.level, one.limit) for one in found if one.metric == "efficiency_pct"] == [("warning", 85)]
+    watched, _ = levels_for(replace(own, threshold=(limit, warning)), CARD, {})
+    assert [(level.level, level.limit) for level in watched if level.metric == "efficiency_pct"] == [("warning", 85)]
 
 
 def heated(celsius: list[float]) -> Measurement:
@@ -131,9 +133,9 @@ def test_heat_ends_a_run() -> None:
     for n in range(5):
         shown = replace(measurement, rounds=measurement.rounds[: n + 1])
         alarms += [
-            (n, one.level.level)
-            for one in watch.add(shown, at(even(n), 20 * n))
-            if one.level.metric == "gpu_temperature_c"
+            (n, alarm.level.level)
+            for alarm in watch.add(shown, at(even(n), 20 * n))
+            if alarm.level.metric == "gpu_temperature_c"
         ]
     assert alarms == [(2, "warning"), (4, "critical")]
 
@@ -166,9 +168,9 @@ def test_drift_is_found() -> None:
     healthy = [even(n, max(0, rng.gauss(2, 1))) for n in range(200)]
     assert drifts(measurement_of(*healthy)) == ()
     drifting = [even(n, max(0, rng.gauss(2 + n / 20, 1))) for n in range(200)]
-    (found,) = [one for one in drifts(measurement_of(*drifting)) if one.what == "efficiency_pct"]
-    assert found.before - found.after == pytest.approx(found.lost) == pytest.approx(5, abs=1)
-    assert found.matters == 2.0
+    (drift,) = [drift for drift in drifts(measurement_of(*drifting)) if drift.what == "efficiency_pct"]
+    assert drift.before - drift.after == pytest.approx(drift.lost) == pytest.approx(5, abs=1)
+    assert drift.matters == 2.0
     assert drifts(measurement_of(*drifting[:3])) == ()
 
 
@@ -180,9 +182,9 @@ def test_leaks_are_found() -> None:
         return [{"harness": level(n) + rng.gauss(0, 1), "servers": 900 + rng.gauss(0, 5)} for n in range(100)]
 
     assert leaks(samples(lambda n: 80 + min(n, 15) * 4)) == ()
-    (found,) = leaks(samples(lambda n: 80 + n))
-    assert found.what == "memory of harness"
-    assert found.lost == pytest.approx(79, abs=4)
+    (leak,) = leaks(samples(lambda n: 80 + n))
+    assert leak.what == "memory of harness"
+    assert leak.lost == pytest.approx(79, abs=4)
     assert leaks(samples(lambda n: 80 + n / 10)) == ()
     assert leaks([{}] * 50) == ()
     assert leaks([{"harness": 1.0}] * 3) == ()

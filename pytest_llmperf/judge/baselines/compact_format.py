@@ -39,7 +39,7 @@ def unpacked(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
     """
     rest = {key: value for key, value in tables.items() if key != "machine"}
     machines, stored = tables.get("machine", {}), tables.get("stored")
-    if not isinstance(machines, dict) or not all(isinstance(one, dict) for one in machines.values()):
+    if not isinstance(machines, dict) or not all(isinstance(machine, dict) for machine in machines.values()):
         return rest, ("machine: wanted tables, each [machine.ID]",)
     if not isinstance(stored, list):
         return rest, ()
@@ -48,8 +48,8 @@ def unpacked(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
         {
             **entry,
             "session": [
-                _unpacked_session(one, machines, f"stored[{i}].session[{j}]", faults)
-                for j, one in enumerate(entry["session"])
+                _unpacked_session(session, machines, f"stored[{i}].session[{j}]", faults)
+                for j, session in enumerate(entry["session"])
             ],
         }
         if isinstance(entry, dict) and isinstance(entry.get("session"), list)

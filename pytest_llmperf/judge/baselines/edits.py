@@ -30,7 +30,7 @@ def with_sessions(baseline: Baseline, saved: Sequence[Saved]) -> Baseline:
 def with_replaced(baseline: Baseline, saved: Sequence[Saved]) -> Baseline:
     """Sessions in place of all that is stored of the same tests, scenarios and topologies, whatever their work was."""
     again = {(key.test, key.scenario, key.topology) for key, _ in saved}
-    kept = tuple(one for one in baseline.stored if (one.test, one.scenario, one.topology) not in again)
+    kept = tuple(entry for entry in baseline.stored if (entry.test, entry.scenario, entry.topology) not in again)
     return _added(replace(baseline, stored=kept), _merged(saved))
 
 

@@ -60,16 +60,16 @@ def differences_for(
         key: of the measurement.
         here: facts of the manifest here.
     """
-    found: tuple[Difference, ...] = ()
+    differences: tuple[Difference, ...] = ()
     gates = [gate for gate in gates if not gate.incumbent]
     if any(gate.delta is None and gate.baseline == baseline.name for gate in gates):
-        found = differences_of(
+        differences = differences_of(
             baseline.name, baseline.manifest, here, invalidated_by=baseline.invalidated_by, whole=False
         )
     if any(gate.delta is not None for gate in gates):
         stored = baseline if stored is None else stored
-        found += differences_of(stored.name, entry_of(stored, key).session[-1].manifest, here, whole=True)
-    return found
+        differences += differences_of(stored.name, entry_of(stored, key).session[-1].manifest, here, whole=True)
+    return differences
 
 
 def differences_of(
@@ -90,16 +90,16 @@ def differences_of(
         whole: `stated` is a whole manifest, as of a stored session: what only one side knows differs as well. Else
             (the head of a file of limits) only what it states is compared.
     """
-    found = []
+    differences = []
     for key in KEYS:
         old, new = stated.get(key, UNKNOWN), here.get(key, UNKNOWN)
         if same_fact(key, old, new) or (key not in stated and not whole):
             continue
         voids = next((boundary.text for boundary in invalidated_by if key in boundary.keys), "")
-        found.append(
+        differences.append(
             Difference(baseline=baseline, key=key, old=old, new=new, machine_bound=key in IDENTITY, voids=voids)
         )
-    return tuple(found)
+    return tuple(differences)
 
 
 def _changed_settings(old: str, new: str) -> str:
@@ -123,15 +123,15 @@ def _changed_settings(old: str, new: str) -> str:
 
 def _by_instance(text: str) -> dict[str, dict[str, str]]:
     """Settings by name, by instance (`a: num_ctx=512, b: num_ctx=256`; the empty name: all of them)."""
-    found: dict[str, dict[str, str]] = {}
+    settings: dict[str, dict[str, str]] = {}
     for part in re.split(r", (?=\w+: )", text):
         instance, pairs = match.groups() if (match := re.fullmatch(r"(\w+): (.*)", part)) else ("", part)
         for pair in pairs.split("; "):
             name, equals, value = pair.partition("=")
             if not equals:
                 return {}
-            found.setdefault(instance, {})[name] = value
-    return found
+            settings.setdefault(instance, {})[name] = value
+    return settings
 
 
 def _shortened(old: str, new: str) -> tuple[str, str]:
@@ -152,4 +152,4 @@ def _shortened(old: str, new: str) -> tuple[str, str]:
 def _alike(old: str, new: str) -> int:
     """How many characters two texts begin with alike."""
     pairs = zip(old, new, strict=False)
-    return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new)))
+    return next((index for index, (before, after) in enumerate(pairs) if before != after), min(len(old), len(new)))

@@ -93,8 +93,8 @@ def grouped(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
         return rest, (), ()
     stored = list(by_hand)
     names: list[tuple[str, ...]] = [()] * len(by_hand)
-    for key, found in entries.items():
-        ordered = sorted(found, key=lambda named: time_s(named[1].get("saved_at")))
+    for key, entry_sessions in entries.items():
+        ordered = sorted(entry_sessions, key=lambda named: time_s(named[1].get("saved_at")))
         stored.append({**dict(zip(KEY, key, strict=True)), "session": [own for _, own in ordered]})
         names.append(tuple(name for name, _ in ordered))
     rest, faults = unpacked({**rest, **({"stored": stored} if stored else {}), "machine": machines})

@@ -81,15 +81,15 @@ def trends(baseline: Baseline, metrics: Sequence[str] = METRICS, delta: float | 
         metrics: names in the catalogue.
         delta: the smallest loss that counts, in points of percentages, else percent; None: each metric's own.
     """
-    found = [
+    trends = [
         (entry, metric, points)
         for entry in baseline.stored
         for metric in metrics
         if (points := _points(entry, metric_of(metric)))
     ]
-    looked_at = sum(len(points) >= FEWEST for _, _, points in found)
+    looked_at = sum(len(points) >= FEWEST for _, _, points in trends)
     return tuple(
-        _trend(entry, metric_of(metric), points, ERROR / max(looked_at, 1), delta) for entry, metric, points in found
+        _trend(entry, metric_of(metric), points, ERROR / max(looked_at, 1), delta) for entry, metric, points in trends
     )
 
 
@@ -111,15 +111,15 @@ def loss(metric: Metric, before: float, after: float) -> float:
 def _trend(entry: Stored, metric: Metric, points: tuple[Point, ...], error: float, delta: float | None) -> Trend:
     values = [point.value for point in points]
     rounds = [value for session in entry.session for value in session.rounds.get(metric.name, ())]
-    found = breaks(values, error, step=step_of(rounds))
-    fitted = levels(values, found)
+    changes = breaks(values, error, step=step_of(rounds))
+    fitted = levels(values, changes)
     return Trend(
         key=Key.of(entry),
         metric=metric.name,
         points=points,
         left_out=len(entry.session) - len(points),
         levels=fitted,
-        breaks=found,
+        breaks=changes,
         lost=max(loss(metric, level, fitted[-1]) for level in fitted),
         matters=metric.delta if delta is None else delta,
     )

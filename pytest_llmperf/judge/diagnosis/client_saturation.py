@@ -40,8 +40,8 @@ def merged_firsts(measurement: Measurement) -> tuple[int, int]:
     Their first chunk was read together with later ones and shares the arrival of the last of these.
     """
     runs = [run for round_ in measurement.rounds for run in (*round_.together, *round_.solo)]
-    requests = [one for run in runs for one in run.requests]
-    return sum(one.first_merged for one in requests), len(requests)
+    requests = [request for run in runs for request in run.requests]
+    return sum(request.first_merged for request in requests), len(requests)
 
 
 def saturated(round_: Round) -> str:

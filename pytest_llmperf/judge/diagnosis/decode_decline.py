@@ -38,7 +38,7 @@ def decline_of(measurement: Measurement) -> float:
 
 def _declining(measurement: Measurement) -> Iterator[tuple[str, list[float]]]:
     """Agents whose decode rate, alone, sank over the rounds, with their rates."""
-    for runs in zip(*(one.solo for one in measurement.rounds), strict=False):
+    for runs in zip(*(round_.solo for round_ in measurement.rounds), strict=False):
         believed = [run for run in runs if all(map(believable, run.requests))]
         rates = [rate for run in believed if (rate := agent_decode_tok_s(run)) is not None]
         if len(rates) >= _FEWEST and _declines(rates):

@@ -93,9 +93,9 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         sentence = f"the client was saturated in {discarded_of_total(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         sank = decline_of(measurement) if sentence and sentence == sinking else 0.0
-        facts = [one for one in machine if one[0] != BUSY_NEIGHBOUR or neighbour_share(measurement) >= sank]
+        facts = [fact for fact in machine if fact[0] != BUSY_NEIGHBOUR or neighbour_share(measurement) >= sank]
     by_slots = _by_slots(measurement, loss, cause)
-    telling = [one for one in facts if not (by_slots and one[0] == "another client")]
+    telling = [fact for fact in facts if not (by_slots and fact[0] == "another client")]
     if telling:
         cause, _, advice = telling[0]
     if not cause:
@@ -131,12 +131,12 @@ def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
 
 def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
     """The same of what the telemetry saw of the machine."""
-    found = (
+    causes = (
         (BUSY_NEIGHBOUR, crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
         ("swapping", swapping(measurement), "free memory: fewer or smaller models, or less num_ctx"),
         ("throttling", throttled(measurement), _THROTTLED),
     )
-    return [one for one in found if one[1]]
+    return [cause for cause in causes if cause[1]]
 
 
 def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:

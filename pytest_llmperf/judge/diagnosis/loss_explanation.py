@@ -69,10 +69,10 @@ def sentence_of(measurement: Measurement, loss: Loss, cause: str) -> str:
     part, where = cause.split()
     slowdown = fmean(series(measurement, "slowdown"))
     if where == "together" and part == "queue":
-        wall_ms = median(max(run.duration_ns for run in one.together) / 1e6 for one in measurement.rounds)
+        wall_ms = median(max(run.duration_ns for run in round_.together) / 1e6 for round_ in measurement.rounds)
         waited_ms = median(
-            max(request.queue_ns / 1e6 for run in one.together for request in run.requests)
-            for one in measurement.rounds
+            max(request.queue_ns / 1e6 for run in round_.together for request in run.requests)
+            for round_ in measurement.rounds
         )
         figures = f"(queue time {waited_ms:.0f} ms of a round's {wall_ms:.0f} ms)"
         if measurement.topology.kind.shared and loss.shares_pp[cause] < SHARE_PP:
@@ -116,6 +116,6 @@ def advice_on(measurement: Measurement, loss: Loss, cause: str) -> str:
     if cause in _NEXT:
         return _NEXT[cause]
     if cause.endswith("alone") and topology.backend == "attach":  # servers of our own have ended by then
-        urls = [one.url for one in topology.instances if one.name == loss.instance]
+        urls = [instance.url for instance in topology.instances if instance.name == loss.instance]
         return "".join(f"check instance {loss.instance}: curl {url}/api/ps" for url in urls)
     return ""

@@ -69,31 +69,31 @@ def throttled(measurement: Measurement) -> str:
     telemetry = measurement.telemetry
     if telemetry is None:
         return ""
-    found = [_gpu_throttled(telemetry, index) for index in range(len(telemetry.gpus))]
-    clocks = [(one.cpu_mhz, one.cpu_c) for one in telemetry.samples]
-    return "; ".join(filter(None, (*found, _sank("the processor", clocks))))
+    throttled_parts = [_gpu_throttled(telemetry, index) for index in range(len(telemetry.gpus))]
+    clocks = [(sample.cpu_mhz, sample.cpu_c) for sample in telemetry.samples]
+    return "; ".join(filter(None, (*throttled_parts, _sank("the processor", clocks))))
 
 
 def sampled_s(telemetry: Telemetry) -> float:
     """How long rounds ran that were looked at, s."""
-    groups = (tuple(group) for _, group in groupby(telemetry.samples, lambda one: one.round))
+    groups = (tuple(group) for _, group in groupby(telemetry.samples, lambda sample: sample.round))
     return sum(_s(group[0], group[-1]) for group in groups)
 
 
 def _cores(telemetry: Telemetry | None) -> list[tuple[float, float, float]]:
     """Of each round: cores that all used, that the client used, and that are left without the servers'."""
-    found = []
+    cores = []
     for first, last in _spans(telemetry):
         busy_s, client_s = last.busy_s - first.busy_s, last.client.cpu_s - first.client.cpu_s
         servers_s = sum(used.cpu_s - first.servers[name].cpu_s for name, used in last.servers.items())
         lasted_s = _s(first, last)
-        found.append((busy_s / lasted_s, client_s / lasted_s, (busy_s - client_s - servers_s) / lasted_s))
-    return found
+        cores.append((busy_s / lasted_s, client_s / lasted_s, (busy_s - client_s - servers_s) / lasted_s))
+    return cores
 
 
 def _spans(telemetry: Telemetry | None) -> Iterator[tuple[Sample, Sample]]:
     """The first and the last sample of each round that is long enough."""
-    for _, group in groupby(telemetry.samples if telemetry is not None else (), lambda one: one.round):
+    for _, group in groupby(telemetry.samples if telemetry is not None else (), lambda sample: sample.round):
         first, *others = group
         if others and _s(first, others[-1]) >= _SHORTEST_S:
             yield first, others[-1]
@@ -110,15 +110,15 @@ def _median(values: Sequence[float]) -> float | None:
 def _gpu_throttled(telemetry: Telemetry, index: int) -> str:
     """What one GPU says of itself, else what its clock says."""
     name = f"GPU {index} ({telemetry.gpus[index]})"
-    samples = [one.gpus[index] for one in telemetry.samples]
-    slowed = [one for one in samples if one.slowed_by]
+    samples = [sample.gpus[index] for sample in telemetry.samples]
+    slowed = [sample for sample in samples if sample.slowed_by]
     if slowed and len(slowed) >= _OFTEN * len(samples):
-        reasons = ", ".join(dict.fromkeys(reason for one in slowed for reason in one.slowed_by))
-        hottest = max((one.temperature_c for one in samples if one.temperature_c is not None), default=None)
+        reasons = ", ".join(dict.fromkeys(reason for sample in slowed for reason in sample.slowed_by))
+        hottest = max((sample.temperature_c for sample in samples if sample.temperature_c is not None), default=None)
         warm = f", up to {hottest:.0f} C" if hottest is not None else ""
         return f"{name} slowed itself down in {len(slowed)} of {len(samples)} samples: {reasons}{warm}"
-    at_work = [one for one in samples if one.utilisation_pct is None or one.utilisation_pct >= _BUSY_PCT]
-    return _sank(name, [(one.sm_clock_mhz, one.temperature_c) for one in at_work])
+    at_work = [sample for sample in samples if sample.utilisation_pct is None or sample.utilisation_pct >= _BUSY_PCT]
+    return _sank(name, [(sample.sm_clock_mhz, sample.temperature_c) for sample in at_work])
 
 
 def _sank(name: str, samples: Sequence[tuple[float | None, float | None]]) -> str:

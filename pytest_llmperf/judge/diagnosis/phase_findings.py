@@ -79,23 +79,25 @@ class Slower:
         return self.now_ms - self.before_ms
 
 
-def explaining(found: Sequence[Slower], verdicts: Iterable[Verdict]) -> tuple[Slower, ...]:
+def explaining(phases: Sequence[Slower], verdicts: Iterable[Verdict]) -> tuple[Slower, ...]:
     """What explains failing comparisons: the largest that their metrics are made of, of every agent that has it."""
     for verdict in verdicts:
         gate = verdict.gate
         if verdict.outcome is not Outcome.FAIL or gate.delta is None:
             continue
         parts = _EXPLAINS.get(gate.metric, PARTS)
-        fit = [one for one in found if one.part in parts and (one.baseline, one.incumbent) == _against(verdict)]
+        fit = [
+            phase for phase in phases if phase.part in parts and (phase.baseline, phase.incumbent) == _against(verdict)
+        ]
         if fit:
-            return tuple(one for one in fit if (one.part, one.where) == (fit[0].part, fit[0].where))
+            return tuple(phase for phase in fit if (phase.part, phase.where) == (fit[0].part, fit[0].where))
     return ()
 
 
-def in_words(found: Sequence[Slower]) -> str:
+def in_words(phases: Sequence[Slower]) -> str:
     """One part of one agent or more, with the figures of the first."""
-    worst = found[0]
-    agents = " and ".join(dict.fromkeys(one.agent for one in found))
+    worst = phases[0]
+    agents = " and ".join(dict.fromkeys(phase.agent for phase in phases))
     against = f"in baseline {worst.baseline}" if worst.baseline else f"on incumbent {worst.incumbent}"
     count = f"{sessions_words(worst.count)}, " if worst.baseline else ""
     figures = f"({count}{worst.before_ms:.0f} -> {worst.now_ms:.0f} ms)"

@@ -38,7 +38,9 @@ def parts_of(measurement: Measurement) -> dict[str, tuple[float, ...]]:
     typical = [_typical(column) for column in columns]
     if not columns:
         return {}
-    return {name: tuple(round(one[key], 4) for one in typical) for name, key in zip(STORED_PARTS, _KEYS, strict=True)}
+    return {
+        name: tuple(round(times[key], 4) for times in typical) for name, key in zip(STORED_PARTS, _KEYS, strict=True)
+    }
 
 
 def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple[Slower, ...]:
@@ -51,18 +53,18 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
     if not sessions:
         return ()
     now = [_typical(column) for column in columns]
-    old = [[_stored(one, at) for at in range(len(now))] for one in sessions]
+    old = [[_stored(session, at) for at in range(len(now))] for session in sessions]
     usual = [_typical([session[at] for session in old]) for at in range(len(now))]
-    grown = [[more(one, base) for one, base in zip(session, usual, strict=True)] for session in (*old, now)]
-    found = []
-    for which in _each(measurement):
-        values = [which.of(one) for one in grown]
+    grown = [[more(times, base) for times, base in zip(session, usual, strict=True)] for session in (*old, now)]
+    slower = []
+    for phase in _each(measurement):
+        values = [phase.of(growth) for growth in grown]
         before, since = _moved(values, sessions)
-        if since is None or not which.matters(values[-1] - before, now):
+        if since is None or not phase.matters(values[-1] - before, now):
             continue
         known = "" if since.manifest.get("git_commit") == facts.get("git_commit") else commit_of(since.manifest)
-        found.append(
-            which.slower(
+        slower.append(
+            phase.slower(
                 values[-1] - before,
                 now,
                 baseline=baseline.name,
@@ -71,7 +73,7 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
                 commit="" if known.endswith("*") else known,
             )
         )
-    return _largest_first(found)
+    return _largest_first(slower)
 
 
 def held_in_words(measurement: Measurement, key: Key, baseline: Baseline) -> str:
@@ -86,17 +88,17 @@ def than_incumbent(measurement: Measurement, incumbent: Measurement, name: str) 
     if not columns or len(columns) != len(others):
         return ()
     pairs = [
-        [more(one, other) for one, other in zip(new, old, strict=True)]
+        [more(times, base) for times, base in zip(new, old, strict=True)]
         for new, old in zip(zip(*columns, strict=True), zip(*others, strict=True), strict=False)
     ]
     now = [_typical(column) for column in columns]
-    found = []
-    for which in _each(measurement):
-        values = [which.of(pair) for pair in pairs]
+    slower = []
+    for phase in _each(measurement):
+        values = [phase.of(pair) for pair in pairs]
         agree = sum(value > 0 for value in values) >= _STEADILY * len(values)
-        if agree and which.matters(median(values), now):
-            found.append(which.slower(median(values), now, incumbent=name, count=len(pairs)))
-    return _largest_first(found)
+        if agree and phase.matters(median(values), now):
+            slower.append(phase.slower(median(values), now, incumbent=name, count=len(pairs)))
+    return _largest_first(slower)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +170,8 @@ def _moved(values: Sequence[float], sessions: Sequence[StoredSession]) -> tuple[
         values: of the sessions, and last that of now.
         sessions: oldest first.
     """
-    if risen := [one for one in breaks(values, _ERROR) if one.after > one.before]:
-        largest = max(risen, key=lambda one: one.after - one.before)
+    if risen := [change for change in breaks(values, _ERROR) if change.after > change.before]:
+        largest = max(risen, key=lambda change: change.after - change.before)
         return largest.before, sessions[largest.start]
     *stored, now = values
     beyond = now > max(stored) + (max(stored) - min(stored))
@@ -178,10 +180,10 @@ def _moved(values: Sequence[float], sessions: Sequence[StoredSession]) -> tuple[
 
 def _columns(measurement: Measurement) -> list[list[Times]]:
     """Of each agent alone, then of each together: times in ms and counts, round by round; empty: not all are there."""
-    agents = [one.agent for one in measurement.rounds[0].together] if measurement.rounds else []
-    if not agents or any([run.agent for run in one.solo] != agents for one in measurement.rounds):
+    agents = [run.agent for run in measurement.rounds[0].together] if measurement.rounds else []
+    if not agents or any([run.agent for run in round_.solo] != agents for round_ in measurement.rounds):
         return []
-    runs = ((*one.solo, *one.together) for one in measurement.rounds)
+    runs = ((*round_.solo, *round_.together) for round_ in measurement.rounds)
     return [[_in_ms(times_of(run)) for run in column] for column in zip(*runs, strict=True)]
 
 
@@ -191,7 +193,7 @@ def _in_ms(times: Times) -> Times:
 
 def _typical(column: Sequence[Times]) -> Times:
     """The median of each."""
-    return {key: median(one[key] for one in column) for key in _KEYS}
+    return {key: median(times[key] for times in column) for key in _KEYS}
 
 
 def _stored(session: StoredSession, at: int) -> Times:
@@ -221,5 +223,5 @@ def _has(session: StoredSession, columns: int) -> bool:
     return all(len(session.parts.get(name, ())) == columns for name in STORED_PARTS)
 
 
-def _largest_first(found: Iterable[Slower]) -> tuple[Slower, ...]:
-    return tuple(sorted(found, key=lambda one: -one.more_ms))
+def _largest_first(phases: Iterable[Slower]) -> tuple[Slower, ...]:
+    return tuple(sorted(phases, key=lambda phase: -phase.more_ms))

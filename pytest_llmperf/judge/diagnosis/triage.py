@@ -46,10 +46,10 @@ class Answer:
     said: str
 
 
-def answer(question: str, found: Sequence[str], otherwise: str) -> Answer:
+def answer(question: str, problems: Sequence[str], otherwise: str) -> Answer:
     """Of a question: what was found; where that is nothing, what is so."""
-    state = State.FOUND if found else State.OK
-    return Answer(question=question, state=state, said="; ".join(found) or otherwise)
+    state = State.FOUND if problems else State.OK
+    return Answer(question=question, state=state, said="; ".join(problems) or otherwise)
 
 
 def unknown(question: str, why: str) -> Answer:
@@ -74,35 +74,35 @@ def of_measurement(measurement: Measurement, slower: Sequence[Slower], held: str
 def _baseline(slower: Sequence[Slower], held: str) -> Answer:
     if not held:
         return unknown("baseline", "nothing to compare with: --llmperf-compare=NAME")
-    alone = [one for one in slower if one.where == "alone"]
-    first = [one for one in alone if one.part == alone[0].part]
+    alone = [phase for phase in slower if phase.where == "alone"]
+    first = [phase for phase in alone if phase.part == alone[0].part]
     return answer("baseline", [in_words(first)] if first else [], f"each agent alone takes no longer than {held}")
 
 
 def _client(measurement: Measurement) -> Answer:
-    found = [client_overhead_problem(measurement)] if client_overhead_problem(measurement) else []
+    problems = [client_overhead_problem(measurement)] if client_overhead_problem(measurement) else []
     if measurement.discarded:
-        found.append(f"saturated in {discarded_of_total(measurement)}: {last_saturation(measurement)}")
+        problems.append(f"saturated in {discarded_of_total(measurement)}: {last_saturation(measurement)}")
     if not measurement.rounds:
-        return answer("client", found, "")
+        return answer("client", problems, "")
     cost_pp = median(map(client_cost_pp, measurement.rounds))
-    return answer("client", found, f"it took {cost_pp:.2f} pp of efficiency for itself")
+    return answer("client", problems, f"it took {cost_pp:.2f} pp of efficiency for itself")
 
 
 def _machine(measurement: Measurement) -> Answer:
     looks = (crowded, swapping, throttled, declining)
-    found = list(filter(None, (look(measurement) for look in looks)))
+    problems = list(filter(None, (look(measurement) for look in looks)))
     if measurement.telemetry is None:
-        return answer("machine", found, "no decode rate sinks; nothing else was looked at")
-    return answer("machine", found, "cores are left, nothing swaps or throttles, no decode rate sinks")
+        return answer("machine", problems, "no decode rate sinks; nothing else was looked at")
+    return answer("machine", problems, "cores are left, nothing swaps or throttles, no decode rate sinks")
 
 
 def _loss(measurement: Measurement) -> Answer:
     loss = loss_of(measurement)
     if loss is None:
         return unknown("loss", "defined for two agents or more, alone and together")
-    found = diagnose(measurement)
+    diagnosis = diagnose(measurement)
     words = f"{loss.loss_pp:.1f} pp of {loss.of}"
-    if loss.loss_pp < LEAST_PP or found is None or not found.sentence:
+    if loss.loss_pp < LEAST_PP or diagnosis is None or not diagnosis.sentence:
         return answer("loss", [], words)
-    return answer("loss", [f"{words}: {found.sentence}"], "")
+    return answer("loss", [f"{words}: {diagnosis.sentence}"], "")

@@ -76,10 +76,10 @@ def compare_stored(
     return tuple(_compared(key, old, theirs[key], gates[key], count) for key, old in both)
 
 
-def only_in(one: Baseline, other: Baseline) -> tuple[Key, ...]:
+def only_in(baseline: Baseline, reference: Baseline) -> tuple[Key, ...]:
     """Measurements that only the first holds."""
-    theirs = {Key.of(entry) for entry in other.stored}
-    return tuple(key for entry in one.stored if (key := Key.of(entry)) not in theirs)
+    theirs = {Key.of(entry) for entry in reference.stored}
+    return tuple(key for entry in baseline.stored if (key := Key.of(entry)) not in theirs)
 
 
 def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: int) -> Compared:
@@ -87,7 +87,7 @@ def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: 
     facts = new.session[-1].manifest
     verdicts, lacking = [], []
     for gate in gates:
-        values = _rounds([one for one in new.session if is_like(one, facts, gate.metric)], gate.metric)
+        values = _rounds([session for session in new.session if is_like(session, facts, gate.metric)], gate.metric)
         if values:
             verdicts.append(judge_values(gate, values, looks=1, gates=count))
         else:

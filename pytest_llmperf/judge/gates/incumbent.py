@@ -47,7 +47,7 @@ def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> 
     gates = []
     for spec in marked or [build("regression")]:
         for metric in map(metric_of, spec["metrics"]):
-            delta = next((one for one in (spec["delta"], bare, metric.delta) if one is not None), None)
+            delta = next((value for value in (spec["delta"], bare, metric.delta) if value is not None), None)
             gates.append(
                 Gate(
                     marker=MARKER,

@@ -51,29 +51,31 @@ def judge_answers(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int =
         gates: of `answer_gates`.
         run_gates: gates of the run, which share the error of `fail`.
     """
-    found = []
+    verdicts = []
     for gate in gates:
         if gate.metric == DROP:
-            drops = [drop for one in quality.answered if (drop := _drop_pp(one)) is not None]
+            drops = [drop for answer in quality.answered if (drop := _drop_pp(answer)) is not None]
             if drops:
-                found.append(judge_values(gate, drops, looks=1, gates=run_gates))
+                verdicts.append(judge_values(gate, drops, looks=1, gates=run_gates))
             else:
-                found.append(invalid(gate, len(quality.answered), "no scorer has an opinion of any answer"))
+                verdicts.append(invalid(gate, len(quality.answered), "no scorer has an opinion of any answer"))
         elif quality.repeatable:
-            found.append(_same(quality, gate))
-    return tuple(found)
+            verdicts.append(_same(quality, gate))
+    return tuple(verdicts)
 
 
 def in_words(quality: Quality) -> str:
     """How answers and scores compare, for the reader."""
     total, changed = len(quality.answered), len(quality.changed)
-    repeats = sum(one.alone == one.again for one in quality.answered)
-    alone = [score for one in quality.answered for score in (one.alone_score, one.again_score) if score is not None]
-    together = [one.together_score for one in quality.answered if one.together_score is not None]
+    repeats = sum(answer.alone == answer.again for answer in quality.answered)
+    alone = [
+        score for answer in quality.answered for score in (answer.alone_score, answer.again_score) if score is not None
+    ]
+    together = [answer.together_score for answer in quality.answered if answer.together_score is not None]
     scores = f"; mean score {fmean(alone):.3f} alone, {fmean(together):.3f} together" if alone and together else ""
-    other = "" if quality.repeatable else ", so that answers were not compared, only scores"
+    uncompared = "" if quality.repeatable else ", so that answers were not compared, only scores"
     same = f"; together {total - changed} of {total} are as alone" if quality.repeatable else ""
-    return f"quality: alone {repeats} of {total} answers repeat{other}{same}{scores}, by {quality.scorer}"
+    return f"quality: alone {repeats} of {total} answers repeat{uncompared}{same}{scores}, by {quality.scorer}"
 
 
 def scorer_raised(scorer: str, error: Exception) -> UsageError:
@@ -107,11 +109,11 @@ def checked(score: object, scorer: str) -> float | None:
     return float(score)
 
 
-def _drop_pp(one: Answered) -> float | None:
+def _drop_pp(answer: Answered) -> float | None:
     """How many points the score together is below that alone; None where one is missing."""
-    if one.alone_score is None or one.again_score is None or one.together_score is None:
+    if answer.alone_score is None or answer.again_score is None or answer.together_score is None:
         return None
-    return 100 * ((one.alone_score + one.again_score) / 2 - one.together_score)
+    return 100 * ((answer.alone_score + answer.again_score) / 2 - answer.together_score)
 
 
 def _same(quality: Quality, gate: Gate) -> Verdict:

@@ -25,7 +25,7 @@ def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) ->
         return _undecided(verdict, settings)
     if verdict.outcome is not Outcome.NOT_COMPARABLE:
         return "fail"
-    added = {one.outcome for one in verdicts if not one.gate.demanded}
+    added = {verdict.outcome for verdict in verdicts if not verdict.gate.demanded}
     if not verdict.gate.demanded and not added.isdisjoint((Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)):
         return "warn"
     return settings.on_mismatch

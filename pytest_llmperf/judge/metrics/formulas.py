@@ -119,14 +119,14 @@ def system_tok_s(tokens: Sequence[int], durations_ns: Sequence[int]) -> float:
     return sum(tokens) * NS_PER_S / max(durations_ns)
 
 
-def ratio(value: float, base: float, what: str) -> float:
+def ratio(value: float, base: float, figure: str) -> float:
     """`value / base`.
 
     Raises:
-        MeasurementError: the base is not positive; `what` says of what.
+        MeasurementError: the base is not positive; the text names `figure`.
     """
     if base <= 0:
-        raise MeasurementError(f"{what} is undefined: its solo baseline is {base:g}")
+        raise MeasurementError(f"{figure} is undefined: its solo baseline is {base:g}")
     return value / base
 
 

@@ -27,19 +27,19 @@ def peaks(measurement: Measurement, metric: str) -> tuple[float, ...]:
     """
     telemetry, of = measurement.telemetry, VALUES[metric]
     samples = telemetry.samples if telemetry is not None else ()
-    by_round = {index: tuple(group) for index, group in groupby(samples, lambda one: one.round)}
-    found: list[float] = []
+    by_round = {index: tuple(group) for index, group in groupby(samples, lambda sample: sample.round)}
+    peaks_by_round: list[float] = []
     before: tuple[float, ...] = ()
-    wanted = {one.index for one in measurement.rounds}
+    wanted = {round_.index for round_ in measurement.rounds}
     for index in range(max(wanted, default=-1) + 1):
-        values = tuple(value for one in by_round.get(index, ()) if (value := of(one)) is not None)
+        values = tuple(value for sample in by_round.get(index, ()) if (value := of(sample)) is not None)
         before = values or (before if index not in by_round else ())
         if index in wanted and not before:
             raise MeasurementError(f"{metric} was not observed{_why(telemetry)}", next_step=LOOK)
         if index in wanted:
-            found.append(max(before))
+            peaks_by_round.append(max(before))
         before = before[-1:]
-    return tuple(found)
+    return tuple(peaks_by_round)
 
 
 def unobservable_reason(gate: Gate, sample: Sample | None, telemetry: Telemetry | None) -> str:
@@ -62,13 +62,13 @@ def memory_mib(telemetry: Telemetry, every_s: float) -> list[dict[str, float]]:
         telemetry: with samples.
         every_s: the distance, s.
     """
-    found: list[dict[str, float]] = []
-    for one in telemetry.samples:
-        held = {"harness": one.client.rss_mib}
-        held |= {f"instance {name}": used.rss_mib for name, used in one.servers.items()}
-        while len(found) * every_s * 1e9 <= one.at_ns - telemetry.samples[0].at_ns:
-            found.append(held)
-    return found
+    memory: list[dict[str, float]] = []
+    for sample in telemetry.samples:
+        held = {"harness": sample.client.rss_mib}
+        held |= {f"instance {name}": used.rss_mib for name, used in sample.servers.items()}
+        while len(memory) * every_s * 1e9 <= sample.at_ns - telemetry.samples[0].at_ns:
+            memory.append(held)
+    return memory
 
 
 def _most(values: Iterator[float]) -> float | None:
@@ -76,10 +76,14 @@ def _most(values: Iterator[float]) -> float | None:
 
 
 VALUES: Mapping[str, Callable[[Sample], float | None]] = {
-    "vram_gib": lambda one: _most(gpu.memory_used_mib / 1024 for gpu in one.gpus if gpu.memory_used_mib is not None),
-    "server_rss_gib": lambda one: _most(used.rss_mib / 1024 for used in one.servers.values()),
-    "gpu_temperature_c": lambda one: _most(gpu.temperature_c for gpu in one.gpus if gpu.temperature_c is not None),
-    "cpu_temperature_c": lambda one: one.cpu_c,
+    "vram_gib": lambda sample: _most(
+        gpu.memory_used_mib / 1024 for gpu in sample.gpus if gpu.memory_used_mib is not None
+    ),
+    "server_rss_gib": lambda sample: _most(used.rss_mib / 1024 for used in sample.servers.values()),
+    "gpu_temperature_c": lambda sample: _most(
+        gpu.temperature_c for gpu in sample.gpus if gpu.temperature_c is not None
+    ),
+    "cpu_temperature_c": lambda sample: sample.cpu_c,
 }
 """The metrics of the machine in a sample; None: it does not tell."""
 

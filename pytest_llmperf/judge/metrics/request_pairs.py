@@ -92,7 +92,7 @@ def ttft_ratio(step: Step) -> float:
     """
     try:
         ttfts = [request_formulas.ttft_ms(request) for request in step.alone]
-        exact = [ttft for ttft, one in zip(ttfts, step.alone, strict=True) if not one.first_merged] or ttfts
+        exact = [ttft for ttft, request in zip(ttfts, step.alone, strict=True) if not request.first_merged] or ttfts
         return formulas.ratio(request_formulas.ttft_ms(step.together), statistics.median(exact), "ttft_ratio")
     except MeasurementError as error:
         raise located(error, step.where) from error

@@ -70,8 +70,8 @@ def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
         UsageError: no such metric, or one that has no value per round.
         MeasurementError: a value is undefined; the text names round and agent.
     """
-    found = metric_of(metric)
-    name = metric.removesuffix("_cv_pct") if found.aggregate is Aggregate.CV else metric
+    definition = metric_of(metric)
+    name = metric.removesuffix("_cv_pct") if definition.aggregate is Aggregate.CV else metric
     if name not in _SERIES:
         raise UsageError(f"metric {metric!r} has no value per round", next_step=f"use one of {', '.join(_SERIES)}")
     if not measurement.rounds:
@@ -97,11 +97,11 @@ def observed_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
 
 def _defined(measurement: Measurement, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Those of these metrics that are defined in each round, by name."""
-    found = {}
+    defined = {}
     for name in names:
         with suppress(MeasurementError):
-            found[name] = series(measurement, name)
-    return found
+            defined[name] = series(measurement, name)
+    return defined
 
 
 def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...], ...]:

@@ -34,16 +34,16 @@ def seen(parts: Iterable[Sequence[RequestTiming]], wanted: int) -> int:
     for part in parts:
         requests = list(filter(believable, part))
         most = max(most, _at_once(requests))
-        waited = waited or any(one.queue_ns > _WAITED_SHARE * one.total_duration_ns for one in requests)
+        waited = waited or any(request.queue_ns > _WAITED_SHARE * request.total_duration_ns for request in requests)
     return most if waited or most >= wanted else 0
 
 
 def _at_once(requests: Sequence[RequestTiming]) -> int:
     """How many were worked on in the middle of one of them, by the server's durations."""
     spans = [
-        (one.done_ns - one.prompt_eval_duration_ns - one.eval_duration_ns, one.done_ns)
-        for one in requests
-        if one.eval_duration_ns
+        (request.done_ns - request.prompt_eval_duration_ns - request.eval_duration_ns, request.done_ns)
+        for request in requests
+        if request.eval_duration_ns
     ]
     middles = [(begin + end) / 2 for begin, end in spans]
     return max((sum(begin < middle < end for begin, end in spans) for middle in middles), default=0)
@@ -62,7 +62,7 @@ def looked_at(measurement: Measurement, requests: Sequence[RequestTiming]) -> Me
     topology = replace(measurement.topology, instances=(replace(instance, slots_seen=count),))
     facts = dict(measurement.manifest.facts)
     if settings := facts.get("server_settings"):
-        others = [one for one in settings.split("; ") if not one.startswith(("slots=", "slots_"))]
+        others = [setting for setting in settings.split("; ") if not setting.startswith(("slots=", "slots_"))]
         facts["server_settings"] = "; ".join([*others, f"slots_asked={wanted}", f"slots_seen={count}"])
     return replace(measurement, topology=topology, manifest=replace(measurement.manifest, facts=facts), notes=notes)
 
@@ -74,7 +74,7 @@ def fewer_slots(measurement: Measurement) -> list[tuple[str, str, str]]:
         return []
     noted = [note for note in measurement.notes if ASKED in note]
     if not noted:
-        parts = [[request for run in one.together for request in run.requests] for one in measurement.rounds]
+        parts = [[request for run in round_.together for request in run.requests] for round_ in measurement.rounds]
         if not 0 < (count := seen(parts, wanted)) < wanted:
             return []
         noted = [in_words(measurement.topology.instances[0].name, count, wanted)]

@@ -61,31 +61,31 @@ def losses(rounds: Sequence[Round]) -> tuple[Loss, Loss]:
     """
     last = Counter((run.agent, run.instance) for run in map(_slowest, rounds))
     (slowest, instance), _ = last.most_common(1)[0]
-    found = []
+    both = []
     for of in ("scaling", "balance"):
-        each = [_of_round(one, idle=of == "balance") for one in rounds]
-        shares = {key: fmean(one[key] for one in each) for key in each[0]}
+        each = [_of_round(round_, idle=of == "balance") for round_ in rounds]
+        shares = {key: fmean(shares_of_round[key] for shares_of_round in each) for key in each[0]}
         efficiencies = [
-            sum(run.duration_ns for run in (one.together if of == "balance" else one.solo))
-            / (len(one.together) * _slowest(one).duration_ns)
-            for one in rounds
+            sum(run.duration_ns for run in (round_.together if of == "balance" else round_.solo))
+            / (len(round_.together) * _slowest(round_).duration_ns)
+            for round_ in rounds
         ]
         loss_pp = 100 * (1 - fmean(efficiencies))
-        found.append(Loss(of=of, loss_pp=loss_pp, shares_pp=shares, slowest=slowest, instance=instance))
-    return found[0], found[1]
+        both.append(Loss(of=of, loss_pp=loss_pp, shares_pp=shares, slowest=slowest, instance=instance))
+    return both[0], both[1]
 
 
-def _slowest(one: Round) -> AgentRun:
+def _slowest(round_: Round) -> AgentRun:
     """Agent m's run."""
-    return max(one.together, key=lambda run: run.duration_ns)
+    return max(round_.together, key=lambda run: run.duration_ns)
 
 
-def _of_round(one: Round, *, idle: bool) -> dict[str, float]:
+def _of_round(round_: Round, *, idle: bool) -> dict[str, float]:
     """The shares of one round: what agents wait for the slowest (`idle`), or all that is lost against alone."""
-    last = one.together.index(_slowest(one))
-    to_pp = 100 / (len(one.together) * one.together[last].duration_ns)
+    last = round_.together.index(_slowest(round_))
+    to_pp = 100 / (len(round_.together) * round_.together[last].duration_ns)
     shares = {f"{part} {where}": 0.0 for where in ("alone", "together") for part in PARTS}
-    together, alone = (list(map(times_of, runs)) for runs in (one.together, one.solo))
+    together, alone = (list(map(times_of, runs)) for runs in (round_.together, round_.solo))
     own = more(together[last], alone[last])
     for mine, solo in zip(together, alone, strict=True):
         uneven, theirs = more(alone[last], solo), more(mine, solo)
@@ -95,16 +95,16 @@ def _of_round(one: Round, *, idle: bool) -> dict[str, float]:
     return shares
 
 
-def more(one: Times, other: Times) -> dict[str, float]:
+def more(times: Times, base: Times) -> dict[str, float]:
     """By how much each part of the one is longer, in their unit; in all by how much the one is."""
-    found = {part: one[part] - other[part] for part in TIMED}
-    found["tokens"] = 0.0
+    growth = {part: times[part] - base[part] for part in TIMED}
+    growth["tokens"] = 0.0
     for part, count in (("prefill", "read"), ("decode", "written")):
-        if one[count] and other[count]:
-            longer = (one[count] - other[count]) * other[part] / other[count]
-            found[part] -= longer
-            found["tokens"] += longer
-    return found
+        if times[count] and base[count]:
+            longer = (times[count] - base[count]) * base[part] / base[count]
+            growth[part] -= longer
+            growth["tokens"] += longer
+    return growth
 
 
 def times_of(run: AgentRun) -> dict[str, float]:
@@ -114,17 +114,17 @@ def times_of(run: AgentRun) -> dict[str, float]:
     """
     times = dict.fromkeys((*TIMED, *COUNTS), 0.0)
     times["client"] = run.client_ns
-    for one in run.requests:
-        times["read"] += one.prompt_eval_count
-        times["written"] += one.eval_count
-        if one.total_duration_ns > 0 and believable(one):
-            times["load"] += one.load_duration_ns
-            times["prefill"] += one.prompt_eval_duration_ns
-            times["decode"] += one.eval_duration_ns
-            times["queue"] += one.queue_ns
-        elif one.streamed:
-            first_ns = next(iter(one.tokens_ns), one.done_ns)
-            times["prefill"] += first_ns - one.sent_ns
-            times["decode"] += one.done_ns - first_ns
+    for request in run.requests:
+        times["read"] += request.prompt_eval_count
+        times["written"] += request.eval_count
+        if request.total_duration_ns > 0 and believable(request):
+            times["load"] += request.load_duration_ns
+            times["prefill"] += request.prompt_eval_duration_ns
+            times["decode"] += request.eval_duration_ns
+            times["queue"] += request.queue_ns
+        elif request.streamed:
+            first_ns = next(iter(request.tokens_ns), request.done_ns)
+            times["prefill"] += first_ns - request.sent_ns
+            times["decode"] += request.done_ns - first_ns
     times["rest"] = run.duration_ns - sum(times[part] for part in TIMED)
     return times

@@ -31,13 +31,13 @@ def session(at: str, *values: float) -> StoredSession:
 def held(baseline: Baseline) -> dict[tuple[str, ...], list[str]]:
     """Times of the sessions by their key."""
     return {
-        (one.test, one.scenario, one.topology, one.workload): [each.saved_at for each in one.session]
-        for one in baseline.stored
+        (entry.test, entry.scenario, entry.topology, entry.workload): [each.saved_at for each in entry.session]
+        for entry in baseline.stored
     }
 
 
 def times(baseline: Baseline) -> list[str]:
-    return sorted(at for found in held(baseline).values() for at in found)
+    return sorted(at for times in held(baseline).values() for at in times)
 
 
 SAVES = st.lists(
@@ -53,8 +53,8 @@ SAVES = st.lists(
 def stored(keys: Sequence[Key]) -> Baseline:
     """A session of each key, saved one after the other."""
     baseline = EMPTY
-    for number, one in enumerate(keys):
-        baseline = with_sessions(baseline, [(one, session(f"2026-01-01T00:00:{number:02}+00:00"))])
+    for number, key in enumerate(keys):
+        baseline = with_sessions(baseline, [(key, session(f"2026-01-01T00:00:{number:02}+00:00"))])
     return baseline
 
 
@@ -63,7 +63,7 @@ def test_no_session_is_lost_or_there_twice(keys: list[Key]) -> None:
     """Whatever is saved in whatever order; each key has one entry, the oldest session first."""
     baseline = stored(keys)
     assert times(baseline) == [f"2026-01-01T00:00:{number:02}+00:00" for number in range(len(keys))]
-    assert all(found == sorted(found) for found in held(baseline).values())
+    assert all(times == sorted(times) for times in held(baseline).values())
     assert len(held(baseline)) == len(baseline.stored)
     assert baseline.description == "kept"
 
@@ -72,25 +72,25 @@ def test_no_session_is_lost_or_there_twice(keys: list[Key]) -> None:
 def test_a_renaming_loses_nothing_and_leaves_others_alone(keys: list[Key], old: str, new: str) -> None:
     """Where both names are there, their sessions come together in the order of their time."""
     before = stored(keys)
-    if not any(one.test == old for one in before.stored):
+    if not any(entry.test == old for entry in before.stored):
         with pytest.raises(BaselineError, match="has nothing of test"):
             renamed(before, old, new)
         return
     after = renamed(before, old, new)
     assert times(after) == times(before)
-    assert old == new or not any(one.test == old for one in after.stored)
-    others = {name: found for name, found in held(before).items() if name[0] not in (old, new)}
-    assert {name: found for name, found in held(after).items() if name[0] not in (old, new)} == others
-    assert all(found == sorted(found) for found in held(after).values())
+    assert old == new or not any(entry.test == old for entry in after.stored)
+    others = {name: times for name, times in held(before).items() if name[0] not in (old, new)}
+    assert {name: times for name, times in held(after).items() if name[0] not in (old, new)} == others
+    assert all(times == sorted(times) for times in held(after).values())
 
 
 def test_a_file_name_moves_its_tests_only() -> None:
     """Not those of a file that begins alike, nor a script's own name."""
     after = renamed(stored([key(test) for test in TESTS]), "a.py", "perf/b.py")
-    assert [one.test for one in after.stored] == [
+    assert [entry.test for entry in after.stored] == [
         "perf/b.py::test_x", "perf/b.py::test_x[1]", "perf/b.py::TestC::test_x", "ab.py::test_x", "nightly",
     ]  # fmt: skip
-    assert [one.test for one in without(after, "perf/b.py").stored] == ["ab.py::test_x", "nightly"]
+    assert [entry.test for entry in without(after, "perf/b.py").stored] == ["ab.py::test_x", "nightly"]
 
 
 def test_times_of_several_zones_are_ordered_as_times() -> None:
@@ -100,13 +100,13 @@ def test_times_of_several_zones_are_ordered_as_times() -> None:
     for at in (early, none):
         both = with_sessions(both, [(key("new"), session(at))])
     assert times(renamed(both, "old", "new")) == sorted((late, early, none))
-    assert [one.saved_at for one in renamed(both, "old", "new").stored[0].session] == [none, early, late]
+    assert [session.saved_at for session in renamed(both, "old", "new").stored[0].session] == [none, early, late]
 
 
 def test_trimming_keeps_the_newest_of_each() -> None:
     """Entries with fewer stay as they are."""
     after = trimmed(stored([key(), key(), key(), key(topology="single")]), 2)
-    assert [len(one.session) for one in after.stored] == [2, 1]
+    assert [len(entry.session) for entry in after.stored] == [2, 1]
     assert after.stored[0].session[-1].saved_at.endswith(":02+00:00")
 
 
@@ -114,7 +114,7 @@ def test_an_update_replaces_what_was_measured_again_and_only_that() -> None:
     """Also under another work (that is why one updates); other topologies, scenarios and tests stay."""
     before = stored([key(), key(), key(workload="older"), key(topology="single"), key(scenario="trio"), key("nightly")])
     after = with_replaced(before, [(key(workload="new"), session("now"))])
-    expected = {name: found for name, found in held(before).items() if name[:3] != (TESTS[0], "pair", "dual")}
+    expected = {name: times for name, times in held(before).items() if name[:3] != (TESTS[0], "pair", "dual")}
     assert held(after) == {**expected, (TESTS[0], "pair", "dual", "new"): ["now"]}
 
 
@@ -122,10 +122,10 @@ def test_what_one_run_measures_twice_of_one_test_is_one_session() -> None:
     """In an update as in a save."""
     saved = [(key(), session("first", 1.0)), (key(), session("second", 2.0)), (key("nightly"), session("third"))]
     for change in (with_sessions, with_replaced):
-        (first, other) = change(EMPTY, saved).stored
-        (one,) = first.session
-        assert (one.saved_at, one.rounds["speedup"]) == ("first", (1.0, 2.0))
-        assert len(other.session) == 1
+        (first, second) = change(EMPTY, saved).stored
+        (saved_session,) = first.session
+        assert (saved_session.saved_at, saved_session.rounds["speedup"]) == ("first", (1.0, 2.0))
+        assert len(second.session) == 1
 
 
 def test_an_update_of_what_is_not_there(tmp_path: Path) -> None:

@@ -162,8 +162,8 @@ def test_eight_savers_at_once_are_all_present(tmp_path: Path) -> None:
 
 def test_savers_of_names_that_begin_alike_do_not_touch_each_others_files(tmp_path: Path) -> None:
     """`main` and `main.nightly` have locks and temporary files of their own."""
-    for other in (tmp_path / ".main.nightly.toml.0123.tmp", tmp_path / ".main.toml.nightly.toml.0123.tmp"):
-        other.write_text("being written")
+    for neighbour in (tmp_path / ".main.nightly.toml.0123.tmp", tmp_path / ".main.toml.nightly.toml.0123.tmp"):
+        neighbour.write_text("being written")
     store.save("main", tmp_path, [(KEY, SESSION)])
     assert len(list(tmp_path.glob(".*.tmp"))) == 2
 

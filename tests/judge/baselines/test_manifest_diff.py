@@ -17,10 +17,10 @@ WHOLE = {key: f"old {key}" for key in KEYS}
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_is_compared_and_has_its_consequence(key: str) -> None:
     """A change of one fact is one difference, old against new; identity keys make tok/s and ms not comparable."""
-    (found,) = differences_of("main", WHOLE, {**WHOLE, key: "new"}, whole=True)
-    assert (found.key, found.old, found.new, found.voids) == (key, f"old {key}", "new", "")
-    assert found.machine_bound is (key in IDENTITY)
-    assert str(found) == f"{key}: old {key} -> new"
+    (difference,) = differences_of("main", WHOLE, {**WHOLE, key: "new"}, whole=True)
+    assert (difference.key, difference.old, difference.new, difference.voids) == (key, f"old {key}", "new", "")
+    assert difference.machine_bound is (key in IDENTITY)
+    assert str(difference) == f"{key}: old {key} -> new"
 
 
 def test_names_of_one_model_are_one_fact() -> None:
@@ -35,8 +35,12 @@ def test_names_of_one_model_are_one_fact() -> None:
 def test_what_only_one_side_knows_differs_in_whole_manifests() -> None:
     """A GPU that was added, or taken out; the head of a file of limits is asked only for what it states."""
     bare = {key: value for key, value in WHOLE.items() if key != "gpu"}
-    assert [str(one) for one in differences_of("main", bare, WHOLE, whole=True)] == ["gpu: not known -> old gpu"]
-    assert [str(one) for one in differences_of("main", WHOLE, bare, whole=True)] == ["gpu: old gpu -> not known"]
+    assert [str(difference) for difference in differences_of("main", bare, WHOLE, whole=True)] == [
+        "gpu: not known -> old gpu"
+    ]
+    assert [str(difference) for difference in differences_of("main", WHOLE, bare, whole=True)] == [
+        "gpu: old gpu -> not known"
+    ]
     assert differences_of("main", bare, WHOLE, whole=False) == ()
     assert differences_of("main", WHOLE, WHOLE, whole=True) == ()
 
@@ -44,10 +48,10 @@ def test_what_only_one_side_knows_differs_in_whole_manifests() -> None:
 def voided(**changes: str) -> Mapping[str, str]:
     """What the decision card says of a machine like its own but for these facts."""
     card = load_named("decision_card", ())
-    found = differences_of(
+    differences = differences_of(
         card.name, card.manifest, {**card.manifest, **changes}, invalidated_by=card.invalidated_by, whole=False
     )
-    return {one.key: one.voids for one in found}
+    return {difference.key: difference.voids for difference in differences}
 
 
 def test_the_decision_card_is_voided_by_its_own_list() -> None:
@@ -64,7 +68,9 @@ KEY = Key(test="t", scenario="s", topology="dual", workload="w")
 
 
 def stored(*manifests: Mapping[str, str]) -> Baseline:
-    sessions = tuple(StoredSession(saved_at="now", manifest=one, rounds={"speedup": (1.0,)}) for one in manifests)
+    sessions = tuple(
+        StoredSession(saved_at="now", manifest=manifest, rounds={"speedup": (1.0,)}) for manifest in manifests
+    )
     entry = Stored(test="t", scenario="s", topology="dual", workload="w", session=sessions)
     return Baseline(schema=2, name="main", stored=(entry,))
 
@@ -88,8 +94,8 @@ def test_only_baselines_that_gave_a_limit_are_compared() -> None:
 def test_long_facts_are_shown_where_they_differ() -> None:
     """Settings of servers are long; what they begin and end with alike is left out."""
     old, new = ("x" * 80 + word + "y" * 80 for word in ("one", "two"))
-    (found,) = differences_of("main", {"server_settings": old}, {"server_settings": new}, whole=True)
-    assert str(found) == f"server_settings: ...{'x' * 20}one{'y' * 20}... -> ...{'x' * 20}two{'y' * 20}..."
+    (difference,) = differences_of("main", {"server_settings": old}, {"server_settings": new}, whole=True)
+    assert str(difference) == f"server_settings: ...{'x' * 20}one{'y' * 20}... -> ...{'x' * 20}two{'y' * 20}..."
     (longer,) = differences_of("main", {"server_settings": old}, {"server_settings": old + "z"}, whole=True)
     assert str(longer) == f"server_settings: ...{'y' * 20} -> ...{'y' * 20}z"
 
@@ -106,5 +112,5 @@ def test_long_facts_are_shown_where_they_differ() -> None:
 )
 def test_of_settings_those_that_differ_are_shown(old: str, new: str, words: str) -> None:
     """By name, and by instance where it is not all of them; a text that is no list of settings is shown as it is."""
-    (found,) = differences_of("main", {"server_settings": old}, {"server_settings": new}, whole=True)
-    assert str(found) == f"server_settings: {words}"
+    (difference,) = differences_of("main", {"server_settings": old}, {"server_settings": new}, whole=True)
+    assert str(difference) == f"server_settings: {words}"

@@ -267,8 +267,8 @@ def test_save_then_load(tmp_path: Path) -> None:
     assert path == folder / "mine.toml"
     (folder / ".mine.toml.tmp").write_text("of a saver that was killed")
     later = replace(SESSION, saved_at="2026-02-02T00:00:00+00:00")
-    other = replace(KEY, topology="single")
-    store.save("mine", folder, [(KEY, later), (other, SESSION)])
+    on_single = replace(KEY, topology="single")
+    store.save("mine", folder, [(KEY, later), (on_single, SESSION)])
     baseline = baseline_files.load(path)
     assert (baseline.schema, baseline.description) == (SCHEMA, "nightly")
     assert [(entry.topology, entry.session) for entry in baseline.stored] == [

@@ -122,7 +122,7 @@ def huge(tests: int, sessions: int, rounds: int) -> Baseline:
             scenario="pair",
             topology="dual",
             workload="w",
-            session=tuple(session(one) for one in range(sessions)),
+            session=tuple(session(number) for number in range(sessions)),
         )
         for number in range(tests)
     )

@@ -53,7 +53,7 @@ def test_a_slow_creep_passes_every_gate_and_is_found() -> None:
         (gate,) = compare_gates(before, Target(key=KEY, facts=FACTS), metrics=("efficiency_pct",))
         assert judge_values(gate, entry.session[count].rounds["efficiency_pct"], looks=1).outcome is not Outcome.FAIL
     (trend,) = trends(whole)
-    assert [one.how for one in trend.breaks] == [How.CREEP]
+    assert [change.how for change in trend.breaks] == [How.CREEP]
     assert trend.lost == pytest.approx(5.7, abs=0.7)
     assert trend.worse
 
@@ -61,9 +61,9 @@ def test_a_slow_creep_passes_every_gate_and_is_found() -> None:
 def test_a_step_names_its_commits() -> None:
     """The last session before it, the first after it."""
     (trend,) = trends(baseline_of([98] * 6 + [95] * 4))
-    (found,) = trend.breaks
-    assert (trend.points[found.start].commit, trend.points[found.end].commit) == ("c00000005", "c00000006")
-    assert trend.points[found.end].saved_at.startswith("2026-01-07")
+    (change,) = trend.breaks
+    assert (trend.points[change.start].commit, trend.points[change.end].commit) == ("c00000005", "c00000006")
+    assert trend.points[change.end].saved_at.startswith("2026-01-07")
     assert trend.worse
 
 

@@ -25,7 +25,7 @@ def work(agent: str, *, read: int = 20, written: int = 50, durations: bool = Tru
         "eval_duration_ns": ms["decode"] * MS,
         "total_duration_ns": (ms["queue"] + ms["load"] + ms["prefill"] + ms["decode"]) * MS,
     }
-    one = RequestTiming(
+    timing = RequestTiming(
         sent_ns=sent * MS,
         arrivals_ns=(first * MS, (first + ms["decode"]) * MS),
         done_ns=(first + ms["decode"]) * MS,
@@ -33,20 +33,20 @@ def work(agent: str, *, read: int = 20, written: int = 50, durations: bool = Tru
         eval_count=written,
         **(server if durations else {}),
     )
-    return AgentRun(agent=agent, instance="ab"["xy".index(agent)], start_ns=0, requests=(one,), client_ns=sent * MS)
+    return AgentRun(agent=agent, instance="ab"["xy".index(agent)], start_ns=0, requests=(timing,), client_ns=sent * MS)
 
 
 def rounds(*, x=None, y=None, both=None, rates=(), **all_) -> tuple[Round, ...]:
     """Five rounds of x and y: `x`, `y` change an agent's runs, `both` the together part, `all_` every run."""
-    found = []
+    made = []
     for index in range(5):
         drift = {"decode": int(50_000 / rates[index])} if rates else {}
         solo = tuple(work(name, **{**all_, **drift, **(own or {})}) for name, own in (("x", x), ("y", y)))
         together = tuple(
             work(name, **{**all_, **drift, **(own or {}), **(both or {})}) for name, own in (("x", x), ("y", y))
         )
-        found.append(Round(index=index, order=("together",), solo=solo, together=together))
-    return tuple(found)
+        made.append(Round(index=index, order=("together",), solo=solo, together=together))
+    return tuple(made)
 
 
 SLOT = replace(
@@ -62,21 +62,23 @@ NOTED = {
 }
 
 
-def measured(found: tuple[Round, ...], **more) -> Measurement:
-    return replace(measurement_of(*found), **more)
+def measured(taken: tuple[Round, ...], **more) -> Measurement:
+    return replace(measurement_of(*taken), **more)
 
 
 def lost_pp(measurement: Measurement, of: str) -> float:
     """By the formulas of the catalogue."""
     return 100 - fmean(
-        efficiency_pct(times) if of == "balance" else scaling_efficiency_pct([r.duration_ns for r in one.solo], times)
-        for one in measurement.rounds
-        for times in [[run.duration_ns for run in one.together]]
+        efficiency_pct(times)
+        if of == "balance"
+        else scaling_efficiency_pct([r.duration_ns for r in round_.solo], times)
+        for round_ in measurement.rounds
+        for times in [[run.duration_ns for run in round_.together]]
     )
 
 
 @pytest.mark.parametrize(
-    ("found", "cause", "says"),
+    ("taken", "cause", "says"),
     [
         (
             (SLOT,) * 5,
@@ -106,9 +108,9 @@ def lost_pp(measurement: Measurement, of: str) -> float:
         (rounds(rates=(60, 55, 50, 45, 40)), "throttling", "of x, alone, sank over the rounds from 60.0 to 40.0 tok/s"),
     ],
 )
-def test_the_largest_share_is_the_cause(found: tuple[Round, ...], cause: str, says: str) -> None:
+def test_the_largest_share_is_the_cause(taken: tuple[Round, ...], cause: str, says: str) -> None:
     """Each cause is named, said in words with its figures, and the shares add up to the loss by the formulas."""
-    measurement = measured(found)
+    measurement = measured(taken)
     diagnosis = diagnose(measurement)
     assert diagnosis is not None
     assert diagnosis.cause == cause
@@ -135,30 +137,30 @@ def test_a_shared_slot_is_named_if_the_server_reports_no_durations(streamed: boo
     waited = rounds(both={"queue": 253}, durations=False)
     requests = tuple(
         replace(
-            one,
+            request,
             **{
                 part: tuple(
                     replace(run, requests=tuple(replace(request, streamed=streamed) for request in run.requests))
-                    for run in getattr(one, part)
+                    for run in getattr(request, part)
                 )
                 for part in ("solo", "together")
             },
         )
-        for one in waited
+        for request in waited
     )
     telemetry = observed(sample(0), sample(1, busy_s=busy_s)).telemetry
-    found = diagnose(measured(requests, topology=SINGLE, telemetry=telemetry))
-    assert found is not None
-    assert (found.cause, found.facts, found.next_step) == ("queue together", (), "")
-    assert "slower together than alone (up to 2.00 x): they share instance a" in found.sentence
-    assert "client" not in found.sentence
+    diagnosis = diagnose(measured(requests, topology=SINGLE, telemetry=telemetry))
+    assert diagnosis is not None
+    assert (diagnosis.cause, diagnosis.facts, diagnosis.next_step) == ("queue together", (), "")
+    assert "slower together than alone (up to 2.00 x): they share instance a" in diagnosis.sentence
+    assert "client" not in diagnosis.sentence
 
 
 def test_a_shared_slot_is_not_named_if_the_durations_contradict_it() -> None:
     """A server that says that decoding took longer is believed."""
-    found = diagnose(measured(rounds(both={"decode": 350}), topology=SINGLE))
-    assert found is not None
-    assert found.cause == "decode together"
+    diagnosis = diagnose(measured(rounds(both={"decode": 350}), topology=SINGLE))
+    assert diagnosis is not None
+    assert diagnosis.cause == "decode together"
 
 
 def test_nobody_else_uses_a_server_that_only_we_know() -> None:
@@ -184,8 +186,8 @@ def test_the_figures_of_a_slot() -> None:
 
 def test_idle_agents_are_a_loss_of_balance() -> None:
     """Agents that gain from company, one more than the other: scaling loses nothing, balance what the one waits."""
-    one = replace(rounds(decode=310)[0], together=(work("x", decode=300), work("y", decode=200)))
-    diagnosis = diagnose(measured((one,) * 5))
+    uneven = replace(rounds(decode=310)[0], together=(work("x", decode=300), work("y", decode=200)))
+    diagnosis = diagnose(measured((uneven,) * 5))
     assert diagnosis is not None
     assert (diagnosis.of, diagnosis.cause) == ("balance", "decode together")
     assert diagnosis.sentence.startswith("one agent takes longer than the other: balance 85.8 %")
@@ -205,7 +207,7 @@ def test_what_was_noted_comes_first(cause: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "cause"),
+    ("problem", "cause"),
     [
         ("agent y, alone, waited 300 ms for instance b to begin: another client uses it", "another client"),
         ("somebody else loaded m2 on instance b", "another client"),
@@ -214,9 +216,9 @@ def test_what_was_noted_comes_first(cause: str) -> None:
         ("a request of agent y waited 900 ms for instance b to load the model", "model left"),
     ],
 )
-def test_incidents_come_first(what: str, cause: str) -> None:
+def test_incidents_come_first(problem: str, cause: str) -> None:
     """What went wrong meanwhile is the cause, though next to nothing was lost."""
-    incident = Incident(when="round 2", what=what, answer="it counts all the same")
+    incident = Incident(when="round 2", what=problem, answer="it counts all the same")
     diagnosis = diagnose(measured(rounds(), incidents=(incident,)))
     assert diagnosis is not None
     assert (diagnosis.cause, diagnosis.facts, diagnosis.sentence) == (cause, (str(incident),), "")
@@ -247,7 +249,7 @@ def test_what_to_do_about_a_late_client_fits_what_ran(external: bool) -> None:
 def test_discarded_rounds_explain_no_loss() -> None:
     """They are not judged: a saturated client is the cause only where the rounds that count have none."""
     late = replace(rounds()[0], together=tuple(replace(run, lag_ns=20 * MS) for run in rounds()[0].together))
-    quiet, lossy = (diagnose(measured(found, discarded=(late,))) for found in (rounds(), (SLOT,) * 5))
+    quiet, lossy = (diagnose(measured(taken, discarded=(late,))) for taken in (rounds(), (SLOT,) * 5))
     assert quiet is not None
     assert lossy is not None
     assert quiet.cause == "saturated client"
@@ -256,7 +258,7 @@ def test_discarded_rounds_explain_no_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "taken",
     [
         rounds(),
         rounds(both={"decode": 202}),
@@ -267,14 +269,14 @@ def test_discarded_rounds_explain_no_loss() -> None:
     ],
     ids=["no loss", "less than a point", "no share of two points", "a small trend", "noise", "no rounds"],
 )
-def test_nothing_is_made_up(found: tuple[Round, ...]) -> None:
+def test_nothing_is_made_up(taken: tuple[Round, ...]) -> None:
     """Where next to nothing was lost, no rate sinks and nothing is noted, there is no diagnosis."""
-    assert diagnose(replace(measurement_of(*rounds()), rounds=found)) is None
+    assert diagnose(replace(measurement_of(*rounds()), rounds=taken)) is None
 
 
 def test_one_agent_has_no_shares() -> None:
     """Scaling is not defined for one agent, or without solo runs: only what is noted is said."""
-    alone = tuple(replace(one, solo=()) for one in rounds(y={"decode": 500}))
+    alone = tuple(replace(round_, solo=()) for round_ in rounds(y={"decode": 500}))
     assert diagnose(measured(alone)) is None
     diagnosis = diagnose(measured(alone, notes=tuple(NOTED.values())))
     assert diagnosis is not None
@@ -285,7 +287,7 @@ def test_the_slower_instance_is_to_be_looked_at() -> None:
     """Of servers that still run, the next step is the address of the one that is slower alone; of others it is open."""
     own = measured(rounds(x={"decode": 500}))
     attached = replace(own, topology=replace(own.topology, backend="attach"))
-    assert [one.next_step for one in map(diagnose, (own, attached)) if one] == [
+    assert [diagnosis.next_step for diagnosis in map(diagnose, (own, attached)) if diagnosis] == [
         "",
         "check instance a: curl http://127.0.0.1/a/api/ps",
     ]
@@ -319,7 +321,7 @@ def test_what_the_machine_did_comes_first(samples, cause: str | None, says: str)
 
 
 @pytest.mark.parametrize(
-    ("found", "more", "cause"),
+    ("taken", "more", "cause"),
     [
         (rounds(), {"notes": (NOTED["different versions"],)}, "different versions"),
         ((SLOT,) * 5, {"topology": SINGLE}, "queue together"),
@@ -339,10 +341,10 @@ def test_what_the_machine_did_comes_first(samples, cause: str | None, says: str)
         "a rate that sinks by more",
     ],
 )
-def test_what_a_busy_neighbour_does_not_explain(found: tuple[Round, ...], more: dict, cause: str) -> None:
+def test_what_a_busy_neighbour_does_not_explain(taken: tuple[Round, ...], more: dict, cause: str) -> None:
     """What is known of the servers, and a large loss that no processor makes, have their own cause."""
     telemetry = observed(sample(0), sample(1, busy_s=1.9)).telemetry
-    diagnosis = diagnose(measured(found, telemetry=telemetry, **more))
+    diagnosis = diagnose(measured(taken, telemetry=telemetry, **more))
     assert diagnosis is not None
     assert diagnosis.cause == cause
     assert any("other processes" in fact for fact in diagnosis.facts) == (cause == "busy neighbour")

@@ -10,7 +10,7 @@ from tests.judge.build import gpus, measurement_of, observed, sample
 
 def test_what_others_used() -> None:
     """What is left of the machine's CPU time without client and servers, the median over rounds."""
-    found = observed(
+    measurement = observed(
         sample(0, servers_s={"a": 0, "b": 0}),
         sample(1, busy_s=1, client_s=0.1, servers_s={"a": 0.3, "b": 0.4}),
         sample(2, busy_s=2.8, client_s=0.2, servers_s={"a": 0.6, "b": 0.8}),
@@ -20,15 +20,15 @@ def test_what_others_used() -> None:
         sample(9, index=2, busy_s=9, client_s=2.1, servers_s={"a": 2.4, "b": 2.4}),
         rounds=3,
     )
-    assert facts.neighbour_cores(found) == pytest.approx(0.6)  # of 0.6, 1.1 and 0.1
-    assert facts.busy_cores(found) == pytest.approx(1.4)
-    assert facts.client_cores(found) == pytest.approx(0.1)
+    assert facts.neighbour_cores(measurement) == pytest.approx(0.6)  # of 0.6, 1.1 and 0.1
+    assert facts.busy_cores(measurement) == pytest.approx(1.4)
+    assert facts.client_cores(measurement) == pytest.approx(0.1)
 
 
 def test_others_never_use_less_than_nothing() -> None:
     """The system counts a machine's time more coarsely than a process's."""
-    found = observed(sample(0, servers_s={"a": 0}), sample(1, busy_s=0.5, servers_s={"a": 0.6}))
-    assert facts.neighbour_cores(found) == 0
+    measurement = observed(sample(0, servers_s={"a": 0}), sample(1, busy_s=0.5, servers_s={"a": 0.6}))
+    assert facts.neighbour_cores(measurement) == 0
 
 
 def test_where_others_are_not_known() -> None:
@@ -85,14 +85,14 @@ def test_a_gpu_that_says_why_it_is_slow() -> None:
 def test_a_gpu_whose_clock_sinks_as_it_warms(clocks, temperatures, utilisation: float, words: str) -> None:
     """It is throttled, whatever it says; not where it has nothing to do."""
     states = zip(clocks, temperatures, strict=True)
-    found = observed(
+    measurement = observed(
         *(
             sample(at, gpus=gpus(sm_clock_mhz=float(mhz), temperature_c=float(c), utilisation_pct=utilisation))
             for at, (mhz, c) in enumerate(states)
         )
     )
-    assert words in facts.throttled(found)
-    assert bool(words) == bool(facts.throttled(found))
+    assert words in facts.throttled(measurement)
+    assert bool(words) == bool(facts.throttled(measurement))
 
 
 def test_a_processor_whose_clock_sinks_as_it_warms() -> None:
@@ -101,5 +101,5 @@ def test_a_processor_whose_clock_sinks_as_it_warms() -> None:
     assert facts.throttled(observed(*sunk)) == (
         "the clock of the processor sank from 3850 to 2650 MHz as it went from 62 to 82 C"
     )
-    assert facts.throttled(observed(*(replace(one, cpu_c=None) for one in sunk))) == ""
+    assert facts.throttled(observed(*(replace(cool, cpu_c=None) for cool in sunk))) == ""
     assert facts.throttled(measurement_of()) == ""

@@ -17,12 +17,12 @@ JITTERS = (0, 1, -1, 2)
 """Of a part over the sessions, ms."""
 
 
-def session(number: int, found, **facts: str) -> StoredSession:
+def session(number: int, taken, **facts: str) -> StoredSession:
     return StoredSession(
         saved_at=f"2026-11-{number + 1:02}T10:00:00+00:00",
         manifest={"cpu": "i9", "git_commit": f"{number:x}" * 40, **facts},
         rounds={"speedup": (1.9,)},
-        parts=parts_of(measured(found)),
+        parts=parts_of(measured(taken)),
     )
 
 
@@ -42,9 +42,11 @@ def four(**parts: int) -> Baseline:
     )
 
 
-def now(found, **facts: str) -> Measurement:
-    one = measured(found)
-    return replace(one, manifest=replace(one.manifest, facts={"cpu": "i9", "git_commit": "f" * 40, **facts}))
+def now(taken, **facts: str) -> Measurement:
+    measurement = measured(taken)
+    return replace(
+        measurement, manifest=replace(measurement.manifest, facts={"cpu": "i9", "git_commit": "f" * 40, **facts})
+    )
 
 
 CHANGES = {
@@ -73,11 +75,11 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(("found", "says", "figures"), CHANGES.values(), ids=CHANGES)
-def test_the_part_that_has_grown_most_comes_first(found, says: str, figures: str) -> None:
+@pytest.mark.parametrize(("taken", "says", "figures"), CHANGES.values(), ids=CHANGES)
+def test_the_part_that_has_grown_most_comes_first(taken, says: str, figures: str) -> None:
     """Of four sessions; the newest of them is the last that was not so."""
-    slower = than_stored(now(found), KEY, four())
-    same = [one for one in slower if (one.part, one.where) == (slower[0].part, slower[0].where)]
+    slower = than_stored(now(taken), KEY, four())
+    same = [phase for phase in slower if (phase.part, phase.where) == (slower[0].part, slower[0].where)]
     words = in_words(same)
     assert words.startswith(says), words
     assert "in baseline main (4 sessions, " in words
@@ -86,26 +88,26 @@ def test_the_part_that_has_grown_most_comes_first(found, says: str, figures: str
 
 
 @pytest.mark.parametrize(
-    "found",
+    "taken",
     [USUAL, rounds(decode=204), rounds(decode=180), rounds(y={"prefill": 43}), rounds(y={"client": 2}), ()],
     ids=["as before", "within the sessions' scatter", "faster", "less than a tenth", "next to nothing", "no rounds"],
 )
-def test_nothing_is_made_up(found) -> None:
+def test_nothing_is_made_up(taken) -> None:
     """Where nothing has grown by more than the sessions lie apart, nothing is said."""
-    assert than_stored(replace(now(USUAL), rounds=found), KEY, four()) == ()
+    assert than_stored(replace(now(USUAL), rounds=taken), KEY, four()) == ()
 
 
 def test_what_scatters_is_not_slower() -> None:
     """Sessions that lie 30 ms apart: 20 ms above all of them is nothing, 40 ms is."""
     held = baseline(*(session(n, rounds(decode=decode)) for n, decode in enumerate((210, 190, 220, 200))))
     assert than_stored(now(rounds(decode=240)), KEY, held) == ()
-    assert {one.part for one in than_stored(now(rounds(decode=260)), KEY, held)} == {"decode"}
+    assert {phase.part for phase in than_stored(now(rounds(decode=260)), KEY, held)} == {"decode"}
 
 
 def test_what_takes_longer_alone_is_not_said_of_the_company() -> None:
     """It takes as much longer together; that is one thing, not two."""
     slower = than_stored(now(rounds(y={"prefill": 80})), KEY, four())
-    assert [(one.part, one.where, one.agent) for one in slower] == [("prefill", "alone", "y")]
+    assert [(phase.part, phase.where, phase.agent) for phase in slower] == [("prefill", "alone", "y")]
 
 
 def test_since_the_session_that_changed() -> None:
@@ -149,7 +151,7 @@ def test_what_cannot_be_compared(held: Baseline) -> None:
 
 def test_agents_that_did_not_run_alone_have_no_parts() -> None:
     """Nothing is stored of them, and nothing compared."""
-    alone = measured(tuple(replace(one, solo=()) for one in USUAL))
+    alone = measured(tuple(replace(round_, solo=()) for round_ in USUAL))
     assert parts_of(alone) == {}
     assert than_stored(alone, KEY, four()) == ()
     assert than_incumbent(alone, measured(USUAL), "old") == ()
@@ -165,9 +167,9 @@ def test_an_incumbent() -> None:
 
 
 def verdict(metric: str, outcome: Outcome = Outcome.FAIL, **of) -> Verdict:
-    one = gate(metric, delta=20.0, **of)
+    compared = gate(metric, delta=20.0, **of)
     return Verdict(
-        gate=one, outcome=outcome, value=1.0, low=None, high=None, confidence_pct=95, rounds=5, grade="publishable"
+        gate=compared, outcome=outcome, value=1.0, low=None, high=None, confidence_pct=95, rounds=5, grade="publishable"
     )
 
 
@@ -177,17 +179,17 @@ def grown(part: str, agent: str = "x", **of) -> Slower:
 
 def test_a_metric_is_explained_by_what_it_is_made_of() -> None:
     """TTFT by what comes before the first token, a decode rate by decoding, others by anything."""
-    found = (
+    phases = (
         grown("decode", baseline="main"),
         grown("prefill", incumbent="old"),
         grown("prefill", baseline="main"),
         grown("prefill", "y", baseline="main"),
     )
-    assert explaining(found, [verdict("ttft_ms", baseline="main")]) == found[2:]
-    assert explaining(found, [verdict("decode_tok_s", baseline="main")]) == found[:1]
-    assert explaining(found, [verdict("system_tok_s", baseline="main")]) == found[:1]
-    assert explaining(found, [verdict("ttft_ms", incumbent="old")]) == found[1:2]
-    assert explaining(found, [verdict("queue_ms", baseline="main"), verdict("ttft_ms", baseline="main")]) == found[2:]
-    for one in (verdict("ttft_ms", Outcome.PASS, baseline="main"), verdict("ttft_ms", baseline="other")):
-        assert explaining(found, [one]) == ()
-    assert explaining(found, [replace(verdict("ttft_ms"), gate=gate("ttft_ms", baseline="main"))]) == ()
+    assert explaining(phases, [verdict("ttft_ms", baseline="main")]) == phases[2:]
+    assert explaining(phases, [verdict("decode_tok_s", baseline="main")]) == phases[:1]
+    assert explaining(phases, [verdict("system_tok_s", baseline="main")]) == phases[:1]
+    assert explaining(phases, [verdict("ttft_ms", incumbent="old")]) == phases[1:2]
+    assert explaining(phases, [verdict("queue_ms", baseline="main"), verdict("ttft_ms", baseline="main")]) == phases[2:]
+    for judged in (verdict("ttft_ms", Outcome.PASS, baseline="main"), verdict("ttft_ms", baseline="other")):
+        assert explaining(phases, [judged]) == ()
+    assert explaining(phases, [replace(verdict("ttft_ms"), gate=gate("ttft_ms", baseline="main"))]) == ()

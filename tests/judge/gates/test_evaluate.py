@@ -217,7 +217,11 @@ def test_a_regression_gate_keeps_its_first_decision() -> None:
     )
     torn = judge_values(asked, (*GOOD, math.nan), looks=16)
     undecided = judge_values(asked, (90.0, 106.0, 91.0, 105.0, 98.0), looks=16, last=False)
-    assert [one.outcome for one in (passed, failed, undecided)] == [Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE]
+    assert [verdict.outcome for verdict in (passed, failed, undecided)] == [
+        Outcome.PASS,
+        Outcome.FAIL,
+        Outcome.INCONCLUSIVE,
+    ]
     assert merge_looks(passed, failed) is passed
     assert merge_looks(failed, passed) is failed
     assert merge_looks(failed, undecided) is failed

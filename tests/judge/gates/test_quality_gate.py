@@ -72,7 +72,7 @@ def test_scores_need_an_interval(together: tuple[float, ...], outcome: Outcome) 
 def test_where_the_limit_comes_from() -> None:
     """Marker, then option, then 5 points."""
     spec, option = build("quality", kwargs={"max_drop_pp": 2}), 3.0
-    assert [answer_gates(one, option)[1].limit for one in (spec, build("quality"))] == [2, 3.0]
+    assert [answer_gates(marker, option)[1].limit for marker in (spec, build("quality"))] == [2, 3.0]
     assert answer_gates(build("quality"), None)[1].source == "marker quality(), default"
 
 

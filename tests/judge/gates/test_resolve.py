@@ -186,8 +186,8 @@ def test_settings_are_held_to_the_markers_ranges(value: float) -> None:
 def test_machine_bound_limits_of_a_baseline_hold_on_its_machine_only() -> None:
     """Other, absent here, or a baseline without a machine: not comparable, with the keys."""
     assert gates("throughput")[0].not_comparable == ""
-    other = {**FACTS, "gpu": "A100"}
-    assert gates("throughput", facts=other)[0].not_comparable == "gpu: baseline RTX, here A100"
+    elsewhere = {**FACTS, "gpu": "A100"}
+    assert gates("throughput", facts=elsewhere)[0].not_comparable == "gpu: baseline RTX, here A100"
     absent = {"backend": "ollama", "gpu": "RTX"}
     assert gates("ttft", facts=absent)[0].not_comparable == "cpu: baseline i9, here not known"
     nowhere = replace(CARD, manifest={"python": "3.11"})
@@ -224,16 +224,16 @@ def test_regression_takes_the_stored_rounds() -> None:
         session(**dict.fromkeys(COMPARED_METRICS, (90.0, 91.0, 98.0))),
         session("2026-02-02T00:00:00+00:00", **dict.fromkeys(COMPARED_METRICS, (94.0, 94.0, 94.0))),
     )
-    found = {gate.metric: gate for gate in gates("regression", stored=stored)}
-    assert list(found) == ["efficiency_pct", "scaling_efficiency_pct", "system_tok_s", "ttft_ms"]
-    assert found["efficiency_pct"].limit == 93.5
-    assert found["ttft_ms"].limit == 92.5
-    assert found["ttft_ms"].bound is Bound.MAX
-    assert found["ttft_ms"].reference == ((90.0, 91.0, 98.0), (94.0, 94.0, 94.0))
-    assert found["efficiency_pct"].delta == DEFAULT_DELTA_PP == 2
-    assert found["scaling_efficiency_pct"].delta == 5
-    assert found["ttft_ms"].delta == DEFAULT_DELTA_PCT
-    assert found["ttft_ms"].source == "baseline mine, 2 sessions, the newest of 2026-02-02T00:00:00+00:00"
+    by_metric = {gate.metric: gate for gate in gates("regression", stored=stored)}
+    assert list(by_metric) == ["efficiency_pct", "scaling_efficiency_pct", "system_tok_s", "ttft_ms"]
+    assert by_metric["efficiency_pct"].limit == 93.5
+    assert by_metric["ttft_ms"].limit == 92.5
+    assert by_metric["ttft_ms"].bound is Bound.MAX
+    assert by_metric["ttft_ms"].reference == ((90.0, 91.0, 98.0), (94.0, 94.0, 94.0))
+    assert by_metric["efficiency_pct"].delta == DEFAULT_DELTA_PP == 2
+    assert by_metric["scaling_efficiency_pct"].delta == 5
+    assert by_metric["ttft_ms"].delta == DEFAULT_DELTA_PCT
+    assert by_metric["ttft_ms"].source == "baseline mine, 2 sessions, the newest of 2026-02-02T00:00:00+00:00"
     (own,) = gates("regression", stored=stored, metrics=("ttft_ms",), delta=3, limits={"regression": 4})
     assert own.delta == 3
     assert gates("regression", stored=stored, limits={"regression": 4})[0].delta == 4

@@ -24,8 +24,8 @@ def verdict(outcome: Outcome, *, sessions: int = 0, demanded: bool = True) -> Ve
     )
 
 
-def act(one: Verdict, *others: Verdict, **settings: object) -> str:
-    return action(one, (one, *others), Settings(**settings))
+def act(verdict: Verdict, *others: Verdict, **settings: object) -> str:
+    return action(verdict, (verdict, *others), Settings(**settings))
 
 
 @pytest.mark.parametrize("sessions", [0, 1, 9])

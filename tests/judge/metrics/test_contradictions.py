@@ -43,8 +43,10 @@ def measured(*requests: RequestTiming):
     requests = requests or (request(),)
     lying = AgentRun(agent="x", instance="a", start_ns=0, requests=requests)
     honest = AgentRun(agent="y", instance="b", start_ns=0, requests=(request(),) * len(requests))
-    one = Round(index=0, order=("x", "y", "together"), solo=(honest_as("x", honest), honest), together=(lying, honest))
-    return measurement_of(*(replace(one, index=index) for index in range(3)))
+    round_ = Round(
+        index=0, order=("x", "y", "together"), solo=(honest_as("x", honest), honest), together=(lying, honest)
+    )
+    return measurement_of(*(replace(round_, index=index) for index in range(3)))
 
 
 def honest_as(name: str, run: AgentRun) -> AgentRun:
@@ -82,7 +84,7 @@ def test_what_cannot_be_so_is_invalid_and_names_both(asked, lie: dict, words: tu
     for word in ("round 0", "agent 'x', request 2 on instance a", *words):
         assert word in verdict.reason
     assert asked.metric not in all_series(lying)
-    (note,) = [one for one in notes_of(Record(test="t", measurement=lying), None) if "the server says" in one]
+    (note,) = [text for text in notes_of(Record(test="t", measurement=lying), None) if "the server says" in text]
     assert note.startswith("in 3 of 24 requests the server says")
 
 
@@ -100,7 +102,8 @@ def test_what_our_own_clock_measures_is_judged_all_the_same(lie: dict) -> None:
 def test_experiments_believe_it_as_little(lie: dict) -> None:
     """Their rows have no figure of the server's there."""
     honest, lying = (
-        rows_of("m", {}, Record(test="t", measurement=one))[0] for one in (measured(), measured(request(**lie)))
+        rows_of("m", {}, Record(test="t", measurement=measurement))[0]
+        for measurement in (measured(), measured(request(**lie)))
     )
     assert None not in (honest.throughput_gap_tok_s, honest.load_ms, honest.queue_ms, honest.server_ttft_ms)
     assert {lying.throughput_gap_tok_s, lying.load_ms, lying.queue_ms, lying.server_ttft_ms} == {None}

@@ -34,19 +34,19 @@ SERVER = (request_formulas.server_ttft_ms, request_formulas.queue_ms, request_fo
 
 def test_per_request_by_hand() -> None:
     """Each figure of one request, computed on paper."""
-    one = replace(
+    timing = replace(
         request(sent_ms=5, ttft_ms=50, total_ms=250, tokens=5, decode_ms=200, total_duration_ns=300 * MS),
         load_duration_ns=20 * MS,
         prompt_eval_duration_ns=30 * MS,
         arrivals_ns=(55 * MS, 105 * MS, 255 * MS),
     )
-    assert request_formulas.ttft_ms(one) == 50
-    assert request_formulas.server_ttft_ms(one) == 50
-    assert request_formulas.queue_ms(one) == 300 - 20 - 30 - 200
-    assert request_formulas.decode_tok_s(one) == 25
-    assert request_formulas.client_decode_tok_s(one) == 4 / 0.2
-    assert request_formulas.itl_ms(one) == (50, 150)
-    assert request_formulas.tpot_ms(one) == 50
+    assert request_formulas.ttft_ms(timing) == 50
+    assert request_formulas.server_ttft_ms(timing) == 50
+    assert request_formulas.queue_ms(timing) == 300 - 20 - 30 - 200
+    assert request_formulas.decode_tok_s(timing) == 25
+    assert request_formulas.client_decode_tok_s(timing) == 4 / 0.2
+    assert request_formulas.itl_ms(timing) == (50, 150)
+    assert request_formulas.tpot_ms(timing) == 50
 
 
 def test_queue_time_is_never_negative() -> None:
@@ -63,9 +63,9 @@ def test_a_server_without_durations_has_no_server_times() -> None:
 @pytest.mark.parametrize(("tokens", "decode_ms"), [(1, 0.001), (0, 50), (10, 0)])
 def test_no_rate_from_one_token_or_no_time(tokens: int, decode_ms: float) -> None:
     """With one token the server's duration is about 1 us; the rate is undefined, never a million."""
-    one = request(tokens=tokens, decode_ms=decode_ms)
-    assert request_formulas.decode_tok_s(one) is None
-    assert request_formulas.agent_decode_tok_s(run("x", one)) is None
+    timing = request(tokens=tokens, decode_ms=decode_ms)
+    assert request_formulas.decode_tok_s(timing) is None
+    assert request_formulas.agent_decode_tok_s(run("x", timing)) is None
 
 
 def test_client_rates_need_two_tokens_at_two_moments() -> None:
@@ -158,26 +158,28 @@ def test_a_machine_that_is_slower_alike_has_the_same_ratios(durations_ns: list[i
 
 
 @given(TIMINGS, st.integers(1, 10**9), st.integers(1, 10**9))
-def test_client_and_server_clocks_never_meet(one, shift_ns: int, server_ns: int) -> None:
+def test_client_and_server_clocks_never_meet(timing, shift_ns: int, server_ns: int) -> None:
     """Client figures ignore the server's durations and the clock's origin; server figures ignore the client's times."""
     moved = replace(
-        one,
-        sent_ns=one.sent_ns + shift_ns,
-        done_ns=one.done_ns + shift_ns,
-        arrivals_ns=tuple(at + shift_ns for at in one.arrivals_ns),
+        timing,
+        sent_ns=timing.sent_ns + shift_ns,
+        done_ns=timing.done_ns + shift_ns,
+        arrivals_ns=tuple(at + shift_ns for at in timing.arrivals_ns),
     )
-    stretched = replace(one, done_ns=one.done_ns + shift_ns, arrivals_ns=(one.sent_ns, one.done_ns + shift_ns))
+    stretched = replace(
+        timing, done_ns=timing.done_ns + shift_ns, arrivals_ns=(timing.sent_ns, timing.done_ns + shift_ns)
+    )
     other_server = replace(
-        one,
-        total_duration_ns=one.total_duration_ns + server_ns,
+        timing,
+        total_duration_ns=timing.total_duration_ns + server_ns,
         load_duration_ns=server_ns,
         prompt_eval_duration_ns=server_ns,
         eval_duration_ns=server_ns,
     )
     for figure in CLIENT:
-        assert figure(moved) == figure(one) == figure(other_server)
+        assert figure(moved) == figure(timing) == figure(other_server)
     for figure in SERVER:
-        assert figure(moved) == figure(one) == figure(stretched)
+        assert figure(moved) == figure(timing) == figure(stretched)
 
 
 def test_slowdown_is_per_token_where_the_work_differs() -> None:

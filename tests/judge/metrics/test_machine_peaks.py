@@ -17,23 +17,23 @@ def test_peaks() -> None:
         GpuSample(memory_used_mib=3072.0, temperature_c=60.0),
         GpuSample(),
     )
-    found = observed(
+    measurement = observed(
         sample(0, gpus=gpus(memory_used_mib=1024.0, temperature_c=50.0), servers_s={"a": 0}, cpu_c=40.0),
         sample(1, gpus=two, servers_s={"a": 0, "b": 0}, cpu_c=45.0),
         sample(2, gpus=gpus(memory_used_mib=1024.0, temperature_c=55.0), servers_s={"a": 0}, cpu_c=42.0),
     )
-    assert facts.peaks(found, "vram_gib") == (3.0,)
-    assert facts.peaks(found, "gpu_temperature_c") == (70.0,)
-    assert facts.peaks(found, "cpu_temperature_c") == (45.0,)
-    assert facts.peaks(found, "server_rss_gib") == (100 / 1024,)
+    assert facts.peaks(measurement, "vram_gib") == (3.0,)
+    assert facts.peaks(measurement, "gpu_temperature_c") == (70.0,)
+    assert facts.peaks(measurement, "cpu_temperature_c") == (45.0,)
+    assert facts.peaks(measurement, "server_rss_gib") == (100 / 1024,)
 
 
 def test_peaks_of_rounds_without_a_sample() -> None:
     """Have the last value before them; a round that was looked at and does not tell has none, nor the first one."""
-    found = observed(
+    measurement = observed(
         sample(0, cpu_c=40.0), sample(1, cpu_c=44.0), sample(2, cpu_c=42.0), sample(8, index=2, cpu_c=60.0), rounds=4
     )
-    assert facts.peaks(found, "cpu_temperature_c") == (44.0, 42.0, 60.0, 60.0)
+    assert facts.peaks(measurement, "cpu_temperature_c") == (44.0, 42.0, 60.0, 60.0)
     silent = observed(sample(0, cpu_c=40.0), sample(1, index=1), sample(2, index=2, cpu_c=40.0), rounds=3)
     with pytest.raises(MeasurementError, match="cpu_temperature_c was not observed"):
         facts.peaks(silent, "cpu_temperature_c")
@@ -53,9 +53,9 @@ def test_peaks_of_rounds_without_a_sample() -> None:
 )
 def test_what_was_not_observed_is_an_error(measured: Measurement, why: str) -> None:
     """That says why, and where to read on."""
-    with pytest.raises(MeasurementError, match=why) as found:
+    with pytest.raises(MeasurementError, match=why) as caught:
         facts.peaks(measured, "vram_gib")
-    assert "docs/telemetry.md" in str(found.value)
+    assert "docs/telemetry.md" in str(caught.value)
 
 
 def test_memory_at_equal_distances() -> None:
@@ -65,8 +65,8 @@ def test_memory_at_equal_distances() -> None:
         servers = {"a": Used(cpu_s=0.0, rss_mib=rss_mib)}
         return replace(sample(at_s), client=Used(cpu_s=0.0, rss_mib=50 + at_s), servers=servers)
 
-    found = observed(held(0, 100), held(1, 110), held(4, 140), held(4.5, 145)).telemetry
-    assert facts.memory_mib(found, 2.0) == [
+    telemetry = observed(held(0, 100), held(1, 110), held(4, 140), held(4.5, 145)).telemetry
+    assert facts.memory_mib(telemetry, 2.0) == [
         {"harness": 50, "instance a": 100},
         {"harness": 54, "instance a": 140},
         {"harness": 54, "instance a": 140},
@@ -75,7 +75,7 @@ def test_memory_at_equal_distances() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "one", "words"),
+    ("metric", "seen", "words"),
     [
         ("vram_gib", sample(0, gpus=gpus(memory_used_mib=1024.0)), ""),
         ("vram_gib", sample(0), "vram_gib cannot be observed here: no GPU"),
@@ -84,7 +84,7 @@ def test_memory_at_equal_distances() -> None:
         ("efficiency_pct", None, ""),
     ],
 )
-def test_what_a_gate_needs_to_see(metric: str, one: Sample | None, words: str) -> None:
+def test_what_a_gate_needs_to_see(metric: str, seen: Sample | None, words: str) -> None:
     """Is known before anything is timed."""
     telemetry = observed(sample(0), notes=("no GPU",)).telemetry
-    assert facts.unobservable_reason(gate(metric), one, telemetry) == words
+    assert facts.unobservable_reason(gate(metric), seen, telemetry) == words

@@ -122,8 +122,8 @@ def test_the_order_of_agents_does_not_matter(measurement, random) -> None:
     order = list(range(len(measurement.rounds[0].solo)))
     random.shuffle(order)
     permuted = [
-        replace(one, solo=tuple(one.solo[i] for i in order), together=tuple(one.together[i] for i in order))
-        for one in measurement.rounds
+        replace(round_, solo=tuple(round_.solo[i] for i in order), together=tuple(round_.together[i] for i in order))
+        for round_ in measurement.rounds
     ]
     for name in RATIOS:
         assert series(replace(measurement, rounds=tuple(permuted)), name) == series(measurement, name)
@@ -133,19 +133,21 @@ def test_the_order_of_agents_does_not_matter(measurement, random) -> None:
 def test_a_machine_that_is_slower_alike_contends_alike(measurement, times: int) -> None:
     """Stretching all times, the server's and the client's, alone and together, leaves contention and TTFT ratio."""
 
-    def stretched(one):
+    def stretched(request):
         return replace(
-            one,
-            sent_ns=one.sent_ns * times,
-            done_ns=one.done_ns * times,
-            arrivals_ns=tuple(at * times for at in one.arrivals_ns),
-            eval_duration_ns=one.eval_duration_ns * times,
+            request,
+            sent_ns=request.sent_ns * times,
+            done_ns=request.done_ns * times,
+            arrivals_ns=tuple(at * times for at in request.arrivals_ns),
+            eval_duration_ns=request.eval_duration_ns * times,
         )
 
     def slower(runs):
-        return tuple(replace(one, requests=tuple(map(stretched, one.requests))) for one in runs)
+        return tuple(replace(run, requests=tuple(map(stretched, run.requests))) for run in runs)
 
-    rounds = [replace(one, solo=slower(one.solo), together=slower(one.together)) for one in measurement.rounds]
+    rounds = [
+        replace(round_, solo=slower(round_.solo), together=slower(round_.together)) for round_ in measurement.rounds
+    ]
     for name in RATIOS:
         was = series(measurement, name)
         assert series(replace(measurement, rounds=tuple(rounds)), name) == pytest.approx(was)
@@ -155,13 +157,15 @@ def test_a_machine_that_is_slower_alike_contends_alike(measurement, times: int) 
 def test_a_longer_wait_together_is_more_contention(measurement, times: int) -> None:
     """Stretching only what was together never takes a contended round away, and multiplies the TTFT ratio."""
 
-    def later(one):
-        first, last = one.arrivals_ns
-        return replace(one, arrivals_ns=(first * times, max(last, first * times)), done_ns=max(last, first * times))
+    def later(request):
+        first, last = request.arrivals_ns
+        return replace(request, arrivals_ns=(first * times, max(last, first * times)), done_ns=max(last, first * times))
 
     rounds = [
-        replace(one, together=tuple(replace(each, requests=tuple(map(later, each.requests))) for each in one.together))
-        for one in measurement.rounds
+        replace(
+            round_, together=tuple(replace(each, requests=tuple(map(later, each.requests))) for each in round_.together)
+        )
+        for round_ in measurement.rounds
     ]
     worse = replace(measurement, rounds=tuple(rounds))
     assert series(worse, "ttft_ratio") == pytest.approx([times * was for was in series(measurement, "ttft_ratio")])
@@ -177,8 +181,8 @@ def test_steps_have_their_own_baseline() -> None:
     def talk(first_ms: float, second_ms: float):
         return run("x", request(ttft_ms=first_ms), request(ttft_ms=second_ms))
 
-    one = replace(EVEN, solo=(talk(10, 40),), together=(talk(20, 40),))
-    assert ttft_ratios(measurement_of(one)) == (((2, 1),),)
+    round_ = replace(EVEN, solo=(talk(10, 40),), together=(talk(20, 40),))
+    assert ttft_ratios(measurement_of(round_)) == (((2, 1),),)
     torn = replace(EVEN, solo=(talk(10, 40),), together=(run("x"),))
     with pytest.raises(MeasurementError, match="agent 'x' sent"):
         ttft_ratios(measurement_of(torn))
@@ -186,11 +190,11 @@ def test_steps_have_their_own_baseline() -> None:
 
 def test_mismatched_work_is_scaled_by_tokens() -> None:
     """Twice the tokens together in twice the time is no loss at all."""
-    one = round_of((100, 100), (200, 200), tokens=20, solo={"tokens": 10})
-    assert one.work_mismatch
-    assert scaling_efficiency_pct(one) == pytest.approx(100)
-    assert series(measurement_of(one), "scaling_speedup") == (pytest.approx(2),)
-    assert slowdowns(one) == (1, 1)
+    round_ = round_of((100, 100), (200, 200), tokens=20, solo={"tokens": 10})
+    assert round_.work_mismatch
+    assert scaling_efficiency_pct(round_) == pytest.approx(100)
+    assert series(measurement_of(round_), "scaling_speedup") == (pytest.approx(2),)
+    assert slowdowns(round_) == (1, 1)
 
 
 def test_the_balance_of_one_agent_is_refused() -> None:
@@ -259,10 +263,12 @@ def test_answers_without_figures_of_the_server_have_times_only() -> None:
 def test_a_count_that_one_answer_lacks_is_no_count_of_its_agent() -> None:
     """The sum over the others would be a wrong figure where work is compared by tokens."""
     halved = run("x", request(tokens=10), request(tokens=0))
-    one = replace(EVEN, together=(halved, run("y")), solo=(run("x", request(tokens=10), request(tokens=10)), run("y")))
+    round_ = replace(
+        EVEN, together=(halved, run("y")), solo=(run("x", request(tokens=10), request(tokens=10)), run("y"))
+    )
     for name in ("slowdown", "scaling_efficiency_pct", "system_tok_s"):
         with pytest.raises(MeasurementError, match="agent 'x': 1 of 2 answers have no token count"):
-            series(measurement_of(one), name)
+            series(measurement_of(round_), name)
 
 
 def test_metrics_of_tokens_are_those_of_the_worst_request() -> None:
@@ -270,10 +276,10 @@ def test_metrics_of_tokens_are_those_of_the_worst_request() -> None:
     ms = 1_000_000
     even = replace(request(tokens=5, decode_ms=40), arrivals_ns=(10 * ms, 20 * ms, 30 * ms, 40 * ms, 50 * ms))
     uneven = replace(even, arrivals_ns=(10 * ms, 12 * ms, 24 * ms, 60 * ms, 90 * ms))
-    one = replace(EVEN, together=(run("x", even), run("y", uneven)))
-    assert series(measurement_of(one, one), "client_decode_tok_s") == (50.0, 50.0)  # 4 tokens in 80 ms
-    assert series(measurement_of(one), "itl_ms") == (21.0,)  # of 2, 12, 36 and 30
-    assert series(measurement_of(one), "tpot_ms") == (20.0,)
+    round_ = replace(EVEN, together=(run("x", even), run("y", uneven)))
+    assert series(measurement_of(round_, round_), "client_decode_tok_s") == (50.0, 50.0)  # 4 tokens in 80 ms
+    assert series(measurement_of(round_), "itl_ms") == (21.0,)  # of 2, 12, 36 and 30
+    assert series(measurement_of(round_), "tpot_ms") == (20.0,)
 
 
 @pytest.mark.parametrize("name", ["client_decode_tok_s", "itl_ms", "tpot_ms"])
@@ -284,22 +290,22 @@ def test_metrics_of_tokens_are_those_of_the_worst_request() -> None:
 )
 def test_metrics_of_tokens_need_tokens_that_arrive_one_by_one(name: str, changes: dict) -> None:
     """In every answer; the error counts the others."""
-    one = replace(EVEN, together=(run("x"), run("y", replace(request(), **changes))))
+    round_ = replace(EVEN, together=(run("x"), run("y", replace(request(), **changes))))
     with pytest.raises(MeasurementError, match=rf"round 0: {name} is undefined: in 1 of 2 answers"):
-        series(measurement_of(one), name)
+        series(measurement_of(round_), name)
 
 
 def test_series_refuses_what_has_no_value_a_round() -> None:
     """Unknown names, derived metrics, and measurements without rounds."""
-    one = measurement_of(EVEN)
+    measurement = measurement_of(EVEN)
     with pytest.raises(UsageError, match="unknown metric 'nonsense'") as caught:
-        series(one, "nonsense")
+        series(measurement, "nonsense")
     assert "efficiency_pct" in caught.value.next_step
     for name in ("memory_efficiency", "tco_usd"):
         with pytest.raises(UsageError, match="no value per round"):
-            series(one, name)
+            series(measurement, name)
     with pytest.raises(MeasurementError, match="no round"):
-        series(replace(one, rounds=()), "efficiency_pct")
+        series(replace(measurement, rounds=()), "efficiency_pct")
 
 
 def test_aggregates_follow_metrics() -> None:

@@ -68,12 +68,12 @@ def test_slots_that_were_seen(parts, wanted, count) -> None:
 def measurement(requests, *, kind=TopologyKind.SINGLE_PARALLEL, backend="ollama", slots=2, agents="xy") -> Measurement:
     """One round of these requests together, each alone first."""
 
-    def run(index: int, one: RequestTiming, start_ms: int) -> AgentRun:
-        return AgentRun(agent=agents[index], instance="a", start_ns=start_ms * MS, requests=(one,))
+    def run(index: int, request: RequestTiming, start_ms: int) -> AgentRun:
+        return AgentRun(agent=agents[index], instance="a", start_ns=start_ms * MS, requests=(request,))
 
     alone = tuple(run(index, request(0, 100), 0) for index in range(len(requests)))
-    together = tuple(run(index, one, 0) for index, one in enumerate(requests))
-    one = Round(
+    together = tuple(run(index, request, 0) for index, request in enumerate(requests))
+    round_ = Round(
         index=0, order=("together", *agents), solo=alone, together=together, timing_source="kernel", client_cpu_ns=0
     )
     return Measurement(
@@ -81,7 +81,7 @@ def measurement(requests, *, kind=TopologyKind.SINGLE_PARALLEL, backend="ollama"
         topology=Topology(
             kind=kind, instances=(Instance(name="a", url="http://h", slots=slots),), model="m", backend=backend
         ),
-        rounds=(one,) * 3,
+        rounds=(round_,) * 3,
         warmups=1,
         started_at="",
         manifest=Manifest(facts={"server_settings": "num_ctx=512; slots=2"}),
@@ -104,9 +104,9 @@ def test_what_was_asked_and_seen_is_in_the_manifest() -> None:
 @pytest.mark.parametrize("kind", [TopologyKind.SINGLE, TopologyKind.DUAL])
 def test_where_no_slot_each_was_asked_for(kind) -> None:
     """Nothing is looked for, and nothing said: agents that are to share a slot wait for each other."""
-    one = measurement(IN_TURN, kind=kind)
-    assert looked_at(one, IN_TURN) is one
-    assert fewer_slots(one) == []
+    queued = measurement(IN_TURN, kind=kind)
+    assert looked_at(queued, IN_TURN) is queued
+    assert fewer_slots(queued) == []
 
 
 @pytest.mark.parametrize(
