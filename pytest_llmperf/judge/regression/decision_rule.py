@@ -107,7 +107,8 @@ def _decide_exactly(
     at_delta, detect = scale.shift(delta), scale.shift(DETECT_DELTAS * delta)
     by_chance, as_good = null.upper_tail(shift), null.lower_tail(at_delta - shift)
     fails = by_chance <= look.fail_error
-    passes = (as_good <= look.delta_error) & (null.lower_tail(detect - shift) <= look.pass_error)
+    passes = as_good <= look.delta_error
+    passes[passes] = null.of(passes).lower_tail(detect - shift[passes]) <= look.pass_error
     # Far out both tails are 0, and the distances tell which is the less probable.
     none_likelier = (as_good < by_chance) | ((as_good == by_chance) & (shift <= at_delta - shift))
     still = null.typical - null.rounding <= (STILL * at_delta) ** 2

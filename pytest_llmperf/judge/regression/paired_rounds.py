@@ -22,7 +22,7 @@ from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.regression.sampling_variance import rounding_variance
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.distributions import chi2_nodes
-from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
+from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, check_finite, mean
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PairsModel:
         sides = (rounding_variance(Aggregate.MEAN, scale, [side[..., None, :]]) for side in (incumbent, candidate))
         return cls(
             pairs=differences.shape[-1],
-            shift=row_means(differences),
+            shift=exact_row_means(differences),
             difference_variance=row_variances(differences),
             inflation=variance_inflation(differences),
             rounding=sum(sides, np.zeros(())),

@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_llmperf.judge.stats.distributions import beta_cdf
 from pytest_llmperf.judge.stats.resolution import step_of
-from pytest_llmperf.judge.stats.row_statistics import row_means
+from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_means
 from pytest_llmperf.judge.stats.summary import Aggregate
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def rounding_variance(aggregate: Aggregate, scale: Scale, groups: Sequence[Array
 
 def centres_of(aggregate: Aggregate, values: Array) -> Array:
     """The mean or median of each row, shape (..., rounds)."""
-    return np.median(values, axis=-1) if aggregate is Aggregate.MEDIAN else row_means(values)
+    return np.median(values, axis=-1) if aggregate is Aggregate.MEDIAN else exact_row_means(values)
 
 
 @lru_cache(maxsize=1024)

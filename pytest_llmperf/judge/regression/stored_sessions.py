@@ -38,7 +38,7 @@ from pytest_llmperf.judge.regression.sampling_variance import (
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_nodes, t_quantile
-from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
+from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, check_finite
 from pytest_llmperf.model import Bound, Outcome
 
@@ -93,7 +93,7 @@ class StoredRounds:
         centres = np.concatenate([centres_of(aggregate, group) for group in losses], axis=-1)
         return cls(
             lengths={group.shape[-1]: group.shape[-2] for group in groups},
-            centre=row_means(centres),
+            centre=exact_row_means(centres),
             centres_variance=row_variances(centres) if centres.shape[-1] > 1 else np.zeros(centres.shape[:-1]),
             sampling=sampling_variance(aggregate, losses),
             rounding=rounding_variance(aggregate, scale, groups),

@@ -1,11 +1,13 @@
-"""Means and variances of the rows of arrays, shape (..., rounds); those of equal values are exact."""
+"""Means and variances of the rows of arrays, shape (..., rounds)."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float64]
@@ -15,6 +17,14 @@ def row_means(values: Array) -> Array:
     """The mean of each row, shape (..., rounds); the mean of equal values is exactly their value."""
     first = values[..., 0]
     means: Array = first + (values - first[..., None]).mean(axis=-1)
+    return means
+
+
+def exact_row_means(values: Array) -> Array:
+    """The mean of each row, from its exact sum: the order of rounds changes no bit, and a tie stays one."""
+    rows = values.reshape(-1, values.shape[-1]).tolist()
+    sums = np.fromiter(map(math.fsum, rows), dtype=float, count=len(rows))
+    means: Array = (sums / values.shape[-1]).reshape(values.shape[:-1])
     return means
 
 

@@ -214,3 +214,13 @@ def test_pairs_in_percent_of_what_less_is_better() -> None:
     undecided = change_between_pairs(**common, candidate=(90.0, 360.0, 140.0, 70.0, 230.0))
     assert undecided.outcome is Outcome.INCONCLUSIVE
     assert undecided.rounds_needed > 5
+
+
+def test_a_mean_of_exactly_half_of_delta_is_no_matter_of_the_last_bit() -> None:
+    """Differences given to a tenth whose mean is 1.0 of 2.0; added up one by one, they come to more."""
+    incumbent, candidate = (0.0,) * 9, (0.2, 1.0, 1.1, 1.1, 1.0, 1.1, 1.0, 1.3, 1.2)
+    loss = {"bound": Bound.MAX, "in_points": True, "delta": 2.0, "look": SIXTEEN}
+    orders = (candidate, candidate[::-1], sorted(candidate))
+    changes = [change_between_pairs(**loss, incumbent=incumbent, candidate=order) for order in orders]
+    assert {change.estimate for change in changes} == {1.0}
+    assert {change.outcome for change in changes} == {Outcome.PASS}
