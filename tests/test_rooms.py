@@ -84,7 +84,7 @@ INSIDE = {
         "metrics": {"stats"},
         "regression": {"stats"},
         "baselines": {"gate_kinds", "metrics", "regression", "stats"},
-        "diagnosis": {"baselines", "metrics", "stats"},
+        "diagnosis": {"baselines", "gate_kinds", "metrics", "regression", "stats"},
         "soak": {"baselines", "metrics", "stats"},
         "soak_drift": {"baselines", "metrics", "soak", "stats"},
         "record": {"baselines", "diagnosis", "metrics", "soak", "stats"},

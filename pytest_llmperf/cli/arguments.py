@@ -152,9 +152,15 @@ def _add_edits(commands: Any) -> None:
     rename.add_argument("name", metavar="NAME", help=_OWN_NAME)
     rename.add_argument("old", metavar="OLD_TEST", help=_TEST)
     rename.add_argument("new", metavar="NEW_TEST", help="likewise")
-    remove = _command(commands, "remove", "baseline_commands.remove", "delete a test's stored sessions")
+    remove = _command(commands, "remove", "baseline_commands.remove", "delete a test's stored sessions, or one of them")
     remove.add_argument("name", metavar="NAME", help=_OWN_NAME)
     remove.add_argument("test", metavar="TEST", help=_TEST)
+    remove.add_argument(
+        "--session",
+        metavar="AT",
+        help="delete only the session that was saved at this time, as `show` prints it, or the beginning of it; "
+        "deleting the last session of a measurement deletes the measurement",
+    )
 
 
 def _add_metrics(command: ArgumentParser, purpose: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.baselines import baseline_files, store
-from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without
+from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without, without_session
+from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.toml_format import LEVEL
 from pytest_llmperf.model import Baseline
 from pytest_llmperf.model.texts import counted
@@ -79,10 +80,24 @@ def rename(given: Namespace) -> int:
 
 
 def remove(given: Namespace) -> int:
-    """Deletes the stored sessions of a test."""
+    """Deletes the stored sessions of a test, or one of them."""
+    if given.session is not None:
+        return _remove_session(given)
     change = store.edit(_own(given), lambda baseline: without(baseline, given.test))
     dropped = _sessions(change.before) - _sessions(change.after)
     print(f"{change.path}: deleted {counted(dropped, 'session')} of {given.test}")
+    return 0
+
+
+def _remove_session(given: Namespace) -> int:
+    change = store.edit(_own(given), lambda baseline: without_session(baseline, given.test, given.session))
+    left = {Key.of(entry): entry.session for entry in change.after.stored}
+    for entry in change.before.stored:
+        sessions = left.get(Key.of(entry), ())
+        if len(sessions) < len(entry.session):
+            (removed,) = (session.saved_at for session in entry.session if session not in sessions)
+            rest = f"{len(sessions)} left" if sessions else "it was the last one: the measurement is gone, too"
+            print(f"{change.path}: deleted the session saved at {removed} of {entry.test}; {rest}")
     return 0
 
 

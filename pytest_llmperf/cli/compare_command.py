@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
+from pytest_llmperf.judge.diagnosis.outlying_session import outlying_session
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.baseline_comparison import Compared, compare_stored, only_in
 from pytest_llmperf.judge.gates.evidence_grade import grade
@@ -30,7 +31,11 @@ def compare(given: Namespace) -> int:
     )
     compared = compare_stored(standard, candidate, settings=settings, metrics=tuple(given.metric or COMPARED_METRICS))
     for measurement in compared:
-        print("\n".join(_block(measurement, standard, candidate)) + "\n")
+        print("\n".join(_block(measurement, standard, candidate)))
+        for name, entry in ((given.standard, measurement.old), (given.candidate, measurement.new)):
+            if (outlying := outlying_session(entry)) is not None:
+                print(f"  {name}: {outlying.advice(name, str(given.dir))}")
+        print()
     for first, second in ((standard, candidate), (candidate, standard)):
         for key in only_in(first, second):
             print(f"only in {first.name}: {key}")

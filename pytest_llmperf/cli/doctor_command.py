@@ -14,6 +14,7 @@ from pytest_llmperf.errors import BaselineError, LlmperfError
 from pytest_llmperf.files.atomic_write import leftovers, read_bytes
 from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.judge.baselines.baseline_files import to_save
+from pytest_llmperf.judge.diagnosis.outlying_session import outlying_session
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.model import SCHEMA, Baseline, Settings, Stored
 from pytest_llmperf.model.node_id import file_of, function_of
@@ -94,6 +95,8 @@ def _entry(path: Path, entry: Stored) -> Iterator[str]:
     fewest = min(len(values) for session in entry.session for values in session.rounds.values())
     if grade(fewest) != "publishable":
         yield f"{name} has a session of {counted(fewest, 'round')} ({grade(fewest)}), wanted 5"
+    if (outlying := outlying_session(entry)) is not None:
+        yield f"{name}: {outlying.advice(path.stem, str(path.parent))}"
     backends = sorted({session.manifest.get("backend", "unknown") for session in entry.session})
     if len(backends) > 1:
         yield f"{name} has sessions of several backends ({', '.join(backends)}): real and simulated are never compared"

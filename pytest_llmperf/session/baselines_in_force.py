@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from pytest_llmperf.judge.baselines import baseline_files, lookup, store
+from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for
+from pytest_llmperf.judge.diagnosis.outlying_session import outlying_session
 from pytest_llmperf.judge.diagnosis.phase_findings import Slower
 from pytest_llmperf.judge.diagnosis.phase_regressions import held_in_words, than_stored
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
@@ -90,7 +92,16 @@ class BaselinesInForce:
             gates += compare_gates(self.stored, target)
         if incumbent:
             gates += against_gates(specs, name=incumbent, settings=settings)
-        return gates, tuple(notes)
+        return gates, (*notes, *self._outlying(target.key, gates))
+
+    def _outlying(self, key: Key, gates: Sequence[Gate]) -> tuple[str, ...]:
+        """A note on an outlying stored session, if gates compare with the stored sessions."""
+        compared = {gate.metric: None for gate in gates if gate.reference}
+        if self.stored is None or not compared:
+            return ()
+        outlying = outlying_session(lookup.entry_of(self.stored, key), tuple(compared))
+        settings = self._settings
+        return (outlying.advice(settings.compare, settings.baselines_dir),) if outlying is not None else ()
 
     def differences(self, gates: Sequence[Gate], measurement: Measurement, test: str) -> tuple[Difference, ...]:
         """Differences between the manifests of the baselines that limits come from and the measurement's."""

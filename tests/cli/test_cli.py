@@ -210,7 +210,40 @@ def test_remove_drops_a_test(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "deleted 1 session of t.py::test_pair" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [["trim", "--keep", "1"], ["remove", "t.py::x"], ["rename", "a", "b"]])
+def test_an_outlying_session_is_named_and_removed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`doctor` and `compare` give the command that removes it; after that nothing is outlying."""
+    levels = (95.0, 95.3, 94.8, 95.1, 85.0, 95.2)
+    path = saved(folder, "main", *(session(level, at=f"2026-01-0{day}") for day, level in enumerate(levels, 1)))
+    saved(folder, "new", session(95))
+    command = "pytest-llmperf remove main t.py::test_pair --session 2026-01-05T00:00:00+00:00"
+    main(["doctor"])
+    text = capsys.readouterr().out
+    assert f"if something disturbed it, remove it: {command}\n" in text
+    assert "efficiency_pct 85.04, mean of the 5 others 95.12 %" in text
+    main(["compare", "main", "new"])
+    assert "main: the stored session of 2026-01-05T00:00:00+00:00 is far from the others" in capsys.readouterr().out
+    assert main(command.split()[1:]) == 0
+    printed = f"{path}: deleted the session saved at 2026-01-05T00:00:00+00:00 of t.py::test_pair; 5 left\n"
+    assert capsys.readouterr().out == printed
+    assert sessions_of(path) == [f"2026-01-0{day}" for day in (1, 2, 3, 4, 6)]
+    main(["doctor"])
+    assert "far from the others" not in capsys.readouterr().out
+
+
+def test_the_last_session_takes_the_measurement_along(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said in so many words; a time that is not stored changes nothing and lists those that are."""
+    path = saved(folder, "main", session(95))
+    assert main(["remove", "main", "t.py::test_pair", "--session", "2025"]) == 2
+    assert "it has:\n  2026-01-01T00:00:00+00:00: t.py::test_pair" in capsys.readouterr().err
+    assert main(["remove", "main", "t.py::test_pair", "--session", "2026-01-01"]) == 0
+    assert "it was the last one: the measurement is gone, too" in capsys.readouterr().out
+    assert baseline_files.load(path).stored == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["trim", "--keep", "1"], ["remove", "t.py::x"], ["remove", "t.py::x", "--session", "2026"], ["rename", "a", "b"]],
+)
 def test_ours_and_those_written_by_hand_are_left_alone(
     folder: Path, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

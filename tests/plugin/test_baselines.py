@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.baselines import baseline_files, store
+from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.model import Settings
 from pytest_llmperf.session.session import Session
 from tests.plugin.conftest import GATED
@@ -43,6 +45,22 @@ def test_save_then_compare(simulated, pytester: pytest.Pytester) -> None:
     compared = simulated("--llmperf-compare=mine", "--llmperf-on-inconclusive=warn", *FIVE)
     assert compared.ret == pytest.ExitCode.OK
     compared.stdout.fnmatch_lines(["pair on dual *"])
+
+
+def test_an_outlying_stored_session_is_named(simulated, pytester: pytest.Pytester) -> None:
+    """A comparison notes which of the stored sessions is far from the others, and the command that removes it."""
+    pytester.makepyfile(PLAIN)
+    simulated("--llmperf-save=mine").assert_outcomes(passed=1)
+    (entry,) = baseline_files.load(pytester.path / "baselines" / "mine.toml").stored
+    (session,) = entry.session
+    for day, worse in enumerate((0.1, 0.2, 30.0, 0.0, 0.15), 1):
+        rounds = {name: tuple(value - worse for value in values) for name, values in session.rounds.items()}
+        again = replace(session, saved_at=f"2026-01-0{day}T00:00:00+00:00", rounds=rounds)
+        store.save("mine", pytester.path / "baselines", [(Key.of(entry), again)])
+    result = simulated("--llmperf-compare=mine", *FIVE)
+    text = " ".join(result.stdout.str().split())
+    assert "the stored session of 2026-01-03T00:00:00+00:00 is far from the others (efficiency_pct " in text
+    assert f"pytest-llmperf remove mine {entry.test} --session 2026-01-03T00:00:00+00:00" in text
 
 
 def test_a_regression_fails(simulated, pytester: pytest.Pytester) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Saved = tuple[Key, StoredSession]
 
+_Listed = tuple[Stored, StoredSession]
+
 
 def with_sessions(baseline: Baseline, saved: Sequence[Saved]) -> Baseline:
     """Sessions added, each after those that are stored under its key.
@@ -71,6 +73,35 @@ def without(baseline: Baseline, test: str) -> Baseline:
     return replace(baseline, stored=kept)
 
 
+def without_session(baseline: Baseline, test: str, saved_at: str) -> Baseline:
+    """One session of a test, or of the tests of a file, taken out; the last session of a measurement takes it along.
+
+    Args:
+        baseline: any.
+        test: node id, or a file.
+        saved_at: the session's time as it is stored, or the beginning of it.
+
+    Raises:
+        BaselineError: there is no such test, no such session, or there are several; lists those that there are.
+    """
+    sessions = [
+        (entry, session)
+        for entry in baseline.stored
+        if _moved(entry.test, test, test) is not None
+        for session in entry.session
+    ]
+    if not sessions:
+        raise _no_test(baseline, test)
+    matching = [pair for pair in sessions if pair[1].saved_at == saved_at]
+    matching = matching or [pair for pair in sessions if saved_at and pair[1].saved_at.startswith(saved_at)]
+    if len(matching) != 1:
+        raise _no_single_session(baseline, f"saved at {saved_at!r} of {test}", matching, sessions)
+    ((changed, removed),) = matching
+    left = tuple(session for session in changed.session if session is not removed)
+    entries = (replace(entry, session=left) if entry is changed else entry for entry in baseline.stored)
+    return replace(baseline, stored=tuple(entry for entry in entries if entry.session))
+
+
 def _moved(name: str, old: str, new: str) -> str | None:
     """A test's name after a renaming; None where it is not concerned."""
     if name == old:
@@ -87,6 +118,26 @@ def _no_test(baseline: Baseline, test: str) -> BaselineError:
         f"baseline {baseline.name} has nothing of test {test!r}" + (f"; most like it is {like!r}" if like else ""),
         next_step=f"see which it has: pytest-llmperf show {baseline.name}",
     )
+
+
+def _no_single_session(
+    baseline: Baseline, wanted: str, matching: Sequence[_Listed], sessions: Sequence[_Listed]
+) -> BaselineError:
+    """The error for a time that no session has, or several; lists those, or all sessions of the test."""
+    listed = "".join(
+        f"\n  {session.saved_at}: {entry.test}, scenario {entry.scenario}, topology {entry.topology}, "
+        f"work {entry.workload}"
+        for entry, session in matching or sessions
+    )
+    if not matching:
+        text, step = f"baseline {baseline.name} has no session {wanted}; it has:{listed}", "give one of these times"
+    elif len({session.saved_at for _, session in matching}) > 1:
+        text = f"baseline {baseline.name} has {len(matching)} sessions {wanted}:{listed}"
+        step = "give the whole time of one of these"
+    else:
+        text = f"baseline {baseline.name} has {len(matching)} sessions {wanted}:{listed}"
+        step = "delete the lines of the one you mean from the file: they begin with session.ID, and saved_at is one"
+    return BaselineError(text, next_step=step)
 
 
 def _merged(saved: Sequence[Saved]) -> list[Saved]:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.baselines import baseline_files, store
-from pytest_llmperf.judge.baselines.edits import renamed, trimmed, with_replaced, with_sessions, without
+from pytest_llmperf.judge.baselines.edits import (
+    renamed,
+    trimmed,
+    with_replaced,
+    with_sessions,
+    without,
+    without_session,
+)
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.gates.comparison_gates import without_regression
 from pytest_llmperf.judge.markers import build
@@ -175,3 +182,29 @@ def test_a_change_says_what_was_and_what_is(tmp_path: Path) -> None:
     with pytest.raises(BaselineError, match="has nothing of test"):
         store.edit(path, lambda baseline: without(baseline, "none"))
     assert baseline_files.load(path) == change.after
+
+
+def test_one_session_is_removed() -> None:
+    """By its time or the beginning of it; nothing else changes, and the last one takes the measurement along."""
+    whole = with_sessions(stored([key()] * 3), [(key(TESTS[3]), session("2026-01-01T00:00:01+00:00"))])
+    left = without_session(whole, TESTS[0], "2026-01-01T00:00:01+00:00")
+    assert times(left) == [f"2026-01-01T00:00:0{number}+00:00" for number in (0, 1, 2)]
+    assert len(left.stored) == 2
+    left = without_session(without_session(left, TESTS[0], "2026-01-01T00:00:00"), TESTS[0], "2026")
+    assert [entry.test for entry in left.stored] == [TESTS[3]]
+
+
+def test_one_session_must_be_meant() -> None:
+    """A time that no session has, or several, is an error with the sessions that there are; an empty one, too."""
+    whole = with_sessions(stored([key()] * 2), [(key(topology="single"), session("2026-01-01T00:00:01+00:00"))])
+    for at in ("2025", ""):
+        with pytest.raises(
+            BaselineError, match=r"no session saved at .*\n  2026-01-01T00:00:00\+00:00: a.py::test_x, "
+        ):
+            without_session(whole, TESTS[0], at)
+    with pytest.raises(BaselineError, match=r"(?s)has 3 sessions .*\n  next: give the whole time of one of these"):
+        without_session(whole, "a.py", "2026-01")
+    with pytest.raises(BaselineError, match=r"(?s)has 2 sessions .*topology single.*\n  next: delete the lines"):
+        without_session(whole, TESTS[0], "2026-01-01T00:00:01+00:00")
+    with pytest.raises(BaselineError, match="nothing of test"):
+        without_session(whole, "b.py::test_x", "2026")
