@@ -182,9 +182,9 @@ def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
     from pytest_llmperf.study.economics.cost_table import compared
 
     def look(*records: Record) -> tuple[Economy, ...]:
-        found, _, lines = fail_without_traceback(lambda: compared(records, llmperf.settings.configuration.prices))
+        economies, _, lines = fail_without_traceback(lambda: compared(records, llmperf.settings.configuration.prices))
         request.node.stash[LINES].extend(lines)
-        return found
+        return economies
 
     return look
 
@@ -198,9 +198,9 @@ def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
     from pytest_llmperf.study.claims import claim_decisions
 
     def look(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
-        found = fail_without_traceback(lambda: claim_decisions.decide(findings, claims))
-        request.node.stash[LINES].extend(claim_decisions.lines(found))
-        return {one.id: one for one in found}, claim_decisions.markdown(found)
+        decided = fail_without_traceback(lambda: claim_decisions.decide(findings, claims))
+        request.node.stash[LINES].extend(claim_decisions.lines(decided))
+        return {claim.id: claim for claim in decided}, claim_decisions.markdown(decided)
 
     return look
 

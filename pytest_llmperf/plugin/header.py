@@ -18,8 +18,8 @@ def header(session: Session) -> list[str]:
     if session.unused:
         lines.append(f"llmperf: {session.unused}")
     if incumbent is not None:
-        what = f"{incumbent.kind}, model {incumbent.model}, {incumbent.where}"
-        lines.append(f"llmperf: by turns with the incumbent {session.settings.against}: {what}")
+        servers = f"{incumbent.kind}, model {incumbent.model}, {incumbent.where}"
+        lines.append(f"llmperf: rounds alternate with the incumbent {session.settings.against}: {servers}")
     lines.append(f"llmperf: baseline {baseline.name}")
     if intent := _intent(session.settings):
         lines.append(f"llmperf: {intent}")

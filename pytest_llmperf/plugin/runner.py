@@ -157,7 +157,9 @@ class Runner:
         item.stash[LINES], item.stash[WARNINGS] = [], []
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
         item.stash[EXPLAINED], item.stash[MATRIX] = False, False
-        item.user_properties[:] = [one for one in item.user_properties if not one[0].startswith(_PROPERTY)]
+        item.user_properties[:] = [
+            (name, value) for name, value in item.user_properties if not name.startswith(_PROPERTY)
+        ]
         if self._faults and SPECS in item.stash:
             pytest.fail(short_refusal(self._faults, item.nodeid), pytrace=False)
         if SPECS in item.stash and item.get_closest_marker(SOAK) and not self.session.settings.duration_s:

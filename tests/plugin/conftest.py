@@ -105,13 +105,13 @@ class Aftermath:
 
     def processes(self, words: str = "") -> list[psutil.Process]:
         """Living processes of the inner runs whose command line contains these words."""
-        found = []
+        processes = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 ours = self._mark in process.environ().values() and process.status() != psutil.STATUS_ZOMBIE
                 if ours and process.pid != os.getpid() and words in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def servers(self) -> list[psutil.Process]:
         """The instances among them, without their supervisors."""
@@ -151,11 +151,11 @@ def _is_supervisor(process: psutil.Process) -> bool:
         return False
 
 
-def until(condition: Callable[[], object], what: Callable[[], str]) -> None:
+def until(condition: Callable[[], object], describe: Callable[[], str]) -> None:
     """Polls until the condition holds; fails with these words when it never does."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline_s, what()
+        assert time.monotonic() < deadline_s, describe()
         time.sleep(0.01)
 
 
@@ -172,6 +172,6 @@ def aftermath(
     monkeypatch.setenv("LLMPERF_LOCK_DIR", str(temp))
     monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     monkeypatch.setattr(tempfile, "tempdir", str(temp))
-    found = Aftermath(mark, temp, pytester.path)
-    yield found
-    found.assert_nothing_left()
+    aftermath = Aftermath(mark, temp, pytester.path)
+    yield aftermath
+    aftermath.assert_nothing_left()

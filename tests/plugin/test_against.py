@@ -51,7 +51,7 @@ def test_a_deployment_against_another_of_its_kind(simulated, deployments: Path) 
     result.assert_outcomes(passed=1, warnings=result.parseoutcomes().get("warnings", 0))
     result.stdout.fnmatch_lines(
         [
-            "llmperf: by turns with the incumbent good: simulated, *",
+            "llmperf: rounds alternate with the incumbent good: simulated, *",
             "measured *",
             "pair on dual *",
             "  incumbent good * of 5 *-",
@@ -64,7 +64,7 @@ def test_a_deployment_against_another_of_its_kind(simulated, deployments: Path) 
     assert len(record["incumbent"]["measurement"]["rounds"]) == len(record["measurement"]["rounds"]) == 5
     assert record["figures"]["incumbent"] == "good"
     assert record["figures"]["incumbent.system_tok_s"] > 0
-    names = {one.get("name") for one in ElementTree.parse(deployments / "junit.xml").iter("property")}
+    names = {entry.get("name") for entry in ElementTree.parse(deployments / "junit.xml").iter("property")}
     assert {"llmperf.pair.dual.incumbent.efficiency_pct", "llmperf.pair.dual.verdict.against.ttft_ms"} <= names
 
 

@@ -60,12 +60,12 @@ def test_logins_tls_and_a_proxy(
     inside: list[bytes] = []
     bearer = f"Authorization: Bearer {TOKEN}"
     with (
-        relay(servers[0], tls=context, needs=bearer, heard=inside) as one,
-        relay(servers[1], tls=context, needs=bearer) as other,
+        relay(servers[0], tls=context, needs=bearer, heard=inside) as first,
+        relay(servers[1], tls=context, needs=bearer) as second,
         proxy(heard, needs=f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}") as address,
     ):
         result = inner(
-            f"--llmperf-urls={one},{other}",
+            f"--llmperf-urls={first},{second}",
             "--llmperf-auth=bearer:MY_TOKEN",
             f"--llmperf-ca={cert}",
             f"--llmperf-proxy={address}",
@@ -80,10 +80,12 @@ def test_logins_tls_and_a_proxy(
     way = f"(bearer from MY_TOKEN, through the proxy {address} with basic from MY_LOGIN)"
     result.stdout.fnmatch_lines([f"llmperf: attach,*{way}*"])
     assert {line.split()[0] for line in heard} == {"CONNECT"}
-    assert any(b"POST /api/generate" in one for one in inside)
+    assert any(b"POST /api/generate" in head for head in inside)
     assert b"proxy-authorization" not in b"".join(inside).lower()
     (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
-    assert {one["access"]["auth"] for one in record["measurement"]["topology"]["instances"]} == {"bearer:MY_TOKEN"}
+    assert {instance["access"]["auth"] for instance in record["measurement"]["topology"]["instances"]} == {
+        "bearer:MY_TOKEN"
+    }
     assert record["measurement"]["manifest"]["facts"]["timing_source"] == "read"
     written = result.stdout.str() + result.stderr.str()
     written += "".join(path.read_text("utf-8", "replace") for path in Path(pytester.path).rglob("*") if path.is_file())
@@ -109,9 +111,9 @@ def test_timed_requests_log_in_at_a_proxy_without_a_tunnel(inner, servers, monke
 def test_a_login_that_fails_is_one_clear_screen(inner, servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which server, which answer; without the secret, even where local variables are shown."""
     monkeypatch.setenv("MY_TOKEN", TOKEN)
-    with relay(servers[0], needs="Authorization: Bearer other") as one:
-        result = inner(f"--llmperf-urls={one},{servers[1]}", "--llmperf-auth=bearer:MY_TOKEN", "--showlocals")
-    assert_clear(result, pytest.ExitCode.USAGE_ERROR, f"*instance a ({one})*401*", "*next: *--llmperf-auth*")
+    with relay(servers[0], needs="Authorization: Bearer other") as relayed:
+        result = inner(f"--llmperf-urls={relayed},{servers[1]}", "--llmperf-auth=bearer:MY_TOKEN", "--showlocals")
+    assert_clear(result, pytest.ExitCode.USAGE_ERROR, f"*instance a ({relayed})*401*", "*next: *--llmperf-auth*")
     assert TOKEN not in result.stdout.str() + result.stderr.str()
 
 
@@ -169,8 +171,8 @@ def dated(server: str, moment: str) -> type[Handler]:
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "2999-12-31T23:59:59.123456789Z"])
 def test_two_servers_that_say_the_same_moment(inner, servers, moment: str) -> None:
     """Accepted as two, with a note that it cannot be determined; and no sign of another client."""
-    with http_server(dated(servers[0], moment)) as one, http_server(dated(servers[1], moment)) as other:
-        result = inner(f"--llmperf-urls={one},{other}")
+    with http_server(dated(servers[0], moment)) as first, http_server(dated(servers[1], moment)) as second:
+        result = inner(f"--llmperf-urls={first},{second}")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"*whether instances a and b are different servers cannot be determined: *{moment}*"])
     assert "somebody else" not in result.stdout.str()
@@ -238,18 +240,18 @@ def test_another_client_marks_the_round(inner, servers, pytester: pytest.Pyteste
             while not ended.wait(0.002):
                 client.post("/api/generate", json=body)
 
-    other = threading.Thread(target=disturb)
-    other.start()
+    thread = threading.Thread(target=disturb)
+    thread.start()
     try:
         result = inner(f"--llmperf-urls={','.join(servers)}", "--llmperf-json=run.json")
     finally:
         ended.set()
-        other.join()
+        thread.join()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*round 1: somebody else used instance b*sooner*it counts all the same*"])
     (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
-    assert any("somebody else used instance b" in one["what"] for one in record["measurement"]["incidents"])
-    assert not any("instance a" in one["what"] for one in record["measurement"]["incidents"])
+    assert any("somebody else used instance b" in incident["what"] for incident in record["measurement"]["incidents"])
+    assert not any("instance a" in incident["what"] for incident in record["measurement"]["incidents"])
 
 
 def test_alone_no_round_is_marked_and_all_is_as_before(inner, servers, pytester: pytest.Pytester) -> None:

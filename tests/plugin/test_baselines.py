@@ -173,7 +173,7 @@ def test_a_rerun_is_judged_and_saved_by_its_last_attempt(simulated, pytester: py
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["saved 1 measurement to *mine.toml"])
     for case in ElementTree.parse(pytester.path / "junit.xml").iter("testcase"):
-        names = [one.attrib["name"] for one in case.iter("property")]
+        names = [entry.attrib["name"] for entry in case.iter("property")]
         assert len(names) == len(set(names)) > 5
     records = json.loads((pytester.path / "run.json").read_text())["records"]
     assert [record["passed"] for record in records] == [False, True]
@@ -335,7 +335,7 @@ def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.P
     assert evidence["grade"] == "simulated"
     assert evidence["lacks"][:2] == lacks.split("; ")
     properties = ElementTree.parse(pytester.path / "junit.xml").getroot().findall(".//testcase/properties/property")
-    named = {one.get("name"): one.get("value") for one in properties}
+    named = {entry.get("name"): entry.get("value") for entry in properties}
     assert named["llmperf.pair.single.grade"] == "simulated"
     assert "publishable" not in result.stdout.str() + json.dumps(document) + (pytester.path / "junit.xml").read_text()
     assert document["records"][0]["figures"]["lacks"].startswith(lacks)

@@ -138,9 +138,9 @@ def found_in(pytester: pytest.Pytester, result: pytest.RunResult) -> dict[str, s
     assert {"junit.xml", "run.json"} <= {Path(name).name for name in texts}
     pieces = "|".join({re.escape(piece) for canary in CANARIES for piece in (canary[:7], canary[-8:])})
     return {
-        name: text[max(0, one.start() - 99) : one.end() + 9]
+        name: text[max(0, match.start() - 99) : match.end() + 9]
         for name, text in texts.items()
-        if (one := re.search(pieces, text))
+        if (match := re.search(pieces, text))
     }
 
 
@@ -240,11 +240,11 @@ def test_no_refusal_repeats_what_it_refuses(pytester: pytest.Pytester, text: str
     """By every option, on the command line and in the ini file, in `llmperf.toml` by every key and of every type."""
     given, said = text.format(TOKEN), []
     for left_out in ("deployment", "against"):  # of which only the first is looked at
-        options = [one for one in OPTIONS if one.metavar and one.name not in (left_out, *PLACES)]
+        options = [option for option in OPTIONS if option.metavar and option.name not in (left_out, *PLACES)]
         with pytest.raises(pytest.UsageError) as caught:
-            resolve(pytester.parseconfigure(*(f"--llmperf-{one.name}={given}" for one in options)))
+            resolve(pytester.parseconfigure(*(f"--llmperf-{option.name}={given}" for option in options)))
         said.append(str(caught.value))
-        missing = [one.name for one in options if f"--llmperf-{one.name}: " not in said[-1]]
+        missing = [option.name for option in options if f"--llmperf-{option.name}: " not in said[-1]]
         assert set(missing) <= {"against", "deployment"} or text.startswith("sk-")  # which may be a host's name
     for key in NamedDeployment.__dataclass_fields__:
         for value in (f'"{given}"', f'["{given}"]', f'{{ x = "{given}" }}'):
@@ -252,4 +252,4 @@ def test_no_refusal_repeats_what_it_refuses(pytester: pytest.Pytester, text: str
             with pytest.raises(UsageError) as refused:
                 load(pytester.path / "llmperf.toml")
             said.append(str(refused.value))
-    assert [one for one in said if "c4nary" in one] == []
+    assert [text for text in said if "c4nary" in text] == []

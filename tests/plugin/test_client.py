@@ -137,12 +137,12 @@ def test_a_missing_runtime_is_an_error(pytester, simulated, monkeypatch) -> None
 
 def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypatch) -> None:
     """Others take their place and go on in the order of parts, so that it stays balanced over those that ran."""
-    monkeypatch.setattr(round_loop, "saturated", lambda one: "it was busy" if one.index in (1, 3) else "")
+    monkeypatch.setattr(round_loop, "saturated", lambda round_: "it was busy" if round_.index in (1, 3) else "")
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("--llmperf-json=run.json", "--llmperf-max-rounds=5")
     measurement = json.loads((pytester.path / "run.json").read_text())["records"][0]["measurement"]
-    assert [one["index"] for one in measurement["discarded"]] == [1, 3]
-    assert [one["index"] for one in measurement["rounds"]] == [0, 2, 4, 5, 6]
+    assert [round_["index"] for round_ in measurement["discarded"]] == [1, 3]
+    assert [round_["index"] for round_ in measurement["rounds"]] == [0, 2, 4, 5, 6]
     result.stdout.fnmatch_lines(["note: pair on dual: 2 of 7 rounds discarded because *"])
 
 

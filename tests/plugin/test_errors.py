@@ -93,10 +93,10 @@ def test_the_ollama_binary_does_not_exist(inner, pytester: pytest.Pytester) -> N
 
 def test_the_ollama_binary_is_something_else(inner, pytester: pytest.Pytester) -> None:
     """A program that ends at once: the instance is named, its own words are shown."""
-    other = pytester.path / "other"
-    other.write_text("#!/bin/sh\necho other: unknown command $1\nexit 2\n")
-    other.chmod(0o755)
-    result = inner("--llmperf-backend=ollama", f"--llmperf-ollama-bin={other}")
+    program = pytester.path / "other"
+    program.write_text("#!/bin/sh\necho other: unknown command $1\nexit 2\n")
+    program.chmod(0o755)
+    result = inner("--llmperf-backend=ollama", f"--llmperf-ollama-bin={program}")
     assert_clear(result, FAILED, "ServerError: instance a (ollama) died while it started*", "*unknown command serve*")
 
 
@@ -271,7 +271,7 @@ def test_an_instance_that_is_killed_in_mid_stream(inner, monkeypatch: pytest.Mon
         """In the place of `receive`: once text of instance b is there, ends its process."""
         ended = receive(connection)
         if not killed and "instance b" in connection.request.label and b'"done":false' in received(connection):
-            (server,) = [one for one in aftermath.servers() if '"seed": 109' in " ".join(one.cmdline())]
+            (server,) = [process for process in aftermath.servers() if '"seed": 109' in " ".join(process.cmdline())]
             killed.append(server)
             supervisor = server.parent()
             server.kill()

@@ -96,7 +96,7 @@ def test_a_kill_in_the_middle_of_a_sweep(project: Path, aftermath: Aftermath) ->
         assert inner.ends() == -signal.SIGKILL
     aftermath.assert_nothing_left()
     kept = [json.loads(line)["record"] for line in partial.read_text().splitlines()[1:]]
-    assert [one["measurement"]["scenario"]["name"] for one in kept] == ["mine_ctx512", "mine_ctx1024"]
+    assert [record["measurement"]["scenario"]["name"] for record in kept] == ["mine_ctx512", "mine_ctx1024"]
     (project / "phases").unlink()
     with Inner(project, *FAST) as inner:
         assert inner.ends() == 0, inner.output()

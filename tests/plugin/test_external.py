@@ -57,7 +57,7 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     assert agents[1]["name"] == "critic"
     assert agents[1]["run"][1:] == ["critic.py"]
     assert record["measurement"]["manifest"]["facts"]["runtime"] == "tap"
-    runs = [run for one in record["measurement"]["rounds"] for run in (*one["solo"], *one["together"])]
+    runs = [run for round_ in record["measurement"]["rounds"] for run in (*round_["solo"], *round_["together"])]
     assert {request["eval_count"] for run in runs for request in run["requests"]} == {48}
     assert len(baseline_files.load(suite.path / "baselines" / "mine.toml").stored) == 1
 

@@ -95,8 +95,8 @@ def verdicts_of(pytester: pytest.Pytester) -> dict[str, str]:
     case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
     assert case is not None
     entries = [(entry.get("name", "").split(".verdict."), entry.get("value", "")) for entry in case.iter("property")]
-    found = [(parts[1].split(".")[0], value) for parts, value in entries if len(parts) == 2]
-    return dict(sorted(found, key=lambda one: one[1] != "pass"))
+    outcomes = [(parts[1].split(".")[0], value) for parts, value in entries if len(parts) == 2]
+    return dict(sorted(outcomes, key=lambda entry: entry[1] != "pass"))
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_json_holds_every_raw_timing(simulated, pytester: pytest.Pytester) -> No
     rounds = record["measurement"]["rounds"]
     assert len(rounds) >= 5
     assert record["measurement"]["topology"]["backend"] == "simulated"
-    for one in rounds:
-        for run in (*one["solo"], *one["together"]):
+    for round_ in rounds:
+        for run in (*round_["solo"], *round_["together"]):
             (request,) = run["requests"]
             assert request["eval_count"] == 16
             assert request["sent_ns"] < request["arrivals_ns"][0] < request["done_ns"]

@@ -237,11 +237,13 @@ def test_a_run_leaves_its_process_as_it_was(
     me = psutil.Process()
 
     def state() -> tuple[object, ...]:
-        connections = sorted(str(one) for one in me.net_connections())
+        connections = sorted(str(connection) for connection in me.net_connections())
         return (
             me.children(recursive=True),
             connections,
-            sorted((one.path, one.fd, one.mode, one.flags) for one in me.open_files()),  # a log's position may move
+            sorted(
+                (file.path, file.fd, file.mode, file.flags) for file in me.open_files()
+            ),  # a log's position may move
             me.num_fds(),
         )
 

@@ -32,9 +32,12 @@ def test_answers_together_are_those_alone(simulated, pytester: pytest.Pytester, 
     result.stdout.fnmatch_lines(["note: pair on dual: quality: alone 6 of 6 answers repeat; together 6 of 6 *default*"])
     (record,) = json.loads((pytester.path / "run.json").read_text("utf-8"))["records"]
     answered = record["measurement"]["quality"]["answered"]
-    assert [(one["agent"], one["prompt"]) for one in answered] == [("x", "tell me more"), ("y", "tell me more")] * 3
-    assert all(one["alone"] == one["again"] == one["together"] for one in answered)
-    assert len({one["alone"] for one in answered}) == 6
+    assert [(answer["agent"], answer["prompt"]) for answer in answered] == [
+        ("x", "tell me more"),
+        ("y", "tell me more"),
+    ] * 3
+    assert all(answer["alone"] == answer["again"] == answer["together"] for answer in answered)
+    assert len({answer["alone"] for answer in answered}) == 6
     assert [verdict["gate"]["metric"] for verdict in record["verdicts"]] == ["changed_answers_rate", "quality_drop_pp"]
 
 

@@ -55,11 +55,15 @@ def fault_of(resolved: Callable[[], object]) -> str:
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_option_repeats_it(pytester: pytest.Pytester, address: str) -> None:
     """Typed or in the ini file; those for addresses name themselves and refuse it."""
-    texts = [one for one in TEXTS if ":/" in address or not one.is_path("/")]  # else it may well be a file's name
-    typed = fault_of(lambda: resolve(pytester.parseconfigure(*(f"--llmperf-{one.name}={address}" for one in texts))))
+    texts = [
+        option for option in TEXTS if ":/" in address or not option.is_path("/")
+    ]  # else it may well be a file's name
+    typed = fault_of(
+        lambda: resolve(pytester.parseconfigure(*(f"--llmperf-{option.name}={address}" for option in texts)))
+    )
     assert PASSWORD not in typed
     assert [name for name in ADDRESSED if f"--llmperf-{name}: " not in typed] == []
-    overrides = [word for one in texts for word in ("-o", f"{one.ini}={address}")]
+    overrides = [word for option in texts for word in ("-o", f"{option.ini}={address}")]
     written = fault_of(lambda: resolve(pytester.parseconfigure(*overrides)))
     assert PASSWORD not in written
     assert [name for name in ("urls", "proxy") if f"llmperf_{name} in " not in written] == []
@@ -104,7 +108,7 @@ def test_the_command_line_tool_does_not_repeat_it(capsys, tmp_path, address: str
 
 
 @pytest.mark.parametrize(
-    "address", [one for one in ADDRESSES if "://" in one and not set(one) & set(" ?#/\\,") - {"/"}]
+    "address", [text for text in ADDRESSES if "://" in text and not set(text) & set(" ?#/\\,") - {"/"}]
 )
 def test_no_error_repeats_it(address: str) -> None:
     """Whatever is shown passes the mask, also if it was written without a thought of addresses."""

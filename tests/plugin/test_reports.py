@@ -20,16 +20,16 @@ def test_a_session_s_document(simulated, pytester: pytest.Pytester, options: tup
     """It validates, states its version, where each test stands, and every timing: the records can be had back."""
     test = pytester.makepyfile(GATED.format(fixture="dual_ollama"))
     simulated("--llmperf-json=run.json", *SHORT, *options)
-    found = json.loads((pytester.path / "run.json").read_text())
-    jsonschema.Draft202012Validator(json_schema.schema()).validate(found)
-    assert found["schema"] == json_schema.VERSION
-    (record,) = found["records"]
+    document = json.loads((pytester.path / "run.json").read_text())
+    jsonschema.Draft202012Validator(json_schema.schema()).validate(document)
+    assert document["schema"] == json_schema.VERSION
+    (record,) = document["records"]
     assert record["location"] == {"file": test.name, "line": 4}
     own = {key: record[key] for key in ("test", "measurement", "verdicts", "differences")}
     (back,) = from_plain([own])
-    requests = [one for r in back.measurement.rounds for run in (*r.solo, *r.together) for one in run.requests]
+    requests = [request for r in back.measurement.rounds for run in (*r.solo, *r.together) for request in run.requests]
     assert len(requests) == 8
-    assert all(len(one.arrivals_ns) == one.eval_count == 16 for one in requests)
+    assert all(len(request.arrivals_ns) == request.eval_count == 16 for request in requests)
     assert record["figures"]["efficiency_pct"] == round(back.summary("efficiency_pct").mean, 4)
 
 
@@ -68,7 +68,7 @@ def test_every_number_is_the_json_s(simulated, pytester: pytest.Pytester, monkey
     (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
     figures = record["figures"]
     junit = ElementTree.parse(pytester.path / "junit.xml").iter("property")
-    shown = {one.get("name"): one.get("value") for one in junit}
+    shown = {entry.get("name"): entry.get("value") for entry in junit}
     of_the_run = {"decision_grade", "lacks"}
     own = {name: str(value) for name, value in figures.items() if name not in of_the_run}
     assert shown == {f"llmperf.pair.single.{name}": value for name, value in own.items()}
@@ -123,9 +123,11 @@ def test_tests_count_as_pytest_counts_them(
     result = simulated(*(f"--llmperf-{name}=run.{name}" for name in FILES), *SHORT, *options)
     result.assert_outcomes(passed=1, failed=3, xfailed=1, skipped=1)
     text = {name: (pytester.path / f"run.{name}").read_text() for name in FILES}
-    found = json.loads(text["json"])
-    jsonschema.Draft202012Validator(json_schema.schema()).validate(found)
-    assert {one["test"].partition("::")[2]: (one["ending"], one["text"][:28].strip()) for one in found["tests"]} == {
+    document = json.loads(text["json"])
+    jsonschema.Draft202012Validator(json_schema.schema()).validate(document)
+    assert {
+        test["test"].partition("::")[2]: (test["ending"], test["text"][:28].strip()) for test in document["tests"]
+    } == {
         "test_well": ("passed", ""),
         "test_body": ("failed", "AssertionError: too slow <b>"),
         "test_broken": ("failed", "MeasurementError: agent agen"),
@@ -139,8 +141,8 @@ def test_tests_count_as_pytest_counts_them(
     assert [re.search(r"title=(\w+)", line)[1] for line in errors] == ["test_body", "test_broken"]
     assert f"::error file={test},line=7,title=test_body%3A AssertionError::AssertionError: too slow" in errors[0]
     assert [line for line in result.outlines if line.startswith("::notice ") and "test_known" in line]
-    severe = [one for one in json.loads(text["codequality"]) if one["severity"] == "major"]
-    assert [one["check_name"] for one in severe] == ["llmperf.test"] * 2
+    severe = [issue for issue in json.loads(text["codequality"]) if issue["severity"] == "major"]
+    assert [issue["check_name"] for issue in severe] == ["llmperf.test"] * 2
     passed = re.findall(r'llmperf_passed{test="[^"]*::(\w+)".*} (\d)', text["openmetrics"])
     assert passed == [("test_well", "1"), ("test_body", "0")]
 

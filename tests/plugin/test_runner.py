@@ -37,7 +37,7 @@ def test_an_undecided_gate_that_only_warns(tmp_path) -> None:
     """It warns, and where warnings are errors that is its failure."""
     with pytest.warns(GateWarning, match="not decided: test") as caught:
         _called(tmp_path, Outcome.INCONCLUSIVE)
-    assert [(one.filename, one.lineno) for one in caught] == [(str(tmp_path / "test_it.py"), 7)]
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(str(tmp_path / "test_it.py"), 7)]
     with pytest.raises(pytest.fail.Exception, match="not decided"):
         _called(tmp_path, Outcome.INCONCLUSIVE)
 

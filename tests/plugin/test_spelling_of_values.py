@@ -10,10 +10,10 @@ from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.model import NamedDeployment
 from pytest_llmperf.plugin.options import option_table, parsers
 
-CHOICES = [one for one in option_table.OPTIONS if "one_of" in one.parse.__qualname__]
+CHOICES = [option for option in option_table.OPTIONS if "one_of" in option.parse.__qualname__]
 
 
-@pytest.mark.parametrize("option", CHOICES, ids=lambda one: one.field)
+@pytest.mark.parametrize("option", CHOICES, ids=lambda option: option.field)
 def test_every_option_with_choices_guesses(option) -> None:
     """A letter too few of any of its words."""
     with pytest.raises(ValueError, match="wanted one of ") as raised:

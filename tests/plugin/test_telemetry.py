@@ -41,19 +41,19 @@ def test_it_is_sampled_and_shown(simulated, pytester: pytest.Pytester, options: 
             "  telemetry: * samples, at most 0.1 s apart in a round; overhead 0.* of a core, at most * ms per sample",
         ]
     )
-    found = measured(pytester)["telemetry"]
-    assert found["complete"]
-    by_round = {index: [one for one in found["samples"] if one["round"] == index] for index in range(5)}
+    telemetry = measured(pytester)["telemetry"]
+    assert telemetry["complete"]
+    by_round = {index: [sample for sample in telemetry["samples"] if sample["round"] == index] for index in range(5)}
     for round_, samples in zip(measured(pytester)["rounds"], by_round.values(), strict=True):
         assert len(samples) >= 2
         starts = [run["start_ns"] for run in (*round_["solo"], *round_["together"])]
         ends = [request["done_ns"] for run in round_["together"] for request in run["requests"]]
         assert samples[0]["at_ns"] < min(starts)
         assert samples[-1]["at_ns"] > max(ends)
-    last = found["samples"][-1]
+    last = telemetry["samples"][-1]
     assert set(last["servers"]) == {"a", "b"}
     assert all(used["rss_mib"] > 10 for used in (last["client"], *last["servers"].values()))
-    assert len(found["samples"]) > 10
+    assert len(telemetry["samples"]) > 10
 
 
 def test_switched_off(simulated, pytester: pytest.Pytester) -> None:
@@ -160,10 +160,10 @@ def test_servers_that_we_find(aftermath, pytester: pytest.Pytester) -> None:
             process, port = start_own(["--engine", "scripted", "--script", SCRIPT], label=label, timeout_s=60)
             stack.callback(process.stop)
             urls.append(f"http://127.0.0.1:{port}")
-        options = [one for one in FAST if not one.startswith(("--llmperf-backend", "--llmperf-script"))]
+        options = [option for option in FAST if not option.startswith(("--llmperf-backend", "--llmperf-script"))]
         result = pytester.runpytest_inprocess(*options, f"--llmperf-urls={','.join(urls)}", "--llmperf-json=run.json")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["gate memory (server_rss_gib): 0.0? GiB is above the maximum 0.001 GiB *"])
-    found = measured(pytester)["telemetry"]
-    assert found["complete"]
-    assert set(found["samples"][0]["servers"]) == {"a", "b"}
+    telemetry = measured(pytester)["telemetry"]
+    assert telemetry["complete"]
+    assert set(telemetry["samples"][0]["servers"]) == {"a", "b"}

@@ -15,11 +15,11 @@ TWO_FILES = {"test_one": GATED.format(fixture="dual_ollama"), "test_two": GATED.
 
 def spans(document: dict) -> list[tuple[int, int]]:
     """Begin and end of each record's timed work, on the machine's monotonic clock."""
-    found = []
+    spans = []
     for record in document["records"]:
-        runs = [run for one in record["measurement"]["rounds"] for run in (*one["solo"], *one["together"])]
-        found.append((min(run["start_ns"] for run in runs), max(run["requests"][-1]["done_ns"] for run in runs)))
-    return sorted(found)
+        runs = [run for round_ in record["measurement"]["rounds"] for run in (*round_["solo"], *round_["together"])]
+        spans.append((min(run["start_ns"] for run in runs), max(run["requests"][-1]["done_ns"] for run in runs)))
+    return sorted(spans)
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,18 @@ _OF_PYTEST = {"--junit-xml": "xmlpath", "--log-file": "log_file", "--benchmark-j
 """Options of pytest and its plugins that name a file, and where their values are."""
 
 
-def csv(found: Document) -> str:
+def csv(document: Document) -> str:
     """Every round as a row of the report's schema R.1, its test as experiment, what ran where as configuration.
 
     Args:
-        found: the session's document.
+        document: of the session.
     """
     from pytest_llmperf.judge.record import from_plain
     from pytest_llmperf.study.rows.result_rows import Row, as_csv
     from pytest_llmperf.study.rows.round_rows import derived, rows_of
 
     rows: list[Row] = []
-    for record in from_plain(found["records"]):
+    for record in from_plain(document["records"]):
         measurement = record.measurement
         name = f"{measurement.scenario.name}_{measurement.topology.kind}"
         rows += derived([replace(row, config_name=name) for row in rows_of(record.test, {}, record)])

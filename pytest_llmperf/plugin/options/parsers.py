@@ -12,30 +12,30 @@ from pytest_llmperf.masking import has_login, refused
 
 
 def text(raw: str) -> str:
-    """A text without space around it."""
+    """A text, without white space at its ends."""
     return raw.strip()
 
 
 def against(raw: str) -> str:
-    """A deployment's name, or addresses; which of them is decided with `llmperf.toml`."""
+    """The name of a deployment, or addresses; `llmperf.toml` decides between the two."""
     return text(raw)
 
 
 def texts(raw: str) -> tuple[str, ...]:
-    """Texts between commas, without a slash at their end; none where there is nothing at all."""
-    found = tuple(part.strip().rstrip("/") for part in raw.split(","))
-    if found == ("",):
+    """Texts separated by commas, without a slash at their ends; none for an empty text."""
+    parts = tuple(part.strip().rstrip("/") for part in raw.split(","))
+    if parts == ("",):
         return ()
-    if empty := [str(number) for number, part in enumerate(found, 1) if not part]:
+    if empty := [str(number) for number, part in enumerate(parts, 1) if not part]:
         raise ValueError(
-            f"nothing stands in place {' and '.join(empty)} of {len(found)}\n"
+            f"value {' and '.join(empty)} of {len(parts)} is empty\n"
             "    next: is a variable unset? give each, or leave the option out"
         )
-    return found
+    return parts
 
 
 def whole(raw: str) -> int:
-    """A whole number; the error does not repeat what it is not."""
+    """A whole number; the error does not repeat the text."""
     try:
         return int(raw)
     except ValueError:
@@ -43,7 +43,7 @@ def whole(raw: str) -> int:
 
 
 def number(raw: str) -> float:
-    """A number; the error does not repeat what it is not."""
+    """A number; the error does not repeat the text."""
     try:
         return float(raw)
     except ValueError:
@@ -85,71 +85,71 @@ def seconds_or_off(raw: str) -> float:
 
 def duration(raw: str) -> float:
     """A time as `90s`, `30m`, `12h`, or in seconds; in s."""
-    found = re.fullmatch(r"([0-9.]+)\s*([smh]?)", raw.strip())
-    if found is None:
+    match = re.fullmatch(r"([0-9.]+)\s*([smh]?)", raw.strip())
+    if match is None:
         raise ValueError("wanted a time such as 90s, 30m or 12h")
-    return seconds(str(float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]))
+    return seconds(str(float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]))
 
 
 def ports(raw: str) -> tuple[int, ...]:
-    """Port numbers between commas."""
-    found = tuple(whole(part) for part in texts(raw))
-    if not all(0 < port < 65536 for port in found):
+    """Port numbers, separated by commas."""
+    numbers = tuple(whole(part) for part in texts(raw))
+    if not all(0 < port < 65536 for port in numbers):
         raise ValueError("wanted ports from 1 to 65535")
-    if len(set(found)) < len(found):
+    if len(set(numbers)) < len(numbers):
         raise ValueError("wanted different ports, one for each instance")
-    return found
+    return numbers
 
 
 def gpus(raw: str) -> tuple[str, ...]:
-    """GPUs as CUDA_VISIBLE_DEVICES names them, between commas: numbers, UUIDs, -1 for none."""
-    found = texts(raw)
-    if bad := [gpu for gpu in found if not re.fullmatch(r"-1|\d{1,3}|(GPU|MIG)-[A-Za-z0-9/-]+", gpu)]:
+    """GPUs as CUDA_VISIBLE_DEVICES names them, separated by commas: numbers, UUIDs, -1 for none."""
+    names = texts(raw)
+    if bad := [gpu for gpu in names if not re.fullmatch(r"-1|\d{1,3}|(GPU|MIG)-[A-Za-z0-9/-]+", gpu)]:
         raise ValueError(f"wanted numbers, GPU-... UUIDs or -1, got {', '.join(map(refused, bad))}")
-    return found
+    return names
 
 
 def urls(raw: str) -> tuple[str, ...]:
-    """HTTP addresses between commas; `http://` may be left out."""
+    """HTTP addresses, separated by commas; `http://` may be omitted."""
     from pytest_llmperf.model.access import url_fault
 
     if not raw.strip():
         raise ValueError("wanted an address\n    next: is a variable unset? give it, or leave the option out")
-    found = (raw,) if has_login(raw) else texts(raw)  # a password may hold commas
-    found = tuple(url if ":/" in url else f"http://{url}" for url in found)
-    if faults := [fault for url in found if (fault := url_fault(url))]:
+    addresses = (raw,) if has_login(raw) else texts(raw)  # a password may hold commas
+    addresses = tuple(url if ":/" in url else f"http://{url}" for url in addresses)
+    if faults := [fault for url in addresses if (fault := url_fault(url))]:
         raise ValueError("; ".join(faults))
-    return found
+    return addresses
 
 
 def proxy(raw: str) -> str:
-    """The address of a proxy that speaks plain HTTP with us."""
+    """The address of a proxy that accepts plain HTTP."""
     if not raw.strip():
         return ""
     url, *more = urls(raw)
     if more:
         raise ValueError("wanted one address")
     if url.startswith("https:"):
-        raise ValueError("wanted a proxy that is spoken to in plain HTTP: http://host:port")
+        raise ValueError("wanted a proxy that accepts plain HTTP: http://host:port")
     return url
 
 
 def auth(raw: str) -> tuple[str, ...]:
-    """Kinds of authorization and variables between commas; what is wrong with one is said without repeating it."""
+    """`KIND:NAME`, separated by commas; the error does not repeat a wrong one, which may hold a secret."""
     from pytest_llmperf.model.access import auth_fault
 
-    found = texts(raw)
-    if faults := [fault for one in found if (fault := auth_fault(one))]:
+    kinds = texts(raw)
+    if faults := [fault for kind in kinds if (fault := auth_fault(kind))]:
         raise ValueError(faults[0])
-    return found
+    return kinds
 
 
 def one_auth(raw: str) -> str:
     """As `auth`, one of them."""
-    found = auth(raw)
-    if len(found) > 1:
+    kinds = auth(raw)
+    if len(kinds) > 1:
         raise ValueError("wanted one: there is one proxy")
-    return found[0] if found else ""
+    return kinds[0] if kinds else ""
 
 
 def stem(raw: str) -> str:
@@ -161,27 +161,27 @@ def stem(raw: str) -> str:
 
 
 def pairs(raw: str) -> dict[str, float]:
-    """`NAME=VALUE` between commas, the values as numbers."""
-    found = {}
+    """`NAME=VALUE`, separated by commas; the values are numbers."""
+    values = {}
     for part in texts(raw):
-        key, equals, value = part.partition("=")
+        key, equals, number_text = part.partition("=")
         if not equals:
             raise ValueError("wanted NAME=VALUE" if part == raw.strip() else f"{refused(part)!r}: wanted NAME=VALUE")
-        found[key.strip()] = number(value)
-    return found
+        values[key.strip()] = number(number_text)
+    return values
 
 
 def limits(raw: str) -> dict[str, float]:
     """Limits by gate, each in the range of its marker."""
     from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 
-    found = pairs(raw)
-    if unknown := sorted(set(found) - set(GATE_KINDS)):
+    values = pairs(raw)
+    if unknown := sorted(set(values) - set(GATE_KINDS)):
         near = did_you_mean(unknown[0], GATE_KINDS)
         raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(GATE_KINDS)}{near}")
-    for name, value in found.items():
+    for name, value in values.items():
         GATE_KINDS[name].checked(GATE_KINDS[name].limits[0], value)
-    return found
+    return values
 
 
 def script(raw: str) -> Any:
@@ -202,7 +202,7 @@ def script(raw: str) -> Any:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """A parser of one of these words."""
+    """Return a parser that accepts one of these words."""
 
     def parse(raw: str) -> str:
         if raw not in choices:
@@ -216,7 +216,7 @@ _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
 def switch(raw: str) -> bool:
-    """`on` or `off`, or as ini files say it otherwise: `true`, `False`, `yes`, `1`."""
+    """`on` or `off`, or the other words of ini files: `true`, `False`, `yes`, `1`."""
     word = raw.strip().lower()
     if word not in (*_ON, *_OFF):
         raise ValueError(f"wanted one of on, off{did_you_mean(word, ('on', 'off', 'true', 'false'))}")

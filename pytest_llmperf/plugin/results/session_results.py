@@ -204,9 +204,9 @@ def _why(report: pytest.TestReport) -> str:
     """Why a phase failed, or was skipped; empty where gates say it."""
     if report.passed or getattr(report, "llmperf_explained", False):
         return ""
-    found = report.longrepr
-    crash = getattr(found, "reprcrash", None)
-    text = str(found[-1] if isinstance(found, (tuple, list)) else crash.message if crash else found)
+    shown = report.longrepr
+    crash = getattr(shown, "reprcrash", None)
+    text = str(shown[-1] if isinstance(shown, (tuple, list)) else crash.message if crash else shown)
     text = text.removeprefix("Failed: ").removeprefix("Skipped: ")  # of pytest.fail and pytest.skip: `ending` says it
     return clean(text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} ...")
 

@@ -1,14 +1,14 @@
-"""Answers what goes wrong with the servers while a measurement runs, each thing as its nature demands.
+"""Recovery from faults of the servers while a measurement runs.
 
-| what | answer |
+| fault | reaction |
 |---|---|
-| a connection refused or lost, a torn answer, the server's own error (5xx, in mid-stream) | load, repeat it, once |
-| a model that has left, or that somebody else loaded otherwise | load it again, off the clock |
-| a request that had to wait for a load | repeat the round, once |
-| another client: an agent waited although it was alone, a model leaves when we did not say | mark the round |
-| the same twice, or too many repeated rounds | fail the measurement |
-| 4xx, no memory, a model that repeats itself, another language, a time that ran out | fail the measurement |
-| an instance that is dead, or answers with another version | fail the measurement; the next starts servers afresh |
+| connection refused or lost, truncated answer, the server's own error (5xx, also mid-stream) | load, repeat once |
+| the model was unloaded, or another client loaded it with other options | load it again, outside the timed part |
+| a request waited for the model to load | repeat the round, once |
+| another client: an agent waited although it ran alone, the model is unloaded unexpectedly | note it with the round |
+| the same fault twice, or too many repeated rounds | fail the measurement |
+| 4xx, out of memory, a model that repeats itself, an unknown protocol, a timeout | fail the measurement |
+| an instance died, or answers with another version | fail the measurement; the next one starts new servers |
 """
 
 from __future__ import annotations
@@ -29,29 +29,31 @@ from pytest_llmperf.servers.clients.server_client import ServerClient
 from pytest_llmperf.session.server_lease import ServerLease
 
 COLD_MS = 500.0
-"""A request that reports a load that is so much longer than its neighbours' (and three times as long) met no loaded
-model. Ollama reports some 100 ms for a model that is loaded."""
+"""A request whose reported load time exceeds the median by this much, and three times, found no loaded model.
+
+Ollama reports about 100 ms for a model that is loaded."""
 
 CROWD_MS, CROWD_SHARE = 100.0, 0.2
-"""An agent alone that waited longer than both, in ms and as a share of its time, met another client; unless ours could
-not keep up in that round, which then says nothing of the servers."""
+"""An agent that ran alone and waited longer than both, in ms and as a share of its time, met another client.
+
+A round in which our own client was saturated says nothing about that."""
 
 _T = TypeVar("_T")
 
 
 class RecoveringRounds:
-    """The rounds of one measurement, as `Rounds` runs them, with what goes wrong answered.
+    """The rounds of one measurement, with recovery from faults.
 
     Args:
         rounds: runs them.
         scenario: what they run.
-        topology: whose instances are looked after.
-        servers: which hold it open.
-        load: loads the model again where it has left.
-        most_repeats: as many rounds may be repeated.
+        topology: its instances are checked before each round.
+        servers: the lease of the open topology.
+        load: loads the model again.
+        most_repeats: maximum number of repeated rounds.
 
     Attributes:
-        incidents: what went wrong so far.
+        incidents: the faults so far.
     """
 
     def __init__(
@@ -91,8 +93,8 @@ class RecoveringRounds:
         """As `Rounds.run`.
 
         Raises:
-            MeasurementError: it failed for good, or twice, or too many rounds have been repeated.
-            ServerError: an instance is dead, or is another one than before.
+            MeasurementError: it failed twice or with a fault that lasts, or too many rounds have been repeated.
+            ServerError: an instance died, or another server answers at its address.
         """
         when = f"round {index + 1}"
 
@@ -100,34 +102,34 @@ class RecoveringRounds:
             self._look_after(when)
             return self._rounds.run(index)
 
-        one = self._answered(work, when)
-        if cold := self._cold(one):
+        round_ = self._answered(work, when)
+        if cold := self._cold(round_):
             self._repeat(when, cold)
-            one = self._again(work, when, cold)
-            if cold := self._cold(one):
+            round_ = self._again(work, when, cold)
+            if cold := self._cold(round_):
                 raise MeasurementError(f"{when} was repeated, and again {cold}", next_step=_LOAD_NEXT)
-        self._loads_ns += _loads_ns(one)
-        counts = not saturated(one)  # else it has waited for ours, as far as anyone can tell
-        for crowd in filter(None, (waited_alone(one, self._topology) if counts else "", *self._disturbed(one))):
+        self._loads_ns += _loads_ns(round_)
+        counts = not saturated(round_)  # a saturated client may have caused the waiting itself
+        for crowd in filter(None, (waited_alone(round_, self._topology) if counts else "", *self._disturbed(round_))):
             self._note(when, crowd, "it counts all the same" if counts else "it does not count")
-        return one
+        return round_
 
     def answers(self, times: int) -> tuple[Answered, ...]:
         """As `Rounds.answers`. Raises as `run` does."""
         return self._answered(partial(self._rounds.answers, times), "the comparison of answers")
 
-    def _disturbed(self, one: Round) -> tuple[str, ...]:
-        """What servers say of other clients; agents that we did not write keep the model as long as they like."""
+    def _disturbed(self, round_: Round) -> tuple[str, ...]:
+        """What the servers report about other clients; external agents set the model's keep-alive themselves."""
         if self._external:
             return ()
-        return self._servers.disturbed(one, keep_alive_s=keep_alive_s(self._servers.settings.timeout_s))
+        return self._servers.disturbed(round_, keep_alive_s=keep_alive_s(self._servers.settings.timeout_s))
 
     def _answered(self, work: Callable[[], _T], when: str) -> _T:
-        """The work's result, at the second attempt where the first met something that may pass.
+        """The work's result; a second attempt is made after a fault that may be transient.
 
         Raises:
-            MeasurementError: it lasts.
-            ServerError: an instance is dead.
+            MeasurementError: the fault lasts.
+            ServerError: an instance died.
         """
         try:
             return work()
@@ -140,7 +142,7 @@ class RecoveringRounds:
         return self._again(work, when, first.args[0])
 
     def _again(self, work: Callable[[], _T], when: str, since: str) -> _T:
-        """The second attempt, with the model loaded first: a server may list one whose runner has died."""
+        """The second attempt, after loading the model: a server may list a model whose runner has died."""
         try:
             self._load()
             return work()
@@ -151,27 +153,27 @@ class RecoveringRounds:
             f"{second.args[0]}\n  {when} had been repeated already: {since}", next_step=second.next_step
         )
 
-    def _repeat(self, when: str, what: str, error: LlmperfError | None = None) -> None:
-        """Notes that something is repeated. Raises MeasurementError where that happened too often."""
+    def _repeat(self, when: str, problem: str, error: LlmperfError | None = None) -> None:
+        """Note that something is repeated. Raises MeasurementError if that happened too often."""
         self._left -= 1
         if self._left < 0:
-            known = "".join(f"\n  {one}" for one in self.incidents)
+            known = "".join(f"\n  {incident}" for incident in self.incidents)
             raise MeasurementError(
-                f"too much went wrong to go on: {when}: {what}{known}",
+                f"too much went wrong to go on: {when}: {problem}{known}",
                 next_step=error.next_step if error is not None else _LOAD_NEXT,
             )
-        self._note(when, what, "it was repeated")
+        self._note(when, problem, "it was repeated")
 
-    def _note(self, when: str, what: str, answer: str) -> None:
-        incident = Incident(when=when, what=what, answer=answer)
+    def _note(self, when: str, problem: str, answer: str) -> None:
+        incident = Incident(when=when, what=problem, answer=answer)
         self.incidents = (*self.incidents, incident)
         self._servers.say(str(incident))
 
     def _look_after(self, when: str) -> None:
-        """The same servers with the same model, loaded in the same way; a model that is not is loaded again.
+        """Check that the same servers answer, and load the model again if it was unloaded or loaded otherwise.
 
         Raises:
-            ServerError: a server is another one than before.
+            ServerError: another server answers.
         """
         for instance in self._topology.instances:
             label = f"instance {instance.name}"
@@ -186,23 +188,23 @@ class RecoveringRounds:
                 was, context = self._contexts.get(instance.name), self._context(control)
             if was is None or context == was:
                 continue
-            what = (
+            problem = (
                 f"{label}: the model had left"
                 if context is None
                 else f"{label}: somebody else had loaded the model, with a context of {context} tokens, not {was}"
             )
             self._load()
-            self._note(when, what, "it was loaded again before the clock ran")
+            self._note(when, problem, "it was loaded again before the clock ran")
 
     def _context(self, control: ServerClient) -> int | None:
-        """The context that the model is loaded with, tokens (0: it does not say); None where it is not loaded."""
+        """The context that the model is loaded with, tokens (0: not reported); None if it is not loaded."""
         entry = control.loaded(self._topology.model)
         return None if entry is None else entry.context_length
 
-    def _cold(self, one: Round) -> str:
-        """Which request had to wait for a load, in words; empty where none had."""
-        usual_ns = median([*self._loads_ns, *_loads_ns(one)])
-        for run in (*one.solo, *one.together):
+    def _cold(self, round_: Round) -> str:
+        """Which request had to wait for the model to load, in words; empty if none had."""
+        usual_ns = median([*self._loads_ns, *_loads_ns(round_)])
+        for run in (*round_.solo, *round_.together):
             for request in run.requests:
                 if believable(request) and request.load_duration_ns > max(3 * usual_ns, usual_ns + COLD_MS * 1e6):
                     return (
@@ -212,13 +214,13 @@ class RecoveringRounds:
         return ""
 
 
-def waited_alone(one: Round, topology: Topology) -> str:
-    """Which agent had to wait for a slot although it was alone, and why, in words; empty if none had.
+def waited_alone(round_: Round, topology: Topology) -> str:
+    """Which agent had to wait for a slot although it ran alone, and why, in words; empty if none had.
 
-    An agent that sends more requests at once than there are slots waits for itself.
+    An agent that sends more requests at once than there are slots waits for its own requests.
     """
     slots = {instance.name: max(1, instance.slots) for instance in topology.instances}
-    for run in one.solo:
+    for run in round_.solo:
         waited_ns = sum(request.queue_ns for request in run.requests if believable(request))
         if most_at_once(run.requests) > slots.get(run.instance, 1):
             continue
@@ -235,9 +237,9 @@ def waited_alone(one: Round, topology: Topology) -> str:
 
 
 def most_at_once(requests: Sequence[RequestTiming]) -> int:
-    """How many of an agent's requests were under way at the same moment, at most."""
+    """The maximum number of an agent's requests that were in flight at the same moment."""
     return max(
-        (sum(one.sent_ns <= last.sent_ns < one.done_ns for one in requests) for last in requests),
+        (sum(request.sent_ns <= last.sent_ns < request.done_ns for request in requests) for last in requests),
         default=0,
     )
 
@@ -245,6 +247,6 @@ def most_at_once(requests: Sequence[RequestTiming]) -> int:
 _LOAD_NEXT = "does another client use these servers, or do they lack the memory to keep the model? see /api/ps"
 
 
-def _loads_ns(one: Round) -> list[int]:
-    """What each request reports of the load."""
-    return [request.load_duration_ns for run in (*one.solo, *one.together) for request in run.requests]
+def _loads_ns(round_: Round) -> list[int]:
+    """The load time that each request reports."""
+    return [request.load_duration_ns for run in (*round_.solo, *round_.together) for request in run.requests]

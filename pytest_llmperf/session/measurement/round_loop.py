@@ -98,11 +98,11 @@ class RoundLoop:
                 continue
             count += 1
             if count >= least:
-                found = tuple(
+                looked = tuple(
                     self._judge(gate, looks=looks, last=count == most, gates=max(run_gates, len(gates)))
                     for gate in gates
                 )
-                verdicts = tuple(map(merge_looks, verdicts, found)) if verdicts else found
+                verdicts = tuple(map(merge_looks, verdicts, looked)) if verdicts else looked
             shown = (
                 self._unless_client_overhead(gates, verdicts) if verdicts else ()
             )  # announce nothing that the end withdraws
@@ -142,9 +142,9 @@ class RoundLoop:
             if arm.name:
                 self._say(arm, f"round {count + 1}")
             rounds.append((arm, arm.run(index)))
-        reasons = [f"{_whose(arm)}{reason}" for arm, one in rounds if (reason := saturated(one))]
-        for arm, one in rounds:
-            (arm.discard if reasons else arm.keep)(one)
+        reasons = [f"{_whose(arm)}{reason}" for arm, round_ in rounds if (reason := saturated(round_))]
+        for arm, round_ in rounds:
+            (arm.discard if reasons else arm.keep)(round_)
         if reasons:
             self._listener.say(f"a round does not count: {reasons[0]}")
         return not reasons

@@ -24,14 +24,14 @@ class SamplerFactory:
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
-        self._found: tuple[Gpus | None, str] | None = None
+        self._gpus_here: tuple[Gpus | None, str] | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What must be installed to look at the GPU that is here, in words; known once there was a sampler."""
         from pytest_llmperf.telemetry.gpu import INSTALL  # noqa: PLC0415 - only where something is looked at
 
-        why = self._found[1] if self._found is not None else ""
+        why = self._gpus_here[1] if self._gpus_here is not None else ""
         return (why,) if INSTALL in why else ()
 
     def sampler(self, topology: Topology, pids: Mapping[str, int]) -> Sampler | None:
@@ -76,13 +76,13 @@ class SamplerFactory:
 
     def close(self) -> None:
         """Lets the GPUs go."""
-        found, self._found = self._found, None
-        if found is not None and found[0] is not None:
-            found[0].close()
+        gpus, self._gpus_here = self._gpus_here, None
+        if gpus is not None and gpus[0] is not None:
+            gpus[0].close()
 
     def _gpus(self) -> tuple[Gpus | None, str]:
         from pytest_llmperf.telemetry.gpu import find  # noqa: PLC0415 - only where something is looked at
 
-        if self._found is None:
-            self._found = find(seen=gpu_here())
-        return self._found
+        if self._gpus_here is None:
+            self._gpus_here = find(seen=gpu_here())
+        return self._gpus_here

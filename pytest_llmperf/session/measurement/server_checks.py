@@ -57,7 +57,9 @@ def _of_servers(measurement: Measurement, *, taking_turns: bool) -> Sequence[Ans
         seats = consistency.look(topology, _asked_ctx(measurement))
     except LlmperfError as error:
         return (alive, *(unknown(question, str(error.args[0])) for question in _OF_SERVERS))
-    seats = tuple(replace(one, instance=replace(one.instance, version=answering[one.instance.name])) for one in seats)
+    seats = tuple(
+        replace(seat, instance=replace(seat.instance, version=answering[seat.instance.name])) for seat in seats
+    )
     same = f"{topology.model}, the same on {_names(topology.instances)}"
     unloaded = taking_turns and any(seat.loaded is None for seat in seats)
     return (
@@ -71,11 +73,11 @@ def _of_servers(measurement: Measurement, *, taking_turns: bool) -> Sequence[Ans
 
 def _versions(before: Sequence[Instance], seats: Sequence[Seat]) -> Answer:
     """The same everywhere, and as before the rounds."""
-    now = [one.instance.version for one in seats]
+    now = [seat.instance.version for seat in seats]
     changed = [
-        f"instance {one.name} answers as version {version}, it was {one.version}"
-        for one, version in zip(before, now, strict=True)
-        if one.version not in ("", version)
+        f"instance {instance.name} answers as version {version}, it was {instance.version}"
+        for instance, version in zip(before, now, strict=True)
+        if instance.version not in ("", version)
     ]
     return answer("versions", [*changed, *consistency.versions(seats)], ", ".join(dict.fromkeys(now)))
 
@@ -83,8 +85,8 @@ def _versions(before: Sequence[Instance], seats: Sequence[Seat]) -> Answer:
 def _loaded(seats: Sequence[Seat]) -> tuple[Answer, Answer]:
     """How the model sits."""
     loaded = [seat.loaded for seat in seats if seat.loaded is not None]
-    lengths = dict.fromkeys(f"{one.context_length} tokens" for one in loaded if one.context_length)
-    on_gpu = any(one.size_vram_bytes for one in loaded)
+    lengths = dict.fromkeys(f"{model.context_length} tokens" for model in loaded if model.context_length)
+    on_gpu = any(model.size_vram_bytes for model in loaded)
     where = "as a whole in the GPU's memory" if on_gpu else "nowhere in a GPU's memory"
     return (
         answer("context", consistency.contexts(seats), ", ".join(lengths) or "the servers do not say"),
@@ -94,15 +96,17 @@ def _loaded(seats: Sequence[Seat]) -> tuple[Answer, Answer]:
 
 def _others(measurement: Measurement, seats: Sequence[Seat]) -> Answer:
     """Whether anybody else uses the servers: by what was noted, by what they have loaded, by waiting alone."""
-    found = [said for cause, said, _ in facts_of(measurement) if cause == "another client"]
-    found += [f"instance {one.instance.name} has loaded {some_of(one.others)}, too" for one in seats if one.others]
+    problems = [said for cause, said, _ in facts_of(measurement) if cause == "another client"]
+    problems += [
+        f"instance {seat.instance.name} has loaded {some_of(seat.others)}, too" for seat in seats if seat.others
+    ]
     waits = [
-        sum(one.queue_ns for one in run.requests if believable(one)) / 1e6
-        for each in measurement.rounds
-        for run in each.solo
+        sum(request.queue_ns for request in run.requests if believable(request)) / 1e6
+        for round_ in measurement.rounds
+        for run in round_.solo
     ]
     waited = f"; an agent alone waits {median(waits):.1f} ms" if waits else ""
-    return answer("others", found, f"no other model is loaded{waited}")
+    return answer("others", problems, f"no other model is loaded{waited}")
 
 
 def _asked_ctx(measurement: Measurement) -> Mapping[str, int | None]:
@@ -112,4 +116,4 @@ def _asked_ctx(measurement: Measurement) -> Mapping[str, int | None]:
 
 
 def _names(instances: Sequence[Instance]) -> str:
-    return " and ".join(one.name for one in instances)
+    return " and ".join(instance.name for instance in instances)

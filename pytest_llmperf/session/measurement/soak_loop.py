@@ -41,16 +41,16 @@ def soak(
     watch = Watch(watched, asked_s)
     alarms: list[Alarm] = []
     lasted_s, count = 0.0, 0
-    while lasted_s < asked_s and not any(one.level.level == CRITICAL for one in alarms):
-        one = arm.run(count)
+    while lasted_s < asked_s and not any(alarm.level.level == CRITICAL for alarm in alarms):
+        round_ = arm.run(count)
         count += 1
-        lasted_s = watch.elapsed_s(one)
-        if reason := saturated(one):
-            arm.discard(one)
+        lasted_s = watch.elapsed_s(round_)
+        if reason := saturated(round_):
+            arm.discard(round_)
             listener.say(f"a round does not count: {reason}")
         else:
-            arm.keep(one)
-            alarms += watch.add(arm.measurement, one)
+            arm.keep(round_)
+            alarms += watch.add(arm.measurement, round_)
             listener.round_done(watch.recent(arm.measurement), ())
     telemetry = arm.measurement.telemetry
     return Soak(

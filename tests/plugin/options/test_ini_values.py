@@ -62,7 +62,7 @@ def spellings(option: Option, form: str) -> list[tuple[str, object]]:
     if option.field in CHOICES:
         return [(f'"{CHOICES[option.field]}"', CHOICES[option.field])]
     more = NATIVE_ONLY.get(option.parse, ()) if form == "native TOML" else ()
-    return [one for one in (*TYPED[option.parse], *more) if form != "ini" or one[0][0] not in "[{"]
+    return [spelling for spelling in (*TYPED[option.parse], *more) if form != "ini" or spelling[0][0] not in "[{"]
 
 
 def settings_of(pytester: pytest.Pytester, form: str, **values: str) -> Settings:
@@ -97,7 +97,7 @@ def test_every_option_takes_every_spelling(pytester: pytest.Pytester, form: str,
 
 def test_no_way_of_spelling_is_left_out() -> None:
     """As many turns as the longest list has, in the format that has most."""
-    longest = max(len(spellings(one, "native TOML")) for one in OPTIONS if one.field not in BEYOND)
+    longest = max(len(spellings(option, "native TOML")) for option in OPTIONS if option.field not in BEYOND)
     assert longest <= 6
 
 

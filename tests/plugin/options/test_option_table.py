@@ -23,10 +23,11 @@ MISUSES = {
     "--llmperf-ports=80,99999": "wanted ports from 1 to 65535",
     "--llmperf-ports=80,80": "wanted different ports",
     "--llmperf-urls=": "wanted an address",
-    "--llmperf-urls=,": "nothing stands in place 1 and 2 of 2",
-    "--llmperf-urls=http://h:1, ": "place 2 of 2\n    next: is a variable unset? give each, or leave the option out",
-    "--llmperf-ports=80,": "nothing stands in place 2 of 2",
-    "--llmperf-gpus=,": "nothing stands in place 1 and 2 of 2",
+    "--llmperf-urls=,": "value 1 and 2 of 2 is empty",
+    "--llmperf-urls=http://h:1, ": "value 2 of 2 is empty\n    next: is a variable unset? give each, or leave the "
+    "option out",
+    "--llmperf-ports=80,": "value 2 of 2 is empty",
+    "--llmperf-gpus=,": "value 1 and 2 of 2 is empty",
     "--llmperf-urls=ftp://h": "is no address, wanted http://host:port",
     "--llmperf-urls=http://me:pw@h": "holds a user or password",
     "--llmperf-urls=http://h:0": "is no address",
@@ -34,7 +35,7 @@ MISUSES = {
     "--llmperf-auth=bearer:s3cret-t0ken": "'***': wanted bearer:NAME",
     "--llmperf-proxy-auth=basic:me:s3cret": "'***': wanted bearer:NAME",
     "--llmperf-proxy-auth=basic:ONE,basic:TWO": "wanted one: there is one proxy",
-    "--llmperf-proxy=https://p:1": "wanted a proxy that is spoken to in plain HTTP",
+    "--llmperf-proxy=https://p:1": "wanted a proxy that accepts plain HTTP",
     "--llmperf-gpus=first": "wanted numbers, GPU-... UUIDs or -1",
     "--llmperf-limit=efficiency": "wanted NAME=VALUE",
     "--llmperf-limit=elegance=3": "no gate elegance",
@@ -65,10 +66,10 @@ def test_a_wrong_value_is_a_usage_error(pytester: pytest.Pytester, option: str, 
     assert words in result.stderr.str()
 
 
-@pytest.mark.parametrize("other", ["save", "compare"])
-def test_update_stands_alone(pytester: pytest.Pytester, other: str) -> None:
+@pytest.mark.parametrize("beside", ["save", "compare"])
+def test_update_stands_alone(pytester: pytest.Pytester, beside: str) -> None:
     """What is accepted as it is can be neither judged nor added at the same time."""
-    result = pytester.runpytest("--llmperf-update=main", f"--llmperf-{other}=main")
+    result = pytester.runpytest("--llmperf-update=main", f"--llmperf-{beside}=main")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--llmperf-update accepts what this run measures" in result.stderr.str()
 

@@ -92,11 +92,11 @@ def test_both_sides_take_turns_at_going_first(tmp_path: Path) -> None:
     assert record.incumbent.name == "old"
     here, there = record.measurement.rounds, record.incumbent.measurement.rounds
     assert len(here) == len(there) >= 5
-    assert [one.order for one in here] == [one.order for one in there]
+    assert [round_.order for round_ in here] == [round_.order for round_ in there]
     order = sorted(
-        (min(run.start_ns for run in (*one.solo, *one.together)), arm)
+        (min(run.start_ns for run in (*round_.solo, *round_.together)), arm)
         for arm, rounds in (("B", here), ("A", there))
-        for one in rounds
+        for round_ in rounds
     )
     assert "".join(arm for _, arm in order).startswith("ABBAABBAAB")
     assert {instance.url for instance in record.measurement.topology.instances}.isdisjoint(
@@ -146,8 +146,8 @@ def test_a_slower_candidate_fails_by_its_pairs(tmp_path: Path) -> None:
     assert record.incumbent is not None
     incumbent = Record(test="", measurement=record.incumbent.measurement)
     assert paired.gate.limit == pytest.approx(fmean(incumbent.series("system_tok_s")[: paired.rounds]))
-    assert {one.key for one in record.incumbent.differences} == {"server_settings"}
-    assert not any(one.machine_bound for one in record.incumbent.differences)
+    assert {difference.key for difference in record.incumbent.differences} == {"server_settings"}
+    assert not any(difference.machine_bound for difference in record.incumbent.differences)
     assert record.differences == ()
 
 
@@ -169,8 +169,8 @@ def test_a_saturated_round_takes_its_partner_along(tmp_path: Path, monkeypatch: 
     record = measured(asked, tmp_path)
     assert record.incumbent is not None
     for measurement in (record.measurement, record.incumbent.measurement):
-        assert [one.index for one in measurement.discarded] == [1]
-        assert [one.index for one in measurement.rounds][:5] == [0, 2, 3, 4, 5]
+        assert [round_.index for round_ in measurement.discarded] == [1]
+        assert [round_.index for round_ in measurement.rounds][:5] == [0, 2, 3, 4, 5]
     monkeypatch.setattr(round_loop, "saturated", lambda _: "busy")
     record = measured(asked, tmp_path)
     assert {verdict.outcome for verdict in record.verdicts} == {Outcome.INVALID}
@@ -200,8 +200,10 @@ def test_on_a_gpu_only_one_model_is_loaded(tmp_path: Path, servers: Callable[...
     assert begun == [(True, False)] * 5
     assert ended == [(False, True), (True, False)] * 2 + [(False, True)]  # A B, B A, A B, ...
     assert (is_loaded(old), is_loaded(new)) == (False, True)
-    runs = [run for one in record.measurement.rounds for run in (*one.solo, *one.together)]
-    assert max(one.load_duration_ns for run in runs for one in run.requests) < 300e6  # none of the loads was timed
+    runs = [run for round_ in record.measurement.rounds for run in (*round_.solo, *round_.together)]
+    assert (
+        max(request.load_duration_ns for run in runs for request in run.requests) < 300e6
+    )  # none of the loads was timed
 
 
 def test_on_cpus_nothing_is_unloaded(tmp_path: Path, servers: Callable[..., str]) -> None:
@@ -223,12 +225,12 @@ def test_on_cpus_nothing_is_unloaded(tmp_path: Path, servers: Callable[..., str]
 def test_the_same_servers_are_refused(tmp_path: Path, servers: Callable[..., str]) -> None:
     """Before anything is timed, however they are written, where only running shows it; unless asked for."""
     url = servers()
-    other = url.replace("127.0.0.1", "localhost")
-    asked = settings(NamedDeployment(urls=(other,)), backend="attach", urls=(url, "http://127.0.0.1:9"), max_rounds=5)
+    alias = url.replace("127.0.0.1", "localhost")
+    asked = settings(NamedDeployment(urls=(alias,)), backend="attach", urls=(url, "http://127.0.0.1:9"), max_rounds=5)
     with pytest.raises(UsageError, match=r"the incumbent old is what is measured: single.*\n.*against-itself=on"):
         measured(asked, tmp_path, kind=TopologyKind.SINGLE)
     record = measured(
-        settings(NamedDeployment(urls=(other,)), backend="attach", urls=(url,), max_rounds=5, against_itself=True),
+        settings(NamedDeployment(urls=(alias,)), backend="attach", urls=(url,), max_rounds=5, against_itself=True),
         tmp_path,
         kind=TopologyKind.SINGLE,
     )

@@ -31,11 +31,11 @@ class Scripted:
             self.measurement = replace(self.measurement, telemetry=observed(*samples, notes=("no GPU",)).telemetry)
         return at(self._script(index), 20 * index)
 
-    def keep(self, one: Round) -> None:
-        self.measurement = replace(self.measurement, rounds=(*self.measurement.rounds, one))
+    def keep(self, round_: Round) -> None:
+        self.measurement = replace(self.measurement, rounds=(*self.measurement.rounds, round_))
 
-    def discard(self, one: Round) -> None:
-        self.measurement = replace(self.measurement, discarded=(*self.measurement.discarded, one))
+    def discard(self, round_: Round) -> None:
+        self.measurement = replace(self.measurement, discarded=(*self.measurement.discarded, round_))
 
 
 def soaked(
@@ -47,47 +47,47 @@ def soaked(
 
 def test_it_runs_as_long_as_asked() -> None:
     """Three hours of healthy rounds: all of them, no alarm."""
-    found, arm = soaked(even, asked_s=3 * 3600)
-    assert found.lasted_s >= 3 * 3600 > found.lasted_s - 21
+    outcome, arm = soaked(even, asked_s=3 * 3600)
+    assert outcome.lasted_s >= 3 * 3600 > outcome.lasted_s - 21
     assert len(arm.measurement.rounds) == 3 * 180 + 1
-    assert not found.failed
-    assert (found.alarms, found.drifts, found.leaks) == ((), (), ())
-    assert found.notes == ("no GPU",)
+    assert not outcome.failed
+    assert (outcome.alarms, outcome.drifts, outcome.leaks) == ((), (), ())
+    assert outcome.notes == ("no GPU",)
 
 
 def test_a_critical_level_ends_it() -> None:
     """After half an hour the agents lose their balance: it ends within a window of that."""
-    found, arm = soaked(lambda index: even(index, 1 if index < 90 else 40))
-    (alarm,) = found.alarms
+    outcome, arm = soaked(lambda index: even(index, 1 if index < 90 else 40))
+    (alarm,) = outcome.alarms
     assert alarm.level is EFFICIENCY
-    assert 1800 < found.lasted_s == alarm.at_s < 1800 + 300
-    assert found.failed
-    assert len(arm.measurement.rounds) == round(found.lasted_s) // 20 + 1
+    assert 1800 < outcome.lasted_s == alarm.at_s < 1800 + 300
+    assert outcome.failed
+    assert len(arm.measurement.rounds) == round(outcome.lasted_s) // 20 + 1
 
 
 def test_a_warning_does_not() -> None:
     """It is told, and the run goes on."""
-    found, _ = soaked(lambda index: even(index, ttft_ms=50))
-    assert [alarm.level for alarm in found.alarms] == [CONTENTION]
-    assert found.lasted_s >= 3600
-    assert not found.failed
+    outcome, _ = soaked(lambda index: even(index, ttft_ms=50))
+    assert [alarm.level for alarm in outcome.alarms] == [CONTENTION]
+    assert outcome.lasted_s >= 3600
+    assert not outcome.failed
 
 
 def test_a_slow_loss_is_a_drift() -> None:
     """No window is critical, and in an hour 6 points are lost."""
-    found, _ = soaked(lambda index: even(index, 1 + index / 15))
-    assert found.alarms == ()
-    assert "efficiency_pct" in [one.what for one in found.drifts]
-    assert found.failed
+    outcome, _ = soaked(lambda index: even(index, 1 + index / 15))
+    assert outcome.alarms == ()
+    assert "efficiency_pct" in [drift.what for drift in outcome.drifts]
+    assert outcome.failed
 
 
 def test_memory_that_grows_is_a_leak() -> None:
     """Looked at every 30 s: two thirds of a megabyte each round of 20 s."""
-    found, _ = soaked(even, memory=lambda index: 80 + index * 2 / 3)
-    (leak,) = found.leaks
+    outcome, _ = soaked(even, memory=lambda index: 80 + index * 2 / 3)
+    (leak,) = outcome.leaks
     assert leak.what == "memory of harness"
     assert 70 < leak.lost < 120
-    assert found.failed
+    assert outcome.failed
 
 
 @pytest.mark.usefixtures("judged_client")
@@ -95,18 +95,20 @@ def test_rounds_that_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of a saturated client raise no alarm, and take time all the same."""
 
     def starved(index: int) -> Round:
-        one = even(index, 40)
-        return replace(one, together=tuple(replace(run, lag_ns=90 * MS, client_ns=90 * MS) for run in one.together))
+        round_ = even(index, 40)
+        return replace(
+            round_, together=tuple(replace(run, lag_ns=90 * MS, client_ns=90 * MS) for run in round_.together)
+        )
 
-    found, arm = soaked(starved, asked_s=600)
+    outcome, arm = soaked(starved, asked_s=600)
     assert arm.measurement.rounds == ()
     assert len(arm.measurement.discarded) == 31
-    assert found.alarms == ()
+    assert outcome.alarms == ()
 
 
 def test_without_telemetry() -> None:
     """It is said what is not watched."""
-    found, _ = soaked(even, asked_s=60, memory=None)
-    (note,) = found.notes
+    outcome, _ = soaked(even, asked_s=60, memory=None)
+    (note,) = outcome.notes
     assert "memory, VRAM and temperature are not watched" in note
-    assert found.leaks == ()
+    assert outcome.leaks == ()
