@@ -49,7 +49,7 @@ def test_validation(write, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled["Mean efficiency"] == amount(figures["efficiency_pct"], "efficiency_pct")
     assert filled["CV of throughput"] == "0.00 %"
     assert filled["Pass/Fail"] == "Pass (CV below 5 %, efficiency above 95 %)"
-    assert filled["Baseline match"].startswith("[not known")
+    assert filled["Baseline match"].startswith("[unknown")
     assert "SIMULATED" in text
     _, path = write(run_of(together_ms=UNEVEN))
     assert main(["record", "validation", path]) == 0
@@ -83,7 +83,7 @@ def test_decision(write, capsys: pytest.CaptureFixture[str]) -> None:
         (row,) = re.findall(rf"^\| {number}\. (.*) \|$", text, re.MULTILINE)
         names = ("efficiency_pct", "scaling_efficiency_pct", "contention_rate_ttft", "system_tok_s", "ttft_ms")
         assert row.split(" | ")[2:] == [amount(record["figures"][name], name) for name in names]
-    assert "of those that passed their gates, pair on dual, simulated m has the highest throughput" in text
+    assert "pair on dual, simulated m has the highest throughput of the options that passed their gates" in text
     assert "- pair on single, simulated m: gate efficiency fail (the minimum 95.0 % \\(here\\))" in text
     assert "**Owner:** [person or team]" in text
 

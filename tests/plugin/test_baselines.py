@@ -92,7 +92,7 @@ def test_a_failed_test_is_not_saved(simulated, pytester: pytest.Pytester) -> Non
     pytester.makepyfile(GATED.format(fixture="single_ollama"))
     result = simulated("--llmperf-save=mine")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["saved nothing to baseline mine*not saved*::test_pair*"])
+    result.stdout.fnmatch_lines(["nothing saved to baseline mine*not saved*::test_pair*"])
     assert not (pytester.path / "baselines" / "mine.toml").exists()
 
 
@@ -107,7 +107,7 @@ def test_nothing_to_save_is_a_failure_where_it_was_typed(
     pytester.makepyfile(PASSES)
     result = pytester.runpytest_inprocess(option)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["saved nothing to baseline mine: no test passed with a measurement", "  next: ?*"])
+    result.stdout.fnmatch_lines(["nothing saved to baseline mine: no test passed with a measurement", "  next: ?*"])
     assert pytester.runpytest_inprocess(option, "--collect-only").ret == 0
     assert pytester.runpytest_inprocess(option, "-k", "absent").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     pytester.makeini(f"[pytest]\naddopts = {option}\n")
@@ -135,7 +135,7 @@ def test_an_error_in_teardown_is_no_pass(simulated, pytester: pytest.Pytester) -
     pytester.makepyfile(BROKEN_LATER)
     result = simulated("--llmperf-save=mine", "--llmperf-json=run.json", *TWO)
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["saved nothing to baseline mine*not saved*::test_pair*"])
+    result.stdout.fnmatch_lines(["nothing saved to baseline mine*not saved*::test_pair*"])
     (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
     assert record["passed"] is False
 

@@ -64,7 +64,7 @@ def test_a_terminal_that_knows_no_other_letters(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
     assert text.isascii()
-    assert "saved nothing to baseline mine: no test passed with a measurement; not saved" in text
+    assert "nothing saved to baseline mine: no test passed with a measurement; not saved" in text
     assert "test_gr\\xf6\\xdfer.py::test_pair\n  next: run tests that measure" in text
     assert "\\n" not in text
 

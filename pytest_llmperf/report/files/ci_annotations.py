@@ -1,4 +1,4 @@
-"""What failed, at the lines of the tests: GitHub's annotations and GitLab's Code Quality report."""
+"""Failures at the tests' lines: GitHub annotations and GitLab's Code Quality report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GITLAB = {"fail": "major", "warn": "minor", "skip": "info"}
 
 
 def github(content: Document) -> list[str]:
-    """Workflow commands to print, one for each measurement and level, and each other failure: GitHub shows few of them.
+    """Workflow commands to print, one per measurement and level and per other failure; GitHub shows only the first few.
 
     Args:
         content: the session's document.
@@ -48,12 +48,12 @@ def _command(level: str, where: tuple[str, int], title: str, text: str) -> str:
 
 
 def _taken(action: str, ending: str | None) -> str:
-    """What an action comes to: in a test that did not fail after all (expected, or tried again) it failed nothing."""
+    """The effective action: a test that passed in the end (expected failure, or rerun) is not failed."""
     return "skip" if action == "fail" and ending not in (None, Ending.FAILED) else action
 
 
 def code_quality(content: Document) -> str:
-    """GitLab's Code Quality report, an entry for each verdict that did not pass, and each other failure.
+    """GitLab's Code Quality report, an entry per verdict other than a pass, and per other failure.
 
     Args:
         content: the session's document.
@@ -72,7 +72,7 @@ def _issues(content: Document) -> Iterator[Mapping[str, Any]]:
             (words["gate"], words["metric"], words["action"], description(words, verdict))
             for _, words, verdict in judged([record])
         ]
-        # A remark begins with what it is about, e.g. `soak: efficiency_pct critical`, and goes on with figures.
+        # A remark begins with its subject, e.g. `soak: efficiency_pct critical`, followed by figures.
         entries += [(*_subject(remark["text"]), remark["level"], remark["text"]) for remark in record["remarks"]]
         for check, about, action, text in entries:
             if action in _GITLAB:
@@ -83,7 +83,7 @@ def _issues(content: Document) -> Iterator[Mapping[str, Any]]:
 def _issue(
     check: tuple[str, ...], subject: tuple[str, ...], action: str, text: str, where: tuple[str, int]
 ) -> Mapping[str, Any]:
-    """An entry; its fingerprint is the same from run to run."""
+    """An entry; its fingerprint is stable between runs."""
     return {
         "description": text.partition("\n")[0],
         "check_name": f"llmperf.{check[0]}",
@@ -105,7 +105,7 @@ def _location(content: Document, record: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _place(content: Document, file: str, line: int) -> tuple[str, int]:
-    """A file as its repository names it: that is how CI systems find its line."""
+    """A file's path in its repository, as CI systems need it."""
     return posixpath.normpath(posixpath.join(content.get("root_in_repository", ""), file.replace(os.sep, "/"))), line
 
 

@@ -1,4 +1,4 @@
-"""The document in Markdown: for a comment on a pull request, and the summary page of a CI job."""
+"""The Markdown report, for a comment on a pull request and the summary page of a CI job."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SHOWN = (
     ("balance", "efficiency_pct"),
     ("scaling", "scaling_efficiency_pct"),
     ("contended", ""),
-    ("TTFT, worst", "ttft_ms"),
+    ("worst TTFT", "ttft_ms"),
     ("system", "system_tok_s"),
 )
 _SIGNS = {"pass": "✅", "fail": "❌", "invalid": "❌"}
 
 
 def page(content: Document) -> str:
-    """The verdicts, what failed, and the figures of each measurement.
+    """Verdicts, failures, and the figures of each measurement.
 
     Args:
         content: the session's document.
@@ -42,7 +42,7 @@ def page(content: Document) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""A text of others as itself: no markup, no HTML, no mention of a user, one line.
+    r"""A text on one line, with Markdown, HTML and mentions of users escaped.
 
     >>> print(escaped("a|b <i> @you *x*"))
     a\|b &lt;i&gt; &#64;you \*x\*
@@ -88,7 +88,7 @@ def _lines(content: Document) -> Iterator[str]:
 
 
 def _limits(content: Document, records: Sequence[Mapping[str, Any]], verdicts: Sequence[Judged]) -> Iterator[str]:
-    """What failed without a gate, then the values that were held to limits, and why some pass all the same."""
+    """Failures without a gate, then verdicts on limits, and why some pass although their interval exceeds the limit."""
     failed = unexplained(content)
     soaked = [(record, text) for record in records if (text := failing_remark(record))]
     if verdicts or failed or soaked:
@@ -115,7 +115,7 @@ def _limits(content: Document, records: Sequence[Mapping[str, Any]], verdicts: S
 
 
 def _compared(verdicts: Sequence[Judged]) -> Iterator[str]:
-    """What was before, what is now, the change and what is allowed, the worst first; what it is compared with, once."""
+    """Comparisons grouped by source, the worst first: old, new, change, allowed change."""
     for source, own in by_source(verdicts).items():
         yield from ("", f"Compared with {escaped(source)}:", "")
         yield from table("verdict", "test", "metric", "old", "new", "change", "allowed")
@@ -124,7 +124,7 @@ def _compared(verdicts: Sequence[Judged]) -> Iterator[str]:
 
 
 def _judged_contention(record: Mapping[str, Any]) -> str:
-    """The metric of the contended rounds: by the detector that the gate used."""
+    """The contention metric, by the detector of the gate."""
     return f"contention_rate_{detector_of(verdict['gate']['metric'] for verdict in record['verdicts'])}"
 
 
@@ -148,7 +148,7 @@ def _folded(name: str, text: str) -> list[str]:
 
 
 def _fenced(text: str) -> list[str]:
-    """A text as it is, between fences longer than any in it."""
+    """A text between fences that are longer than any fence in it."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}text", text, fence]

@@ -1,4 +1,4 @@
-"""The figures as OpenMetrics text: for Prometheus' textfile collector, a push gateway, or GitLab's metrics report."""
+"""The OpenMetrics report, for Prometheus' textfile collector, a push gateway, or GitLab's metrics report."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from pytest_llmperf.report.session_outcomes import Ending
 _Sample = tuple[dict[str, str], float]
 
 _OTHERS = {
-    "rounds": "rounds that were judged",
-    "discarded_rounds": "rounds that do not count, since the client was saturated",
-    "decision_grade": "1 where the evidence is decision-grade",
-    "client_cost_pp": "percentage points of efficiency that the harness itself cost at most, mean of the rounds",
-    "client_cpu_cores": "cores that the client used by its own clock, mean of the rounds",
-    "busy_cores": "cores of this machine in use while rounds ran",
-    "client_cores": "cores that the client used while rounds ran, as the telemetry saw it",
-    "neighbour_cores": "cores that processes of others used while rounds ran",
-    "soak_s": "seconds that a soak lasted",
-    "soak_failed": "1 where a soak failed",
-    "soak_alarms": "levels that a soak went beyond",
+    "rounds": "rounds that count",
+    "discarded_rounds": "rounds discarded because the client was saturated",
+    "decision_grade": "1 if the evidence is decision-grade",
+    "client_cost_pp": "client overhead in percentage points of efficiency, upper bound, mean of the rounds",
+    "client_cpu_cores": "cores used by the client according to its own clock, mean of the rounds",
+    "busy_cores": "cores of this machine in use during rounds",
+    "client_cores": "cores used by the client during rounds, according to telemetry",
+    "neighbour_cores": "cores used by other processes during rounds",
+    "soak_s": "duration of a soak in seconds",
+    "soak_failed": "1 if a soak failed",
+    "soak_alarms": "number of levels that a soak exceeded",
 }
-"""Figures that are no metric of the catalogue."""
+"""Figures that are not in the catalogue of metrics."""
 
 _INCUMBENT = "incumbent."
 _GATES = {
     "gate_value": "value of a gate's metric",
-    "gate_limit": "what it was held to",
-    "gate_passed": "1 where the gate passed",
+    "gate_limit": "limit of a gate, or the value it is compared with",
+    "gate_passed": "1 if the gate passed",
 }
 
 
 def page(content: Document) -> str:
-    """Families of gauges `llmperf_...`, a sample a measurement (or gate), and the end mark.
+    """Gauges `llmperf_...`, with a sample per measurement or gate, and the end mark.
 
     Args:
         content: the session's document.
     """
     families: dict[str, tuple[str, list[_Sample]]] = {
-        "passed": ("1 where the test passed, 0 where it failed", []),
+        "passed": ("1 if the test passed, 0 if it failed", []),
         **{name: (definition, []) for name, definition in _GATES.items()},
     }
     endings = endings_of(content)
@@ -63,16 +63,16 @@ def page(content: Document) -> str:
 
 
 def _what(name: str) -> str:
-    """What a figure is, with its unit."""
+    """The help text of a figure, with its unit."""
     if name.startswith(_INCUMBENT):
-        return f"of the incumbent that took turns; {_what(name.removeprefix(_INCUMBENT))}"
+        return f"of the incumbent; {_what(name.removeprefix(_INCUMBENT))}"
     if name in CATALOGUE:
         return f"{CATALOGUE[name].unit}: {CATALOGUE[name].definition}"
     return _OTHERS.get(name, name.replace("_", " "))
 
 
 def _labelled(content: Document) -> Iterator[tuple[Mapping[str, Any], dict[str, str]]]:
-    """Each record with labels that no other has: what one test measures several times is numbered."""
+    """Each record with unique labels: several measurements of a test are numbered."""
     seen: Counter[str] = Counter()
     for record in content["records"]:
         seen[record["test"]] += 1

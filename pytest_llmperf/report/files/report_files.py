@@ -1,4 +1,4 @@
-"""Files that a session leaves: reports, each made from the session's document, and the saved baseline."""
+"""The files of a session: reports, each made from the session's document, and the saved baseline."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pytest_llmperf.judge.diagnosis.phase_regressions import parts_of
 from pytest_llmperf.judge.metrics.series import all_series
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Settings, StoredSession
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Document, as_text, unexplained
 from pytest_llmperf.report.files import ci_annotations, markdown, openmetrics
@@ -21,13 +22,13 @@ from pytest_llmperf.report.wording.baseline_text import changes
 
 
 class Output(NamedTuple):
-    """A file that may be asked for.
+    """A kind of report.
 
     Attributes:
-        field: of Settings that names the file; `--llmperf-FIELD` is its option.
-        render: the file's text, from the session's document.
-        begins: pattern of how every such file begins, of this release and older ones; no other file is replaced.
-        check: raises where a package is missing that it needs.
+        field: the field of Settings that names the file; `--llmperf-FIELD` is its option.
+        render: makes the file's text from the session's document.
+        begins: a pattern for the beginning of such a file, of any release; no other file is replaced.
+        check: raises if a package is missing.
     """
 
     field: str
@@ -36,16 +37,16 @@ class Output(NamedTuple):
     check: Callable[[], None] = lambda: None
 
     def path(self, settings: Settings, root: Path) -> Path | None:
-        """Where to; None where nothing was asked for."""
+        """The path of the file; None if it was not requested."""
         name: str = getattr(settings, self.field)
         return root / name if name else None
 
 
-_TOLD = {
-    ".gitattributes": "keeps the sessions of both branches when it merges",
-    ".gitignore": "leaves locks and half-written files out",
+_GIT_FILES = {
+    ".gitattributes": "keeps the sessions of both branches in a merge",
+    ".gitignore": "ignores locks and incomplete files",
 }
-"""Files that a save writes for git beside a baseline, and what git does by them."""
+"""Files that a save writes for git into the baseline's folder, and their effect."""
 
 EMPTY: Mapping[str, Path | None] = {}
 OUTPUTS = (
@@ -60,27 +61,27 @@ OUTPUTS = (
     Output("openmetrics", openmetrics.page, r"# (TYPE llmperf_|EOF\s*$)"),
 )
 _MOST_BYTES = 1 << 16
-"""Of an old report, to know it by."""
+"""How much of an old report is read to recognise it."""
 
 _NO_REPORTS = {".py": "Python source", ".pyi": "Python source", ".lock": "a lock"}
-"""Files that no report replaces, even empty or missing ones, by suffix."""
+"""Suffixes of files that no report replaces, even if the file is empty or missing."""
 
 
 def check_outputs(
     settings: Settings, root: Path, outputs: Sequence[Output] = OUTPUTS, others: Mapping[str, Path | None] = EMPTY
 ) -> None:
-    """Whether every file that was asked for can be written: a measurement is too dear to lose.
+    """Checks before the run that every requested file can be written.
 
     Args:
-        settings: which files.
+        settings: the session's settings.
         root: folder that relative paths start from.
-        outputs: that may be asked for.
-        others: files of this run that an output would destroy, by the options that name them.
+        outputs: the kinds of reports.
+        others: other files of this run, which no output may replace, by the options that name them.
 
     Raises:
-        UsageError: one cannot; two are one; or one would take the place of a file of this run, of a baseline, or of
-            any other file that is not empty and no earlier report of its kind.
-        MissingExtraError: a package that one needs is not installed.
+        UsageError: a file cannot be written; two options name the same file; or a report would replace a file of this
+            run, a baseline, or any other file that is neither empty nor an earlier report of its kind.
+        MissingExtraError: a package is not installed.
     """
     taken = [(place_of(path), name) for name, path in _inputs(settings, root, others).items()]
     baselines_dir = place_of(root / settings.baselines_dir)
@@ -101,20 +102,22 @@ def check_outputs(
             continue
         place = place_of(path)
         if place.suffix == ".toml" and place.parent == baselines_dir:
-            raise UsageError(f"{option} names a file among the baselines: {path}", next_step=f"give another {option}")
+            raise UsageError(
+                f"{option} names a file in the baselines folder: {path}", next_step=f"give another {option}"
+            )
         for file, name in taken:
             if _collide(place, file):
-                raise UsageError(f"{option} and {name} name one file: {path}", next_step="give each a file of its own")
+                raise UsageError(f"{option} and {name} name the same file: {path}", next_step="give each its own file")
         _check_replaced(output, place)
         taken.append((place, option))
 
 
 def _check_replaced(output: Output, place: Path) -> None:
-    """Whether what is in an output's place may go: nothing, an empty file or an earlier report; raises UsageError."""
+    """Raises UsageError unless the file is missing, empty or an earlier report of this kind."""
     option = f"--llmperf-{output.field}"
     if kind := _NO_REPORTS.get(place.suffix.lower()):
         raise UsageError(
-            f"{option} names a file that would be {kind}: {place}, wanted a file for a report",
+            f"{option} names {kind}: {place}, wanted a file for a report",
             next_step=f"give another {option}",
         )
     try:
@@ -127,26 +130,26 @@ def _check_replaced(output: Output, place: Path) -> None:
     text = old.decode("utf-8-sig", "replace").strip()
     if text and not re.match(output.begins, text):
         raise UsageError(
-            f"{option} would replace a file that it has not written: {place}, wanted a new file, an empty one or an "
+            f"{option} would replace a file that is not its report: {place}, wanted a new file, an empty one or an "
             f"earlier report of {option}",
             next_step=f"give another {option}, or move the file away",
         )
 
 
 def write_output(output: Output, content: Document, settings: Settings, root: Path) -> str:
-    """Writes one file; whole or not at all.
+    """Writes a report completely or not at all.
 
     Args:
-        output: which.
+        output: the kind of report.
         content: the session's document.
-        settings: which file.
+        settings: the session's settings.
         root: folder that a relative path starts from.
 
     Returns:
-        What was written, in words; empty where nothing was asked for.
+        What was written, in words; empty if the report was not requested.
 
     Raises:
-        LlmperfError: the file cannot be written, or the document holds a figure that is no number.
+        LlmperfError: the file cannot be written, or the document has a figure that is not a finite number.
     """
     path = output.path(settings, root)
     if path is None:
@@ -169,18 +172,18 @@ def write_output(output: Output, content: Document, settings: Settings, root: Pa
 def save_baseline(
     records: Sequence[Record], settings: Settings, root: Path, accepted: Sequence[Record]
 ) -> tuple[str, bool]:
-    """Adds a session of every passing test's rounds to the baseline `--llmperf-save`.
+    """Adds a session of every passing test to the baseline `--llmperf-save`.
 
-    In that of `--llmperf-update` it takes the place of those that are there.
+    With `--llmperf-update`, it replaces the stored sessions.
 
     Args:
         records: of the whole run.
-        settings: which baseline.
+        settings: name the baseline.
         root: folder that a relative path starts from.
-        accepted: those of the records whose test passed.
+        accepted: the records whose test passed.
 
     Returns:
-        What was saved, in words, empty where nothing was asked for; and whether that is a failure: nothing was saved.
+        What was saved, in words, empty if nothing was requested; and whether this is a failure (nothing was saved).
 
     Raises:
         LlmperfError: the file cannot be written; the old one is intact.
@@ -189,41 +192,41 @@ def save_baseline(
     if not name:
         return "", False
     refused = sorted({record.test for record in records} - {record.test for record in accepted})
-    words = f"; not saved, since they did not pass: {', '.join(refused)}" if refused else ""
+    words = f"; not saved because they did not pass: {', '.join(refused)}" if refused else ""
     if empty := [record.test for record in accepted if not record.measurement.rounds]:
-        words += f"; not saved, since the client could not keep up in any round: {', '.join(dict.fromkeys(empty))}"
+        words += f"; not saved because the client was saturated in every round: {', '.join(dict.fromkeys(empty))}"
         accepted = [record for record in accepted if record.measurement.rounds]
     if not accepted:
-        words = f"saved nothing to baseline {name}: no test passed with a measurement{words}"
+        words = f"nothing saved to baseline {name}: no test passed with a measurement{words}"
         return (
-            f"{words}\n  next: run tests that measure and pass, or leave --llmperf-save and --llmperf-update out",
+            f"{words}\n  next: run tests that measure and pass, or omit --llmperf-save and --llmperf-update",
             True,
         )
     saved = [(lookup.key_of(record.test, record.measurement), _stored(record)) for record in accepted]
-    count = f"{len(accepted)} measurement{'' if len(accepted) == 1 else 's'}"
+    count = counted(len(accepted), "measurement")
     directory = root / settings.baselines_dir
     folder = place_of(directory / f"{name}.toml").parent
-    before = [path for path in map(folder.joinpath, _TOLD) if is_there(path)]
+    before = [path for path in map(folder.joinpath, _GIT_FILES) if is_there(path)]
     if settings.update:
         change = store.update(name, directory, saved)
         text = "\n".join((f"updated {count} in {change.path}{words}", *changes(change.before, change.after)))
-        return text + _told(folder, before), False
+        return text + _git_files_words(folder, before), False
     path = store.save(name, directory, saved)
-    return f"saved {count} to {path}{words}{_told(folder, before)}", False
+    return f"saved {count} to {path}{words}{_git_files_words(folder, before)}", False
 
 
-def _told(folder: Path, before: Sequence[Path]) -> str:
-    """What a save has written for git besides the baseline, in words; empty where there is nothing."""
-    written = [(folder / name, effect) for name, effect in _TOLD.items()]
+def _git_files_words(folder: Path, before: Sequence[Path]) -> str:
+    """The files written for git, in words; empty if there are none."""
+    written = [(folder / name, effect) for name, effect in _GIT_FILES.items()]
     return "".join(
-        f"\nwrote {path}: git {effect}; commit it, too"
+        f"\nwrote {path}: git {effect}; commit this file, too"
         for path, effect in written
         if path not in before and is_there(path)
     )
 
 
 def _stored(record: Record) -> StoredSession:
-    """What a baseline keeps of a record; nine digits hold a nanosecond of a second, and are fewer to review."""
+    """The session that a baseline stores; nine digits keep a nanosecond of a second and are easier to review."""
     measurement = record.measurement
     rounds = {
         name: tuple(float(f"{value:.9g}") for value in values) for name, values in all_series(measurement).items()
@@ -237,7 +240,7 @@ def _stored(record: Record) -> StoredSession:
 
 
 def _inputs(settings: Settings, root: Path, others: Mapping[str, Path | None]) -> dict[str, Path]:
-    """The files that a run reads, by the options that name them."""
+    """The input files of a run, by the options that name them."""
     folder, named = root / settings.baselines_dir, {**others}
     named["--llmperf-config"] = Path(settings.config_file or root / "llmperf.toml")
     for field, option in (("gguf", "gguf"), ("faults", "faults"), ("ca_file", "ca"), ("ollama_bin", "ollama-bin")):
@@ -249,7 +252,7 @@ def _inputs(settings: Settings, root: Path, others: Mapping[str, Path | None]) -
 
 
 def _collide(place: Path, taken: Path) -> bool:
-    """Whether two names are one file, also on disks that know no capitals, or one needs the other as its folder."""
+    """Whether two paths are the same file (also on case-insensitive disks), or one is a folder of the other."""
     if place == taken or place in taken.parents or taken in place.parents:
         return True
     try:

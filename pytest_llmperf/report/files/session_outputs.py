@@ -1,4 +1,4 @@
-"""Everything that a session leaves, written once, at its end; each file alone: one that fails costs no other.
+"""Writes all files of a session at its end; a file that fails does not affect the others.
 
 The baseline is saved first: its rounds cannot be made again.
 """
@@ -39,13 +39,13 @@ class Written:
 
 
 def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequence[Output] = OUTPUTS) -> Written:
-    """Writes the reports that were asked for, the saved baseline, and a GitHub Actions job's summary page.
+    """Writes the requested reports, the saved baseline, and a GitHub Actions job's summary page.
 
     Args:
-        run: what was measured.
+        run: the results of the session.
         root: folder that relative paths start from.
-        environ: the process' environment, which tells what CI system this is.
-        outputs: files that may be asked for.
+        environ: the process' environment, which identifies the CI system.
+        outputs: the kinds of reports.
     """
     settings = run.settings
     asked = [output for output in outputs if output.path(settings, root)]
@@ -53,7 +53,7 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
     on_github = settings.github and environ.get("GITHUB_ACTIONS") == "true" and told
     messages: list[Message] = []
     made = None
-    if asked or on_github:  # before the save: the history is what was stored before this run
+    if asked or on_github:  # before the save: the history ends before this run
         made = _tried(
             lambda: document(replace(run, stored=past_of(settings, root), inside=inside(root, environ))),
             "the reports",
@@ -76,12 +76,12 @@ def write_all(run: Run, root: Path, environ: Mapping[str, str], outputs: Sequenc
 
 
 def _tried(work: Callable[[], _T], name: str, messages: list[Message]) -> _T | None:
-    """What the work gives; where it fails, a message says so, and the rest goes on.
+    """The result of the work; a failure becomes a message, and the rest continues.
 
     Args:
         work: writes or makes something.
-        name: of what would not be written, for the message about a fault of ours.
-        messages: where that is added to.
+        name: of the output, for the message about an internal error.
+        messages: receives the message.
     """
     try:
         return work()
@@ -89,21 +89,19 @@ def _tried(work: Callable[[], _T], name: str, messages: list[Message]) -> _T | N
         messages.append((f"{type(error).__name__}: {error}", True))
     except Exception as error:
         words = f"not written: {name}: {type(error).__name__}: {error}"
-        messages.append(
-            (f"{words}\n  next: report this fault of pytest-llmperf; what else was asked for is there", True)
-        )
+        messages.append((f"{words}\n  next: report this bug of pytest-llmperf; the other files were written", True))
     return None
 
 
 def append_summary(content: Document, path: Path) -> str:
-    """Adds the Markdown to the summary page of a job.
+    """Appends the Markdown to the summary page of a job.
 
     Args:
         content: the session's document.
-        path: what `GITHUB_STEP_SUMMARY` names.
+        path: the value of `GITHUB_STEP_SUMMARY`.
 
     Returns:
-        What could not be done, in words, or nothing: nobody asked for it, so that it fails no session.
+        An error in words, or an empty text. It fails no session, since nobody requested the page.
     """
     try:
         append(path, markdown.page(content))

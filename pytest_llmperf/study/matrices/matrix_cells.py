@@ -1,4 +1,4 @@
-"""The cells of a matrix: which there are, what each is called, and what its agents do."""
+"""The cells of a matrix: their values, their names and their scenarios."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ SCENARIOS: Mapping[str, Scenario] = {
 """The scenarios that a matrix may name."""
 
 OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name != "stop")
-"""Axes that are generation options, laid over those of every agent."""
+"""Axes that are generation options, which override those of every agent."""
 
 THINK = "think"
-"""The axis, or option, that is sent beside the options: whether a model thinks, or how much."""
+"""The axis or option for reasoning, which is sent outside the generation options."""
 
 PROMPT = "prompt"
-"""The axis that a rotated set of prompts makes: its values are 1, 2, ..."""
+"""The axis that several prompts create; its values are 1, 2, ..."""
 
 _PLACES = ("model", "topology", "scenario", "runtime")
 _SHORT = {"num_gpu": "gpu", "num_ctx": "ctx", "temperature": "temp", "num_thread": "threads", "num_predict": "predict"}
 
 
 def cells_of(matrix: Matrix, *, without: tuple[str, ...] = ()) -> tuple[Cell, ...]:
-    """Every cell, in the order in which they run.
+    """All cells, in the order in which they run.
 
     Args:
         matrix: as read.
-        without: axes that are not swept here: the product lacks them, and single cells that name them fall away.
+        without: axes that are not swept here; single cells that name them are dropped.
     """
     axes = {axis: values for axis, values in matrix.axes.items() if axis not in without}
     listed = [cell for cell in matrix.cell if not set(without) & set(cell)]
@@ -59,7 +59,7 @@ def cells_of(matrix: Matrix, *, without: tuple[str, ...] = ()) -> tuple[Cell, ..
 
 
 def config_name(cell: Cell) -> str:
-    """The configuration's label as appendix R.1 writes it; which prompt is no part of it.
+    """The configuration's label in the style of appendix R.1, without the prompt.
 
     >>> config_name({"num_gpu": 80, "num_ctx": 1024, "temperature": 0.6, "prompt": 2})
     'gpu80_ctx1024_temp0p6'
@@ -81,7 +81,7 @@ def config_name(cell: Cell) -> str:
 
 
 def cell_name(matrix: Matrix, cell: Cell) -> str:
-    """The name of a cell's scenario: unique in the matrix, and telling without it."""
+    """The name of a cell's scenario, unique in the matrix."""
     parts = [str(cell.get("scenario", matrix.scenario)) or matrix.name]
     parts.append(config_name({axis: value for axis, value in cell.items() if axis not in ("scenario", "topology")}))
     if PROMPT in cell:
@@ -90,12 +90,12 @@ def cell_name(matrix: Matrix, cell: Cell) -> str:
 
 
 def foreign_axes(matrix: Matrix) -> tuple[str, ...]:
-    """Axes that only a function of the user's can give a meaning."""
+    """Axes that only a user's function can give a meaning."""
     return tuple(axis for axis in named_axes(matrix) if axis not in (*OPTIONS, *_PLACES, THINK))
 
 
 def named_axes(matrix: Matrix) -> tuple[str, ...]:
-    """Every axis, of the product or of a cell."""
+    """All axes, of the product or of single cells."""
     return tuple(dict.fromkeys((*matrix.axes, *(axis for cell in matrix.cell for axis in cell))))
 
 
@@ -107,17 +107,17 @@ def scenario_of_cell(
     profile: Profile | None = None,
     simulated: bool = False,
 ) -> Scenario:
-    """What the agents of a cell do.
+    """The scenario of a cell.
 
     Args:
         matrix: of the cell.
-        cell: its options are laid over each agent's, and no baseline's workload changes them.
-        made: by a function of the user's, in place of the matrix's own agents.
-        profile: of the matrix: options over those of the agents, below all others.
-        simulated: whether a scripted server plays it.
+        cell: its options override each agent's, and no baseline's workload changes them.
+        made: by the user's function, instead of the matrix's own agents.
+        profile: of the matrix; overrides the agents' options, and is overridden by all others.
+        simulated: whether the server is simulated.
 
     Raises:
-        UsageError: the matrix has neither a scenario nor prompts, and there is no function either.
+        UsageError: the matrix has neither a scenario nor prompts, and there is no function.
     """
     scenario = made or _named_scenario(matrix, cell)
     if profile is not None:
@@ -135,8 +135,8 @@ def _named_scenario(matrix: Matrix, cell: Cell) -> Scenario:
         return SCENARIOS[name]
     if not matrix.prompts:
         raise UsageError(
-            f"matrix {matrix.name} says what to vary and not what to do",
-            next_step='give it `scenario = "chimera_homo"`, `prompts = [...]`, or run_matrix(..., agents=FUNCTION)',
+            f"matrix {matrix.name} has axes but neither a scenario nor prompts",
+            next_step='add `scenario = "chimera_homo"`, `prompts = [...]`, or run_matrix(..., agents=FUNCTION)',
         )
     prompt = matrix.prompts[int(cell.get(PROMPT, 1)) - 1]
     names = ("agent",) if matrix.agents == 1 else tuple(f"agent_{number + 1}" for number in range(matrix.agents))
@@ -144,12 +144,12 @@ def _named_scenario(matrix: Matrix, cell: Cell) -> Scenario:
 
 
 def script_of(matrix: Matrix, cell: Cell, given: Script) -> Script:
-    """How the simulated server behaves in a cell: as the matrix says, but where the user said otherwise.
+    """The simulated server's script in a cell: the matrix's, overridden by the user's.
 
     Args:
-        matrix: whose `played` tables match, later ones over earlier ones.
+        matrix: its matching `played` tables apply, later ones over earlier ones.
         cell: to match.
-        given: of the settings; what differs there from the default was typed, and wins.
+        given: of the settings; values other than the defaults win.
     """
     default = asdict(Script())
     typed = {key: value for key, value in asdict(given).items() if value != default[key]}
@@ -161,7 +161,7 @@ def script_of(matrix: Matrix, cell: Cell, given: Script) -> Script:
 
 
 def unplayed(matrix: Matrix, cell: Cell) -> str:
-    """The model of a cell, where the matrix says of others how they are played, and not of this one; else empty."""
+    """The model of a cell if the matrix has scripts for other models only; else empty."""
     models = {played.when["model"] for played in matrix.played if "model" in played.when}
     return str(cell["model"]) if models and cell.get("model", next(iter(models))) not in models else ""
 

@@ -1,4 +1,4 @@
-"""Matrix files: read strictly, checked for sense, taken apart into cells, and a cell made into a scenario."""
+"""Reads matrix files and checks them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMA = 1
 
 _WHOLE = tuple(field.name for field in fields(GenerationOptions) if str(field.type).startswith("int"))
 _LEAST = {"num_ctx": 1, "num_predict": -2, "num_thread": 0, "num_gpu": -1, "temperature": 0, "top_k": -1, "top_p": 0}
-"""Of what Ollama accepts; what is below means something to it (-1: as much as there is, or as it likes)."""
+"""The smallest value that Ollama accepts; negative ones have a special meaning, e.g. -1: as much as possible."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -45,31 +45,31 @@ def load(path: Path, *, name: str = "") -> Matrix:
         name: of the experiment; empty: the file's stem.
 
     Raises:
-        UsageError: missing, no TOML, or with keys or values that do not belong; lists every fault.
+        UsageError: the file is missing, not TOML, or has invalid keys or values; lists every fault.
     """
     try:
         tables = tables_of(read_text(path))
     except OSError as error:
         raise UsageError(
-            f"matrix {path} cannot be read: {error.strerror}", next_step="name a file, relative to the test's own"
+            f"matrix {path} cannot be read: {error.strerror}", next_step="name a file relative to the test's file"
         ) from error
     except ValueError as error:
-        raise UsageError(f"matrix {path} is no TOML: {error}", next_step="correct it there") from error
+        raise UsageError(f"matrix {path} is not TOML: {error}", next_step="correct the file") from error
     return parse(tables, name=name or path.stem, where=str(path))
 
 
 def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Matrix:
-    """Tables as a matrix; raises as `load` does."""
-    if is_deeper(dict(tables), DEEPEST):  # those of a file were looked at when it was read
+    """A matrix from TOML tables; raises as `load` does."""
+    if is_deeper(dict(tables), DEEPEST):  # a file is checked when it is read
         raise UsageError(f"{where} is wrong: it is nested too deeply", next_step="docs/experiments.md has every key")
     faults = list(_unwritable(tables, ""))
     if tables.get("schema") != SCHEMA:
         faults.append(f"schema: got {tables.get('schema')!r}, wanted {SCHEMA}")
     if "name" in tables:
-        faults.append("name: a matrix's name is its file's stem, the key does not belong")
+        faults.append("name: not a key, a matrix is named after its file")
     try:
         matrix = _CONVERTER.structure({"schema": SCHEMA, **tables, "name": name}, Matrix)
-        faults += _senseless(matrix)
+        faults += _faults(matrix)
     except Exception as error:
         faults += faults_of(error)
     if faults:
@@ -80,7 +80,7 @@ def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Mat
 
 
 def _unwritable(value: Any, path: str) -> Iterator[str]:
-    """Faults for texts that cannot be sent and stored, which Python has and TOML has not."""
+    """Faults for strings that cannot be sent or stored; possible in Python, not in TOML."""
     if isinstance(value, str) and (fault := text_fault(value)):
         yield f"{path}: {fault}"
     elif isinstance(value, Mapping):
@@ -93,9 +93,9 @@ def _unwritable(value: Any, path: str) -> Iterator[str]:
 
 
 def _value(value: Any) -> Value:
-    """A text, a finite number, or true or false, as it is."""
+    """A string, a finite number or a boolean, unchanged."""
     if not isinstance(value, str | int | float):
-        raise TypeError(f"got {value!r}, wanted a text or a number")
+        raise TypeError(f"got {value!r}, wanted a string or a number")
     if not isinstance(value, str) and not math.isfinite(value):
         raise ValueError(f"got {value}, wanted a finite number")
     return value
@@ -108,11 +108,11 @@ _CONVERTER.register_structure_hook_func(
 )
 
 
-def _senseless(matrix: Matrix) -> Iterator[str]:
-    """What is well-formed and cannot be meant."""
+def _faults(matrix: Matrix) -> Iterator[str]:
+    """Faults of a well-formed matrix."""
     if not _NAME.fullmatch(matrix.name):
         yield (
-            f"name {matrix.name!r}: wanted letters, digits, '_', '-' and '.', since files are called so; give another: "
+            f"name {matrix.name!r}: wanted letters, digits, '_', '-' and '.', since it names files; give another: "
             'run_matrix(..., name="NAME")'
         )
     if matrix.mode and matrix.mode not in tuple(Mode):
@@ -122,15 +122,15 @@ def _senseless(matrix: Matrix) -> Iterator[str]:
     if matrix.agents < 1 or matrix.rounds < 0:
         yield "agents, rounds: wanted 1 or more agents, 0 or more rounds"
     if PROMPT in matrix.axes:
-        yield f"axes.{PROMPT}: it is made of the key prompts"
-    yield from (f"axes.{axis}: empty, wanted a value or more" for axis, values in matrix.axes.items() if not values)
-    yield from (f"axes.{axis}: a value stands twice" for axis, values in matrix.axes.items() if _twice(values))
+        yield f"axes.{PROMPT}: reserved, the key prompts creates this axis"
+    yield from (f"axes.{axis}: empty, wanted at least one value" for axis, values in matrix.axes.items() if not values)
+    yield from (f"axes.{axis}: a value is listed twice" for axis, values in matrix.axes.items() if _twice(values))
     for where, cell in _settings_of(matrix):
         yield from _wrong_values(where, cell)
     axes = dict.fromkeys((*named_axes(matrix), *((PROMPT,) if len(matrix.prompts) > 1 else ())))
     for where, keys in _uses_of_axes(matrix):
         yield from (
-            f"{where}: got {key!r}, wanted an axis: {', '.join(axes) or 'there is none'}"
+            f"{where}: got {key!r}, wanted an axis: {', '.join(axes) or 'there are none'}"
             for key in keys
             if key not in axes
         )
@@ -144,11 +144,11 @@ def _senseless(matrix: Matrix) -> Iterator[str]:
             except ValueError as error:
                 yield f"played[{index}].script: {error}"
     ids = [claim.id for claim in matrix.claim]
-    yield from (f"claim {id_!r} stands twice" for id_ in dict.fromkeys(ids) if ids.count(id_) > 1)
+    yield from (f"claim {id_!r} is listed twice" for id_ in dict.fromkeys(ids) if ids.count(id_) > 1)
 
 
 def _uses_of_axes(matrix: Matrix) -> Iterator[tuple[str, Iterable[str]]]:
-    """Where axes are named that must be there, and which."""
+    """Places that name axes, and the named axes."""
     for index, played in enumerate(matrix.played):
         yield f"played[{index}].when", played.when
     for claim in matrix.claim:
@@ -163,7 +163,7 @@ def _twice(values: tuple[Value, ...]) -> bool:
 
 
 def _settings_of(matrix: Matrix) -> Iterator[tuple[str, Cell]]:
-    """Every place where a value for something that we know may stand."""
+    """Every place that sets options, topologies and other known keys."""
     yield "", {"topology": matrix.topology, **({"scenario": matrix.scenario} if matrix.scenario else {})}
     yield "options.", matrix.options
     for axis, values in matrix.axes.items():
@@ -182,7 +182,7 @@ def _wrong_values(where: str, cell: Cell) -> Iterator[str]:
         if where == "options." and key not in OPTIONS:
             yield f"{where}{key}: unknown option, wanted one of {', '.join((*OPTIONS, THINK))}"
         if isinstance(value, bool):
-            yield f"{where}{key}: got {value!r}, wanted a text or a number"
+            yield f"{where}{key}: got {value!r}, wanted a string or a number"
             continue
         if key in choices and value not in choices[key]:
             yield f"{where}{key}: got {value!r}, wanted one of {', '.join(choices[key])}"

@@ -1,6 +1,6 @@
-"""The records of appendix S, filled from a session's document: decision (S.1), validation (S.2), change approval (S.3).
+"""The records of appendix S, filled in from a session's document: decision (S.1), validation (S.2), change (S.3).
 
-What a session can know is filled in; what only people know stays in brackets, as the templates have it.
+Fields that only people can fill in stay in brackets, as in the templates.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _FACTS = ("gpu", "cpu", "memory_gib", "os")
 _OPTIONS = ("num_gpu", "num_ctx", "temperature")
 _EVIDENCE = ("efficiency_pct", "scaling_efficiency_pct", "contention_rate_ttft", "system_tok_s", "ttft_ms")
 _MATCH_PCT = 5.0
-"""S.2: a result matches its baseline within this."""
+"""S.2: the tolerance for a match with the baseline."""
 
 
 def decision(content: Document, _: Baseline) -> str:
-    """S.1: the measurements of a session as options, with what speaks for and against each."""
+    """S.1: the measurements of a session as options, with evidence and risks."""
     lines = [*_head("Decision record", "DR", content), "**Decision:** [one sentence]", ""]
     lines += ["**Context:** [business context and constraints]", "", "**Options evaluated**", ""]
     lines += table("option", "gates", *_EVIDENCE)
@@ -43,7 +43,7 @@ def decision(content: Document, _: Baseline) -> str:
 
 
 def validation(content: Document, card: Baseline) -> str:
-    """S.2: a part for each measurement; passed and failed by the card's limits, as the template says."""
+    """S.2: a section per measurement; pass or fail by the card's limits, as in the template."""
     lines = _head("Benchmark validation record", "BV", content)
     for record in content["records"]:
         measurement, figures = record["measurement"], record["figures"]
@@ -81,7 +81,7 @@ def validation(content: Document, card: Baseline) -> str:
 
 
 def change(content: Document, _: Baseline) -> str:
-    """S.3: what a comparison (`--llmperf-compare` or `--llmperf-against`) says that a change does."""
+    """S.3: the impact of a change, from a comparison (`--llmperf-compare` or `--llmperf-against`)."""
     lines = [*_head("Change approval request", "CR", content), "**Requested by:** [name]", ""]
     lines += ["**Change:** [model, configuration or infrastructure]", ""]
     differing = dict.fromkeys(
@@ -89,11 +89,11 @@ def change(content: Document, _: Baseline) -> str:
         for record in content["records"]
         for difference in _differences(record)
     )
-    lines += [f"- {escaped(line)}" for line in differing] or ["- no fact of the manifests differs"]
+    lines += [f"- {escaped(line)}" for line in differing] or ["- the manifests do not differ"]
     lines += ["", "**Impact analysis:**", ""]
     impacts = [impact for record in content["records"] for impact in _impacts(record)]
-    lines += impacts or ["- not measured: run with --llmperf-compare NAME or --llmperf-against"]
-    lines += ["- Expected cost change: [$/month]; at an equal price an hour, a token's cost falls as throughput rises"]
+    lines += impacts or ["- not measured: run with --llmperf-compare NAME or --llmperf-against URLS"]
+    lines += ["- Expected cost change: [$/month]; at the same hourly price, cost per token falls as throughput rises"]
     lines += ["", "**Evidence:**", "", *_evidence(content), "", "**Rollback plan:** [how to revert]", ""]
     named = content["settings"]["compare"]
     after = f"pytest --llmperf-compare {named}" if named else "pytest with the same options"
@@ -102,13 +102,13 @@ def change(content: Document, _: Baseline) -> str:
 
 
 RECORDS = {"decision": decision, "validation": validation, "change": change}
-"""By the name of the kind."""
+"""The records by kind."""
 
 
 def _head(title: str, kind: str, content: Document) -> list[str]:
     day = content["written_at"][:10]
     simulated = any(record["figures"]["simulated"] for record in content["records"])
-    warning = ["**SIMULATED: figures of a scripted server, no evidence for a decision.**", ""] if simulated else []
+    warning = ["**SIMULATED: measured on a scripted server, no evidence for a decision.**", ""] if simulated else []
     return [f"# {title}", "", f"**ID:** {kind}-{day[:4]}-[NNN]", "", f"**Date:** {day}", "", *warning]
 
 
@@ -121,7 +121,7 @@ def _name(record: Plain) -> str:
 
 
 def _gates(record: Plain) -> str:
-    """Every verdict, and what a soak came to."""
+    """All verdicts, and the result of a soak."""
     soak = {True: ["soak fail"], False: ["soak pass"]}.get(record["figures"].get("soak_failed"), [])
     return ", ".join([*(f"{verdict['gate']} {verdict['outcome']}" for verdict in record["judged"]), *soak]) or "no gate"
 
@@ -131,17 +131,17 @@ def _figure(figures: Plain, metric: str, of: str = "") -> str:
 
 
 def _fastest(records: Sequence[Plain]) -> str:
-    """Which option has the highest throughput of those whose gates all passed, where that can be said."""
+    """The option with the highest throughput among those that passed all gates, if options can be compared."""
     works = {record["measurement"]["scenario"]["name"] for record in records}
     fit = [
         record for record in records if record["passed"] and record["verdicts"] and "system_tok_s" in record["figures"]
     ]
     if len(records) < 2 or len(works) > 1:
-        return "no alternatives of one scenario were measured"
+        return "no alternatives of the same scenario were measured"
     if not fit:
         return "no option passed its gates"
     best = max(fit, key=lambda record: record["figures"]["system_tok_s"])
-    return f"of those that passed their gates, {_name(best)} has the highest throughput"
+    return f"{_name(best)} has the highest throughput of the options that passed their gates"
 
 
 def _evidence(content: Document) -> Iterator[str]:
@@ -149,14 +149,14 @@ def _evidence(content: Document) -> Iterator[str]:
         lacks = "; ".join(record["evidence"]["lacks"])
         grade = f"not decision-grade: {lacks}" if lacks else "decision-grade"
         facts = record["measurement"]["manifest"]["facts"]
-        dirty = ", with changed files" if facts.get("git_dirty") == "yes" else ""
-        commit = f"commit {facts['git_commit'][:9]}{dirty}" if "git_commit" in facts else "commit not known"
+        dirty = ", with uncommitted changes" if facts.get("git_dirty") == "yes" else ""
+        commit = f"commit {facts['git_commit'][:9]}{dirty}" if "git_commit" in facts else "commit unknown"
         yield f"- {_name(record)}: {record['figures']['rounds']} rounds, {escaped(grade)}; {commit}"
         yield from (f"  - {escaped(verdict['text'].splitlines()[0])}" for verdict in record["judged"])
 
 
 def _risks(records: Sequence[Plain]) -> list[str]:
-    """What the session itself shows; the mitigation is people's."""
+    """Risks that the session shows; people add mitigations."""
     risks = [
         f"- {_name(record)}: gate {verdict['gate']} {verdict['outcome']} ({escaped(verdict['limit'])})"
         for record in records
@@ -178,13 +178,13 @@ def _lost(record: Plain) -> list[str]:
 
 
 def _configuration(measurement: Plain) -> str:
-    """The agents' options, each way once."""
+    """The distinct options of the agents."""
     ways = {
         ", ".join(f"{key} {'default' if options[key] is None else options[key]}" for key in _OPTIONS)
         for agent in measurement["scenario"]["agents"]
         if (options := agent.get("options"))
     }
-    return " / ".join(sorted(ways)) or "the agents' own"
+    return " / ".join(sorted(ways)) or "set by the agents"
 
 
 def _cv_pct(record: Plain) -> float | None:
@@ -195,26 +195,26 @@ def _cv_pct(record: Plain) -> float | None:
 
 
 def _by_the_card(figures: Plain, cv_pct: float | None, card: Baseline) -> str:
-    """Pass where both of the template's conditions hold, with the card's limits."""
+    """Pass if both conditions of the template are met, with the card's limits."""
     limits = {threshold.metric: threshold.value for threshold in card.threshold if threshold.level == "validation"}
     efficiency = figures.get("efficiency_pct")
     rule = f"CV below {limits['cv_pct']:g} %, efficiency above {limits['efficiency_pct']:g} %"
     if cv_pct is None or efficiency is None:
-        return f"not decided ({rule})"
+        return f"undefined ({rule})"
     holds = cv_pct < limits["cv_pct"] and efficiency > limits["efficiency_pct"]
     return f"{'Pass' if holds else 'Fail'} ({rule})"
 
 
 def _match(record: Plain) -> str:
-    """Whether throughput is that of the stored sessions."""
+    """Whether throughput matches the stored sessions."""
     now = record["figures"].get("system_tok_s")
     past = [trend for trend in record.get("history", {}).get("trends", ()) if trend["metric"] == "system_tok_s"]
     if now is None or not past:
-        return "[not known: no baseline of this machine was compared with]"
+        return "[unknown: no baseline of this machine was compared]"
     level = past[0]["levels"][-1]
     off = 100 * (now - level) / level
     name = escaped(record["history"]["baseline"])
-    return f"{'Y' if abs(off) <= _MATCH_PCT else 'N'}: {off:+.1f} % off the {amount(level, 'system_tok_s')} of {name}"
+    return f"{'Y' if abs(off) <= _MATCH_PCT else 'N'}: {off:+.1f} % from {amount(level, 'system_tok_s')} of {name}"
 
 
 def _notes(record: Plain) -> list[str]:
@@ -230,7 +230,7 @@ def _differences(record: Plain) -> Sequence[Plain]:
 
 
 def _impacts(record: Plain) -> Iterator[str]:
-    """A line for each comparison with what was there before."""
+    """A line per comparison with a baseline or an incumbent."""
     for verdict in record["verdicts"]:
         gate = verdict["gate"]
         if gate["delta"] is None or verdict["worse_by"] is None:

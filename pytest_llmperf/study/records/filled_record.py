@@ -1,4 +1,4 @@
-"""A record of appendix S as a file: what some measurements of a test say, filled in."""
+"""Writes a record of appendix S from the measurements of a test."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from pytest_llmperf.study.records.appendix_s import RECORDS
 
 
 def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *, also: str = "") -> Path:
-    """Writes `KIND-record.md` to the folder of the results.
+    """Writes `KIND-record.md` to the results folder.
 
     Args:
         kind: one of RECORDS.
-        records: one or more; those whose gates all pass count as passed.
+        records: at least one; those whose gates all pass count as passed.
         settings: of the session.
-        root: folder that relative paths start from, those of the results and of the baselines.
-        also: Markdown to be added at the end.
+        root: folder that the paths of results and baselines start from.
+        also: Markdown to append.
 
     Returns:
         The file.
 
     Raises:
-        UsageError: no such kind, or nothing was measured.
-        LlmperfError: it cannot be written.
+        UsageError: unknown kind, or no records.
+        LlmperfError: the file cannot be written.
     """
     if kind not in RECORDS:
-        raise UsageError(f"no record {kind!r}", next_step=f"use {one_of(kind, RECORDS)}")
+        raise UsageError(f"unknown record {kind!r}", next_step=f"use {one_of(kind, RECORDS)}")
     if not records:
-        raise UsageError(f"record {kind}: nothing was measured", next_step="give what run_agents returns")
+        raise UsageError(f"record {kind}: nothing was measured", next_step="pass the records that run_agents returns")
     passed = [record for record in records if all(verdict.outcome is Outcome.PASS for verdict in record.verdicts)]
     content = document(Run(records=records, settings=settings, accepted=passed, stored=past_of(settings, root)))
     text = RECORDS[kind](content, load_named("decision_card", ()))

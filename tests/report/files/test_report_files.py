@@ -77,14 +77,14 @@ def test_what_has_no_round_is_not_saved(tmp_path: Path) -> None:
     settings = Settings(save="main", baselines_dir=str(tmp_path))
     said = save_baseline([pair, busy], settings, tmp_path, [pair, busy])
     assert said == (
-        f"saved 1 measurement to {tmp_path}/main.toml; not saved, since the client could not keep up in any round: "
+        f"saved 1 measurement to {tmp_path}/main.toml; not saved because the client was saturated in every round: "
         "perf/test_team.py::test_busy",
         False,
     )
     (only,) = load_named("main", (tmp_path,)).stored
     assert only.test == pair.test
     text, failed = save_baseline([busy], settings, tmp_path, [busy])
-    assert text.startswith("saved nothing to baseline main: ")
+    assert text.startswith("nothing saved to baseline main: ")
     assert failed
 
 
@@ -96,13 +96,15 @@ class TestOneFileTwice:
         """By whatever name."""
         (tmp_path / "sub").mkdir()
         (tmp_path / "link").symlink_to("report")
-        with pytest.raises(UsageError, match=r"--llmperf-html and --llmperf-json name one file: .*\n  next: give each"):
+        with pytest.raises(
+            UsageError, match=r"--llmperf-html and --llmperf-json name the same file: .*\n  next: give each"
+        ):
             check_outputs(Settings(json="report", html=name), tmp_path)
-        with pytest.raises(UsageError, match="--llmperf-html and --llmperf-json name one file"):
+        with pytest.raises(UsageError, match="--llmperf-html and --llmperf-json name the same file"):
             check_outputs(Settings(json=name, html="report"), tmp_path)
 
     def test_what_is_a_file_for_one_and_a_folder_for_the_other(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="name one file"):
+        with pytest.raises(UsageError, match="name the same file"):
             check_outputs(Settings(json="report", html="report/page.html"), tmp_path)
 
     @pytest.mark.parametrize("name", ["/dev/null", "fifo"])
@@ -141,9 +143,9 @@ class TestOneFileTwice:
 
     def test_the_configuration_that_is_found(self, tmp_path: Path) -> None:
         """Also where no option names it; and files of pytest's."""
-        with pytest.raises(UsageError, match="--llmperf-json and --llmperf-config name one file"):
+        with pytest.raises(UsageError, match="--llmperf-json and --llmperf-config name the same file"):
             check_outputs(Settings(json="llmperf.toml"), tmp_path)
-        with pytest.raises(UsageError, match="--llmperf-json and --junit-xml name one file"):
+        with pytest.raises(UsageError, match="--llmperf-json and --junit-xml name the same file"):
             check_outputs(Settings(json="x.xml"), tmp_path, others={"--junit-xml": tmp_path / "x.xml"})
 
 

@@ -117,7 +117,7 @@ def test_an_axis_of_scenarios() -> None:
 def test_what_to_do_must_be_said() -> None:
     """By a scenario, prompts, or a function, whose scenario takes their place."""
     made = matrix(scenario="")
-    with pytest.raises(UsageError, match="says what to vary and not what to do"):
+    with pytest.raises(UsageError, match="has axes but neither a scenario nor prompts"):
         scenario_of_cell(made, {"num_ctx": 512})
     given = scenario_of_cell(made, {"num_ctx": 512}, SCENARIOS["conversation"])
     assert given.name == "m_ctx512"
@@ -152,21 +152,21 @@ def test_what_is_played_on_the_simulated_server_only() -> None:
     ("tables", "fault"),
     [
         ({"schema": 2}, "schema: got 2, wanted 1"),
-        ({"name": "x"}, "name: a matrix's name is its file's stem"),
+        ({"name": "x"}, "name: not a key, a matrix is named after its file"),
         ({"axis": {}}, "axis: unknown key, wanted one of .*axes"),
         ({"axes": {"num_ctx": []}}, "axes.num_ctx: empty"),
-        ({"axes": {"num_ctx": [1, 1]}}, "axes.num_ctx: a value stands twice"),
-        ({"axes": {"num_ctx": [True]}}, "got True, wanted a text or a number"),
+        ({"axes": {"num_ctx": [1, 1]}}, "axes.num_ctx: a value is listed twice"),
+        ({"axes": {"num_ctx": [True]}}, "got True, wanted a string or a number"),
         ({"axes": {"think": ["much"]}}, "axes.think is 'much', wanted true, false, low"),
         ({"options": {"think": 1}}, "options.think is 1, wanted true, false, low"),
-        ({"axes": {"mine": [True]}}, "axes.mine: got True, wanted a text or a number"),
+        ({"axes": {"mine": [True]}}, "axes.mine: got True, wanted a string or a number"),
         ({"axes": {"num_ctx": [float("inf")]}}, "got inf, wanted a finite number"),
         ({"axes": {"num_ctx": ["many"]}}, "axes.num_ctx: got 'many', wanted a number"),
         ({"axes": {"topology": ["triple"]}}, "axes.topology: got 'triple', wanted one of single"),
         ({"axes": {"scenario": ["x"]}}, "axes.scenario: got 'x', wanted one of baseline_vs_chimera"),
         ({"axes": {"runtime": ["tokio"]}}, "axes.runtime: got 'tokio', wanted one of threads"),
         ({"axes": {"model": [7]}}, "axes.model: got 7, wanted a model's name"),
-        ({"axes": {"prompt": [1]}}, "axes.prompt: it is made of the key prompts"),
+        ({"axes": {"prompt": [1]}}, "axes.prompt: reserved, the key prompts creates this axis"),
         ({"cell": [{"topology": "x"}]}, r"cell\[0\].topology: got 'x'"),
         ({"options": {"num_cpu": 1}}, "options.num_cpu: unknown option, wanted one of num_ctx"),
         ({"scenario": "x"}, "scenario: got 'x'"),
@@ -176,7 +176,7 @@ def test_what_is_played_on_the_simulated_server_only() -> None:
         ({"played": [{"script": {"speed": 1}}]}, r"played\[0\].script.speed: unknown"),
         ({"played": [{"options": {"num_cpu": 1}}]}, "options.num_cpu: unknown option"),
         ({"played": [{"script": {"decode_tok_s": 0}}]}, r"played\[0\].script: decode_tok_s = 0, wanted 0.001"),
-        ({"claim": [{"id": "a", "claim": "", "source": ""}] * 2}, "claim 'a' stands twice"),
+        ({"claim": [{"id": "a", "claim": "", "source": ""}] * 2}, "claim 'a' is listed twice"),
     ],
 )
 def test_what_makes_no_sense_is_said(tables: dict, fault: str) -> None:
@@ -187,11 +187,13 @@ def test_what_makes_no_sense_is_said(tables: dict, fault: str) -> None:
 
 def test_a_name_that_is_no_file_name() -> None:
     """Results are called after the matrix."""
-    with pytest.raises(UsageError, match="files are called so"):
+    with pytest.raises(UsageError, match="since it names files"):
         parse({"schema": 1}, name="../m")
 
 
-@pytest.mark.parametrize(("text", "fault"), [(None, "cannot be read"), ("a = ", "is no TOML"), ("\xff", "is no TOML")])
+@pytest.mark.parametrize(
+    ("text", "fault"), [(None, "cannot be read"), ("a = ", "is not TOML"), ("\xff", "is not TOML")]
+)
 def test_files_that_are_none(tmp_path: Path, text: str | None, fault: str) -> None:
     """A missing file and one that is no TOML are said to be."""
     path = tmp_path / "m.toml"

@@ -33,16 +33,14 @@ def test_the_baseline_of_the_comparison_is_its_match(tmp_path: Path) -> None:
     )
     save("recs", tmp_path / "kept", [(key_of(RECORD.test, RECORD.measurement), session)])
     compared = Settings(compare="recs", baselines_dir="kept")
-    assert "| Baseline match | Y: +0.0 % off the " in fill("validation", [RECORD], compared, tmp_path).read_text(
-        "utf-8"
-    )
+    assert "| Baseline match | Y: +0.0 % from " in fill("validation", [RECORD], compared, tmp_path).read_text("utf-8")
     alone = fill("validation", [RECORD], Settings(), tmp_path).read_text("utf-8")
-    assert "| Baseline match | [not known" in alone
+    assert "| Baseline match | [unknown" in alone
 
 
 def test_what_cannot_be_filled(tmp_path: Path) -> None:
     """An unknown kind, nothing measured, a folder that is a file: each an error with a way out."""
-    with pytest.raises(UsageError, match="no record 'x'\n  next: use one of decision, validation, change"):
+    with pytest.raises(UsageError, match="unknown record 'x'\n  next: use one of decision, validation, change"):
         fill("x", [RECORD], Settings(), tmp_path)
     with pytest.raises(UsageError, match="nothing was measured"):
         fill("change", [], Settings(), tmp_path)
