@@ -140,7 +140,7 @@ def levels_for(
                 watched += own
             break
     notes = (
-        f"not watched: {', '.join(metrics)}: the levels of baseline {name} are of another machine; state your own"
+        f"not watched: {', '.join(metrics)}: the levels of baseline {name} are for another machine; state your own"
         for name, metrics in left.items()
     )
     return tuple(watched), tuple(notes)

@@ -165,7 +165,7 @@ CAUSES = (
         injected="topology `single_parallel` on a server with one slot",
         kind=TopologyKind.SINGLE_PARALLEL,
         cause="fewer slots than asked for",
-        says="instance a works on 1 request at once, 2 slots were asked for",
+        says="instance a processes 1 request at a time, but 2 slots were asked for",
     ),
     Cause(
         name="another client, now and then",
@@ -241,7 +241,7 @@ CAUSES = (
         name="all devices throttle",
         faults=(b("throttle", factor=0.6, seconds=3.0), {**b("throttle", factor=0.6, seconds=3.0), "instance": "a"}),
         cause="throttling",
-        says="alone, sank over the rounds",
+        says="alone fell over the rounds",
         script=slow(ttft_ms=10, decode_tok_s=100),
         settings=STEADY,
     ),

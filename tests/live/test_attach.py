@@ -67,7 +67,7 @@ def test_slots_are_seen(settings, tmp_path, slots):
         measurement = measured(urls, opened.topology.model, tmp_path, longer, TopologyKind.SINGLE_PARALLEL)
     assert measurement.topology.instances[0].slots_seen == slots
     assert f"slots_asked=2; slots_seen={slots}" in measurement.manifest.facts["server_settings"]
-    fewer = "instance a works on 1 request at once, 2 slots were asked for"
+    fewer = "instance a processes 1 request at a time, but 2 slots were asked for"
     assert (fewer in measurement.notes) is (slots == 1)
     if slots == 1:
         assert diagnose(measurement).cause == "fewer slots than asked for"

@@ -93,7 +93,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
     result.stdout.fnmatch_lines(
         [
             "*next: inspect the raw timings of both arms*",
-            "policy: *, against an incumbent at once",
+            "policy: *; against an incumbent it fails",
         ]
     )
     assert "gate compare" not in result.stdout.str()

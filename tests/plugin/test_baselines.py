@@ -218,7 +218,7 @@ def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pyt
     pytester.makepyfile(REGRESSION)
     first = simulated("--llmperf-save=mine")
     first.assert_outcomes(passed=1)
-    first.stdout.fnmatch_lines(["note: *regression was not judged: what is measured here is what baseline mine*"])
+    first.stdout.fnmatch_lines(["note: *regression was not judged: this run makes baseline mine*"])
     again = simulated("--llmperf-save=mine", "--llmperf-compare=mine", *FIVE)
     assert again.ret == pytest.ExitCode.OK
     simulated("--llmperf-compare=mine", SLOWER).assert_outcomes(failed=1)
@@ -244,7 +244,7 @@ def test_nothing_is_measured_where_it_could_not_be_stored(simulated, pytester: p
     for options, words in (
         (["--llmperf-update=other"], "other.toml does not exist"),
         (["--llmperf-save=mine"], "lose its comments"),
-        (["--llmperf-save=new", "--llmperf-baselines-dir=file/x"], "is no folder that may be written"),
+        (["--llmperf-save=new", "--llmperf-baselines-dir=file/x"], "is not a writable folder"),
     ):
         result = simulated(*options)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -326,7 +326,7 @@ def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.P
             "pair on single *",
             f"evidence: not decision-grade: {lacks}*: pair on single",
             "policy: an inconclusive limit gate warns; an inconclusive regression gate warns while its baseline *",
-            "policy: a gate whose limit is of another machine fails",
+            "policy: a gate whose limit comes from another machine fails",
         ]
     )
     document = json.loads((pytester.path / "run.json").read_text())

@@ -177,7 +177,7 @@ def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulate
     assert {str(verdict.outcome) for verdict in announced} == {"invalid"}  # nothing that the end withdraws
     result.stdout.fnmatch_lines(
         [
-            "gate efficiency could not be judged: no value against *the clients took 0.* the round is too short",
+            "gate efficiency could not be judged: no value against *client overhead was 0.* the rounds are too short",
             "  next: give the agents more work per round (num_predict), and *",
         ]
     )

@@ -29,7 +29,7 @@ def test_answers_together_are_those_alone(simulated, pytester: pytest.Pytester, 
     pytester.makepyfile(SUITE)
     result = simulated("--llmperf-rounds=1", "--llmperf-json=run.json")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["note: pair on dual: quality: alone 6 of 6 answers repeat; together 6 of 6 *default*"])
+    result.stdout.fnmatch_lines(["note: pair on dual: quality: 6 of 6 answers repeat alone; together 6 of 6 *default*"])
     (record,) = json.loads((pytester.path / "run.json").read_text("utf-8"))["records"]
     answered = record["measurement"]["quality"]["answered"]
     assert [(answer["agent"], answer["prompt"]) for answer in answered] == [

@@ -98,7 +98,7 @@ def read(path: Path) -> str:
     except OSError as error:
         raise BaselineError(
             f"baseline file {path} cannot be read: {error}",
-            next_step="check the path, which must be that of a plain file",
+            next_step="check the path, which must be a plain file",
         ) from error
     except UnicodeDecodeError as error:
         raise BaselineError(f"baseline file {path} is not UTF-8 text: {error}", next_step=_RESTORE) from error
@@ -136,9 +136,9 @@ def _check_merged(text: str, path: Path) -> None:
     if marks := conflict_lines(text):
         merges = re.search(r"^session\.[0-9a-f]+\.", text, re.MULTILINE) is not None
         raise BaselineError(
-            f"baseline file {path} has git's marks of a conflict in lines {', '.join(map(str, marks))}",
-            next_step="delete these lines and keep all others: the sessions of both sides are then there; "
-            f"'*.toml merge=union' in {path.parent / '.gitattributes'} has git do that"
+            f"baseline file {path} has git conflict markers in lines {', '.join(map(str, marks))}",
+            next_step="delete these lines and keep all others, so that the sessions of both sides stay; "
+            f"'*.toml merge=union' in {path.parent / '.gitattributes'} makes git do that"
             if merges
-            else f"keep one side, and save on it again: git checkout --ours {path}",
+            else f"keep one side, then save again: git checkout --ours {path}",
         )

@@ -115,8 +115,8 @@ def _no_test(baseline: Baseline, test: str) -> BaselineError:
     names = {entry.test for entry in baseline.stored}
     like = nearest(test, names)
     return BaselineError(
-        f"baseline {baseline.name} has nothing of test {test!r}" + (f"; most like it is {like!r}" if like else ""),
-        next_step=f"see which it has: pytest-llmperf show {baseline.name}",
+        f"baseline {baseline.name} has no session of test {test!r}" + (f"; most like it is {like!r}" if like else ""),
+        next_step=f"list its tests: pytest-llmperf show {baseline.name}",
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_llmperf.files.atomic_write import is_there, write_whole
 
 ATTRIBUTES = (
-    "# Written by pytest-llmperf: of two branches that both saved sessions, git keeps the lines of both.\n"
+    "# Written by pytest-llmperf: if two branches both saved sessions, git keeps the lines of both.\n"
     "*.toml merge=union\n"
 )
 IGNORED = "# Written by pytest-llmperf: locks and half-written files."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_S = 60.0
 """How long a saver waits for others; one save takes milliseconds."""
 
-_NO_LOCKS = "give a --llmperf-baselines-dir on a file system that knows locks"
+_NO_LOCKS = "give a --llmperf-baselines-dir on a file system with locks"
 
 
 def rewrite(path: Path, change: Callable[[], str]) -> None:
@@ -59,7 +59,7 @@ def _locked(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise BaselineError(
-            f"baseline {path} is locked by another process for more than {LOCK_TIMEOUT_S:g} s",
+            f"baseline {path} has been locked by another process for more than {LOCK_TIMEOUT_S:g} s",
             next_step="wait for the other run, then save again",
         ) from error
     try:

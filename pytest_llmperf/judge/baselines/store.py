@@ -155,7 +155,7 @@ def check_editable(path: Path, *, must_exist: bool) -> None:
         folder = next(folder for folder in path.parents if folder.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise BaselineError(
-                f"baseline {path} could not be saved: {folder} is no folder that may be written",
+                f"baseline {path} could not be saved: {folder} is not a writable folder",
                 next_step="check the permissions, or give another --llmperf-baselines-dir",
             )
         probe(path)
@@ -173,7 +173,7 @@ def _editable(path: Path) -> Baseline:
     if any(line.lstrip().startswith("#") for line in text.splitlines() if line != _HEADER.strip()):
         raise BaselineError(
             f"baseline {path} is written by hand: changing it here would lose its comments",
-            next_step="save under another name, or take the comments out",
+            next_step="save under another name, or remove the comments",
         )
     return baseline
 

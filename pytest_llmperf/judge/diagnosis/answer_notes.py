@@ -23,18 +23,18 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
     notes = list(_of_thoughts([request for request in requests if request.reasoning_ns], every))
     if uncounted := sum(request.uncounted for request in requests):
         notes.append(
-            f"{uncounted} of {every} answers have no token count, so that rates, and figures that need the same work "
-            f"alone and together, are undefined: {COUNTS_NEXT}"
+            f"{uncounted} of {every} answers have no token count: token rates, and figures that compare equal work "
+            f"alone and together, are undefined; {COUNTS_NEXT}"
         )
     if whole := sum(not request.streamed for request in requests):
         notes.append(
-            f"{whole} of {every} answers were not streamed: they have no TTFT, and contention is told by the server's "
-            "queue time, or by answers that take 1.5 times as long as alone"
+            f"{whole} of {every} answers were not streamed: they have no TTFT; contention is determined from the "
+            "server's queue time, or from answers that take 1.5 times as long as alone"
         )
     if at_once := sum(came_at_once(request) for request in requests if request.arrivals_ns):
         notes.append(
-            f"{at_once} of {every} answers came at once, in one chunk or kept back by a proxy: their TTFT is the "
-            "time of the whole answer, and contention is told as of answers that are not streamed"
+            f"{at_once} of {every} answers arrived at once, in one chunk or buffered by a proxy: their TTFT is the "
+            "time of the whole answer, and contention is determined as for answers that are not streamed"
         )
     return tuple(notes)
 
@@ -61,12 +61,12 @@ def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:
         thought_ms = median(request_formulas.first_token_ms(request) for request in told)
         text_ms = median(request_formulas.ttft_ms(request) for request in told)
         notes.append(
-            f"the model thinks before it answers (in {len(thinking)} of {every} requests): TTFT is that of the first "
-            f"text, {text_ms:.0f} ms in the median; the first thought came after {thought_ms:.0f} ms"
+            f"the model thinks before it answers (in {len(thinking)} of {every} requests): TTFT is the time to the "
+            f"first text, median {text_ms:.0f} ms; the first thought came after {thought_ms:.0f} ms (median)"
         )
     if silent:
         notes.append(
-            f"{len(silent)} of {every} requests have no content: the model spent all their tokens on thoughts; "
+            f"{len(silent)} of {every} answers have no content: the model spent all tokens on thoughts; "
             f"{request_formulas.THINK_NEXT}"
         )
     return notes

@@ -51,7 +51,7 @@ def saturated(round_: Round) -> str:
             return f"{_part(run, round_)} was {run.lag_ns / 1e6:.0f} ms late or more for a tenth of the time"
         share_pct = 100 * run.client_ns / run.duration_ns
         if run.client_ns > MOST_LAG_MS * 1e6 and share_pct > MOST_COST_PP:
-            return f"{_part(run, round_)} took {share_pct:.1f} % of the time for itself"
+            return f"{_part(run, round_)} had an overhead of {share_pct:.1f} % of the time"
     busiest = max(round_.client_cpu_ns, default=0) / _wall_ns(round_)
     return f"the clients used {busiest:.2f} of a core" if busiest > MOST_CPU_SHARE else ""
 
@@ -67,10 +67,10 @@ def client_overhead_problem(measurement: Measurement) -> str:
         runs = [run for round_ in measurement.rounds for run in getattr(round_, where)]
         own_ms, all_ms = sum(run.client_ns for run in runs) / 1e6, sum(run.duration_ns for run in runs) / 1e6
         if own_ms > MOST_COST_PP / 100 * all_ms:
+            share_pct, part = 100 * own_ms / all_ms, "" if where == "together" else " alone"
             return (
-                f"the clients took {100 * own_ms / all_ms:.1f} % of the time {'' if where == 'together' else 'alone '}"
-                f"for themselves, {own_ms / len(runs):.1f} ms of {all_ms / len(runs):.0f} in a run: "
-                "the round is too short"
+                f"client overhead was {share_pct:.1f} % of the time{part}, "
+                f"{own_ms / len(runs):.1f} of {all_ms / len(runs):.0f} ms in a run: the rounds are too short"
             )
     return ""
 

@@ -25,7 +25,7 @@ def declining(measurement: Measurement) -> str:
     """Whose decode rate, alone, sank over the rounds, in words; empty where none did."""
     for agent, rates in _declining(measurement):
         return (
-            f"the decode rate of {agent}, alone, sank over the rounds from {rates[0]:.1f} to {rates[-1]:.1f} tok/s: "
+            f"the decode rate of {agent} alone fell over the rounds from {rates[0]:.1f} to {rates[-1]:.1f} tok/s: "
             "throttling"
         )
     return ""

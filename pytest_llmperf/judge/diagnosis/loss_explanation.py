@@ -39,7 +39,7 @@ _TOGETHER = {
 }
 """Why all are slower together."""
 
-_UNTIMED = "first tokens come later: they share a device, or prompts wait: this server gives no durations that tell"
+_UNTIMED = "first tokens come later: they share a device, or prompts wait (this server reports no durations)"
 
 _NEXT = {
     "tokens alone": "give the agents equal work (prompts, num_predict), or gate scaling in place of balance",

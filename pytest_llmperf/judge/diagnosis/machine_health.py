@@ -116,7 +116,7 @@ def _gpu_throttled(telemetry: Telemetry, index: int) -> str:
         reasons = ", ".join(dict.fromkeys(reason for sample in slowed for reason in sample.slowed_by))
         hottest = max((sample.temperature_c for sample in samples if sample.temperature_c is not None), default=None)
         warm = f", up to {hottest:.0f} C" if hottest is not None else ""
-        return f"{name} slowed itself down in {len(slowed)} of {len(samples)} samples: {reasons}{warm}"
+        return f"{name} throttled in {len(slowed)} of {len(samples)} samples: {reasons}{warm}"
     at_work = [sample for sample in samples if sample.utilisation_pct is None or sample.utilisation_pct >= _BUSY_PCT]
     return _sank(name, [(sample.sm_clock_mhz, sample.temperature_c) for sample in at_work])
 
@@ -132,4 +132,4 @@ def _sank(name: str, samples: Sequence[tuple[float | None, float | None]]) -> st
     )
     if later_mhz >= _SUNK * mhz or later_c < c + _WARMER_C:
         return ""
-    return f"the clock of {name} sank from {mhz:.0f} to {later_mhz:.0f} MHz as it went from {c:.0f} to {later_c:.0f} C"
+    return f"the clock of {name} fell from {mhz:.0f} to {later_mhz:.0f} MHz as it went from {c:.0f} to {later_c:.0f} C"

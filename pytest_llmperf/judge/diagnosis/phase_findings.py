@@ -28,7 +28,7 @@ _NAMES = {
     "prefill": "prefill",
     "decode": "decode",
     "tokens": "reading and writing more tokens",
-    "rest": "what no server's times hold",
+    "rest": "time outside the server's durations",
 }
 
 

@@ -86,21 +86,21 @@ def _client(measurement: Measurement) -> Answer:
     if not measurement.rounds:
         return answer("client", problems, "")
     cost_pp = median(map(client_cost_pp, measurement.rounds))
-    return answer("client", problems, f"it took {cost_pp:.2f} pp of efficiency for itself")
+    return answer("client", problems, f"its overhead was {cost_pp:.2f} pp of efficiency")
 
 
 def _machine(measurement: Measurement) -> Answer:
     looks = (crowded, swapping, throttled, declining)
     problems = list(filter(None, (look(measurement) for look in looks)))
     if measurement.telemetry is None:
-        return answer("machine", problems, "no decode rate sinks; nothing else was looked at")
-    return answer("machine", problems, "cores are left, nothing swaps or throttles, no decode rate sinks")
+        return answer("machine", problems, "no decode rate falls; nothing else was checked")
+    return answer("machine", problems, "cores are idle, nothing swaps or throttles, no decode rate falls")
 
 
 def _loss(measurement: Measurement) -> Answer:
     loss = loss_of(measurement)
     if loss is None:
-        return unknown("loss", "defined for two agents or more, alone and together")
+        return unknown("loss", "only defined for two or more agents, alone and together")
     diagnosis = diagnose(measurement)
     words = f"{loss.loss_pp:.1f} pp of {loss.of}"
     if loss.loss_pp < LEAST_PP or diagnosis is None or not diagnosis.sentence:

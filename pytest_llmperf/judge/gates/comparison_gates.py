@@ -123,5 +123,5 @@ def without_regression(
     new = settings.update or (settings.save if stored is None and not baseline.stored else "")
     if not new or not any(marker.compares for marker in markers):
         return tuple(markers), ()
-    note = f"the marker regression was not judged: what is measured here is what baseline {new} will hold"
+    note = f"the marker regression was not judged: this run makes baseline {new}, which it would compare with"
     return tuple(marker for marker in markers if not marker.compares), (note,)

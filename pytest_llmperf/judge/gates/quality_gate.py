@@ -58,7 +58,7 @@ def judge_answers(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int =
             if drops:
                 verdicts.append(judge_values(gate, drops, looks=1, gates=run_gates))
             else:
-                verdicts.append(invalid(gate, len(quality.answered), "no scorer has an opinion of any answer"))
+                verdicts.append(invalid(gate, len(quality.answered), "no scorer returned a score"))
         elif quality.repeatable:
             verdicts.append(_same(quality, gate))
     return tuple(verdicts)
@@ -73,9 +73,9 @@ def in_words(quality: Quality) -> str:
     ]
     together = [answer.together_score for answer in quality.answered if answer.together_score is not None]
     scores = f"; mean score {fmean(alone):.3f} alone, {fmean(together):.3f} together" if alone and together else ""
-    uncompared = "" if quality.repeatable else ", so that answers were not compared, only scores"
-    same = f"; together {total - changed} of {total} are as alone" if quality.repeatable else ""
-    return f"quality: alone {repeats} of {total} answers repeat{uncompared}{same}{scores}, by {quality.scorer}"
+    uncompared = "" if quality.repeatable else "; only scores were compared"
+    same = f"; together {total - changed} of {total} equal the answer alone" if quality.repeatable else ""
+    return f"quality: {repeats} of {total} answers repeat alone{uncompared}{same}{scores}, by {quality.scorer}"
 
 
 def scorer_raised(scorer: str, error: Exception) -> UsageError:
@@ -104,7 +104,7 @@ def checked(score: object, scorer: str) -> float | None:
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         raise UsageError(
             f"{scorer} returned {score!r}, wanted a number from 0 (bad) to 1, or None",
-            next_step="mend the hook; see docs/quality.md",
+            next_step="correct the hook; see docs/quality.md",
         )
     return float(score)
 
@@ -119,12 +119,12 @@ def _drop_pp(answer: Answered) -> float | None:
 def _same(quality: Quality, gate: Gate) -> Verdict:
     """Equality is seen, not estimated."""
     total, changed = len(quality.answered), quality.changed
-    reason = f"all {total} answers are as alone"
+    reason = f"all {total} answers equal the answers alone"
     if changed:
         first = changed[0]
         reason = (
-            f"{len(changed)} of {total} answers differ from those alone, which repeat: {first.agent} said "
-            f"{_short(first.together)} for {_short(first.alone)}"
+            f"{len(changed)} of {total} answers differ from the answers alone, which repeat: {first.agent} said "
+            f"{_short(first.together)} instead of {_short(first.alone)}"
         )
     rate = len(changed) / total
     return Verdict(

@@ -37,15 +37,15 @@ def in_words(settings: Settings) -> tuple[str, ...]:
         "fail": "fails",
         "warn": "warns",
         "young": f"warns while its baseline has fewer than {settings.min_sessions} sessions, then fails"
-        + (", against an incumbent at once" if settings.against else ""),
+        + ("; against an incumbent it fails" if settings.against else ""),
     }[settings.on_inconclusive_regression]
     limit = {"fail": "fails", "warn": "warns"}[settings.on_inconclusive]
     machine = {"fail": "fails", "warn": "warns", "skip": "skips its test"}[settings.on_mismatch]
     if settings.compare and settings.on_mismatch != "warn":
-        machine += "; one that --llmperf-compare adds only warns while others of its test can be compared"
+        machine += "; a gate that --llmperf-compare adds only warns if others of its test can be compared"
     return (
         f"policy: an inconclusive limit gate {limit}; an inconclusive regression gate {regression}",
-        f"policy: a gate whose limit is of another machine {machine}",
+        f"policy: a gate whose limit comes from another machine {machine}",
     )
 
 

@@ -83,7 +83,7 @@ def in_words(rounds: Iterable[Round]) -> str:
     if not contradicted:
         return ""
     first = contradictions(contradicted[0])[0]
-    return f"in {len(contradicted)} of {len(requests)} requests {first}: what is computed from that is not shown"
+    return f"in {len(contradicted)} of {len(requests)} requests {first}: figures computed from it are not shown"
 
 
 def believable(request: RequestTiming) -> bool:
@@ -103,8 +103,8 @@ def check_figures(runs: Iterable[AgentRun], figures: frozenset[str]) -> None:
                 if contradiction.figures & figures:
                     raise MeasurementError(
                         f"agent {run.agent!r}, request {number} on instance {run.instance}: {contradiction}",
-                        next_step="the server's durations are to be nanoseconds, its counts tokens of this answer: "
-                        "ask whoever maintains the server, or gate what our own clock measures (ttft, efficiency)",
+                        next_step="durations must be nanoseconds, and counts the tokens of this answer: "
+                        "report it to the server's maintainers, or gate what our own clock measures (ttft, efficiency)",
                     )
 
 

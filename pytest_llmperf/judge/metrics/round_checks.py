@@ -46,8 +46,8 @@ def tokens(runs: Iterable[AgentRun]) -> tuple[int, ...]:
         uncounted = sum(request.eval_count <= 0 for request in run.requests)
         if uncounted:
             raise MeasurementError(
-                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count, so that a rate "
-                "of tokens is undefined",
+                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count: token rates "
+                "are undefined",
                 next_step=COUNTS_NEXT,
             )
     return tuple(run.eval_count for run in runs)
@@ -63,8 +63,8 @@ def same_work(alone: AgentRun, both: AgentRun) -> bool:
         uncounted = sum(request.uncounted for request in run.requests)
         if uncounted:
             raise MeasurementError(
-                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count, so that nobody "
-                "knows whether the agents did the same work alone and together",
+                f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count: whether "
+                "the agents did the same work alone and together is unknown",
                 next_step=COUNTS_NEXT,
             )
     return alone.eval_count == both.eval_count

@@ -83,7 +83,7 @@ def fewer_slots(measurement: Measurement) -> list[tuple[str, str, str]]:
 
 def in_words(instance: str, count: int, wanted: int) -> str:
     """The note."""
-    return f"instance {instance} works on {count} request{'s' * (count > 1)} at once, {wanted} {ASKED}"
+    return f"instance {instance} processes {count} request{'s' * (count > 1)} at a time, but {wanted} {ASKED}"
 
 
 def _next(measurement: Measurement, wanted: int) -> str:

@@ -80,7 +80,7 @@ def test_a_renaming_loses_nothing_and_leaves_others_alone(keys: list[Key], old: 
     """Where both names are there, their sessions come together in the order of their time."""
     before = stored(keys)
     if not any(entry.test == old for entry in before.stored):
-        with pytest.raises(BaselineError, match="has nothing of test"):
+        with pytest.raises(BaselineError, match="has no session of test"):
             renamed(before, old, new)
         return
     after = renamed(before, old, new)
@@ -179,7 +179,7 @@ def test_a_change_says_what_was_and_what_is(tmp_path: Path) -> None:
     change = store.edit(path, lambda baseline: replace(baseline, description="other"))
     assert (change.path, change.before.description, change.after.description) == (path, "", "other")
     assert baseline_files.load(path) == change.after
-    with pytest.raises(BaselineError, match="has nothing of test"):
+    with pytest.raises(BaselineError, match="has no session of test"):
         store.edit(path, lambda baseline: without(baseline, "none"))
     assert baseline_files.load(path) == change.after
 

@@ -18,15 +18,15 @@ def test_thoughts_are_told() -> None:
     """Which request TTFT is of, and when the first thought came."""
     (note,) = notes_of_answers(rounds_of([thinking(100, 900)], [thinking(200, 1000)], count=2))
     assert "thinks before it answers (in 4 of 4 requests)" in note
-    assert "first text, 950 ms in the median; the first thought came after 150 ms" in note
+    assert "first text, median 950 ms; the first thought came after 150 ms (median)" in note
 
 
 def test_requests_without_content_are_counted() -> None:
     """All tokens may be spent on thoughts."""
     both = rounds_of([thinking(100, 900)], [thinking(100, None)], count=2)
-    assert "2 of 4 requests have no content: the model spent all their tokens on thoughts" in notes_of_answers(both)[1]
+    assert "2 of 4 answers have no content: the model spent all tokens on thoughts" in notes_of_answers(both)[1]
     (note,) = notes_of_answers(rounds_of([thinking(100, None)], [thinking(100, None)], count=1))
-    assert "2 of 2 requests have no content" in note
+    assert "2 of 2 answers have no content" in note
     assert "think=False" in note
 
 
@@ -51,7 +51,7 @@ def test_answers_that_came_in_one_chunk_are_told() -> None:
     whole = replace(unstreamed(500), streamed=True)
     (note,) = notes_of_answers(rounds_of([whole], [whole], count=1))
     assert note.startswith(
-        "2 of 2 answers came at once, in one chunk or kept back by a proxy: their TTFT is the time of the whole answer"
+        "2 of 2 answers arrived at once, in one chunk or buffered by a proxy: their TTFT is the time of the whole"
     )
 
 

@@ -53,9 +53,13 @@ def test_a_calm_client_is_not_saturated() -> None:
         (
             "solo",
             {"client_ns": 21 * MS},
-            r"the client of y alone took 1\.1 % of the time",
+            r"the client of y alone had an overhead of 1\.1 % of the time",
         ),
-        ("together", {"client_ns": 60 * MS}, r"the client of y in the together part took 1\.5 % of the time"),
+        (
+            "together",
+            {"client_ns": 60 * MS},
+            r"the client of y in the together part had an overhead of 1\.5 % of the time",
+        ),
     ],
 )
 def test_a_client_that_falls_behind(part: str, changes: dict[str, int], words: str) -> None:
@@ -80,10 +84,10 @@ def test_rounds_that_are_too_short_for_the_client() -> None:
         == ""
     )
     assert client_overhead_problem(measurement_of(slow[0], slow[0], calm)) == (
-        "the clients took 1.1 % of the time for themselves, 1.7 ms of 150 in a run: the round is too short"
+        "client overhead was 1.1 % of the time, 1.7 of 150 ms in a run: the rounds are too short"
     )
     assert client_overhead_problem(measurement_of(slow[1], slow[1], calm)) == (
-        "the clients took 1.7 % of the time alone for themselves, 1.7 ms of 100 in a run: the round is too short"
+        "client overhead was 1.7 % of the time alone, 1.7 of 100 ms in a run: the rounds are too short"
     )
     assert client_overhead_problem(measurement_of()) == ""
 

@@ -103,9 +103,9 @@ def lost_pp(measurement: Measurement, of: str) -> float:
         (
             rounds(both={"queue": 350}, durations=False),
             "prefill together",
-            "or prompts wait: this server gives no durations",
+            "or prompts wait (this server reports no durations",
         ),
-        (rounds(rates=(60, 55, 50, 45, 40)), "throttling", "of x, alone, sank over the rounds from 60.0 to 40.0 tok/s"),
+        (rounds(rates=(60, 55, 50, 45, 40)), "throttling", "of x alone fell over the rounds from 60.0 to 40.0 tok/s"),
     ],
 )
 def test_the_largest_share_is_the_cause(taken: tuple[Round, ...], cause: str, says: str) -> None:
@@ -306,7 +306,7 @@ def test_the_slower_instance_is_to_be_looked_at() -> None:
         (
             tuple(sample(at, gpus=gpus(slowed_by=("too hot",), temperature_c=90)) for at in range(3)),
             "throttling",
-            "slowed itself down in 3 of 3 samples: too hot, up to 90 C",
+            "throttled in 3 of 3 samples: too hot, up to 90 C",
         ),
         ((sample(0), sample(1, busy_s=1.9, client_s=1.6)), None, ""),
         ((sample(0), sample(1, busy_s=1.2)), None, ""),

@@ -62,12 +62,10 @@ def test_a_gpu_that_says_why_it_is_slow() -> None:
     fine = gpus(temperature_c=80.0)
     often = observed(*(sample(at, gpus=slow if at < 2 else fine) for at in range(20)))
     seldom = observed(*(sample(at, gpus=slow if at < 1 else fine) for at in range(20)))
-    assert facts.throttled(often) == (
-        "GPU 0 (RTX) slowed itself down in 2 of 20 samples: hardware thermal slowdown, up to 91 C"
-    )
+    assert facts.throttled(often) == ("GPU 0 (RTX) throttled in 2 of 20 samples: hardware thermal slowdown, up to 91 C")
     assert facts.throttled(seldom) == ""
     assert facts.throttled(observed(*(sample(at, gpus=gpus(slowed_by=("power brake",))) for at in range(3)))) == (
-        "GPU 0 (RTX) slowed itself down in 3 of 3 samples: power brake"
+        "GPU 0 (RTX) throttled in 3 of 3 samples: power brake"
     )
 
 
@@ -99,7 +97,7 @@ def test_a_processor_whose_clock_sinks_as_it_warms() -> None:
     """As of a GPU; without a sensor nothing is said."""
     sunk = [sample(at, cpu_mhz=4000.0 - 300 * at, cpu_c=60.0 + 5 * at) for at in range(6)]
     assert facts.throttled(observed(*sunk)) == (
-        "the clock of the processor sank from 3850 to 2650 MHz as it went from 62 to 82 C"
+        "the clock of the processor fell from 3850 to 2650 MHz as it went from 62 to 82 C"
     )
     assert facts.throttled(observed(*(replace(cool, cpu_c=None) for cool in sunk))) == ""
     assert facts.throttled(measurement_of()) == ""

@@ -69,7 +69,7 @@ CHANGES = {
     ),
     "the network": (
         rounds(y={"rest": 60}),
-        "what no server's times hold of y alone takes 20.0 times as long",
+        "time outside the server's durations of y alone takes 20.0 times as long",
         "3 -> 60 ms)",
     ),
 }

@@ -42,16 +42,20 @@ def test_another_answer_of_an_engine_that_repeats_itself_fails() -> None:
     verdict = judge_answers(quality, answer_gates(build("quality"), None))[0]
     assert verdict.value == 0.25
     assert verdict.reason == (
-        "1 of 4 answers differ from those alone, which repeat: x said " + repr("b" * 60 + "...") + " for 'a'"
+        "1 of 4 answers differ from the answers alone, which repeat: x said "
+        + repr("b" * 60 + "...")
+        + " instead of 'a'"
     )
-    assert "together 3 of 4 are as alone; mean score 0.900 alone, 0.900 together, by mine" in in_words(quality)
+    assert "together 3 of 4 equal the answer alone; mean score 0.900 alone, 0.900 together, by mine" in in_words(
+        quality
+    )
 
 
 def test_an_engine_that_draws_lots_is_judged_by_scores_only() -> None:
     """And that is said."""
     quality = scored(0.9, 0.9, 0.9, again="other", together="b")
     assert outcomes(quality) == {"quality_drop_pp": "pass"}
-    assert in_words(quality).startswith("quality: alone 0 of 3 answers repeat, so that answers were not compared, only")
+    assert in_words(quality).startswith("quality: 0 of 3 answers repeat alone; only scores were compared")
 
 
 @pytest.mark.parametrize(

@@ -83,14 +83,14 @@ def test_the_policy_in_words() -> None:
     assert in_words(Settings()) == (
         "policy: an inconclusive limit gate fails; an inconclusive regression gate warns while its baseline has fewer "
         "than 4 sessions, then fails",
-        "policy: a gate whose limit is of another machine fails",
+        "policy: a gate whose limit comes from another machine fails",
     )
     words = in_words(Settings(on_inconclusive="warn", on_inconclusive_regression="fail", on_mismatch="skip"))
     assert "limit gate warns; an inconclusive regression gate fails" in words[0]
     assert "skips its test" in words[1]
     words = in_words(Settings(compare="main"))
     assert words[1] == (
-        "policy: a gate whose limit is of another machine fails; one that --llmperf-compare adds only warns while "
+        "policy: a gate whose limit comes from another machine fails; a gate that --llmperf-compare adds only warns if "
         "others of its test can be compared"
     )
     assert in_words(Settings(compare="main", on_mismatch="warn"))[1].endswith("another machine warns")

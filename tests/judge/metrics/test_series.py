@@ -252,8 +252,8 @@ def test_answers_without_figures_of_the_server_have_times_only() -> None:
     for name, text in (
         ("queue_ms", "2 of 2 answers"),
         ("system_tok_s", "agent 'x'.*no token count"),
-        ("scaling_efficiency_pct", "agent 'x'.*nobody knows whether the agents did the same work"),
-        ("slowdown", "agent 'x'.*nobody knows whether the agents did the same work"),
+        ("scaling_efficiency_pct", "agent 'x'.*whether the agents did the same work alone and together is unknown"),
+        ("slowdown", "agent 'x'.*whether the agents did the same work alone and together is unknown"),
     ):
         with pytest.raises(MeasurementError, match=f"round 0: .*{text}") as caught:
             series(uncounted, name)

@@ -95,7 +95,7 @@ def test_what_was_asked_and_seen_is_in_the_manifest() -> None:
     assert (usual.topology.instances[0].slots_seen, usual.notes) == (2, ())
     fewer = looked_at(measurement(IN_TURN, slots=0), IN_TURN)
     assert fewer.manifest.facts["server_settings"] == "num_ctx=512; slots_asked=2; slots_seen=1"
-    assert fewer.notes == ("instance a works on 1 request at once, 2 slots were asked for",)
+    assert fewer.notes == ("instance a processes 1 request at a time, but 2 slots were asked for",)
     assert looked_at(fewer, IN_TURN) is fewer
     more = looked_at(fewer, TOGETHER)
     assert (more.topology.instances[0].slots_seen, more.notes) == (2, ())
@@ -117,7 +117,7 @@ def test_the_cause_is_named_with_what_to_do(backend, step) -> None:
     diagnosis = diagnose(measurement(IN_TURN, backend=backend))
     assert diagnosis is not None
     assert diagnosis.cause == CAUSE
-    assert diagnosis.facts == ("instance a works on 1 request at once, 2 slots were asked for",)
+    assert diagnosis.facts == ("instance a processes 1 request at a time, but 2 slots were asked for",)
     assert step in diagnosis.next_step
     assert diagnose(replace(measurement(TOGETHER), rounds=measurement(TOGETHER).rounds)) is None
 
