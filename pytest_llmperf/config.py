@@ -49,12 +49,12 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
     except ValueError as error:
         raise UsageError(f"{path} is no TOML: {error}", next_step="see docs/configuration.md") from error
     try:
-        found = strict_converter().structure(tables, Configuration)
+        configuration = strict_converter().structure(tables, Configuration)
     except Exception as error:
         faults = "".join(f"\n  {fault}" for fault in faults_of(error))
         raise UsageError(f"{path}: wrong settings:{faults}", next_step="see docs/configuration.md") from error
-    deployments = {name: _anchored(name, one, path) for name, one in found.deployments.items()}
-    return replace(found, deployments=deployments)
+    deployments = {name: _anchored(name, deployment, path) for name, deployment in configuration.deployments.items()}
+    return replace(configuration, deployments=deployments)
 
 
 def deployment_of(configuration: Configuration, name: str, *, option: str = "--llmperf-deployment") -> NamedDeployment:

@@ -88,16 +88,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def each_item(converter: cattrs.Converter, kind: Any, item_kind: Any, items: Any) -> dict[Any, Any]:
     """Items structured one by one, by their index or key; all faults collected."""
-    found, errors = {}, []
+    values, errors = {}, []
     for key, item in items:
         try:
-            found[key] = converter.structure(item, item_kind)
+            values[key] = converter.structure(item, item_kind)
         except Exception as error:
             error.add_note(IterableValidationNote(f"at {key!r}", key, item_kind))
             errors.append(error)
     if errors:
         raise IterableValidationError("faults in a list or table", errors, kind)
-    return found
+    return values
 
 
 def exactly(kind: type, value: Any, words: str) -> Any:

@@ -197,7 +197,7 @@ def _arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
 def _wall_offset_ns() -> int:
     """Wall clock minus monotonic clock, by the quickest of some samples: we may be interrupted between the two."""
     samples = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(8)]
-    before_ns, wall_ns, after_ns = min(samples, key=lambda one: one[2] - one[0])
+    before_ns, wall_ns, after_ns = min(samples, key=lambda sample: sample[2] - sample[0])
     return wall_ns - (before_ns + after_ns) // 2
 
 

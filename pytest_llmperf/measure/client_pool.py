@@ -63,12 +63,12 @@ class Clients:
         Raises:
             MeasurementError: it could not be measured.
         """
-        rates = [one.eval_count * 1e9 / one.eval_duration_ns for one in warm if one.eval_duration_ns]
+        rates = [request.eval_count * 1e9 / request.eval_duration_ns for request in warm if request.eval_duration_ns]
         tok_s = bounded(median(rates) if rates else USUAL_TOK_S)
         known = self._calibrations.setdefault((runtime.name, agents), [])
-        for one in known:
-            if max(one.tok_s, tok_s) <= ALIKE * min(one.tok_s, tok_s):
-                return one
+        for calibration in known:
+            if max(calibration.tok_s, tok_s) <= ALIKE * min(calibration.tok_s, tok_s):
+                return calibration
         known.append(calibrate(runtime, agents=agents, tok_s=tok_s))
         return known[-1]
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pytest_llmperf.model.model_names import same_model
 
 
-def same_fact(key: str, one: str | None, two: str | None) -> bool:
-    """Whether two values of a key are the same fact: models have several names."""
-    return one == two or (key == "model" and one is not None and two is not None and same_model(one, two))
+def same_fact(key: str, first: str | None, second: str | None) -> bool:
+    """Whether two values of a key are the same fact: a model has several names."""
+    return first == second or (
+        key == "model" and first is not None and second is not None and same_model(first, second)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,6 @@ def full_name(name: str) -> str:
     return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
-def same_model(one: str, two: str) -> bool:
-    """Whether two names mean one model."""
-    return full_name(one) == full_name(two)
+def same_model(first: str, second: str) -> bool:
+    """Whether two names mean the same model."""
+    return full_name(first) == full_name(second)

@@ -35,7 +35,7 @@ def address_of(url: str) -> tuple[str, int]:
 
 def hosts_of(topology: Topology) -> frozenset[str]:
     """The machines that its instances are on, by their numbers where names can be looked up."""
-    return frozenset(_looked_up(address_of(one.url)[0]) for one in topology.instances)
+    return frozenset(_looked_up(address_of(instance.url)[0]) for instance in topology.instances)
 
 
 def place_of(url: str) -> tuple[str, int, str]:
@@ -57,18 +57,18 @@ def may_be_same(some: Sequence[str], others: Sequence[str]) -> bool:
     return alike and not same_addresses(some, others)
 
 
-def same_servers(one: Topology, other: Topology) -> bool:
+def same_servers(first: Topology, second: Topology) -> bool:
     """Whether two topologies are the same servers, with the same model and placement of agents."""
-    return _alike(one, other) and same_addresses(_urls(one), _urls(other))
+    return _alike(first, second) and same_addresses(_urls(first), _urls(second))
 
 
-def may_be_same_servers(one: Topology, other: Topology) -> bool:
+def may_be_same_servers(first: Topology, second: Topology) -> bool:
     """As `may_be_same`, for the same model and placement of agents."""
-    return _alike(one, other) and may_be_same(_urls(one), _urls(other))
+    return _alike(first, second) and may_be_same(_urls(first), _urls(second))
 
 
-def _alike(one: Topology, other: Topology) -> bool:
-    return one.kind is other.kind and same_model(one.model, other.model)
+def _alike(first: Topology, second: Topology) -> bool:
+    return first.kind is second.kind and same_model(first.model, second.model)
 
 
 def _urls(topology: Topology) -> list[str]:
@@ -79,8 +79,8 @@ def _places(urls: Sequence[str], *, number: bool = False) -> frozenset[tuple[str
     """Where servers are, by name, or by the number of each name; this machine's names are all one."""
     places = set()
     for host, port, path in map(place_of, urls):
-        found = _looked_up(host)
-        places.add((found if number or found.startswith("127.") else host, port, path))
+        resolved = _looked_up(host)
+        places.add((resolved if number or resolved.startswith("127.") else host, port, path))
     return frozenset(places)
 
 

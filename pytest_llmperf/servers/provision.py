@@ -176,9 +176,9 @@ def _size_bytes(store: Path) -> int:
     return 0
 
 
-def _checked(control: OllamaClient, what: str, response: httpx.Response) -> None:
+def _checked(control: OllamaClient, problem: str, response: httpx.Response) -> None:
     said = refusal(response.status_code, dict(response.headers), response.content)
     if response.is_success and said.error is None:
         return
     step = said.advice.next_step if response.is_redirect else _GGUF_NEXT
-    raise ServerError(f"{control.url}: {what}: {said.words}", next_step=step)
+    raise ServerError(f"{control.url}: {problem}: {said.words}", next_step=step)

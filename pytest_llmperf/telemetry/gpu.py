@@ -64,7 +64,7 @@ class Gpus:
             ],
         }
         known: dict[str, Callable[[], Any]] = {}
-        for what, ways in questions.items():
+        for question, ways in questions.items():
             for name, more in ways:
                 function = getattr(nvml, name, None)
                 if function is None:
@@ -77,13 +77,13 @@ class Gpus:
                         return None
 
                 if ask() is not None:
-                    known[what] = ask
+                    known[question] = ask
                     break
         return known
 
     def _read(self, asked: dict[str, Callable[[], Any]]) -> GpuSample:
-        got = {what: ask() for what, ask in asked.items()}
-        memory, load, power_mw, reasons = (got.get(what) for what in ("memory", "load", "power", "reasons"))
+        got = {question: ask() for question, ask in asked.items()}
+        memory, load, power_mw, reasons = (got.get(question) for question in ("memory", "load", "power", "reasons"))
         return GpuSample(
             memory_used_mib=None if memory is None else memory.used / _MIB,
             memory_total_mib=None if memory is None else memory.total / _MIB,

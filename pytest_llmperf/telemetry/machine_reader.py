@@ -102,7 +102,7 @@ class Machine:
             members = within(root, ours) if root in ours else descendants(root)
             theirs.update(members)
             self._trees[name].hold(members)
-        self._own.hold([one for one in ours if one not in theirs])
+        self._own.hold([process for process in ours if process not in theirs])
 
 
 def _busy() -> tuple[float, float]:
@@ -131,16 +131,16 @@ def _swap() -> tuple[int, int]:
 def _cpu_c() -> float | None:
     """The hottest of the processor's own sensors, C."""
     with suppress(OSError, AttributeError):  # not every system has the function
-        found = psutil.sensors_temperatures()
+        readings = psutil.sensors_temperatures()
         for name in _SENSORS:
-            if name in found:
-                return max((float(one.current) for one in found[name]), default=None)
+            if name in readings:
+                return max((float(reading.current) for reading in readings[name]), default=None)
     return None
 
 
 def _cpu_mhz() -> float | None:
     """The mean clock of the cores, MHz."""
     with suppress(OSError, AttributeError, NotImplementedError):
-        found = psutil.cpu_freq()
-        return float(found.current) if found is not None and found.current else None
+        frequency = psutil.cpu_freq()
+        return float(frequency.current) if frequency is not None and frequency.current else None
     return None

@@ -31,18 +31,18 @@ class Tree:
     def hold(self, members: Iterable[psutil.Process]) -> None:
         """From now on these are its processes, the root among them."""
         members = dict.fromkeys(members)
-        for one in members.keys() - self._members.keys():
+        for process in members.keys() - self._members.keys():
             with suppress(psutil.Error):
-                self._before_s += _cpu_s(one)
+                self._before_s += _cpu_s(process)
         self._members = members
 
     def used(self) -> Used:
         """What it has taken; of processes that have ended, nothing any more."""
         cpu_s, rss_bytes = 0.0, 0
-        for one in self._members:
-            with suppress(psutil.Error), one.oneshot():
-                cpu_s += _cpu_s(one)
-                rss_bytes += one.memory_info().rss
+        for process in self._members:
+            with suppress(psutil.Error), process.oneshot():
+                cpu_s += _cpu_s(process)
+                rss_bytes += process.memory_info().rss
         now_s = cpu_s - self._before_s
         if now_s < self._cpu_s:  # one of them ended, and nobody here has waited for it
             self._before_s -= self._cpu_s - now_s
@@ -59,22 +59,22 @@ def descendants(root: psutil.Process) -> list[psutil.Process]:
 
 def within(root: psutil.Process, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """The process and all that it started, out of these, among which parents stand before their children."""
-    found, pids = [root], {root.pid}
-    for one in processes:
+    members, pids = [root], {root.pid}
+    for process in processes:
         with suppress(psutil.Error):
-            if one.ppid() in pids:
-                found.append(one)
-                pids.add(one.pid)
-    return found
+            if process.ppid() in pids:
+                members.append(process)
+                pids.add(process.pid)
+    return members
 
 
 def process_of(pid: int) -> psutil.Process | None:
     """The process of that number, where it lives and tells what it uses."""
     with suppress(psutil.Error):
-        found = psutil.Process(pid)
-        _cpu_s(found)
-        found.memory_info()
-        return found
+        process = psutil.Process(pid)
+        _cpu_s(process)
+        process.memory_info()
+        return process
     return None
 
 
@@ -82,7 +82,7 @@ def is_here(host: str) -> bool:
     """Whether an address or name is of this machine."""
     with suppress(OSError, UnicodeError):
         host = socket.gethostbyname(host)
-    own = {one.address for addresses in psutil.net_if_addrs().values() for one in addresses}
+    own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
     return host.startswith("127.") or host in own | {"::1", "localhost"}
 
 
@@ -95,10 +95,10 @@ def listener_on(host: str, port: int) -> int | None:
     with suppress(OSError, UnicodeError):
         host = socket.gethostbyname(host)
     with suppress(psutil.Error, OSError):
-        there = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
-        there = [one for one in there if one.laddr.port == port]
-        exact = [one for one in there if one.laddr.ip.removeprefix("::ffff:") == host]
-        pids = {one.pid for one in exact or there if exact or one.laddr.ip in ANY_ADDRESS}
+        there = [connection for connection in psutil.net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
+        there = [connection for connection in there if connection.laddr.port == port]
+        exact = [connection for connection in there if connection.laddr.ip.removeprefix("::ffff:") == host]
+        pids = {connection.pid for connection in exact or there if exact or connection.laddr.ip in ANY_ADDRESS}
         if None not in pids:
             return _first_of(pids)
     return None

@@ -40,11 +40,11 @@ def tapped(tap, served):
 def check(heard: AgentRecording, count: int, *, tokens: int = TOKENS) -> None:
     """So many whole requests with counts, texts and moments in order."""
     assert len(heard.requests) == count
-    for one in heard.requests:
-        assert 0 < one.eval_count <= tokens
-        assert one.text
-        assert one.done_reason in ("stop", "length")
-        assert one.sent_ns < one.arrivals_ns[0] <= one.arrivals_ns[-1] <= one.done_ns
+    for request in heard.requests:
+        assert 0 < request.eval_count <= tokens
+        assert request.text
+        assert request.done_reason in ("stop", "length")
+        assert request.sent_ns < request.arrivals_ns[0] <= request.arrivals_ns[-1] <= request.done_ns
 
 
 def test_the_async_ollama_client(tapped, model_name):

@@ -53,7 +53,7 @@ class Cause:
     @property
     def shown(self) -> str:
         """How it is injected, as the page shows it."""
-        parts = [", ".join(f"{key} = {json.dumps(value)}" for key, value in one.items()) for one in self.faults]
+        parts = [", ".join(f"{key} = {json.dumps(value)}" for key, value in fault.items()) for fault in self.faults]
         return self.injected or "; ".join(f"`{part}`" for part in parts)
 
 
@@ -69,8 +69,8 @@ def is_so(kind: str, instance: str = "b", **more) -> dict:
 
 def both(kind: str, **more) -> tuple[dict, dict]:
     """A fault of both instances, in the together part: what a shared device does."""
-    one = b(kind, "together", **more)
-    return {**one, "instance": "a"}, one
+    second = b(kind, "together", **more)
+    return {**second, "instance": "a"}, second
 
 
 def _with(agent: Agent, **options) -> Agent:

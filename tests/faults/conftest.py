@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from pytest_llmperf.model import Agent, GenerationOptions, Scenario, Script, Settings
-from pytest_llmperf.servers.backends import backend as backends_base
+from pytest_llmperf.servers.backends import instance_checks
 from pytest_llmperf.servers.emulator.app import create_app
 from pytest_llmperf.servers.emulator.faults.fault_plan import FaultPlan
 from pytest_llmperf.servers.emulator.faults.faulty_instance import FaultyInstance
@@ -127,7 +127,7 @@ def attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
         def start(plan: FaultPlan, script: Script = FAST, **settings) -> tuple[Session, list[Served]]:
             if any(fault.kind == "refuse" and fault.seconds for fault in plan.faults):
-                monkeypatch.setattr(backends_base, "_MOMENT_S", PATIENCE_S)
+                monkeypatch.setattr(instance_checks, "_MOMENT_S", PATIENCE_S)
             servers = [stack.enter_context(served(plan, name, script, noticed)) for name in "ab"]
             given = {
                 "min_rounds": 2,
@@ -137,10 +137,10 @@ def attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 "telemetry_s": 0,
                 **settings,
             }
-            urls = tuple(one.url for one in servers)
+            urls = tuple(server.url for server in servers)
             session = Session(Settings(backend="attach", urls=urls, **given), root=tmp_path)
-            for one in servers:
-                stack.callback(setattr, one.server, "should_exit", True)  # all of them, before any is waited for
+            for server in servers:
+                stack.callback(setattr, server.server, "should_exit", True)  # all of them, before any is waited for
             stack.callback(session.close)
             return session, servers
 

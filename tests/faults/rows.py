@@ -50,8 +50,8 @@ class Row:
     def injected(self) -> str:
         """The faults as the page shows them."""
         shown = []
-        for one in self.faults:
-            shown.append("`" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in one.items()) + "`")
+        for fault in self.faults:
+            shown.append("`" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in fault.items()) + "`")
         return "; ".join(shown)
 
 

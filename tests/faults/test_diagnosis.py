@@ -31,12 +31,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "diagnosis.md"
 def plan_of(cause: Cause, folder: Path) -> FaultPlan:
     """Read from a file, as the user's is."""
     entries = [
-        {**one, "requests": number} if one.get("requests") == "together" else one
-        for one in cause.faults
-        for number in (together(one["instance"]) if one.get("requests") == "together" else (0,))
+        {**fault, "requests": number} if fault.get("requests") == "together" else fault
+        for fault in cause.faults
+        for number in (together(fault["instance"]) if fault.get("requests") == "together" else (0,))
     ]
     file = folder / "plan.toml"
-    file.write_text("".join("[[fault]]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in one.items()) for one in entries))
+    file.write_text(
+        "".join("[[fault]]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in entry.items()) for entry in entries)
+    )
     return load_plan(file)
 
 
@@ -66,14 +68,16 @@ def named(cause: Cause, session: Session) -> None:
     assert plain["diagnosis"]["cause"] == cause.cause
 
 
-@pytest.mark.parametrize("cause", [one for one in CAUSES if not one.client_sleeps_s], ids=lambda cause: cause.name)
+@pytest.mark.parametrize(
+    "cause", [cause for cause in CAUSES if not cause.client_sleeps_s], ids=lambda cause: cause.name
+)
 def test_the_injected_cause_is_named(cause: Cause, attached, tmp_path: Path) -> None:
     """Found by real requests to real servers."""
     named(cause, attached(plan_of(cause, tmp_path), cause.script, **cause.settings)[0])
 
 
 @pytest.mark.usefixtures("judged_client")
-@pytest.mark.parametrize("cause", [one for one in CAUSES if one.client_sleeps_s], ids=lambda cause: cause.name)
+@pytest.mark.parametrize("cause", [cause for cause in CAUSES if cause.client_sleeps_s], ids=lambda cause: cause.name)
 def test_a_slow_client_is_named(cause: Cause, attached, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by what the client itself takes; no round counts, so that there is no loss."""
     slow_down(monkeypatch, cause.client_sleeps_s)
@@ -87,7 +91,9 @@ def test_a_slow_client_is_no_witness_of_another(attached, monkeypatch: pytest.Mo
     plan = FaultPlan(faults=(Fault(kind="traffic", tokens=240, instance="b", first=2, last=3),))
     session, _ = attached(plan, slow())
     measurement = session.measure(TALK, TopologyKind.DUAL, test="t").measurement
-    assert max(sum(one.queue_ns for one in run.requests) for run in measurement.discarded[0].solo) > CROWD_MS * 1e6
+    assert (
+        max(sum(request.queue_ns for request in run.requests) for run in measurement.discarded[0].solo) > CROWD_MS * 1e6
+    )
     assert measurement.incidents == ()
 
 
@@ -124,7 +130,7 @@ def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
     assert diagnosis is not None
     assert diagnosis.cause == "busy neighbour", record.measurement.telemetry
     assert re.match(r"other processes used \d+\.\d of this machine's \d+ cores", diagnosis.facts[0])
-    (machine,) = [one for one in record.triage if one.question == "machine"]
+    (machine,) = [finding for finding in record.triage if finding.question == "machine"]
     assert diagnosis.facts[0] in machine.said
 
 
@@ -132,5 +138,5 @@ def test_the_table_and_the_tests_agree() -> None:
     """Each row stands in docs/diagnosis.md as the test has it, and nothing else does; at least fifteen."""
     page = PAGE.read_text().split("## Injected causes")[1]
     rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| what", "|---"))]
-    assert rows == [f"| {one.name} | {one.shown} | `{one.cause}` |" for one in CAUSES]
+    assert rows == [f"| {cause.name} | {cause.shown} | `{cause.cause}` |" for cause in CAUSES]
     assert len(rows) >= 15

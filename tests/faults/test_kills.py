@@ -75,7 +75,7 @@ def strike(run: Run, aftermath: Aftermath, chance: random.Random) -> str:
     """Kills pytest itself, or some process that it started; who it was, empty where there was nobody left."""
     if run.process.poll() is not None:
         return ""
-    others = [one for one in aftermath.processes() if one.pid != run.process.pid]
+    others = [process for process in aftermath.processes() if process.pid != run.process.pid]
     victim = psutil.Process(run.process.pid) if chance.random() < 0.4 or not others else chance.choice(others)
     with contextlib.suppress(psutil.NoSuchProcess):
         words = " ".join(victim.cmdline())

@@ -22,8 +22,8 @@ def plan_of(row: Row, folder: Path) -> FaultPlan:
     file = folder / "plan.toml"
     file.write_text(
         "".join(
-            "[[fault]]\ninstance = 'b'\n" + "".join(f"{key} = {toml(value)}\n" for key, value in one.items())
-            for one in row.faults
+            "[[fault]]\ninstance = 'b'\n" + "".join(f"{key} = {toml(value)}\n" for key, value in fault.items())
+            for fault in row.faults
         )
     )
     return load_plan(file)
@@ -32,7 +32,7 @@ def plan_of(row: Row, folder: Path) -> FaultPlan:
 def toml(value: object) -> str:
     if not isinstance(value, str):
         return repr(value)
-    return '"' + "".join(one if one.isprintable() and one != '"' else f"\\u{ord(one):04x}" for one in value) + '"'
+    return '"' + "".join(char if char.isprintable() and char != '"' else f"\\u{ord(char):04x}" for char in value) + '"'
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -43,7 +43,7 @@ def test_a_fault(row: Row, attached, tmp_path: Path) -> None:
     incidents, expected = None, row.answer in (REPEATED, AGAIN, MARKED) or "warm-up is" in row.answer
     try:
         record = session.measure(PAIR, TopologyKind.DUAL, test="t")
-        incidents = [str(one) for one in record.measurement.incidents]
+        incidents = [str(incident) for incident in record.measurement.incidents]
         seen = "\n".join(line for line, _ in table([record]))
         assert record.measurement.rounds or record.measurement.discarded  # a busy machine saturates a client
     except LlmperfError as error:
@@ -51,9 +51,9 @@ def test_a_fault(row: Row, attached, tmp_path: Path) -> None:
     assert matches(row.seen, seen), seen
     assert bool(incidents) == expected, seen
     session.close()
-    until(lambda: [(one.users(), one.connections()) for one in servers] == [(0, 0), (0, 0)])
+    until(lambda: [(server.users(), server.connections()) for server in servers] == [(0, 0), (0, 0)])
     if "restarts" not in row.name and "refused for good" not in row.name:
-        until(lambda: all(one.scheduler.loaded is None for one in servers))
+        until(lambda: all(server.scheduler.loaded is None for server in servers))
     until(lambda: threading.active_count() <= threads + 2)  # an engine's two workers each keep waiting
     until(lambda: psutil.Process().num_fds() <= descriptors)
 

@@ -64,20 +64,20 @@ def dies_twice(stage: Stage) -> str:
     seen = [stage.measured(session) for _ in range(3)]
     seen.append(stage.measured(session, SINGLE))
     session.close()
-    assert [one.split(":")[0] for one in seen[:3]] == ["ServerError", "ServerError", "DegradedError"]
+    assert [line.split(":")[0] for line in seen[:3]] == ["ServerError", "ServerError", "DegradedError"]
     return "\n".join(seen[2:])
 
 
-def lost(stage: Stage, which: int) -> str:
+def lost(stage: Stage, index: int) -> str:
     """An attached server goes away; the test that meets it, one on two instances, one on one."""
-    name = "ab"[which]
+    name = "ab"[index]
     session, servers = stage.attached(FaultPlan(faults=(Fault(kind="refuse", instance=name, first=3, last=3),)))
     seen = [stage.measured(session), stage.measured(session), stage.measured(session, SINGLE)]
     used = session._context.pool.candidate.topology
     assert used is not None
-    assert used.instances[0].url == servers[1 - which].url
+    assert used.instances[0].url == servers[1 - index].url
     session.close()
-    assert [one.split(":")[0] for one in seen[:2]] == ["UnreachableError", "DegradedError"]
+    assert [line.split(":")[0] for line in seen[:2]] == ["UnreachableError", "DegradedError"]
     return "\n".join(seen[1:])
 
 
@@ -226,7 +226,7 @@ def stage(attached, pytester: pytest.Pytester, aftermath: Aftermath, tmp_path: P
     aftermath.assert_nothing_left()
 
 
-@pytest.mark.parametrize(("scene", "play"), SCENES, ids=lambda one: getattr(one, "name", ""))
+@pytest.mark.parametrize(("scene", "play"), SCENES, ids=lambda scene: getattr(scene, "name", ""))
 def test_a_scene(scene: Scene, play: Callable[[Stage], str], stage: Stage) -> None:
     """It happens as the table says, and leaves nothing."""
     seen = play(stage)

@@ -37,8 +37,8 @@ def stored(attached, tmp_path: Path) -> None:
     for commit in COMMITS:
         facts = {**healthy.measurement.manifest.facts, "git_commit": commit, "git_dirty": "no"}
         manifest = replace(healthy.measurement.manifest, facts=facts)
-        one = replace(healthy, measurement=replace(healthy.measurement, manifest=manifest))
-        save_baseline([one], Settings(save="main"), tmp_path, [one])
+        record = replace(healthy, measurement=replace(healthy.measurement, manifest=manifest))
+        save_baseline([record], Settings(save="main"), tmp_path, [record])
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def stored(attached, tmp_path: Path) -> None:
 def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, attached) -> None:
     """Part, agent, factor, figures and the last good commit; what to type; as it is in an xdist controller, too."""
     record = measured(attached, FaultPlan(faults=(fault,)), compare="main", diagnose=True)
-    (failed,) = [one for one in record.verdicts if one.gate.metric == metric]
+    (failed,) = [verdict for verdict in record.verdicts if verdict.gate.metric == metric]
     assert failed.outcome is Outcome.FAIL
     text = explain(record, (failed,))
     against = r"as long as in baseline main \(4 sessions, \d+ -> \d+ ms\)"
-    found = rf"  cause: {says} {against}, since ddddddddd of \d{{4}}-\d\d-\d\d\n"
-    assert re.search(found, text), text
+    cause = rf"  cause: {says} {against}, since ddddddddd of \d{{4}}-\d\d-\d\d\n"
+    assert re.search(cause, text), text
     assert text.endswith("\n  next: see what changed since then: git log --oneline ddddddddd..HEAD")
     assert text.count("cause:") == 2
-    (baseline,) = [one for one in record.triage if one.question == "baseline"]
+    (baseline,) = [finding for finding in record.triage if finding.question == "baseline"]
     assert baseline.state is State.FOUND
     assert re.match(says, baseline.said)
     assert from_plain(as_plain([record]))[0].slower == record.slower
@@ -72,7 +72,7 @@ def test_where_nothing_has_become_slower(attached, monkeypatch: pytest.MonkeyPat
     """The triage says what it was compared with. Sessions that are one and the same have no noise."""
     monkeypatch.setattr(phase_regressions, "_LEAST_OF_ALL", 0.5)
     record = measured(attached, HEALTHY, compare="main", diagnose=True)
-    (baseline,) = [one for one in record.triage if one.question == "baseline"]
+    (baseline,) = [finding for finding in record.triage if finding.question == "baseline"]
     assert (baseline.state, baseline.said) == (
         State.OK,
         "each agent alone takes no longer than baseline main's 4 sessions",

@@ -65,21 +65,21 @@ def soak(session: Session, scenario: Scenario, goal: float, done_by: Callable[[R
     return samples
 
 
-def assert_flat(samples: list[Sample], what: str) -> None:
+def assert_flat(samples: list[Sample], scenario: str) -> None:
     """The last quarter against that which follows the warm-up, the first tenth."""
     warm = samples[len(samples) // 10 :]
     quarter = max(1, len(warm) // 4)
     first, last = warm[:quarter], warm[-quarter:]
-    begun_mb = median(one.rss_mb for one in first)
-    growth_mb = median(one.rss_mb for one in last) - begun_mb
+    begun_mb = median(sample.rss_mb for sample in first)
+    growth_mb = median(sample.rss_mb for sample in last) - begun_mb
     print(
-        f"\n{what}: {len(samples)} measurements; memory {begun_mb:.1f} MB after the warm-up, "
+        f"\n{scenario}: {len(samples)} measurements; memory {begun_mb:.1f} MB after the warm-up, "
         f"{growth_mb:+.1f} MB at the end; descriptors {first[0].descriptors} and {last[-1].descriptors}, "
         f"threads {first[0].threads} and {last[-1].threads}, children {first[0].children} and {last[-1].children}"
     )
     assert growth_mb <= MOST_GROWTH_MB
     for name in ("descriptors", "threads", "children"):
-        assert getattr(last[-1], name) <= max(getattr(one, name) for one in first), name
+        assert getattr(last[-1], name) <= max(getattr(sample, name) for sample in first), name
 
 
 @pytest.mark.long
@@ -103,7 +103,7 @@ def test_twelve_hours_by_a_scripted_clock(tmp_path: Path) -> None:
 def served_s(record: Record) -> float:
     """How long the record's rounds took by the servers' clock: one part after the other."""
     return sum(
-        sum(one.total_duration_ns for run in part for one in run.requests) / len(part) / 1e9
+        sum(request.total_duration_ns for run in part for request in run.requests) / len(part) / 1e9
         for round_ in record.measurement.rounds
         for part in (*((run,) for run in round_.solo), round_.together)
     )

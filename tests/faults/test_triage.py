@@ -34,7 +34,7 @@ def triaged(attached, *faults: Fault, script=FAST, **settings: object) -> Record
 
 
 def states(record: Record) -> dict[str, State]:
-    return {one.question: one.state for one in record.triage}
+    return {finding.question: finding.state for finding in record.triage}
 
 
 def test_where_all_is_well(attached) -> None:
@@ -56,8 +56,8 @@ def test_where_all_is_well(attached) -> None:
     assert [line[13:].split()[0] for line in lines[start + 1 : start + 11]] == list(QUESTIONS)
     assert "  ok         model     simulated:scripted, the same on a and b" in lines
     (plain,) = json.loads(as_text(document(Run(records=[record], settings=Settings()))))["records"]
-    assert [(one["question"], one["state"], one["said"]) for one in plain["triage"]] == [
-        (one.question, str(one.state), one.said) for one in record.triage
+    assert [(finding["question"], finding["state"], finding["said"]) for finding in plain["triage"]] == [
+        (finding.question, str(finding.state), finding.said) for finding in record.triage
     ]
     assert from_plain(as_plain([record]))[0].triage == record.triage
 
@@ -90,9 +90,9 @@ def test_where_all_is_well(attached) -> None:
 def test_what_is_wrong_is_found(fault: Fault, question: str, says: str, attached) -> None:
     """By the question that it belongs to, with the words of the diagnosis."""
     record = triaged(attached, fault)
-    (found,) = [one for one in record.triage if one.question == question]
-    assert found.state is State.FOUND
-    assert says in found.said
+    (finding,) = [finding for finding in record.triage if finding.question == question]
+    assert finding.state is State.FOUND
+    assert says in finding.said
     assert states(record)["alive"] is State.OK
 
 
@@ -114,7 +114,7 @@ def test_a_server_that_tells_nothing(tmp_path: Path) -> None:
         stack.callback(session.close)
         record = session.measure(PAIR, TopologyKind.DUAL, test="t")
     assert states(record)["alive"] is State.OK
-    assert {one.said for one in record.triage[1:6]} == {"this API does not say"}
+    assert {finding.said for finding in record.triage[1:6]} == {"this API does not say"}
 
 
 def test_one_agent_has_nothing_to_lose(attached) -> None:

@@ -29,22 +29,22 @@ def settings() -> Settings:
 
 def ours(words: str = "") -> list[psutil.Process]:
     """Living processes whose HOME lies in this run's folder for temporary files; with words, servers with these."""
-    found, folder = [], tempfile.gettempdir()
+    processes, folder = [], tempfile.gettempdir()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             at_home = process.environ().get("HOME", "").startswith(folder)
             command = " ".join(process.cmdline())
             wanted = not words or (words in command and "supervisor.py" not in command)
             if at_home and wanted and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
-def until(condition, what: str) -> None:
+def until(condition, problem: str) -> None:
     """Polls until it holds; fails with these words when it never does."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline_s, what
+        assert time.monotonic() < deadline_s, problem
         time.sleep(0.05)
 
 

@@ -75,12 +75,12 @@ def test_slots_are_seen(settings, tmp_path, slots):
 
 def test_one_server_under_two_addresses_is_refused(servers, tmp_path):
     """Another port of the same server; and a balancer in front of both."""
-    (one, other), model = servers
-    with relay(one) as alias, pytest.raises(UsageError, match="lead to one server"):
-        measured((one, alias), model, tmp_path)
+    (first, second), model = servers
+    with relay(first) as alias, pytest.raises(UsageError, match="lead to one server"):
+        measured((first, alias), model, tmp_path)
     with (
-        relay(one, other) as balancer,
-        relay(other, one) as again,
+        relay(first, second) as balancer,
+        relay(second, first) as again,
         pytest.raises(UsageError, match=r"leads to several servers|lead to one server"),
     ):
         measured((balancer, again), model, tmp_path)
@@ -98,12 +98,12 @@ def test_another_client_is_noticed(servers, tmp_path):
             while not ended.wait(0.001):
                 client.post("/api/generate", json=body)
 
-    other = threading.Thread(target=disturb)
-    other.start()
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
     try:
         measurement = measured(urls, model, tmp_path)
     finally:
         ended.set()
-        other.join()
-    assert any("somebody else used instance b" in one.what for one in measurement.incidents)
-    assert not any("somebody else used instance a" in one.what for one in measurement.incidents)
+        disturber.join()
+    assert any("somebody else used instance b" in incident.what for incident in measurement.incidents)
+    assert not any("somebody else used instance a" in incident.what for incident in measurement.incidents)

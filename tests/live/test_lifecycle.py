@@ -45,8 +45,12 @@ def test_two_instances_from_start_to_end(settings):
         load(opened)
         assert opened.settled({"a": 512, "b": 512}) == ("instances a and b share the CPU of this machine",)
         servers, runners = ours(" serve"), ours(RUNNERS)
-        assert len({os.getpgid(one.pid) for one in servers}) == len({os.getpgid(one.pid) for one in runners}) == 2
-        assert os.getpgid(0) not in {os.getpgid(one.pid) for one in servers}
+        assert (
+            len({os.getpgid(process.pid) for process in servers})
+            == len({os.getpgid(process.pid) for process in runners})
+            == 2
+        )
+        assert os.getpgid(0) not in {os.getpgid(process.pid) for process in servers}
         versions = {instance.version for instance in opened.topology.instances}
         assert len(versions) == 1
         ports = [int(instance.url.rpartition(":")[2]) for instance in opened.topology.instances]
@@ -68,9 +72,9 @@ def test_a_file_is_imported_once(settings):
     for _ in "12":
         with (
             choose(settings).open(TopologyKind.SINGLE, 1) as opened,
-            OllamaClient(opened.topology.instances[0].url) as one,
+            OllamaClient(opened.topology.instances[0].url) as client,
         ):
-            created.append(one.send("GET", "/api/tags").json()["models"][0]["modified_at"])
+            created.append(client.send("GET", "/api/tags").json()["models"][0]["modified_at"])
     assert len(set(created)) == 1
 
 
@@ -121,7 +125,7 @@ class Killer(SilentListener):
 def test_a_runner_that_dies_costs_one_repeated_round(settings, tmp_path):
     """Ollama goes on listing the model; the measurement goes on, though only one round may be repeated."""
     options = GenerationOptions(num_ctx=512, num_predict=48, seed=1, num_gpu=0, num_thread=1)
-    pair = Scenario(name="pair", agents=tuple(Agent(name=one, prompts=("The sea",), options=options) for one in "xy"))
+    pair = Scenario(name="pair", agents=tuple(Agent(name=name, prompts=("The sea",), options=options) for name in "xy"))
     listener = Killer()
     given = replace(settings, min_rounds=3, max_rounds=3, calibrate=False)
     session = Session(given, root=tmp_path, listener=listener)
@@ -131,7 +135,7 @@ def test_a_runner_that_dies_costs_one_repeated_round(settings, tmp_path):
         session.close()
         if listener.thread.ident is not None:
             listener.thread.join(PATIENCE_S)
-    assert [one.answer for one in measurement.incidents] == ["it was repeated"], measurement.incidents
+    assert [incident.answer for incident in measurement.incidents] == ["it was repeated"], measurement.incidents
     assert len(measurement.rounds) + len(measurement.discarded) == 3
 
 
@@ -150,7 +154,7 @@ def test_slots_serve_at_once(settings):
                 next(lines)
                 second = client.post("/api/generate", json={**body, "stream": False, "options": OPTIONS}).json()
                 last = [json.loads(line) for line in lines][-1]
-                ended = [datetime.fromisoformat(one["created_at"]) for one in (second, last)]
+                ended = [datetime.fromisoformat(record["created_at"]) for record in (second, last)]
                 assert (ended[0] < ended[1]) is overlap, (kind, second, last)
 
 
@@ -188,7 +192,7 @@ def test_a_server_that_is_killed_leaves_no_runner(settings):
     with choose(settings).open(TopologyKind.DUAL, 2) as opened:
         load(opened)
         port = opened.topology.instances[1].url.rpartition(":")[2]
-        (victim,) = [one for one in ours(" serve") if one.environ()["OLLAMA_HOST"].endswith(f":{port}")]
+        (victim,) = [process for process in ours(" serve") if process.environ()["OLLAMA_HOST"].endswith(f":{port}")]
         victim.kill()
         until(lambda: len(ours(RUNNERS)) == 1, "the runner outlived its server")
 

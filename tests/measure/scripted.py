@@ -16,7 +16,7 @@ def serving(handler: Handler) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
-    def one(sock: socket.socket) -> None:
+    def serve(sock: socket.socket) -> None:
         with sock:
             received = b""
             try:
@@ -32,7 +32,7 @@ def serving(handler: Handler) -> Iterator[str]:
                 sock, _ = listener.accept()
             except OSError:
                 return
-            threads.append(threading.Thread(target=one, args=(sock,)))
+            threads.append(threading.Thread(target=serve, args=(sock,)))
             threads[-1].start()
 
     threads.append(threading.Thread(target=accept))

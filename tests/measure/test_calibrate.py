@@ -46,11 +46,11 @@ def test_the_figures_of_a_calibration() -> None:
         1: Truth(1 * MS, (20 * MS, 30 * MS, 40 * MS)),
         2: Truth(0, (20 * MS, 29 * MS, 30 * MS)),
     }
-    found = compare(part, truth, runtime="threads", tok_s=100, tokens=2)
-    assert found.cpu_us_per_token == 150
-    assert found.arrival_p99_ms == 1
-    assert found.bias_pp == pytest.approx(100 * (41 + 30) / (2 * 41) - 100 * (39 + 30) / (2 * 39))
-    assert (found.agents, found.timing_source) == (2, "kernel")
+    calibration = compare(part, truth, runtime="threads", tok_s=100, tokens=2)
+    assert calibration.cpu_us_per_token == 150
+    assert calibration.arrival_p99_ms == 1
+    assert calibration.bias_pp == pytest.approx(100 * (41 + 30) / (2 * 41) - 100 * (39 + 30) / (2 * 39))
+    assert (calibration.agents, calibration.timing_source) == (2, "kernel")
 
 
 def test_no_answer_of_the_paced_server_is_an_error() -> None:
@@ -74,7 +74,7 @@ def test_the_paced_server_answers_as_ollama_does(paced: str, path: str) -> None:
     assert (decode(first).eval_count, decode(second).eval_count) == (6, 4)
     assert len(decode(first).arrivals_ns) == 6
     known = truths(paced)
-    assert [len(one.sent_ns) for one in known.values()] == [7, 5]
+    assert [len(scripted.sent_ns) for scripted in known.values()] == [7, 5]
     for exchange, truth in zip((first, second), known.values(), strict=True):
         assert exchange.sent_ns <= truth.arrived_ns < truth.sent_ns[0]
         assert all(late >= 0 for late in map(int.__sub__, arrivals_of(exchange)[0], truth.sent_ns))
@@ -97,13 +97,13 @@ def test_every_runtime_can_be_calibrated(name: str) -> None:
     """Facts only: all tokens were timed, none before it left, and it cost something."""
     runtime: Runtime = runtime_of(name)
     try:
-        found = calibrate(runtime, agents=2, tok_s=100)
+        calibration = calibrate(runtime, agents=2, tok_s=100)
     finally:
         runtime.close()
-    assert (found.runtime, found.agents, found.tokens) == (name, 2, 10)
-    assert found.arrival_p99_ms > 0
-    assert found.cpu_us_per_token > 0
-    assert abs(found.bias_pp) < 50
+    assert (calibration.runtime, calibration.agents, calibration.tokens) == (name, 2, 10)
+    assert calibration.arrival_p99_ms > 0
+    assert calibration.cpu_us_per_token > 0
+    assert abs(calibration.bias_pp) < 50
 
 
 def test_a_rate_beyond_reason_is_calibrated_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,10 +240,10 @@ def test_answers_are_of_the_very_same_prompts() -> None:
     """Alone, alone again, together: one beginning for each agent and sample; none is asked together too early."""
     network = Network()
     answered = rounds_of(CHIMERA_HOMO, DUAL, network).answers(3)
-    assert [(one.agent, one.alone, one.again, one.together) for one in answered] == [
+    assert [(answer.agent, answer.alone, answer.again, answer.together) for answer in answered] == [
         (agent.name, "x", "x", "x") for _ in range(3) for agent in CHIMERA_HOMO.agents
     ]
-    assert {one.prompt for one in answered} == {CHIMERA_HOMO.agents[0].prompts[0]}
+    assert {answer.prompt for answer in answered} == {CHIMERA_HOMO.agents[0].prompts[0]}
     sent = [body["prompt"] for _, _, body in network.log]
     assert sent[:6] == sent[6:12] == sent[12:]
     assert len(set(sent)) == 6
@@ -257,4 +257,6 @@ def test_answers_are_of_the_very_same_prompts() -> None:
 def test_a_conversation_is_answered_turn_by_turn() -> None:
     """An entry a turn, each with the turn's prompt."""
     answered = rounds_of(CONVERSATION, DUAL, Network()).answers(1)
-    assert [one.prompt for one in answered] == [prompt for agent in CONVERSATION.agents for prompt in agent.prompts]
+    assert [answer.prompt for answer in answered] == [
+        prompt for agent in CONVERSATION.agents for prompt in agent.prompts
+    ]

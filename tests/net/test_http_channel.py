@@ -89,7 +89,7 @@ def test_what_does_not_end_is_left_at_the_deadline(soon, kind):
     with listening(ENDLESS[kind]) as port, client_of("version", f"http://127.0.0.1:{port}") as control:
         with pytest.raises(UnreachableError, match=r"GET /api/version.* within 0\.05 s|failed .*"):
             control.version()
-        assert [one for one in threading.enumerate() if one.name == "llmperf-request"] == []
+        assert [thread for thread in threading.enumerate() if thread.name == "llmperf-request"] == []
 
 
 @pytest.mark.parametrize("call", CALLS)

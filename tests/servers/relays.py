@@ -51,9 +51,9 @@ def _handled(handle: Handle, client: socket.socket) -> None:
         handle(client)
 
 
-def pump(one: socket.socket, other: socket.socket) -> None:
-    """What one says goes to the other, both ways, until one of them ends."""
-    pairs = {one: other, other: one}
+def pump(first: socket.socket, second: socket.socket) -> None:
+    """Forwards bytes between two sockets, both ways, until one of them ends."""
+    pairs = {first: second, second: first}
     while True:
         waiting = [sock for sock in pairs if isinstance(sock, ssl.SSLSocket) and sock.pending()]
         ready = waiting or select.select(list(pairs), [], [], PATIENCE_S)[0]
@@ -114,7 +114,7 @@ def proxy(heard: list[str], *, needs: str = "") -> Iterator[str]:
         line, _, rest = head.partition(b"\r\n")
         heard.append(line.decode())
         lines = rest.split(b"\r\n")
-        told = [one for one in lines if not needs or one.lower() != needs.lower().encode()]
+        told = [line for line in lines if not needs or line.lower() != needs.lower().encode()]
         if needs and len(told) == len(lines):
             client.sendall(
                 b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"

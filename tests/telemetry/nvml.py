@@ -82,8 +82,8 @@ class Nvml:
     def _reasons(self, handle: int) -> int:
         return self._known("reasons", self.gpus[handle].reasons)
 
-    def _known(self, what: str, value):
-        self.calls.append(what)
+    def _known(self, question: str, value):
+        self.calls.append(question)
         if value is None:
             raise NVMLError("Not Supported")
         return value

@@ -11,10 +11,10 @@ from tests.telemetry.nvml import Gpu, Nvml
 @pytest.mark.parametrize("old", [False, True], ids=["today", "drivers before 535"])
 def test_what_a_gpu_says(old: bool) -> None:
     """Memory, load, clock, temperature, power, and why it is slower than it could be."""
-    found, why = gpu.find(seen=True, nvml=Nvml(Gpu(reasons=0x1 | 0x20 | 0x80), Gpu(name="other"), old=old))
+    gpus, why = gpu.find(seen=True, nvml=Nvml(Gpu(reasons=0x1 | 0x20 | 0x80), Gpu(name="other"), old=old))
     assert why == ""
-    assert found.names == ("NVIDIA RTX", "other")
-    assert found.read()[0] == GpuSample(
+    assert gpus.names == ("NVIDIA RTX", "other")
+    assert gpus.read()[0] == GpuSample(
         memory_used_mib=3072.0,
         memory_total_mib=12288.0,
         utilisation_pct=97.0,
@@ -23,29 +23,29 @@ def test_what_a_gpu_says(old: bool) -> None:
         power_w=141.5,
         slowed_by=("software thermal slowdown", "hardware power brake"),
     )
-    assert found.read()[1].slowed_by == ()
+    assert gpus.read()[1].slowed_by == ()
 
 
 def test_what_it_does_not_know_is_asked_once() -> None:
     """And is None; what it does not tell for a moment is None in that sample."""
     silent = Gpu(used_mib=None, load_pct=None, clock_mhz=None, temperature_c=None, power_mw=None, reasons=None)
     nvml = Nvml(silent)
-    found, _ = gpu.find(seen=True, nvml=nvml)
+    gpus, _ = gpu.find(seen=True, nvml=nvml)
     asked = len(nvml.calls)
-    assert found.read() == (GpuSample(),)
+    assert gpus.read() == (GpuSample(),)
     assert len(nvml.calls) == asked
     nvml = Nvml(Gpu())
-    found, _ = gpu.find(seen=True, nvml=nvml)
+    gpus, _ = gpu.find(seen=True, nvml=nvml)
     nvml.gpus[0].power_mw = None
-    assert found.read()[0].power_w is None
+    assert gpus.read()[0].power_w is None
     nvml.gpus[0].power_mw = 7000
-    assert found.read()[0].power_w == 7.0
+    assert gpus.read()[0].power_w == 7.0
 
 
 def test_idleness_and_settings_slow_nothing() -> None:
     """Nor does the power cap, which any GPU at work reaches."""
-    found, _ = gpu.find(seen=True, nvml=Nvml(Gpu(reasons=0x1 | 0x2 | 0x4 | 0x10 | 0x100)))
-    assert found.read()[0].slowed_by == ()
+    gpus, _ = gpu.find(seen=True, nvml=Nvml(Gpu(reasons=0x1 | 0x2 | 0x4 | 0x10 | 0x100)))
+    assert gpus.read()[0].slowed_by == ()
 
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,9 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_real_package_has_what_the_script_has() -> None:
     """Every function that is scripted, old and new names; the clocks' and sensors' numbers; the bits."""
-    scripted = {name for one in (Nvml(), Nvml(old=True)) for name in dir(one) if name.startswith(("nvml", "NVML"))}
+    scripted = {
+        name for library in (Nvml(), Nvml(old=True)) for name in dir(library) if name.startswith(("nvml", "NVML"))
+    }
     assert len(scripted) == 14
     assert [name for name in sorted(scripted) if not hasattr(pynvml, name)] == []
     assert (pynvml.NVML_CLOCK_SM, pynvml.NVML_TEMPERATURE_GPU) == (1, 0)
@@ -76,8 +78,8 @@ def test_the_real_package_has_what_the_script_has() -> None:
 
 def test_the_real_package_here() -> None:
     """Whatever this machine has, it is an answer: GPUs with names, or why not."""
-    found, why = gpu.find(seen=False)
-    assert (found is None) == bool(why)
-    if found is not None:
-        assert len(found.read()) == len(found.names) > 0
-        found.close()
+    gpus, why = gpu.find(seen=False)
+    assert (gpus is None) == bool(why)
+    if gpus is not None:
+        assert len(gpus.read()) == len(gpus.names) > 0
+        gpus.close()

@@ -43,13 +43,13 @@ def spend_s(process: psutil.Process, s: float) -> None:
 def test_whose_time_it_was() -> None:
     """A server's time is not the client's, nor the other way round; all of it is the machine's."""
     with child(BUSY.format(0.6)) as server, child(BUSY.format(0.1)) as own:
-        found = Machine({"a": server})
-        first = found.sample(0, 0, timed=False)
+        machine = Machine({"a": server})
+        first = machine.sample(0, 0, timed=False)
         ours_s = time.process_time()
         spend_s(server, 0.6)
         spend_s(own, 0.1)
         ours_s = time.process_time() - ours_s + sum(own.cpu_times()[:2])
-        last = found.sample(1, 0, timed=True)
+        last = machine.sample(1, 0, timed=True)
     assert first.servers["a"].cpu_s <= last.servers["a"].cpu_s
     assert 0.2 < last.servers["a"].cpu_s < 0.75
     assert 0 < last.client.cpu_s < ours_s + 0.1
@@ -146,19 +146,19 @@ def test_processes_that_are_gone() -> None:
 def test_whose_child_it_is() -> None:
     """Of processes all of which we started, those that one of them started; others are not among them."""
     deeper = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'input()'], stdin=0)"
-    with child(deeper) as root, child(deeper) as other:
+    with child(deeper) as root, child(deeper) as stranger:
         me = psutil.Process()
         until(lambda: len(process_tree.descendants(me)) >= 5, lambda: f"{process_tree.descendants(me)}")
-        found = process_tree.within(root, process_tree.descendants(me))
-        assert found == process_tree.descendants(root)
-        assert len(found) == 2
-        assert other not in found
+        members = process_tree.within(root, process_tree.descendants(me))
+        assert members == process_tree.descendants(root)
+        assert len(members) == 2
+        assert stranger not in members
 
 
 def test_who_listens() -> None:
     """This process, on a port that it listens on; nobody on another."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port = one.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         assert process_tree.listener_on("127.0.0.1", port) == os.getpid()
     assert process_tree.listener_on("127.0.0.1", port) is None
 
@@ -208,8 +208,8 @@ def test_a_system_that_tells_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "swap_memory", warns)
     monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)
     monkeypatch.setattr(psutil, "cpu_freq", lambda: None)
-    found = Machine({}).sample(0, 0, timed=False)
-    assert (found.swapped_mib, found.swap_used_mib, found.cpu_c, found.cpu_mhz) == (None, None, None, None)
+    sample = Machine({}).sample(0, 0, timed=False)
+    assert (sample.swapped_mib, sample.swap_used_mib, sample.cpu_c, sample.cpu_mhz) == (None, None, None, None)
 
 
 def test_the_processors_sensors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,23 +224,23 @@ def test_the_processors_sensors(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"nvme": [entry(99.0)], "coretemp": [entry(60.0), entry(heat[0])]}
 
     monkeypatch.setattr(psutil, "sensors_temperatures", sensors, raising=False)
-    found = Machine({}, clock=lambda: now[0])
-    assert found.sample(0, 0, timed=True).cpu_c == 71.0
+    machine = Machine({}, clock=lambda: now[0])
+    assert machine.sample(0, 0, timed=True).cpu_c == 71.0
     heat[0] = 80.0
-    assert found.sample(0, 0, timed=True).cpu_c == 71.0
+    assert machine.sample(0, 0, timed=True).cpu_c == 71.0
     now[0] += module.SENSORS_S
-    assert found.sample(0, 0, timed=True).cpu_c == 80.0
+    assert machine.sample(0, 0, timed=True).cpu_c == 80.0
     monkeypatch.setattr(psutil, "sensors_temperatures", lambda: {"nvme": []})
     now[0] += module.SENSORS_S
-    assert found.sample(0, 0, timed=True).cpu_c is None
+    assert machine.sample(0, 0, timed=True).cpu_c is None
 
 
 def test_new_processes_are_found_outside_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for them takes longest: every 5 s between rounds, every 30 s within one."""
     now, looks = [0.0], []
-    found = Machine({}, clock=lambda: now[0])
+    machine = Machine({}, clock=lambda: now[0])
     monkeypatch.setattr(module, "descendants", lambda root: looks.append(now[0]) or [root])
     for at, timed in [(0, False), (4, False), (6, True), (7, False), (20, True), (37, True)]:
         now[0] = float(at)
-        found.sample(0, 0, timed=timed)
+        machine.sample(0, 0, timed=timed)
     assert looks == [0.0, 7.0, 37.0]

@@ -42,11 +42,11 @@ def test_before_in_and_after_a_round() -> None:
     assert machine.asked[0] == (3, False, main)
     assert machine.asked[-1] == (3, False, main)
     assert set(machine.asked[1:-1]) == {(3, True, "llmperf-telemetry")}
-    assert [one.name for one in threading.enumerate()].count("llmperf-telemetry") == 0
-    found = sampler.seen()
-    assert [one.round for one in found.samples] == [3] * len(machine.asked)
-    assert (found.every_s, found.cores, found.gpus) == (0.02, 2, ())
-    assert 0 < found.dearest_ms / 1e3 < found.cost_s
+    assert [thread.name for thread in threading.enumerate()].count("llmperf-telemetry") == 0
+    telemetry = sampler.seen()
+    assert [sample.round for sample in telemetry.samples] == [3] * len(machine.asked)
+    assert (telemetry.every_s, telemetry.cores, telemetry.gpus) == (0.02, 2, ())
+    assert 0 < telemetry.dearest_ms / 1e3 < telemetry.cost_s
 
 
 def test_a_round_that_fails() -> None:
@@ -57,7 +57,7 @@ def test_a_round_that_fails() -> None:
         raise KeyError
     assert len(machine.asked) == 2
     assert sampler.seen().dearest_ms == 0  # none within a round
-    assert "llmperf-telemetry" not in [one.name for one in threading.enumerate()]
+    assert "llmperf-telemetry" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_samples_of_a_long_run_become_seldom() -> None:
@@ -86,9 +86,9 @@ def test_a_machine_that_does_not_tell(breaks_at: int) -> None:
     for index in range(3):
         with sampler.round(index):
             pass
-    found = sampler.seen()
-    assert found.notes == ("no GPU", "it ended early: OSError: no such file")
-    assert len(found.samples) == breaks_at
+    telemetry = sampler.seen()
+    assert telemetry.notes == ("no GPU", "it ended early: OSError: no such file")
+    assert len(telemetry.samples) == breaks_at
     assert sampler.look() is None or breaks_at
 
 

@@ -91,13 +91,13 @@ def end_below(group: int, grace_s: float) -> None:
 def _below(group: int) -> set[int]:
     """Living processes below this one, or in that process group."""
     table = list(_processes())
-    found, grown = {os.getpid()}, True
+    family, grown = {os.getpid()}, True
     while grown:
-        below = {pid for pid, parent, its_group, _ in table if parent in found or its_group == group} - found
-        found |= below
+        below = {pid for pid, parent, its_group, _ in table if parent in family or its_group == group} - family
+        family |= below
         grown = bool(below)
     living = {pid for pid, _, _, state in table if not state.startswith("Z")}
-    return (found & living) - {os.getpid()}
+    return (family & living) - {os.getpid()}
 
 
 def _processes() -> Iterator[tuple[int, int, int, str]]:

@@ -53,9 +53,9 @@ def may_start(start_up_ns: int, started: Sequence[Starting]) -> bool:
         started: all that were started before it.
     """
     return all(
-        one.start_up_ns < QUICK_NS
-        or one.arrived
-        or one.overdue
-        or (start_up_ns >= QUICK_NS and one.since_ns + start_up_ns >= one.start_up_ns)
-        for one in started
+        starting.start_up_ns < QUICK_NS
+        or starting.arrived
+        or starting.overdue
+        or (start_up_ns >= QUICK_NS and starting.since_ns + start_up_ns >= starting.start_up_ns)
+        for starting in started
     )

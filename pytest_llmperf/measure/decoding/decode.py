@@ -268,12 +268,14 @@ def _endless(exchange: Exchange, body: Body, answer: _Answer) -> MeasurementErro
     """The error for an answer that stopped."""
     texts, line = answer.texts, body.data.count(b"\n") + 1
     end = "[DONE]" if are_events(body.data, labelled=body.kind == _EVENTS) else "`done`"
-    what = f"the stream ended after {len(texts)} chunks without {end} (line {line}, byte {len(body.data)} of the body)"
+    problem = (
+        f"the stream ended after {len(texts)} chunks without {end} (line {line}, byte {len(body.data)} of the body)"
+    )
     if len(texts) >= _REPEATS and len(set(texts[-_REPEATS:])) == 1:
         return failure(
             exchange,
-            f"{what}; the last {_REPEATS} are all {printable(texts[-1])!r}: the server cut off a model that repeats "
+            f"{problem}; the last {_REPEATS} are all {printable(texts[-1])!r}: the server cut off a model that repeats "
             "itself",
             "give this agent another prompt, or a repeat_penalty or temperature that lets the model go on",
         )
-    return failure(exchange, what, f"{LOG}: did it die?", passing=True)
+    return failure(exchange, problem, f"{LOG}: did it die?", passing=True)

@@ -40,8 +40,8 @@ class LineError(ValueError):
         start: offset of its first byte in the body.
     """
 
-    def __init__(self, number: int, start: int, what: str) -> None:
-        super().__init__(f"{what} (line {number}, byte {start} of the body)")
+    def __init__(self, number: int, start: int, problem: str) -> None:
+        super().__init__(f"{problem} (line {number}, byte {start} of the body)")
         self.start = start
 
 
@@ -83,10 +83,10 @@ def json_lines(data: bytes, *, whole: bool) -> Iterator[Line]:
     number = start = 0
     while start < len(data):
         number += 1
-        found = data.find(b"\n", start)
-        stop, end = (found, found + 1) if found >= 0 else (len(data), len(data))
+        feed_at = data.find(b"\n", start)
+        stop, end = (feed_at, feed_at + 1) if feed_at >= 0 else (len(data), len(data))
         part = data[start:stop] if start else data[:stop].removeprefix(_BOM)
-        if part.strip() and (whole or found >= 0):
+        if part.strip() and (whole or feed_at >= 0):
             yield Line(number, start, end, part)
         start = end
 

@@ -86,10 +86,10 @@ class Start:
         self.connections: list[list[Connection]] = []
         try:
             for requests in clients:
-                self.connections.append([Connection(one, timeout_s=timeout_s, clock=clock) for one in requests])
+                self.connections.append([Connection(request, timeout_s=timeout_s, clock=clock) for request in requests])
                 first = self.connections[-1][0]
-                found = apart(partial(first.open, self.address(first)), first.abort)
-                self._addresses[first.request.host, first.request.port] = found
+                address = apart(partial(first.open, self.address(first)), first.abort)
+                self._addresses[first.request.host, first.request.port] = address
         except BaseException:
             self.close()
             raise

@@ -63,7 +63,7 @@ def perform(start: Start, *, told: Callable[[], int] = lambda: 0) -> Part:
             busy[index].release()
 
     threads = [
-        threading.Thread(target=client, args=(one,), name="llmperf-client") for one in range(len(start.connections))
+        threading.Thread(target=client, args=(index,), name="llmperf-client") for index in range(len(start.connections))
     ]
     try:
         for thread in threads:

@@ -60,8 +60,8 @@ class Agent:
     def waits(self) -> bool:
         """Looks whether it has asked for something and still waits for it; what it gave up is put aside."""
         waiting = [connection.waits() for connection in self.connections]
-        self.given_up += [one.capture() for one in self.connections if one.given_up_ns]
-        self.connections = [one for one in self.connections if not one.given_up_ns]
+        self.given_up += [connection.capture() for connection in self.connections if connection.given_up_ns]
+        self.connections = [connection for connection in self.connections if not connection.given_up_ns]
         return any(waiting)
 
     @property
@@ -141,7 +141,7 @@ class Forwarder:
 
     def _tell_arrivals(self) -> None:
         for index, agent in enumerate(self._agents):
-            if not agent.arrived and any(one.first_ns for one in agent.connections):
+            if not agent.arrived and any(connection.first_ns for connection in agent.connections):
                 agent.arrived = True
                 self._awaited -= 1
                 self._channel.send(("arrived", index))
@@ -230,7 +230,7 @@ class Forwarder:
         """Ends the part, once nothing is on its way any more."""
         until_ns = self._clock() + DRAIN_NS
         while self._clock() < until_ns:
-            ready = [one for one in self._selector.select(0) if isinstance(one[0].data, Connection)]
+            ready = [event for event in self._selector.select(0) if isinstance(event[0].data, Connection)]
             if not ready:
                 break
             for key, events in ready:
@@ -242,7 +242,9 @@ class Forwarder:
             end_ns=self._clock(),
             before_ns=self._before_ns,
             after_ns=wall_offset_ns(),
-            agents=tuple((*agent.given_up, *(one.capture() for one in agent.connections)) for agent in self._agents),
+            agents=tuple(
+                (*agent.given_up, *(connection.capture() for connection in agent.connections)) for agent in self._agents
+            ),
             used=tuple(self._used),
             beats=self._pulse.beats(),
         )

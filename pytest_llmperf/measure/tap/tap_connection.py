@@ -40,7 +40,7 @@ class _Direction:
     def stream(self) -> Stream:
         """What is kept of it, what could not be handed on included."""
         rest = ((read_ns, ancillary, data, 0) for read_ns, ancillary, data, _ in self.waiting)
-        return Stream(tuple(Chunk(*one) for one in (*self.chunks, *rest)), self.ended_ns)
+        return Stream(tuple(Chunk(*chunk) for chunk in (*self.chunks, *rest)), self.ended_ns)
 
 
 class Tally:

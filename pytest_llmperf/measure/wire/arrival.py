@@ -111,16 +111,16 @@ def settle(raw: Sequence[Raw], before_ns: int, after_ns: int) -> tuple[tuple[Pie
         The pieces (without the empty end) and their source: KERNEL, or READ where some read has no stamp or the wall
         clock was stepped meanwhile. No arrival is later than its read or earlier than the arrival before it.
     """
-    held = [one for one in raw if one.data]
-    stamps = [_stamp_ns(one.ancillary) for one in held]
+    held = [read for read in raw if read.data]
+    stamps = [_stamp_ns(read.ancillary) for read in held]
     if not stamps or None in stamps or abs(after_ns - before_ns) > STEP_NS:
-        return tuple(Piece(one.read_ns, one.read_ns, one.data) for one in held), READ
+        return tuple(Piece(read.read_ns, read.read_ns, read.data) for read in held), READ
     offset_ns = min(before_ns, after_ns)  # of two nearly equal ones that which never lets bytes arrive too early
     pieces, last_ns = [], 0
-    for one, stamp in zip(held, stamps, strict=True):
+    for read, stamp in zip(held, stamps, strict=True):
         assert stamp is not None
-        last_ns = max(last_ns, min(stamp - offset_ns, one.read_ns))
-        pieces.append(Piece(last_ns, one.read_ns, one.data))
+        last_ns = max(last_ns, min(stamp - offset_ns, read.read_ns))
+        pieces.append(Piece(last_ns, read.read_ns, read.data))
     return tuple(pieces), KERNEL
 
 

@@ -42,9 +42,11 @@ class Quality:
     @property
     def repeatable(self) -> bool:
         """Whether every prompt got the same answer twice while its agent was alone."""
-        return all(one.alone == one.again for one in self.answered)
+        return all(answered.alone == answered.again for answered in self.answered)
 
     @property
     def changed(self) -> tuple[Answered, ...]:
         """The prompts whose answer together is neither of those alone."""
-        return tuple(one for one in self.answered if one.together not in (one.alone, one.again))
+        return tuple(
+            answered for answered in self.answered if answered.together not in (answered.alone, answered.again)
+        )

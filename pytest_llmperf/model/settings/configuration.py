@@ -74,7 +74,7 @@ class NamedDeployment:
             )
         if bad := [fault for url in self.urls if (fault := url_fault(url))]:
             faults.append(f"urls: {'; '.join(bad)}")
-        if unfit := [fault for one in self.auth if (fault := auth_fault(one))]:
+        if unfit := [fault for auth in self.auth if (fault := auth_fault(auth))]:
             faults.append(f"auth: {unfit[0]}")
         if self.proxy and (fault := url_fault(self.proxy)):
             faults.append(f"proxy: {fault}")
@@ -94,7 +94,7 @@ class NamedDeployment:
 
     def stated(self) -> dict[str, object]:
         """What it states, by the names of the fields of Settings."""
-        values = {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
+        values = {field_.name: value for field_ in fields(self) if (value := getattr(self, field_.name))}
         values["backend"] = self.backend or "attach"
         if "topology" in values:
             values["force_topology"] = values.pop("topology")

@@ -31,10 +31,10 @@ class Prices:
 
     def __post_init__(self) -> None:
         faults = []
-        for one in fields(self):
-            value = getattr(self, one.name)
-            above = one.name in ("usd_per_hour", "years")
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            above = field_.name in ("usd_per_hour", "years")
             if not abs(value) <= sys.float_info.max or value < 0 or (above and value == 0):
-                faults.append(f"{one.name} = {value:g}, wanted {'a number above 0' if above else '0 or more'}")
+                faults.append(f"{field_.name} = {value:g}, wanted {'a number above 0' if above else '0 or more'}")
         if faults:
             raise ValueError("; ".join(faults))

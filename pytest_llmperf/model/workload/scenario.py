@@ -102,13 +102,13 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
         raise ValueError(f"wanted a scenario or a list of agents, got {kind_of(agents)}")
     made: list[Agent | ExternalAgent] = []
     taken = {"together"}  # the name of the part with all of them
-    for one in agents:
-        if isinstance(one, Agent | ExternalAgent):
-            made.append(one)
+    for agent in agents:
+        if isinstance(agent, Agent | ExternalAgent):
+            made.append(agent)
         else:
-            if isinstance(one, str):
+            if isinstance(agent, str):
                 raise ValueError("a command is a list of words of its own, got a text")
-            run = tuple(one) if isinstance(one, Sequence) else one
+            run = tuple(agent) if isinstance(agent, Sequence) else agent
             made.append(ExternalAgent(name=_unique(_short_name(run), taken), run=run))
         taken.add(made[-1].name)
     return Scenario(name=name, agents=tuple(made))

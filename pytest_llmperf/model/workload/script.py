@@ -47,9 +47,9 @@ class Script:
 
     def __post_init__(self) -> None:
         faults = []
-        for one in fields(self):
-            value, (low, high) = getattr(self, one.name), _RANGES.get(one.name, (-math.inf, math.inf))
+        for field_ in fields(self):
+            value, (low, high) = getattr(self, field_.name), _RANGES.get(field_.name, (-math.inf, math.inf))
             if not (abs(value) <= sys.float_info.max and low <= value <= high):
-                faults.append(f"{one.name} = {value:g}, wanted {low:g} to {high:g}")
+                faults.append(f"{field_.name} = {value:g}, wanted {low:g} to {high:g}")
         if faults:
             raise ValueError("; ".join(faults))

@@ -67,7 +67,7 @@ class AttachBackend:
             for index, url in enumerate(urls)
         )
         model = self._model(instances)
-        found = FoundServers(instances, model) if self.api == "ollama" else None
+        found_servers = FoundServers(instances, model) if self.api == "ollama" else None
         simulated = any(instance.version.endswith("-simulated") for instance in instances)
         topology = Topology(
             kind=kind,
@@ -78,7 +78,7 @@ class AttachBackend:
             reason=self.reason,
         )
         checks = tuple(partial(check_url, instance) for instance in instances)
-        return OpenedTopology(topology, stack=ExitStack(), checks=checks, found=found)
+        return OpenedTopology(topology, stack=ExitStack(), checks=checks, found_servers=found_servers)
 
     def without_the_dead(self) -> Settings | None:
         """Settings for the servers that still answer; None where that are all, or none."""
@@ -114,10 +114,10 @@ class AttachBackend:
         common = in_common(had)
         if len(common) != 1:
             lists = "; ".join(
-                f"{one.url} has {some_of(names) or 'none'}" for one, names in zip(instances, had, strict=True)
+                f"{instance.url} has {some_of(names) or 'none'}" for instance, names in zip(instances, had, strict=True)
             )
-            what = "several models in common" if common else "no model in common"
-            raise ModelMissingError(f"the servers have {what}: {lists}", next_step="name one with --llmperf-model")
+            problem = "several models in common" if common else "no model in common"
+            raise ModelMissingError(f"the servers have {problem}: {lists}", next_step="name one with --llmperf-model")
         return common[0]
 
 
@@ -133,18 +133,18 @@ def _accesses(urls: tuple[str, ...], settings: Settings) -> dict[str, Access]:
             f"llmperf_auth has {len(auth)} entries, llmperf_urls has {len(urls)}",
             next_step="give one for each of the servers, or one for all",
         )
-    found = {}
+    accesses = {}
     for index, url in enumerate(urls):
         if fault := url_fault(url):
             raise UsageError(f"llmperf_urls: {fault}", next_step="give http://host:port")
-        found[url] = Access(
+        accesses[url] = Access(
             auth=auth[index % len(auth)],
             ca_file=settings.ca_file,
             proxy=settings.proxy,
             proxy_auth=settings.proxy_auth,
         )
-        found[url].check()
-    return found
+        accesses[url].check()
+    return accesses
 
 
 def _answers(url: str, access: Access) -> bool:
@@ -154,7 +154,7 @@ def _answers(url: str, access: Access) -> bool:
 
 def _way(settings: Settings) -> str:
     """How they are reached, for the header: which variable, never what it holds."""
-    ways = [_login(one) for one in dict.fromkeys(settings.auth)]
+    ways = [_login(auth) for auth in dict.fromkeys(settings.auth)]
     if settings.proxy:
         login = f" with {_login(settings.proxy_auth)}" if settings.proxy_auth else ""
         ways.append(f"through the proxy {shown(settings.proxy)}{login}")

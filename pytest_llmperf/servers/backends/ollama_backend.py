@@ -106,7 +106,9 @@ class OllamaBackend:
             check_ours(topology, pids)
 
             def notes() -> tuple[str, ...]:
-                return told + tuple(note for one in servers for note in slots_refused(one.log(), one.label, slots))
+                return told + tuple(
+                    note for server in servers for note in slots_refused(server.log(), server.label, slots)
+                )
 
             return OpenedTopology(topology, stack=stack.pop_all(), checks=tuple(checks), pids=pids, notes=notes)
 

@@ -42,15 +42,15 @@ class OpenedTopology:
         stack: ExitStack,
         checks: tuple[Check, ...],
         pids: Mapping[str, int] | None = None,
-        found: FoundServers | None = None,
+        found_servers: FoundServers | None = None,
         fired: Callable[[], tuple[str, ...]] = tuple,
         notes: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.topology = topology
         self.pids = pids or {}
         self.fired = fired
-        self._found = found
-        self._traffic = Traffic(topology) if found is not None else None
+        self._found_servers = found_servers
+        self._traffic = Traffic(topology) if found_servers is not None else None
         self._at_load: dict[str, str] = {}
         self._notes = notes
         self._stack = stack
@@ -105,9 +105,9 @@ class OpenedTopology:
             return self.check_ours()
         return distinctness.check(self.topology, self._at_load)
 
-    def disturbed(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
+    def disturbed(self, round_: Round, *, keep_alive_s: float) -> tuple[str, ...]:
         """What tells that somebody else used these servers while this round ran, in words; see Traffic."""
-        return self._traffic.seen(one, keep_alive_s=keep_alive_s) if self._traffic is not None else ()
+        return self._traffic.seen(round_, keep_alive_s=keep_alive_s) if self._traffic is not None else ()
 
     def close(self, *, unloaded: bool = False) -> tuple[str, ...]:
         """Ends what was started, leaves what was found as it was found; idempotent.
@@ -121,9 +121,9 @@ class OpenedTopology:
         Raises:
             ServerError: something that we started cannot be ended; everything else is still tried.
         """
-        found, self._found = self._found, None
+        found_servers, self._found_servers = self._found_servers, None
         try:
-            return found.put_back(unloaded=unloaded) if found is not None else ()
+            return found_servers.put_back(unloaded=unloaded) if found_servers is not None else ()
         finally:
             self._stack.close()
 

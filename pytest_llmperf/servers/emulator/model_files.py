@@ -109,12 +109,12 @@ def second_packaged() -> Path:
         ServerError: what it holds is not the file that we know.
     """
     try:
-        found = [file.locate() for file in package_files(_SECOND_PACKAGE) or () if file.name.endswith(".gguf")]
+        ggufs = [file.locate() for file in package_files(_SECOND_PACKAGE) or () if file.name.endswith(".gguf")]
     except PackageNotFoundError:
-        found = []
-    if not found:
+        ggufs = []
+    if not ggufs:
         raise MissingExtraError(f"the model {SECOND_NAME} is not installed", next_step=_SECOND_INSTALL)
-    path = Path(str(found[0]))
+    path = Path(str(ggufs[0]))
     if not path.is_file() or digest_of(path) != SECOND_SHA256:
         raise ServerError(
             f"{path} is not the file of {SECOND_NAME} that we know", next_step=f"{_SECOND_INSTALL} --force-reinstall"

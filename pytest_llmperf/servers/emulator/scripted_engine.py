@@ -81,12 +81,12 @@ class ScriptedEngine:
         plan: FaultPlan = _NO_FAULTS,
         instance: str = "",
     ) -> None:
-        self.version = next((one.version for one in plan.hits(instance, 1, "other_version")), VERSION)
+        self.version = next((fault.version for fault in plan.hits(instance, 1, "other_version")), VERSION)
         self.plan = plan
         self.instance = instance
         self._loads = 0
         self.script = script
-        self._slots = min([slots, *(one.slots for one in plan.hits(instance, 1, "few_slots"))])
+        self._slots = min([slots, *(fault.slots for fault in plan.hits(instance, 1, "few_slots"))])
         self._clock = clock
         self._wait = wait
         self._random = random.Random(script.seed)
@@ -94,7 +94,7 @@ class ScriptedEngine:
         self._num_ctx = 0
         spills = list(plan.hits(instance, 1, "spill"))
         model = f"{MODEL_NAME} of {instance}" if any(plan.hits(instance, 1, "other_model")) else MODEL_NAME
-        contexts = [one.num_ctx for one in plan.hits(instance, 1, "small_context")]
+        contexts = [fault.num_ctx for fault in plan.hits(instance, 1, "small_context")]
         for fault in plan.hits(instance, 1, *FROM_THE_START):
             tell(fault, "from the start")
         self._card = ModelCard(
@@ -129,7 +129,7 @@ class ScriptedEngine:
     def load(self, options: LoadOptions) -> None:
         """Takes `load_ms`. Raises EngineError where the plan says that the memory does not suffice."""
         self._loads += 1
-        more_s = sum(one.seconds for one in self._hits("slow_load"))
+        more_s = sum(fault.seconds for fault in self._hits("slow_load"))
         self._wait(threading.Event(), self._jittered(self.script.load_ms) / 1e9 + more_s)
         for fault in self._hits("out_of_memory"):
             raise EngineError(fault.message or OUT_OF_MEMORY)
@@ -211,10 +211,10 @@ class _StopFilter:
     def feed(self, text: str) -> tuple[str, bool]:
         """What may be shown now, and whether the stream ends here."""
         self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
+        ends = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if ends:
             self.stopped = True
-            return self._held[: min(found)], True
+            return self._held[: min(ends)], True
         keep = max(
             (n for stop in self._stops for n in range(1, len(stop)) if self._held.endswith(stop[:n])),
             default=0,

@@ -63,9 +63,9 @@ def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat,
             Seat(
                 instance=instance,
                 digest=digest,
-                loaded=next((one for one in loaded if same_model(one.name, topology.model)), None),
+                loaded=next((entry for entry in loaded if same_model(entry.name, topology.model)), None),
                 asked_ctx=asked_ctx.get(instance.name),
-                others=tuple(one.name for one in loaded if not same_model(one.name, topology.model)),
+                others=tuple(entry.name for entry in loaded if not same_model(entry.name, topology.model)),
             )
         )
     return tuple(seats)
@@ -110,13 +110,13 @@ def contexts(seats: Sequence[Seat]) -> list[str]:
                 f"instance {seat.instance.name} gives the model a context of {seat.loaded.context_length} tokens, "
                 f"asked for were {seat.asked_ctx}"
             )
-    for one, other in combinations([seat for seat in seats if seat.loaded and seat.loaded.context_length], 2):
-        assert one.loaded is not None
-        assert other.loaded is not None
-        mine, theirs = one.loaded.context_length, other.loaded.context_length
-        if one.asked_ctx == other.asked_ctx and mine != theirs:
+    for first, second in combinations([seat for seat in seats if seat.loaded and seat.loaded.context_length], 2):
+        assert first.loaded is not None
+        assert second.loaded is not None
+        mine, theirs = first.loaded.context_length, second.loaded.context_length
+        if first.asked_ctx == second.asked_ctx and mine != theirs:
             notes.append(
-                f"instances {one.instance.name} and {other.instance.name} gave the same request different contexts: "
+                f"instances {first.instance.name} and {second.instance.name} gave the same request different contexts: "
                 f"{mine} and {theirs} tokens (less memory was free for one of them)"
             )
     return notes

@@ -167,11 +167,11 @@ def _cpu() -> str:
 
 def _governor() -> str:
     """The frequency governor; several when the cores differ."""
-    found = set()
+    governors = set()
     for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"):
         with suppress(OSError):
-            found.add(path.read_text("utf-8").strip())
-    return ", ".join(sorted(found))
+            governors.add(path.read_text("utf-8").strip())
+    return ", ".join(sorted(governors))
 
 
 def _memory_gib() -> str:

@@ -54,16 +54,18 @@ class Traffic:
         """
         self._told |= told
 
-    def seen(self, one: Round, *, keep_alive_s: float) -> tuple[str, ...]:
+    def seen(self, round_: Round, *, keep_alive_s: float) -> tuple[str, ...]:
         """What was seen of others, in words; to be asked right after the round.
 
         Args:
-            one: the round.
+            round_: the round.
             keep_alive_s: that every request of ours carries.
         """
         signs: list[str] = []
         for instance in self._topology.instances:
-            ends = [run.requests[-1].done_ns for run in (*one.solo, *one.together) if run.instance == instance.name]
+            ends = [
+                run.requests[-1].done_ns for run in (*round_.solo, *round_.together) if run.instance == instance.name
+            ]
             with suppress(LlmperfError):  # a server that is gone is found out elsewhere
                 signs += self._look(instance, max(ends, default=0), keep_alive_s)
         return tuple(signs)

@@ -170,10 +170,10 @@ def strange(label: str, port: int) -> StrangerError:
     )
 
 
-def no_room(what: str, error: OSError) -> ServerError:
+def no_room(file: str, error: OSError) -> ServerError:
     """The error for something that the system's folder for temporary files does not take."""
     return ServerError(
-        f"{what} cannot be written in {tempfile.gettempdir()}: {error.strerror or error}",
+        f"{file} cannot be written in {tempfile.gettempdir()}: {error.strerror or error}",
         next_step="free some space there, or set TMPDIR to another folder",
     )
 

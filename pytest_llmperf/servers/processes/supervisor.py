@@ -30,7 +30,7 @@ def main() -> None:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    descriptors = tuple(int(one) for one in passed.split(",") if one)
+    descriptors = tuple(int(number) for number in passed.split(",") if number)
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -136,8 +136,8 @@ def test_requests_at_once_end_with_the_last_answer(dual: Topology, tap: Tap) -> 
     """Three at once on a server with one slot: in the order sent, and the agent is done when all are."""
     (run,) = rounds_of([asking(dual.model, at_once=3)], dual, tap).run(0).together
     assert len(run.requests) == 3
-    assert [one.sent_ns for one in run.requests] == sorted(one.sent_ns for one in run.requests)
-    assert run.duration_ns == max(one.done_ns for one in run.requests) - run.start_ns
+    assert [request.sent_ns for request in run.requests] == sorted(request.sent_ns for request in run.requests)
+    assert run.duration_ns == max(request.done_ns for request in run.requests) - run.start_ns
 
 
 def test_own_agents_may_be_mixed_in(dual: Topology, tap: Tap) -> None:
@@ -160,9 +160,9 @@ def test_the_tap_and_our_own_clients_agree(dual: Topology, tap: Tap) -> None:
     tapped = rounds_of([asking(dual.model)], dual, tap)
     ours, theirs = direct.run(0).together[0].requests[0], tapped.run(0).together[0].requests[0]
     assert (ours.eval_count, len(ours.arrivals_ns)) == (theirs.eval_count, len(theirs.arrivals_ns))
-    for one in (ours, theirs):  # 20 ms to the first token, then 11 gaps of 2.5 ms
-        assert one.arrivals_ns[0] - one.sent_ns > 15_000_000
-        assert one.arrivals_ns[-1] - one.sent_ns > 40_000_000
+    for request in (ours, theirs):  # 20 ms to the first token, then 11 gaps of 2.5 ms
+        assert request.arrivals_ns[0] - request.sent_ns > 15_000_000
+        assert request.arrivals_ns[-1] - request.sent_ns > 40_000_000
 
 
 def test_leaving_in_mid_stream_frees_the_slot(dual: Topology, tap: Tap) -> None:
@@ -257,13 +257,13 @@ def failing(tap: Tap, *members: Member, timeout_s: float = 30.0) -> MeasurementE
 
 def descendants() -> list[psutil.Process]:
     """Living processes below this one, the servers and the tap apart."""
-    found = []
+    processes = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             words = " ".join(process.cmdline())
             if process.status() != psutil.STATUS_ZOMBIE and "pytest_llmperf" not in words:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 async def patient(url: str) -> None:
@@ -386,7 +386,7 @@ BROKEN = {
 @pytest.mark.parametrize("tolerant", [True, False], ids=["tolerant", "strict"])
 def test_a_server_that_fails_is_the_error(tap: Tap, case: str, tolerant: bool) -> None:
     """Whether its agent bears it or raises: the server's failure is named, with the agent and the bytes."""
-    answer, reset, what = BROKEN[case]
+    answer, reset, problem = BROKEN[case]
 
     async def agent(url: str) -> None:
         try:
@@ -399,7 +399,7 @@ def test_a_server_that_fails_is_the_error(tap: Tap, case: str, tolerant: bool) -
     with serving(answering(answer, reset=reset)) as url:
         error = failing(tap, member(url, agent, "writer"))
     assert str(error).startswith("agent writer: ")
-    assert what in str(error)
+    assert problem in str(error)
     assert error.received == answer
 
 
@@ -455,7 +455,7 @@ def test_a_command_may_use_any_of_its_addresses(dual: Topology, tap: Tap) -> Non
     part = run_tapped(
         [member(dual.instances[0].url, (sys.executable, "-c", code, "--url={url}"))], tap=tap, model="m", timeout_s=30
     )
-    assert [one.eval_count for one in part.recordings[0].requests] == [2]
+    assert [request.eval_count for request in part.recordings[0].requests] == [2]
 
 
 def test_answers_of_agents_that_are_not_ours_are_not_compared(tap: Tap, dual: Topology) -> None:

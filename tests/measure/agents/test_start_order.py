@@ -93,7 +93,7 @@ def member(name: str, run, *, start_up_s: float = 0.0) -> Member:
 
 
 def agents_of(tap: ScriptedTap, *members: Member, clock=lambda: SECOND_NS, timeout_s: float = 30.0) -> Agents:
-    return Agents(members, [one.url for one in members], tap=tap, model="m", timeout_s=timeout_s, clock=clock)
+    return Agents(members, [member_.url for member_ in members], tap=tap, model="m", timeout_s=timeout_s, clock=clock)
 
 
 def test_the_slow_one_is_started_first_and_the_quick_one_when_it_is_there() -> None:
@@ -140,7 +140,7 @@ def test_agents_that_were_never_seen_start_at_once() -> None:
 
     assert agents_of(ScriptedTap(part((), (), ())), *map(named, "abc")).run()[1] is None
     assert order == ["a", "b", "c"]
-    assert [one.name for one in in_order([named("a"), named("b")])] == ["agent a", "agent b"]
+    assert [member_.name for member_ in in_order([named("a"), named("b")])] == ["agent a", "agent b"]
 
 
 async def fails(url: str) -> None:
@@ -290,8 +290,8 @@ def test_start_ups_are_learnt_before_the_first_barrier(monkeypatch: pytest.Monke
     calls: list[tuple[tuple[str, ...], tuple[int, ...], bool]] = []
 
     def scripted(members, *, barrier: bool = True, **_) -> external_agents.TapResult:
-        names = tuple(one.name.removeprefix("agent ") for one in members)
-        calls.append((names, tuple(one.start_up_ns // MS for one in members), barrier))
+        names = tuple(member_.name.removeprefix("agent ") for member_ in members)
+        calls.append((names, tuple(member_.start_up_ns // MS for member_ in members), barrier))
         heard = [
             external_agents.AgentRecording(requests=(), exchanges=(), first_ns=0, start_up_ns=start_up_ns)
             for start_up_ns in (QUICK_NS if name == "a" else 5 * MS for name in names)

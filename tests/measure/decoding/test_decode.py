@@ -131,8 +131,8 @@ def test_chunks_that_waited_are_counted(
 
 def test_framing_is_no_later_chunk() -> None:
     """The ends of HTTP's chunks and of the answer, read together with a content chunk, do not make it merged."""
-    one, last = chunked(X, DONE)[1:3]
-    timing = decode(as_exchange([chunked()[0], one[:-2], one[-2:], last + b"0\r\nX-Trailer: yes\r\n\r\n"]))
+    first, last = chunked(X, DONE)[1:3]
+    timing = decode(as_exchange([chunked()[0], first[:-2], first[-2:], last + b"0\r\nX-Trailer: yes\r\n\r\n"]))
     assert (timing.arrivals_ns, timing.merged, timing.done_ns) == ((1020,), 0, 1040)
 
 

@@ -209,7 +209,7 @@ def test_an_event_cut_off_in_its_middle_is_a_torn_answer() -> None:
 
 def test_an_object_that_is_two() -> None:
     """An answer that is not streamed has only one, whatever its label."""
-    one = json.dumps(WHOLE["v1 chat"]).encode()
+    whole = json.dumps(WHOLE["v1 chat"]).encode()
     for kind in (b"application/json", b"application/x-ndjson"):
         with pytest.raises(MeasurementError, match="more after the end"):
-            timing_of(one + b"\n" + one, kind=kind)
+            timing_of(whole + b"\n" + whole, kind=kind)

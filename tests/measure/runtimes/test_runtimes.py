@@ -65,15 +65,15 @@ def test_each_client_gets_its_answers_in_order(runtime: Runtime) -> None:
             assert before_ns < part.start_ns < time.monotonic_ns()
             assert all(spent_ns > 0 for spent_ns in part.cpu_ns)
             assert len(part.cpu_ns) == (2 if runtime.name == "processes" else 1)
-            assert [[one.label for one in client] for client in part.exchanges] == [
+            assert [[exchange.label for exchange in client] for client in part.exchanges] == [
                 ["a0", "a1", "a2"],
                 ["b0", "b1", "b2"],
             ]
             for client in part.exchanges:
                 moments = [part.start_ns]
-                for one in client:
-                    assert b"".join(piece.data for piece in one.pieces) == ANSWER
-                    moments += [one.sent_ns, one.pieces[0].arrival_ns, one.pieces[-1].arrival_ns]
+                for exchange in client:
+                    assert b"".join(piece.data for piece in exchange.pieces) == ANSWER
+                    moments += [exchange.sent_ns, exchange.pieces[0].arrival_ns, exchange.pieces[-1].arrival_ns]
                 assert moments == sorted(moments)
 
 
@@ -83,7 +83,7 @@ def test_arrivals_are_the_kernels(runtime: Runtime) -> None:
     with serving(lambda sock: sock.sendall(ANSWER)) as url:
         for _ in range(3):  # the kernel begins to stamp a moment after it is first asked
             part = runtime.run([[request_to(url)], [request_to(url)]], timeout_s=30)
-            if {one.source for client in part.exchanges for one in client} == {"kernel"}:
+            if {exchange.source for client in part.exchanges for exchange in client} == {"kernel"}:
                 return
             time.sleep(0.1)
     pytest.fail("no part had kernel times throughout")

@@ -149,9 +149,13 @@ def test_what_was_given_up_at_the_barrier_never_reaches_the_server(stage: Stage,
         server.sendall(ANSWER)
     stage.turn(1)
     capture = stage.ask("take")
-    assert [sum(bool(way.given_up_ns) for way in ways) for ways in capture.agents] == [3, 0]
-    for ways in capture.agents:
-        (asked,) = [one for way in ways for one in exchanges_of(way, capture, label="agent")]
+    assert [sum(bool(connection.given_up_ns) for connection in connections) for connections in capture.agents] == [3, 0]
+    for connections in capture.agents:
+        (asked,) = [
+            http_exchange
+            for connection in connections
+            for http_exchange in exchanges_of(connection, capture, label="agent")
+        ]
         assert capture.start_ns <= asked.exchange.sent_ns <= asked.exchange.pieces[0].arrival_ns
     waits = [(way.given_up_ns - way.first_ns) / SECOND_NS for way in capture.agents[0] if way.given_up_ns]
     assert waits == [1, 1, 1]

@@ -32,7 +32,7 @@ def chunk(data: bytes) -> bytes:
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 LINES = [line(response="one ", done=False), line(response="two", done=False), line(done=True, eval_count=2)]
-ANSWER = [HEAD, *(chunk(one) for one in LINES), b"0\r\n\r\n"]
+ANSWER = [HEAD, *(chunk(line) for line in LINES), b"0\r\n\r\n"]
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -46,17 +46,17 @@ def heard(up: Stream, down: Stream) -> list[HttpExchange]:
     return list(exchanges_of(CapturedConnection(up, down), TAKEN, label="agent a"))
 
 
-def bytes_of(one: HttpExchange) -> bytes:
-    return b"".join(piece.data for piece in one.exchange.pieces)
+def bytes_of(http_exchange: HttpExchange) -> bytes:
+    return b"".join(piece.data for piece in http_exchange.exchange.pieces)
 
 
 def test_a_request_leaves_with_its_last_byte_and_its_answer_is_decoded_as_any() -> None:
     """The moment of the request is when its last byte was handed to the server; arrivals are those at the tap."""
     up = flow([request()[:10], request()[10:]], start_ns=100)
-    (one,) = heard(up, flow(ANSWER, start_ns=1000))
-    assert one.generation
-    assert one.exchange.sent_ns == 205
-    got = timing(one)
+    (http_exchange,) = heard(up, flow(ANSWER, start_ns=1000))
+    assert http_exchange.generation
+    assert http_exchange.exchange.sent_ns == 205
+    got = timing(http_exchange)
     assert (got.sent_ns, got.arrivals_ns, got.done_ns) == (205, (1100, 1200), 1300)
     assert (got.text, got.eval_count) == ("one two", 2)
 
@@ -82,39 +82,39 @@ def test_a_connection_is_cut_at_its_messages(data: st.DataObject) -> None:
             max_size=4,
         )
     )
-    streams = [b"".join(one for one, _ in pairs), b"".join(one for _, one in pairs)]
+    streams = [b"".join(asked for asked, _ in pairs), b"".join(answer for _, answer in pairs)]
     flows = []
     for stream, start_ns in zip(streams, (100, 100_000), strict=True):
         cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=12)))
         writes = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
         flows.append(flow(writes, start_ns=start_ns))
     got = heard(*flows)
-    assert [bytes_of(one) for one in got] == [answer for _, answer in pairs]
-    assert all(one.whole for one in got)
+    assert [bytes_of(http_exchange) for http_exchange in got] == [answer for _, answer in pairs]
+    assert all(http_exchange.whole for http_exchange in got)
     up_end = down_end = 0
-    for one, (asked, answer) in zip(got, pairs, strict=True):
+    for http_exchange, (asked, answer) in zip(got, pairs, strict=True):
         up_end += len(asked)
         down_end += len(answer)
-        assert one.exchange.sent_ns == moment_of(flows[0], up_end) + 5
-        assert one.exchange.pieces[-1].arrival_ns == moment_of(flows[1], down_end)
+        assert http_exchange.exchange.sent_ns == moment_of(flows[0], up_end) + 5
+        assert http_exchange.exchange.pieces[-1].arrival_ns == moment_of(flows[1], down_end)
 
 
-def moment_of(one: Stream, end: int) -> int:
+def moment_of(stream: Stream, end: int) -> int:
     """When the byte before this offset was read."""
     at = 0
-    for passed in one.chunks:
-        at += len(passed.data)
+    for passage in stream.chunks:
+        at += len(passage.data)
         if at >= end:
-            return passed.read_ns
+            return passage.read_ns
     raise AssertionError(end)
 
 
 def test_an_answer_that_ends_with_its_connection_is_whole() -> None:
     """HTTP/1.0's way, which some proxies still go."""
     down = flow([b"HTTP/1.0 200 OK\r\n\r\n", *LINES], start_ns=1000, ended_ns=2000)
-    (one,) = heard(flow([request()], start_ns=100), down)
-    assert one.whole
-    assert timing(one).eval_count == 2
+    (http_exchange,) = heard(flow([request()], start_ns=100), down)
+    assert http_exchange.whole
+    assert timing(http_exchange).eval_count == 2
 
 
 def test_answers_to_head_have_no_body() -> None:
@@ -128,55 +128,57 @@ def test_answers_to_head_have_no_body() -> None:
 
 def test_a_client_that_stops_listening_at_done_is_served() -> None:
     """It has its answer; that the last, empty chunk never came changes nothing."""
-    (one,) = heard(flow([request()], start_ns=100, ended_ns=5000), flow(ANSWER[:-1], start_ns=1000))
-    assert timing(one).done_reason == ""
-    assert timing(one).done_ns == 1300
+    (http_exchange,) = heard(flow([request()], start_ns=100, ended_ns=5000), flow(ANSWER[:-1], start_ns=1000))
+    assert timing(http_exchange).done_reason == ""
+    assert timing(http_exchange).done_ns == 1300
 
 
 @pytest.mark.parametrize("server_ended_ns", [0, 5001])
 def test_who_leaves_in_mid_stream_has_cancelled(server_ended_ns: int) -> None:
     """The request ends when the agent left; what had arrived counts, half a line does not, and there is no count."""
     down = flow([*ANSWER[:2], ANSWER[2] + b"2f\r\n{", b'"respo'], start_ns=1000, ended_ns=server_ended_ns)
-    (one,) = heard(flow([request()], start_ns=100, ended_ns=5000), down)
-    got = timing(one)
+    (http_exchange,) = heard(flow([request()], start_ns=100, ended_ns=5000), down)
+    got = timing(http_exchange)
     assert (got.done_reason, got.done_ns, got.eval_count) == (CANCELLED, 5000, 0)
     assert (got.arrivals_ns, got.text) == ((1100, 1200), "one two")
 
 
 def test_who_leaves_before_the_first_byte_has_cancelled_too() -> None:
     """With no arrival at all."""
-    (one,) = heard(flow([request()], start_ns=100, ended_ns=5000), flow([], start_ns=1000))
-    assert (timing(one).done_reason, timing(one).arrivals_ns) == (CANCELLED, ())
+    (http_exchange,) = heard(flow([request()], start_ns=100, ended_ns=5000), flow([], start_ns=1000))
+    assert (timing(http_exchange).done_reason, timing(http_exchange).arrivals_ns) == (CANCELLED, ())
 
 
 def test_an_answer_under_way_when_the_agent_ends_is_cancelled() -> None:
     """An agent that ends and never closed its connection left at the end of the part."""
-    (one,) = heard(flow([request()], start_ns=100), flow(ANSWER[:2], start_ns=1000))
-    assert (timing(one).done_reason, timing(one).done_ns) == (CANCELLED, END_NS)
+    (http_exchange,) = heard(flow([request()], start_ns=100), flow(ANSWER[:2], start_ns=1000))
+    assert (timing(http_exchange).done_reason, timing(http_exchange).done_ns) == (CANCELLED, END_NS)
 
 
 def test_who_leaves_after_a_refusal_was_refused() -> None:
     """A status other than 200 is the server's error, whoever hung up first."""
     down = flow([b'HTTP/1.1 503 Busy\r\nContent-Length: 99\r\n\r\n{"error":"busy"}'], start_ns=1000)
-    (one,) = heard(flow([request()], start_ns=100, ended_ns=5000), down)
+    (http_exchange,) = heard(flow([request()], start_ns=100, ended_ns=5000), down)
     with pytest.raises(MeasurementError, match="agent a: the server answered 503: busy"):
-        timing(one)
+        timing(http_exchange)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2])
 def test_a_server_that_dies_in_mid_stream_is_an_error(cut: int) -> None:
-    """The usual one, also where the agent leaves in consequence."""
+    """The usual error, also where the agent leaves in consequence."""
     down = flow(ANSWER[:cut], start_ns=1000, ended_ns=4000)
-    (one,) = heard(flow([request()], start_ns=100, ended_ns=4500), down)
+    (http_exchange,) = heard(flow([request()], start_ns=100, ended_ns=4500), down)
     with pytest.raises(MeasurementError, match="agent a: "):
-        timing(one)
+        timing(http_exchange)
 
 
 def test_a_server_that_speaks_no_http_is_an_error() -> None:
     """With the bytes kept."""
-    (one,) = heard(flow([request()], start_ns=100), flow([b"SSH-2.0\r\n\r\n", b"x"], start_ns=1000, ended_ns=2000))
+    (http_exchange,) = heard(
+        flow([request()], start_ns=100), flow([b"SSH-2.0\r\n\r\n", b"x"], start_ns=1000, ended_ns=2000)
+    )
     with pytest.raises(MeasurementError, match="not HTTP") as caught:
-        timing(one)
+        timing(http_exchange)
     assert caught.value.received == b"SSH-2.0\r\n\r\nx"
 
 
@@ -196,9 +198,9 @@ def test_a_request_that_never_left_is_none() -> None:
 def test_an_early_answer_to_half_a_request_counts() -> None:
     """A server that refuses before it has read all."""
     up = flow([request(body=b"x" * 50)[:-20]], start_ns=100)
-    (one,) = heard(up, flow([b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"], start_ns=1000))
+    (http_exchange,) = heard(up, flow([b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"], start_ns=1000))
     with pytest.raises(MeasurementError, match="400"):
-        timing(one)
+        timing(http_exchange)
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "GET"])
@@ -206,7 +208,7 @@ def test_what_follows_the_last_request_is_not_read(method: str) -> None:
     """A tunnel, or bytes after `Connection: close`: they pass, and mean nothing to us."""
     asked = f"{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
     got = heard(flow([asked + b"\x00\x01"], start_ns=100), flow([PLAIN], start_ns=1000))
-    assert [one.method for one in got] == [method]
+    assert [http_exchange.method for http_exchange in got] == [method]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/proxy/v1/completions?x=1"])
@@ -214,7 +216,7 @@ def test_openai_streams_are_generation_too(path: str) -> None:
     """On the level of bytes and times; what they mean is the decoder's business."""
     events = [b'data: {"choices":[]}\n\n', b"data: [DONE]\n\n"]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    down = flow([head, *(chunk(one) for one in events), b"0\r\n\r\n" + PLAIN], start_ns=1000)
+    down = flow([head, *(chunk(line) for line in events), b"0\r\n\r\n" + PLAIN], start_ns=1000)
     first, second = heard(flow([request(path) + request("/v1/models", method="GET")], start_ns=100), down)
     assert (first.generation, second.generation) == (True, False)
     assert first.exchange.sent_ns == 105
@@ -236,8 +238,8 @@ def test_an_openai_stream_is_timed_as_any() -> None:
     down = flow(
         [SSE_HEAD, chunk(WORD), chunk(WORD), chunk(USAGE) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"], start_ns=1000
     )
-    (one,) = heard(flow([request("/v1/chat/completions")], start_ns=100), down)
-    got = timing(one)
+    (http_exchange,) = heard(flow([request("/v1/chat/completions")], start_ns=100), down)
+    got = timing(http_exchange)
     assert (got.arrivals_ns, got.done_ns, got.eval_count, got.text) == ((1100, 1200), 1300, 2, " word word")
 
 
@@ -247,8 +249,8 @@ def test_an_openai_stream_is_timed_as_any() -> None:
 def test_who_leaves_an_openai_stream_has_cancelled(part: bytes) -> None:
     """Wherever it is cut: whole events count."""
     down = flow([SSE_HEAD, chunk(WORD), chunk(WORD) + b"ff\r\n" + part], start_ns=1000)
-    (one,) = heard(flow([request("/v1/chat/completions")], start_ns=100, ended_ns=5000), down)
-    got = timing(one)
+    (http_exchange,) = heard(flow([request("/v1/chat/completions")], start_ns=100, ended_ns=5000), down)
+    got = timing(http_exchange)
     assert (got.done_reason, got.done_ns, got.eval_count) == (CANCELLED, 5000, 0)
     assert got.arrivals_ns[:2] == (1100, 1200)
 
@@ -259,15 +261,15 @@ def test_who_leaves_a_stream_with_another_label_has_cancelled(path: str, part: b
     """What is a stream its bytes say, not its label."""
     head = b"HTTP/1.1 200 OK\r\n%sTransfer-Encoding: chunked\r\n\r\n" % kind
     down = flow([head, chunk(part), chunk(part), b"ff\r\n{"], start_ns=1000)
-    (one,) = heard(flow([request(path)], start_ns=100, ended_ns=5000), down)
-    assert (timing(one).done_reason, timing(one).arrivals_ns) == (CANCELLED, (1100, 1200))
+    (http_exchange,) = heard(flow([request(path)], start_ns=100, ended_ns=5000), down)
+    assert (timing(http_exchange).done_reason, timing(http_exchange).arrivals_ns) == (CANCELLED, (1100, 1200))
 
 
 @pytest.mark.parametrize("server_ended_ns", [0, 9000])
 def test_a_whole_answer_ends_with_its_last_byte(server_ended_ns: int) -> None:
     """Not when the server hangs up, which it may do late, or never."""
-    (one,) = heard(flow([request()], start_ns=100), flow(ANSWER, start_ns=1000, ended_ns=server_ended_ns))
-    assert one.exchange.ended_ns == 1400
+    (http_exchange,) = heard(flow([request()], start_ns=100), flow(ANSWER, start_ns=1000, ended_ns=server_ended_ns))
+    assert http_exchange.exchange.ended_ns == 1400
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/generate"])
@@ -275,8 +277,8 @@ def test_who_leaves_an_answer_of_one_object_has_cancelled(path: str) -> None:
     """Half an object is no arrival."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
     down = flow([head + b'{"choices":\n [{"mes', b"sage"], start_ns=1000)
-    (one,) = heard(flow([request(path)], start_ns=100, ended_ns=5000), down)
-    assert (timing(one).done_reason, timing(one).arrivals_ns) == (CANCELLED, ())
+    (http_exchange,) = heard(flow([request(path)], start_ns=100, ended_ns=5000), down)
+    assert (timing(http_exchange).done_reason, timing(http_exchange).arrivals_ns) == (CANCELLED, ())
 
 
 @pytest.mark.parametrize("ended_ns", [150, 199, 1500])
@@ -291,8 +293,8 @@ def test_a_server_may_answer_before_the_last_byte() -> None:
     """It has the whole of a body whose last, empty chunk comes late: the request was sent when the answer began."""
     body = request("/api/chat", chunked=True)
     up = flow([body[:-5], body[-5:]], start_ns=100, step_ns=1050)
-    (one,) = heard(up, flow(ANSWER, start_ns=1000))
-    got = timing(one)
+    (http_exchange,) = heard(up, flow(ANSWER, start_ns=1000))
+    got = timing(http_exchange)
     assert (got.sent_ns, got.arrivals_ns) == (1000, (1100, 1200))
 
 
@@ -300,8 +302,8 @@ def test_an_interim_answer_is_no_begin() -> None:
     """`100 Continue` comes before the body is sent, and says nothing of when it was."""
     up = flow([request()[:-2], request()[-2:]], start_ns=100, step_ns=1000)
     down = flow([b"HTTP/1.1 100 Continue\r\n\r\n", *ANSWER], start_ns=500, step_ns=700)
-    (one,) = heard(up, down)
-    assert timing(one).sent_ns == 1105
+    (http_exchange,) = heard(up, down)
+    assert timing(http_exchange).sent_ns == 1105
 
 
 MOMENTS = st.integers(1, END_NS // 1000).map(lambda at: at * 100)
@@ -324,15 +326,15 @@ def test_no_duration_is_ever_negative(data: st.DataObject) -> None:
             for read_ns, handed_ns, data_ in zip(reads, handed, writes, strict=False)
         ]
         flows.append(Stream(tuple(passed), data.draw(ended)))
-    for one in heard(*flows):
+    for http_exchange in heard(*flows):
         with contextlib.suppress(MeasurementError):
-            got = timing(one)
+            got = timing(http_exchange)
             assert got.sent_ns <= min(got.arrivals_ns, default=got.done_ns) <= max(got.arrivals_ns, default=got.done_ns)
             assert max(got.arrivals_ns, default=got.sent_ns) <= got.done_ns
 
 
 def test_who_still_listens_after_its_half_was_closed_left_after_the_last_chunk() -> None:
     """A client closes its half with the request, and leaves in mid-answer: no chunk came after it had left."""
-    (one,) = heard(flow([request()], start_ns=100, ended_ns=150), flow(ANSWER[:3], start_ns=1000))
-    got = timing(one)
+    (http_exchange,) = heard(flow([request()], start_ns=100, ended_ns=150), flow(ANSWER[:3], start_ns=1000))
+    got = timing(http_exchange)
     assert (got.done_reason, got.arrivals_ns, got.done_ns) == (CANCELLED, (1100, 1200), 1200)

@@ -12,9 +12,9 @@ def test_logins_are_not_kept() -> None:
     for size in (1, 7, 40, 1000):
         pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
         flow = without_logins(Stream(tuple(Chunk(at, (), piece, at) for at, piece in enumerate(pieces)), 9))
-        assert b"".join(one.data for one in flow.chunks) == shown + body
-        assert [(one.read_ns, len(one.data)) for one in flow.chunks] == [
-            (at, len(one)) for at, one in enumerate(pieces)
+        assert b"".join(chunk.data for chunk in flow.chunks) == shown + body
+        assert [(chunk.read_ns, len(chunk.data)) for chunk in flow.chunks] == [
+            (at, len(piece)) for at, piece in enumerate(pieces)
         ]
     untouched = Stream((Chunk(1, (), body, 1),), 0)
     assert without_logins(untouched) is untouched

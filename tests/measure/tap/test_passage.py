@@ -75,7 +75,7 @@ class Ends:
             self.reset[sock] = True
 
     def run(self, *work: tuple[object, ...]) -> None:
-        threads = [threading.Thread(target=one[0], args=one[1:]) for one in work]  # type: ignore[arg-type]
+        threads = [threading.Thread(target=task[0], args=task[1:]) for task in work]  # type: ignore[arg-type]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -83,7 +83,7 @@ class Ends:
 
 
 def noted(flow: Stream) -> bytes:
-    return b"".join(one.data for one in flow.chunks)
+    return b"".join(chunk.data for chunk in flow.chunks)
 
 
 def last_of(tap: Tap) -> CapturedConnection:
@@ -111,7 +111,7 @@ def test_every_byte_passes_unaltered_and_is_noted(tap: Tap, up: list[bytes], dow
     carried = last_of(tap)
     for flow, sent in ((carried.up, up), (carried.down, down)):
         assert noted(flow) == b"".join(sent)
-        moments = [moment for one in flow.chunks for moment in (one.read_ns, one.handed_ns)]
+        moments = [moment for chunk in flow.chunks for moment in (chunk.read_ns, chunk.handed_ns)]
         assert moments == sorted(moments)
         assert flow.ended_ns >= max(moments, default=1)
 
@@ -123,7 +123,7 @@ def test_a_reset_is_passed_on_at_once(
 ) -> None:
     """Either side resets, at any point: the other is reset too, and has got a beginning of what was sent, unaltered."""
     with Ends(tap) as ends:
-        quitter, other = (ends.client, ends.server) if client_resets else (ends.server, ends.client)
+        quitter, stayer = (ends.client, ends.server) if client_resets else (ends.server, ends.client)
         sent, answered = (up, down) if client_resets else (down, up)
 
         def quit_early() -> None:
@@ -138,18 +138,18 @@ def test_a_reset_is_passed_on_at_once(
         def answer() -> None:  # goes on sending until it cannot: also where nobody listens any more
             try:
                 for data in answered:
-                    other.sendall(data)
+                    stayer.sendall(data)
             except (ConnectionResetError, BrokenPipeError):
-                ends.reset[other] = True  # told once: to this thread, or to the one that receives
+                ends.reset[stayer] = True  # told once: to this thread, or to the one that receives
 
-        ends.run((quit_early,), (answer,), (ends.receive, other))
-        assert ends.reset[other]
-        assert b"".join(sent).startswith(ends.received[other])
+        ends.run((quit_early,), (answer,), (ends.receive, stayer))
+        assert ends.reset[stayer]
+        assert b"".join(sent).startswith(ends.received[stayer])
     carried = last_of(tap)
     flow = carried.up if client_resets else carried.down
     assert flow.ended_ns
     assert b"".join(sent).startswith(noted(flow))
-    assert noted(flow).startswith(ends.received[other])
+    assert noted(flow).startswith(ends.received[stayer])
 
 
 def test_a_slow_reader_slows_the_writer(tap: Tap) -> None:

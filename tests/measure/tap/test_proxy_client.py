@@ -63,10 +63,10 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def until(condition, what: str) -> None:
+def until(condition, problem: str) -> None:
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline_s, what
+        assert time.monotonic() < deadline_s, problem
         time.sleep(0.01)
 
 
@@ -75,15 +75,15 @@ def test_nothing_leaves_before_all_are_there(tap: Tap, listener: socket.socket) 
     urls = tap.open([url_of(listener)] * 2, ["agent a", "agent b"])
     listener.accept()[0].close()
     listener.accept()[0].close()
-    with connect(urls[0]) as one, connect(urls[0]) as two, connect(urls[1]) as three:
-        one.sendall(b"first")
-        two.sendall(b"second")
+    with connect(urls[0]) as first, connect(urls[0]) as second, connect(urls[1]) as third:
+        first.sendall(b"first")
+        second.sendall(b"second")
         listener.settimeout(0.3)
         with pytest.raises(TimeoutError):
             listener.accept()
         assert not tap.released()
         last_ns = time.monotonic_ns()
-        three.sendall(b"third")
+        third.sendall(b"third")
         listener.settimeout(PATIENCE_S)
         got = set()
         for _ in range(3):
@@ -92,7 +92,7 @@ def test_nothing_leaves_before_all_are_there(tap: Tap, listener: socket.socket) 
         assert got == {b"first", b"second", b"third"}
         until(tap.released, "the barrier was not told")
     capture = tap.take()
-    handed = [one.handed_ns for agent in capture.agents for carried in agent for one in carried.up.chunks]
+    handed = [chunk.handed_ns for agent in capture.agents for carried in agent for chunk in carried.up.chunks]
     assert len(handed) == 3
     assert last_ns < capture.start_ns < min(handed)
     assert capture.end_ns > max(handed)
@@ -103,9 +103,9 @@ def test_a_whole_request_is_there_when_the_barrier_opens(tap: Tap, listener: soc
     """Clients send head and body in two writes: the second is waited for, a little; a busy machine may take longer."""
     for _ in range(20):
         url = opened(tap, listener)
-        with connect(url) as one:
-            one.sendall(b"head")
-            one.sendall(b"body")
+        with connect(url) as first:
+            first.sendall(b"head")
+            first.sendall(b"body")
             with accepted(listener) as server:
                 got = server.recv(100)
                 while len(got) < 8:
@@ -155,7 +155,7 @@ def test_what_is_on_its_way_is_still_noted(tap: Tap, listener: socket.socket) ->
             client.sendall(b"more")
             client.close()
             (carried,) = tap.take().agents[0]
-    assert b"".join(one.data for one in carried.up.chunks) == b"xmore"
+    assert b"".join(chunk.data for chunk in carried.up.chunks) == b"xmore"
     assert carried.up.ended_ns
 
 
@@ -270,18 +270,18 @@ def test_our_own_clients_run_behind_it_as_a_runtime(tap: Tap) -> None:
     assert [len(client) for client in part.exchanges] == [2, 2]
     for client in part.exchanges:
         moments = [part.start_ns]
-        for one in client:
-            assert b"".join(piece.data for piece in one.pieces) == b"HTTP/1.1 200 OK\r\n\r\nhello"
-            moments += [one.sent_ns, one.pieces[0].arrival_ns]
+        for exchange in client:
+            assert b"".join(piece.data for piece in exchange.pieces) == b"HTTP/1.1 200 OK\r\n\r\nhello"
+            moments += [exchange.sent_ns, exchange.pieces[0].arrival_ns]
         assert moments == sorted(moments)
 
 
 def test_the_tap_can_be_calibrated(tap: Tap) -> None:
     """Against a server whose truth is known: no chunk arrives before it was sent, and two equal agents stay equal."""
-    found = calibrate(TapRuntime(tap), agents=2, tok_s=115)
-    assert found.runtime == "tap"
-    assert found.arrival_p99_ms >= 0
-    assert found.cpu_us_per_token > 0
+    calibration = calibrate(TapRuntime(tap), agents=2, tok_s=115)
+    assert calibration.runtime == "tap"
+    assert calibration.arrival_p99_ms >= 0
+    assert calibration.cpu_us_per_token > 0
 
 
 def test_a_tap_that_hardly_runs_shows_it(tap: Tap) -> None:

@@ -232,7 +232,7 @@ def test_of_several_addresses_the_first_that_answers_is_taken(monkeypatch: pytes
     """A name that stands for a dead address and for a living one; the living one is told for the next turn."""
     with socket.create_server(("127.0.0.1", 0)) as living, socket.socket() as dead:
         dead.bind(("127.0.0.1", 0))
-        names = [(socket.AF_INET, 0, 0, "", one.getsockname()) for one in (dead, living)]
+        names = [(socket.AF_INET, 0, 0, "", sock.getsockname()) for sock in (dead, living)]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: names)
         connection = Connection(prepare("http://h", "/x", b"", label="x"), timeout_s=5)
         assert connection.open() == (socket.AF_INET, living.getsockname())

@@ -10,8 +10,8 @@ MS = 1_000_000
 def lag_ms(*late_ms: float) -> float:
     """Of a pulse whose beats were so late, by a clock of its own."""
     moments = [0]
-    for one in late_ms:
-        moments.append(moments[-1] + BEAT_NS + round(one * MS))
+    for delay_ms in late_ms:
+        moments.append(moments[-1] + BEAT_NS + round(delay_ms * MS))
     pulse = Pulse(clock=iter(moments).__next__)
     pulse.start()
     for _ in late_ms:

@@ -143,13 +143,13 @@ def test_what_makes_no_scenario(agents: list) -> None:
 
 def test_a_workload_is_laid_over_our_own_agents_only() -> None:
     """Others send what they send; where there are no others to scale, nothing is said to be scaled."""
-    own, other = Agent(name="own", prompts=("p",)), ExternalAgent(name="other", run=writer)
+    own, external = Agent(name="own", prompts=("p",)), ExternalAgent(name="external", run=writer)
     workload = Workload(reason="small", num_predict=8)
-    mixed = Scenario(name="x", agents=(own, other)).scaled(workload)
+    mixed = Scenario(name="x", agents=(own, external)).scaled(workload)
     assert mixed.agents[0].options.num_predict == 8
-    assert mixed.agents[1] is other
+    assert mixed.agents[1] is external
     assert mixed.scaled_by
-    alone = Scenario(name="x", agents=(other,))
+    alone = Scenario(name="x", agents=(external,))
     assert alone.scaled(workload) is alone
 
 

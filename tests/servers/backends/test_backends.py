@@ -233,9 +233,9 @@ def test_what_ollama_host_means(value, url):
 
 def test_auto_takes_ollama_then_embedded(no_servers, fake_ollama):
     """A binary is taken if there is one, else the embedded engine; both say why."""
-    found = choose(Settings(ollama_bin=fake_ollama))
-    assert found.kind == "ollama"
-    assert fake_ollama in found.reason
+    backend = choose(Settings(ollama_bin=fake_ollama))
+    assert backend.kind == "ollama"
+    assert fake_ollama in backend.reason
     assert choose(Settings(ollama_bin="no-such-ollama")).kind == "embedded"
 
 
@@ -327,8 +327,8 @@ class Recorded:
         self.label = label[:10]
         self.note("starts")
 
-    def note(self, what):
-        self.done.append(f"{self.label} {what}")
+    def note(self, step):
+        self.done.append(f"{self.label} {step}")
 
     def port(self, _):
         self.note("is waited for")
@@ -353,7 +353,7 @@ def test_instances_start_and_end_together(monkeypatch, late):
     with pytest.raises(ServerError, match="late") if late else contextlib.nullcontext():
         choose(SIMULATED).open(TopologyKind.DUAL, 2).close()
     steps = ["starts", "is waited for", "is asked to end", "is stopped"]
-    assert [one.split(" ", 2)[2] for one in Recorded.done] == [step for step in steps for _ in "ab"]
+    assert [line.split(" ", 2)[2] for line in Recorded.done] == [step for step in steps for _ in "ab"]
 
 
 @pytest.mark.parametrize("ports", [(1234,), (1234, 1234)])
@@ -494,8 +494,8 @@ def test_a_found_server_that_restarts_is_given_a_moment(refusals):
 
 def test_attach_takes_the_only_common_model():
     """Without a name: the one that all have; several or none is an error that lists them."""
-    with serving(HandEngine()) as one, serving(HandEngine()) as other:
-        urls = (str(one.base_url), str(other.base_url))
+    with serving(HandEngine()) as first, serving(HandEngine()) as second:
+        urls = (str(first.base_url), str(second.base_url))
         with choose(Settings(urls=urls)).open(TopologyKind.DUAL, 2) as opened:
             assert opened.topology.model == "hand:driven"
             assert opened.topology.backend == "attach"
@@ -689,16 +689,16 @@ def test_what_the_environment_sets_is_in_the_manifest_or_in_a_note(fake_ollama, 
 def test_each_ollama_sees_the_gpu_that_it_was_given(gpus, seen, fake_ollama, tmp_path, monkeypatch):
     """One for each instance, or one for all; where none is given, the environment's own stays."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    found = []
+    devices = []
     process = ollama_backend.ServerProcess
 
     def start(*arguments, env, **more):
-        found.append(env.get("CUDA_VISIBLE_DEVICES"))
+        devices.append(env.get("CUDA_VISIBLE_DEVICES"))
         return process(*arguments, env=env, **more)
 
     monkeypatch.setattr(ollama_backend, "ServerProcess", start)
     with choose(Settings(backend="ollama", ollama_bin=fake_ollama, model=MODEL, gpus=gpus)).open(TopologyKind.DUAL, 2):
-        assert found == seen
+        assert devices == seen
 
 
 def test_too_few_gpus(fake_ollama):

@@ -36,7 +36,7 @@ def test_what_has_no_effect_is_named(kind: str, idle: tuple[str, ...]) -> None:
 
 def test_every_option_is_named_as_it_is_typed() -> None:
     """And every backend is known."""
-    assert {one.field: one.name for one in OPTIONS if one.field in _OPTIONS} == dict(_OPTIONS)
+    assert {option.field: option.name for option in OPTIONS if option.field in _OPTIONS} == dict(_OPTIONS)
     assert set(_USED) == set(BACKENDS) - {"auto"}
 
 

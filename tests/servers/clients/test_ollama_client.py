@@ -140,9 +140,9 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
         ("h:5000/library/gemma3", "h:5000/library/gemma3:latest", True),
     ],
 )
-def test_same_model(one, other, same):
+def test_same_model(first, second, same):
     """Names are equal as Ollama sees them."""
-    assert same_model(one, other) is same
+    assert same_model(first, second) is same
 
 
 def test_models_in_common():

@@ -69,8 +69,10 @@ def test_how_much_to_think(think, effort):
 def test_a_measurement(tmp_path, timings):
     """What the API can give is measured, what it cannot is undefined, and the reader is told."""
     with ExitStack() as stack:
-        (one, asked), (other, _) = (stack.enter_context(serving("m:1", timings=timings)) for _ in "ab")
-        settings = Settings(backend="openai", urls=(one, f"{other}/v1/"), min_rounds=1, max_rounds=1, calibrate=False)
+        (first, asked), (second, _) = (stack.enter_context(serving("m:1", timings=timings)) for _ in "ab")
+        settings = Settings(
+            backend="openai", urls=(first, f"{second}/v1/"), min_rounds=1, max_rounds=1, calibrate=False
+        )
         session = Session(settings, root=tmp_path)
         stack.callback(session.close)
         record = session.measure(PAIR, TopologyKind.DUAL, test="t")

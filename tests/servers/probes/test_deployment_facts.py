@@ -39,37 +39,37 @@ def test_of_running_servers():
     with choose(Settings(backend="simulated")).open(TopologyKind.DUAL, 2) as opened:
         with OllamaClient(opened.topology.instances[0].url) as control:
             control.preload(opened.topology.model, {"num_ctx": 512})
-        found = manifest(opened.topology)
-    assert set(found) <= set(KEYS)
-    assert all(found.values())
-    assert found["backend"] == "simulated"
-    assert found["engine"] == "scripted (simulated)"
-    assert found["engine_version"] == "0.0.0-simulated"
-    assert found["quantization"] == "none"
-    assert "num_ctx=512" in found["server_settings"]
-    assert "decode_tok_s" in found["server_settings"]
-    assert {"cpu", "cpu_count", "memory_gib", "os", "python", "plugin_version", "model_digest"} <= set(found)
+        facts = manifest(opened.topology)
+    assert set(facts) <= set(KEYS)
+    assert all(facts.values())
+    assert facts["backend"] == "simulated"
+    assert facts["engine"] == "scripted (simulated)"
+    assert facts["engine_version"] == "0.0.0-simulated"
+    assert facts["quantization"] == "none"
+    assert "num_ctx=512" in facts["server_settings"]
+    assert "decode_tok_s" in facts["server_settings"]
+    assert {"cpu", "cpu_count", "memory_gib", "os", "python", "plugin_version", "model_digest"} <= set(facts)
 
 
 def test_of_servers_that_are_gone():
     """What they would have said is absent, and nothing is raised."""
-    found = manifest(topology_of(f"http://127.0.0.1:{free_port()}"))
-    assert "model_digest" not in found
-    assert (found["model"], found["engine_version"], found["engine"]) == ("gemma3:latest", "0.33.0", "ollama")
+    facts = manifest(topology_of(f"http://127.0.0.1:{free_port()}"))
+    assert "model_digest" not in facts
+    assert (facts["model"], facts["engine_version"], facts["engine"]) == ("gemma3:latest", "0.33.0", "ollama")
 
 
 def test_of_another_machine(monkeypatch):
     """The hardware here is not the hardware there: it is said to be unknown, with the host."""
     monkeypatch.setattr(deployment_facts, "_model", lambda _: {})
-    found = manifest(topology_of("http://gpu-box:11434", "http://127.0.0.1:11435"))
-    assert "gpu-box" in found["cpu"]
-    assert not {"cpu_count", "memory_gib", "os", "gpu"} & set(found)
+    facts = manifest(topology_of("http://gpu-box:11434", "http://127.0.0.1:11435"))
+    assert "gpu-box" in facts["cpu"]
+    assert not {"cpu_count", "memory_gib", "os", "gpu"} & set(facts)
 
 
 def test_instances_that_differ_are_told_apart():
     """Two versions are both in the manifest."""
-    one, two = Instance(name="a", url="http://h:1", version="1"), Instance(name="b", url="http://h:2", version="2")
-    topology = Topology(kind=TopologyKind.DUAL, instances=(one, two), model="m", backend="attach")
+    first, second = Instance(name="a", url="http://h:1", version="1"), Instance(name="b", url="http://h:2", version="2")
+    topology = Topology(kind=TopologyKind.DUAL, instances=(first, second), model="m", backend="attach")
     assert manifest(topology)["engine_version"] == "a: 1, b: 2"
 
 
@@ -89,17 +89,17 @@ def test_commands_that_fail_cost_a_fact_and_nothing_else(monkeypatch, fresh, err
 
     monkeypatch.setattr(deployment_facts.subprocess, "run", fail)
     monkeypatch.setattr(deployment_facts.shutil, "which", lambda _: "nvidia-smi")
-    found = manifest(topology_of(f"http://127.0.0.1:{free_port()}"))
-    assert not {"git_commit", "git_dirty", "gpu"} & set(found)
-    assert "cpu" in found
+    facts = manifest(topology_of(f"http://127.0.0.1:{free_port()}"))
+    assert not {"git_commit", "git_dirty", "gpu"} & set(facts)
+    assert "cpu" in facts
 
 
 def test_a_source_that_breaks_costs_its_facts_only(monkeypatch):
     """Whatever goes wrong, there is a manifest."""
     monkeypatch.setattr(deployment_facts, "_software", lambda: 1 / 0)
-    found = manifest(topology_of(f"http://127.0.0.1:{free_port()}"))
-    assert "python" not in found
-    assert "cpu" in found
+    facts = manifest(topology_of(f"http://127.0.0.1:{free_port()}"))
+    assert "python" not in facts
+    assert "cpu" in facts
 
 
 def test_the_commit_and_whether_it_was_changed(tmp_path, monkeypatch, fresh):

@@ -45,8 +45,8 @@ def test_two_servers_are_two(servers):
 
 def test_two_servers_behind_relays_are_two(servers):
     """However they are reached."""
-    with relay(servers[0]) as one, relay(servers[1]) as other:
-        assert settled(one, other) == ()
+    with relay(servers[0]) as first, relay(servers[1]) as second:
+        assert settled(first, second) == ()
 
 
 def test_two_addresses_of_one_server_are_refused(servers):

@@ -15,8 +15,8 @@ def request(*, done_ns: int = 0) -> RequestTiming:
     return RequestTiming(sent_ns=0, done_ns=done_ns, arrivals_ns=(1,), eval_count=1)
 
 
-def round_of(one: RequestTiming) -> Round:
-    runs = tuple(AgentRun(agent=name, instance="a", start_ns=0, requests=(one,)) for name in "xy")
+def round_of(timing: RequestTiming) -> Round:
+    runs = tuple(AgentRun(agent=name, instance="a", start_ns=0, requests=(timing,)) for name in "xy")
     return Round(index=0, order=(), solo=runs[:1], together=runs)
 
 
@@ -38,8 +38,8 @@ def traffic_at(topology: Topology, wall_s: float) -> Traffic:
     return Traffic(topology, wall=lambda: wall_s, monotonic_ns=lambda: 5)
 
 
-def seen(traffic: Traffic, one: RequestTiming | None = None) -> tuple[str, ...]:
-    return traffic.seen(round_of(one or request(done_ns=5)), keep_alive_s=KEEP_S)
+def seen(traffic: Traffic, timing: RequestTiming | None = None) -> tuple[str, ...]:
+    return traffic.seen(round_of(timing or request(done_ns=5)), keep_alive_s=KEEP_S)
 
 
 def test_alone_nothing_is_seen(served):
@@ -74,7 +74,9 @@ def test_a_constant_is_no_sign(served, monkeypatch, told):
     """What our own rounds do not move says nothing of others."""
     _, topology, loaded_s = served
     entries = OllamaClient.ps
-    monkeypatch.setattr(OllamaClient, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
+    monkeypatch.setattr(
+        OllamaClient, "ps", lambda self: tuple(replace(entry, expires_at=told) for entry in entries(self))
+    )
     traffic = traffic_at(topology, loaded_s)
     traffic.begin({"a": told})
     assert seen(traffic) == seen(traffic) == ()
@@ -103,7 +105,9 @@ def test_a_moment_long_ago_is_no_sign(served, monkeypatch):
     _, topology, loaded_s = served
     entries = OllamaClient.ps
     told = "0001-01-01T00:00:00Z"
-    monkeypatch.setattr(OllamaClient, "ps", lambda self: tuple(replace(one, expires_at=told) for one in entries(self)))
+    monkeypatch.setattr(
+        OllamaClient, "ps", lambda self: tuple(replace(entry, expires_at=told) for entry in entries(self))
+    )
     assert seen(traffic_at(topology, loaded_s)) == ()
 
 

@@ -29,10 +29,10 @@ time.sleep(600)
 """
 
 
-def until(condition, what):
+def until(condition, problem):
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline_s, what
+        assert time.monotonic() < deadline_s, problem
         time.sleep(0.01)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 class Kind(NamedTuple):
     """What a kind of fault does, and its own keys with their defaults."""
 
-    what: str
+    effect: str
     keys: Mapping[str, Any] = {}
 
 

@@ -72,8 +72,8 @@ class Fault:
         where = f"instance {self.instance}" if self.instance else "every instance"
         last = "" if math.isinf(self.last) else f"{self.last:g}"
         requests = last if self.first == self.last else f"{self.first}-{last}"
-        which = "" if self.kind in FROM_THE_START else f", requests {requests}"
-        return f"fault {self.number} ({self.kind}, {where}{which})"
+        requests_hit = "" if self.kind in FROM_THE_START else f", requests {requests}"
+        return f"fault {self.number} ({self.kind}, {where}{requests_hit})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ class FaultyInstance:
         await self._prepare(number, scheduler)
         for fault in self._hits(number, "traffic"):
             await self._traffic(fault, scheduler)
-        work = {one.kind: one for one in self._hits(number, *OF_WORK)}
+        work = {fault.kind: fault for fault in self._hits(number, *OF_WORK)}
         if late := work.get("slow_acquire"):
             await asyncio.sleep(late.seconds)
         answer = usual(replace(request, job=self._job(request.job, number, work.get("longer"))))
@@ -70,10 +70,10 @@ class FaultyInstance:
 
     def _hits(self, number: int, *kinds: str) -> list[Fault]:
         """The faults of a request, said in the log."""
-        found = list(self._engine.plan.hits(self._engine.instance, number, *kinds))
-        for fault in found:
+        hits = list(self._engine.plan.hits(self._engine.instance, number, *kinds))
+        for fault in hits:
             tell(fault, f"at request {number}")
-        return found
+        return hits
 
     async def _prepare(self, number: int, scheduler: Scheduler) -> None:
         """What happens before a request: as soon as the one before has ended, at the latest when it comes."""

@@ -56,8 +56,8 @@ class UvicornHost:
 
     def refuse(self, seconds: float) -> None:
         """Closes the listening socket, and opens another one later."""
-        for one in self.server.servers:
-            one.close()
+        for server in self.server.servers:
+            server.close()
         if seconds:
             loop = asyncio.get_running_loop()
             loop.call_later(seconds, lambda: loop.create_task(self._listen_again()))

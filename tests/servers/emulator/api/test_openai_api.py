@@ -134,7 +134,7 @@ def test_messages_in_parts(client, hand) -> None:
     """Parts of text become one text; `developer` is OpenAI's newer word for `system`."""
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     asked(hand, client, messages=[{"role": "developer", "content": "be"}, {"role": "user", "content": parts}])
-    assert [(one.role, one.content) for one in hand.jobs[-1].messages] == [("system", "be"), ("user", "ab")]
+    assert [(message.role, message.content) for message in hand.jobs[-1].messages] == [("system", "be"), ("user", "ab")]
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,9 @@ def test_answers_are_spoilt_as_planned_and_no_others(server):
     repeated = lines_of(ask(client))
     assert len(repeated[1:]) == 31
     assert len(set(repeated[1:])) == 1
-    found = [(answer.status_code, answer.json()["error"]) for answer in (ask(client) for _ in range(4))]
-    assert found[0] == (404, f"model '{MODEL_NAME}' not found")
-    assert (found[1][0], found[2], found[3]) == (500, (503, BUSY), (500, "so it is"))
+    refusals = [(answer.status_code, answer.json()["error"]) for answer in (ask(client) for _ in range(4))]
+    assert refusals[0] == (404, f"model '{MODEL_NAME}' not found")
+    assert (refusals[1][0], refusals[2], refusals[3]) == (500, (503, BUSY), (500, "so it is"))
     began_s = time.monotonic()
     assert is_whole(ask(client))
     assert time.monotonic() - began_s >= 0.2  # at least
@@ -173,9 +173,9 @@ def test_the_model_leaves_comes_otherwise_and_the_server_restarts(server):
     _, client = server("\n".join(plan), FAST.replace('"load_ms": 1', '"load_ms": 100'))
     with OllamaClient(str(client.base_url)) as control:
 
-        def later(what) -> None:
+        def later(condition) -> None:
             deadline_s = time.monotonic() + PATIENCE_S
-            while not what():
+            while not condition():
                 assert time.monotonic() < deadline_s
                 time.sleep(0.005)
 
@@ -183,7 +183,7 @@ def test_the_model_leaves_comes_otherwise_and_the_server_restarts(server):
         later(lambda: not control.is_loaded(MODEL_NAME))
         answer = ask(client)
         assert loaded_ms(answer) >= 90
-        later(lambda: [one.context_length for one in control.ps()] == [1024])
+        later(lambda: [entry.context_length for entry in control.ps()] == [1024])
         assert loaded_ms(ask(client)) >= 90
         later(lambda: control.version() == "9.9-simulated")
         assert loaded_ms(ask(client)) >= 90
@@ -270,8 +270,8 @@ def test_pace(server):
     ]
     _, client = server("\n".join(plan), FAST.replace("2000", "500").replace('"ttft_ms": 1', '"ttft_ms": 10'))
     answers = [json.loads(lines_of(ask(client, 20))[-1]) for _ in range(5)]
-    rates = [one["eval_count"] * 1e9 / one["eval_duration"] for one in answers]
-    first_ms = [one["prompt_eval_duration"] / 1e6 for one in answers]
+    rates = [answer["eval_count"] * 1e9 / answer["eval_duration"] for answer in answers]
+    first_ms = [answer["prompt_eval_duration"] / 1e6 for answer in answers]
     assert [rate < 300 for rate in rates] == [False, True, False, True, True]
     assert [ms > 95 for ms in first_ms] == [False, False, True, False, False]
 
@@ -439,7 +439,7 @@ def test_the_page_shows_every_kind_and_its_keys():
     page = (Path(__file__).parents[4] / "docs/faults.md").read_text()
     for name, kind in KINDS.items():
         keys = ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in kind.keys.items()) or "-"
-        assert f"| `{name}` | {kind.what} | {keys} |" in page
+        assert f"| `{name}` | {kind.effect} | {keys} |" in page
     assert len(plan_of_page(page).faults) == 2
 
 
