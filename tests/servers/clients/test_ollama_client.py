@@ -126,7 +126,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "same"),
     [
         ("gemma3", "gemma3:latest", True),
         ("Gemma3:1B", "gemma3:1b", True),
