@@ -62,7 +62,7 @@ FAULTS = {
     "nothing": ("[deployments.a]", "deployments.a: urls and backend are missing", ""),
     "backend": ('[deployments.a]\nbackend = "gpu"', "deployments.a: backend = 'gpu', wanted one of auto", ""),
     "both": ('[deployments.a]\nbackend = "embedded"\nurls = ["http://a"]', "urls belong to running servers", ""),
-    "address": ('[deployments.a]\nurls = ["ftp://a"]', "urls: 'ftp://a' is no address, wanted http://", ""),
+    "address": ('[deployments.a]\nurls = ["ftp://a"]', "urls: 'ftp://a' is not an address, wanted http://", ""),
     "ports": ('[deployments.a]\nbackend = "ollama"\nports = [0, 1]', "ports hold 0, wanted ports from 1", ""),
     "threads": ('[deployments.a]\nbackend = "ollama"\nthreads = -1', "threads = -1, wanted 0 or more", ""),
     "topology": (

@@ -66,10 +66,10 @@ def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
             ready, _, _ = select.select([process.stdout], [], [], START_S)
             port = process.stdout.readline().strip() if ready else b""
             if not port:
-                raise MeasurementError("the paced server of the calibration did not start")
+                raise MeasurementError("the calibration server did not start")
             yield f"http://127.0.0.1:{int(port)}"
             if process.poll() is not None:  # then somebody else may have answered on its port
-                raise MeasurementError("the paced server of the calibration died")
+                raise MeasurementError("the calibration server died")
         finally:
             process.stdin.close()  # its order to end
             process.kill()
@@ -86,7 +86,7 @@ def truths(url: str) -> Mapping[int, Truth]:
             told = parsed(channel.whole("GET", f"{url}/truth", within_s=_TRUTH_S).content)
             return {entry["number"]: Truth(entry["arrived_ns"], tuple(entry["sent_ns"])) for entry in told}
         except (LateError, TooLargeError, httpx.HTTPError, ValueError, TypeError, KeyError) as error:
-            raise MeasurementError(f"the paced server of the calibration does not answer ({error!r})") from error
+            raise MeasurementError(f"the calibration server does not answer ({error!r})") from error
 
 
 def arrivals_of(exchange: Exchange) -> tuple[tuple[int, ...], int, int]:
@@ -103,7 +103,7 @@ def arrivals_of(exchange: Exchange) -> tuple[tuple[int, ...], int, int]:
         merged += max(0, chunks - 1)
     number = _NUMBER.search(exchange.pieces[-1].data) if exchange.pieces else None
     if number is None:
-        raise MeasurementError(f"{exchange.label}: no whole answer of the paced server")
+        raise MeasurementError(f"{exchange.label}: no complete answer from the calibration server")
     return tuple(arrivals), merged, int(number[1])
 
 
@@ -152,7 +152,7 @@ def compare(part: Part, truth: Mapping[int, Truth], *, runtime: str, tok_s: floa
     for (exchange,) in part.exchanges:
         arrivals, _, number = arrivals_of(exchange)
         if (known := truth.get(number)) is None:
-            raise MeasurementError(f"{exchange.label}: an answer that the paced server did not give")
+            raise MeasurementError(f"{exchange.label}: an answer that the calibration server did not send")
         errors_ms += [(a - s) / 1e6 for a, s in zip(arrivals, known.sent_ns, strict=True)]
         seen_ns.append(arrivals[-1] - part.start_ns)
         true_ns.append(known.sent_ns[-1] - known.arrived_ns)

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 TOGETHER = "together"
 
 EXTERNAL_NOTE = (
-    "agents that we did not write send prompts of their own, which cannot be given unique prefixes: a server's prompt "
-    "cache may help later rounds; let each agent vary how its prompts begin"
+    "external agents send prompts of their own, which cannot be given unique prefixes: a server's prompt "
+    "cache may speed up later rounds; let each agent vary the beginning of its prompts"
 )
-"""For the measurement, where some agent is external."""
+"""A note for the measurement if an agent is external."""
 
 
 def order_of(index: int, agents: Sequence[str]) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class Rounds:
         self._tap = tap if scenario.external else None
         if scenario.external and any(instance.access.proxy for instance in self._placement):
             raise UsageError(
-                "agents that we did not write are measured by a tap, which does not go through a proxy",
+                "external agents are measured by a tap, which does not go through a proxy",
                 next_step="measure them from where the server can be reached, without --llmperf-proxy",
             )
         self._requests = AgentRequests(model=topology.model, keep_alive_s=keep_alive_s(timeout_s))
@@ -144,7 +144,7 @@ class Rounds:
         """
         if self._scenario.external:
             raise UsageError(
-                "answers are compared for agents of ours only: others send what they send",
+                "answers can be compared only for agents with prompts, not for external agents",
                 next_step="give Agent(...) with the prompts that matter",
             )
         placed, said = self._placed(), []
@@ -242,8 +242,8 @@ class Rounds:
             return own_work(lambda url: self._requests.of(agent, instance, url))
         if isinstance(agent.run, str):
             raise UsageError(
-                f"agent {agent.name} comes from a stored record, which holds but the name of its callable: {agent.run}",
-                next_step="make the scenario anew from the callable",
+                f"agent {agent.name} comes from a stored record, which has only the name of its callable: {agent.run}",
+                next_step="create the scenario again from the callable",
             )
         return agent.run
 

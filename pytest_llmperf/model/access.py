@@ -73,7 +73,9 @@ class Access:
         self.headers()
         self.proxy_headers()
         if self.proxy_auth and not self.proxy:
-            raise UsageError("llmperf_proxy_auth logs in at no proxy", next_step="give --llmperf-proxy, too")
+            raise UsageError(
+                "llmperf_proxy_auth is set, but llmperf_proxy is not", next_step="give --llmperf-proxy, too"
+            )
         if self.ca_file:
             self.tls()
         if self.proxy:
@@ -117,7 +119,7 @@ def url_fault(url: str) -> str:
     except ValueError:  # its text repeats the address
         is_address = False
     if not is_address or re.search(r"[\s\x00-\x1f\x7f]", url):
-        return f"{shown} is no address, wanted http://host:port"
+        return f"{shown} is not an address, wanted http://host:port"
     extra = [name for name in ("query", "fragment") if getattr(parts, name)]
     return f"{shown} has a {' and a '.join(extra)}, wanted http://host:port" if extra else ""
 
@@ -144,13 +146,13 @@ def _credentials(auth: str, option: str) -> Secret:
     kind, _, name = auth.partition(":")
     # the text is bound to no name here, nor in a Python function: a traceback may show their variables
     if not os.environ.get(name, "").strip():
-        raise UsageError(f"{option}: the environment has no {name}", next_step=f"export {name}=...")
+        raise UsageError(f"{option}: the environment variable {name} is not set", next_step=f"export {name}=...")
     if not _HEADER.fullmatch(os.environ[name].strip()):
-        raise UsageError(f"{option}: {name} holds a character that no HTTP header may have")
+        raise UsageError(f"{option}: {name} holds a character that an HTTP header must not have")
     if kind == "bearer":
         return Secret(b"Bearer " + os.environ[name].strip().encode("ascii"))
     if ":" not in os.environ[name]:
-        raise UsageError(f"{option}: {name} holds no user:password", next_step=f"export {name}=user:password")
+        raise UsageError(f"{option}: {name} does not hold user:password", next_step=f"export {name}=user:password")
     return Secret(b"Basic " + binascii.b2a_base64(os.environ[name].strip().encode("ascii"), newline=False))
 
 
@@ -159,7 +161,7 @@ def _context(ca_file: str) -> ssl.SSLContext:
     """Made once: it takes some 30 ms, and later turns of a conversation connect while the clock runs."""
     try:
         if ca_file and Path(ca_file).exists() and not Path(ca_file).is_file():
-            raise OSError("it is no plain file")  # a FIFO would make us wait
+            raise OSError("it is not a plain file")  # reading a FIFO could take forever
         return ssl.create_default_context(cafile=ca_file or None)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(

@@ -68,7 +68,8 @@ _OF_STATUS: Mapping[int, Advice] = {
     400: Advice(_CHANGE),
     401: Advice(LOG_IN),
     403: Advice(
-        f"may this client use the server? {LOG_IN}; an Ollama also refuses hosts and origins that are not its own"
+        f"is this client allowed to use the server? {LOG_IN}; an Ollama also refuses hosts and origins other than its "
+        "own"
     ),
     404: Advice(
         "is the model there, and is this the server's base address? see the instance's /api/tags or /v1/models"
@@ -90,7 +91,7 @@ _OF_STATUS: Mapping[int, Advice] = {
         "the server's queue is full, or its model is still loading: wait, use fewer agents, or raise OLLAMA_MAX_QUEUE",
         passing=True,
     ),
-    504: Advice("the proxy gave up waiting for the server: raise its time-out, or ask for fewer tokens", passing=True),
+    504: Advice("the proxy gave up waiting for the server: raise its timeout, or ask for fewer tokens", passing=True),
 }
 """By status."""
 

@@ -28,7 +28,7 @@ def address_of(url: str) -> tuple[str, int]:
     except ValueError:
         port = 0
     if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-        raise UsageError(f"llmperf_urls: {refused(url)!r} is no address", next_step="give http://host:port")
+        raise UsageError(f"llmperf_urls: {refused(url)!r} is not an address", next_step="give http://host:port")
     host = OWN_HOST if parts.hostname in ("localhost", "::1") else parts.hostname
     return host, port
 

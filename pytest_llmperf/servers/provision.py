@@ -26,7 +26,7 @@ _QUIET_S, _PULL_S = 300.0, 86400.0
 
 _SAY_S = 0.2
 _BAR = 20
-_GGUF_NEXT = "is it a GGUF file that this Ollama can run, and is there room for a copy of it?"
+_GGUF_NEXT = "check that it is a GGUF file that this Ollama can run, and that the disk has room for a copy of it"
 _BLOB = re.compile(r"sha256[-:]([0-9a-f]{64})")  # in a Modelfile, and in a manifest
 
 
@@ -88,7 +88,7 @@ def pull(
     Raises:
         ServerError: the server reports an error, the stream ends without success, or says nothing new for minutes.
     """
-    said_s, moved_s, status = -_SAY_S, clock(), "nothing at all"
+    said_s, moved_s, status = -_SAY_S, clock(), "none"
     last: dict[str, Any] = {}
     for line in control.lines("POST", "/api/pull", json={"model": model}, quiet_s=_QUIET_S, within_s=_PULL_S):
         told = _told(line)
@@ -98,7 +98,7 @@ def pull(
         if told != last:
             last, moved_s = told, clock()
         elif clock() - moved_s > _QUIET_S:
-            status = f"{status}, and nothing new for {_QUIET_S:g} s"
+            status = f"{status}, without any progress for {_QUIET_S:g} s"
             break
         status = str(told.get("status", ""))
         if status == "success":
@@ -107,8 +107,8 @@ def pull(
             said_s = clock()
             say(f"pulling {model}: {_progress(status, told)}")
     raise ServerError(
-        f"{control.url}: {model} could not be pulled; the last that was said: {server_text(status)}",
-        next_step="is the name right, and can this machine reach the registry? or give a file with --llmperf-gguf",
+        f"{control.url}: {model} could not be pulled; its last status was: {server_text(status)}",
+        next_step="check the name, and that this machine reaches the registry, or give a file with --llmperf-gguf",
     )
 
 
@@ -116,7 +116,7 @@ def _told(line: str) -> dict[str, Any]:
     try:
         return parsed_object(line)
     except ValueError:
-        return {"error": f"a line that is no JSON object: {line[:500]!r}"}
+        return {"error": f"a line that is not a JSON object: {line[:500]!r}"}
 
 
 def _progress(status: str, told: dict[str, Any]) -> str:

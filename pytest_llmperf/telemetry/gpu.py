@@ -104,18 +104,18 @@ def find(*, seen: bool, nvml: Any = None) -> tuple[Gpus | None, str]:
     """
     nvml = nvml or _library()
     if nvml is None:
-        return None, f"a GPU is here, and looking at it needs nvidia-ml-py: {INSTALL}" if seen else NONE
+        return None, f"reading this machine's GPU needs nvidia-ml-py: {INSTALL}" if seen else NONE
     try:
         gpus = Gpus(nvml)
     except nvml.NVMLError as error:
-        return None, f"the GPU does not tell: {error}" if seen else NONE
+        return None, f"the GPU cannot be read: {error}" if seen else NONE
     if not gpus.names:
         gpus.close()
         return None, NONE
     return gpus, ""
 
 
-NONE = "no GPU of NVIDIA is seen on this machine"
+NONE = "this machine has no NVIDIA GPU"
 
 
 def _library() -> Any:

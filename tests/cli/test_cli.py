@@ -448,7 +448,7 @@ def test_doctor_names_a_server_that_was_found(folder: Path, capsys, monkeypatch,
     printed = capsys.readouterr().out
     if binary:
         assert "hint   --llmperf-backend=auto selects ollama" in printed
-        assert f"what answers at {url} is not measured" in printed
+        assert f"the server at {url} is not measured" in printed
     else:
         assert f"ok     --llmperf-backend=auto selects attach, {url} (auto: one server answers" in printed
         assert "hint   one server: single_ollama and single_parallel_ollama can be measured" in printed

@@ -228,7 +228,7 @@ CAUSES = (
         faults=(is_so("small_context", num_ctx=1024),),
         scenario=ROOMY,
         cause="different contexts",
-        says="instance b gives the model a context of 1024 tokens, asked for were 4096",
+        says="instance b gives the model a context of 1024 tokens instead of the requested 4096",
     ),
     Cause(
         name="one device throttles",

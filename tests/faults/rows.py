@@ -277,7 +277,7 @@ ROWS = (
     Row(
         name="the second instance spills to the CPU",
         faults=({"kind": "spill", "factor": 0.4},),
-        seen="instance b: 60 % of the model (0.6 GiB) lies outside the GPU's memory, and is computed by the CPU: ...",
+        seen="instance b: 60 % of the model (0.6 GiB) is outside the GPU's memory and runs on the CPU: ...",
         answer="a note says so; a failing gate's diagnosis names it",
     ),
     Row(

@@ -77,7 +77,7 @@ def test_where_all_is_well(attached) -> None:
             "instance b answers as version 9-simulated, it",
         ),
         (Fault(kind="small_context", num_ctx=512, **ALWAYS), "context", "different contexts: 4096 and 512 tokens"),
-        (Fault(kind="unload", **AFTER), "context", "instance b does not list the model among those that it has loaded"),
+        (Fault(kind="unload", **AFTER), "context", "instance b does not report the model as loaded"),
         (Fault(kind="traffic", tokens=400, instance="b", first=2, last=2), "others", "another client uses it"),
         (
             Fault(kind="slow_acquire", seconds=0.1, **ALWAYS),

@@ -212,7 +212,7 @@ def test_a_model_that_is_not_there(settings):
     nowhere = replace(settings, gguf="", model="no-such-namespace/no-such-model:1")
     with pytest.raises(ModelMissingError, match="does not have model 'no-such-namespace/no-such-model:1'"):
         choose(nowhere).open(TopologyKind.SINGLE, 1)
-    with pytest.raises(ServerError, match="could not be pulled; the last that was said: pull"):
+    with pytest.raises(ServerError, match="could not be pulled; its last status was: pull"):
         choose(replace(nowhere, pull=True)).open(TopologyKind.SINGLE, 1)
 
 

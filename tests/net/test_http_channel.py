@@ -210,7 +210,7 @@ def test_a_pull_that_says_the_same_for_ever():
     body = itertools.repeat(b'{"status": "pulling a", "total": 5, "completed": 1}\n')
     answer = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
     ticks = itertools.count(step=10)
-    words = "pulling a, and nothing new for 300 s"
+    words = "pulling a, without any progress for 300 s"
     with OllamaClient("http://127.0.0.1:1", transport=answer) as control, pytest.raises(ServerError, match=words):
         provision.pull(control, "m", lambda _: None, clock=lambda: next(ticks))
 

@@ -102,7 +102,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
 
 MISUSES = {
     "unknown": (("--llmperf-against=goot",), "*no deployment 'goot'; *has good, slow, dying; did you mean 'good'?*"),
-    "address": (("--llmperf-against=ftp://h:1",), "*'ftp://h:1' is no address, wanted http://*"),
+    "address": (("--llmperf-against=ftp://h:1",), "*'ftp://h:1' is not an address, wanted http://*"),
     "same": (
         (
             "--llmperf-backend=attach",

@@ -204,7 +204,7 @@ def test_what_cannot_be_put_back_fails_nothing(inner, servers, monkeypatch: pyte
         result = inner(f"--llmperf-urls={url},{servers[1]}")
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines([f"*instance a ({url}) is not as it was found: *", "*next: *"])
+    result.stdout.fnmatch_lines([f"*instance a ({url}) was not left as it was found: *", "*next: *"])
     assert len(result.stdout.lines) < SCREEN_LINES
 
 
@@ -215,7 +215,7 @@ def test_a_worker_tells_what_it_could_not_put_back(inner, servers) -> None:
         result = inner(f"--llmperf-urls={url},{servers[1]}", "-n1", own_process=True)
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
-    assert result.stdout.str().count(f"instance a ({url}) is not as it was found: ") == 1
+    assert result.stdout.str().count(f"instance a ({url}) was not left as it was found: ") == 1
 
 
 def test_one_server_under_two_addresses_is_no_dual(inner, servers) -> None:

@@ -118,7 +118,7 @@ def test_one_server_at_the_usual_addresses(inner, pytester: pytest.Pytester, mon
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            f"llmperf: attach, *{url} (auto: one server answers, none at {free}; topologies of two instances cannot *",
+            f"llmperf: attach, *{url} (auto: one server answers, none at {free}; topologies with two *",
             f"UsageError: topology dual needs 2 servers with different addresses, there is 1: {url} *",
             "*next: *single_ollama or single_parallel_ollama*",
         ]

@@ -68,12 +68,12 @@ def test_a_secret_is_nowhere(server, token, caplog):
 @pytest.mark.parametrize(
     ("auth", "value", "words"),
     [
-        ("bearer:MY_TOKEN", None, "the environment has no MY_TOKEN"),
+        ("bearer:MY_TOKEN", None, "the environment variable MY_TOKEN is not set"),
         (f"bearer:{TOKEN}", None, "wanted bearer:NAME"),
         (TOKEN, None, "wanted bearer:NAME"),
-        ("bearer:MY_TOKEN", " ", "the environment has no MY_TOKEN"),
-        ("bearer:MY_TOKEN", f"{TOKEN}\nX-Evil: 1", "no HTTP header may have"),
-        ("basic:MY_TOKEN", TOKEN, "holds no user:password"),
+        ("bearer:MY_TOKEN", " ", "the environment variable MY_TOKEN is not set"),
+        ("bearer:MY_TOKEN", f"{TOKEN}\nX-Evil: 1", "an HTTP header must not have"),
+        ("basic:MY_TOKEN", TOKEN, "does not hold user:password"),
     ],
 )
 def test_a_secret_that_cannot_be_used(auth, value, words, monkeypatch):
@@ -153,7 +153,7 @@ def test_a_proxy_that_cannot(server, tmp_path):
         control.version()
     with listening(lambda client: client.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")) as port:
         access = Access(proxy=f"http://127.0.0.1:{port}")
-        refused = r"refused GET /api/version: 403 Forbidden\n.*may the proxy connect"
+        refused = r"refused GET /api/version: 403 Forbidden\n.*is the proxy allowed to connect"
         with OllamaClient("https://h1.invalid", access=access) as control, pytest.raises(ServerError, match=refused):
             control.version()
 
@@ -168,14 +168,14 @@ def test_the_environment_s_proxy_is_not_used_and_said_so(monkeypatch):
         monkeypatch.setenv("https_proxy", value)
         with OllamaClient(url) as control, pytest.raises(ServerError) as caught:
             control.version()
-        assert ("the environment's proxy is not used, but --llmperf-proxy is" in str(caught.value)) is said
+        assert ("the environment's proxy is not used: give it with --llmperf-proxy" in str(caught.value)) is said
 
 
 def test_a_login_at_no_proxy(server, token):
     """It would be told to nobody: an error, before anything is asked."""
-    with pytest.raises(UsageError, match="llmperf_proxy_auth logs in at no proxy"):
+    with pytest.raises(UsageError, match="llmperf_proxy_auth is set, but llmperf_proxy is not"):
         choose(Settings(urls=(server,), proxy_auth="basic:MY_LOGIN"))
-    with pytest.raises(UsageError, match="llmperf_proxy_auth: the environment has no NONE"):
+    with pytest.raises(UsageError, match="llmperf_proxy_auth: the environment variable NONE is not set"):
         choose(Settings(urls=(server,), proxy="http://p", proxy_auth="basic:NONE"))
 
 
@@ -184,7 +184,7 @@ def test_a_proxy_s_address(server):
     assert choose(Settings(urls=(server,), proxy="http://proxy.corp:3128")).where.endswith(
         "(through the proxy http://p***:3128)"
     )
-    with pytest.raises(UsageError, match=r"llmperf_proxy: .* is no address"):
+    with pytest.raises(UsageError, match=r"llmperf_proxy: .* is not an address"):
         choose(Settings(urls=(server,), proxy="nonsense"))
     assert Access(proxy="http://p").proxy_address() == ("p", 80)
 
@@ -195,12 +195,12 @@ def test_a_proxy_s_address(server):
         ("http://h1:11434", ""),
         ("https://h1/prefix", ""),
         ("http://[::1]:8", ""),
-        ("ftp://h1", "is no address"),
-        ("http://", "is no address"),
-        ("http://h1:99999", "is no address"),
-        ("http://h1:x", "is no address"),
-        ("http://[::1", "is no address"),
-        ("http://h1/\r\nX: y", "is no address"),
+        ("ftp://h1", "is not an address"),
+        ("http://", "is not an address"),
+        ("http://h1:99999", "is not an address"),
+        ("http://h1:x", "is not an address"),
+        ("http://[::1", "is not an address"),
+        ("http://h1/\r\nX: y", "is not an address"),
         (f"http://me:{TOKEN}@h1", "holds a user or password"),
         (f"http://{TOKEN}@h1", "holds a user or password"),
         (f"http://h1?token={TOKEN}", "has a query"),

@@ -204,9 +204,9 @@ def test_a_pull_does_not_flood_who_is_told():
     ("lines", "words"),
     [
         ([{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}], "does not exist"),
-        ([{"status": "pulling manifest"}], "the last that was said: pulling manifest"),
-        ([b"<html>\n"], "no JSON object: '<html>'"),
-        ([], "nothing at all"),
+        ([{"status": "pulling manifest"}], "its last status was: pulling manifest"),
+        ([b"<html>\n"], "not a JSON object: '<html>'"),
+        ([], "last status was: none"),
     ],
 )
 def test_a_pull_that_fails(lines, words):

@@ -51,13 +51,13 @@ def test_idleness_and_settings_slow_nothing() -> None:
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """No driver, no GPU, no package: it is said why, with what to install only where a GPU is known to be here."""
     assert gpu.find(seen=False, nvml=Nvml(driver=False)) == (None, gpu.NONE)
-    assert gpu.find(seen=True, nvml=Nvml(driver=False)) == (None, "the GPU does not tell: Driver Not Loaded")
+    assert gpu.find(seen=True, nvml=Nvml(driver=False)) == (None, "the GPU cannot be read: Driver Not Loaded")
     empty = Nvml()
     assert gpu.find(seen=False, nvml=empty) == (None, gpu.NONE)
     assert empty.calls == ["nvmlInit", "nvmlShutdown"]
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
     assert gpu.find(seen=False) == (None, gpu.NONE)
-    assert gpu.find(seen=True) == (None, f"a GPU is here, and looking at it needs nvidia-ml-py: {gpu.INSTALL}")
+    assert gpu.find(seen=True) == (None, f"reading this machine's GPU needs nvidia-ml-py: {gpu.INSTALL}")
 
 
 def test_the_real_package_has_what_the_script_has() -> None:

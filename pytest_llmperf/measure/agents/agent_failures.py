@@ -51,25 +51,25 @@ class AgentFailures:
         self.outputs: dict[Member, str] = {}
 
     def silence(self, member: Member, asked: Sequence[str]) -> MeasurementError:
-        """The error for an agent that ended and asked no model for anything."""
+        """The error for an agent that ended without a generation request."""
         instead = f" (only {', '.join(sorted(set(asked)))})" if asked else ""
         return MeasurementError(
             f"{member.label}: the agent ended without a generation request through its address{instead}"
             + self.outputs.get(member, ""),
-            next_step="have it use the address it is given: the callable's argument, or OLLAMA_HOST, LLMPERF_BASE_URL, "
-            "OPENAI_BASE_URL or {url} of a command",
+            next_step="make it use the address that it is given: the callable's argument, or OLLAMA_HOST, "
+            "LLMPERF_BASE_URL, OPENAI_BASE_URL or {url} in a command",
         )
 
     def late(self, members: Sequence[Member], *, released: bool) -> MeasurementError:
         """The error for agents that did not end."""
-        state = "" if released else ", and not every agent had sent its first request,"
+        state = "" if released else " (not every agent had sent its first request)"
         return MeasurementError(
             "\n".join(
-                f"{member.label}: the agent was not done{state} after {self._timeout_s:g} s"
+                f"{member.label}: the agent did not end within {self._timeout_s:g} s{state}"
                 + self.outputs.get(member, "")
                 for member in members
             ),
-            next_step="look at the server's log, or raise --llmperf-timeout: it holds for all that such an agent does",
+            next_step="look at the server's log, or raise --llmperf-timeout: it limits the whole run of such an agent",
         )
 
     def explained(self, failure: LlmperfError, capture: Capture, failed: Member | None) -> LlmperfError:
@@ -81,23 +81,23 @@ class AgentFailures:
         return _with(failure, self._awaited(capture, capture.end_ns), failure.next_step)
 
     def given_up(self, member: Member, capture: Capture, failure: LlmperfError) -> LlmperfError:
-        """The failure of an agent; if it gave up requests at the barrier: how long it waited there, and for whom."""
+        """The failure of an agent; if it gave up requests at the barrier, with how long it waited and for whom."""
         connections = capture.agents[self._members.index(member)]
         given_up = [connection for connection in connections if connection.given_up_ns and connection.first_ns]
         if not given_up:
             return failure
         waited_s = max(connection.given_up_ns - connection.first_ns for connection in given_up) / 1e9
         requests = "its request" if len(given_up) == 1 else f"{len(given_up)} requests"
-        text = f"\n  it gave up {requests} at the barrier, where all wait for the slowest, after {waited_s:.1f} s"
+        text = f"\n  it gave up {requests} after {waited_s:.1f} s at the barrier, where all agents wait for the slowest"
         return _with(
             failure,
             text + self._awaited(capture, min(connection.given_up_ns for connection in given_up)),
-            f"give the client of {member.name} a time-out well above {waited_s:.1f} s, or have the agent that it waits "
+            f"give the client of {member.name} a timeout well above {waited_s:.1f} s, or make the agent that it waits "
             "for send its first request sooner",
         )
 
     def _awaited(self, capture: Capture, at_ns: int) -> str:
-        """Who had sent nothing at that moment, and how long after its start, a line for each."""
+        """The agents that had sent nothing at that moment, a line for each, with the time since its start."""
         words = []
         for member, connections in zip(self._members, capture.agents, strict=True):
             if any(0 < connection.first_ns <= at_ns for connection in connections):

@@ -276,6 +276,6 @@ def _endless(exchange: Exchange, body: Body, answer: _Answer) -> MeasurementErro
             exchange,
             f"{problem}; the last {_REPEATS} are all {printable(texts[-1])!r}: the server cut off a model that repeats "
             "itself",
-            "give this agent another prompt, or a repeat_penalty or temperature that lets the model go on",
+            "give this agent another prompt, or a repeat_penalty or temperature that avoids repetition",
         )
     return failure(exchange, problem, f"{LOG}: did it die?", passing=True)

@@ -132,7 +132,7 @@ def _ready(channels: Sequence[Channel], until_s: float) -> list[Channel]:
     until(some)
     if not ready:
         raise MeasurementError(
-            "a client process does not answer: it hangs, or is stopped", next_step="use --llmperf-runtime=threads"
+            "a client process does not answer: it hangs or is stopped", next_step="use --llmperf-runtime=threads"
         )
     return ready
 

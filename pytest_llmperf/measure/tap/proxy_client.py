@@ -149,7 +149,7 @@ class Tap:
         event, agent = told
         if event == "full":
             raise MeasurementError(
-                f"{self._labels[agent]}: what it sends and receives does not end",
+                f"{self._labels[agent]}: its requests and answers do not end",
                 next_step="set num_predict in its requests",
             )
         if event == "arrived":
@@ -171,8 +171,8 @@ def _reachable(url: str, label: str) -> tuple[int, Any]:
     target = target_of(url, label=label)
     if target.tls:
         raise UsageError(
-            f"{label}: agents that we did not write are measured by a tap, which speaks plain HTTP only",
-            next_step="give the server's own http:// address, e.g. that behind its TLS proxy",
+            f"{label}: external agents are measured by a tap, which speaks plain HTTP only",
+            next_step="give the server's own http:// address, e.g. the address behind its TLS proxy",
         )
     try:
         with contextlib.closing(socket.create_connection((target.host, target.port), CONNECT_S)) as probe:

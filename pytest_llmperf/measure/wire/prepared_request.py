@@ -89,12 +89,12 @@ def target_of(url: str, *, label: str) -> Target:
         path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
     except ValueError as error:  # a UnicodeError, too
         why = str(error).partition(" as ")[0]  # then comes what was refused
-        raise MeasurementError(f"{label}: {refused(url)!r} is no http address ({why})", next_step=_NEXT) from None
+        raise MeasurementError(f"{label}: {refused(url)!r} is not an http address ({why})", next_step=_NEXT) from None
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise MeasurementError(f"{label}: {refused(url)!r} is no http address", next_step=_NEXT)
+        raise MeasurementError(f"{label}: {refused(url)!r} is not an http address", next_step=_NEXT)
     if "@" in parts.netloc:
         raise MeasurementError(
-            f"{label}: the address of {host} holds a user or a password, which would stand in every report",
+            f"{label}: the address of {host} holds a user or a password, which would appear in every report",
             next_step="put them into the environment, and name the variable with --llmperf-auth",
         )
     tls = parts.scheme == "https"

@@ -96,7 +96,7 @@ class AttachBackend:
         if len(seen) < count:
             raise UsageError(
                 f"topology {kind} needs {count} servers with different addresses, there "
-                f"{'is' if len(seen) == 1 else 'are'} {len(seen)}: {', '.join(self.urls)} ({self.reason})",
+                f"{'is' if len(seen) == 1 else 'are'} only {len(seen)}: {', '.join(self.urls)} ({self.reason})",
                 next_step=_MORE.format(count=count),
             )
         return tuple(seen.values())[:count]
@@ -117,7 +117,9 @@ class AttachBackend:
                 f"{instance.url} has {some_of(names) or 'none'}" for instance, names in zip(instances, had, strict=True)
             )
             problem = "several models in common" if common else "no model in common"
-            raise ModelMissingError(f"the servers have {problem}: {lists}", next_step="name one with --llmperf-model")
+            raise ModelMissingError(
+                f"the servers have {problem}: {lists}", next_step="name the model with --llmperf-model"
+            )
         return common[0]
 
 
@@ -131,7 +133,7 @@ def _accesses(urls: tuple[str, ...], settings: Settings) -> dict[str, Access]:
     if len(auth) not in (1, len(urls)):
         raise UsageError(
             f"llmperf_auth has {len(auth)} entries, llmperf_urls has {len(urls)}",
-            next_step="give one for each of the servers, or one for all",
+            next_step="give one entry for each server, or one for all",
         )
     accesses = {}
     for index, url in enumerate(urls):

@@ -1,4 +1,4 @@
-"""Picks the backend, and says why."""
+"""Chooses the backend, and explains the choice."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _NEXT = "pip install 'pytest-llmperf[embedded]'"
 
 
 def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
-    """The backend that the settings ask for, or the first of `attach`, `ollama`, `embedded` that is there.
+    """The backend that the settings name, or the first of `attach`, `ollama`, `embedded` that is available.
 
-    Nothing is started; the usual two ports are asked for their version. What answers there is used, or named in the
-    reason and in a note.
+    It starts nothing, but asks the usual two ports for their version. A server that answers there is used, or named in
+    the reason and in a note.
 
     Args:
-        settings: what was asked for.
-        say: is told what takes time when a topology is opened.
+        settings: the user's.
+        say: is called with what takes time while a topology is opened.
 
     Raises:
         UsageError: no such backend.
-        ServerError: the backend asked for is not there.
-        MissingExtraError: an extra is missing, or nothing at all was found.
+        ServerError: the requested backend is not available.
+        MissingExtraError: an extra is missing, or no backend is available.
     """
     kind = settings.backend
     if kind not in BACKENDS:
@@ -37,12 +37,12 @@ def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
     if settings.faults and kind != "simulated":
         raise UsageError(
             f"llmperf_faults: only the simulated server has faults on demand, llmperf_backend is {kind}",
-            next_step="add --llmperf-backend=simulated, or leave --llmperf-faults out",
+            next_step="add --llmperf-backend=simulated, or omit --llmperf-faults",
         )
     if settings.urls and kind in STARTED:
         raise UsageError(
             f"llmperf_urls: addresses belong to running servers, llmperf_backend is {kind}, which starts its own",
-            next_step="leave --llmperf-urls out, or use --llmperf-backend=attach",
+            next_step="omit --llmperf-urls, or use --llmperf-backend=attach",
         )
     if kind == "auto":
         return _auto(settings, say)
@@ -71,7 +71,7 @@ def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
         return OllamaBackend(binary, settings, reason, say)
     if missing := missing_packages(kind, gguf=settings.gguf):
         raise MissingExtraError(
-            f"backend {kind} needs {', '.join(missing)}, which this Python does not have",
+            f"backend {kind} needs packages that are not installed: {', '.join(missing)}",
             next_step=f"pip install 'pytest-llmperf[{kind}]'",
         )
     return OwnBackend(kind, settings, reason)
@@ -101,14 +101,15 @@ def _why_attach(seen: Seen) -> str:
         return "auto: the server that OLLAMA_HOST names answers"
     if len(seen.servers) > 1:
         return f"auto: two servers answer on {_PORTS}"
-    return f"auto: one server answers, none at {seen.nothing_at}; topologies of two instances cannot be measured"
+    return f"auto: one server answers, none at {seen.nothing_at}; topologies with two instances cannot be measured"
 
 
 def _passed_over(seen: Seen, settings: Settings) -> str:
-    """Which servers answer and are not measured, and why, in words."""
+    """Which servers answer but are not measured, and why, in words."""
     if not seen.servers:
         return ""
     where = " and ".join(map(shown, seen.servers))
+    subject = f"the server at {where} is" if len(seen.servers) == 1 else f"the servers at {where} are"
     if settings.gguf:
-        return f"what answers at {where} is not measured: it cannot be given a file"
-    return f"what answers at {where} is not measured (it is with --llmperf-backend=attach)"
+        return f"{subject} not measured: a running server cannot be given a GGUF file"
+    return f"{subject} not measured (use --llmperf-backend=attach for that)"

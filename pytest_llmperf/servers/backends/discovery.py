@@ -1,4 +1,4 @@
-"""Looks for servers that are running where they usually are: each is used, or named; none is passed over silently."""
+"""Looks for running servers at the usual addresses; each is used or named, none is ignored silently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_llmperf.servers.addresses import OWN_HOST, place_of
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 
 LOOK_S = 5.0
-"""Most that looking at one address takes."""
+"""Maximum time to look at one address, s."""
 
 _OLLAMA_PORT = 11434
 _HERE = ("", *ANY_ADDRESS, "localhost")
@@ -28,12 +28,12 @@ _LOOPBACK_6 = "::1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What is at the usual addresses.
+    """The servers at the usual addresses.
 
     Attributes:
         servers: addresses that answer.
-        nowhere: addresses where nobody listens.
-        named: whether the servers are those that OLLAMA_HOST names.
+        nowhere: addresses where nothing listens.
+        named: whether OLLAMA_HOST names the servers.
     """
 
     servers: tuple[str, ...]
@@ -42,16 +42,16 @@ class Seen:
 
     @property
     def nothing_at(self) -> str:
-        """Where nobody listens, in words."""
+        """The addresses where nothing listens, in words."""
         return " and ".join(map(shown, self.nowhere))
 
 
 def look_around(usual: Sequence[str], environ: Mapping[str, str] = os.environ) -> Seen:
-    """Looks at the usual addresses; or at that of OLLAMA_HOST, if it names a server on another machine or port.
+    """Looks at the usual addresses, or at the address in OLLAMA_HOST if it names another machine or port.
 
     Raises:
-        UsageError: OLLAMA_HOST has a login, a query or a fragment, or is no address.
-        ServerError: something listens there and cannot be used, or nothing does on the machine that OLLAMA_HOST names.
+        UsageError: OLLAMA_HOST has a login, a query or a fragment, or is not an address.
+        ServerError: something listens there and cannot be used, or nothing listens at a remote OLLAMA_HOST.
     """
     named = _named(environ.get("OLLAMA_HOST", ""))
     host = urlsplit(named).hostname
@@ -60,8 +60,9 @@ def look_around(usual: Sequence[str], environ: Mapping[str, str] = os.environ) -
             return Seen(servers=(named,), nowhere=(), named=True)
         if host not in (OWN_HOST, _LOOPBACK_6):
             raise ServerError(
-                f"OLLAMA_HOST names {shown(named)}, and nothing answers there; nothing else is measured instead",
-                next_step="start it, unset OLLAMA_HOST, or say what to measure: --llmperf-urls or --llmperf-backend",
+                f"OLLAMA_HOST names {shown(named)}, but nothing answers there, and the plugin measures no other server "
+                "instead",
+                next_step="start it, unset OLLAMA_HOST, or choose what to measure: --llmperf-urls or --llmperf-backend",
             )
     answering = {url: answers_at(url) for url in usual}
     return Seen(
@@ -71,27 +72,27 @@ def look_around(usual: Sequence[str], environ: Mapping[str, str] = os.environ) -
 
 
 def _named(value: str) -> str:
-    """As `host_of`; raises UsageError, which does not repeat the value, if it is more or less than an address."""
+    """Like `host_of`; if the value is not just an address, raises a UsageError that does not repeat it."""
     if has_login(value):
         raise UsageError(
             "OLLAMA_HOST holds a user or password, which would be in every report",
-            next_step="leave it out there, give the address with --llmperf-urls, and put the login into a variable "
-            "that --llmperf-auth names",
+            next_step="remove it there, give the address with --llmperf-urls, and put the login into an environment "
+            "variable that --llmperf-auth names",
         )
     named = host_of(value)
     if value.strip().strip("'\"") and (not named or set(value) & set("?#") or url_fault(named)):
         raise UsageError(
-            "OLLAMA_HOST is no address, wanted host:port or http://host:port",
-            next_step="correct or unset it, or say what to measure: --llmperf-urls or --llmperf-backend",
+            "OLLAMA_HOST is not an address, wanted host:port or http://host:port",
+            next_step="correct or unset it, or choose what to measure: --llmperf-urls or --llmperf-backend",
         )
     return named
 
 
 def answers_at(url: str) -> bool:
-    """Whether an Ollama answers at an address; not if nobody listens there.
+    """Whether an Ollama answers at an address; False if nothing listens there.
 
     Raises:
-        ServerError: something listens there and does not answer as an Ollama does.
+        ServerError: something listens there and does not answer like an Ollama.
     """
     try:
         with OllamaClient(url, until_s=time.monotonic() + LOOK_S) as control:
@@ -100,9 +101,9 @@ def answers_at(url: str) -> bool:
         if isinstance(error.__cause__, httpx.ConnectError):
             return False
         raise ServerError(
-            f"something listens at {shown(url)} and cannot be used: {error.args[0]}; nothing else is measured "
-            "instead of it",
-            next_step="end it, or say what to measure: --llmperf-urls (with --llmperf-auth for a login), or "
+            f"something listens at {shown(url)} but cannot be used: {error.args[0]}; the plugin measures no other "
+            "server instead",
+            next_step="stop it, or choose what to measure: --llmperf-urls (with --llmperf-auth for a login), or "
             "--llmperf-backend=ollama, embedded or simulated",
         ) from error
     return True

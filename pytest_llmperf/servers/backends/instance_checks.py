@@ -18,18 +18,18 @@ from pytest_llmperf.servers.processes.server_process import ServerProcess, stran
 _MOMENT_S = 1.0
 """How long to wait for a server that restarts its listener."""
 
-_HIDDEN = "the system does not show whose its socket is"
+_HIDDEN = "the system does not show which process owns the socket"
 
 
 def check_ours(topology: Topology, pids: Mapping[str, int]) -> tuple[str, ...]:
-    """Checks that the sockets of servers that we started are theirs: another one may answer in a dead one's place.
+    """Checks that every server that was started owns its socket: another process may answer in place of a dead server.
 
     Args:
-        topology: whose instances answer.
-        pids: leaders of the process groups of those that we started, by instance.
+        topology: its instances are checked.
+        pids: leaders of the process groups that were started, by instance.
 
     Returns:
-        For which instances the system does not show that, in words.
+        A note that names the instances for which the system does not show it.
 
     Raises:
         ServerError: another process listens on an instance's port.
@@ -38,14 +38,15 @@ def check_ours(topology: Topology, pids: Mapping[str, int]) -> tuple[str, ...]:
     hidden = [instance.name for instance in ours if not _is_ours(instance, pids[instance.name])]
     if not hidden:
         return ()
-    return (f"whether the server that answers is ours cannot be determined of instance {', '.join(hidden)}: {_HIDDEN}",)
+    names = ", ".join(hidden)
+    return (f"whether the server that answers is ours cannot be determined for instance {names}: {_HIDDEN}",)
 
 
 def _is_ours(instance: Instance, group: int) -> bool:
-    """Whether the system shows that a server's socket, and those of its runners, are of this process group.
+    """Whether the system shows that a server's socket belongs to this process group; checks its runners', too.
 
     Raises:
-        ServerError: one is another process's.
+        ServerError: a socket belongs to another process.
     """
     port = urlsplit(instance.url).port or 0
     owners = {number: owner_of(number, group) for number in (port, *(told_ports(group) - {port}))}
@@ -58,13 +59,13 @@ def _is_ours(instance: Instance, group: int) -> bool:
 
 
 def check_process(process: ServerProcess) -> None:
-    """The Check of a server that we started."""
+    """The check of a server that was started."""
     if not process.alive:
         raise process.died("while it was in use")
 
 
 def check_url(instance: Instance) -> None:
-    """The Check of a server that we found; one that does not listen may do so again in a moment."""
+    """The check of a server that was running before; if it does not listen, it may do so again in a moment."""
     until_s = time.monotonic() + _MOMENT_S
     while True:
         try:
@@ -78,7 +79,7 @@ def check_url(instance: Instance) -> None:
 
 
 def describe(name: str, url: str, *, slots: int, access: Access = DIRECT, api: str = "ollama") -> Instance:
-    """The instance at an address, with the version that it says. Raises ServerError."""
+    """The instance at an address, with the version that it reports. Raises ServerError."""
     instance = Instance(name=name, url=url, slots=slots, access=access, api=api)
     with client_of(instance) as control:
         return replace(instance, version=control.version())

@@ -9,13 +9,13 @@ from pytest_llmperf.model import TopologyKind
 
 
 def instances_of(kind: TopologyKind, agents: int) -> tuple[int, int]:
-    """Instances, and slots of each, that a topology of so many agents has.
+    """The number of instances, and of slots of each, in a topology with this number of agents.
 
     Raises:
         UsageError: no agents, or `dual` with more than two.
     """
     if agents < 1:
-        raise UsageError(f"topology {kind}: wants one agent or more, got {agents}")
+        raise UsageError(f"topology {kind} needs at least one agent, got {agents}")
     if kind is TopologyKind.SINGLE:
         return 1, 1
     if kind is TopologyKind.SINGLE_PARALLEL:
@@ -37,7 +37,7 @@ def instance_name(index: int) -> str:
 
 
 def threads_each(wanted: int, instances: int) -> int:
-    """CPU threads an instance: as set, else the cores that we may use, divided."""
+    """CPU threads for each instance: the setting, else an equal share of the cores that the process may use."""
     if wanted:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -45,16 +45,16 @@ def threads_each(wanted: int, instances: int) -> int:
 
 
 def port_of(ports: tuple[int, ...], index: int, count: int) -> int:
-    """The port set for an instance; 0 when none is set.
+    """The port that is set for an instance; 0 if none is set.
 
     Raises:
-        UsageError: ports are set, but not enough, or one twice.
+        UsageError: ports are set, but too few, or one port twice.
     """
     if not ports:
         return 0
     if len(ports) < count or len(set(ports[:count])) < count:
         raise UsageError(
             f"llmperf_ports has {', '.join(map(str, ports))}; {count} different ports are needed",
-            next_step="give one for each instance, or none",
+            next_step="give one port for each instance, or none",
         )
     return ports[index]

@@ -24,6 +24,7 @@ from pytest_llmperf.servers.backends.server_environment import dropped, environm
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 from pytest_llmperf.servers.emulator.model_files import cache_dir, check_given
 from pytest_llmperf.servers.processes.server_process import (
+    PORT_TAKEN,
     ServerProcess,
     StrangerError,
     free_port,
@@ -120,7 +121,7 @@ class OllamaBackend:
         if port and port_in_use(port):
             raise ServerError(
                 f"{label}: port {port}: address already in use",
-                next_step="end what listens there, or leave --llmperf-ports out and the system chooses",
+                next_step=PORT_TAKEN,
             )
         for attempt in range(_ATTEMPTS):
             chosen = port or free_port()
@@ -141,7 +142,7 @@ class OllamaBackend:
         raise AssertionError("unreachable")
 
     def _provide(self, name: str, url: str) -> None:
-        """Has the server have the model."""
+        """Makes sure that the server has the model."""
         with OllamaClient(url, label=f"instance {name}", timeout_s=self._settings.start_timeout_s) as control:
             if self._gguf:
                 import_gguf(control, self._gguf, self.model, store=own_store(), say=self._say)
@@ -152,23 +153,23 @@ class OllamaBackend:
                 if not self._settings.pull:
                     raise ModelMissingError(
                         error.args[0],
-                        next_step=f"ollama pull {self.model}, or have it pulled with --llmperf-pull=on, or name one "
-                        "that it has with --llmperf-model, or a file with --llmperf-gguf",
+                        next_step=f"ollama pull {self.model}, or let the plugin pull it with --llmperf-pull=on, or "
+                        "name a model that it has with --llmperf-model, or give a file with --llmperf-gguf",
                     ) from error
                 pull(control, self.model, self._say)
 
 
 def slots_refused(log: str, label: str, slots: int) -> tuple[str, ...]:
-    """A note where its log says that Ollama gives the model one slot, whatever was asked for: no API says so."""
+    """A note if the log says that Ollama gives the model only one slot; no API reports it."""
     refusals = _ONE_SLOT.findall(log) if slots > 1 else []
     return tuple(
-        f"{label}: Ollama gives a model of the architecture {architecture} one slot, {slots} slots were asked for"
+        f"{label}: Ollama gives a model of the architecture {architecture} one slot instead of the requested {slots}"
         for architecture in dict.fromkeys(refusals)
     )
 
 
 def _answers_as_ours(control: OllamaClient, process: ServerProcess, port: int) -> bool:
-    """Whether it answers, and is the one that we started: its port may have been taken meanwhile.
+    """Whether the server answers and is the one that was started: another process may have taken its port.
 
     Raises:
         StrangerError: another process listens there.
@@ -187,16 +188,16 @@ def own_store() -> Path:
 
 
 def _gpus_of(gpus: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """The GPU of each instance; one given is that of all.
+    """The GPU for each instance; a single one is for all.
 
     Raises:
-        UsageError: several are given, but not one for each.
+        UsageError: several are given, but fewer than instances.
     """
     if len(gpus) < 2:
         return (gpus or ("",)) * count
     if len(gpus) < count:
         raise UsageError(
-            f"llmperf_gpus has {', '.join(gpus)}; {count} instances are to be started",
-            next_step="give one for each instance, or one for all",
+            f"llmperf_gpus has {', '.join(gpus)}; {count} instances need a GPU each",
+            next_step="give one GPU for each instance, or one for all",
         )
     return gpus[:count]

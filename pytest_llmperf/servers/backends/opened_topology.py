@@ -22,17 +22,17 @@ class OpenedTopology:
 
     Attributes:
         topology: its running instances.
-        pids: of the first process of each instance that we started, by its name.
+        pids: of the first process of each instance that was started, by its name.
         fired: returns which faults of a fault plan have fired since it was opened, in words; nothing without a plan.
 
     Args:
         topology: its running instances.
-        stack: ends what was started.
-        checks: of each instance.
+        stack: stops what was started.
+        checks: one for each instance.
         pids: as above.
-        found: the servers, where they were running before: then others may use them, too, and two may be one.
+        found_servers: the servers, if they were running before: others may use them, and two may be the same one.
         fired: as above.
-        notes: for the reader of every measurement on it, once the model is loaded.
+        notes: returns the notes for every measurement on it, once the model is loaded.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class OpenedTopology:
         """Checks every instance.
 
         Raises:
-            ServerError: one is dead, that of its `instance`; with the end of its log where it is ours.
+            ServerError: the instance in its `instance` is dead; with the end of its log if the plugin started it.
         """
         for instance, check in zip(self.topology.instances, self._checks, strict=True):
             try:
@@ -71,19 +71,19 @@ class OpenedTopology:
         self.check_ours()
 
     def check_ours(self) -> tuple[str, ...]:
-        """See there; of what we have started."""
+        """`check_ours` for the servers that were started."""
         return check_ours(self.topology, self.pids)
 
     def loaded(self, instance: Instance) -> None:
-        """Notes what an instance that we found says right after the model was loaded there. Raises ServerError."""
+        """Notes when a running server will unload the model, right after it was loaded. Raises ServerError."""
         if self._traffic is not None and instance.api != "openai":
             self._at_load[instance.name] = distinctness.leaves_at(instance, self.topology.model)
 
     def settled(self, asked_ctx: Mapping[str, int | None]) -> tuple[str, ...]:
-        """What a reader must know of how the model sits, once it is loaded everywhere.
+        """Notes about how the instances serve the model, once it is loaded everywhere.
 
         Args:
-            asked_ctx: by instance, the context that its agents ask for; None = the server's own.
+            asked_ctx: by instance, the context that its agents ask for; None = the server's default.
 
         Raises:
             ServerError: the instances do not serve the same model, or one does not answer.
@@ -96,30 +96,30 @@ class OpenedTopology:
         notes += consistency.check(self.topology.model, seats)
         if self._traffic is not None:
             self._traffic.begin({seat.instance.name: seat.loaded.expires_at for seat in seats if seat.loaded})
-        # of our own server everyone knows that its instances are on this machine
+        # instances of our own server are known to be on this machine
         return (*notes, *consistency.shared(seats)) if self.topology.backend in ("attach", "ollama") else notes
 
     def _told_apart(self) -> tuple[str, ...]:
-        """Whether the instances are different servers, where we found them; ours, where we started them."""
+        """Notes about whether the instances are different servers (running before), or ours (started)."""
         if self._traffic is None:
             return self.check_ours()
         return distinctness.check(self.topology, self._at_load)
 
     def disturbed(self, round_: Round, *, keep_alive_s: float) -> tuple[str, ...]:
-        """What tells that somebody else used these servers while this round ran, in words; see Traffic."""
+        """Signs that somebody else used these servers while this round ran, in words; see Traffic."""
         return self._traffic.seen(round_, keep_alive_s=keep_alive_s) if self._traffic is not None else ()
 
     def close(self, *, unloaded: bool = False) -> tuple[str, ...]:
-        """Ends what was started, leaves what was found as it was found; idempotent.
+        """Stops what was started, and leaves running servers as they were found; idempotent.
 
         Args:
             unloaded: the model was unloaded, and not loaded again.
 
         Returns:
-            What could not be put back, in words: no reason to doubt what was measured.
+            What could not be restored, in words; the measurements are valid nevertheless.
 
         Raises:
-            ServerError: something that we started cannot be ended; everything else is still tried.
+            ServerError: something that was started cannot be stopped; everything else is still tried.
         """
         found_servers, self._found_servers = self._found_servers, None
         try:

@@ -117,7 +117,7 @@ class OwnBackend:
     def _check_extra(self) -> None:
         if missing := missing_packages(self.kind, gguf=self._settings.gguf):
             raise MissingExtraError(
-                f"the {self.kind} backend needs {', '.join(missing)}, which this Python does not have",
+                f"backend {self.kind} needs packages that are not installed: {', '.join(missing)}",
                 next_step=f"pip install 'pytest-llmperf[{self.kind}]'",
             )
 

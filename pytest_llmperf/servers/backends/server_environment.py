@@ -1,4 +1,4 @@
-"""The environment of an `ollama serve` of ours: what of the user's it keeps, records and drops."""
+"""The environment for an `ollama serve` that the plugin starts: which variables it keeps, records and drops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _PLACES = ("OLLAMA_MODELS", "OLLAMA_DEBUG", "OLLAMA_LIBRARY_PATH")
-"""Kept, but no fact of a measurement."""
+"""Kept, but not recorded as a fact of a measurement."""
 
 _COMPUTING = (
     "OLLAMA_CONTEXT_LENGTH",
@@ -28,7 +28,7 @@ _COMPUTING = (
     "LLAMA_ARG_FIT",
     "LLAMA_ARG_FIT_TARGET",
 )
-"""Ollama's settings that decide where and how it computes, those of llama.cpp's that it lists as its own included."""
+"""Settings that decide where and how Ollama computes, with the llama.cpp settings that it lists as its own."""
 
 _DEVICES = (
     "CUDA_DEVICE_ORDER",
@@ -38,10 +38,10 @@ _DEVICES = (
     "HSA_OVERRIDE_GFX_VERSION",
     "ROCR_VISIBLE_DEVICES",
 )
-"""The drivers' settings that do so, besides all `GGML_*`; every server of ours has them from the environment."""
+"""Driver settings that do so, besides all `GGML_*`; every server that the plugin starts gets them."""
 
 _DROPPED = ("OLLAMA_", "LLAMA_ARG_")
-"""Names that begin so leak into the server or its runner; what is not listed above is dropped."""
+"""Variables with these prefixes would reach the server or its runner; those not listed above are dropped."""
 
 
 def environment(home: Path, port: int, slots: int, *, gpu: str = "", store: Path | None = None) -> dict[str, str]:
@@ -70,11 +70,11 @@ def environment(home: Path, port: int, slots: int, *, gpu: str = "", store: Path
 
 
 def recorded(env: Mapping[str, str], *, ollama: bool) -> tuple[str, ...]:
-    """What of a server's environment decides where and how it computes, as `NAME=value`.
+    """The variables of a server's environment that decide where and how it computes, as `NAME=value`.
 
     Args:
-        env: that the server was given.
-        ollama: whether it is an Ollama; our own server reads no setting of Ollama's.
+        env: the server's environment.
+        ollama: whether it is an Ollama; our own server does not read Ollama's settings.
     """
     names = _DEVICES + (_COMPUTING if ollama else ())
     return tuple(
@@ -85,10 +85,10 @@ def recorded(env: Mapping[str, str], *, ollama: bool) -> tuple[str, ...]:
 
 
 def dropped(env: Mapping[str, str]) -> tuple[str, ...]:
-    """A note for the settings of the user's that the server does not get, or gets otherwise; none if there are none.
+    """A note about the user's settings that the server does not get, or gets with another value.
 
     Args:
-        env: that the server was given.
+        env: the server's environment.
     """
     names = [
         name
@@ -97,7 +97,7 @@ def dropped(env: Mapping[str, str]) -> tuple[str, ...]:
     ]
     if not names:
         return ()
-    return (f"the servers do not get {', '.join(names)} of the environment: see docs/servers.md for what they get",)
+    return (f"the servers do not get {', '.join(names)} from the environment: see docs/servers.md for what they get",)
 
 
 def _kept(name: str) -> bool:

@@ -61,9 +61,9 @@ class ControlClient(ABC):
         self._timeout_s = timeout_s
         self._until_s = until_s
         self._sleep = sleep
-        # the environment's proxies must not come between us and an instance
+        # proxies from the environment must not be used
         self._proxy = access.proxy
-        verify = False if self.url.startswith("http:") else access.tls()  # not needed certificates take 40 ms
+        verify = False if self.url.startswith("http:") else access.tls()  # reading certificates takes 40 ms
         with SEALED:
             client = httpx.Client(
                 base_url=self.url,
@@ -97,12 +97,12 @@ class ControlClient(ABC):
         raise self._missing(model)
 
     def send(self, method: str, path: str, *, within_s: float | None = None, **more: Any) -> httpx.Response:
-        """Any other request; refusals become ServerError, statuses are left to the caller.
+        """Any other request; failures become ServerError, the caller checks the status.
 
         Args:
             method: of the request.
             path: of the request.
-            within_s: to the last byte of the answer, s; None = that of a request that is quickly answered.
+            within_s: to the last byte of the answer, s; None = 10 s.
             **more: `json` or `content`.
         """
         within_s = min(_QUICK_S if within_s is None else within_s, max(0.0, self._until_s - time.monotonic()))
@@ -111,11 +111,11 @@ class ControlClient(ABC):
 
     @contextmanager
     def _refusals(self, method: str, path: str, within_s: float) -> Iterator[None]:
-        """What the transport raises, as a ServerError."""
+        """Turns what the transport raises into a ServerError."""
         try:
             yield
         except LateError as error:
-            late = f"the answer to {method} {path} does not end" if error.begun else f"no answer to {method} {path}"
+            late = f"the answer to {method} {path} did not end" if error.begun else f"no answer to {method} {path}"
             step = self._is_it() if within_s < self._timeout_s else _SLOW
             raise UnreachableError(
                 f"{self._label}: {late} within {round(within_s, 2):g} s", next_step=f"{step}{self._unused_proxy()}"
@@ -126,8 +126,8 @@ class ControlClient(ABC):
             ) from error
         except PackedError as error:
             raise ServerError(
-                f"{self._label}: {method} {path} answered with packed bytes, though none were asked for",
-                next_step="take compression out of the server or the proxy before it",
+                f"{self._label}: {method} {path} answered with compressed bytes, which were not requested",
+                next_step="turn off compression in the server or in the proxy in front of it",
             ) from error
         except httpx.ConnectError as error:
             through = f" through the proxy {self._proxy}" if self._proxy else ""
@@ -177,7 +177,7 @@ class ControlClient(ABC):
         within_s: float | None = None,
         absent: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The object of an answer; `absent` where the server knows no such path."""
+        """The object of an answer; `absent` if the server does not know the path."""
         more = {"json": body} if body else {}
         response = self.send(method, path, within_s=within_s, **more)
         if absent is not None and response.status_code == httpx.codes.NOT_FOUND:
@@ -191,7 +191,7 @@ class ControlClient(ABC):
             raise self._refused(method, path, response)
         if value is None:
             raise ServerError(
-                f"{self._label}: {method} {path} answered {response.status_code} and no JSON object: "
+                f"{self._label}: {method} {path} answered {response.status_code} without a JSON object: "
                 f"{server_text(response.text)!r}",
                 next_step=self._is_it(),
             )
@@ -203,7 +203,7 @@ class ControlClient(ABC):
         return value
 
     def _refused(self, method: str, path: str, response: httpx.Response) -> ServerError:
-        """The error for a status that is no success."""
+        """The error for a status that is not a success."""
         said = refusal(response.status_code, dict(response.headers), response.content)
         step = said.advice.next_step
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -211,32 +211,34 @@ class ControlClient(ABC):
         return ServerError(f"{self._label}: {method} {path} answered {said.words}", next_step=step)
 
     def _proxy_refuses(self, method: str, path: str, said: str) -> ServerError:
-        login = "log in there with --llmperf-proxy-auth=basic:NAME, NAME being the environment variable that holds "
+        login = "log in with --llmperf-proxy-auth=basic:NAME, NAME being the environment variable that holds "
         login += "user:password"
         return ServerError(
             f"{self._label}: the proxy {self._proxy} refused {method} {path}: {printable(said)}",
-            next_step=login if said.startswith("407") else "may the proxy connect to that address?",
+            next_step=login if said.startswith("407") else "is the proxy allowed to connect to that address?",
         )
 
     def _unused_proxy(self) -> str:
-        """Words where the environment names a proxy, and we were not told to use one."""
+        """A hint if the environment names a proxy, but the settings do not."""
         named = {"http", "https", "all"} & set(getproxies_environment())
-        return "; the environment's proxy is not used, but --llmperf-proxy is" if named and not self._proxy else ""
+        return (
+            "; the environment's proxy is not used: give it with --llmperf-proxy" if named and not self._proxy else ""
+        )
 
     def _missing(self, model: str) -> ModelMissingError:
-        names = some_of(entry.name for entry in self.tags()) or "none at all"
+        names = some_of(entry.name for entry in self.tags()) or "no model"
         return ModelMissingError(
             f"{self._label} does not have model {model!r}; it has {names}",
-            next_step=self.GET_MODEL.format(model=model) + "name one that it has with --llmperf-model",
+            next_step=self.GET_MODEL.format(model=model) + "name a model that it has with --llmperf-model",
         )
 
     def _is_it(self) -> str:
-        """The next step where it does not answer as such a server would."""
-        return f"is it {self.KIND}? curl {self.url}{self.PROBE} would say"
+        """The next step if it does not answer like such a server."""
+        return f"is it {self.KIND}? check with: curl {self.url}{self.PROBE}"
 
 
 def _object_of(content: bytes) -> dict[str, Any] | None:
-    """The object of a body, or of its lines where a server streams all the same; None if it is none."""
+    """The object in a body, or merged from its lines if the server streams nevertheless; None if it is none."""
     with suppress(ValueError):
         return parsed_object(content)
     merged: dict[str, Any] = {}

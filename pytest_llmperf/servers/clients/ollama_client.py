@@ -27,7 +27,7 @@ class OllamaClient(ControlClient):
         """
         version = self._json("GET", "/api/version").get("version")
         if not isinstance(version, str):
-            raise ServerError(f"{self._label}: /api/version names no version; it is no Ollama server")
+            raise ServerError(f"{self._label}: /api/version names no version; it is not an Ollama server")
         return printable(version)
 
     def answers(self) -> bool:
@@ -109,7 +109,7 @@ class OllamaClient(ControlClient):
         while self.is_loaded(model):
             if time.monotonic() > deadline_s:
                 raise ServerError(
-                    f"{self._label}: model {model!r} is still loaded {timeout_s:g} s after it was told to unload",
+                    f"{self._label}: model {model!r} is still loaded {timeout_s:g} s after the request to unload it",
                     next_step="somebody else may be using it; see /api/ps",
                 )
             self._sleep(_POLL_S)

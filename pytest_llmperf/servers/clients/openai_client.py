@@ -15,15 +15,15 @@ from pytest_llmperf.servers.clients.control_client import ControlClient
 from pytest_llmperf.servers.clients.server_client import ModelEntry
 
 UNKNOWN = "unknown"
-"""The version of a server that does not tell it."""
+"""The version of a server that does not report it."""
 
 LACKS = (
-    "an OpenAI-compatible API gives no durations of the server: queue time and the server's TTFT are not known, nor is "
-    "decode throughput where the server adds no timings of its own (llama-server does)",
-    "num_ctx, num_thread and num_gpu are the server's own affair there; whether the addresses are different servers, "
-    "where the model lies and who else uses it cannot be determined",
+    "an OpenAI-compatible API reports no server durations: queue time and server TTFT are not known, and neither is "
+    "decode throughput, unless the server adds timings of its own (llama-server does)",
+    "an OpenAI-compatible API does not accept num_ctx, num_thread and num_gpu; whether the addresses are different "
+    "servers, whether the model is on the GPU and who else uses it cannot be determined",
 )
-"""What a reader of such a measurement must know."""
+"""Notes for every measurement of such a server."""
 
 
 class OpenAIClient(ControlClient):
@@ -35,7 +35,7 @@ class OpenAIClient(ControlClient):
         """The server's version, or UNKNOWN: vLLM has `/version`, llama-server `/props`, others nothing.
 
         Raises:
-            ServerError: nothing answers there, or it is no OpenAI-compatible server.
+            ServerError: nothing answers there, or it is not an OpenAI-compatible server.
         """
         self.tags()
         for path, member in (("/version", "version"), ("/props", "build_info")):
@@ -49,7 +49,7 @@ class OpenAIClient(ControlClient):
         listed = self._json("GET", "/v1/models").get("data")
         if not isinstance(listed, list):
             raise ServerError(
-                f"{self._label}: /v1/models lists no models; it is no OpenAI-compatible server",
+                f"{self._label}: /v1/models lists no models; it is not an OpenAI-compatible server",
                 next_step="give the address without /v1, or use --llmperf-backend=attach for an Ollama",
             )
         names = [entry.get("id") for entry in listed if isinstance(entry, dict)]

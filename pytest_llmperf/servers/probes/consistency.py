@@ -96,7 +96,7 @@ def versions(seats: Sequence[Seat]) -> list[str]:
     if len({seat.instance.version for seat in seats}) < 2:
         return []
     said = ", ".join(f"{seat.instance.name} {seat.instance.version}" for seat in seats)
-    return [f"the instances run different versions ({said}): a difference between agents may come from that"]
+    return [f"the instances run different versions ({said}), which may cause differences between agents"]
 
 
 def contexts(seats: Sequence[Seat]) -> list[str]:
@@ -104,11 +104,11 @@ def contexts(seats: Sequence[Seat]) -> list[str]:
     notes = []
     for seat in seats:
         if seat.loaded is None:
-            notes.append(f"instance {seat.instance.name} does not list the model among those that it has loaded")
+            notes.append(f"instance {seat.instance.name} does not report the model as loaded")
         elif seat.asked_ctx and 0 < seat.loaded.context_length < seat.asked_ctx:
             notes.append(
-                f"instance {seat.instance.name} gives the model a context of {seat.loaded.context_length} tokens, "
-                f"asked for were {seat.asked_ctx}"
+                f"instance {seat.instance.name} gives the model a context of {seat.loaded.context_length} tokens "
+                f"instead of the requested {seat.asked_ctx}"
             )
     for first, second in combinations([seat for seat in seats if seat.loaded and seat.loaded.context_length], 2):
         assert first.loaded is not None
@@ -129,15 +129,15 @@ def places(seats: Sequence[Seat]) -> list[str]:
         if seat.spilled_bytes and seat.loaded is not None:
             share = 100 * seat.spilled_bytes / seat.loaded.size_bytes
             notes.append(
-                f"instance {seat.instance.name}: {share:.0f} % of the model ({_gib(seat.spilled_bytes)}) lies outside "
-                "the GPU's memory, and is computed by the CPU: free GPU memory, or ask for less num_ctx"
+                f"instance {seat.instance.name}: {share:.0f} % of the model ({_gib(seat.spilled_bytes)}) is outside "
+                "the GPU's memory and runs on the CPU: free GPU memory, or use a smaller num_ctx"
             )
     known = [seat for seat in seats if seat.loaded is not None and seat.loaded.size_vram_bytes is not None]
     on_gpu = [seat.instance.name for seat in known if seat.loaded and seat.loaded.size_vram_bytes]
     on_cpu = [seat.instance.name for seat in known if seat.loaded and not seat.loaded.size_vram_bytes]
     if on_gpu and on_cpu:
         notes.append(
-            f"the model lies in the GPU's memory on instance {', '.join(on_gpu)}, and nowhere there on instance "
+            f"the model is in the GPU's memory on instance {', '.join(on_gpu)}, but not on instance "
             f"{', '.join(on_cpu)}: these agents do not run on equal terms"
         )
     return notes

@@ -59,20 +59,20 @@ def check(
         if telling:
             raise UsageError(
                 f"the addresses of instances {names} ({first.url} and {second.url}) lead to one "
-                f"server: it unloads the model at the same moment ({telling[-1]}); agents that share a server "
-                f"are no {topology.kind} topology",
+                f"server: both report the same moment at which it unloads the model ({telling[-1]}); agents that share "
+                f"a server are not a {topology.kind} topology",
                 next_step="start a second server, or measure this one with --llmperf-topology=single",
             )
         notes.append(
-            f"whether instances {names} are different servers cannot be determined: both say that the model leaves at "
-            f"{alike[-1]}, which different servers may say alike"
+            f"whether instances {names} are different servers cannot be determined: both report that they unload the "
+            f"model at {alike[-1]}, which may be a coincidence"
         )
     silent = [instance.name for instance in topology.instances if not any(seen[instance.name])]
     if len(topology.instances) > 1 and silent:
         who = ", ".join(silent)
         notes.append(
             f"whether the instances are different servers cannot be determined: "
-            f"{who} does not say when its model leaves"
+            f"{who} does not report when it unloads the model"
         )
     return tuple(notes)
 
@@ -119,13 +119,13 @@ def _by_turns(instance: Instance, told: Sequence[str]) -> str:
     """
     if returns([when if not when or _is_fine(when) else _LOADED for when in told]):
         raise UsageError(
-            f"the address of instance {instance.name} ({instance.url}) leads to several servers by turns",
-            next_step="give the servers' own addresses, not that of the balancer in front of them",
+            f"the address of instance {instance.name} ({instance.url}) leads to several servers in turn",
+            next_step="give the servers' own addresses, not the address of the load balancer in front of them",
         )
     if returns(told):
         return (
             f"whether the address of instance {instance.name} leads to one server cannot be determined: "
-            f"it says by turns that the model leaves at {' and '.join(sorted(set(told))[:2])}"
+            f"it reports in turn that it unloads the model at {' and '.join(sorted(set(told))[:2])}"
         )
     return ""
 

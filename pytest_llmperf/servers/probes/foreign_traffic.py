@@ -88,7 +88,7 @@ class Traffic:
             self._ahead_s[instance.name] = late_s
         elif abs(late_s) > TOLERANCE_S + _grain_s(ours.expires_at if ours is not None else ""):
             signs.append(
-                f"somebody else used instance {instance.name}: its model will leave {abs(late_s):.0f} s "
+                f"somebody else used instance {instance.name}: it will unload the model {abs(late_s):.0f} s "
                 f"{'later' if late_s > 0 else 'sooner'} than our last request asked for"
             )
         return signs

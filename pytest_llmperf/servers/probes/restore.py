@@ -119,7 +119,7 @@ class Found:
                 self._put_back(control, effort, unloaded=unloaded)
         except ServerError as error:
             if not _is_gone(self._instance):
-                effort.leave(f"{self._where} is not as it was found: {error}")
+                effort.leave(f"{self._where} was not left as it was found: {error}")
 
     def _put_back(self, control: OllamaClient, effort: Effort, *, unloaded: bool) -> None:
         now = control.ps()
@@ -134,9 +134,10 @@ class Found:
         for at, entry in enumerate(gone):
             if not effort.take_load():
                 raise ServerError(
-                    f"{some_of(each.name for each in gone[at:])} were loaded there when we came, by its own words, and "
-                    f"are no more; {MOST_LOADS} models or {RESTORE_S:g} s is the most that is loaded again",
-                    next_step=f"load what is needed: ollama run {entry.name}",
+                    f"{some_of(each.name for each in gone[at:])} were loaded before the measurement, according to the "
+                    f"server, and are not loaded any more; the plugin loads at most {MOST_LOADS} models again, within "
+                    f"{RESTORE_S:g} s",
+                    next_step=f"load the models that you need: ollama run {entry.name}",
                 )
             self._load_again(control, entry, effort)
 
@@ -155,8 +156,8 @@ class Found:
             with self._control(effort) as control:
                 control.unload(self._model, timeout_s=_UNLOAD_S)
         raise ServerError(
-            f"model {self._model!r} may still be loaded behind that address, which leads to several servers: it was "
-            f"told {_TRIES} times to unload it",
+            f"model {self._model!r} may still be loaded: the address leads to several servers, and was asked {_TRIES} "
+            "times to unload it",
             next_step=f"unload it on each of them: ollama stop {self._model}",
         )
 
@@ -171,8 +172,8 @@ class Found:
             control.load_as_before(entry, keep_alive=seconds_left(entry))
         except ServerError as error:
             effort.leave(
-                f"{self._where} had {entry.name} loaded when we came; it could not be loaded again as it was: "
-                f"{error.args[0]}\n  next: load it: ollama run {entry.name}"
+                f"{self._where} had {entry.name} loaded before the measurement; it could not be loaded again as it "
+                f"was: {error.args[0]}\n  next: load it: ollama run {entry.name}"
             )
 
 

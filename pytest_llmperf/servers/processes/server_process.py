@@ -23,6 +23,8 @@ from pytest_llmperf.secret_values import SEALED, Hidden
 GRACE_S = 5.0
 """Seconds between asking a server to end and ending it."""
 
+PORT_TAKEN = "stop the process that listens there, or omit --llmperf-ports to let the system choose a port"
+
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _TAIL_LINES = 15
 _TAIL_BYTES = 64 * 1024
@@ -116,10 +118,10 @@ class ServerProcess:
             return ""
 
     def died(self, when: str) -> ServerError:
-        """The error of a server that is not there any more."""
+        """The error for a server that has died."""
         return ServerError(
             f"{self.label} died {when}; the end of its log:\n{self.log_tail()}",
-            next_step="the log says why; a lack of memory leaves no line (look at `dmesg`)",
+            next_step="see the log; if memory ran out, the log has no line about it, but `dmesg` has",
         )
 
     def ask_to_end(self) -> None:
@@ -163,10 +165,10 @@ def strange(label: str, port: int) -> StrangerError:
     """The error for a port that should be a server's of ours, and is another process's."""
     who = stranger_on(port) or "another process"
     return StrangerError(
-        f"{label}: {who} listens on port {port}, which is not the server that we started there: nothing that it "
-        "answers is a measurement",
-        next_step="end what listens there; what a script hands over to a container or a daemon must be started by "
-        "yourself, and its address be given with --llmperf-urls",
+        f"{label}: {who} listens on port {port}, which is not the server that the plugin started there: its answers "
+        "are not measured",
+        next_step="stop that process; if a script starts the server in a container or a daemon, start it yourself and "
+        "give its address with --llmperf-urls",
     )
 
 
@@ -220,7 +222,7 @@ class OwnServer(ServerProcess):
         if "error" in said:
             raise ServerError(
                 f"{self.label}: {said['error']}",
-                next_step="end what listens there, or leave --llmperf-ports out and the system chooses",
+                next_step=PORT_TAKEN,
             )
         return int(said["port"])
 

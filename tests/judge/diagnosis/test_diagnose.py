@@ -55,9 +55,9 @@ SLOT = replace(
 )
 SINGLE = replace(measurement_of().topology, kind=TopologyKind.SINGLE)
 NOTED = {
-    "spilled to the CPU": "instance b: 60 % of the model (1.0 GiB) lies outside the GPU's memory, and is computed by",
-    "unequal places": "the model lies in the GPU's memory on instance a ...: these agents do not run on equal terms",
-    "different versions": "the instances run different versions (a 0.5, b 0.6): a difference between agents may come",
+    "spilled to the CPU": "instance b: 60 % of the model (1.0 GiB) is outside the GPU's memory and runs on the CPU",
+    "unequal places": "the model is in the GPU's memory on instance a ...: these agents do not run on equal terms",
+    "different versions": "the instances run different versions (a 0.5, b 0.6), which may cause differences between",
     "different contexts": "instances a and b gave the same request different contexts: 4096 and 2048 tokens",
 }
 

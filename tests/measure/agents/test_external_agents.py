@@ -337,7 +337,7 @@ def test_an_agent_that_asks_no_model(dual: Topology, tap: Tap, program: list[str
     silent = (sys.executable, "-c", "print('I talk to nobody')")
     error = failing(tap, member(url, patient, "patient"), member(url, silent, "silent"))
     assert "agent silent: the agent ended without a generation request" in str(error)
-    assert "\n  | I talk to nobody\n  next: have it use the address" in str(error)
+    assert "\n  | I talk to nobody\n  next: make it use the address" in str(error)
 
 
 def test_the_time_is_limited(dual: Topology, tap: Tap) -> None:
@@ -345,9 +345,7 @@ def test_the_time_is_limited(dual: Topology, tap: Tap) -> None:
     url = dual.instances[0].url
     talker = (sys.executable, "-c", "import time; print('thinking', flush=True); time.sleep(1000)")
     error = failing(tap, member(url, talker, "talker"), timeout_s=1.5)
-    assert "agent talker: the agent was not done, and not every agent had sent its first request, after 1.5 s" in str(
-        error
-    )
+    assert "agent talker: the agent did not end within 1.5 s (not every agent had sent its first request)" in str(error)
     assert "  | thinking\n  next: " in str(error)
 
     async def endless(url: str) -> None:
@@ -355,7 +353,7 @@ def test_the_time_is_limited(dual: Topology, tap: Tap) -> None:
             await asking(dual.model)(url)
 
     error = failing(tap, member(url, endless, "endless"), timeout_s=1.5)
-    assert "agent endless: the agent was not done after 1.5 s" in str(error)
+    assert "agent endless: the agent did not end within 1.5 s" in str(error)
     assert descendants() == []
 
 
@@ -462,5 +460,5 @@ def test_answers_of_agents_that_are_not_ours_are_not_compared(tap: Tap, dual: To
     """Their prompts are theirs: an error that says so."""
     scenario = scenario_of([["true"], ["false"]], name="strangers")
     rounds = Rounds(scenario, dual, runtime=runtime_of("threads"), timeout_s=9, tap=tap)
-    with pytest.raises(UsageError, match="for agents of ours only"):
+    with pytest.raises(UsageError, match="only for agents with prompts"):
         rounds.answers(3)

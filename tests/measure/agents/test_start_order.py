@@ -205,7 +205,7 @@ def test_who_fails_after_it_gave_up_at_the_barrier_is_told_for_whom_it_waited(wa
     for words in says:
         assert words in text
     assert "run the callable" not in text
-    assert "next: give the client of agent writer a time-out well above 5.0 s" in text
+    assert "next: give the client of agent writer a timeout well above 5.0 s" in text
     assert isinstance(failure.__cause__, TimeoutError)
 
 

@@ -102,7 +102,7 @@ def test_a_server_that_says_when_to_come_again_is_quoted(status: str, wait: str,
 STEPS = {
     400: "change what the message names",
     401: "--llmperf-auth",
-    403: "may this client use the server",
+    403: "is this client allowed to use the server",
     404: "is the model there",
     405: "base address, without a path",
     407: "--llmperf-proxy-auth",
@@ -113,7 +113,7 @@ STEPS = {
     500: "look at the server's log",
     502: "is the server alive",
     503: "queue is full, or its model is still loading",
-    504: "raise its time-out",
+    504: "raise its timeout",
     418: "look at the server's log",
 }
 

@@ -191,7 +191,7 @@ def test_memory_is_limited(tap: Tap, listener: socket.socket) -> None:
             while True:
                 server.sendall(b"y" * 10_000)
                 client.recv(65536)
-    with pytest.raises(MeasurementError, match="agent a: what it sends and receives does not end"):
+    with pytest.raises(MeasurementError, match="agent a: its requests and answers do not end"):
         until(tap.released, "the limit was not told")
 
 
@@ -332,13 +332,13 @@ def test_what_fails_while_it_runs_as_a_runtime_ends_it(tap: Tap, monkeypatch: py
     """A client that fails, or notes that cannot be taken: the next part gets a tap that is in nobody's part."""
 
     def take() -> None:
-        raise MeasurementError("what it sends and receives does not end")
+        raise MeasurementError("its requests and answers do not end")
 
     runtime = TapRuntime(tap)
     with serving(lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")) as url:
         with monkeypatch.context() as patched:
             patched.setattr(tap, "take", take)
-            with pytest.raises(MeasurementError, match="does not end"):
+            with pytest.raises(MeasurementError, match="do not end"):
                 runtime.run([[request_to(url)]], timeout_s=30)
         assert tap._process is None
         assert runtime.run([[request_to(url)]], timeout_s=30).exchanges

@@ -38,13 +38,13 @@ def test_default_ports(url: str, port: int) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ftp://h", "no http address"),
-        ("http://", "no http address"),
-        ("http://h:0", "no http address"),
-        ("http://h:99999", r"no http address \(Port out of range"),
-        ("http://h:port", r"no http address \(Port could not be cast"),
-        ("http://[::1", r"no http address \(Invalid IPv6 URL"),
-        ("http://a..b", r"no http address \(.*label"),
+        ("ftp://h", "not an http address"),
+        ("http://", "not an http address"),
+        ("http://h:0", "not an http address"),
+        ("http://h:99999", r"not an http address \(Port out of range"),
+        ("http://h:port", r"not an http address \(Port could not be cast"),
+        ("http://[::1", r"not an http address \(Invalid IPv6 URL"),
+        ("http://a..b", r"not an http address \(.*label"),
         ("http://me:secret@h", "the address of h holds a user or a password"),
     ],
 )

@@ -28,10 +28,10 @@ MISUSES = {
     "option out",
     "--llmperf-ports=80,": "value 2 of 2 is empty",
     "--llmperf-gpus=,": "value 1 and 2 of 2 is empty",
-    "--llmperf-urls=ftp://h": "is no address, wanted http://host:port",
+    "--llmperf-urls=ftp://h": "is not an address, wanted http://host:port",
     "--llmperf-urls=http://me:pw@h": "holds a user or password",
-    "--llmperf-urls=http://h:0": "is no address",
-    "--llmperf-urls=http://h:66000": "is no address",
+    "--llmperf-urls=http://h:0": "is not an address",
+    "--llmperf-urls=http://h:66000": "is not an address",
     "--llmperf-auth=bearer:s3cret-t0ken": "'***': wanted bearer:NAME",
     "--llmperf-proxy-auth=basic:me:s3cret": "'***': wanted bearer:NAME",
     "--llmperf-proxy-auth=basic:ONE,basic:TWO": "wanted one: there is one proxy",
@@ -122,7 +122,7 @@ def test_addresses_that_would_not_be_used_are_refused(pytester: pytest.Pytester,
     result.stderr.fnmatch_lines(
         [
             "*llmperf_urls: addresses belong to running servers, llmperf_backend is simulated*",
-            "*next: leave --llmperf-urls*",
+            "*next: omit --llmperf-urls*",
         ]
     )
 

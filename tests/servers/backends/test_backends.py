@@ -136,7 +136,7 @@ def test_one_server_beside_a_binary_is_named(two_servers, usual, fake_ollama):
     urls = usual(two_servers[0])
     backend = choose(Settings(ollama_bin=fake_ollama))
     assert backend.kind == "ollama"
-    assert f"what answers at {urls[0]} is not measured (it is with --llmperf-backend=attach)" in backend.reason
+    assert f"the server at {urls[0]} is not measured (use --llmperf-backend=attach for that)" in backend.reason
     assert backend.passed_over in backend.reason
 
 
@@ -149,7 +149,7 @@ def test_a_file_of_the_user_s_cannot_be_given_to_servers_that_run(two_servers, u
 
 
 class Odd(Handler):
-    """Something that listens, and is no Ollama that can be used."""
+    """Something that listens, and is not a usable Ollama."""
 
     protocol_version = "HTTP/1.1"
     status, body = 200, b"<html>"
@@ -168,19 +168,19 @@ def test_what_cannot_be_used_is_refused_by_name(usual, kind, status, body):
     odd = type("Odd", (Odd,), {"status": status, "body": body})
     with http_server(odd) as url:
         usual(url)
-        with pytest.raises(ServerError, match=rf"something listens at {url} and cannot be used: ") as caught:
+        with pytest.raises(ServerError, match=rf"something listens at {url} but cannot be used: ") as caught:
             choose(Settings(backend=kind, ollama_bin="no-such-ollama"))
     assert "--llmperf-backend=ollama, embedded or simulated" in caught.value.next_step
     assert len(str(caught.value)) < 4000
 
 
-@pytest.mark.parametrize("how", ["informational heads", "nothing at all", "a head in drops"])
+@pytest.mark.parametrize("how", ["informational heads", "last status was: none", "a head in drops"])
 def test_what_hangs_is_refused_by_name(usual, how, monkeypatch):
     """In bounded time: a plain `pytest` looks there when it collects."""
     monkeypatch.setattr(discovery, "LOOK_S", 0.05)
     with listening(ENDLESS[how]) as port:
         (url, _) = usual(f"http://127.0.0.1:{port}")
-        with pytest.raises(ServerError, match=rf"something listens at {url} and cannot be used: .* within"):
+        with pytest.raises(ServerError, match=rf"something listens at {url} but cannot be used: .* within"):
             choose(Settings(ollama_bin="no-such-ollama"))
 
 
@@ -192,7 +192,7 @@ def test_the_server_that_the_environment_names(two_servers, usual, monkeypatch):
     assert (backend.kind, backend.urls) == ("attach", two_servers[1:])
     assert "OLLAMA_HOST" in backend.reason
     monkeypatch.setenv("OLLAMA_HOST", "no-such-host.invalid")
-    with pytest.raises(ServerError, match=r"OLLAMA_HOST names http://n\*\*\*:11434, and nothing answers there"):
+    with pytest.raises(ServerError, match=r"OLLAMA_HOST names http://n\*\*\*:11434, but nothing answers there"):
         choose(Settings(ollama_bin="no-such-ollama"))
     monkeypatch.setenv("OLLAMA_HOST", f"0.0.0.0:{free_port()}")  # where a server would listen, and none does
     assert choose(Settings(ollama_bin="no-such-ollama")).kind == "embedded"
@@ -367,7 +367,7 @@ def test_dual_has_room_for_two():
     """More agents need a fleet."""
     with pytest.raises(UsageError, match="3 agents"):
         choose(SIMULATED).open(TopologyKind.DUAL, 3)
-    with pytest.raises(UsageError, match="one agent or more"):
+    with pytest.raises(UsageError, match="at least one agent"):
         choose(SIMULATED).open(TopologyKind.FLEET, 0)
 
 
@@ -521,8 +521,8 @@ def test_attach_with_a_model_that_is_not_there(two_servers):
         (("http://h1:11434",), "needs 2 servers"),
         (("http://h1:11434", "http://h1:11434/"), "different addresses"),
         (("http://localhost:11434", "http://127.0.0.1:11434"), "different addresses"),
-        (("h1:11434", "http://h2"), "is no address"),
-        (("http://h1:99999", "http://h2"), "is no address"),
+        (("h1:11434", "http://h2"), "is not an address"),
+        (("http://h1:99999", "http://h2"), "is not an address"),
     ],
 )
 def test_dual_needs_two_different_addresses(urls, words):
@@ -618,7 +618,7 @@ def test_whose_the_socket_is_decides(backend, when, fake_ollama, monkeypatch, to
     opened = None if when == "ready" else choose(settings).open(TopologyKind.SINGLE, 1)
     for module in (instance_checks, ollama_backend):
         monkeypatch.setattr(module, "owner_of", lambda *_: Owner.STRANGER)
-    with pytest.raises(ServerError, match="is not the server that we started there"):
+    with pytest.raises(ServerError, match="is not the server that the plugin started there"):
         opened.alive() if opened else choose(settings).open(TopologyKind.SINGLE, 1)
     if opened:
         opened.close()
@@ -638,7 +638,7 @@ def test_runners_must_be_ours_too(monkeypatch):
     assert instance_checks.check_ours(topology, {"a": 1}) == ()
     owners[9] = Owner.UNKNOWN
     (note,) = instance_checks.check_ours(topology, {"a": 1})
-    assert "cannot be determined of instance a" in note
+    assert "cannot be determined for instance a" in note
     assert instance_checks.check_ours(topology, {}) == ()  # found, not started
 
 

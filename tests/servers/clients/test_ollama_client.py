@@ -154,7 +154,7 @@ def test_models_in_common():
 
 STATUSES = {
     "401": ({"error": "unauthorized"}, {}, "answered 401: unauthorized", "--llmperf-auth"),
-    "403": ({}, {}, "answered 403: no text", "may this client use the server"),
+    "403": ({}, {}, "answered 403: no text", "is this client allowed to use the server"),
     "405": ({"detail": "Method Not Allowed"}, {}, "answered 405: Method Not Allowed", "without a path"),
     "413": ({"error": "too large"}, {}, "answered 413: too large", "shorten the prompts"),
     "422": ({"detail": "x"}, {}, "answered 422: x", "change what the message names"),
@@ -163,7 +163,7 @@ STATUSES = {
     "500": ({"error": "y" * 300}, {}, "answered 500: y{300}\n", "look at the server's log"),
     "502": ("<html>Bad Gateway</html>", {}, "answered 502: <html>Bad Gateway</html>", "is the server alive"),
     "503": ({"object": "error", "message": "busy"}, {}, "answered 503: busy", "OLLAMA_MAX_QUEUE"),
-    "504": ("", {}, "answered 504: no text", "raise its time-out"),
+    "504": ("", {}, "answered 504: no text", "raise its timeout"),
     "308": ("", {"location": "https://o.example/api/generate"}, "308: it redirects", "give https://o.example as"),
 }
 

@@ -152,7 +152,7 @@ def test_next_steps_are_of_this_api():
                 pytest.raises(ServerError, match="GET /v1/models answered 404") as got,
             ):
                 control.version()
-            assert got.value.next_step == f"is it an OpenAI-compatible server? curl {address}/v1/models would say"
+            assert got.value.next_step == f"is it an OpenAI-compatible server? check with: curl {address}/v1/models"
     with serving("m") as (url, _), OpenAIClient(url) as control, pytest.raises(ModelMissingError) as caught:
         control.preload("zz")
     assert caught.value.next_step == "name one that it has with --llmperf-model"

@@ -38,10 +38,10 @@ def test_different_models_under_one_name_are_refused():
     ("seats", "words"),
     [
         ([seat("a"), seat("b", version="0.32.0")], "different versions (a 0.33.0, b 0.32.0)"),
-        ([seat("a"), seat("b", SPILLED)], "instance b: 25 % of the model (1.0 GiB) lies outside"),
-        ([seat("a"), seat("b", ON_CPU)], "GPU's memory on instance a, and nowhere there on instance b"),
-        ([seat("a"), seat("b", None)], "instance b does not list the model"),
-        ([seat("a", replace(ON_GPU, context_length=2048))], "a context of 2048 tokens, asked for were 4096"),
+        ([seat("a"), seat("b", SPILLED)], "instance b: 25 % of the model (1.0 GiB) is outside"),
+        ([seat("a"), seat("b", ON_CPU)], "GPU's memory on instance a, but not on instance b"),
+        ([seat("a"), seat("b", None)], "instance b does not report the model"),
+        ([seat("a", replace(ON_GPU, context_length=2048))], "a context of 2048 tokens instead of the requested 4096"),
         (
             [seat("a", asked_ctx=None), seat("b", replace(ON_GPU, context_length=8192), asked_ctx=None)],
             "instances a and b gave the same request different contexts: 4096 and 8192 tokens",
@@ -107,4 +107,4 @@ def test_running_instances_are_asked():
                 control.preload(opened.topology.model, {"num_ctx": 512})
         assert opened.settled({"a": 512, "b": 512}) == ()
         (note,) = opened.settled({"a": 512, "b": 1024})
-        assert note.startswith("instance b gives the model a context of 512 tokens, asked for were 1024")
+        assert note.startswith("instance b gives the model a context of 512 tokens instead of the requested 1024")

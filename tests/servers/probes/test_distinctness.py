@@ -56,7 +56,7 @@ def test_two_addresses_of_one_server_are_refused(servers):
         pytest.raises(UsageError, match=r"instances a and b .* lead to one server") as caught,
     ):
         settled(servers[0], alias)
-    assert "are no dual topology" in str(caught.value)
+    assert "are not a dual topology" in str(caught.value)
     assert "--llmperf-topology=single" in caught.value.next_step
 
 
@@ -65,7 +65,7 @@ def test_one_balancer_under_two_names_is_refused(servers):
     with (
         relay(*servers[:2]) as balancer,
         relay(*servers[:2]) as again,
-        pytest.raises(UsageError, match=r"instance a .* leads to several servers by turns"),
+        pytest.raises(UsageError, match=r"instance a .* leads to several servers in turn"),
     ):
         settled(balancer, again)
     assert [loaded(url) for url in servers] == [False] * 3
@@ -75,7 +75,7 @@ def test_a_balancer_is_no_instance(servers):
     """Nor where it is the only address."""
     with relay(*servers) as balancer, pytest.raises(UsageError, match=r"leads to several servers") as caught:
         settled(balancer, kind=TopologyKind.SINGLE)
-    assert "not that of the balancer" in caught.value.next_step
+    assert "not the address of the load balancer" in caught.value.next_step
     assert [loaded(url) for url in servers] == [False] * 3
 
 
@@ -87,7 +87,7 @@ def test_a_server_that_does_not_say_is_noted(servers):
     instances = tuple(Instance(name=name, url=url) for name, url in zip("ab", servers, strict=False))
     topology = Topology(kind=TopologyKind.DUAL, instances=instances, model=MODEL, backend="attach")
     (note,) = distinctness.check(topology)
-    assert "cannot be determined: a, b does not say" in note
+    assert "cannot be determined: a, b does not report" in note
 
 
 def says(moments: dict[str, list[str]], monkeypatch) -> Topology:

@@ -41,10 +41,10 @@ class Server:
         return httpx.Response(200, json={"done": True})
 
 
-def put_back(server: Found, *, unloaded: bool = False, **effort) -> tuple[str, ...]:
+def put_back(before: Found, *, unloaded: bool = False, **effort) -> tuple[str, ...]:
     """What could not be put back."""
     effort = Effort(**effort)
-    server.put_back(effort, unloaded=unloaded)
+    before.put_back(effort, unloaded=unloaded)
     return effort.undone
 
 
@@ -74,9 +74,9 @@ def served(monkeypatch):
 def test_what_had_to_leave_is_loaded_again(served):
     """With its context, and for as long as it would have stayed."""
     server = served(OTHER)
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     server.loaded = [MINE]
-    put_back(server)
+    put_back(before)
     assert server.loaded == [OTHER]
     (_, unload), (path, load) = server.told
     assert (unload["model"], unload["keep_alive"]) == (MINE, 0)
@@ -89,29 +89,29 @@ def test_what_is_loaded_behind_a_balancer_leaves_every_server(served, monkeypatc
     """Each request goes to the next server, whoever asks."""
     first = served()
     servers = [first, *(Server() for _ in range(count - 1))]
-    server, turns = Found(INSTANCE, MINE), itertools.cycle(servers)
+    before, turns = Found(INSTANCE, MINE), itertools.cycle(servers)
     transport = httpx.MockTransport(lambda request: next(turns).answer(request))
     monkeypatch.setattr(
         restore, "ollama_client_of", lambda instance, **more: OllamaClient(instance.url, transport=transport, **more)
     )
     for server in servers:
         server.loaded = [MINE]
-    put_back(server)
+    put_back(before)
     assert [server.loaded for server in servers] == [[]] * count
 
 
 def test_what_cannot_be_unloaded_everywhere_is_reported(served, monkeypatch):
     """A server that is only ever seen, and never told."""
     told, seen = served(), Server(MINE)
-    server, looks = Found(INSTANCE, MINE), itertools.count()
+    before, looks = Found(INSTANCE, MINE), itertools.count()
     transport = httpx.MockTransport(
         lambda request: (seen if request.url.path == "/api/ps" and next(looks) % 2 else told).answer(request)
     )
     monkeypatch.setattr(
         restore, "ollama_client_of", lambda instance, **more: OllamaClient(instance.url, transport=transport, **more)
     )
-    (said,) = put_back(server)
-    assert said.startswith("instance a (http://h1:1) is not as it was found: model 'mine:1' may still be loaded")
+    (said,) = put_back(before)
+    assert said.startswith("instance a (http://h1:1) was not left as it was found: model 'mine:1' may still be loaded")
     assert said.endswith("next: unload it on each of them: ollama stop mine:1")
 
 
@@ -119,18 +119,18 @@ def test_what_would_have_left_anyway_is_not_loaded_again(served):
     """Its time was up while we measured."""
     server = served(OTHER)
     server.leaves = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     server.loaded = []
-    put_back(server)
+    put_back(before)
     assert server.told == []
 
 
 def test_a_model_for_embeddings_is_loaded_in_its_own_way(served):
     """It refuses to generate."""
     server = served(OTHER, refuses=(f"/api/generate {OTHER}",))
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     server.loaded = []
-    put_back(server)
+    put_back(before)
     assert server.told[-1][0] == "/api/embed"
     assert server.loaded == [OTHER]
 
@@ -138,10 +138,10 @@ def test_a_model_for_embeddings_is_loaded_in_its_own_way(served):
 def test_what_cannot_be_loaded_again_is_reported(served):
     """Which model, where, and how to load it."""
     server = served(OTHER, refuses=(f"/api/generate {OTHER}", f"/api/embed {OTHER}"))
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     server.loaded = [MINE]
-    (said,) = put_back(server)
-    assert "instance a (http://h1:1) had other:1 loaded when we came" in said
+    (said,) = put_back(before)
+    assert "instance a (http://h1:1) had other:1 loaded before the measurement" in said
     assert "does not support that" in said
     assert said.endswith("next: load it: ollama run other:1")
 
@@ -149,9 +149,9 @@ def test_what_cannot_be_loaded_again_is_reported(served):
 def test_what_we_unloaded_ourselves_is_loaded_again(served):
     """With its own context; where it was not there before, it stays away."""
     server = served(MINE)
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     server.loaded = []
-    assert put_back(server, unloaded=True) == ()
+    assert put_back(before, unloaded=True) == ()
     assert server.loaded == [MINE]
     assert server.told[-1][1]["options"] == {"num_ctx": 512}
 
@@ -159,9 +159,9 @@ def test_what_we_unloaded_ourselves_is_loaded_again(served):
 def test_a_server_that_lies_about_what_it_had_costs_little(served):
     """So many models are loaded again and no more; the rest is told in a few words."""
     server = served(*(f"m{number}:1" for number in range(10_000)))
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     server.loaded = []
-    (said,) = put_back(server, most_loads=3)
+    (said,) = put_back(before, most_loads=3)
     assert [body["model"] for _, body in server.told] == ["m0:1", "m1:1", "m2:1"]
     assert "m3:1, m4:1" in said
     assert "and 9987 more" in said
@@ -171,11 +171,11 @@ def test_a_server_that_lies_about_what_it_had_costs_little(served):
 def test_all_servers_share_one_effort(served):
     """Its time passes for all; what is left undone on each is told."""
     server = served(OTHER)
-    servers = [Found(INSTANCE, MINE) for _ in "ab"]
+    before = [Found(INSTANCE, MINE) for _ in "ab"]
     server.loaded = []
     effort = Effort(within_s=-1)
-    for server in servers:
-        server.put_back(effort)
+    for each in before:
+        each.put_back(effort)
     assert server.told == []
     assert len(effort.undone) == 2
     assert all("http://h1:1" in said for said in effort.undone)
@@ -184,10 +184,10 @@ def test_all_servers_share_one_effort(served):
 def test_a_model_that_will_not_leave_is_told(served):
     """The server ignores keep_alive: 0."""
     server = served()
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     server.loaded, server.deaf = [MINE], True
-    (said,) = put_back(server, within_s=0.1)
-    assert said.startswith("instance a (http://h1:1) is not as it was found: ")
+    (said,) = put_back(before, within_s=0.1)
+    assert said.startswith("instance a (http://h1:1) was not left as it was found: ")
 
 
 def refused(_):
@@ -211,9 +211,9 @@ def dropped(_):
 def test_a_server_that_is_gone_needs_nothing(served, monkeypatch, answer, told):
     """One that answers oddly is told of; none is a failure."""
     served(OTHER)
-    server = Found(INSTANCE, MINE)
+    before = Found(INSTANCE, MINE)
     behind_every_control(monkeypatch, httpx.MockTransport(answer))
-    assert len(put_back(server)) == told
+    assert len(put_back(before)) == told
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_the_servers_are_ours_after_the_last_round(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(instance_checks, "owner_of", owner)
     asked = Settings(backend="simulated", script=QUICK, calibrate=False, min_rounds=1, max_rounds=1)
-    with pytest.raises(ServerError, match="is not the server that we started there"):
+    with pytest.raises(ServerError, match="is not the server that the plugin started there"):
         measured(asked, tmp_path, listener=Told(rounds.append))
 
 
