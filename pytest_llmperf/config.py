@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_llmperf.errors import UsageError
+from pytest_llmperf.errors import UsageError, did_you_mean
 from pytest_llmperf.files.atomic_write import read_text
 from pytest_llmperf.files.toml_text import tables_of
-from pytest_llmperf.files.toml_values import faults_of, nearest, strict_converter
+from pytest_llmperf.files.toml_values import faults_of, strict_converter
 from pytest_llmperf.masking import has_login, refused
 from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
 from pytest_llmperf.model.paths import placed
@@ -69,7 +69,7 @@ def deployment_of(configuration: Configuration, name: str, *, option: str = "--l
     has = f"{FILE} has {', '.join(known)}" if known else f"{FILE} has none"
     name = refused(name)
     raise UsageError(
-        f"{option}: no deployment {name!r}; {has}{nearest(name, known)}",
+        f"{option}: no deployment {name!r}; {has}{did_you_mean(name, known)}",
         next_step=f"add [deployments.{name}] to {FILE}",
     )
 
@@ -121,7 +121,7 @@ def profile_of(configuration: Configuration, name: str) -> Profile:
     if name in known:
         return known[name]
     raise UsageError(
-        f"no profile {name!r}, wanted one of {', '.join(known)}{nearest(name, known)}",
+        f"no profile {name!r}, wanted one of {', '.join(known)}{did_you_mean(name, known)}",
         next_step=f"add [profiles.{name}] to {FILE}",
     )
 

@@ -275,5 +275,5 @@ class TestTheFileItself:
         path = tmp_path / "llmperf.toml"
         path.write_text("<<<<<<< HEAD\n[prices]\n=======\n[profiles]\n>>>>>>> theirs\n")
         for work in (load, matrix_files.load):
-            with pytest.raises(UsageError, match="git's marks of a conflict are in lines 1, 3, 5: merge the file"):
+            with pytest.raises(UsageError, match="lines 1, 3, 5 have git's conflict markers: merge the file"):
                 work(path)

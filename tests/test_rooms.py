@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "errors": {"masking"},
     "secret_values": {"masking"},
     "model": {"errors", "masking", "secret_values"},
-    "files": set(),
+    "files": {"errors"},
     "net": {"errors"},
     "config": {"errors", "files", "masking", "model"},
     "servers": {"errors", "files", "masking", "model", "net", "secret_values"},

@@ -1,1 +1,1 @@
-"""Reading and writing files: whole or not at all, and strictly."""
+"""Writes files completely or not at all, and reads them strictly."""

@@ -1,8 +1,8 @@
-"""A text file is written whole or not at all; where many may write it at once, the last one's text stays.
+"""Writes a file completely or not at all; if several processes write it at once, the last text stays.
 
-The text goes to a new file beside the old one, whose name nobody can guess, and takes the old one's place by a rename.
-A link stays a link: the file that it leads to is replaced. What is no plain file (`/dev/null`, a terminal, a FIFO) is
-written to, and stays what it is. (How a baseline is changed, under a lock: `judge.writing`.)
+The text goes to a new file with a random name in the same folder, which then replaces the old file by a rename. A link
+stays a link: the file that it leads to is replaced. Something that is not a plain file (`/dev/null`, a terminal, a
+FIFO) is written to and stays what it is. (`judge.baselines.locked_write` changes baselines under a lock.)
 """
 
 from __future__ import annotations
@@ -15,44 +15,60 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from pytest_llmperf.files.special_files import descriptor_of, write_stream
 
 _SUFFIX = ".tmp"
 _MOST_BYTES = 200
-"""Of a name that others are derived from; the systems that we know take 255."""
+"""Maximum length of a name that longer names are derived from; usual systems allow 255."""
 
 
 def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
-    """Puts the text in the file's place, or writes it to what is no plain file; its folder is made where it is missing.
+    """Replaces the file's text, or writes to something that is not a plain file; creates the folder if it is missing.
 
     Args:
         path: of the file; links are followed.
-        text: halves of characters, which UTF-8 does not know, are spelt out.
-        durable: whether it must outlast a power cut.
+        text: lone surrogates, which UTF-8 does not have, are escaped.
+        durable: whether the text must survive a power cut.
 
     Raises:
-        OSError: it cannot be written; what was there before is unchanged.
+        OSError: it cannot be written; the old file is unchanged.
     """
     data = text.encode("utf-8", "backslashreplace")
     if is_stream(path):
         write_stream(path, data)
         return
+    with replacement_of(path, durable=durable) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacement_of(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
+    """A new file that replaces the old one at the end of the block, if the block raises nothing.
+
+    Args:
+        path: of the file; links are followed, a missing folder is created.
+        durable: whether it must survive a power cut.
+
+    Raises:
+        OSError: it cannot be written; the old file is unchanged.
+    """
     place = place_of(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f"{_begin_of(place)}{secrets.token_hex(8)}{_SUFFIX}")
     descriptor = _new(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        with suppress(OSError):  # there is no old one, or the disk (SMB, FAT) knows no modes
+        with suppress(OSError):  # there is no old file, or the disk (SMB, FAT) has no modes
             shutil.copymode(place, temporary)
-        _exchange(temporary, place, data, durable=durable)
+        _exchange(temporary, place, durable=durable)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -60,7 +76,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Adds to a file, or writes to what is no plain file; raises OSError."""
+    """Adds to a file, or writes to something that is not a plain file; raises OSError."""
     data = text.encode("utf-8", "backslashreplace")
     if is_stream(path):
         write_stream(path, data)
@@ -83,7 +99,7 @@ def probe(path: Path) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path names something that is written to, not replaced.
+    """Whether a path names something to write to instead of a file to replace.
 
     Raises:
         OSError: nothing can be written there: a disk, a socket, a circle of links, a name that is too long.
@@ -100,12 +116,12 @@ def is_stream(path: Path) -> bool:
 
 
 def place_of(path: Path) -> Path:
-    """Where a file is, links followed; also of one that is not there yet."""
+    """The path of a file with links followed; the file need not exist."""
     return Path(os.path.realpath(path))
 
 
 def leftovers(path: Path) -> Iterator[Path]:
-    """Half-written files beside a file, of writers that were killed or that are writing now."""
+    """Incomplete files beside a file, from writers that were killed or are still writing."""
     place = place_of(path)
     begin = _begin_of(place)
     with suppress(OSError):
@@ -118,14 +134,14 @@ def read_text(path: Path) -> str:
     """The text of a plain file, in UTF-8 with or without a byte order mark; lines end with a line feed.
 
     Raises:
-        OSError: it is not there, may not be read, or is no plain file, which could make us wait for ever.
+        OSError: it is missing, unreadable, or not a plain file (reading one could take forever).
         UnicodeDecodeError: it is not UTF-8.
     """
     return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def read_bytes(path: Path, most: int = -1) -> bytes:
-    """What is in a plain file, at most so many bytes; raises OSError as `read_text` does."""
+    """The bytes of a plain file, at most `most` of them (-1: all); raises OSError as `read_text` does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except ValueError as error:  # a zero byte in the name
@@ -138,7 +154,7 @@ def read_bytes(path: Path, most: int = -1) -> bytes:
 
 
 def conflict_lines(text: str) -> tuple[int, ...]:
-    """The numbers of lines with git's marks of a conflict; none where there is no whole one."""
+    """The numbers of the lines with git's conflict markers; empty unless a marker is complete."""
     marks = {
         number: line[:7]
         for number, line in enumerate(text.splitlines(), 1)
@@ -148,20 +164,20 @@ def conflict_lines(text: str) -> tuple[int, ...]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything of that name, of whatever kind; a name that cannot be is not there."""
+    """Whether anything with that name exists; False for an impossible name."""
     return os.path.lexists(path)
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a plain file of that name, links followed; a name that cannot be is no file."""
+    """Whether a plain file with that name exists, links followed; False for an impossible name."""
     return os.path.isfile(path)  # noqa: PTH113 - Path's raises where a name is too long
 
 
 def advice(error: OSError, elsewhere: str) -> str:
-    """The next step where a file cannot be written.
+    """The next step if a file cannot be written.
 
     Args:
-        error: of the system.
+        error: the system's.
         elsewhere: how to give another file, e.g. `give another --llmperf-json`.
     """
     return f"{_ADVICE[error.errno]}, or {elsewhere}" if error.errno in _ADVICE else elsewhere
@@ -176,7 +192,7 @@ _ADVICE: dict[int | None, str] = {
 
 
 def kind_of(mode: int) -> str:
-    """What a file is, in words, by its mode."""
+    """The kind of a file, in words, by its mode."""
     kinds = {
         stat.S_IFDIR: "folder",
         stat.S_IFIFO: "FIFO",
@@ -188,24 +204,24 @@ def kind_of(mode: int) -> str:
 
 
 def _begin_of(place: Path) -> str:
-    """How the names of a file's half-written texts begin; of that file alone."""
+    """The prefix of the names of a file's incomplete replacements; no other file has it."""
     name = place.name
     if len(os.fsencode(name)) > _MOST_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return f".{name}."
 
 
-def _exchange(temporary: Path, place: Path, data: bytes, *, durable: bool) -> None:
-    """The new file in the old one's place; over it, if it is a mount (`docker run -v FILE:FILE`). Raises OSError."""
+def _exchange(temporary: Path, place: Path, *, durable: bool) -> None:
+    """Replaces the old file; overwrites it if it is a mount (`docker run -v FILE:FILE`). Raises OSError."""
     try:
         temporary.replace(place)
     except OSError as error:
         if durable or error.errno != errno.EBUSY:
             raise
-        place.write_bytes(data)
+        place.write_bytes(temporary.read_bytes())
         temporary.unlink()
 
 
 def _new(path: Path) -> int:
-    """A new file, never one that is there, nor one that a link leads to. Raises OSError."""
+    """Opens a new file; never an existing one, nor the target of a link. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)

@@ -1,4 +1,4 @@
-"""What is written to and not replaced: descriptors of this process, terminals, FIFOs, `/dev/null`."""
+"""Writes to files that cannot be replaced: descriptors of this process, terminals, FIFOs, `/dev/null`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 _MOST_LINKS = 40
 _STALLED_MS = 30_000
-"""How long a reader may take nothing."""
+"""How long a reader may read nothing."""
 
 
 def descriptor_of(path: Path) -> int | None:
@@ -29,10 +29,10 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def write_stream(path: Path, data: bytes) -> None:
-    """Writes to what a path names, behind what was written there before.
+    """Appends bytes to the special file that a path names.
 
     Raises:
-        OSError: it cannot be opened, nobody reads it, or its reader takes nothing for half a minute.
+        OSError: it cannot be opened, nothing reads it, or its reader reads nothing for half a minute.
     """
     number = descriptor_of(path)
     if number is not None:

@@ -1,4 +1,4 @@
-"""The tables of a TOML text, or one error that says why there are none."""
+"""Parses a TOML text into tables, or raises an error that says what is wrong."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from pytest_llmperf.files.atomic_write import conflict_lines
 
 DEEPEST = 32
-"""Levels of tables and lists in a file of ours; none needs ten."""
+"""Maximum levels of tables and lists in a file; none needs ten."""
 
 
 def tables_of(text: str) -> dict[str, Any]:
     """The tables of a TOML text.
 
     Raises:
-        ValueError: it is no TOML, or is nested more deeply than it can be read.
+        ValueError: it is not TOML, or is nested too deeply.
     """
     try:
         tables = tomllib.loads(text)
@@ -24,15 +24,15 @@ def tables_of(text: str) -> dict[str, Any]:
     except ValueError:
         if marks := conflict_lines(text):
             numbers = ", ".join(map(str, marks))
-            raise ValueError(f"git's marks of a conflict are in lines {numbers}: merge the file") from None
+            raise ValueError(f"lines {numbers} have git's conflict markers: merge the file") from None
         raise
-    if is_deeper(tables, DEEPEST):  # dotted keys take no recursion to read, but to show, copy and compare
+    if is_deeper(tables, DEEPEST):  # dotted keys are read without recursion, but shown, copied and compared with it
         raise ValueError("it is nested too deeply")
     return tables
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Whether tables and lists are nested in more levels, found without recursion."""
+    """Whether tables and lists are nested in more levels; works without recursion."""
     level = [value]
     for _ in range(levels):
         level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]

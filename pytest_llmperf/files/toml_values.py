@@ -1,14 +1,13 @@
-"""Tables to frozen dataclasses, strictly: nothing is coerced but whole numbers to floats, and every fault is named.
+"""Turns tables into frozen dataclasses: coerces nothing except whole numbers to floats, and names every fault.
 
-cattrs would else turn numbers into text, text into numbers and text into lists.
+By default, cattrs turns numbers into text, text into numbers and text into lists.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 import cattrs
@@ -20,6 +19,8 @@ from cattrs.errors import (
     IterableValidationNote,
 )
 from cattrs.gen import make_dict_structure_fn
+
+from pytest_llmperf.errors import did_you_mean
 
 _Hook = Callable[[Any, Any], Any]
 
@@ -66,28 +67,22 @@ def strict_converter() -> cattrs.Converter:
 
 
 def faults_of(error: BaseException, path: str = "") -> Iterator[str]:
-    """What cattrs collected, one line a fault, each with the path of its key."""
+    """The faults that cattrs has collected, one line each, with the path of the key."""
     if isinstance(error, BaseValidationError):
         for inner in error.exceptions:
             yield from faults_of(inner, path + _step(inner))
     elif isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in dataclasses.fields(error.cl) if field.name != "name"]
         for key in sorted(error.extra_fields):
-            yield f"{_joined(path, key)}: unknown key, wanted one of {', '.join(known)}{nearest(key, known)}"
+            yield f"{_joined(path, key)}: unknown key, wanted one of {', '.join(known)}{did_you_mean(key, known)}"
     elif isinstance(error, KeyError):
         yield f"{path.lstrip('.')}: missing"
     else:
         yield f"{path.lstrip('.')}: {error}"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'urls'?`, where a known word is near; else empty."""
-    near = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def each_item(converter: cattrs.Converter, kind: Any, item_kind: Any, items: Any) -> dict[Any, Any]:
-    """Items structured one by one, by their index or key; all faults collected."""
+    """The structured items by index or key; collects all faults."""
     values, errors = {}, []
     for key, item in items:
         try:
@@ -101,14 +96,14 @@ def each_item(converter: cattrs.Converter, kind: Any, item_kind: Any, items: Any
 
 
 def exactly(kind: type, value: Any, words: str) -> Any:
-    """The value, when it is of the type (a truth value is no number)."""
+    """The value if it has the type; a truth value is not a number."""
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"got {got(value)}, wanted {words}")
     return value
 
 
 def got(value: Any) -> str:
-    """A value of the wrong type, for its refusal: a text may be a secret and is not repeated, nor what holds others."""
+    """A value of the wrong type, for an error: texts (they may be secrets), tables and lists are not repeated."""
     kinds = {str: "a text", dict: "a table", list: "a list"}
     return next((words for kind, words in kinds.items() if isinstance(value, kind)), repr(value))
 
@@ -130,7 +125,7 @@ def _truth_or_text(value: Any) -> bool | str | None:
 
 
 def _truth(value: Any) -> bool:
-    """True or false, not a number or a text that would do as one."""
+    """True or false; not a number or a text that stands for one."""
     if not isinstance(value, bool):
         raise TypeError(f"got {got(value)}, wanted true or false")
     return value

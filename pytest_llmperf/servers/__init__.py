@@ -1,1 +1,1 @@
-"""Instances and their life: attached, Ollama, embedded or simulated; and the API application with its engines."""
+"""Server instances: attached, Ollama, embedded or simulated; and the emulator, our own server with its engines."""

@@ -1,4 +1,4 @@
-"""Addresses of servers, and when two of them are one."""
+"""Addresses of servers, and whether two addresses are the same server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ OWN_HOST = "127.0.0.1"
 
 
 def address_of(url: str) -> tuple[str, int]:
-    """Host and port; every way to write the own machine is one.
+    """Host and port; all names of this machine are the same host.
 
     Raises:
-        UsageError: it is no address.
+        UsageError: it is not an address.
     """
     parts = urlsplit(url)
     try:
@@ -34,17 +34,17 @@ def address_of(url: str) -> tuple[str, int]:
 
 
 def hosts_of(topology: Topology) -> frozenset[str]:
-    """The machines that its instances are on, by their numbers where names can be looked up."""
+    """The machines of its instances, by IP address if their names can be resolved."""
     return frozenset(_looked_up(address_of(instance.url)[0]) for instance in topology.instances)
 
 
 def place_of(url: str) -> tuple[str, int, str]:
-    """Host, port and path: a gateway may serve several servers by path. Raises UsageError as `address_of` does."""
+    """Host, port and path, because a gateway may tell servers apart by path. Raises UsageError as `address_of` does."""
     return (*address_of(url), urlsplit(url).path.rstrip("/"))
 
 
 def same_addresses(some: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether these are the same servers, one or more; not where only the numbers of their names are alike."""
+    """Whether these are the same servers, at least one; False if only the IP addresses of their names are equal."""
     by_name = _places(some), _places(others)
     if not some or by_name[0] == by_name[1]:
         return bool(some)
@@ -52,7 +52,7 @@ def same_addresses(some: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def may_be_same(some: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether these have different names for the same numbers: servers by name behind one address, or aliases."""
+    """Whether these have different names for the same IP addresses: virtual hosts, or aliases."""
     alike = bool(some) and _places(some, number=True) == _places(others, number=True)
     return alike and not same_addresses(some, others)
 
@@ -63,7 +63,7 @@ def same_servers(first: Topology, second: Topology) -> bool:
 
 
 def may_be_same_servers(first: Topology, second: Topology) -> bool:
-    """As `may_be_same`, for the same model and placement of agents."""
+    """Like `may_be_same`, with the same model and placement of agents."""
     return _alike(first, second) and may_be_same(_urls(first), _urls(second))
 
 
@@ -76,7 +76,7 @@ def _urls(topology: Topology) -> list[str]:
 
 
 def _places(urls: Sequence[str], *, number: bool = False) -> frozenset[tuple[str, int, str]]:
-    """Where servers are, by name, or by the number of each name; this machine's names are all one."""
+    """Where servers are, by name or by IP address; all names of this machine are equal."""
     places = set()
     for host, port, path in map(place_of, urls):
         resolved = _looked_up(host)
@@ -85,12 +85,12 @@ def _places(urls: Sequence[str], *, number: bool = False) -> frozenset[tuple[str
 
 
 def _has_name(places: frozenset[tuple[str, int, str]]) -> bool:
-    """Whether one of them goes by a name."""
+    """Whether one of them has a host name instead of an IP address."""
     return any(re.search(r"[g-zG-Z]", host) for host, _, _ in places)
 
 
 def _looked_up(host: str) -> str:
-    """The number of a name; the name where nobody knows."""
+    """The IP address of a name; the name itself if it cannot be resolved."""
     with suppress(OSError, UnicodeError):
         return socket.gethostbyname(host)
     return host

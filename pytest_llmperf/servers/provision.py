@@ -1,4 +1,4 @@
-"""Gives an Ollama a model that it does not have: a GGUF file of the user's, or one pulled from its registry."""
+"""Gives an Ollama a model that it does not have: imports a GGUF file, or pulls a model from the registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pytest_llmperf.servers.emulator.model_files import cache_dir, card_of
 _IMPORT_S = 600.0
 _IMPORT_BYTES_PER_S = 20e6  # of a large file to a slow disk
 _QUIET_S, _PULL_S = 300.0, 86400.0
-"""A slow pull is seen to move; one that says nothing new for minutes is dead."""
+"""A slow pull reports progress; a pull that reports nothing new for minutes is dead."""
 
 _SAY_S = 0.2
 _BAR = 20
@@ -38,20 +38,20 @@ def import_gguf(
     store: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Gives a server a GGUF file as a model, without any network; nothing is sent when it has just that already.
+    """Gives a server a GGUF file as a model, without a network; sends nothing if the server already has it.
 
-    A server may write the file anew when it makes the model (Ollama 0.33 does). What a file became is remembered, so
-    that it is imported once, and the file as it was sent does not stay in the store beside it.
+    A server may rewrite the file when it creates the model (Ollama 0.33 does). The plugin remembers the result, so that
+    it imports a file only once and the original file does not stay in the store.
 
     Args:
-        control: of the server.
+        control: a client of the server.
         path: the file.
-        model: name to serve it under; a model of that name that is made of another file is replaced.
-        store: the folder of the server's models if it is ours: what no model needs any more is removed there.
-        say: is told what is imported, and the room that it takes.
+        model: name to serve it under; replaces a model with that name that is made of another file.
+        store: the folder of the server's models if it is the plugin's own: unused files are removed there.
+        say: is called with what is imported, and with the size of the store.
 
     Raises:
-        ServerError: the file is no GGUF file, or the server refuses it.
+        ServerError: the file is not a GGUF file, or the server refuses it.
     """
     card = card_of(path, model)
     before = _made_of(control, model)
@@ -77,16 +77,16 @@ def import_gguf(
 def pull(
     control: OllamaClient, model: str, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Has the server fetch a model from its registry, and shows how far it is.
+    """Makes the server pull a model from its registry, and shows the progress.
 
     Args:
-        control: of the server.
+        control: a client of the server.
         model: its name.
-        say: is told the progress, at most five times a second.
+        say: is called with the progress, at most five times a second.
         clock: monotonic seconds.
 
     Raises:
-        ServerError: the server reports an error, the stream ends without success, or says nothing new for minutes.
+        ServerError: the server reports an error, the stream ends without success, or has no progress for minutes.
     """
     said_s, moved_s, status = -_SAY_S, clock(), "none"
     last: dict[str, Any] = {}
@@ -120,7 +120,7 @@ def _told(line: str) -> dict[str, Any]:
 
 
 def _progress(status: str, told: dict[str, Any]) -> str:
-    """A bar where the server says how much there is, else its own words."""
+    """A progress bar if the server reports the size, else its own words."""
     total, done = told.get("total"), told.get("completed") or 0
     if not isinstance(total, int) or not isinstance(done, int) or total <= 0:
         return printable(status[:80])
@@ -130,7 +130,7 @@ def _progress(status: str, told: dict[str, Any]) -> str:
 
 
 def _made_of(control: OllamaClient, model: str) -> set[str]:
-    """The sha256 of the blobs that the server's model of that name is made of; none if it has no such model."""
+    """The sha256 of the blobs of the server's model with that name; none if it has no such model."""
     try:
         return set(_BLOB.findall(str(control.show(model).get("modelfile"))))
     except ModelMissingError:
@@ -142,7 +142,7 @@ def _note_of(digest: str) -> Path:
 
 
 def _became(digest: str) -> set[str]:
-    """What servers have made of a file, by its sha256."""
+    """The blobs that servers have made of a file, by its sha256."""
     try:
         known = json.loads(_note_of(digest).read_text("utf-8"))
         return set(known["became"])
@@ -151,13 +151,13 @@ def _became(digest: str) -> set[str]:
 
 
 def _remember(digest: str, made: set[str]) -> None:
-    """Best effort: a cache that cannot be written only costs another import."""
+    """Best effort: without the cache, the file is only imported again."""
     with suppress(OSError):
         write_whole(_note_of(digest), json.dumps({"became": sorted(_became(digest) | made)}))
 
 
 def _remove_unused(store: Path, digests: set[str]) -> None:
-    """Removes those blobs of a store that none of its models is made of. Best effort: they only take room."""
+    """Removes these blobs from a store unless a model uses them. Best effort: they only take space."""
     with suppress(OSError):
         used = {
             digest
@@ -170,7 +170,7 @@ def _remove_unused(store: Path, digests: set[str]) -> None:
 
 
 def _size_bytes(store: Path) -> int:
-    """What a store takes of its disk."""
+    """The size of a store on disk."""
     with suppress(OSError):
         return sum(file.stat().st_size for file in (store / "blobs").glob("*"))
     return 0

@@ -55,7 +55,7 @@ def test_the_figures_of_a_calibration() -> None:
 
 def test_no_answer_of_the_paced_server_is_an_error() -> None:
     """Whatever else may have been at its port."""
-    with pytest.raises(MeasurementError, match="no whole answer"):
+    with pytest.raises(MeasurementError, match="no complete answer"):
         arrivals_of(Exchange(sent_ns=0, pieces=(Piece(1, 1, b"nonsense"),), source="read", label="a"))
 
 
@@ -146,7 +146,7 @@ def test_an_answer_that_the_paced_server_did_not_give():
     """It wrote none down."""
     with paced_server(ttft_ms=1, tok_s=1000, tokens=2) as url:
         part = runtime_of("threads").run([[prepare(url, "/api/generate", b"{}", label="client")]], timeout_s=20)
-    with pytest.raises(MeasurementError, match="client: an answer that the paced server did not give"):
+    with pytest.raises(MeasurementError, match="client: an answer that the calibration server did not send"):
         compare(part, {}, runtime="threads", tok_s=1000, tokens=2)
 
 

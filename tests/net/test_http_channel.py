@@ -181,7 +181,7 @@ def test_no_answer_is_an_internal_error(kind, call):
 
 def test_a_pull_of_deep_lines():
     """The same for lines."""
-    with answered(DEEP[: MAX_LINE_BYTES // 2]) as control, pytest.raises(ServerError, match="no JSON object"):
+    with answered(DEEP[: MAX_LINE_BYTES // 2]) as control, pytest.raises(ServerError, match="not a JSON object"):
         provision.pull(control, "m", lambda _: None)
 
 

@@ -35,6 +35,6 @@ def runtime_of(name: str) -> Runtime:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise MissingExtraError(
-            "the runtime uvloop needs the package uvloop, which is not installed", next_step="pip install uvloop"
+            "the runtime uvloop needs uvloop, which is not installed", next_step="pip install uvloop"
         ) from error
     return LoopRuntime("uvloop", uvloop.new_event_loop)

@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
@@ -19,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from pytest_llmperf.errors import MissingExtraError, ModelMissingError, ServerError
-from pytest_llmperf.files.atomic_write import write_whole
+from pytest_llmperf.files.atomic_write import replacement_of, write_whole
 from pytest_llmperf.servers.emulator.engine import ModelCard
 from pytest_llmperf.servers.emulator.gguf import Header, read_header
 
@@ -102,11 +101,11 @@ def model_file(gguf: str = "", name: str = "") -> ModelFile:
 
 
 def second_packaged() -> Path:
-    """The second packaged model, where its package put it.
+    """The path of the second packaged model, inside its package.
 
     Raises:
         MissingExtraError: the package is not installed.
-        ServerError: what it holds is not the file that we know.
+        ServerError: the package has another file.
     """
     try:
         ggufs = [file.locate() for file in package_files(_SECOND_PACKAGE) or () if file.name.endswith(".gguf")]
@@ -117,19 +116,19 @@ def second_packaged() -> Path:
     path = Path(str(ggufs[0]))
     if not path.is_file() or digest_of(path) != SECOND_SHA256:
         raise ServerError(
-            f"{path} is not the file of {SECOND_NAME} that we know", next_step=f"{_SECOND_INSTALL} --force-reinstall"
+            f"{path} is not the expected file of {SECOND_NAME}", next_step=f"{_SECOND_INSTALL} --force-reinstall"
         )
     return path
 
 
 def assemble_packaged() -> Path:
-    """The packaged model as one file in the cache folder; cheap when it is already there.
+    """The packaged model as one file in the cache folder; cheap if it already exists.
 
-    Safe against other processes doing the same, and against being killed at any moment.
+    Safe if other processes do the same, and if it is killed at any moment.
 
     Raises:
         MissingExtraError: the package is not installed.
-        ServerError: what it holds is not the file that we know, or the disk is full or not writable.
+        ServerError: the package has another file, or the disk is full or not writable.
     """
     target = cache_dir() / "models" / _FILE_NAME
     if target.is_file() and digest_of(target) == PACKAGED_SHA256:
@@ -165,25 +164,19 @@ def _packaged_parts() -> list[Path]:
 
 
 def _assemble(parts: list[Path], target: Path) -> None:
-    """Writes beside the target and renames, so that a torn file never has the target's name."""
+    """Joins the parts and checks the result; an incomplete file never has the target's name."""
     digest = hashlib.sha256()
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            for part in parts:
-                with part.open("rb") as source:
-                    while block := source.read(_BLOCK_BYTES):
-                        digest.update(block)
-                        out.write(block)
+    with replacement_of(target) as out:
+        for part in parts:
+            with part.open("rb") as source:
+                while block := source.read(_BLOCK_BYTES):
+                    digest.update(block)
+                    out.write(block)
         if digest.hexdigest() != PACKAGED_SHA256:
             raise ServerError(
-                f"the packaged model has sha256 {digest.hexdigest()}, want {PACKAGED_SHA256}",
+                f"the packaged model has sha256 {digest.hexdigest()}, wanted {PACKAGED_SHA256}",
                 next_step=f"{EMBEDDED_EXTRA} --force-reinstall",
             )
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     _remember(target, {"sha256": digest.hexdigest()})
 
 

@@ -1,4 +1,4 @@
-"""Whether the instances of a topology serve the same thing in the same way, once the model is loaded."""
+"""Checks that the instances of a topology serve the same model in the same way, once it is loaded."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _COMMAND_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
-    """How the model sits on one instance.
+    """How an instance serves the model.
 
     Attributes:
-        instance: which.
-        digest: of the model there; empty when it does not say.
-        loaded: its entry among the loaded models; None when it is not there.
-        asked_ctx: the context that its agents ask for, tokens; None = the server's own.
-        others: names of what else is loaded there.
+        instance: the instance.
+        digest: of the model there; empty if the server does not report it.
+        loaded: its entry among the loaded models; None if it is missing.
+        asked_ctx: the context that its agents ask for, tokens; None = the server's default.
+        others: names of the other models that are loaded there.
     """
 
     instance: Instance
@@ -38,18 +38,18 @@ class Seat:
 
     @property
     def spilled_bytes(self) -> int:
-        """What should lie on the GPU with the rest, and does not; 0 where nothing does or nothing is known."""
+        """The part of the model outside the GPU's memory; 0 if nothing is on the GPU or it is unknown."""
         if self.loaded is None or not self.loaded.size_vram_bytes:
             return 0
         return max(0, self.loaded.size_bytes - self.loaded.size_vram_bytes)
 
 
 def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat, ...]:
-    """Asks every instance how the model sits there.
+    """Asks every instance how it serves the model.
 
     Args:
         topology: with the model loaded.
-        asked_ctx: by instance, what its agents ask for; see Seat.
+        asked_ctx: by instance, the context that its agents ask for; see Seat.
 
     Raises:
         ServerError: one does not answer.
@@ -72,7 +72,7 @@ def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat,
 
 
 def check(model: str, seats: Sequence[Seat]) -> tuple[str, ...]:
-    """What a reader must know of how the model sits; empty where all is as it should be.
+    """Notes about how the instances serve the model; empty if all is as it should be.
 
     Raises:
         ServerError: the instances serve different models under one name.
@@ -84,7 +84,7 @@ def check(model: str, seats: Sequence[Seat]) -> tuple[str, ...]:
 
 
 def models(model: str, seats: Sequence[Seat]) -> list[str]:
-    """Whether one name stands for different models."""
+    """A note if the instances serve different models under one name."""
     if len({seat.digest for seat in seats if seat.digest}) < 2:
         return []
     said = ", ".join(f"{seat.instance.name} has {seat.digest[:12] or 'none'}" for seat in seats)
@@ -92,7 +92,7 @@ def models(model: str, seats: Sequence[Seat]) -> list[str]:
 
 
 def versions(seats: Sequence[Seat]) -> list[str]:
-    """Whether the servers are of different versions."""
+    """A note if the servers have different versions."""
     if len({seat.instance.version for seat in seats}) < 2:
         return []
     said = ", ".join(f"{seat.instance.name} {seat.instance.version}" for seat in seats)
@@ -100,7 +100,7 @@ def versions(seats: Sequence[Seat]) -> list[str]:
 
 
 def contexts(seats: Sequence[Seat]) -> list[str]:
-    """Where the model is not loaded, or has less context than was asked for, or than elsewhere."""
+    """Notes if the model is not loaded, or has less context than requested or than on another instance."""
     notes = []
     for seat in seats:
         if seat.loaded is None:
@@ -123,7 +123,7 @@ def contexts(seats: Sequence[Seat]) -> list[str]:
 
 
 def places(seats: Sequence[Seat]) -> list[str]:
-    """The model must lie where it lies on the others, and as a whole."""
+    """Notes if the model is partly outside the GPU's memory, or on the GPU on some instances only."""
     notes = []
     for seat in seats:
         if seat.spilled_bytes and seat.loaded is not None:
@@ -144,7 +144,7 @@ def places(seats: Sequence[Seat]) -> list[str]:
 
 
 def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> tuple[str, ...]:
-    """What instances on one machine share, in words: they are accepted, and their reader is told.
+    """Notes about what instances on one machine share.
 
     Args:
         seats: of the instances.
@@ -170,7 +170,7 @@ def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> t
 
 
 def _count_gpus() -> int:
-    """How many GPUs `nvidia-smi` lists; 0 when there is none, or no such command."""
+    """The number of GPUs that `nvidia-smi` lists; 0 if there is none, or no such command."""
     if (command := shutil.which("nvidia-smi")) is None:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""Finds out what a number depends on: the facts of a manifest."""
+"""Collects the facts of a manifest: everything that a measured number depends on."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN_INFO = "llmperf."
 
 _OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-"""What git sets for its hooks: whatever folder is asked about, it would answer of the hook's repository."""
+"""Variables that git sets for hooks; with them, git would always answer about the hook's repository."""
 
 Facts = dict[str, str]
 
 
 def manifest(topology: Topology, *, runtime: str, timing_source: str, folder: Path | None = None) -> Manifest:
-    """The facts of a measurement on this topology, as they are now.
+    """The current facts of a measurement on this topology.
 
-    Never raises: a fact that cannot be found out is absent. Facts of the machine are looked up once a process.
-    Where an instance is on another machine, that machine's hardware is unknown, and the manifest says so.
+    Never raises: an unknown fact is absent. Facts about the machine are looked up once in each process. If an instance
+    is on another machine, that machine's hardware is unknown, and the manifest says so.
 
     Args:
-        topology: with its servers running; the model's facts are asked of them.
+        topology: with running servers, which are asked about the model.
         runtime: what drove the agents, e.g. `asyncio`.
         timing_source: how arrivals were stamped.
-        folder: of the tests, whose commit it is; None: the one that this process runs in.
+        folder: of the tests, for the commit; None: the working directory.
     """
     facts: Facts = {
         "backend": topology.backend,
@@ -62,18 +62,18 @@ def manifest(topology: Topology, *, runtime: str, timing_source: str, folder: Pa
     else:
         sources.append(lambda: dict(_machine()))
     for source in sources:
-        with suppress(Exception):  # a fact less must never cost a measurement
+        with suppress(Exception):  # a missing fact must never fail a measurement
             facts.update(source())
     return Manifest(facts={key: clean(facts[key]) for key in KEYS if facts.get(key)})
 
 
 def gpu_here() -> bool:
-    """Whether this machine has a GPU that we know of."""
+    """Whether this machine has a known GPU."""
     return bool(dict(_machine()).get("gpu"))
 
 
 def _engine(topology: Topology) -> str:
-    """Told from the versions, in which our own servers name themselves."""
+    """The engine, from the versions, in which our own servers name themselves."""
     names = set()
     for instance in topology.instances:
         if instance.version.endswith("-simulated"):
@@ -88,14 +88,14 @@ def _engine(topology: Topology) -> str:
 
 
 def _joined(values: dict[str, str]) -> str:
-    """One value if all instances agree, else each with its name."""
+    """A single value if all instances agree, else each value with its instance's name."""
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
     return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
 def _model(topology: Topology) -> Facts:
-    """The model's facts, of every instance that answers."""
+    """The facts about the model, from every instance that answers."""
     digests, quantizations, sizes, settings = {}, {}, {}, {}
     for instance in topology.instances:
         with suppress(LlmperfError), client_of(instance) as control:
@@ -120,12 +120,12 @@ def _model(topology: Topology) -> Facts:
 
 
 def _environment(instance: Instance) -> dict[str, object]:
-    """The variables that decide how a server of ours computes."""
+    """The environment variables that decide how a started server computes."""
     return {name: value for name, _, value in (setting.partition("=") for setting in instance.environment)}
 
 
 def _settings(own: dict[str, object], loaded: ModelEntry | None) -> str:
-    """What the server says of how it serves the model."""
+    """How the server serves the model, in its own words."""
     if loaded is not None:
         own = {**own, "num_ctx": loaded.context_length or "unknown"}
         if loaded.size_vram_bytes and loaded.size_vram_bytes < loaded.size_bytes:
@@ -135,7 +135,7 @@ def _settings(own: dict[str, object], loaded: ModelEntry | None) -> str:
 
 @functools.cache
 def _machine() -> tuple[tuple[str, str], ...]:
-    """Hardware and system, once a process."""
+    """Hardware and system, looked up once in each process."""
     facts: Facts = {
         "cpu": _cpu(),
         "cpu_count": str(os.cpu_count() or ""),
@@ -175,14 +175,14 @@ def _governor() -> str:
 
 
 def _memory_gib() -> str:
-    """Rounded: the kernel's own share, which differs from boot to boot, is not identity."""
+    """Rounded, because the kernel's share differs from boot to boot."""
     with suppress(OSError, ValueError, AttributeError):
         return str(round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30))
     return ""
 
 
 def _gpu() -> Facts:
-    """What `nvidia-smi` says, if there is one."""
+    """The GPUs that `nvidia-smi` reports, if there is such a command."""
     if shutil.which("nvidia-smi") is None:
         return {}
     rows = [
@@ -212,7 +212,7 @@ def _git(folder: str) -> tuple[tuple[str, str], ...]:
 
 
 def _run(*command: str, fallback: str = "") -> str:
-    """What a command prints; the fallback when it is not there, fails or hangs."""
+    """What a command prints; the fallback if it is missing, fails or hangs."""
     try:
         environment = {key: value for key, value in os.environ.items() if key not in _OF_HOOKS}
         done = subprocess.run(

@@ -1,9 +1,10 @@
-"""Whether different addresses lead to different servers, as far as it can be told.
+"""Checks whether different addresses lead to different servers, as far as possible.
 
-An address says nothing: a port may be forwarded, a name may be an alias or stand for a balancer, and one address may
-serve two servers by name. But the moment at which a server will unload a model, if it says it precisely, is that of one
-request to one server: two addresses that tell the same moment lead to one server, and one address that tells now this
-and now that leads to several. A moment that many servers may say alike, a constant or a whole second, tells nothing.
+An address alone does not show it: a port may be forwarded, a name may be an alias or a load balancer, and one address
+may serve two servers by name. But the moment at which a server will unload a model follows from one request to one
+server, if it is precise: two addresses that report the same moment lead to one server, and one address that reports
+different moments in turn leads to several. A constant or a whole second shows nothing, because many servers may report
+it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pytest_llmperf.model import Instance, Topology
 from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 
 LOOKS, MORE_LOOKS = 4, 8
-"""How often an address is asked: often enough for two servers behind it to show, and again where they seem to."""
+"""How often to ask an address: often enough to see two servers behind it, and more often if it seems so."""
 
 _FRACTION = re.compile(r"\.(?=\d*[1-9])\d+")
-"""Of a second, where it is not whole."""
+"""The fraction of a second, unless it is zero."""
 
 _FINE_DIGITS = 4
-"""Of a fraction that two servers do not tell by chance."""
+"""Digits of a fraction that two servers do not report by chance."""
 
 _LOADED = "loaded"  # in place of a moment that tells nothing
 _SOON = timedelta(days=2)  # a loaded model leaves by then, give or take a server's wrong clock
@@ -36,11 +37,11 @@ def check(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[str, ...]:
-    """What could not be told, in words; the model must be loaded, instance by instance.
+    """Notes about what could not be determined; the model must be loaded on each instance.
 
     Args:
-        topology: whose instances are asked.
-        at_load: when the model would leave each instance, as told right after it was loaded there, where known.
+        topology: its instances are asked.
+        at_load: by instance, when it would unload the model, as reported right after the load, if known.
         now: for tests.
 
     Raises:
@@ -78,15 +79,15 @@ def check(
 
 
 def tells(moment: str, at_load: Sequence[str], now: datetime) -> bool:
-    """Whether two addresses that both tell this moment must lead to one server.
+    """Whether two addresses that both report this moment must lead to one server.
+
+    If they are one server, the first address's moment moves when the model is loaded through the second; a constant
+    does not move. If that is unknown, the moment counts if it is near: constants are long ago or far away.
 
     Args:
-        moment: that both tell, once the model is loaded by both.
-        at_load: what each told right after its own load; empty text where that is not known.
+        moment: reported by both, once both have loaded the model.
+        at_load: what each reported right after its own load; empty if unknown.
         now: the time.
-
-    The first address's moment moves when the model is loaded by the second, if they are one server; a constant does
-    not move. Where that is not known, a moment tells if it is soon: constants are long ago, or far away.
     """
     if all(at_load):
         return bool(_FRACTION.search(moment)) and any(before != moment for before in at_load)
@@ -105,14 +106,14 @@ def _is_fine(moment: str) -> bool:
 
 
 def leaves_at(instance: Instance, model: str) -> str:
-    """When the model will leave, in the server's words; empty where it does not say. Raises ServerError."""
-    with ollama_client_of(instance) as control:  # over a connection of its own, which a balancer may send anywhere
+    """When the server will unload the model, in its own words; empty if it does not report it. Raises ServerError."""
+    with ollama_client_of(instance) as control:  # a new connection, which a load balancer may send to any server
         entry = control.loaded(model)
     return entry.expires_at if entry is not None else ""
 
 
 def _by_turns(instance: Instance, told: Sequence[str]) -> str:
-    """A note where an address may lead to several servers.
+    """A note if an address may lead to several servers.
 
     Raises:
         UsageError: it does.
@@ -131,7 +132,7 @@ def _by_turns(instance: Instance, told: Sequence[str]) -> str:
 
 
 def _looks(instance: Instance, model: str) -> tuple[str, ...]:
-    """When the model will leave, as told again and again; empty text where it is not told."""
+    """When the server will unload the model, asked repeatedly; empty texts if it does not report it."""
     told = [leaves_at(instance, model) for _ in range(LOOKS)]
     if len(set(told)) > 1:
         told += [leaves_at(instance, model) for _ in range(MORE_LOOKS)]
@@ -139,7 +140,7 @@ def _looks(instance: Instance, model: str) -> tuple[str, ...]:
 
 
 def returns(told: Sequence[str]) -> bool:
-    """Whether something comes again after something else: a server in use moves on, and never back.
+    """Whether a value returns after another value: the moment of a server in use only moves forward.
 
     >>> returns("aabb"), returns("abab"), returns("aaaa")
     (False, True, False)

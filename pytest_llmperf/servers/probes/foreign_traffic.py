@@ -1,4 +1,4 @@
-"""Notices what others do with servers that we only found, while we measure on them."""
+"""Detects other clients of running servers during a measurement."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 from pytest_llmperf.servers.clients.server_client import some_of
 
 TOLERANCE_S = 1.0
-"""How far a model's time of leaving may lie from that which our last request gave it."""
+"""Allowed distance of the time at which a model will be unloaded from the time that our last request set."""
 
 
 _LONG_AGO_S = 86400.0
-"""A loaded model cannot leave so long ago, whatever a server's clock says."""
+"""A loaded model cannot have been unloaded this long ago, even if a server's clock is wrong."""
 
 
 class Traffic:
     """Looks for signs of another client.
 
-    They are: a model that will not leave when our last request said, and another model that has come. (That an agent
-    waits although it is alone, the session sees in the round itself.)
+    The signs are a model that will be unloaded at another time than our last request set, and a new model. (The
+    session sees in the round itself if an agent waits although it is alone.)
 
     Args:
         topology: in use.
@@ -48,25 +48,25 @@ class Traffic:
         self._told: dict[str, str] = {}  # when each instance's model leaves, as last told
 
     def begin(self, told: Mapping[str, str]) -> None:
-        """What each instance says of when its model leaves, before the rounds.
+        """Notes when each instance will unload its model, as reported before the rounds.
 
-        What our own rounds do not move, a constant, tells nothing of others either.
+        A value that our own rounds do not move, a constant, shows nothing about others, either.
         """
         self._told |= told
 
     def seen(self, round_: Round, *, keep_alive_s: float) -> tuple[str, ...]:
-        """What was seen of others, in words; to be asked right after the round.
+        """The signs of others, in words; to be called right after the round.
 
         Args:
             round_: the round.
-            keep_alive_s: that every request of ours carries.
+            keep_alive_s: the `keep_alive` of all our requests.
         """
         signs: list[str] = []
         for instance in self._topology.instances:
             ends = [
                 run.requests[-1].done_ns for run in (*round_.solo, *round_.together) if run.instance == instance.name
             ]
-            with suppress(LlmperfError):  # a server that is gone is found out elsewhere
+            with suppress(LlmperfError):  # the session notices a dead server elsewhere
                 signs += self._look(instance, max(ends, default=0), keep_alive_s)
         return tuple(signs)
 
@@ -94,7 +94,7 @@ class Traffic:
         return signs
 
     def _leaves_s(self, instance: Instance, told: str) -> float | None:
-        """When the model leaves, seconds since the epoch; None where that does not follow our requests."""
+        """When the model will be unloaded, seconds since the epoch; None if that does not follow our requests."""
         moved = told != self._told.get(instance.name)
         self._told[instance.name] = told
         leaves_s = _seconds(told) if moved else None
@@ -102,12 +102,12 @@ class Traffic:
 
 
 def _grain_s(moment: str) -> float:
-    """How much two moments may differ by being told in whole seconds."""
+    """The rounding error of a moment that is reported in whole seconds."""
     return 0.0 if "." in moment else 1.0
 
 
 def _seconds(moment: str) -> float | None:
-    """Since the epoch; None where it is no moment."""
+    """Seconds since the epoch; None if it is not a moment."""
     try:
         return datetime.fromisoformat(moment).timestamp()
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Leaves a server that we found as it was: what it had loaded, with its context, and until when."""
+"""Restores a running server after the measurement: the models that it had loaded, with context and keep-alive."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pytest_llmperf.servers.clients.server_client import ModelEntry, some_of
 from pytest_llmperf.servers.probes.distinctness import LOOKS
 
 RESTORE_S = 180.0
-"""Most that leaving all servers as they were found may take: a large model is loaded again in that time."""
+"""Maximum time to restore all servers; enough to load a large model again."""
 
 MOST_LOADS = 8
-"""Most models that are loaded again: more than a server keeps, unless it does not tell the truth."""
+"""Maximum number of models to load again: more than a server keeps, unless it lies."""
 
 _TRIES = 12
 _UNLOAD_S = 10.0
-_EVER_S = 10 * 365 * 86400.0  # Ollama gives "for ever" as some 292 years
+_EVER_S = 10 * 365 * 86400.0  # Ollama reports "forever" as some 292 years
 
 
 class Effort:
-    """What is spent on leaving servers as they were found, all of them together.
+    """The time and loads that restoring all servers together may take.
 
     Attributes:
-        until_s: when its time has passed, monotonic, s.
+        until_s: the deadline, monotonic, s.
 
     Args:
         within_s: None = RESTORE_S.
@@ -53,7 +53,7 @@ class Effort:
 
     @property
     def undone(self) -> tuple[str, ...]:
-        """What could not be put back, in words."""
+        """What could not be restored, in words."""
         return tuple(self._undone)
 
     def take_load(self) -> bool:
@@ -62,26 +62,26 @@ class Effort:
         return self._loads_left >= 0 and self._clock() < self.until_s
 
     def leave(self, undone: str) -> None:
-        """Notes what could not be put back."""
+        """Notes what could not be restored."""
         self._undone.append(undone)
 
 
 class FoundServers:
-    """Servers that were running when we came.
+    """The state of running servers before the measurement.
 
     Args:
-        instances: that will be measured.
-        model: that we measure there.
+        instances: the servers to measure.
+        model: the model to measure.
 
     Raises:
-        ServerError: one does not answer.
+        ServerError: a server does not answer.
     """
 
     def __init__(self, instances: Sequence[Instance], model: str) -> None:
         self._servers = [Found(instance, model) for instance in instances]
 
     def put_back(self, *, unloaded: bool = False) -> tuple[str, ...]:
-        """Leaves them all as they were found, with one effort; what could not be put back, in words."""
+        """Restores all servers with one effort; returns what could not be restored, in words."""
         effort = Effort()
         for server in reversed(self._servers):
             server.put_back(effort, unloaded=unloaded)
@@ -89,14 +89,14 @@ class FoundServers:
 
 
 class Found:
-    """What an instance had loaded when we came.
+    """The models that an instance had loaded before the measurement.
 
     Args:
-        instance: which.
-        model: that we measure there.
+        instance: the instance.
+        model: the model to measure.
 
     Raises:
-        ServerError: it does not answer.
+        ServerError: the instance does not answer.
     """
 
     def __init__(self, instance: Instance, model: str) -> None:
@@ -106,13 +106,13 @@ class Found:
             self._before = control.ps()
 
     def put_back(self, effort: Effort, *, unloaded: bool = False) -> None:
-        """Unloads our model where it was not loaded; what had to leave for it is loaded again, if it would still be.
+        """Unloads our model if it was not loaded before, and loads again what had to be unloaded for it.
 
-        A server that is gone needs nothing. What cannot be put back is noted: the measurements are none the worse.
+        A dead server needs nothing. What cannot be restored is noted; the measurements are valid nevertheless.
 
         Args:
-            effort: what may be spent.
-            unloaded: we have unloaded our model ourselves.
+            effort: the time and loads that are left.
+            unloaded: our model has been unloaded by us.
         """
         try:
             with self._control(effort) as control:
@@ -149,8 +149,8 @@ class Found:
         return ollama_client_of(self._instance, until_s=effort.until_s)
 
     def _unload(self, effort: Effort) -> None:
-        """Until it is seen nowhere behind the address: that of a balancer, refused after the load, leads to several."""
-        for more in range(_TRIES):  # looks, so that turns of requests do not fall on the same servers again and again
+        """Unloads until no server behind the address has it: a load balancer leads to several."""
+        for more in range(_TRIES):  # a growing number of looks, so that requests in turn reach all servers
             if not sum(self._is_loaded(effort) for _ in range(LOOKS + more)):
                 return
             with self._control(effort) as control:
@@ -162,12 +162,12 @@ class Found:
         )
 
     def _is_loaded(self, effort: Effort) -> bool:
-        """Over a connection of its own, which a balancer may send anywhere."""
+        """Asks over a new connection, which a load balancer may send to any server."""
         with self._control(effort) as control:
             return control.is_loaded(self._model)
 
     def _load_again(self, control: OllamaClient, entry: ModelEntry, effort: Effort) -> None:
-        """A model that was there, with its own context and time."""
+        """Loads a model with the context and the keep-alive that it had."""
         try:
             control.load_as_before(entry, keep_alive=seconds_left(entry))
         except ServerError as error:
@@ -178,13 +178,13 @@ class Found:
 
 
 def _has_left(entry: ModelEntry) -> bool:
-    """Whether it would have gone by itself meanwhile."""
+    """Whether the server would have unloaded it by now."""
     moment = _moment(entry)
     return moment is not None and moment <= datetime.now(UTC)
 
 
 def seconds_left(entry: ModelEntry) -> float | None:
-    """Until the model would have left; -1 is for ever, None the server's own habit (where it does not say)."""
+    """Seconds until the server would have unloaded it; -1 = never, None = unknown, the server's default."""
     moment = _moment(entry)
     if moment is None:
         return None
@@ -203,7 +203,7 @@ def _moment(entry: ModelEntry) -> datetime | None:
 
 
 def _is_gone(instance: Instance) -> bool:
-    """Whether nobody listens there any more; a server that hangs, or answers oddly, is not gone."""
+    """Whether nothing listens there any more; a server that hangs or answers oddly is not gone."""
     try:
         with ollama_client_of(instance) as control:
             control.version()

@@ -1,1 +1,1 @@
-"""Server processes of ours, each with a supervisor that ends it."""
+"""Server processes that the plugin starts, each with a supervisor that stops it."""

@@ -1,4 +1,4 @@
-"""One server as one group of processes, which cannot outlive us."""
+"""A server as a group of processes that cannot outlive pytest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_llmperf.net.port_owner import stranger_on
 from pytest_llmperf.secret_values import SEALED, Hidden
 
 GRACE_S = 5.0
-"""Seconds between asking a server to end and ending it."""
+"""Seconds between asking a server to end and killing it."""
 
 PORT_TAKEN = "stop the process that listens there, or omit --llmperf-ports to let the system choose a port"
 
@@ -57,7 +57,7 @@ class ServerProcess:
             env: its environment; None = ours.
             pass_fds: descriptors that it inherits.
             grace_s: seconds between asking it to end and ending it.
-            folder: an own folder of it, which goes with it should we be killed; else the caller removes it.
+            folder: the server's own folder; the supervisor removes it if pytest is killed, else the caller does.
 
         Raises:
             ServerError: not on this system, or the command cannot be run.
@@ -111,7 +111,7 @@ class ServerProcess:
         return "\n".join(f"    {line}" for line in tail) or "    (the log is empty)"
 
     def log(self) -> str:
-        """Its whole output so far; empty where it cannot be read."""
+        """Its whole output so far; empty if it cannot be read."""
         try:
             return self.log_path.read_text("utf-8", "replace")
         except OSError:
@@ -125,16 +125,16 @@ class ServerProcess:
         )
 
     def ask_to_end(self) -> None:
-        """Has it begin to end, without waiting: where several are stopped, they end together."""
+        """Asks it to end without waiting, so that several servers can end at the same time."""
         if self._supervisor.stdin is not None:
             with contextlib.suppress(OSError):
                 self._supervisor.stdin.close()  # the supervisor reads the end of its pipe
 
     def stop(self) -> None:
-        """Ends the whole group and waits until nothing of it is left; idempotent.
+        """Ends the whole group and waits until no process of it is left; idempotent.
 
         Raises:
-            ServerError: something of it cannot be ended.
+            ServerError: a process of it cannot be killed.
         """
         self.ask_to_end()
         try:
@@ -158,11 +158,11 @@ class ServerProcess:
 
 
 class StrangerError(ServerError):
-    """Another process listens where a server of ours should."""
+    """Another process listens on the port of a server that the plugin started."""
 
 
 def strange(label: str, port: int) -> StrangerError:
-    """The error for a port that should be a server's of ours, and is another process's."""
+    """The error for a port on which another process listens instead of the server that was started."""
     who = stranger_on(port) or "another process"
     return StrangerError(
         f"{label}: {who} listens on port {port}, which is not the server that the plugin started there: its answers "
@@ -173,7 +173,7 @@ def strange(label: str, port: int) -> StrangerError:
 
 
 def no_room(file: str, error: OSError) -> ServerError:
-    """The error for something that the system's folder for temporary files does not take."""
+    """The error for a file that cannot be written into the system's folder for temporary files."""
     return ServerError(
         f"{file} cannot be written in {tempfile.gettempdir()}: {error.strerror or error}",
         next_step="free some space there, or set TMPDIR to another folder",
@@ -181,7 +181,7 @@ def no_room(file: str, error: OSError) -> ServerError:
 
 
 class OwnServer(ServerProcess):
-    """Our own API server, as a process; see ServerProcess. It listens some time after it was started: ask for its port.
+    """Our own API server as a process; see ServerProcess. `port` waits until it listens.
 
     Args:
         arguments: of `pytest_llmperf.servers.emulator.serve`.
@@ -205,7 +205,7 @@ class OwnServer(ServerProcess):
             os.close(write)
 
     def port(self, timeout_s: float) -> int:
-        """Waits until it listens, and tells where; once.
+        """Waits until it listens, and returns its port; to be called once.
 
         Raises:
             ServerError: the port is in use, it died (with the end of its log), or it took longer than that, seconds.
@@ -253,7 +253,7 @@ def wait_until(ready: Callable[[], bool], process: ServerProcess, *, timeout_s: 
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago, for servers that cannot announce the one they took."""
+    """A loopback port that was free a moment ago, for servers that cannot announce their own choice."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -271,7 +271,7 @@ def port_in_use(port: int) -> bool:
 
 
 def _group_exists(group: int) -> bool:
-    """Whether a process of the group still runs; dead ones that nobody has reaped do not count."""
+    """Whether a process of the group still runs; zombies do not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

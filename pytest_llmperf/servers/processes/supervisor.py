@@ -1,8 +1,8 @@
-"""Runs one server and makes sure that it ends: with its parent, however that dies, and with all its children.
+"""Runs one server and makes sure that it ends together with its parent, even a killed one, and with all its children.
 
-Started by `process.py` as a plain script in a session of its own, so that a Ctrl-C in the terminal reaches the parent
-only. It holds the reading end of a pipe whose writing end the parent holds: when the parent is gone, by any means,
-the system closes it. Standard library only, so that it starts at once.
+`server_process.py` starts it as a plain script in a session of its own, so that a Ctrl-C in the terminal reaches only
+the parent. It holds the reading end of a pipe whose writing end the parent holds: when the parent is gone, for whatever
+reason, the system closes the pipe. It imports only the standard library, so that it starts at once.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Arguments: parent's pid, seconds of grace, log file, folder, descriptors (comma separated), the command.
 
-    Log and folder are removed where the parent can no longer do so; the folder may be empty text. The descriptors are
-    passed on to the command.
+    It removes the log and the folder if the parent can no longer do so; the folder may be empty text. The descriptors
+    are passed on to the command.
     """
     parent, grace_s, log, folder, passed, command = int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:6], sys.argv[6:]
     wake_read, wake_write = os.pipe()
@@ -39,7 +39,7 @@ def main() -> None:
     )
     for descriptor in descriptors:
         os.close(descriptor)
-    abandoned = _parent_let_go(child, parent, wake_read)  # then nobody is left to read or remove what we wrote
+    abandoned = _parent_let_go(child, parent, wake_read)  # then nobody is left to read or remove the files
     if abandoned:
         with contextlib.suppress(OSError):
             os.unlink(log)  # noqa: PTH108 - pathlib would double the start-up time
@@ -65,7 +65,7 @@ def _parent_let_go(child: "subprocess.Popen[bytes]", parent: int, wake_read: int
 
 
 def _die_with_supervisor() -> None:
-    """In the child: back to the usual signals, and on Linux the end of the supervisor is its own."""
+    """In the child: restores the usual signals, and on Linux makes it end together with the supervisor."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
@@ -74,7 +74,7 @@ def _die_with_supervisor() -> None:
 
 
 def _end_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    """Asks the whole group to end, and after the grace ends the child; what else is left goes with this process."""
+    """Asks the whole group to end, and kills the child after the grace; the rest ends with this process."""
     os.killpg(os.getpgrp(), signal.SIGTERM)  # the supervisor itself only wakes up
     deadline_s = time.monotonic() + grace_s
     while child.poll() is None and time.monotonic() < deadline_s:

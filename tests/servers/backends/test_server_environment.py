@@ -66,5 +66,5 @@ def test_what_is_dropped_is_said(tmp_path, monkeypatch, name):
     env = environment(tmp_path, 4321, 1)
     assert env.get(name) != "hunter2"
     (note,) = dropped(env)
-    assert f"do not get {name} of the environment" in note
+    assert f"do not get {name} from the environment" in note
     assert "hunter2" not in note

@@ -155,7 +155,7 @@ def test_next_steps_are_of_this_api():
             assert got.value.next_step == f"is it an OpenAI-compatible server? check with: curl {address}/v1/models"
     with serving("m") as (url, _), OpenAIClient(url) as control, pytest.raises(ModelMissingError) as caught:
         control.preload("zz")
-    assert caught.value.next_step == "name one that it has with --llmperf-model"
+    assert caught.value.next_step == "name a model that it has with --llmperf-model"
 
 
 def test_no_openai_compatible_server():

@@ -216,7 +216,7 @@ def test_the_second_model_is_what_we_know(cache, monkeypatch):
     assert (file.card.name, file.card.digest) == ("smollm2:135m", model_files.SECOND_SHA256)
     assert (file.card.family, file.card.quantization) == ("llama", "Q4_1")
     monkeypatch.setattr(model_files, "SECOND_SHA256", "0" * 64)
-    with pytest.raises(ServerError, match="is not the file of smollm2:135m that we know"):
+    with pytest.raises(ServerError, match="is not the expected file of smollm2:135m"):
         model_files.second_packaged()
     monkeypatch.setattr(model_files, "_SECOND_PACKAGE", "no-such-package-of-models")
     with pytest.raises(MissingExtraError, match="smollm2:135m is not installed") as caught:
