@@ -121,7 +121,10 @@ def test_answers_without_end_fill_no_memory() -> None:
         pytest.raises(ServerError, match="more than 16777216 bytes"),
     ):
         client.version()
-    with answering(bomb, **{"content-encoding": "gzip"}) as client, pytest.raises(ServerError, match="compressed bytes"):
+    with (
+        answering(bomb, **{"content-encoding": "gzip"}) as client,
+        pytest.raises(ServerError, match="compressed bytes"),
+    ):
         client.tags()
     assert me.memory_info().rss - before < 150e6
 
