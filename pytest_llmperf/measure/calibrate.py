@@ -31,7 +31,7 @@ SLOWEST_TOK_S, FASTEST_TOK_S = 30.0, 2000.0
 """Rates beyond these are calibrated at them: a slow server must not cost seconds, no server is faster."""
 
 START_S = 30.0
-"""Most seconds for the paced server to start."""
+"""Maximum seconds for the calibration server to start."""
 
 _TRUTH_S = 10.0
 
@@ -39,11 +39,11 @@ _NUMBER = re.compile(rb'"context": ?\[(\d+)\]')
 
 
 class Truth(NamedTuple):
-    """What the paced server wrote down of one answer, ns of the monotonic clock.
+    """The times of one answer according to the calibration server, ns of the monotonic clock.
 
     Attributes:
-        arrived_ns: of the request.
-        sent_ns: the moment just before each chunk was handed to the system; the last chunk carries no token.
+        arrived_ns: when the request arrived.
+        sent_ns: the moment just before each chunk was handed to the system; the last chunk has no token.
     """
 
     arrived_ns: int
@@ -76,10 +76,10 @@ def paced_server(*, ttft_ms: float, tok_s: float, tokens: int) -> Iterator[str]:
 
 
 def truths(url: str) -> Mapping[int, Truth]:
-    """What the server wrote down since it was last asked, by the number of the answer.
+    """The server's times since the last call, by the number of the answer.
 
     Raises:
-        MeasurementError: it does not answer as it should.
+        MeasurementError: the server does not answer correctly.
     """
     with closing(Channel(httpx.Client(trust_env=False, verify=False))) as channel:  # no TLS: certificates take 40 ms
         try:
@@ -113,15 +113,15 @@ def bounded(tok_s: float) -> float:
 
 
 def calibrate(runtime: Runtime, *, agents: int, tok_s: float) -> Calibration:
-    """Times so many clients at about this rate for a fraction of a second.
+    """Times this number of clients at about this rate for a fraction of a second.
 
     Args:
-        runtime: to calibrate.
-        agents: clients at once.
-        tok_s: tokens a second of each.
+        runtime: the runtime to calibrate.
+        agents: number of clients at once.
+        tok_s: tokens per second and client.
 
     Raises:
-        MeasurementError: the paced server could not be started or timed.
+        MeasurementError: the calibration server could not be started or timed.
     """
     tok_s = bounded(tok_s)
     tokens = max(8, round(tok_s * SECONDS))
@@ -139,14 +139,14 @@ def _clients(url: str, agents: int, tokens: int) -> list[list[Request]]:
 
 
 def compare(part: Part, truth: Mapping[int, Truth], *, runtime: str, tok_s: float, tokens: int) -> Calibration:
-    """What the clients saw of a part, against what the server wrote down.
+    """Compares the clients' times of a part with the server's.
 
     Args:
         part: one request of each client.
-        truth: by the number of the answer.
-        runtime: that ran it.
-        tok_s: the pace.
-        tokens: of each answer.
+        truth: the server's times by the number of the answer.
+        runtime: the runtime that ran the clients.
+        tok_s: the server's pace.
+        tokens: number of tokens in each answer.
     """
     errors_ms, seen_ns, true_ns = [], [], []
     for (exchange,) in part.exchanges:

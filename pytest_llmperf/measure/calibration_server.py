@@ -1,11 +1,10 @@
-"""A server whose truth is known: it answers each request at a stated pace, and writes down when each chunk left.
+"""A server with known times: it answers each request at a given pace, and records when each chunk left.
 
-Run as a plain script, so that it starts at once: `python calibration_server.py TTFT_MS TOK_S TOKENS`. It prints its
-port, serves loopback until its standard input ends, and speaks just enough of Ollama's and OpenAI's streams for a
-client to be timed; a request may ask for another number of tokens (`num_predict`). `GET /truth` gives, and forgets,
-what was written down: for each answered request its number, its arrival and the moments just before each of its chunks
-was handed to the system, all in nanoseconds of the monotonic clock. An answer's last line tells its number (Ollama's
-`context`).
+It runs as a plain script, so that it starts at once: `python calibration_server.py TTFT_MS TOK_S TOKENS`. It prints its
+port, serves loopback until its standard input ends, and speaks just enough of Ollama's and OpenAI's streams to time a
+client; a request may ask for another number of tokens (`num_predict`). `GET /truth` returns and deletes the records:
+for each answered request its number, its arrival and the moments just before each of its chunks was handed to the
+system, all in nanoseconds of the monotonic clock. The last line of an answer has its number (Ollama's `context`).
 """
 
 import contextlib
@@ -202,7 +201,7 @@ def _wall_offset_ns() -> int:
 
 
 def _wanted(body: dict[str, object]) -> int:
-    """The tokens that a request asks for; 0 where it leaves that to the server."""
+    """The number of tokens that a request asks for; 0 if it leaves that to the server."""
     options = body.get("options")
     return int(options.get("num_predict", 0)) if isinstance(options, dict) else 0
 

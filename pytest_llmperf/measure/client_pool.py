@@ -1,4 +1,4 @@
-"""What a session keeps to run clients with: its runtimes, its tap, and what each of them costs."""
+"""A session's runtimes and tap, and what each of them costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TAP = "tap"
 
 USUAL_TOK_S = 100.0
-"""Rate to calibrate at where no warm-up tells one: that of the report's models."""
+"""The rate for a calibration if no warm-up shows one: the rate of the report's models."""
 
 ALIKE = 1.5
 """Rates that differ by less than this factor share a calibration: the cost of a token hardly differs between them."""
@@ -58,7 +58,7 @@ class Clients:
         return TapRuntime(self.tap)
 
     def calibration(self, runtime: Runtime, warm: Sequence[RequestTiming], agents: int) -> Calibration:
-        """What so many clients cost at the rate of these answers; measured once a session, runtime, number and rate.
+        """The cost of the clients at the rate of these answers; measured once for each runtime, number and rate.
 
         Raises:
             MeasurementError: it could not be measured.

@@ -39,7 +39,7 @@ EXTERNAL_NOTE = (
 
 
 def order_of(index: int, agents: Sequence[str]) -> tuple[str, ...]:
-    """The parts of a round in the order they run: rotated, so that each part stands everywhere equally often.
+    """The parts of a round in the order they run: rotated, so that each part is at each position equally often.
 
     >>> order_of(0, ["a", "b"]), order_of(1, ["a", "b"])
     (('a', 'b', 'together'), ('b', 'together', 'a'))
@@ -60,14 +60,14 @@ class _Part(NamedTuple):
 class Rounds:
     """Runs warm-ups and rounds of one scenario on one topology.
 
-    As soon as one agent is external, all go through the tap, so that all are measured alike and start at one moment.
+    If any agent is external, all go through the tap, so that all are measured alike and start at the same moment.
 
     Args:
-        scenario: what to do.
-        topology: where; needs an instance for every agent, unless it is shared.
+        scenario: the agents and their work.
+        topology: the servers; needs an instance for every agent, unless it is shared.
         runtime: runs the clients.
-        timeout_s: most seconds for one request; for all requests of an agent behind the tap.
-        tap: forwards for external agents; needed where there are some.
+        timeout_s: time limit for a request, s; behind the tap, for all requests of an agent.
+        tap: forwards for external agents; needed if there are any.
 
     Raises:
         ValueError: the topology lacks an instance for some agent.
@@ -134,12 +134,12 @@ class Rounds:
         )
 
     def answers(self, times: int) -> tuple[Answered, ...]:
-        """What agents say alone, alone again, and together, to the very same prompts, prefix included; not timed.
+        """The agents' answers alone, alone again, and together, to the same prompts with the same prefixes; not timed.
 
-        Every prompt is asked alone before the first is asked together, so that no server still holds its work.
+        Every prompt is asked alone before the first one is asked together, so that no server has cached its work.
 
         Raises:
-            UsageError: an agent is not ours, so that its prompts are not ours to repeat.
+            UsageError: an agent is external, so that its prompts cannot be repeated.
             MeasurementError: a request failed.
         """
         if self._scenario.external:
@@ -235,7 +235,7 @@ class Rounds:
         )
 
     def _work(self, agent: Agent | ExternalAgent, instance: Instance) -> AsyncAgent | Command:
-        """What an agent behind the tap does."""
+        """The work of an agent behind the tap."""
         from pytest_llmperf.measure.agents.external_agents import own_work  # noqa: PLC0415 - only where an agent is external
 
         if isinstance(agent, Agent):

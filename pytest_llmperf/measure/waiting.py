@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 LOOK_S = 0.25
-"""How often to look for a Ctrl-C where there is no other reason to wake."""
+"""How often to check for a Ctrl-C if there is no other reason to wake."""
 
 _T = TypeVar("_T")
 
@@ -22,16 +22,16 @@ _T = TypeVar("_T")
 def until(
     ended: Callable[[float], object], *, every_s: float = LOOK_S, beat: Callable[[], None] = lambda: None
 ) -> None:
-    """Waits until it is true.
+    """Waits until something has ended.
 
     Args:
-        ended: waits at most so many seconds for it, and says whether it has come.
-        every_s: how long it is to wait at a time.
-        beat: called after each time in vain.
+        ended: waits at most the given number of seconds, and returns whether it has ended.
+        every_s: the number of seconds to pass.
+        beat: called after each wait without success.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
-        asyncio.CancelledError: Ctrl-C where an event loop runs in this thread, or another cancellation of its task.
+        asyncio.CancelledError: Ctrl-C while an event loop runs in this thread, or another cancellation of its task.
     """
     task = _task()
     while not ended(every_s):
@@ -41,11 +41,11 @@ def until(
 
 
 def apart(work: Callable[[], _T], give_up: Callable[[], None]) -> _T:
-    """Does what blocks: here, where a Ctrl-C ends it, or in a thread where an event loop runs in this one.
+    """Does blocking work: in this thread, where Ctrl-C ends it, or in another one if an event loop runs in this thread.
 
     Args:
-        work: what to do.
-        give_up: called when it is not wanted any more; what that cannot end goes on, and nobody waits for it.
+        work: the work.
+        give_up: called when the result is not wanted any more; if it cannot end the work, the work is not waited for.
 
     Raises:
         KeyboardInterrupt, asyncio.CancelledError: as `until` does; or whatever the work raises.
@@ -72,7 +72,7 @@ def apart(work: Callable[[], _T], give_up: Callable[[], None]) -> _T:
 
 
 def run_on_loop(main: Callable[[], Coroutine[Any, Any, _T]], factory: Callable[[], asyncio.AbstractEventLoop]) -> _T:
-    """Runs it on an event loop of its own: here, or in a thread where a loop already runs in this one.
+    """Runs a coroutine on an event loop of its own; in another thread if a loop already runs in this one.
 
     Args:
         main: made and run there.
@@ -114,10 +114,10 @@ def run_on_loop(main: Callable[[], Coroutine[Any, Any, _T]], factory: Callable[[
 
 
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Gives up those that go on, and waits for them; asks every one for its exception.
+    """Cancels the tasks that still run, and waits for them; retrieves every exception.
 
-    One that nobody asks for is logged by asyncio when the task is thrown away, at whatever moment that is: inside the
-    compiler it breaks what is being compiled.
+    asyncio logs an exception that nobody has retrieved when the task is deleted, which may be at any moment; inside the
+    compiler this breaks what is being compiled.
     """
     for task in tasks:
         task.cancel()

@@ -30,15 +30,15 @@ _LOOK_S = 0.5
 class Agents:
     """The agents of one part while they run.
 
-    Those that start slowly are started first, so that the others do not wait for them at the barrier: a client gives
-    up a request that is not answered for some seconds.
+    Slow starters are started first, so that the others do not wait for them at the barrier: a client gives up a request
+    that is not answered within seconds.
 
     Args:
         members: the agents.
-        urls: the address at the tap of each.
+        urls: each agent's address at the tap.
         tap: forwards for them.
         model: its name on the servers, for the commands' environment.
-        timeout_s: most seconds for all that an agent does.
+        timeout_s: maximum run time of an agent, s.
         clock: monotonic nanoseconds.
 
     Attributes:
@@ -83,7 +83,7 @@ class Agents:
         return capture, failure
 
     async def _until_all_ended(self) -> None:
-        """Raises MeasurementError where one fails, or where it takes too long; the others are given up."""
+        """Raises MeasurementError if an agent fails or takes too long; stops the others."""
         loop = asyncio.get_running_loop()
         tasks: dict[asyncio.Task[None], Member] = {}
         waiting, until_s = in_order(self._members), loop.time() + self._timeout_s
@@ -112,7 +112,7 @@ class Agents:
         raise self.failures.late(late, released=self._tap.released())
 
     def _may_start(self, member: Member, ended: Collection[Member]) -> bool:
-        """Whether it is this agent's turn; nobody waits for one that has ended."""
+        """Whether it is this agent's turn to start; ended agents are not waited for."""
         arrived, now_ns = self._tap.arrived(), self._clock()
         return may_start(
             member.start_up_ns,
@@ -211,6 +211,6 @@ def _environment_without_proxy() -> Iterator[None]:
 
 
 async def _let_transports_close() -> None:
-    """What an agent closed at its end is closed by asyncio some turns of the loop later."""
+    """Lets asyncio close the transports of ended agents, which takes some turns of the loop."""
     for _ in range(3):
         await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""A command as a tree of processes, which ends with it; what it is told, and what of its output is shown."""
+"""A command as a tree of processes that ends with it; its environment, and the part of its output for errors."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def tail_of(output: IO[bytes], secrets: Iterable[str] | None = None) -> str:
-    """What of a command's output says why it ended, as a part of a message: the last lines, and the reason before them.
+    """The part of a command's output that says why it ended, for a message: the last lines, and the reason before them.
 
     A panic's reason comes before its backtrace, which may be longer than any tail.
 
@@ -138,7 +138,7 @@ def tail_of(output: IO[bytes], secrets: Iterable[str] | None = None) -> str:
 
 
 def _reason(lines: Sequence[str], told: int) -> list[str]:
-    """The line that tells, and those up to the backtrace, in which the message may stand."""
+    """The line with the reason, and the lines up to the backtrace, which may have the message."""
     reason = [lines[told]]
     for line in lines[told + 1 : told + _REASON_LINES]:
         if _BACKTRACE.search(line):

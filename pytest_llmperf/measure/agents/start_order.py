@@ -26,7 +26,7 @@ class Starting(NamedTuple):
 
     @property
     def overdue(self) -> bool:
-        """Whether it takes so long that nobody should wait for it: perhaps it waits for an agent not started yet."""
+        """Whether it takes too long to be waited for; it may itself wait for an agent that is not started yet."""
         return self.since_ns > 2 * self.start_up_ns + _OVERDUE_NS
 
 

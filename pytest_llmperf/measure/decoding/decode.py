@@ -1,8 +1,10 @@
-"""From raw bytes to a RequestTiming, after the clock has stopped: `framing` takes HTTP off, `parts` reads the JSON.
+"""Turns raw bytes into a RequestTiming after the clock has stopped.
 
-Read are streams of lines of JSON (Ollama), event streams (OpenAI-compatible `/v1/chat/completions` and
-`/v1/completions`), and answers of one object of either. Which it is, the first bytes and the first object tell: neither
-the path, nor the content type, which servers and proxies often give wrongly. What each says of itself:
+`http_body` removes the HTTP framing, `stream_lines` finds lines or events, `stream_records` reads their JSON.
+
+It reads streams of JSON lines (Ollama), event streams (OpenAI-compatible `/v1/chat/completions` and `/v1/completions`),
+and answers of a single object of either API. The first bytes and the first object decide the kind; the path and the
+content type do not, because servers and proxies often give wrong ones. What each kind contains:
 
 | answer | tokens (`eval_count`, `prompt_eval_count`) | the server's durations | its end |
 |---|---|---|---|
@@ -10,18 +12,18 @@ the path, nor the content type, which servers and proxies often give wrongly. Wh
 | v1 stream | in the `usage` block, wherever it is; else 0 | llama-server's `timings`; else 0 | `[DONE]`, see below |
 | v1 object | in its `usage` block; 0 without one | the same | its own |
 
-A v1 stream without `[DONE]` is whole if every choice has its `finish_reason` and HTTP says that the body is whole (the
-last chunk, the length); where HTTP's end is that of the connection, nobody could tell a torn one. What follows the end
-(`[DONE]` again, `done` again) is left out if it holds no content, and an error if it does. Named events that hold no
-part of an answer (`event: ping`, progress of a tool) are left out.
+A v1 stream without `[DONE]` is complete if every choice has its `finish_reason` and HTTP marks the end of the body (the
+last chunk, the length); if the body ends with the connection, a torn answer could not be recognised. Records after the
+end (`[DONE]` again, `done` again) are ignored if they have no content, and an error if they have. Named events without
+a part of an answer (`event: ping`, progress of a tool) are ignored.
 
-A count or duration of 0 makes the metrics that need it undefined, see `judge.formulas`. Of members given twice, the
-last counts, as it does for the servers.
+A count or duration of 0 makes the metrics that need it undefined, see `judge.metrics.formulas`. If a member is given
+twice, the last one counts, as it does for the servers.
 
-A chunk has arrived when its last byte has, the line end (of an event: the blank line) included. Bytes that were read at
-once have one arrival between them, that of the last: content chunks that later bytes of the body were read with are
-counted as merged, also where these are but half a line. An answer that is not streamed is one chunk. Chunks of thoughts
-have arrivals of their own: they are no content.
+A chunk has arrived when its last byte has arrived, including the line end (for an event, the blank line). Bytes that
+were read at once share one arrival time, that of the last byte: a content chunk that was read together with later bytes
+of the body counts as merged, even if these are only half a line. An answer that is not streamed is one chunk. Chunks of
+thoughts have their own arrival times; they are not content.
 """
 
 from __future__ import annotations
@@ -56,12 +58,12 @@ _REPEATS = 30
 def decode(exchange: Exchange) -> RequestTiming:
     """Reads one answer.
 
-    An answer is complete when it says so: where only the connection ended before the last bytes of framing, nothing is
+    An answer is complete when it says so: if the connection ended before the last bytes of the framing, nothing is
     lost.
 
     Raises:
         MeasurementError: not HTTP, torn, compressed, a status other than 200, a line that cannot be understood, an
-            error that the server reports, no end, or content after it; the text says where, `received` holds the bytes.
+            error that the server reports, no end, or content after it; the text says where, `received` has the bytes.
     """
     body = unframe(exchange)
     answer = _Answer()
@@ -80,11 +82,11 @@ def decode(exchange: Exchange) -> RequestTiming:
 
 
 class _Answer:
-    """What the parts of an answer come to.
+    """The answer that its parts add up to.
 
     Attributes:
         texts: of its content chunks.
-        done: offset behind its end; 0 before.
+        done: offset after its end; 0 before.
     """
 
     def __init__(self) -> None:
@@ -102,7 +104,7 @@ class _Answer:
         self._finished: set[int] = set()
 
     def add(self, line: Line, part: Part) -> None:
-        """Takes the next part. Raises LineError where it is content after the end."""
+        """Adds the next part. Raises LineError if it is content after the end."""
         self._call_bytes += len(line.data) if part.calls else 0
         self._hidden = max(self._hidden, part.hidden)  # some servers count in every chunk, from the beginning
         if self.done:
@@ -191,10 +193,10 @@ def _lines(body: Body, *, in_events: bool) -> Iterator[Line]:
 
 
 def _chunk(line: Line) -> Object | None:
-    """The object of a line; None where it is an event of another kind, which is no part of the answer.
+    """The object in a line; None if the line is an event of another kind, which is not a part of the answer.
 
     Raises:
-        ValueError: it is no object, or the server's own error.
+        ValueError: it is not an object, or it is an error of the server.
     """
     if line.event == b"error":
         raise Reported(_error_text(line.data))
@@ -210,7 +212,7 @@ def _chunk(line: Line) -> Object | None:
 
 
 def _error_text(data: bytes) -> str:
-    """What an event `error` says."""
+    """The text of an event `error`."""
     text = data.decode("utf-8", "replace")
     try:
         return error_of({"error": _DECODER.decode(text)}) or text

@@ -21,9 +21,9 @@ class Line(NamedTuple):
     Attributes:
         number: of its first line in the body, from 1.
         start: offset of its first byte in the body.
-        end: offset behind its last byte, line end included (for an event: that of the blank line).
-        data: the bytes, line end excluded.
-        event: the name of the event, `error` where its field is called so; empty for none, and for a line.
+        end: offset after its last byte, with the line end (for an event, with the blank line).
+        data: the bytes without the line end.
+        event: the name of the event, or `error` for a field of that name; empty for a line or an event without a name.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 class LineError(ValueError):
-    """A line that cannot be understood: what is wrong with it, and where it is.
+    """A line that cannot be understood; the text says what is wrong and where.
 
     Attributes:
         start: offset of its first byte in the body.
@@ -51,11 +51,11 @@ def shown(data: bytes) -> str:
 
 
 def are_events(data: bytes, *, labelled: bool) -> bool:
-    """Whether a body is an event stream: by its first bytes; by its label only where these are neither JSON nor events.
+    """Whether a body is an event stream, by its first bytes; by its label only if these are neither JSON nor events.
 
     Args:
         data: the body.
-        labelled: whether its media type says that it is one.
+        labelled: whether its media type is that of an event stream.
     """
     if _JSON_START.match(data):
         return False
@@ -95,16 +95,16 @@ def events(data: bytes, *, whole: bool) -> Iterator[Line]:
     r"""The events of a `text/event-stream`, by the rules of the HTML standard, with two exceptions.
 
     Lines end in `\n`, `\r\n` or `\r`; an event ends with a blank line, and its `data` lines are joined by `\n`;
-    comments, other fields and events without data are left out. The exceptions: a field that the standard does not know
-    is no reason for it to stop, but to us it is a torn or foreign line, which may have held a chunk; and llama-server
-    reports errors in a field `error`, which is read as the data of an event of that name.
+    comments, other fields and events without data are ignored. The exceptions: a field that the standard does not know
+    is an error, because it may be a torn or foreign line with a chunk in it; and llama-server's field `error` is read
+    as the data of an event with that name.
 
     Args:
         data: the body.
-        whole: whether it is whole, so that a last event without its blank line counts.
+        whole: whether the body is complete, so that a last event without a blank line counts.
 
     Raises:
-        LineError: a line is none of these fields.
+        LineError: a line is not one of these fields.
     """
     held: list[bytes] = []
     event = b""

@@ -1,4 +1,4 @@
-"""What one JSON object of an answer says: Ollama's (`/api/generate`, `/api/chat`) and OpenAI's (`/v1`)."""
+"""Reads one JSON object of an answer: Ollama's (`/api/generate`, `/api/chat`) or OpenAI's (`/v1`)."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Part(NamedTuple):
     """What an object adds to the answer.
 
     Attributes:
-        text: what the model says.
-        thinking: what it thinks before.
+        text: the model's text.
+        thinking: the model's thoughts.
         content: whether it counts as a content chunk: text or a tool call.
-        calls: whether it holds a tool call.
-        hidden: thoughts that it counts and does not show, in tokens.
+        calls: whether it has a tool call.
+        hidden: tokens of thoughts that are counted but not shown.
         done: whether it ends the answer.
-        reason: why the answer ended; empty where it does not say.
-        figures: the server's counts and durations, by the names of RequestTiming; those that it gives.
-        choices: which of several answers it adds to, by their indices.
-        finished: those of them that it says are complete.
+        reason: why the answer ended; empty if it does not say.
+        figures: the server's counts and durations, by the names of RequestTiming; only those that it gives.
+        choices: the indices of the choices that it adds to.
+        finished: the indices of the choices that it completes.
     """
 
     text: str = ""
@@ -92,7 +92,7 @@ def ollama(chunk: Object) -> Part:
 def v1(chunk: Object) -> Part:
     """One object of an OpenAI-compatible answer, streamed (`delta`) or not (`message`), chat or completion (`text`).
 
-    It never ends the answer: a stream ends with `[DONE]`, or with HTTP's end where every choice has its
+    It never ends the answer: a stream ends with `[DONE]`, or with the end of HTTP if every choice has its
     `finish_reason`; an answer that is not streamed has one object.
 
     Raises:
@@ -116,7 +116,7 @@ def v1(chunk: Object) -> Part:
 
 
 def _hidden(usage: Object) -> int:
-    """Tokens of thoughts that the usage counts, shown or not; what is no such count is left alone."""
+    """Tokens of thoughts that the usage counts, shown or not; anything that is not such a count is ignored."""
     details = usage.get("completion_tokens_details")
     count = details.get("reasoning_tokens") if isinstance(details, dict) else None
     return count if type(count) is int and 0 <= count <= _LARGEST else 0
@@ -162,7 +162,7 @@ def _with_choice(whole: Part, choice: Object) -> Part:
 
 
 def _timings(timings: object) -> dict[str, int]:
-    """Durations that llama-server adds to what OpenAI's API has, from ms; what is no such object is left alone."""
+    """Durations that llama-server adds to OpenAI's API, from ms; anything that is not such an object is ignored."""
     if not isinstance(timings, dict):
         return {}
     figures = {}

@@ -31,7 +31,7 @@ class LoopRuntime:
         self._clock = clock
 
     def run(self, clients: Clients, *, timeout_s: float) -> Part:
-        """See Runtime. Works where an event loop already runs in this thread, too: then in a thread of its own."""
+        """See Runtime. If an event loop already runs in this thread, it uses a thread of its own."""
         start = Start(clients, timeout_s=timeout_s, clock=self._clock)
         try:
             return run_on_loop(lambda: _part(start, timeout_s), self._factory)
@@ -94,7 +94,7 @@ async def _open(connection: Connection, address: Address | None) -> None:
 
 
 def _is_near(address: Address) -> bool:
-    """Whether it is on this machine, where a connection stands, or is refused, at once."""
+    """Whether it is on this machine, so that a connection is accepted or refused at once."""
     return ip_address(address[1][0]).is_loopback
 
 

@@ -90,7 +90,7 @@ class _Worker:
             self.channel.send(order)
 
     def end(self) -> None:
-        """Ends it, whatever it does."""
+        """Kills the process."""
         self.channel.close()
         self._process.kill()
         self._process.wait()
@@ -100,7 +100,7 @@ def _answers(workers: Sequence[_Worker], limit_s: float) -> list[Any]:
     """One answer of each, in their order.
 
     Raises:
-        LlmperfError: the first that one of them sent instead; or one died, or gave none in so many seconds.
+        LlmperfError: the first error that a process sent; or a process died, or did not answer in time.
     """
     answers: dict[Channel, Any] = {}
     until_s = time.monotonic() + limit_s

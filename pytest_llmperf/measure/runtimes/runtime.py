@@ -1,4 +1,4 @@
-"""What every runtime is: it performs one part of a round, all clients from one barrier on."""
+"""The protocol of runtimes: each performs one part of a round, with all clients behind one barrier."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ _SPIN_NS = 300_000  # a sleep may end late by about so much
 
 
 class Start:
-    """The first connections of a part, open and not yet used; then the barrier; at last, what came of it.
+    """The first connections of a part, opened but not yet used; then the barrier; finally the results.
 
     The caller's own thread sends the first request of every client, one right after the other: no client has to be
-    woken first, so that all start within microseconds. It does not wait for any of them: what a socket does not take at
-    once, its client sends.
+    woken first, so that all start within microseconds. It does not wait for any of them: if a socket does not take all
+    bytes at once, its client sends the rest.
 
     Args:
         clients: see Clients.
-        timeout_s: most seconds for one request.
+        timeout_s: time limit for a request, s.
         clock: monotonic nanoseconds.
 
     Attributes:
         connections: of each client.
-        pulse: to be beaten where the clients run.
-        start_ns: the moment the barrier opened.
+        pulse: to be beaten in the thread of the clients.
+        start_ns: when the barrier opened.
     """
 
     def __init__(self, clients: Clients, *, timeout_s: float, clock: Clock = time.monotonic_ns) -> None:
@@ -98,7 +98,7 @@ class Start:
         self.start_ns = 0
 
     def address(self, connection: Connection) -> Address | None:
-        """Of the server, where some first connection has found it: no name is looked up while the clock runs."""
+        """The server's address, if a first connection has resolved it: no name is looked up while the clock runs."""
         return self._addresses.get((connection.request.host, connection.request.port))
 
     def barrier(self, at_ns: int = 0) -> None:
@@ -117,7 +117,7 @@ class Start:
         self.start_ns = at_ns or self._clock()
 
     def finish(self, client: int, *, given_up: Callable[[], bool] = lambda: False) -> None:
-        """One client's whole work, waiting for its sockets; returns early where `given_up` says so."""
+        """The whole work of one client, which waits for its sockets; returns early if `given_up` does so."""
         for position, connection in enumerate(self.connections[client]):
             if given_up():
                 return
@@ -132,7 +132,7 @@ class Start:
             connection.close()
 
     def part(self) -> Part:
-        """What came of it, once every client has its answers."""
+        """The results, once every client has its answers."""
         cpu_ns, after_ns = time.process_time_ns() - self._cpu_ns, wall_offset_ns()
         return Part(
             start_ns=self.start_ns,
@@ -145,7 +145,7 @@ class Start:
         )
 
     def abort(self) -> None:
-        """Gives up every connection; who waits on one is woken."""
+        """Aborts every connection, which wakes every client that waits for one."""
         for client in self.connections:
             for connection in client:
                 connection.abort()

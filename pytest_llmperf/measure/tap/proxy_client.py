@@ -49,11 +49,11 @@ class Tap:
         Args:
             urls: the server of each agent.
             labels: of each agent, for error messages.
-            limit_bytes: most memory that what passes for one agent may take, its bookkeeping included.
-            barrier: whether all are held until each has sent something; else what comes is passed on at once.
+            limit_bytes: maximum memory for the captured bytes of one agent, with their bookkeeping.
+            barrier: whether all agents are held until each has sent something; else their bytes are passed on at once.
 
         Returns:
-            The address that stands for it, for each.
+            The tap's address for each agent.
 
         Raises:
             UsageError: a server speaks TLS.

@@ -26,7 +26,7 @@ GRACE_NS = 5_000_000
 in, and their connections to the servers come about."""
 
 DRAIN_NS = 50_000_000
-"""How long what is on its way may still arrive when a part is over."""
+"""How long bytes on their way may still arrive when a part is over."""
 
 _WARM_S = 0.0005
 """How often it wakes while agents run: what has not run for a millisecond is slow to begin (caches, clocks, cores).
@@ -66,7 +66,7 @@ class Agent:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         port: int = self.listener.getsockname()[1]
         return port
 
@@ -117,7 +117,7 @@ class Forwarder:
         return _WARM_S if self._start_ns else _LOOK_S
 
     def _step(self, wait_s: float) -> bool:
-        """Does what can be done now, after waiting at most so long for it; whether there was anything."""
+        """Does all work that is ready within `wait_s` seconds; returns whether there was any."""
         if self._start_ns:  # by `select`, whose time is finer than the millisecond of epoll
             select.select([self._selector.fileno()], [], [], wait_s)
             wait_s = 0
@@ -151,7 +151,7 @@ class Forwarder:
         self._used.append(CpuReading(self._clock(), self._cpu() - self._cpu_ns))
 
     def _give_up(self, tally: Tally) -> None:
-        """What passes for one agent fills the memory: it is told, and gets no further."""
+        """One agent's bytes exceed the limit: tells the parent, and aborts the agent's connections."""
         tally.noted = 0
         for index, agent in enumerate(self._agents):
             if agent.tally is tally:

@@ -1,7 +1,7 @@
-"""Has the system run this process at once when there is something to do.
+"""Makes the system run this process at once when there is something to do.
 
-The tap needs the processor for less than a tenth of a millisecond at a time; what delays a chunk on a busy machine is
-that others may finish their turn first, which takes milliseconds.
+The tap needs the processor for less than a tenth of a millisecond at a time; on a busy machine, a chunk is delayed
+because other processes finish their time slice first, which takes milliseconds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 
 
 def be_prompt(*, realtime: bool = True) -> str:
-    """The real-time class where that is allowed, else, on Linux, the shortest turns that a process may ask for.
+    """Sets the real-time class if that is allowed, else, on Linux, the shortest time slices.
 
     Args:
-        realtime: whether to try the former.
+        realtime: whether to try the real-time class.
 
     Returns:
-        What it came to: `realtime`, `short turns` or `ordinary`.
+        The result: `realtime`, `short turns` or `ordinary`.
     """
     if realtime:
         with contextlib.suppress(OSError, AttributeError):

@@ -17,7 +17,7 @@ from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Ancillary, Cloc
 READ_BYTES = 16384
 
 HELD_BYTES = 8 * 1024 * 1024
-"""Most that is taken from an agent before the barrier opens; what is beyond stays in its socket."""
+"""Maximum bytes read from an agent before the barrier opens; the rest stays in its socket."""
 
 _NOT_NOW = (BlockingIOError, InterruptedError)
 _LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has bytes before it; others when it is read
@@ -25,7 +25,7 @@ _RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
 
 
 class _Direction:
-    """One direction: what waits to be handed on, what was, and whether its sender has ended."""
+    """One direction: the bytes that wait to be handed on, those that were, and whether its sender has ended."""
 
     __slots__ = ("chunks", "closed", "ended_ns", "sink", "source", "waiting")
 
@@ -38,16 +38,16 @@ class _Direction:
         self.closed = False  # the end was passed on
 
     def stream(self) -> Stream:
-        """What is kept of it, what could not be handed on included."""
+        """The captured bytes, including those that could not be handed on."""
         rest = ((read_ns, ancillary, data, 0) for read_ns, ancillary, data, _ in self.waiting)
         return Stream(tuple(Chunk(*chunk) for chunk in (*self.chunks, *rest)), self.ended_ns)
 
 
 class Tally:
-    """What is kept of all connections of one agent, in bytes.
+    """The memory for the captured bytes of one agent.
 
     Args:
-        piece: what the bookkeeping of one read takes.
+        piece: memory for the bookkeeping of one read, bytes.
     """
 
     def __init__(self, piece: int) -> None:
@@ -55,21 +55,21 @@ class Tally:
         self._piece = piece
 
     def add(self, size: int) -> None:
-        """So many bytes were read at once."""
+        """Counts a read of `size` bytes."""
         self.noted += size + self._piece
 
     def drop(self, sizes: Sequence[int]) -> None:
-        """What was read in pieces of these sizes is not kept."""
+        """Removes reads of these sizes, which are not kept."""
         self.noted -= sum(sizes) + len(sizes) * self._piece
 
 
 class Connection:
-    """What an agent opened to its tap, and what the tap opens to the server for it.
+    """An agent's connection to the tap, and the tap's connection to the server for it.
 
-    Until its `release`, what the client sends is held. A client that closes it before that has given up, also if it
-    closes only its half: nobody can tell the two apart.
+    Until `release`, the client's bytes are held. A client that closes the connection before that has given up, even if
+    it closes only its half, because the two cannot be told apart.
 
-    Both sockets are non-blocking. A direction is read only while nothing of it waits to be handed on, so that a slow
+    Both sockets are non-blocking. A direction is read only while none of its bytes wait to be handed on, so that a slow
     reader slows its writer down as without the tap; ends and resets are passed on as they come.
 
     Args:
@@ -82,8 +82,8 @@ class Connection:
         tally: of its agent.
         alive: False once both sockets are closed.
         connecting: whether the server has not yet accepted it.
-        first_ns: the moment the client's first bytes came; 0 if none did.
-        given_up_ns: the moment the client closed it, or half of it, while it was held; 0 if it did not.
+        first_ns: when the client's first bytes arrived; 0 if none did.
+        given_up_ns: when the client closed it, or half of it, while it was held; 0 if it did not.
     """
 
     def __init__(self, client: socket.socket, *, selector: selectors.BaseSelector, tally: Tally, clock: Clock) -> None:
@@ -155,7 +155,7 @@ class Connection:
         self._watch()
 
     def capture(self) -> CapturedConnection:
-        """What has passed so far."""
+        """The bytes captured so far."""
         return CapturedConnection(
             up=without_logins(self._up.stream()),  # they are in the tap's memory only
             down=self._down.stream(),
@@ -170,7 +170,7 @@ class Connection:
         self._close(reset=True)
 
     def _read(self, direction: _Direction) -> bool:
-        """Reads what there is and sends it on; False where that was not all, so that something has to be done later."""
+        """Reads the available bytes and sends them on; False if something is left to do."""
         assert direction.source is not None
         try:
             data, ancillary, _, _ = direction.source.recvmsg(READ_BYTES, ANCILLARY_BYTES)

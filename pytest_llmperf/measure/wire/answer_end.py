@@ -1,11 +1,11 @@
-"""When an answer is over, found out while the clock runs: as soon as HTTP says so, not when the server hangs up.
+"""Detects the end of an answer while the clock runs: as soon as HTTP marks it, not when the server closes.
 
-The timed path parses as little as possible. The head is looked at once, for how the body ends. Of a body in chunks only
-the last bytes of each read are looked at; the sizes of its chunks are followed when these may be the end, from where
-the last look stopped. Of a body with a length the bytes are counted.
+The timed path parses as little as possible. It reads the head once, to learn how the body ends. For a body in chunks,
+it checks only the last bytes of each read, and follows the chunk sizes, from where it stopped before, if these may be
+the end. For a body with a length, it counts the bytes.
 
-Whatever is odd here (two lengths, a size that is no number) is no end: the end of the connection is waited for, as for
-bodies that end with it, and the decoder says what is wrong.
+Anything odd (two lengths, a size that is not a number) is not taken as an end: the connection's end is then the end, as
+for bodies that end with it, and the decoder reports what is wrong.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Ending:
         return self.add(rest)
 
     def _counted(self, data: bytes) -> bool:
-        """Of a body with a length."""
+        """For a body with a length."""
         self._left -= len(data)
         return self._left <= 0
 
     def _in_chunks(self, data: bytes) -> bool:
-        """Of a body in chunks."""
+        """For a body in chunks."""
         held = self._held
         held.append(data)
         if not data.endswith(_BLANK) and (len(data) > 3 or not b"".join(held[-4:]).endswith(_BLANK)):

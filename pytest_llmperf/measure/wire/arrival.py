@@ -1,8 +1,8 @@
-"""When bytes arrived: the kernel's receive time on the monotonic clock, or the time of the read where there is none.
+"""When bytes arrived: the kernel's receive time on the monotonic clock, or the time of the read if there is none.
 
-Linux stamps a packet when it arrives (`SO_TIMESTAMPNS`), whatever the reading program is doing at that moment. The
-stamp is of the wall clock; the offset between the two clocks, taken before and after a part of a round, maps it to the
-monotonic one. Bytes that waited together in the socket's queue carry the stamp of the last of them.
+Linux stamps a packet when it arrives (`SO_TIMESTAMPNS`), no matter what the reading program is doing. The stamp uses
+the wall clock; the offset between the two clocks, taken before and after a part of a round, maps it to the monotonic
+clock. Bytes that waited together in the socket's queue have the stamp of the last of them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Piece(NamedTuple):
 
 
 def ask_for_kernel_time(sock: socket.socket) -> bool:
-    """Has the kernel stamp what arrives on a socket; False where it cannot."""
+    """Makes the kernel stamp the bytes that arrive on a socket; False if it cannot."""
     if _SO_TIMESTAMPNS is None:
         return False
     try:
@@ -75,10 +75,10 @@ def ask_for_kernel_time(sock: socket.socket) -> bool:
 
 
 def hold_kernel_time() -> socket.socket | None:
-    """A socket that keeps the kernel stamping while it is open; None where it cannot.
+    """A socket that keeps the kernel stamping while it is open; None if the kernel cannot.
 
-    Linux begins to stamp a moment after the first socket has asked for it, and ends with the last: without one that is
-    kept, the first bytes of every part might have no stamp.
+    Linux begins to stamp a moment after the first socket has asked for it, and stops with the last one: without a
+    socket that stays open, the first bytes of every part might have no stamp.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     if ask_for_kernel_time(sock):
@@ -108,8 +108,8 @@ def settle(raw: Sequence[Raw], before_ns: int, after_ns: int) -> tuple[tuple[Pie
         after_ns: and from after them.
 
     Returns:
-        The pieces (without the empty end) and their source: KERNEL, or READ where some read has no stamp or the wall
-        clock was stepped meanwhile. No arrival is later than its read or earlier than the arrival before it.
+        The pieces (without the empty end) and their source: KERNEL, or READ if a read has no stamp or the wall clock
+        was stepped meanwhile. No arrival is later than its read or earlier than the arrival before it.
     """
     held = [read for read in raw if read.data]
     stamps = [_stamp_ns(read.ancillary) for read in held]

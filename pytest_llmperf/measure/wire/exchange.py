@@ -12,12 +12,12 @@ class Exchange:
     """What happened on the wire.
 
     Attributes:
-        sent_ns: the moment the request's last bytes were handed to the system.
-        pieces: as they arrived.
+        sent_ns: when the request's last bytes were handed to the system.
+        pieces: the answer's bytes as they arrived.
         source: `kernel` or `read`, see `arrival`.
         label: of the request.
-        connect_ns, connected_ns: the moments before its connection was begun and after it stood.
-        ended_ns: the moment the end of its answer was read, or that of its connection.
+        connect_ns, connected_ns: the moments before the client began to connect and after it was connected.
+        ended_ns: when the end of the answer, or of the connection, was read.
     """
 
     sent_ns: int

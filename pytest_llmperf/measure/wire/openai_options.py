@@ -1,4 +1,4 @@
-"""What our agents ask of an OpenAI-compatible server."""
+"""The body of our agents' requests to an OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NAMES = {"num_predict": "max_tokens", "stop": "stop", "seed": "seed", "temperat
 def v1_options(model: str, options: GenerationOptions, think: Think | None = None) -> dict[str, object]:
     """The body of a streamed request, without its messages; the token counts are asked for.
 
-    `top_k` is no part of OpenAI's API, but of those that run on one's own machines; it is sent where it is set. There,
-    `think` is called `reasoning_effort`, with `none` for no thoughts; thoughts of no stated amount have no name.
+    `top_k` is not part of OpenAI's API, but local servers accept it; it is sent if it is set. `think` is called
+    `reasoning_effort` there, with `none` for no thoughts; `True`, thoughts without a level, cannot be expressed.
     """
     set_here = options.as_request()
     effort = {} if think in (None, True) else {"reasoning_effort": think or "none"}

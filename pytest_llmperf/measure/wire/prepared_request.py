@@ -22,7 +22,7 @@ class Request:
     Attributes:
         host, port: where to connect.
         tls: whether to speak TLS.
-        payload: the whole HTTP request, but for what must be kept secret.
+        payload: the whole HTTP request without secrets.
         label: for error messages, e.g. `agent insight, instance b (http://127.0.0.1:11435)`.
         access: how the server is reached.
     """
@@ -40,7 +40,7 @@ class Request:
         return self.access.proxy_address() if self.access.proxy else (self.host, self.port)
 
     def signed(self) -> bytes:
-        """What is sent: the payload with its authorization, which shows itself as `***` if there is any.
+        """The bytes to send: the payload with its authorization; a Secret if there is any.
 
         Raises:
             UsageError: the environment lacks the secret.
@@ -54,7 +54,7 @@ class Request:
         return Secret(b"\r\n".join((first, *_lines(headers), rest)))
 
     def tunnel(self) -> bytes:
-        """What is sent to the proxy before TLS: CONNECT, with its authorization. Raises as `signed` does."""
+        """The bytes to send to the proxy before TLS: CONNECT with its authorization. Raises as `signed` does."""
         where = f"{_bracketed(self.host)}:{self.port}"
         head = f"CONNECT {where} HTTP/1.1\r\nHost: {where}".encode("ascii")
         return Secret(b"\r\n".join((head, *_lines(self.access.proxy_headers()), b"\r\n")))
@@ -80,7 +80,7 @@ def target_of(url: str, *, label: str) -> Target:
     """Takes a URL apart.
 
     Raises:
-        MeasurementError: it is no http or https address that can be timed.
+        MeasurementError: it is not an http or https address.
     """
     try:
         parts = urlsplit(url)
@@ -123,7 +123,7 @@ def prepare(url: str, path: str, body: bytes, *, label: str, access: Access = DI
 
 
 def _bracketed(host: str) -> str:
-    """A host as it stands before a port."""
+    """A host as written before a port."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -1,9 +1,9 @@
-"""The heartbeat: how late a client would have acted, at any moment of a part.
+"""The scheduling lag of a client: how late it would have acted at any moment of a part, measured by a heartbeat.
 
-What bytes say of it is not enough: the kernel merges what waits and stamps it with the last arrival, so that to a
-client that hardly runs everything looks fresh; and where arrivals are the times of the reads, there is no lag at all. A
-beat, every 50 ms and in the same place as the clients, is late by as much as they are. More beats would tell no more,
-and each takes as much processor time as a token.
+The arrival times do not show it: the kernel merges waiting bytes and stamps them with the last arrival, so that a
+client that hardly runs seems to be up to date; and if arrivals are the times of the reads, there is no lag at all. A
+beat every 50 ms, in the same thread as the clients, is as late as they are. More beats would show no more, and each
+takes as much processor time as a token.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Pulse:
 def lag_ns(beats: Sequence[Beat], *, until_ns: int | None = None) -> int:
     """The 90th percentile of how late the client would have acted; 0 if no beat was due.
 
-    A beat that is late by several beats stands for those that could not come meanwhile: else a client that stands
-    still for a second, again and again, would show one late beat for each of them.
+    A beat that is late by several intervals counts for each of the missed beats: else a client that stops for a second
+    again and again would show only one late beat for each stop.
 
     Args:
         beats: of a part.
