@@ -1,1 +1,1 @@
-"""HTTP requests that are not timed, what servers refuse with, and who owns a port."""
+"""HTTP requests that are not timed, the errors that servers answer, and which process owns a port."""

@@ -1,8 +1,8 @@
-"""Requests to a server that may be slow, odd or hostile: each has one deadline, each answer one size.
+"""Requests to a server that may be slow, odd or hostile: each has a deadline, and each answer a maximum size.
 
-An HTTP library limits the time between two reads: a server that sends a byte now and then, or informational heads
-without end, is waited for for ever. Therefore each request runs in a thread of its own. At the deadline its sockets are
-shut and the thread is left behind, wherever it hangs: in the name's lookup, the connection, a proxy, TLS, the head or
+An HTTP library limits only the time between two reads: it would wait forever for a server that sends a byte now and
+then, or endless informational heads. Therefore each request runs in a thread of its own. At the deadline its sockets
+are shut and the thread is abandoned, wherever it hangs: in the name lookup, the connection, a proxy, TLS, the head or
 the body.
 """
 
@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-"""Most of an answer that is not timed; lists of many models take some hundred kilobytes."""
+"""Maximum size of an answer that is not timed; lists of many models take some hundred kilobytes."""
 
 MAX_LINE_BYTES = 1024 * 1024
-"""Most of a line of a streamed answer."""
+"""Maximum size of a line of a streamed answer."""
 
 _AHEAD = 16  # parts of an answer that are read before they are asked for
 _LEAVE_S = 0.5  # for a thread whose sockets are shut to end
@@ -31,7 +31,7 @@ _TOLD = ("location", "retry-after")
 
 
 def _told(headers: Mapping[str, str]) -> dict[str, str]:
-    """What an answer keeps of its headers."""
+    """The headers that an answer keeps."""
     return {name: headers[name] for name in _TOLD if name in headers}
 
 
@@ -52,11 +52,11 @@ class TooLargeError(Exception):
 
 
 class PackedError(Exception):
-    """An answer is compressed, though nobody asked for it: a little can hold very much."""
+    """An answer is compressed although this was not requested: a few bytes can expand to very many."""
 
 
 class _AbandonedError(Exception):
-    """Inside the thread: nobody waits for this answer any more."""
+    """Inside the thread: the answer is not wanted any more."""
 
 
 class Channel:
@@ -80,7 +80,7 @@ class Channel:
             **more: of the HTTP client: `json`, `content`.
 
         Raises:
-            LateError: it is not whole by then.
+            LateError: it is not complete by then.
             TooLargeError: it is more than MAX_BODY_BYTES.
             PackedError: see there.
             httpx.HTTPError, httpx.InvalidURL: the request failed.

@@ -1,4 +1,4 @@
-"""Who listens on a port of this machine: an answer from there is no proof that a process of ours gave it."""
+"""Which process listens on a port of this machine: an answer alone does not prove that our own process gave it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 ANY_ADDRESS = ("0.0.0.0", "::")
-"""Who listens here takes connections to every address of the machine."""
+"""A listener on one of these takes connections to every address of the machine."""
 
 _LISTEN = "0A"
 _LOOKS = 3  # before a socket is called a stranger's: a process may just be handing it to a child
@@ -30,15 +30,15 @@ class Owner(Enum):
 
 
 def owner_of(port: int, group: int, *, proc: Path = _PROC) -> Owner:
-    """Whose sockets take connections to this port of 127.0.0.1.
+    """The owner of the sockets that take connections to this port of 127.0.0.1.
 
     Args:
         port: of TCP.
-        group: process group that is ours, with all that its members have started; its number is its leader's pid.
+        group: our process group, with all that its members have started; its number is its leader's pid.
         proc: for tests.
 
     Returns:
-        UNKNOWN where the system does not show whose they are.
+        UNKNOWN if the system does not show the owner.
     """
     owner = Owner.STRANGER
     for _ in range(_LOOKS):
@@ -53,7 +53,7 @@ def owner_of(port: int, group: int, *, proc: Path = _PROC) -> Owner:
 
 
 def stranger_on(port: int) -> str:
-    """Which process listens there, in words: for an error; empty where nobody tells."""
+    """The process that listens there, in words, for an error; empty if unknown."""
     import psutil  # noqa: PLC0415 - rarely needed
 
     with suppress(psutil.Error, OSError):
@@ -64,7 +64,7 @@ def stranger_on(port: int) -> str:
 
 
 def members_of(group: int, *, proc: Path = _PROC) -> set[int]:
-    """The living processes of a group, and all that descend from them, in whatever group these are."""
+    """The living processes of a group and all their descendants, in any group."""
     if not (proc / "self/stat").exists():
         return _members_by_psutil(group)
     stats = {int(entry.name): stat for entry in proc.iterdir() if entry.name.isdigit() and (stat := _stat_of(entry))}
@@ -173,7 +173,7 @@ def _members_by_psutil(group: int) -> set[int]:
 
 
 def _by_psutil(port: int, members: set[int]) -> Owner:
-    """Where there is no table of sockets: our own processes tell theirs, the others' only to some users."""
+    """Without a table of sockets: our own processes show their sockets, others only to some users."""
     import psutil  # noqa: PLC0415 - as above
 
     for pid in members:

@@ -1,8 +1,8 @@
-"""What a server says when it refuses, and what to do about it: for requests that are timed and for those that are not.
+"""Errors that servers answer, and what to do about them; for timed requests and for all others.
 
-Servers report errors in several shapes: Ollama's and OpenAI's `error`, `{"object": "error", ...}` of vLLM, `detail` of
-FastAPI, `message` of gateways. The text is shown whole; what to do follows from the text where it is known, else from
-the status.
+Servers report errors in several shapes: `error` (Ollama, OpenAI), `{"object": "error", ...}` (vLLM), `detail`
+(FastAPI), `message` (gateways). The text is shown completely; the next step follows from a known text, else from the
+status.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ LOG_IN = "log in with --llmperf-auth=bearer:NAME or basic:NAME, NAME being an en
 LOG = "look at the server's log"
 
 _ANSWERS = ("choices", "usage", "response", "done")
-"""Members of an answer: an object that has one is no error because of `message` or `detail`."""
+"""Members of an answer: an object with one of them is not an error, even if it has `message` or `detail`."""
 
 _BARE = ("message", "detail", "errors", "error_message", "msg")
-"""Members that make an object an error which is no answer and has no `error`."""
+"""Members that mark an error in an object that is not an answer and has no `error`."""
 
 _BESIDE = ("message", "error_description", "detail")
 """Members beside an `error` that is but a word: `Not Found`, `invalid_token`."""
 
 _MESSAGES = ("message", "detail", "details", "msg", "reason", "error_message", "errors", "error", "description")
-"""Where the text of an error is, most telling first."""
+"""Members that may have the text of an error, the most specific first."""
 
 
 class Advice(NamedTuple):
@@ -40,7 +40,7 @@ class Advice(NamedTuple):
 
     Attributes:
         next_step: for the user.
-        passing: whether the same request may well succeed when it is sent again.
+        passing: whether the failure may be temporary, so that the same request may succeed later.
     """
 
     next_step: str
@@ -79,11 +79,11 @@ _OF_STATUS: Mapping[int, Advice] = {
         "log in at the proxy with --llmperf-proxy-auth=basic:NAME, NAME being the environment variable that holds "
         "user:password"
     ),
-    413: Advice("shorten the prompts, or raise the size of requests that the server or the proxy before it accepts"),
+    413: Advice("shorten the prompts, or raise the maximum request size of the server or the proxy in front of it"),
     422: Advice(_CHANGE),
     429: Advice("send fewer requests at once, or raise the server's rate limit", passing=True),
     499: Advice(
-        "the request was cancelled before the model ran: look at the logs of the server and the proxy before it"
+        "the request was cancelled before the model ran: look at the logs of the server and the proxy in front of it"
     ),
     500: Advice(LOG, passing=True),
     502: Advice("the proxy got no answer from the server: is the server alive? look at its log", passing=True),
@@ -109,7 +109,7 @@ _OF_TEXT: tuple[tuple[re.Pattern[str], Advice], ...] = tuple(
         ),
         (
             r"does not support|not supported by (this|the) model",
-            "have the agent not ask for it, or name a model that supports it with --llmperf-model; "
+            "make the agent not ask for it, or name a model that supports it with --llmperf-model; "
             "/api/show lists what a model can do",
         ),
         (
@@ -146,7 +146,7 @@ def error_of(value: object) -> str | None:
 
 
 def server_text(text: str) -> str:
-    """A server's text for an error: one printable line, cut only where it is longer than any message."""
+    """A server's text for an error: one printable line, cut only if it is longer than any message."""
     return printable(text, most=MOST_TEXT)
 
 
@@ -155,7 +155,7 @@ def advice(text: str, status: int = 0) -> Advice:
 
     Args:
         text: the server's.
-        status: of the answer; 0 where the error came in mid-stream.
+        status: of the answer; 0 if the error came in mid-stream.
     """
     if is_out_of_memory(text):
         return Advice(MEMORY)
@@ -188,7 +188,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
 
 
 def _json_of(body: bytes) -> object:
-    """The value of a body; None if it is no JSON."""
+    """The value of a body; None if it is not JSON."""
     try:
         return parsed(body)
     except ValueError:
@@ -196,7 +196,7 @@ def _json_of(body: bytes) -> object:
 
 
 def _message(error: object) -> str:
-    """The text of an error: its own, that of its first member that has one, or all of it."""
+    """The text of an error: the error itself, its first member with a text, or all of it as JSON."""
     if isinstance(error, str):
         return error
     if isinstance(error, dict) and "loc" not in error:  # FastAPI's say where, which a reader needs
@@ -223,7 +223,7 @@ def _without_secrets(location: str) -> str:
 
 
 def _redirected(place: str) -> str:
-    """What to do about a redirect: give the base address that it leads to, if it leads to the same API."""
+    """The next step for a redirect: give the base address that it leads to, if it leads to the same API."""
     base = _API_PATH.sub("", place)
     if base == place:
         return f"a login page, or another service? give the server's own address; {LOG_IN}"

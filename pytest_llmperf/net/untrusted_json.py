@@ -1,4 +1,4 @@
-"""Reads JSON that somebody else wrote: whatever is wrong with it is one kind of error."""
+"""Reads JSON from somebody else: everything that can be wrong with it is a ValueError."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def parsed(text: str | bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, or needs more memory than there is.
+        ValueError: it is not JSON, is nested too deeply, or needs too much memory.
     """
     try:
         value = json.loads(text)

@@ -1,4 +1,4 @@
-"""GPUs of NVIDIA through NVML; the library is the one seam, and tests script it."""
+"""NVIDIA GPUs, read through NVML; tests replace the library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Gpus:
     """The GPUs that NVML sees.
 
     Args:
-        nvml: the module `pynvml`, or what behaves like it.
+        nvml: the module `pynvml` or a replacement.
 
     Raises:
         nvml.NVMLError: there is no driver.
@@ -49,7 +49,7 @@ class Gpus:
         self._nvml.nvmlShutdown()
 
     def _asked(self, handle: Any) -> dict[str, Callable[[], Any]]:
-        """What this GPU answers, by what it is; a question that it does not know is never asked again."""
+        """The questions that this GPU answers, with the function to ask; other questions are never asked again."""
         nvml = self._nvml
         questions: dict[str, list[tuple[str, tuple[int, ...]]]] = {
             "memory": [("nvmlDeviceGetMemoryInfo", ())],
@@ -96,11 +96,11 @@ class Gpus:
 
 
 def find(*, seen: bool, nvml: Any = None) -> tuple[Gpus | None, str]:
-    """The GPUs, or why they cannot be looked at, in words.
+    """The GPUs, or why they cannot be read, in words.
 
     Args:
-        seen: whether a GPU is known to be here.
-        nvml: in place of the module of the extra `gpu`.
+        seen: whether this machine is known to have a GPU.
+        nvml: replaces the module of the extra `gpu`.
     """
     nvml = nvml or _library()
     if nvml is None:
@@ -119,7 +119,7 @@ NONE = "this machine has no NVIDIA GPU"
 
 
 def _library() -> Any:
-    """NVML's Python module; None where it is not installed."""
+    """NVML's Python module; None if it is not installed."""
     try:
         import pynvml  # noqa: PLC0415 - of the extra `gpu`
     except ImportError:

@@ -1,4 +1,4 @@
-"""This machine at one moment, by psutil, and its GPUs."""
+"""Reads this machine with psutil, and its GPUs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pytest_llmperf.telemetry.gpu import Gpus
 from pytest_llmperf.telemetry.process_tree import Tree, descendants, within
 
 TREES_S, TREES_TIMED_S = 5.0, 30.0
-"""How long it is known which processes there are, outside of the clock and while it runs: to look takes longest."""
+"""How long a list of processes is used, outside of the clock and while it runs; making one takes longest."""
 
 SENSORS_S = 5.0
-"""How long what sensors said lasts."""
+"""How long a reading of the sensors is used."""
 
 _SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")
-"""Names of a processor's own sensors, as Linux has them."""
+"""Names of a processor's own sensors on Linux."""
 
 _BUSY = ("user", "nice", "system", "irq", "softirq")
-"""What processes are part of; a guest's time is in the first two."""
+"""CPU times of processes; a guest's time is in the first two."""
 
 _MIB = 2**20
 
 
 class Machine:
-    """Reads this machine; what is counted counts from when it is made.
+    """Reads this machine; counters start when the object is created.
 
     Args:
         servers: the first process of each instance that runs here and whose processes are known, by its name.
@@ -96,7 +96,7 @@ class Machine:
         )
 
     def _look(self) -> None:
-        """Which processes there are; those of servers that we started are among our own."""
+        """Updates the lists of processes; servers that were started are descendants of this process."""
         ours, theirs = descendants(self._client), set[psutil.Process]()
         for name, root in self._roots.items():
             members = within(root, ours) if root in ours else descendants(root)
@@ -106,13 +106,13 @@ class Machine:
 
 
 def _busy() -> tuple[float, float]:
-    """CPU time of all processes, and what a hypervisor took, s, since the machine was started."""
+    """CPU time of all processes, and time stolen by a hypervisor, s, since the machine was started."""
     times = psutil.cpu_times()
     return sum(getattr(times, name, 0.0) for name in _BUSY), getattr(times, "steal", 0.0)
 
 
 def _swap_tells() -> bool:
-    """Whether the system says how much it swaps; where it does not, psutil warns."""
+    """Whether the system reports how much it swaps; if it does not, psutil warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -123,7 +123,7 @@ def _swap_tells() -> bool:
 
 
 def _swap() -> tuple[int, int]:
-    """What moved in and out since the machine was started, and what is out now, bytes."""
+    """Bytes swapped in and out since the machine was started, and bytes in swap now."""
     swap = psutil.swap_memory()
     return int(swap.sin + swap.sout), int(swap.used)
 

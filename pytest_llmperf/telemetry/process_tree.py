@@ -1,4 +1,4 @@
-"""Processes of this machine: a process with all that it started, and who listens on a port."""
+"""Processes of this machine: a process with its descendants, and the process that listens on a port."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pytest_llmperf.net.port_owner import ANY_ADDRESS
 
 
 class Tree:
-    """A process and those that it started, as one.
+    """A process and its descendants, counted together.
 
-    CPU time counts from when a process was first seen here. What has ended stays counted in the process that waited for
-    it; what began and ended between two looks is counted there for the first time.
+    CPU time counts from when a process was first seen. A process that has ended stays counted in the process that
+    waited for it, even if it began and ended between two looks.
 
     Args:
         root: of the tree.
@@ -29,7 +29,7 @@ class Tree:
         self.hold([root])
 
     def hold(self, members: Iterable[psutil.Process]) -> None:
-        """From now on these are its processes, the root among them."""
+        """Replaces the processes of the tree; the root is one of them."""
         members = dict.fromkeys(members)
         for process in members.keys() - self._members.keys():
             with suppress(psutil.Error):
@@ -37,7 +37,7 @@ class Tree:
         self._members = members
 
     def used(self) -> Used:
-        """What it has taken; of processes that have ended, nothing any more."""
+        """CPU time and memory of the tree."""
         cpu_s, rss_bytes = 0.0, 0
         for process in self._members:
             with suppress(psutil.Error), process.oneshot():
@@ -51,14 +51,14 @@ class Tree:
 
 
 def descendants(root: psutil.Process) -> list[psutil.Process]:
-    """The process and all that it started, as far as they live."""
+    """The process and its living descendants."""
     with suppress(psutil.Error):
         return [root, *root.children(recursive=True)]
     return []
 
 
 def within(root: psutil.Process, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """The process and all that it started, out of these, among which parents stand before their children."""
+    """The process and its descendants among these processes, in which parents come before their children."""
     members, pids = [root], {root.pid}
     for process in processes:
         with suppress(psutil.Error):
@@ -69,7 +69,7 @@ def within(root: psutil.Process, processes: Iterable[psutil.Process]) -> list[ps
 
 
 def process_of(pid: int) -> psutil.Process | None:
-    """The process of that number, where it lives and tells what it uses."""
+    """The process with that number, if it lives and shows its usage."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         _cpu_s(process)
@@ -79,7 +79,7 @@ def process_of(pid: int) -> psutil.Process | None:
 
 
 def is_here(host: str) -> bool:
-    """Whether an address or name is of this machine."""
+    """Whether an address or a name belongs to this machine."""
     with suppress(OSError, UnicodeError):
         host = socket.gethostbyname(host)
     own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
@@ -87,10 +87,10 @@ def is_here(host: str) -> bool:
 
 
 def listener_on(host: str, port: int) -> int | None:
-    """The process that listens at this address of this machine; None where the system does not tell just one.
+    """The process that listens at this address of this machine; None if the system does not show exactly one.
 
-    A port may have listeners on several addresses, and a socket several processes: then it is the one that started
-    the others.
+    A port may have listeners on several addresses, and a socket may have several processes: then it is the one that
+    started the others.
     """
     with suppress(OSError, UnicodeError):
         host = socket.gethostbyname(host)
@@ -105,7 +105,7 @@ def listener_on(host: str, port: int) -> int | None:
 
 
 def _first_of(pids: set[int]) -> int | None:
-    """The process that all others of these descend from; None where there is none."""
+    """The process from which all others of these descend; None if there is none."""
     for pid in pids:
         if pids <= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}:
             return pid
@@ -113,6 +113,6 @@ def _first_of(pids: set[int]) -> int | None:
 
 
 def _cpu_s(process: psutil.Process) -> float:
-    """CPU time of a process and of those that ended and that it waited for, s."""
+    """CPU time of a process, and of ended processes that it waited for, s."""
     times = process.cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)

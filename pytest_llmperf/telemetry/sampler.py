@@ -1,7 +1,7 @@
-"""Samples the machine while rounds run: just before and just after each, and seldom in between, on a thread of its own.
+"""Samples the machine while rounds run: just before and after each round, and seldom in between, in its own thread.
 
-No thread runs between rounds. A sample is a few reads of small files, each of which lets other threads run; what it
-costs is measured each time.
+No thread runs between rounds. A sample is a few reads of small files, each of which lets other threads run; its cost is
+measured each time.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from pytest_llmperf.telemetry.gpu import Gpus
 
 MANY = 1000
-"""After so many samples the time between two of them doubles, and again after as many: a day of them stays small."""
+"""The time between two samples doubles each time this many have been taken: the samples of a day stay small."""
 
 SELDOM_S = 30.0
-"""The longest that this goes to (H.2)."""
+"""The longest time between two samples (H.2)."""
 
 
 class Source(Protocol):
-    """What is sampled; `Machine` is one."""
+    """Something to sample; `Machine` is one."""
 
     cores: int
     gpus: Gpus | None
 
     def sample(self, at_ns: int, index: int, *, timed: bool) -> Sample:
-        """It, now."""
+        """A sample of the current state."""
         ...
 
 
@@ -39,11 +39,11 @@ class Sampler:
     """Samples of one measurement.
 
     Args:
-        source: what is sampled.
+        source: what to sample.
         every_s: time between two samples of a round, s.
         complete: whether the processes of every instance are known.
         notes: what cannot be observed.
-        clock: monotonic nanoseconds, as that of the requests.
+        clock: monotonic nanoseconds, the clock of the requests.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Sampler:
 
     @contextmanager
     def round(self, index: int) -> Iterator[None]:
-        """While a round runs; where samples have become seldom, not every round has some."""
+        """Samples while a round runs; once samples have become seldom, not every round has any."""
         if self._broken or not self._due():
             yield
             return
@@ -82,7 +82,7 @@ class Sampler:
             self._take(index, timed=False)
 
     def look(self) -> Sample | None:
-        """The machine now, for whoever asks what can be seen; None where it cannot be looked at."""
+        """A sample of the machine now, to see what can be observed; None if it cannot be read."""
         try:
             return self._source.sample(self._clock(), 0, timed=False)
         except Exception as error:
@@ -90,7 +90,7 @@ class Sampler:
             return None
 
     def seen(self) -> Telemetry:
-        """What was seen so far."""
+        """All samples so far."""
         gpus = self._source.gpus
         return Telemetry(
             every_s=self._every_s,
@@ -104,7 +104,7 @@ class Sampler:
         )
 
     def _due(self) -> bool:
-        """Whether a round that begins now is looked at."""
+        """Whether to sample a round that begins now."""
         if self._every_s == self._asked_s or not self._samples:
             return True
         return self._clock() - self._samples[-1].at_ns >= self._every_s * 1e9
@@ -114,7 +114,7 @@ class Sampler:
             self._take(index, timed=True)
 
     def _take(self, index: int, *, timed: bool) -> None:
-        """One sample. Whatever a system answers, it must never cost a measurement."""
+        """Takes one sample. A failure must never fail a measurement."""
         if self._broken:
             return
         began_ns = time.thread_time_ns()
@@ -131,6 +131,6 @@ class Sampler:
             self._every_s = max(self._asked_s, min(2 * self._every_s, SELDOM_S))
 
     def _break(self, error: Exception) -> None:
-        """From now on nothing is looked at."""
+        """Stops sampling."""
         self._broken = True
         self._notes = (*self._notes, f"it ended early: {type(error).__name__}: {error}")

@@ -132,7 +132,7 @@ def test_every_status_has_a_next_step_of_its_own(status: int, words: str) -> Non
         ('"all-minilm" does not support generate', "name one that does with --llmperf-model"),
         ('"all-minilm" does not support chat', "name one that does with --llmperf-model"),
         ('"gemma3:270m" does not support thinking', "leave `think` out"),
-        ("registry.ollama.ai/library/gemma3:270m does not support tools", "have the agent not ask for it"),
+        ("registry.ollama.ai/library/gemma3:270m does not support tools", "make the agent not ask for it"),
         ("model 'nosuch' not found", "name a model that the server has"),
         ('model "nosuch" not found, try pulling it first', "name a model that the server has"),
         ("The model `nosuch` does not exist.", "name a model that the server has"),
