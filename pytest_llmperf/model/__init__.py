@@ -1,4 +1,4 @@
-"""Frozen values that the rooms hand to each other; imports nothing of ours but `errors`."""
+"""Frozen values that the rooms hand to each other; imports only `errors`, `masking` and `secret_values`."""
 
 from pytest_llmperf.model.access import DIRECT, Access
 from pytest_llmperf.model.baseline import (

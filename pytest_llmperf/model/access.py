@@ -23,7 +23,7 @@ _HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::\d{0,5})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How a server is reached. May be stored, shown and sent anywhere: it holds no secret, only where one is found.
+    """How a server is reached. May be stored, shown and sent anywhere: it has no secrets, only the names of variables.
 
     Attributes:
         auth: `bearer:NAME` or `basic:NAME`, NAME being the environment variable that holds the token, or
@@ -45,23 +45,23 @@ class Access:
 
     @property
     def plain(self) -> bool:
-        """Whether there is nothing special about it."""
+        """Whether the server is reached without authorization, CA file and proxy."""
         return not (self.auth or self.ca_file or self.proxy)
 
     def headers(self) -> dict[bytes, Secret]:
-        """The headers that every request to the server carries, secrets read from the environment now.
+        """The headers of every request to the server; reads secrets from the environment now.
 
         Raises:
-            UsageError: the variable is not set, or what it holds cannot be a token or `user:password`.
+            UsageError: the variable is not set, or its value cannot be a token or `user:password`.
         """
         return {b"Authorization": _credentials(self.auth, "llmperf_auth")} if self.auth else {}
 
     def proxy_headers(self) -> dict[bytes, Secret]:
-        """The headers for the proxy: of every plain request, and of each tunnel. Raises as `headers` does."""
+        """The headers for the proxy, in every plain request and for each tunnel. Raises as `headers` does."""
         return {b"Proxy-Authorization": _credentials(self.proxy_auth, "llmperf_proxy_auth")} if self.proxy_auth else {}
 
     def tls(self) -> ssl.SSLContext:
-        """What TLS trusts.
+        """The TLS context with the trusted certificates.
 
         Raises:
             UsageError: `ca_file` is missing or holds no certificates.
@@ -69,7 +69,7 @@ class Access:
         return _context(self.ca_file)
 
     def check(self) -> None:
-        """Raises UsageError where something of it cannot work, before anything is asked of a server."""
+        """Raises UsageError if a part of it cannot work, before any request."""
         self.headers()
         self.proxy_headers()
         if self.proxy_auth and not self.proxy:
@@ -85,7 +85,7 @@ class Access:
         """Host and port of the proxy.
 
         Raises:
-            UsageError: it is no http:// address.
+            UsageError: it is not an http:// address.
         """
         if fault := url_fault(self.proxy):
             raise UsageError(f"llmperf_proxy: {fault}", next_step="give http://host:port")
@@ -98,7 +98,7 @@ DIRECT = Access()
 
 
 def auth_fault(text: str) -> str:
-    """What is wrong with an `auth`, in words that do not repeat it (it may be the secret itself); empty = nothing."""
+    """The fault of an `auth`, in words that do not repeat it (it may be the secret itself); empty = none."""
     kind, _, name = text.partition(":")
     if kind in AUTH_KINDS and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
         return ""
@@ -106,7 +106,7 @@ def auth_fault(text: str) -> str:
 
 
 def url_fault(url: str) -> str:
-    """What is wrong with a server's address, in words that repeat nothing of it that may be secret; empty = nothing."""
+    """The fault of a server's address, in words without the parts that may be secret; empty = none."""
     if has_login(url):  # wherever it stands: behind a password with `/`, `?` or `#`, the rest would pass for a path
         return (
             "an address holds a user or password: put them into the environment, see --llmperf-auth and "
@@ -130,7 +130,7 @@ def without_secrets(text: str) -> str:
 
 
 def shown(url: str) -> str:
-    """An address for a header that anyone may read: the name of a remote host is shortened to its first letter."""
+    """An address for a public header: the name of a remote host is shortened to its first letter."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127."):
@@ -140,7 +140,7 @@ def shown(url: str) -> str:
 
 
 def _credentials(auth: str, option: str) -> Secret:
-    """The value of a header that logs in; raises UsageError, which does not repeat it."""
+    """The value of an authorization header; raises a UsageError that does not repeat it."""
     if fault := auth_fault(auth):
         raise UsageError(f"{option}: {fault}")
     kind, _, name = auth.partition(":")
@@ -158,7 +158,7 @@ def _credentials(auth: str, option: str) -> Secret:
 
 @functools.cache
 def _context(ca_file: str) -> ssl.SSLContext:
-    """Made once: it takes some 30 ms, and later turns of a conversation connect while the clock runs."""
+    """Created once: it takes some 30 ms, and later turns of a conversation connect while the clock runs."""
     try:
         if ca_file and Path(ca_file).exists() and not Path(ca_file).is_file():
             raise OSError("it is not a plain file")  # reading a FIFO could take forever

@@ -1,4 +1,4 @@
-"""What a number depends on: stored with every measurement, compared before any comparison."""
+"""The manifest: the facts that a number depends on, stored with every measurement and compared first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def same_fact(key: str, first: str | None, second: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Facts by key, all text; a fact that could not be found out is absent, never empty.
+    """Facts by key, all text; an unknown fact is absent, never empty.
 
     Attributes:
         facts: e.g. `gpu`, `gpu_driver`, `cpu`, `model_digest`; the keys are those of `KEYS`.
@@ -55,6 +55,6 @@ NOTED = (
     "git_commit",
     "git_dirty",
 )
-"""Keys that are stored and shown where they differ, and void nothing."""
+"""Keys that are stored, and shown if they differ, but do not prevent a comparison."""
 
 KEYS = IDENTITY + NOTED

@@ -7,12 +7,12 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What a gate came to."""
+    """The outcome of a gate."""
 
     PASS = "pass"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"  # too few or too noisy rounds to say
-    NOT_COMPARABLE = "not comparable"  # the limit is of another machine
+    NOT_COMPARABLE = "not comparable"  # the limit comes from another machine
     INVALID = "invalid"  # the measurement itself failed
 
 
@@ -24,27 +24,27 @@ class Bound(StrEnum):
 
     @property
     def word(self) -> str:
-        """What a limit on this side is called: `minimum` or `maximum`."""
+        """The word for a limit on this side: `minimum` or `maximum`."""
         return f"{self.value}imum"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A limit on one metric of one measurement, resolved: it knows its limit and where that came from.
+    """A limit on one metric of one measurement, with the value of the limit and its source.
 
     Attributes:
         marker: the marker that asked for it, e.g. `efficiency`; `compare` for one that `--llmperf-compare` adds.
         metric: name in the catalogue, e.g. `efficiency_pct`.
         bound: which side is good.
-        limit: in the metric's unit. For a regression gate: the centre of the stored baseline, or of the incumbent; in a
-            verdict, of as many rounds of each stored session as were compared.
+        limit: in the metric's unit. For a regression gate: the aggregate of the stored baseline, or of the incumbent;
+            in a verdict, over as many rounds of each stored session as were compared.
         source: where the limit came from, in words, e.g. `baseline decision_card, E.1 #6`.
-        delta: regression gates: the smallest change for the worse that matters (pp for percentages of ratio
+        delta: regression gates: the smallest change for the worse that counts (pp for percentages of ratio
             class, else percent of the limit). None for limit gates.
         reference: regression gates: the stored rounds' values, one tuple a session.
         not_comparable: why it cannot be judged here (keys that differ), or empty.
         demanded: a marker asked for it (False: added by `--llmperf-compare`).
-        baseline: name of the baseline that the limit is of; empty: somebody typed it.
+        baseline: name of the baseline that the limit comes from; empty: the user gave it.
         incumbent: regression gates: name of the deployment that took turns with this one; empty: stored sessions.
     """
 
@@ -68,25 +68,25 @@ class Verdict:
     Attributes:
         gate: what was asked.
         outcome: see Outcome.
-        value: the metric's centre over rounds (its aggregate), or None when it could not be computed.
-        low, high: interval of that centre at `confidence_pct`; None where undefined.
+        value: the metric's aggregate over rounds, or None if it could not be computed.
+        low, high: confidence interval of the aggregate at `confidence_pct`; None if undefined.
         confidence_pct: e.g. 95.0.
-        rounds: how many were used.
-        grade: `exploratory`, `directional` or `publishable`; `simulated` of a scripted server.
-        reason: one clause: why this outcome.
-        gates: of the run, which share the error of `fail`.
-        worse_by: regression gates: how much worse than what is stored, or than the incumbent pair by pair, in points of
-            percentages of ratio class, else percent; negative: better. None: not known, or another gate.
-        error_of_fail: how probably a value that is as it should be looks as bad as this one; None: no such figure.
-        error_of_pass: regression gates: how probably a change of delta looks as good as this one.
-        effect_size: distance from the limit, or from the stored centre, in standard deviations of a round; negative on
-            the bad side. None where rounds do not scatter or the metric is no mean or median.
-        power_pct: how probably a true value worse than the limit (or the stored centre) by delta, the metric's default
-            for a limit gate, would have failed with so many rounds, were this the last look.
-        rounds_needed: inconclusive ones: that would decide, were centre and spread to stay; None: too many.
-        sessions_needed: stored sessions in all that would decide; None: not a matter of sessions.
-        autocorrelation: of neighbouring rounds; None from few rounds, or of equal ones.
-        outliers: numbers (from 1) of the rounds that stand out; all of them count.
+        rounds: number of rounds used.
+        grade: `exploratory`, `directional` or `publishable`; `simulated` for a scripted server.
+        reason: the reason for this outcome, one clause.
+        gates: number of gates in the run, which share the error of `fail`.
+        worse_by: regression gates: how much worse than the stored sessions, or than the incumbent pair by pair, in
+            points for percentages of ratio class, else percent; negative: better. None: not known, or another gate.
+        error_of_fail: probability that an unchanged value looks as bad as this one; None: not available.
+        error_of_pass: regression gates: probability that a change of delta looks as good as this one.
+        effect_size: distance from the limit, or from the stored aggregate, in standard deviations of a round; negative
+            on the bad side. None if rounds are equal or the metric is not a mean or a median.
+        power_pct: probability that a true value worse than the limit (or the stored aggregate) by delta, the metric's
+            default for a limit gate, would have failed with this number of rounds, if this were the last look.
+        rounds_needed: inconclusive gates: rounds that would decide if aggregate and spread stay; None: too many.
+        sessions_needed: stored sessions in total that would decide; None: more sessions do not help.
+        autocorrelation: of neighbouring rounds; None for few rounds or equal values.
+        outliers: numbers (from 1) of the outlying rounds; all of them count.
     """
 
     gate: Gate

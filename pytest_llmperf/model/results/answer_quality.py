@@ -1,4 +1,4 @@
-"""Answers to the very same prompts, alone and together: whether running together changes what agents say."""
+"""Answers to the same prompts, alone and together, to see whether running together changes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Answered:
         prompt: without the unique prefix, which is the same in all three requests.
         alone, again: the answers while all others were idle.
         together: the answer while all agents worked.
-        alone_score, again_score, together_score: 0 (bad) to 1; None where no scorer has an opinion.
+        alone_score, again_score, together_score: 0 (bad) to 1; None without a score.
     """
 
     agent: str

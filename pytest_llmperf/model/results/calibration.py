@@ -14,11 +14,10 @@ class Calibration:
         timing_source: `kernel` or `read`.
         agents: clients at once.
         tok_s: tokens a second of each.
-        tokens: of each, so many were timed.
+        tokens: timed tokens of each client.
         cpu_us_per_token: CPU time of the client for one token, us.
-        arrival_p99_ms: how much later than it left each token arrived, ms; the way through the system
-            is part of it.
-        bias_pp: balance efficiency as the client read it, minus that of the server's own times, points.
+        arrival_p99_ms: 99th percentile of the time from sending to arrival of a token, through the system, ms.
+        bias_pp: balance efficiency by the client's times minus balance efficiency by the server's times, points.
     """
 
     runtime: str

@@ -1,4 +1,4 @@
-"""What the machine did beside the rounds: samples of processors, memory, processes and GPUs."""
+"""Samples of the machine while rounds run: processors, memory, processes and GPUs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """What a process and those that it started have taken.
+    """The resources that a process and its descendants have used.
 
     Attributes:
         cpu_s: CPU time since the telemetry began, s.
@@ -21,15 +21,15 @@ class Used:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSample:
-    """A GPU at one moment; None: it does not say.
+    """A GPU at one moment; None: not reported.
 
     Attributes:
-        memory_used_mib, memory_total_mib: of all that use it, and of the GPU, MiB.
+        memory_used_mib, memory_total_mib: used by all processes, and total, MiB.
         utilisation_pct: share of the last moments in which it computed, %.
         sm_clock_mhz: of its processors, MHz.
         temperature_c: C.
         power_w: W.
-        slowed_by: by heat or hardware, in words; neither idleness, settings nor the usual power cap are among them.
+        slowed_by: slowdowns by heat or hardware, in words; without idleness, settings and the usual power cap.
     """
 
     memory_used_mib: float | None = None
@@ -43,18 +43,18 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The machine at one moment of a round. What is counted (CPU time, swapping) counts from the first sample on.
+    """The machine at one moment of a round. Counters (CPU time, swapping) start with the first sample.
 
     Attributes:
         at_ns: the moment, on the clock of the requests.
-        round: the round's index; its first and its last sample stand just outside of its clock.
+        round: the round's index; its first and last samples are taken just outside of its clock.
         busy_s: CPU time of all processes of the machine, s.
-        stolen_s: time in which the machine, a virtual one, was not run though it wanted to, s.
-        client: this process with all that it started, without the servers.
-        servers: of each instance whose processes are known, by its name.
+        stolen_s: time stolen by a hypervisor, s.
+        client: this process with its descendants, without the servers.
+        servers: by name, each instance whose processes are known.
         memory_used_mib, memory_available_mib: of the machine, MiB.
         swap_used_mib: MiB; None: not known.
-        swapped_mib: what moved between memory and swap, both ways, MiB; None: not known.
+        swapped_mib: amount moved between memory and swap, both ways, MiB; None: not known.
         cpu_c: of the processor, C; None: no sensor.
         cpu_mhz: mean clock of its cores, MHz; None: not known.
         gpus: in the order of Telemetry.gpus.
@@ -77,16 +77,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """What was sampled while the rounds of a measurement ran, on this machine, and what that cost.
+    """Samples of this machine while the rounds of a measurement ran, and what they cost.
 
     Attributes:
-        every_s: asked time between two samples of a round, s; of a long run it grows.
+        every_s: time between two samples of a round, s; it grows in a long run.
         cores: of the machine.
         samples: in the order of time.
-        gpus: their names.
-        complete: whether the processes of every instance are among `servers`, so that the rest is of others.
+        gpus: names of the GPUs.
+        complete: whether the processes of every instance are among `servers`, so that the rest belongs to others.
         cost_s: CPU time that sampling took, s.
-        dearest_ms: the most CPU time that one sample took while a round was timed, ms.
+        dearest_ms: the maximum CPU time of one sample while a round was timed, ms.
         notes: what could not be observed, and why.
     """
 

@@ -1,4 +1,4 @@
-"""What was timed: requests, agent runs, rounds, and the measurement that holds them."""
+"""The results of timing: requests, agent runs, rounds, and the measurement that contains them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pytest_llmperf.model.workload.topology import Topology
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTiming:
-    """One request. Client times are of one monotonic clock; server durations are the server's own.
+    """One request. Client times use one monotonic clock; server durations are the server's own.
 
     Attributes:
-        sent_ns: the moment the request's last byte was sent.
-        done_ns: arrival of the line that says `done` (`[DONE]` in a /v1 stream), or of what was read together with it
-            (HTTP's own end of the answer); of a cancelled request, the moment its agent left.
+        sent_ns: when the request's last byte was sent.
+        done_ns: arrival of the line with `done` (`[DONE]` in a /v1 stream), or of the bytes that were read together
+            with it (HTTP's own end of the answer); for a cancelled request, when its agent left.
         arrivals_ns: arrival of each content chunk (not one to one with tokens): text or a tool call.
-        reasoning_ns: arrival of each chunk of thoughts; empty of a model that does not think, or not aloud.
-        merged: how many of these chunks were read together with later bytes of the answer: they share the arrival of
-            the last bytes read with them, and came no later than that.
-        first_merged: whether the first is one of them, so that TTFT is an upper bound.
+        reasoning_ns: arrival of each chunk of thoughts; empty if the model does not think, or does not show it.
+        merged: how many of these chunks were read together with later bytes of the answer: they have the arrival time
+            of the last of these bytes, and arrived no later than that.
+        first_merged: whether the first chunk is merged, so that TTFT is an upper bound.
         eval_count: tokens generated, as the server counts; 0 if it gives no count.
-        prompt_eval_count: prompt tokens, cached ones included.
-        total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: server's; 0 if absent.
-        done_reason: `stop`, `length` or another reason of the server's; `cancelled` where an agent did not wait for the
-            end (then there is no count).
-        text: what the model said, neither thoughts nor tool calls.
-        reasoning: what it thought.
-        streamed: whether the answer came in several parts; one that came as one object has no first token.
-        wordless_bytes: what tokens without text may account for: the JSON of tool calls, and two bytes for each token
-            of thoughts that a /v1 server counts.
+        prompt_eval_count: prompt tokens, including cached ones.
+        total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: the server's; 0 if absent.
+        done_reason: `stop`, `length` or another reason of the server; `cancelled` if an agent did not wait for the end
+            (then there is no count).
+        text: the model's text, without thoughts and tool calls.
+        reasoning: the model's thoughts.
+        streamed: whether the answer came in several parts; an answer of one object has no first token.
+        wordless_bytes: the bytes that tokens without text may account for: the JSON of tool calls, and two bytes for
+            each token of thoughts that a /v1 server counts.
     """
 
     sent_ns: int
@@ -57,7 +57,7 @@ class RequestTiming:
 
     @property
     def uncounted(self) -> bool:
-        """Whether it has content and the server did not say how many tokens that is."""
+        """Whether it has content, but the server did not report the number of tokens."""
         return not self.eval_count and bool(self.text or self.reasoning or self.arrivals_ns) and not self.cancelled
 
     @property
@@ -67,14 +67,14 @@ class RequestTiming:
 
     @property
     def tokens_ns(self) -> tuple[int, ...]:
-        """Arrivals of all chunks, content and thoughts, in order: the counts of tokens hold both."""
+        """Arrivals of all chunks, content and thoughts, in order: the token counts include both."""
         return tuple(sorted((*self.reasoning_ns, *self.arrivals_ns))) if self.reasoning_ns else self.arrivals_ns
 
     @property
     def queue_ns(self) -> int:
-        """What the server's total holds besides load, prefill and decode, at least 0: waiting for a slot.
+        """The server's total without load, prefill and decode, at least 0: the wait for a slot.
 
-        0, too, of a server that gives no total.
+        0, too, if the server reports no total.
         """
         known_ns = self.load_duration_ns + self.prompt_eval_duration_ns + self.eval_duration_ns
         return max(0, self.total_duration_ns - known_ns)
@@ -87,14 +87,14 @@ class AgentRun:
     Attributes:
         agent: its name.
         instance: name of the instance that served it.
-        start_ns: the moment the barrier opened (t0).
+        start_ns: when the barrier opened (t0).
         requests: in the order sent.
         client_ns: time in which the client had to act, not the server: from the barrier to the first send; from the
-            end of each connection until the next is begun; and from when that stands to the next send. Of an agent that
-            we did not write only the first, from the barrier to the moment its first bytes left the tap: between an
+            end of each connection to the start of the next; and from when that is connected to the next send. For an
+            external agent only the first, from the barrier to the moment its first bytes left the tap: between an
             answer and the next request it does its own work.
-        lag_ns: the 90th percentile of how late the client would have acted, had there been anything to do at that
-            moment: by a heartbeat where it runs. Of an agent behind a tap, that of the tap.
+        lag_ns: the 90th percentile of how late the client would have acted, measured by a heartbeat in its thread. For
+            an agent behind a tap, the tap's.
     """
 
     agent: str
@@ -123,10 +123,9 @@ class Round:
         index: 0-based.
         order: the parts in the order they ran: agent names and `together`.
         solo: one run an agent, in the scenario's order.
-        together: one run an agent, in the scenario's order, of one start_ns.
-        timing_source: `kernel` where every arrival is the kernel's receive time, else `read`.
-        client_cpu_ns: CPU time that each process of clients took for the together part; for agents behind a tap, the
-            tap's.
+        together: one run an agent, in the scenario's order, all with the same start_ns.
+        timing_source: `kernel` if every arrival is the kernel's receive time, else `read`.
+        client_cpu_ns: CPU time of each client process in the together part; for agents behind a tap, the tap's.
     """
 
     index: int
@@ -138,18 +137,18 @@ class Round:
 
     @property
     def work_mismatch(self) -> bool:
-        """Whether some agent generated another number of tokens together than alone."""
+        """Whether an agent generated a different number of tokens together than alone."""
         return any(a.eval_count != b.eval_count for a, b in zip(self.solo, self.together, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """What went wrong with the servers while a measurement ran, and what was done about it.
+    """A problem with the servers while a measurement ran, and how it was handled.
 
     Attributes:
         when: in words: `round 3` (counted from 1) or `the warm-up`.
-        what: in words.
-        answer: in words: `it was repeated`, `the model was loaded again`.
+        what: the problem, in words.
+        answer: how it was handled, in words: `it was repeated`, `the model was loaded again`.
     """
 
     when: str
@@ -162,21 +161,21 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Rounds of one scenario on one topology: all that is handed to judgement.
+    """Rounds of one scenario on one topology: everything that the verdicts are based on.
 
     Attributes:
-        scenario: as it ran (scaled, where a baseline scaled it).
+        scenario: as it ran (scaled if a baseline scaled it).
         topology: as it ran.
-        rounds: those that are judged, warm-up excluded.
-        manifest: what must match to compare.
+        rounds: the rounds that are judged, without the warm-up.
+        manifest: facts that must match to compare.
         warmups: requests sent to each instance and discarded.
         started_at: ISO 8601 with the zone.
         notes: observations for the reader, e.g. a scaled workload.
         discarded: rounds in which the client was saturated: kept, never judged.
-        calibration: what the harness itself costs at this load; None where it was not measured.
-        incidents: what went wrong with the servers meanwhile and did not end the measurement.
-        quality: answers alone and together; None where nobody asked for them.
-        telemetry: what the machine did meanwhile; None where it was not looked at.
+        calibration: the harness's own cost at this load; None if it was not measured.
+        incidents: problems with the servers that did not end the measurement.
+        quality: answers alone and together; None if they were not requested.
+        telemetry: samples of the machine; None if it was not sampled.
     """
 
     scenario: Scenario

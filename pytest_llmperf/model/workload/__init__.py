@@ -1,1 +1,1 @@
-"""What agents do, and where."""
+"""The work of agents, and the servers that they use."""

@@ -57,7 +57,7 @@ AsyncAgent = Callable[[str], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalAgent:
-    """An agent that we did not write: it is given a base address, and measured on the wire.
+    """An external agent: it is given a base address, and measured on the wire.
 
     Attributes:
         name: unique within the scenario.
@@ -92,19 +92,19 @@ class ExternalAgent:
 
     @property
     def options(self) -> GenerationOptions:
-        """What the model is loaded with: the server's defaults, since nobody knows what the agent will ask for."""
+        """The options to load the model with: the server's defaults, because the agent's options are unknown."""
         return SERVER_DEFAULTS
 
     @property
     def stored(self) -> Command | str:
-        """What stands for `run` in records: the command without secrets, or the callable's qualified name."""
+        """The form of `run` in records: the command without secrets, or the callable's qualified name."""
         if isinstance(self.run, tuple):
             return masked_words(self.run)
         return self.run if isinstance(self.run, str) else qualified_name(self.run)
 
 
 def kind_of(given: object) -> str:
-    """What was given, without its content, which may hold a secret."""
+    """The kind of a value, without its content, which may have a secret."""
     if inspect.isfunction(given):
         return f"the plain function {given.__name__}"
     if given is None:
@@ -113,7 +113,7 @@ def kind_of(given: object) -> str:
 
 
 def _may_be_async(run: object) -> bool:
-    """Whether it is worth calling: a plain function gives no awaitable, but a lambda or an object may."""
+    """Whether calling it may return an awaitable: a plain function does not, but a lambda or an object may."""
     plain = inspect.isfunction(run) and run.__name__ != "<lambda>"
     return callable(run) and (not plain or inspect.iscoroutinefunction(inspect.unwrap(run)))
 

@@ -45,14 +45,14 @@ SERVER_DEFAULTS = GenerationOptions()
 """No option is set."""
 
 OLLAMA_ONLY = ("num_ctx", "num_thread", "num_gpu")
-"""Options that an OpenAI-compatible API has no name for: there they are the server's own affair, and never sent."""
+"""Options that an OpenAI-compatible API does not have; they are never sent there."""
 
 
 Think = bool | str
 """Whether a model thinks before it answers, or how much: one of LEVELS."""
 
 LEVELS = ("low", "medium", "high", "max")
-"""How much a model may think, where it knows levels."""
+"""How much a model may think, if it has levels."""
 
 
 def think_fault(think: object) -> str:

@@ -22,12 +22,12 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One `[profiles.NAME]`: generation options that were found good for a mode.
+    """One `[profiles.NAME]`: generation options that are good for a mode.
 
     Attributes:
         mode: one of Mode.
-        options: laid over every agent's own, where they are set.
-        think: as that of an agent; None leaves the agents' own.
+        options: replace every agent's own options if they are set.
+        think: like an agent's; None leaves the agents' own.
         source: where they come from.
 
     Raises:
@@ -52,11 +52,11 @@ class Profile:
 
     @property
     def _laid(self) -> dict[str, Any]:
-        """What it sets, by name."""
+        """The options that it sets, by name."""
         return {**self.options.as_request(), **({} if self.think is None else {"think": self.think})}
 
     def over(self, scenario: Scenario, name: str) -> Scenario:
-        """The scenario with these options laid over those of each agent that is ours, and saying so in its source."""
+        """The scenario with these options for each of our own agents, and with a note in its source."""
         agents = tuple(
             agent.with_options(self._laid) if isinstance(agent, Agent) else agent for agent in scenario.agents
         )
@@ -64,12 +64,12 @@ class Profile:
         return replace(scenario, agents=agents, source=source)
 
     def in_words(self, name: str) -> str:
-        """What it is called, what it is for, and what it sets."""
+        """Its name, its mode and the options that it sets."""
         options = ", ".join(f"{key}={value}" for key, value in self._laid.items())
         return f"profile {name} ({self.mode}): {options}{f' ({self.source})' if self.source else ''}"
 
     def transferred(self, name: str, scenario: Scenario) -> str:
-        """What to know where it is used in a mode that it is not for; else empty."""
+        """A note if it is used in another mode than its own; else empty."""
         used = mode_of(scenario)
         if used == self.mode:
             return ""
@@ -80,7 +80,7 @@ class Profile:
 
 
 def mode_of(scenario: Scenario) -> Mode:
-    """The deployment mode that a scenario is of.
+    """The deployment mode of a scenario.
 
     >>> one = Agent(name="a", prompts=("x",))
     >>> str(mode_of(Scenario(name="s", agents=(one,))))
@@ -110,4 +110,4 @@ PROFILES: Mapping[str, Profile] = {
         source="seed 8.5, F.2: TR110's optimum",
     ),
 }
-"""The report's, by mode; a `[profiles.NAME]` of the same name stands in its place."""
+"""The report's profiles, by mode; a `[profiles.NAME]` with the same name replaces one."""

@@ -42,8 +42,8 @@ class Scenario:
         name: unique; results and baselines are stored under it.
         agents: one or more, with distinct names.
         source: where its parameters come from.
-        scaled_by: what a baseline's workload changed, in words; empty when nothing.
-        fixed: options that no baseline's workload changes, because they are what an experiment varies.
+        scaled_by: the options that a baseline's workload changed, in words; empty if none.
+        fixed: options that no baseline's workload changes, because an experiment varies them.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Scenario:
 
     @property
     def external(self) -> bool:
-        """Whether some agent is one that we did not write."""
+        """Whether an agent is external."""
         return any(isinstance(agent, ExternalAgent) for agent in self.agents)
 
     def scaled(self, workload: Workload | None) -> Scenario:
-        """This scenario with the workload's options laid over each agent's but those that are fixed, and saying so.
+        """This scenario with the workload's options in place of each agent's own, except fixed ones, and with a note.
 
-        Agents that we did not write send what they send.
+        External agents are not changed.
         """
         ours = any(isinstance(agent, Agent) for agent in self.agents)
         overrides = workload.overrides() if workload is not None else {}
@@ -115,7 +115,7 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
 
 
 _SCRIPTS = frozenset((".py", ".pyz", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".rb", ".pl", ".php", ".lua", ".jar"))
-"""What a command's script may end in, wherever it stands among the words."""
+"""Suffixes of scripts, at any place in a command."""
 
 _RUN_MODULES = ("python", "pypy")
 """How the names of programs begin that run a module by `-m`."""
@@ -134,7 +134,7 @@ def _short_name(run: AsyncAgent | Command) -> str:
 
 
 def _script_of(words: Sequence[str], index: int) -> str:
-    """The script that a word of a command names; empty where it is none."""
+    """The script that a word of a command names; empty if it names none."""
     word, suffix = words[index], PurePath(words[index]).suffix
     if words[index - 1] == "-m" and any(PurePath(before).name.startswith(_RUN_MODULES) for before in words[:index]):
         return f"{word.removesuffix('.__main__').rpartition('.')[2]}.py"

@@ -1,4 +1,4 @@
-"""Where agents run: instances and how agents are placed on them."""
+"""Topologies: instances, and the placement of agents on them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Instance:
     Attributes:
         name: `a`, `b`, ...: short, unique in its topology.
         url: base address without a trailing slash, e.g. `http://127.0.0.1:11434`.
-        version: what `/api/version` said.
-        slots: requests that it was told to serve at once; 0 when unknown.
-        slots_seen: requests that it was seen to work on at once, where each agent was to have a slot; 0 when unknown.
+        version: as `/api/version` reports it.
+        slots: configured number of requests at once; 0 if unknown.
+        slots_seen: observed number of requests at once, if each agent was to have a slot; 0 if unknown.
         access: how it is reached.
-        api: that it speaks, `ollama` or `openai`.
-        environment: the variables that decide where and how a server of ours computes, as `NAME=value`.
+        api: the API that it speaks, `ollama` or `openai`.
+        environment: variables that decide where and how a started server computes, as `NAME=value`.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Topology:
         instances: in the order of the agents; one for the shared kinds.
         model: name as the servers know it.
         backend: `attach`, `ollama`, `embedded` or `simulated`.
-        reason: why this backend was taken, in words.
+        reason: why this backend was chosen, in words.
     """
 
     kind: TopologyKind
@@ -67,19 +67,19 @@ class Topology:
 
     @property
     def simulated(self) -> bool:
-        """Whether the results are not of a real engine."""
+        """Whether a scripted engine produced the results."""
         return self.backend == "simulated"
 
     @property
     def private(self) -> bool:
-        """Whether only this session knows the addresses: then no other client uses the servers.
+        """Whether only this session knows the addresses, so that no other client uses the servers.
 
-        A simulated deployment plays any other one, its other clients included.
+        False for a simulated deployment, which may play other clients, too.
         """
         return self.backend in ("ollama", "embedded")
 
     def instance_of(self, agent_index: int) -> Instance:
-        """The instance that serves the agent of that index (0-based).
+        """The instance that serves the agent with that index (0-based).
 
         Raises:
             ValueError: the topology has fewer instances than needed.
