@@ -16,13 +16,7 @@ from typing import Any
 
 from pytest_llmperf.errors import MeasurementError, printable
 from pytest_llmperf.measure.wire.answer_end import Ending
-from pytest_llmperf.measure.wire.arrival import (
-    ANCILLARY_BYTES,
-    Clock,
-    Raw,
-    ask_for_kernel_time,
-    settle,
-)
+from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Clock, Raw, ask_for_kernel_time, settle
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
 

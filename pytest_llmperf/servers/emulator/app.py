@@ -78,13 +78,13 @@ def create_app(
 
     Args:
         engine: one model.
-        max_queue: most requests that may wait for a load; more are answered 503.
+        max_queue: maximum number of requests that may wait for a load; more are answered 503.
         keep_alive_s: seconds an unused model stays loaded; may be infinite.
         clock: monotonic nanoseconds, for all durations.
         faults: spoil answers; None = none does.
 
     Returns:
-        The application; its `state.scheduler` tells who uses the model.
+        The application; its `state.scheduler` knows the users of the model.
     """
     scheduler = Scheduler(engine, max_queue=max_queue, keep_alive_s=keep_alive_s)
     api = _Api(engine, scheduler, clock, faults)
@@ -238,7 +238,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, __: Exception) -> Response:
-    """Nobody is there to read it."""
+    """Sends nothing: the client has disconnected."""
     return Response(status_code=499)
 
 

@@ -1,4 +1,4 @@
-"""What the API application asks of an engine: one model, loaded or not, that continues prompts in a thread."""
+"""The engine that the API application needs: one model, loaded or not, that continues prompts in a thread."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What `/api/tags`, `/api/ps` and `/api/show` say of the model.
+    """What `/api/tags`, `/api/ps` and `/api/show` report about the model.
 
     Attributes:
         name: as clients ask for it, with a tag.
-        digest: sha256 of the file, hexadecimal; of the name where there is no file.
+        digest: sha256 of the file, hexadecimal; of the name if there is no file.
         size_bytes: of the file.
-        size_vram_bytes: of what lies on a GPU when it is loaded.
+        size_vram_bytes: of the part on a GPU when it is loaded.
         modified_at: RFC 3339.
         format, family, parameter_size, quantization: the `details`.
-        context_length: the longest that the model was made for, tokens.
-        template: the chat template that the model brings; empty = none.
+        context_length: the model's maximum context, tokens.
+        template: the model's own chat template; empty = none.
         info: further `model_info` for `/api/show`.
     """
 
@@ -83,8 +83,8 @@ class Sampling:
     """The options of one generation, with Ollama's defaults.
 
     Attributes:
-        num_predict: most tokens to generate; zero or less = as many as ten contexts hold.
-        seed: negative = another one each time.
+        num_predict: maximum tokens to generate; zero or less = as many as ten contexts have.
+        seed: negative = a different one each time.
         stop: texts that end the answer and are not part of it.
     """
 
@@ -121,7 +121,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One generation: either a prompt as it stands, or messages for the chat template."""
+    """One generation: either a raw prompt, or messages for the chat template."""
 
     prompt: str = ""
     messages: tuple[Message, ...] = ()
@@ -162,7 +162,7 @@ class Engine(Protocol):
 
     @property
     def version(self) -> str:
-        """What `/api/version` says."""
+        """The version that `/api/version` reports."""
         ...
 
     @property
@@ -184,7 +184,7 @@ class Engine(Protocol):
 
 
 def effective_num_ctx(options: LoadOptions, card: ModelCard) -> int:
-    """The context window of a slot, tokens: the default where unset, within what the model was made for."""
+    """The context window of a slot, tokens: the default if unset, at most the model's maximum."""
     wanted = DEFAULT_NUM_CTX if options.num_ctx is None else max(options.num_ctx, MIN_NUM_CTX)
     return min(wanted, card.context_length) if card.context_length else wanted
 

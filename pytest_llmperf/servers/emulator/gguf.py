@@ -61,7 +61,7 @@ def read_header(path: Path) -> Header:
     """Reads the header of a GGUF file (versions 2 and 3).
 
     Raises:
-        ServerError: there is no such file, or it is no GGUF file or a torn one.
+        ServerError: the file is missing, is not a GGUF file, or is damaged.
     """
     next_step = "give the path of a GGUF file to --llmperf-gguf, or leave it out for the packaged model"
     if not is_file(path):

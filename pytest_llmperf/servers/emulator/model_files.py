@@ -24,7 +24,7 @@ from pytest_llmperf.servers.emulator.gguf import Header, read_header
 
 PACKAGED_NAME = "gemma3:270m"
 PACKAGED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-"""Of the assembled file; pinned here, so that another file under the same name is never measured."""
+"""The sha256 of the assembled file; pinned, so that another file with the same name is never measured."""
 
 SECOND_NAME = "smollm2:135m"
 SECOND_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -49,7 +49,7 @@ class ModelFile:
 
 
 def cache_dir() -> Path:
-    """Where assembled models and digests lie: the platform's cache folder; `XDG_CACHE_HOME` wins everywhere."""
+    """The folder of assembled models and digests: the platform's cache folder, or `XDG_CACHE_HOME` if it is set."""
     if given := os.environ.get("XDG_CACHE_HOME"):
         base = Path(given)
     elif sys.platform == "darwin":
@@ -192,10 +192,10 @@ def digest_of(path: Path) -> str:
 
 
 def card_of(path: Path, name: str) -> ModelCard:
-    """What a GGUF file is; its digest and header are remembered.
+    """The card of a GGUF file; its digest and header are cached.
 
     Raises:
-        ServerError: missing or no GGUF file.
+        ServerError: the file is missing or is not a GGUF file.
     """
     known = _recall(path)
     try:
@@ -227,7 +227,7 @@ def _human(count: int) -> str:
 
 
 def _note_of(path: Path) -> Path:
-    """Where we remember things about a file: in our cache, since its own folder may be read-only."""
+    """The cache entry of a file; not beside the file, because its folder may be read-only."""
     return cache_dir() / "digests" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]}.json"
 
 

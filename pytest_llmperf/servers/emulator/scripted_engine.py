@@ -48,7 +48,7 @@ _NO_FAULTS = FaultPlan()
 
 Clock = Callable[[], int]
 Wait = Callable[[threading.Event, float], bool]
-"""Waits for the event or so many seconds; True when the event is set."""
+"""Waits for the event, at most the given number of seconds; True if the event is set."""
 
 
 class ScriptedEngine:
@@ -123,11 +123,11 @@ class ScriptedEngine:
 
     @property
     def slots(self) -> int:
-        """As given, unless a fault takes some away: nothing that the server says tells of that."""
+        """As given, unless a fault removes some; the server does not report that."""
         return self._slots
 
     def load(self, options: LoadOptions) -> None:
-        """Takes `load_ms`. Raises EngineError where the plan says that the memory does not suffice."""
+        """Takes `load_ms`. Raises EngineError if the plan says that memory runs out."""
         self._loads += 1
         more_s = sum(fault.seconds for fault in self._hits("slow_load"))
         self._wait(threading.Event(), self._jittered(self.script.load_ms) / 1e9 + more_s)
@@ -209,7 +209,7 @@ class _StopFilter:
         self.stopped = False
 
     def feed(self, text: str) -> tuple[str, bool]:
-        """What may be shown now, and whether the stream ends here."""
+        """The text that may be shown now, and whether the stream ends here."""
         self._held += text
         ends = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if ends:
@@ -223,7 +223,7 @@ class _StopFilter:
         return shown, False
 
     def rest(self) -> str:
-        """What was held back in vain."""
+        """The text that was held back, but was not a stop text."""
         return self._held
 
 
@@ -237,7 +237,7 @@ def _as_text(job: Job) -> str:
 
 
 def _seed(sampling: Sampling) -> int:
-    """The seed where it has a say: who always takes the likeliest word draws no lots."""
+    """The seed, or 0 if sampling is greedy and the seed has no effect."""
     greedy = sampling.temperature <= 0 or sampling.top_k == 1
     return 0 if greedy else sampling.seed
 

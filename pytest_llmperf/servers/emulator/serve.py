@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         engine = _engine(options)
     except (ImportError, LlmperfError) as error:  # one line of log, which becomes our parent's message
-        sys.exit(f"engine {options.engine} cannot be had: {error}")
+        sys.exit(f"engine {options.engine} is not available: {error}")
     port = listener.getsockname()[1]
     here = UvicornHost(partial(_listen, port))
     app = create_app(
@@ -118,7 +118,7 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 
 def _faults(options: argparse.Namespace, engine: Engine, here: Host) -> FaultyInstance | None:
-    """What spoils the answers; None where there is no plan."""
+    """The faults of the plan; None without a plan."""
     from pytest_llmperf.servers.emulator.faults.faulty_instance import FaultyInstance  # noqa: PLC0415 - as above
     from pytest_llmperf.servers.emulator.scripted_engine import ScriptedEngine  # noqa: PLC0415 - as above
 

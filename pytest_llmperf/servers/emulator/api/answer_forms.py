@@ -31,7 +31,7 @@ class Ending:
 
 
 class Form(Protocol):
-    """What is written for one request.
+    """The form of the answer to one request.
 
     Attributes:
         stream_type: the content type of a streamed answer.
@@ -56,7 +56,7 @@ class Form(Protocol):
         ...
 
     def error(self, message: str, status: int) -> Part:
-        """An error in one object; the same stands in a stream, as its last line."""
+        """An error as one object; in a stream, the same object is the last line."""
         ...
 
 

@@ -206,7 +206,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _capped(job: Job, num_ctx: int) -> Job:
-    """The job with `num_predict` at most ten contexts; zero and less mean that many."""
+    """The job with `num_predict` limited to ten contexts; zero and less mean ten contexts."""
     most = most_tokens(num_ctx)
     wanted = job.sampling.num_predict
     return replace(job, sampling=replace(job.sampling, num_predict=min(wanted, most) if wanted > 0 else most))

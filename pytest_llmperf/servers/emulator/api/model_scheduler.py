@@ -27,7 +27,7 @@ DEFAULT_KEEP_ALIVE_S = 300.0
 
 
 class Loaded:
-    """The model as it is loaded now: its options, its slots, who uses it and until when it stays."""
+    """The model as it is loaded now: its options, its slots, its users, and when it will be unloaded."""
 
     def __init__(self, options: LoadOptions, *, num_ctx: int, slots: int, keep_alive_s: float) -> None:
         self.options = options
@@ -68,7 +68,7 @@ class Scheduler:
 
     Args:
         engine: not yet loaded.
-        max_queue: most requests that may wait for a load.
+        max_queue: maximum number of requests that may wait for a load.
         keep_alive_s: how long an unused model stays loaded when no request says otherwise; may be infinite.
         wall_clock: seconds since the epoch, for `expires_at`.
     """
@@ -126,14 +126,14 @@ class Scheduler:
             self._arm(loaded)
 
     def expire(self) -> None:
-        """Asks for the model to be unloaded as soon as nobody uses it; does not wait."""
+        """Asks for the model to be unloaded as soon as no request uses it; does not wait."""
         if self.loaded is not None:
             self.loaded.keep_alive_s = 0.0
             if self.loaded.users == 0:
                 self._arm(self.loaded)
 
     def lose(self) -> None:
-        """What is loaded dies without being unloaded."""
+        """Kills the loaded model without unloading it."""
         if self.loaded is not None:
             self.loaded.lost = True
 
@@ -193,7 +193,7 @@ class Scheduler:
             self._runner = None
 
     async def _load_for(self, request: _Pending) -> Loaded:
-        """The model loaded as this request needs it, waiting for those who use it otherwise."""
+        """The model loaded as this request needs it; waits for requests that use it with other options."""
         num_ctx = effective_num_ctx(request.options, self.engine.card)
         while True:
             loaded = self.loaded

@@ -44,7 +44,7 @@ class V1Form:
     Args:
         model: as the client wrote it.
         chat: whether it is a chat.
-        usage: whether a stream tells the token counts.
+        usage: whether a stream reports the token counts.
     """
 
     stream_type = "text/event-stream"

@@ -78,11 +78,11 @@ def model_of(body: Mapping[str, object]) -> str:
 def parse_generate(body: Mapping[str, object], card: ModelCard) -> GenerationRequest:
     """A request of `/api/generate`.
 
-    The prompt goes to the model as it stands with `raw`, or when the model brings no chat template (Ollama's
-    template for such a model is the bare prompt); otherwise it becomes the one user message of a chat.
+    The prompt goes to the model unchanged with `raw`, or if the model has no chat template (Ollama's template for such
+    a model is the bare prompt); otherwise it becomes the only user message of a chat.
 
     Raises:
-        RequestError: a field is of the wrong type, or asks for what this server does not do.
+        RequestError: a field has the wrong type, or asks for something that this server does not do.
     """
     _refuse_unsupported(body, card.name, extra=("template", "suffix", "context"))
     prompt = _text(body, "prompt")
@@ -100,7 +100,7 @@ def parse_generate(body: Mapping[str, object], card: ModelCard) -> GenerationReq
 
 
 def job_of_prompt(prompt: str, card: ModelCard, sampling: Sampling, *, system: str = "", raw: bool = False) -> Job:
-    """The prompt as it is, or as the one user message of a chat; see `parse_generate`."""
+    """The unchanged prompt, or the prompt as the only user message of a chat; see `parse_generate`."""
     if raw or not card.template:
         return Job(prompt=prompt, sampling=sampling)
     messages = (Message(role="system", content=system),) if system else ()

@@ -74,7 +74,7 @@ READERS: dict[str, Callable[[str, object], object]] = {
     "use_mmap": _boolean,
     "stop": _texts,
 }
-"""What reads each option; it is told the name for its complaint."""
+"""The reader of each option; it gets the option's name for errors."""
 
 _OF_LOAD = frozenset(field.name for field in fields(LoadOptions))
 
@@ -85,7 +85,7 @@ def parse_options(given: Mapping[str, object]) -> tuple[LoadOptions, Sampling]:
     Unknown options are logged and otherwise ignored, as Ollama does; null leaves the default.
 
     Raises:
-        RequestError: an option has the wrong type, or a size that cannot be.
+        RequestError: an option has the wrong type, or an impossible size.
     """
     load: dict[str, object] = {}
     sampling: dict[str, object] = {}
@@ -103,7 +103,7 @@ def parse_options(given: Mapping[str, object]) -> tuple[LoadOptions, Sampling]:
 
 
 def parse_keep_alive(value: object) -> float | None:
-    """Seconds to keep a model loaded: infinite for negative values, None where the request says nothing.
+    """Seconds to keep a model loaded: infinite for negative values, None if the request does not say.
 
     A number is seconds; a text is a Go duration such as `5m` or `-1s`. A bare `-1` as text has no unit and is
     an error, as in Ollama.

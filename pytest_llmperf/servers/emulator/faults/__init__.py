@@ -1,1 +1,1 @@
-"""What goes wrong with the simulated server on demand: `plan` reads it, `instance` does it, `answer` spoils answers."""
+"""Faults of the simulated server on demand: `fault_plan` reads them, `faulty_instance` and `spoilt_answer` do them."""

@@ -33,23 +33,23 @@ _MOST_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One entry of a plan. Requests are counted from 1 on each instance: those that generate, warm-up included.
+    """One entry of a plan. Generation requests, with the warm-up, are counted from 1 on each instance.
 
     Attributes:
         kind: one of KINDS.
-        instance: name of the instance, `a`, `b`, ...; empty = every one.
-        first, last: the requests that it may hit (loads, for a kind of OF_LOADS); inf = no end.
+        instance: name of the instance, `a`, `b`, ...; empty = every instance.
+        first, last: the requests that it may hit (loads, for a kind that counts loads); inf = no end.
         probability: that it hits one of them.
-        after_tokens: how many tokens come before it.
-        seconds: how long; 0 = for good.
+        after_tokens: number of tokens before it.
+        seconds: duration; 0 = for good.
         factor: of a rate, or of the model's size.
-        tokens: that another client asks for, or that an answer has.
-        num_ctx: context that another client loads with, or the most that there is, tokens.
-        slots: that there are, whatever was asked for.
-        status: HTTP.
-        message: that the server gives.
-        version: that the server has, from the start or from then on.
-        number: its place in the plan, from 1; 0 = it is of none.
+        tokens: number that another client asks for, or that an answer has.
+        num_ctx: context that another client loads with, or the maximum, tokens.
+        slots: number of slots, whatever was configured.
+        status: of HTTP.
+        message: text of the error.
+        version: of the server, from the start or from then on.
+        number: its place in the plan, from 1; 0 = not in a plan.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """What goes wrong.
+    """The faults of one run.
 
     Attributes:
         faults: the entries, in the file's order.

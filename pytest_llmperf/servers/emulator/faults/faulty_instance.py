@@ -45,12 +45,12 @@ class FaultyInstance:
     async def answer(
         self, request: GenerationRequest, scheduler: Scheduler, usual: Callable[[GenerationRequest], ASGIApp]
     ) -> ASGIApp:
-        """The answer to a request that generates, spoilt where the plan says so.
+        """The answer to a generation request, spoilt if the plan says so.
 
         Args:
-            request: what is asked.
+            request: the request.
             scheduler: of the model.
-            usual: gives the answer of a server that works.
+            usual: returns the answer of a working server.
         """
         self._count += 1
         number = self._count
@@ -76,7 +76,7 @@ class FaultyInstance:
         return hits
 
     async def _prepare(self, number: int, scheduler: Scheduler) -> None:
-        """What happens before a request: as soon as the one before has ended, at the latest when it comes."""
+        """Does the faults before a request: as soon as the previous one has ended, at the latest when it arrives."""
         if number <= self._prepared:
             return
         self._prepared = number

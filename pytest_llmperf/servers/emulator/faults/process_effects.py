@@ -1,4 +1,4 @@
-"""What a fault may do to the process that it happens in."""
+"""The effects of a fault on its own process."""
 
 from __future__ import annotations
 

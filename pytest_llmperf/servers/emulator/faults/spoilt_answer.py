@@ -105,7 +105,7 @@ class SpoiltAnswer:
         return True
 
     def _last_words(self, body: bytes) -> list[bytes]:
-        """What is written in place of the message."""
+        """The bytes that are written in place of the message."""
         if self._fault.kind == "half_line":
             return [body[: len(body) // 2]]
         if self._fault.kind in ("error_line", "crash"):
