@@ -162,7 +162,7 @@ def test_a_torn_copy_is_replaced(packaged, cache):
 def test_another_model_in_the_package_is_refused(packaged, cache):
     """What does not have the pinned digest is never served, and not left lying there."""
     packaged[1].write_bytes(b"x" * 100)
-    with pytest.raises(ServerError, match="want " + model_files.PACKAGED_SHA256):
+    with pytest.raises(ServerError, match="wanted " + model_files.PACKAGED_SHA256):
         model_files.assemble_packaged()
     assert not list(cache.rglob("*.gguf*tmp"))
     assert not list(cache.rglob("*.gguf"))
