@@ -119,7 +119,7 @@ def test_one_server_at_the_usual_addresses(inner, pytester: pytest.Pytester, mon
     result.stdout.fnmatch_lines(
         [
             f"llmperf: attach, *{url} (auto: one server answers, none at {free}; topologies with two *",
-            f"UsageError: topology dual needs 2 servers with different addresses, there is 1: {url} *",
+            f"UsageError: topology dual needs 2 servers with different addresses, there is only 1: {url} *",
             "*next: *single_ollama or single_parallel_ollama*",
         ]
     )
@@ -144,7 +144,7 @@ def test_a_server_that_is_no_ollama(inner, pytester: pytest.Pytester) -> None:
     """Something answers, but not as Ollama does."""
     pytester.makepyfile(test_it=PLAIN.format(fixture="single_ollama"))
     with scripted_http({}) as url:
-        assert_clear(inner(f"--llmperf-urls={url}"), USAGE, f"*instance a ({url}): *no JSON object*")
+        assert_clear(inner(f"--llmperf-urls={url}"), USAGE, f"*instance a ({url}): *without a JSON object*")
 
 
 def test_a_port_in_use(inner) -> None:
