@@ -1,4 +1,4 @@
-"""Reads `llmperf.toml`: what does not fit an option. Its sections are the fields of `model.Configuration`."""
+"""Reads `llmperf.toml`: settings that do not fit an option. Its sections are the fields of `model.Configuration`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OF_SERVERS = (
     *("backend", "urls", "auth", "ca_file", "proxy", "proxy_auth"),
     *("model", "gguf", "ports", "force_topology", "script", "faults"),
 )
-"""What of the settings says which servers; not shared by two deployments."""
+"""Settings that say which servers; two deployments never share them."""
 
 _FILES = ("gguf", "faults", "ca_file")
-"""What of a deployment names a file."""
+"""Settings of a deployment that name a file."""
 
 
 def load(path: Path, *, wanted: bool = True) -> Configuration:
@@ -31,7 +31,7 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
 
     Args:
         path: of the file.
-        wanted: somebody named it; else it may be missing, and the answer is empty.
+        wanted: the user named it; else it may be missing, and the result is empty.
 
     Raises:
         UsageError: missing, not readable or no TOML, or it lists every fault with its key.
@@ -75,7 +75,7 @@ def deployment_of(configuration: Configuration, name: str, *, option: str = "--l
 
 
 def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], tuple[str, ...]]) -> NamedDeployment:
-    """The deployment of a name, or of addresses (whatever holds a colon, a slash or an `@`).
+    """The deployment of a name, or of addresses (a text with a colon, a slash or an `@`).
 
     Args:
         configuration: with the names.
@@ -94,10 +94,10 @@ def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], t
 
 
 def incumbent_of(settings: Settings) -> Settings | None:
-    """The settings of the deployment that takes turns with the one of these, or None.
+    """The settings of the incumbent; None if there is none.
 
-    Servers are its own. The model's name is the candidate's where neither backend serves a file of its own and the
-    incumbent states none; a topology that was typed holds for both, unless the incumbent states its own.
+    Its servers are its own. It has the candidate's model name if neither backend serves a file and the incumbent states
+    no name. A topology of the command line applies to both, unless the incumbent states its own.
     """
     if settings.incumbent is None:
         return None
@@ -127,7 +127,7 @@ def profile_of(configuration: Configuration, name: str) -> Profile:
 
 
 def _anchored(name: str, deployment: NamedDeployment, file: Path) -> NamedDeployment:
-    """With its files' paths from the root.
+    """The deployment, with absolute paths of its files.
 
     Raises:
         UsageError: a path leads nowhere.

@@ -1,7 +1,7 @@
-"""The plugin's face to pytest: options, markers, fixtures, and two parts that wake up only when a test uses us.
+"""The plugin's hooks: options, markers, fixtures, and two parts that are registered only if a test uses the plugin.
 
-Imports nothing but the standard library and pytest, so that a project that has us installed and does not use us
-pays nothing; the heavy rooms are imported by the first test that measures.
+It imports nothing but the standard library and pytest, so that it costs nothing if it is installed and not used; the
+other packages are imported when tests that use it are collected.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declares `--llmperf-...` and the ini twins."""
+    """Declare `--llmperf-...` and the ini twins."""
     option_table.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declares our own hooks."""
+    """Declare the plugin's own hooks."""
     from pytest_llmperf.plugin import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Finds the tests that use us; validates all their markers before any server starts."""
+    """Find the tests that use the plugin; validate all their markers before any server starts."""
     activation.prepare(config, items)
 
 

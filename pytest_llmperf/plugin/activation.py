@@ -1,4 +1,4 @@
-"""Wakes the plugin up: markers and options are checked, and the part that measures is imported and registered."""
+"""Activates the plugin: checks markers and options, then imports and registers the part that measures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Validates every marker of every test that uses us, and wakes up the part that runs them.
+    """Validate every marker of every test that uses the plugin, and register the part that runs them.
 
     Raises:
         pytest.UsageError: lists every fault (in an xdist worker, where that would end the run in an internal error,
@@ -54,7 +54,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:
-    """How many gates the run will judge, at least 1; known before any server starts, alike in every xdist worker."""
+    """Number of gates that the run will judge, at least 1; the same in every xdist worker."""
     from pytest_llmperf.judge.markers import count_gates
 
     compare, against = bool(settings.compare), bool(settings.against)
@@ -62,10 +62,10 @@ def _count_gates(tests: Sequence[Sequence[Marker]], settings: Settings) -> int:
 
 
 def check_early(config: pytest.Config) -> None:
-    """What options name must be there: for an xdist controller, which collects no test.
+    """Check in an xdist controller, which collects no tests, that what options name exists.
 
     Raises:
-        pytest.UsageError: it is not.
+        pytest.UsageError: it does not.
     """
     from pytest_llmperf.plugin.header import refusal
     from pytest_llmperf.plugin.options import output_files
@@ -81,7 +81,7 @@ def check_early(config: pytest.Config) -> None:
 
 
 def _settings(config: pytest.Config, faults: list[str]) -> Settings:
-    """The settings; in an xdist worker wrong ones are faults, and the defaults stand for them."""
+    """The settings; in an xdist worker, wrong ones are faults, and the defaults are used."""
     from pytest_llmperf.plugin.options.resolved_settings import resolve
 
     try:

@@ -1,4 +1,4 @@
-"""Which tests use us, and whether what their markers say makes sense."""
+"""Which tests use the plugin, and whether their markers are valid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STEP = "next: correct these markers, e.g. @pytest.mark.efficiency(min_pct=95); 
 
 
 def steps_last(faults: Sequence[str]) -> list[str]:
-    """Faults, then next steps: the usual one if a fault has none of its own, and those of single tests, by test."""
+    """The faults, then the next steps: the general one, and those of single tests."""
     steps: dict[str, None] = {}
     lines = []
     for fault in faults:
@@ -34,15 +34,15 @@ def steps_last(faults: Sequence[str]) -> list[str]:
 
 
 def registered(config: pytest.Config) -> frozenset[str]:
-    """The markers that somebody else has registered, or pytest itself."""
+    """The markers that pytest, the project or other plugins have registered."""
     others = set(config.getini("markers")) - set(marker_lines())
     return frozenset(re.split(r"[:(]", line, maxsplit=1)[0].strip() for line in others)
 
 
 def mistyped(item: pytest.Item, others: frozenset[str]) -> list[str]:
-    """Faults for the test's markers that nobody has registered and that are nearly one of ours.
+    """Faults for unregistered markers of the test that are probably misspelled markers of the plugin.
 
-    Such a marker would gate or select nothing, without a word.
+    Such a marker would silently gate or select nothing.
     """
     names = dict.fromkeys(mark.name for mark in item.iter_markers())
     known = (*GATE_KINDS, *SELECTIONS, RUNTIME_MARKER, PROFILE_MARKER)
@@ -54,7 +54,7 @@ def mistyped(item: pytest.Item, others: frozenset[str]) -> list[str]:
 
 
 def uses_us(item: pytest.Item) -> bool:
-    """Whether the test asks for one of our fixtures or carries one of our gates."""
+    """Whether the test uses one of the plugin's fixtures or has a gate marker."""
     if not FIXTURES.keys().isdisjoint(getattr(item, "fixturenames", ())):
         return True
     return any(mark.name in GATE_KINDS for mark in item.iter_markers())
@@ -75,14 +75,16 @@ def specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
             faults.append(f"{item.nodeid}: marker {error}")
             spec = None
         if holders.get(mark.name) is node:
-            faults.append(f"{item.nodeid}: marker {mark.name} stands twice at {node.name}: write one, or two tests")
+            faults.append(
+                f"{item.nodeid}: marker {mark.name} is given twice at {node.name}: remove one, or write two tests"
+            )
         holders.setdefault(mark.name, node)
         specs.setdefault(mark.name, spec)
     return tuple(spec for spec in specs.values() if spec is not None)
 
 
 def runtime(item: pytest.Item, faults: list[str]) -> str:
-    """The runtime that the test's closest marker names; empty where none does."""
+    """The runtime that the test's closest marker names; empty if none does."""
     from pytest_llmperf.model import RUNTIMES
 
     mark = item.get_closest_marker(RUNTIME_MARKER)
@@ -96,7 +98,7 @@ def runtime(item: pytest.Item, faults: list[str]) -> str:
 
 
 def profile(item: pytest.Item, settings: Settings, faults: list[str]) -> str:
-    """The profile that the test's closest marker names; empty where none does."""
+    """The profile that the test's closest marker names; empty if none does."""
     from pytest_llmperf.config import profile_of
 
     mark = item.get_closest_marker(PROFILE_MARKER)

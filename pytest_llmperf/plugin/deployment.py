@@ -1,4 +1,4 @@
-"""What the fixtures for servers give: a topology whose servers start when they are first needed."""
+"""What the server fixtures return: a topology whose servers start when they are first needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Deployment:
         self.kind = kind
 
     def open(self, agents: int = 2) -> Topology:
-        """The running servers (started, if need be, in place of another topology's), for that many agents.
+        """The running servers for that many agents; started if necessary, after those of another topology are stopped.
 
         Raises:
             ServerError: they could not be found, started or loaded.

@@ -1,4 +1,4 @@
-"""Errors that a user can cause: shown as one screen of text, without a traceback through our code."""
+"""Errors that a user can cause: shown as text, without a traceback through the plugin's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fixtures: thin handles; servers start when the first scenario runs on them."""
+"""The fixtures. Servers start when the first scenario runs on them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunAgents(Protocol):
         on: Deployment,
         name: str = "",
     ) -> Record:
-        """Warm-up, rounds, verdicts; a failing gate fails the test after its body.
+        """Warm up, run rounds and judge them; a failing gate fails the test after its body.
 
         Instead of a scenario, agents will do: our own, async callables that take a base address, and commands (lists of
         words), named after their functions, scripts and programs. The scenario is then called `name`, or as the test.
@@ -51,7 +51,7 @@ class Economics(Protocol):
     """What measured deployments cost."""
 
     def __call__(self, *records: Record) -> tuple[Economy, ...]:
-        """One economy a record, at the prices of `llmperf.toml`; shown in the summary, compared with the first."""
+        """One economy per record, at the prices of `llmperf.toml`; the summary compares them with the first."""
 
 
 class RunMatrix(Protocol):
@@ -64,7 +64,7 @@ class RunMatrix(Protocol):
         agents: Callable[[Cell], Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]]] | None = None,
         name: str = "",
     ) -> Results:
-        """Runs the matrix of a TOML file (a path relative to the test's file), writes its rows, and compares.
+        """Run the matrix of a TOML file (a path relative to the test's file), write its rows, and check its claims.
 
         Its tables will do as well, where the test makes them. `agents` says what the agents of a cell do, where the
         matrix does not: it gets the cell, value by axis. `name` is the experiment's, in place of the file's or the
@@ -83,14 +83,14 @@ class DecideClaims(Protocol):
     """Brings findings together."""
 
     def __call__(self, findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
-        """What they say of each claim (id to words), by id, and the same as a Markdown table; shown in the summary."""
+        """The decision on each claim (id to words), by id, and a Markdown table of them, which the summary prints."""
 
 
 class WarmUp(Protocol):
     """Sends requests that are not timed."""
 
     def __call__(self, scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
-        """Loads the model and sends each agent's first request `times` times."""
+        """Load the model and send each agent's first request `times` times."""
 
 
 FIXTURES: dict[str, str] = {}
@@ -155,8 +155,8 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
                 failure = f"UsageError: run_agents: {error}\n  next: {_HOW}"
         if not isinstance(on, Deployment):
             failure = (
-                f"UsageError: run_agents(..., on={on!r}): wanted a fixture that stands for servers\n"
-                "  next: ask for dual_ollama, single_ollama, single_parallel_ollama or ollama_fleet, and give that"
+                f"UsageError: run_agents(..., on={on!r}): wanted one of the server fixtures\n"
+                "  next: pass dual_ollama, single_ollama, single_parallel_ollama or ollama_fleet"
             )
         if failure:
             pytest.fail(failure, pytrace=False)

@@ -1,4 +1,4 @@
-"""What is said of a session's settings before its tests; by xdist workers, with their first report."""
+"""The header lines about a session's settings; an xdist worker sends them with its first report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def header(session: Session) -> list[str]:
-    """Which backend, where, what model, why; which incumbent and baseline; of a session whose settings were checked."""
+    """Backend, its place, model and the reason for it; incumbent and baseline. The settings must have been checked."""
     backend, baseline, incumbent = session.backend, session.baseline, session.incumbent
     lines = [f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})"]
     if session.unused:
@@ -29,20 +29,20 @@ def header(session: Session) -> list[str]:
 
 
 def refusal(faults: Iterable[str]) -> str:
-    """Why no test of ours could run: every fault, once."""
+    """Why no test could run: every fault once."""
     return "\n  ".join(("pytest-llmperf: nothing was started, because of:", *faults))
 
 
 def short_refusal(faults: Iterable[str], test: str) -> str:
-    """The same for one of many tests: its own faults, and where the others stand."""
+    """The same for one of many tests: its own faults, and where to find the others."""
     own = [fault for fault in faults if fault.startswith((f"{test}: ", f"next: {test}: "))]
-    return "\n  ".join(("pytest-llmperf: nothing was started: all reasons stand once, in the summary", *own))
+    return "\n  ".join(("pytest-llmperf: nothing was started: the summary lists all reasons", *own))
 
 
 def _intent(settings: Settings) -> str:
-    """What becomes of the rounds in a stored baseline, if anything does."""
+    """What the run does with stored baselines."""
     if settings.update:
-        return f"what passes takes the place of its sessions in baseline {settings.update}; regression is not judged"
-    saving = f"what passes becomes a session of baseline {settings.save}" if settings.save else ""
+        return f"passing tests replace their sessions in baseline {settings.update}; regression gates are not judged"
+    saving = f"passing tests are saved as a session of baseline {settings.save}" if settings.save else ""
     comparing = f"compared with baseline {settings.compare}" if settings.compare else ""
     return "; ".join(filter(None, (comparing, saving)))

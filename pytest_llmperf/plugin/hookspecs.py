@@ -1,4 +1,4 @@
-"""Hooks of ours that other plugins and conftest files may implement."""
+"""Hooks that other plugins and conftest files may implement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.hookspec(firstresult=True)
 def pytest_llmperf_score(prompt: str, response: str) -> float | None:
-    """Says how good an answer is, for the marker `quality`; the first opinion counts, ours is asked last.
+    """Score an answer, for the marker `quality`; the first result that is not None counts, the plugin's own is last.
 
     Args:
         prompt: what was asked, without the unique prefix.

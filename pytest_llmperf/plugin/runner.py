@@ -1,4 +1,4 @@
-"""Runs the tests that use us: measures, lets gates decide the test's outcome, and cleans up."""
+"""Runs the tests that use the plugin: measures, turns verdicts into outcomes, and cleans up."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 __all__ = ["ConfigurationTransferWarning", "GateWarning", "Runner"]  # filters of warnings may name them here
 
 _PROPERTY = "llmperf."
-"""What the names of our JUnit properties begin with."""
+"""Prefix of the names of JUnit properties."""
 
 
 class Runner:
-    """Hooks for the tests that use us; registered only where there are some.
+    """Hooks for the tests that use the plugin; registered only if there are any.
 
     Args:
         config: pytest's.
@@ -57,7 +57,7 @@ class Runner:
         self._config = config
         self._unsaid = hasattr(config, "workerinput")  # a worker has no terminal: its first report takes it along
         workers = getattr(config, "workerinput", {}).get("workercount", 1)
-        notes = (f"{workers - 1} other xdist workers were running beside this",) if workers > 1 else ()
+        notes = (f"{workers - 1} other xdist workers were running at the same time",) if workers > 1 else ()
         reporter, capture = _terminal(config)
         self._live = ProgressLine(
             reporter,
@@ -76,7 +76,7 @@ class Runner:
         self._faults = tuple(faults)
 
     def benchmark_fixture(self, request: pytest.FixtureRequest) -> Any:
-        """pytest-benchmark's fixture, where the test asks for it or its JSON is wanted; else None."""
+        """pytest-benchmark's fixture, if the test or the command line asks for it; else None."""
         if not self._config.pluginmanager.has_plugin("benchmark"):
             return None
         wanted = any(
@@ -86,7 +86,7 @@ class Runner:
         return request.getfixturevalue("benchmark") if wanted or "benchmark" in request.fixturenames else None
 
     def measure(self, item: pytest.Item, scenario: Scenario, on: Deployment, benchmark: Any) -> Record:
-        """Measures, records, and reports what went wrong in a screenful instead of a traceback."""
+        """Measure and record; on an error of the plugin's own, fail the test with its text."""
         scenario = self.profiled(item, scenario)
         self._learn(scenario)
 
@@ -126,11 +126,11 @@ class Runner:
 
     @pytest.hookimpl(trylast=True)
     def pytest_llmperf_score(self, response: str) -> float:
-        """The default, asked where nobody else has an opinion."""
+        """The default scorer, used if no other hook has an opinion."""
         return default_scorer.score(response)
 
     def profiled(self, item: pytest.Item, scenario: Scenario) -> Scenario:
-        """With the options of the test's profile; at the end it is said where that is for another mode."""
+        """The scenario with the options of the test's profile; a warning follows if that is for another mode."""
         name = item.stash[PROFILE]
         if not name:
             return scenario
@@ -153,7 +153,7 @@ class Runner:
         return fail_without_traceback(work, self._live, kept)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """In an xdist worker, what would be a usage error fails every test of ours."""
+        """Reset what is kept with the test. In an xdist worker, faults of the run fail every test here."""
         item.stash[LINES], item.stash[WARNINGS] = [], []
         item.stash[RECORDS] = []  # a plugin may run the test again: what failed before is not of this attempt
         item.stash[EXPLAINED], item.stash[MATRIX] = False, False
@@ -163,11 +163,11 @@ class Runner:
         if self._faults and SPECS in item.stash:
             pytest.fail(short_refusal(self._faults, item.nodeid), pytrace=False)
         if SPECS in item.stash and item.get_closest_marker(SOAK) and not self.session.settings.duration_s:
-            pytest.skip("a soak runs for as long as you say: --llmperf-duration=30m")
+            pytest.skip("give the duration of the soak: --llmperf-duration=30m")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """After the body: a failing gate fails this test."""
+        """After the body, let the gates decide the test's outcome."""
         result = yield
         if SPECS in item.stash:
             decide(item, self.session.settings)
@@ -177,7 +177,7 @@ class Runner:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Hands the records to whoever collects reports (under xdist, the controller), and to JUnit."""
+        """Attach the records to the report, which xdist sends to the controller, and to JUnit's properties."""
         if call.when == "call":
             for record in item.stash.get(RECORDS, ()):
                 prefix = f"{_PROPERTY}{record.measurement.scenario.name}.{record.measurement.topology.kind}"
@@ -200,27 +200,27 @@ class Runner:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
-        """Masks what a warning quotes, before anybody shows it or hands it on."""
+        """Mask the secrets in a warning before it is shown or passed on."""
         scrub_warning(warning_message, self._all_secrets())
 
     def _all_secrets(self) -> list[str]:
         return sorted({*known(), *self._secrets}, key=len, reverse=True)
 
     def _learn(self, scenario: Scenario) -> None:
-        """Keeps in mind what is secret among the words of its commands."""
+        """Remember the secrets in the words of its commands."""
         for agent in scenario.agents:
             if isinstance(agent, ExternalAgent) and isinstance(agent.run, tuple):
                 self._secrets |= set(secrets_of(agent.run))
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        """Lets another xdist worker measure."""
+        """Free the machine for another xdist worker."""
         if self._hand_on and SPECS in item.stash:
             self.session.close()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Stops what we started; where that fails, results are reported all the same.
+        """Close the session; results are reported even if that fails.
 
-        What could not be put back on servers that were found is told, and fails nothing.
+        What could not be restored on attached servers is reported, and fails nothing.
         """
         told: list[tuple[str, bool]] = []
         try:
@@ -235,13 +235,13 @@ class Runner:
                 results.tell(session, text, failed=failed)
 
     def pytest_unconfigure(self) -> None:
-        """The same, where a session ended without finishing."""
+        """Close the session if pytest ended without finishing it."""
         with suppress(LlmperfError):
             self.session.close()
 
 
 def _terminal(config: pytest.Config) -> tuple[Any, Any]:
-    """The terminal's writer where a live line makes sense (else None), and the capture manager."""
+    """The terminal's writer if it can show a progress line (else None), and the capture manager."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None or hasattr(config, "workerinput") or config.get_verbosity() < 0 or not reporter.isatty:

@@ -76,12 +76,12 @@ class ServerLease:
 
     @property
     def topology(self) -> Topology | None:
-        """What is open now."""
+        """The open topology; None if there is none."""
         return self._opened.topology if self._opened is not None else None
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """The first process of each open instance that we started, by the instance's name."""
+        """The first process of each open instance that the session started, by the instance's name."""
         return self._opened.pids if self._opened is not None else {}
 
     def open(self, kind: TopologyKind, agents: int) -> Topology:
@@ -118,7 +118,7 @@ class ServerLease:
         return self._opened.topology
 
     def load(self, scenario: Scenario, topology: Topology, *, keep_alive_s: int) -> None:
-        """Loads the model on each instance with its agent's options, one after the other, and looks how it sits.
+        """Load the model on each instance with its agent's options, one after the other, and check where it is.
 
         Raises:
             ServerError: an instance could not load it, or is dead, or they do not serve the same model.
@@ -139,15 +139,15 @@ class ServerLease:
             self.placement_notes = self._opened.settled(asked_ctx) if self._opened is not None else ()
         except ServerError:
             if self._opened is not None:
-                self._opened.alive()  # a dead server is the better explanation
+                self._opened.alive()  # if a server died, that explains it better
             raise
         self._unloaded = self._first_load = False
 
     def unload(self) -> None:
-        """Frees what the model takes on each instance, until it is loaded again.
+        """Unload the model on each instance.
 
         Raises:
-            ServerError: an instance keeps it, or is dead.
+            ServerError: an instance does not unload it, or died.
         """
         if self._opened is None:
             return
@@ -157,12 +157,12 @@ class ServerLease:
                 control.unload(self._opened.topology.model)
 
     def on_gpu(self) -> bool:
-        """Whether some instance says that the model, loaded now, lies on a GPU at least in part. Raises ServerError."""
+        """Whether some instance reports that its loaded model is at least partly in GPU memory. Raises ServerError."""
         topology = self.topology
         return topology is not None and any(_vram_bytes(instance, topology.model) for instance in topology.instances)
 
     def vram_mb(self) -> float | None:
-        """VRAM that the loaded model holds on all open instances, MB; None where it holds none, or nobody says."""
+        """VRAM that the loaded model takes on all open instances, MB; None if it takes none, or none is reported."""
         topology, held = self.topology, 0
         if topology is not None:
             for instance in topology.instances:
@@ -171,7 +171,7 @@ class ServerLease:
         return held / 1e6 or None
 
     def disturbed(self, round_: Round, *, keep_alive_s: float) -> tuple[str, ...]:
-        """What tells that somebody else used servers which we only found while this round ran, in words."""
+        """Signs that another client used attached servers during this round, in words."""
         return self._opened.disturbed(round_, keep_alive_s=keep_alive_s) if self._opened is not None else ()
 
     def fired_faults(self) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ class ServerLease:
         return self._opened.fired() if self._opened is not None else ()
 
     def timed(self, work: Callable[[], Any]) -> Any:
-        """Runs a timed part; where it failed, a dead server is the better explanation."""
+        """Run a timed part; if it fails because a server died, raise that error instead."""
         try:
             return work()
         except MeasurementError:
@@ -187,14 +187,14 @@ class ServerLease:
             raise
 
     def explain_failure(self) -> None:
-        """Raises ServerError where an instance is dead: why a timed part has failed."""
+        """Raise ServerError if a timed part failed because an instance died."""
         if self._opened is not None:
             if self._opened.pids:
                 time.sleep(_NOTICE_S)
             self.check_alive()
 
     def check_alive(self) -> None:
-        """Raises ServerError where an instance is dead; the next test then starts the topology afresh."""
+        """Raise ServerError if an instance died; the next test then starts the topology anew."""
         try:
             if self._opened is not None:
                 self._opened.alive()
@@ -204,18 +204,18 @@ class ServerLease:
             raise
 
     def check_ours(self) -> None:
-        """After the last round: raises ServerError where a server that we started is dead, or another one answers."""
+        """After the last round: raise ServerError if a started server died, or another process answers in its place."""
         if self.pids:
             self.check_alive()
 
     def _record_death(self, error: ServerError) -> None:
-        """Remembers a death; a second one of the same instance is for good."""
+        """Count the death of an instance; the second one degrades the session."""
         self._deaths[error.instance] += 1
         if error.instance and self._deaths[error.instance] > 1:
             self._degrade(f"instance {error.instance} died twice")
 
     def _degrade(self, why: str) -> bool:
-        """From now on there is one instance less; whether servers that are not ours are left in its place."""
+        """Use one instance less from now on; return whether attached servers are left."""
         self.degradation = (f"the session is degraded: {why}",)
         self.say(self.degradation[0])
         left = self.backend.without_the_dead() if isinstance(self.backend, AttachBackend) else None
@@ -228,11 +228,11 @@ class ServerLease:
     def _degraded(self, kind: TopologyKind) -> DegradedError:
         return DegradedError(
             f"{self.degradation[0]}; topology {kind} is not measured",
-            next_step="see the first failure; what runs on one instance is measured all the same",
+            next_step="see the first failure; tests on one instance are still measured",
         )
 
     def close(self) -> None:
-        """Leaves the servers as they were found, and frees the machine for other sessions."""
+        """Stop the started servers, restore the attached ones, and free the machine for other sessions."""
         opened, self._opened, self._opened_for = self._opened, None, None
         unloaded, self._unloaded = self._unloaded, False
         try:
@@ -245,10 +245,10 @@ class ServerLease:
             self._release()
 
     def _acquire(self) -> None:
-        """Takes the machine's lock; if that means waiting, says for whom, again and again.
+        """Take the machine's lock; while it has to wait, report for which process.
 
         Raises:
-            ServerError: somebody else holds it for longer than the settings allow.
+            ServerError: another process holds it for longer than the settings allow.
         """
         limit_s = self.settings.lock_timeout_s + self.settings.duration_s  # one test of another xdist worker may soak
         waited_s = wait_s = 0.0
@@ -275,14 +275,14 @@ class ServerLease:
         self._locked = True
 
     def _release(self) -> None:
-        """Gives the machine's lock back, where it was taken; it counts those who hold it."""
+        """Release the machine's lock, if it was taken."""
         if self._locked:
             self._locked = False
             self._lock.release()
 
 
 def _vram_bytes(instance: Instance, model: str) -> int:
-    """What the model, loaded there, takes of the GPU's memory; 0 where it says nothing. Raises ServerError."""
+    """GPU memory that the model takes on an instance; 0 if it is not reported. Raises ServerError."""
     with client_of(instance) as control:
         entry = control.loaded(model)
     return (entry.size_vram_bytes or 0) if entry is not None else 0

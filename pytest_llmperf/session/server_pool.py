@@ -82,7 +82,7 @@ class ServerPool:
         against = self._settings.against
         if candidate.simulated != incumbent.simulated:
             raise UsageError(
-                f"of candidate and incumbent {against} one is simulated: nothing real is judged by that",
+                f"of candidate and incumbent {against} one is simulated: a comparison would say nothing",
                 next_step="compare two simulated deployments, or two real ones",
             )
         if same_servers(candidate, incumbent) and not self._settings.against_itself:
@@ -120,7 +120,7 @@ class ServerPool:
     def _same_servers(self, servers: str) -> UsageError:
         """The error of a comparison of a deployment with itself."""
         return UsageError(
-            f"the incumbent {self._settings.against} is what is measured: {servers}",
+            f"the incumbent {self._settings.against} is the measured deployment itself: {servers}",
             next_step="name another deployment with --llmperf-against, or say --llmperf-against-itself=on",
         )
 

@@ -102,7 +102,7 @@ ROWS = (
     Row(
         name="reset in every round",
         faults=(b("reset", 3), b("reset", 7), b("reset", 11)),
-        seen="MeasurementError: too much went wrong to go on: round 3: ... round 1: ...reset... round 2: ...reset...",
+        seen="MeasurementError: too many faults to continue: round 3: ... round 1: ...reset... round 2: ...reset...",
         answer=FAILS,
         settings={"min_rounds": 4, "max_rounds": 4},
     ),

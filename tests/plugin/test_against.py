@@ -109,7 +109,7 @@ MISUSES = {
             "--llmperf-urls=http://127.0.0.1:9,http://127.0.0.1:10",
             "--llmperf-against=localhost:10,localhost:9/",
         ),
-        "*the incumbent localhost:10,localhost:9/ is what is measured: *",
+        "*the incumbent localhost:10,localhost:9/ is the measured deployment itself: *",
     ),
 }
 

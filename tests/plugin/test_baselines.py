@@ -226,7 +226,7 @@ def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pyt
     updated.assert_outcomes(passed=1)
     updated.stdout.fnmatch_lines(
         [
-            "llmperf: what passes takes the place of its sessions in baseline mine; regression is not judged",
+            "llmperf: passing tests replace their sessions in baseline mine; regression gates are not judged",
             "note: *regression was not judged*",
             "updated 1 measurement in *mine.toml",
             "  *::test_pair (pair on dual): 1 session instead of 2: efficiency_pct *system_tok_s * -> * tok/s*",

@@ -84,7 +84,7 @@ def test_a_gate_that_stands_twice_is_a_fault(simulated, pytester: pytest.Pyteste
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines_random(
         [
-            "*::test_twice: marker throughput stands twice at test_twice*",
+            "*::test_twice: marker throughput is given twice at test_twice*",
             "*::test_twice: marker scaling: min_pct is 400*",
         ]
     )

@@ -45,7 +45,7 @@ _WORDS: tuple[tuple[type, str], ...] = (
 )
 
 _COMMENT = re.compile(r"\s[#;]")
-"""What looks like a comment behind a value; a format of pytest's ini files has none there."""
+"""What looks like a comment after a value; pytest's ini files have no comments there."""
 
 
 def value_of(config: pytest.Config, name: str) -> object:
@@ -64,7 +64,7 @@ def value_of(config: pytest.Config, name: str) -> object:
 
 
 def text_of(value: object, parse: Callable[[str], Any]) -> str:
-    """The text that the parser of an option takes for a value of the ini file.
+    """The value of the ini file as text for the option's parser.
 
     Raises:
         ValueError: the option takes no value of that type.
@@ -84,7 +84,7 @@ def text_of(value: object, parse: Callable[[str], Any]) -> str:
 
 
 def comment_hint(value: object, file: Path | None) -> str:
-    """What to do about a refused value of a file that may have a comment behind it; empty if it has none."""
+    """The next step for a refused value that may have a comment after it; empty if it has none."""
     if not isinstance(value, str) or file is None or file.suffix == ".toml" or not _COMMENT.search(value):
         return ""
     return "\n    next: an ini file has no comments behind values: put the comment on a line of its own"
@@ -107,7 +107,7 @@ def _item(value: object) -> str:
         raise ValueError(f"got {_type_of(value)} inside of it, wanted text or a number")
     text = _scalar(value)
     if "," in text:
-        raise ValueError("a comma stands inside of an entry, wanted an entry for each value")
+        raise ValueError("an entry contains a comma, wanted one entry per value")
     return text
 
 
@@ -119,7 +119,7 @@ def _scalar(value: object) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines that hold something, without a comma at their end; one line stays as it is."""
+    """The lines that are not empty, without a comma at their ends; a single line is unchanged."""
     if "\n" not in text.strip():
         return [text]
     return [stripped for line in text.split("\n") if (stripped := line.strip().rstrip(","))]

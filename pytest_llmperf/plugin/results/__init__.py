@@ -1,1 +1,1 @@
-"""What comes of the tests: outcomes by their gates, the summary, the files, entries of tests that are gone."""
+"""Results of the tests: their outcomes by gates, the summary, the files, stored entries of removed tests."""

@@ -1,4 +1,4 @@
-"""Knows which tests there are, and finds stored entries of tests that are gone."""
+"""Finds stored entries of tests that no longer exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Settings
 
 _UNSEEN = ("ignore", "ignore_glob", "deselect", "lf", "stepwise")
-"""Options of pytest that keep tests from being collected; what they hide is not gone."""
+"""Options of pytest that keep tests from being collected; those tests still exist."""
 
 
 class Collected:
-    """Watches the collection.
+    """Records what pytest collects.
 
-    An entry is judged only where all that could hold its test was looked at: its file lies under the paths that were
-    asked for, nothing there failed to be collected, skipped itself or was left out.
+    An entry counts as orphaned only if its test would have been collected: its file is under the paths that were asked
+    for, and nothing there failed to be collected, skipped itself or was left out.
 
     Args:
         config: pytest's.
@@ -39,33 +39,33 @@ class Collected:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Sees every test, before any is deselected."""
+        """Record every test, before any is deselected."""
         self._items = list(items)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Somebody chose."""
+        """Record that tests were deselected."""
         self._selected = self._selected or bool(items)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Something could not be looked into, or skips itself as a whole."""
+        """Record what could not be collected, or skips itself as a whole."""
         self._failed = self._failed or report.failed
         if report.skipped:
             self._hidden.append(report.nodeid)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        """What an xdist worker has collected, and not deselected."""
+        """Record what an xdist worker has collected and not deselected."""
         self._worker_ids |= set(ids)
         self._unseen = self._unseen or self._selected
 
     def stale(self, settings: Settings) -> tuple[str, bool]:
-        """Entries of the session's stored baselines whose test is gone.
+        """Entries of the session's stored baselines whose test no longer exists.
 
         Args:
             settings: whose `compare`, `save` and `update` name baselines.
 
         Returns:
-            What is stale, in words with the commands that mend it, and whether the run was full, so that it counts.
+            The entries with the commands that correct them, and whether the run was full, so that they fail it.
         """
         from pytest_llmperf.errors import BaselineError
         from pytest_llmperf.judge.baselines.baseline_files import load_named
@@ -98,20 +98,20 @@ class Collected:
         return any(path.is_relative_to(folder) for folder in self._asked_for())
 
     def _asked_for(self) -> Iterable[Path]:
-        """The paths that pytest looked into as a whole."""
+        """The paths that pytest collected as a whole."""
         start = self._config.invocation_params.dir
         return [(start / argument).resolve() for argument in self._config.args if "::" not in argument]
 
 
 def _in_words(name: str, gone: Sequence[str], fresh: Iterable[str], folder: str) -> list[str]:
-    """What is stale in one baseline, and what to type."""
+    """The orphaned entries of a baseline, and the commands that correct them."""
     from pytest_llmperf.judge.baselines.lookup import nearest
 
     if not gone:
         return []
     where = "" if folder == "baselines" else f" --dir {shlex.quote(folder)}"
-    count = "1 test that is" if len(gone) == 1 else f"{len(gone)} tests that are"
-    lines = [f"baseline {name} holds {count} no longer there:"]
+    count = "1 test that no longer exists" if len(gone) == 1 else f"{len(gone)} tests that no longer exist"
+    lines = [f"baseline {name} holds {count}:"]
     for test in gone:
         lines.append(f"  {test}")
         old = f"{shlex.quote(name)} {shlex.quote(test)}"

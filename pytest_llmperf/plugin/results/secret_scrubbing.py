@@ -1,4 +1,4 @@
-"""Takes secrets out of pytest's reports: of tracebacks with local variables, captured output and logs."""
+"""Masks secrets in pytest's reports: in tracebacks with local variables, captured output and logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEEPEST = 40
 
 
 def scrub(report: pytest.TestReport, secrets: Sequence[str]) -> None:
-    """Masks the secrets in all texts that the report shows or hands on.
+    """Mask the secrets in all texts of a report.
 
     Args:
         report: changed.
@@ -28,7 +28,7 @@ def scrub(report: pytest.TestReport, secrets: Sequence[str]) -> None:
 
 
 def scrub_warning(warning: warnings.WarningMessage, secrets: Sequence[str]) -> None:
-    """Masks the secrets in a warning, which pytest shows in its summary; its category stays.
+    """Mask the secrets in a warning, which pytest shows in its summary; its category is unchanged.
 
     Args:
         warning: changed.

@@ -1,4 +1,4 @@
-"""Collects every test's records where reports arrive (under xdist, in the controller), shows and writes them once."""
+"""Collects the records of all tests (under xdist, in the controller), prints and writes them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from pytest_llmperf.report.session_outcomes import Tested
 
 _MOST_LETTERS = 4000
-"""Of a failure's text, in reports: an assertion may show whole answers."""
+"""Maximum length of a failure's text in reports: an assertion may show whole answers."""
 
 
 TOLD = "llmperf_told"
-"""What an xdist worker has to tell at its end: messages, and whether each is a failure."""
+"""Key of an xdist worker's output: messages, and whether each is a failure."""
 
 
 class Results:
-    """Hooks that gather, show and write.
+    """Hooks that collect, print and write results.
 
     Args:
         config: pytest's.
@@ -48,7 +48,7 @@ class Results:
         self._collected = collected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Takes the records off a test's report; a failed phase or attempt takes back what was accepted."""
+        """Collect the records of a test's report; a failed phase or attempt removes what was accepted."""
         if report.when == "call" or report.failed:
             self._accepted.pop(report.nodeid, None)
         if getattr(report, "llmperf_test", False) and (report.when != "teardown" or report.failed):
@@ -70,14 +70,14 @@ class Results:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """What an xdist worker tells at its end; one that crashed tells nothing."""
+        """Collect the messages of an xdist worker that ends; one that crashed has none."""
         self._of_workers += getattr(node, "workeroutput", {}).get(TOLD, ())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the reports and the saved baseline; a failure to write, or a stale entry, fails the session.
+        """Write the reports and the saved baseline; a failure to write, or an orphaned entry, fails the session.
 
-        What xdist workers could not start for is a usage error here, as it is without xdist.
+        Faults that kept xdist workers from measuring are a usage error, as they are without xdist.
         """
         for message, failed in dict(self._of_workers).items():
             self.tell(session, message, failed=failed)
@@ -102,7 +102,7 @@ class Results:
         return resolve(self._config)
 
     def _failed(self) -> bool:
-        """Whether a test of ours failed."""
+        """Whether a test that uses the plugin failed."""
         if not self._tests:
             return False
         from pytest_llmperf.report.session_outcomes import any_failed
@@ -110,7 +110,7 @@ class Results:
         return any_failed(self._tests.values())
 
     def _write(self, session: pytest.Session) -> None:
-        """The files that were asked for, the saved baseline, and what a GitHub Actions job is told."""
+        """Write the requested files, the saved baseline, and the commands for a GitHub Actions job."""
         from pytest_llmperf.files.special_files import descriptor_of
         from pytest_llmperf.plugin.options.output_files import OUTPUTS
         from pytest_llmperf.report.document import Run
@@ -132,21 +132,21 @@ class Results:
         self._commands = written.commands
 
     def _find_stale(self, session: pytest.Session) -> None:
-        """Entries of tests that are gone; after the save, so that what it added counts."""
+        """Report orphaned entries; after the save, so that what it added counts."""
         stale, full = self._collected.stale(self._settings())
         if stale and not full:
             stale += "\n  (a part of the tests was asked for: only a full run fails)"
         self.tell(session, stale, failed=bool(stale) and full)
 
     def tell(self, session: pytest.Session, message: str, *, failed: bool) -> None:
-        """Keeps a message for the summary; a failure makes a session that would end well end as failed."""
+        """Keep a message for the summary; a failure turns a passing session into a failed one."""
         if message:
             self._messages.append((message, failed))
         if failed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What xdist workers say, the table of scenarios, then what was written."""
+        """Print the headers of xdist workers, the table of scenarios, then what was written."""
         if not (self._records or self._messages or self._said or self._faults):
             return
         from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table
@@ -179,7 +179,7 @@ class Results:
 
 
 def _end_line(reporter: pytest.TerminalReporter | None) -> None:
-    """Ends the line that pytest has begun and writes it out, for a report that goes to the same place."""
+    """End and flush the line that pytest has begun, before a report is written to the same stream."""
     if reporter is None:
         return
     reporter.ensure_newline()
@@ -189,7 +189,7 @@ def _end_line(reporter: pytest.TerminalReporter | None) -> None:
 
 
 def _tested(report: pytest.TestReport) -> Tested:
-    """What a phase of a test came to."""
+    """The outcome of a phase of a test."""
     from pytest_llmperf.report.session_outcomes import Ending, Tested
 
     file, line, _ = report.location
@@ -201,7 +201,7 @@ def _tested(report: pytest.TestReport) -> Tested:
 
 
 def _why(report: pytest.TestReport) -> str:
-    """Why a phase failed, or was skipped; empty where gates say it."""
+    """Why a phase failed or was skipped; empty if the gates' text says it."""
     if report.passed or getattr(report, "llmperf_explained", False):
         return ""
     shown = report.longrepr
@@ -212,7 +212,7 @@ def _why(report: pytest.TestReport) -> str:
 
 
 def _write(terminalreporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
-    """A line of the summary, or some; nothing in it steers the terminal, or is more than it can show."""
+    """Write a line of the summary, without control characters, in characters that the terminal can encode."""
     from pytest_llmperf.report.terminal.wrapping import encodable
 
     terminalreporter.write_line(encodable(clean(line), terminalreporter._tw._file), **markup)

@@ -1,4 +1,4 @@
-"""The file of the machine's lock: opened so that nobody can lead it to another file, lockable by every user."""
+"""The file of the machine's lock: never opened through a link, and lockable by every user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDERS = ("/run/lock", "/var/lock", "/tmp")
 _ELSEWHERE = f"give all measurements of this machine another folder that they share: {LOCK_DIR}=DIR"
 _EVERYBODY = 0o666
 _ATTEMPTS = 50
-"""How often a file that somebody else is just creating or removing is tried again, `_MOMENT_S` apart."""
+"""Number of attempts on a file that another process creates or removes at the moment, `_MOMENT_S` apart."""
 _MOMENT_S = 0.02
 
 
@@ -41,7 +41,7 @@ def shared_folder(candidates: tuple[str, ...] = _FOLDERS) -> Path:
 
 
 def locked(path: Path) -> int | None:
-    """A descriptor of the file, locked; None where somebody else holds it. Raises ServerError."""
+    """A descriptor of the file, locked; None if another process holds the lock. Raises ServerError."""
     for _ in range(_ATTEMPTS):
         descriptor = _opened(path)
         try:
@@ -63,7 +63,7 @@ def locked(path: Path) -> int | None:
 
 
 def _opened(path: Path) -> int:
-    """The lock's file, made for everybody where it is missing. Raises ServerError."""
+    """Open the lock's file; create it for all users if it is missing. Raises ServerError."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
     fault: OSError | None = None
     for _ in range(_ATTEMPTS):
@@ -91,7 +91,7 @@ def _opened(path: Path) -> int:
 
 
 def _created(path: Path, flags: int) -> int:
-    """The new file, which every user may open, whatever this user's umask is. Raises OSError."""
+    """Create the file so that every user may open it, whatever this user's umask is. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, _EVERYBODY)
     try:
@@ -103,7 +103,7 @@ def _created(path: Path, flags: int) -> int:
 
 
 def _check_plain(descriptor: int, path: Path) -> None:
-    """Raises ServerError where the file is none, or has another name: what is written there would be lost."""
+    """Raise ServerError if it is no plain file, or a hard link: what is written there would damage another file."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise _refusal(path, "is no plain file")

@@ -16,13 +16,13 @@ from pytest_llmperf.masking import masked_words
 from pytest_llmperf.model.access import without_secrets
 
 MOST_BYTES = 4096
-"""Of what is read."""
+"""Maximum size of what is read."""
 _MOST_LETTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds the lock, in their own words: any user of the machine may have written them.
+    """Who holds the lock, by the file; any user of the machine may have written it.
 
     Attributes:
         pid: of the process, in its own container.
@@ -43,7 +43,7 @@ class Holder:
 
 
 def write_holder(descriptor: int) -> None:
-    """Writes who this process is in place of what is there. Raises OSError."""
+    """Replace the file's content with a description of this process. Raises OSError."""
     holder = Holder(
         pid=os.getpid(),
         user=_user(),
@@ -56,7 +56,7 @@ def write_holder(descriptor: int) -> None:
 
 
 def read_holder(written: bytes) -> Holder | None:
-    """What a holder wrote of itself; nothing in it can steer a terminal."""
+    """The holder as written, without control characters; None if it cannot be read."""
     try:
         tables = json.loads(written)
         texts = {field.name: printable(tables[field.name]) for field in fields(Holder) if field.name != "pid"}

@@ -33,13 +33,13 @@ _here: dict[tuple[int, Path], weakref.ref[MachineLock]] = {}
 
 
 class MachineLock:
-    """The lock of this machine. It may be taken several times by those who share the object.
+    """The lock of this machine. Those who share the object may take it several times.
 
     Args:
         folder: where its file is; None: that of `LLMPERF_LOCK_DIR`, else the one that all users share.
         socket_name: in the abstract space; None: that of every lock whose folder nobody has chosen; empty: none.
         clock: seconds, monotonic.
-        sleep: waits so many seconds.
+        sleep: waits, seconds.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class MachineLock:
         self._socket: socket.socket | None = None
 
     def acquire(self, *, timeout_s: float = math.inf) -> bool:
-        """Takes the lock, waiting for whoever holds it.
+        """Take the lock; wait while another process holds it.
 
         Args:
-            timeout_s: how long at most; 0: it is tried once.
+            timeout_s: maximum time to wait; 0: try once.
 
         Returns:
             Whether it is taken.
@@ -85,13 +85,13 @@ class MachineLock:
         return True
 
     def release(self) -> None:
-        """Gives it back, as often as it was taken."""
+        """Release it; it must be released as often as it was taken."""
         self._times = max(self._times - 1, 0)
         if self._times == 0:
             self._close()
 
     def holder(self) -> Holder | None:
-        """Who holds the lock, or was the last to; None where nobody says."""
+        """Who holds the lock, or held it last; None if that is unknown."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
@@ -108,7 +108,7 @@ class MachineLock:
         self._close()
 
     def _try(self) -> bool:
-        """Takes it where it is free."""
+        """Take it if it is free."""
         with _guard:
             self._refuse_second()
             descriptor = locked(self.path)
@@ -126,7 +126,7 @@ class MachineLock:
         return True
 
     def _refuse_second(self) -> None:
-        """Raises UsageError where another lock object of this process holds it."""
+        """Raise UsageError if another lock object of this process holds it."""
         known = _here.get((os.getpid(), self.path))
         if known is not None and known() not in (None, self):
             raise UsageError(

@@ -52,7 +52,7 @@ class MeasurementRun:
         plan, pool = self._plan, self._context.pool
         if plan.soak_s and pool.incumbent is not None:
             raise UsageError(
-                f"{plan.test}: a soak takes no turns with an incumbent ({self._settings.against})",
+                f"{plan.test}: a soak cannot be compared with an incumbent ({self._settings.against})",
                 next_step="leave --llmperf-against out, or the tests marked soak: -m 'not soak'",
             )
         asked = [

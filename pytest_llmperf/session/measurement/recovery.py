@@ -159,7 +159,7 @@ class RecoveringRounds:
         if self._left < 0:
             known = "".join(f"\n  {incident}" for incident in self.incidents)
             raise MeasurementError(
-                f"too much went wrong to go on: {when}: {problem}{known}",
+                f"too many faults to continue: {when}: {problem}{known}",
                 next_step=error.next_step if error is not None else _LOAD_NEXT,
             )
         self._note(when, problem, "it was repeated")
@@ -182,7 +182,7 @@ class RecoveringRounds:
                     self._servers.close()
                     raise ServerError(
                         f"{label} ({instance.url}) answers as version {version} before {when}, it was "
-                        f"{instance.version}: these would be figures of two servers",
+                        f"{instance.version}: the measurement would mix two servers",
                         next_step="run it again when nobody changes the servers",
                     )
                 was, context = self._contexts.get(instance.name), self._context(control)

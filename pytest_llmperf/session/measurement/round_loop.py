@@ -1,4 +1,4 @@
-"""Rounds until every gate is decided: of one deployment, or of two that take turns."""
+"""Rounds until every gate is decided, on one deployment or alternating between two."""
 
 from __future__ import annotations
 
@@ -20,19 +20,24 @@ from pytest_llmperf.session.measurement.arm import Arm
 from pytest_llmperf.session.progress_listener import ProgressListener
 
 _SHARED = (
-    "both deployments' models lie on GPUs of one machine: the other's was unloaded before each arm's rounds, and "
-    "loading and a first request were not timed"
+    "both deployments' models use the GPUs of one machine: before each arm's rounds the other arm's model was "
+    "unloaded; loading and a first request were not timed"
 )
 
 
 class RoundLoop:
-    """Candidate and incumbent (if there is one) by turns: A B B A, so that drift cancels and both go first equally.
+    """Runs rounds, alternating between candidate and incumbent if there are two arms.
 
-    Where both would lie on a GPU of one machine, only the model of the arm whose turn it is is loaded.
+    The order is A B B A, so that drift cancels. If both would use a GPU of one machine, only the model of the arm that
+    runs is loaded.
 
     Args:
-        candidate: what is judged, with its model loaded.
-        listener: is told what happens.
+        candidate: the arm that is judged, with its model loaded.
+        listener: receives the progress.
+
+    Attributes:
+        candidate: as given.
+        incumbent: the other arm; None until it is added.
     """
 
     def __init__(self, candidate: Arm, listener: ProgressListener) -> None:
@@ -43,7 +48,7 @@ class RoundLoop:
         self._share_gpu = False
 
     def add_incumbent(self, incumbent: Arm, warmups: int) -> None:
-        """Adds the incumbent, loads its model and warms it up.
+        """Add the incumbent, load its model and warm it up.
 
         Raises:
             LlmperfError: one of the servers fails.
@@ -53,7 +58,7 @@ class RoundLoop:
         if self.candidate.on_gpu() and hosts_of(here) & hosts_of(there):
             self._share_gpu = True
             self.candidate.unload()
-            incumbent.unload()  # what was loaded beside the other may lie on the CPU in part
+            incumbent.unload()  # a model loaded beside another one may be partly on the CPU
             self.candidate.add_note(_SHARED)
         incumbent.load()
         self._loaded = incumbent
@@ -63,16 +68,16 @@ class RoundLoop:
     def until_decided(
         self, gates: Sequence[Gate], settings: Settings, *, run_gates: int, as_it_is: bool = False
     ) -> tuple[Verdict, ...]:
-        """Rounds up to the minimum, then until every gate is decided or the maximum is reached.
+        """Run the minimum of rounds, then more until every gate is decided or the maximum is reached.
 
-        Rounds in which the client was saturated do not count, nor do those beside them; too many of them, and no gate
-        is judged. Nor is it where the client's own time is too much of all rounds.
+        A round in which the client was saturated does not count, nor does its partner. If there are too many, or
+        if the client's own time is too large a share of all rounds, no gate is judged.
 
         Args:
-            gates: with their limits; those against the incumbent learn it here.
+            gates: with their limits; the limit of a gate against the incumbent is computed here.
             settings: min_rounds and max_rounds are used.
-            run_gates: how many gates of the run share the error of `fail`.
-            as_it_is: judges the rounds that there are, and takes no other.
+            run_gates: number of gates of the run, which share the error probability of `fail`.
+            as_it_is: judge the present rounds, and run no others.
 
         Raises:
             LlmperfError: a timed request failed, or a server died.
@@ -112,7 +117,7 @@ class RoundLoop:
         return self._unless_client_overhead(gates, verdicts)
 
     def _as_it_is(self, gates: Sequence[Gate], run_gates: int) -> tuple[Verdict, ...]:
-        """One look at all rounds; where more were discarded than kept, or none, no gate is judged."""
+        """Judge all rounds once; no gate is judged if as many were discarded as kept."""
         measurement = self.candidate.measurement
         if len(measurement.discarded) >= len(measurement.rounds):
             return tuple(invalid(gate, len(measurement.rounds), explain_discard(measurement)) for gate in gates)
@@ -122,7 +127,7 @@ class RoundLoop:
         )
 
     def _unless_client_overhead(self, gates: Sequence[Gate], verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
-        """The verdicts, unless the client's own time is too much of all rounds of a arm."""
+        """The verdicts; invalid ones if the client's own time is too large a share of an arm's rounds."""
         arms = [self.candidate] if self.incumbent is None else [self.candidate, self.incumbent]
         if reasons := [
             f"{_whose(arm)}{reason}" for arm in arms if (reason := client_overhead_problem(arm.measurement))
@@ -131,7 +136,7 @@ class RoundLoop:
         return verdicts
 
     def _take(self, count: int) -> bool:
-        """A round of each arm, after so many that were kept; False where they do not count."""
+        """Run a round of each arm, after `count` kept ones; return whether they count."""
         index = count + len(self.candidate.measurement.discarded)
         arms = [self.candidate] if self.incumbent is None else [self.incumbent, self.candidate]
         if count % 2:
@@ -150,10 +155,10 @@ class RoundLoop:
         return not reasons
 
     def _make_room(self, arm: Arm) -> None:
-        """On a GPU that both would lie on, only this arm's model is loaded; none of that is timed."""
+        """If both arms use one GPU, unload the other arm's model and load this one's, untimed."""
         if not self._share_gpu or self._loaded is arm:
             return
-        self._say(arm, "unloading the other's model, loading its own")
+        self._say(arm, "unloading the other arm's model, loading this one's")
         self._loaded.unload()
         arm.load()
         self._loaded = arm

@@ -1,4 +1,4 @@
-"""What of this machine is looked at while rounds run: which processes are whose, and its GPUs."""
+"""Samplers of this machine: which processes belong to which instance, and its GPUs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class SamplerFactory:
-    """Makes the samplers of a session's measurements; it imports what reads the machine when it first does.
+    """Makes the samplers of a session's measurements; psutil is imported with the first.
 
     Args:
-        every_s: time between two samples of a round, s; 0: nothing is looked at.
+        every_s: interval between two samples of a round, s; 0: telemetry is off.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -28,18 +28,18 @@ class SamplerFactory:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What must be installed to look at the GPU that is here, in words; known once there was a sampler."""
+        """What must be installed to sample this machine's GPU, in words; known once there was a sampler."""
         from pytest_llmperf.telemetry.gpu import INSTALL  # noqa: PLC0415 - only where something is looked at
 
         why = self._gpus_here[1] if self._gpus_here is not None else ""
         return (why,) if INSTALL in why else ()
 
     def sampler(self, topology: Topology, pids: Mapping[str, int]) -> Sampler | None:
-        """A sampler of a measurement on this topology; None where nothing is looked at.
+        """A sampler of a measurement on this topology; None if telemetry is off.
 
         Args:
             topology: with its servers running.
-            pids: first processes of instances, where known; those of other instances here are found by their ports.
+            pids: first processes of instances, if known; those of other local instances are found by their ports.
         """
         if not self._every_s:
             return None
@@ -63,8 +63,10 @@ class SamplerFactory:
                 known[instance.name] = root
         gpus, why = self._gpus() if len(remote) < len(topology.instances) else (None, "")
         notes = (
-            f"instance {', '.join(remote)} is on another machine, which is not looked at" if remote else "",
-            f"the processes of instance {', '.join(silent)} are not known: the system does not tell" if silent else "",
+            f"instance {', '.join(remote)} is on another machine, which is not sampled" if remote else "",
+            f"the processes of instance {', '.join(silent)} are unknown: the system does not report them"
+            if silent
+            else "",
             why,
         )
         return Sampler(
@@ -75,7 +77,7 @@ class SamplerFactory:
         )
 
     def close(self) -> None:
-        """Lets the GPUs go."""
+        """Release the GPUs."""
         gpus, self._gpus_here = self._gpus_here, None
         if gpus is not None and gpus[0] is not None:
             gpus[0].close()

@@ -1,4 +1,4 @@
-"""The triage after the rounds, outside of every clock: what servers say of themselves now, and what rounds say."""
+"""The triage after the rounds, untimed: what the servers report now, and what the rounds show."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _OF_SERVERS = ("versions", "model", "context", "memory", "others")
 def triage(
     measurement: Measurement, slower: Sequence[Slower], held: str, *, taking_turns: bool = False
 ) -> tuple[Answer, ...]:
-    """Every question, answered as far as can be.
+    """Answer every question of the triage, as far as possible.
 
     Args:
         measurement: with its rounds; its servers still open.
         slower: see Record.
-        held: what it was compared with, in words; empty: nothing.
+        held: what the measurement was compared with, in words; empty: nothing.
         taking_turns: with an incumbent on the same GPU: its own model may have been unloaded by now.
     """
     return (*_of_servers(measurement, taking_turns=taking_turns), *of_measurement(measurement, slower, held))
@@ -72,7 +72,7 @@ def _of_servers(measurement: Measurement, *, taking_turns: bool) -> Sequence[Ans
 
 
 def _versions(before: Sequence[Instance], seats: Sequence[Seat]) -> Answer:
-    """The same everywhere, and as before the rounds."""
+    """Whether all instances have the same version, the one from before the rounds."""
     now = [seat.instance.version for seat in seats]
     changed = [
         f"instance {instance.name} answers as version {version}, it was {instance.version}"
@@ -83,7 +83,7 @@ def _versions(before: Sequence[Instance], seats: Sequence[Seat]) -> Answer:
 
 
 def _loaded(seats: Sequence[Seat]) -> tuple[Answer, Answer]:
-    """How the model sits."""
+    """Which context the model is loaded with, and where."""
     loaded = [seat.loaded for seat in seats if seat.loaded is not None]
     lengths = dict.fromkeys(f"{model.context_length} tokens" for model in loaded if model.context_length)
     on_gpu = any(model.size_vram_bytes for model in loaded)
@@ -95,7 +95,7 @@ def _loaded(seats: Sequence[Seat]) -> tuple[Answer, Answer]:
 
 
 def _others(measurement: Measurement, seats: Sequence[Seat]) -> Answer:
-    """Whether anybody else uses the servers: by what was noted, by what they have loaded, by waiting alone."""
+    """Whether another client uses the servers, by incidents, loaded models and waiting times of agents alone."""
     problems = [said for cause, said, _ in facts_of(measurement) if cause == "another client"]
     problems += [
         f"instance {seat.instance.name} has loaded {some_of(seat.others)}, too" for seat in seats if seat.others

@@ -1,4 +1,4 @@
-"""Rounds for as long as was asked, watched all the while; a critical level ends them."""
+"""Rounds for a given time, watched for drift; a critical level ends them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pytest_llmperf.session.measurement.arm import Arm
 from pytest_llmperf.session.progress_listener import ProgressListener
 
 SAMPLE_S = 30.0
-"""How often memory is looked at (H.2)."""
+"""Interval between two samples of memory (H.2)."""
 
-_OFF = "memory, VRAM and temperature are not watched: the telemetry is off (--llmperf-telemetry)"
+_OFF = "memory, VRAM and temperature are not watched: telemetry is off (--llmperf-telemetry)"
 
 
 def soak(
@@ -26,13 +26,13 @@ def soak(
     listener: ProgressListener,
     notes: tuple[str, ...] = (),
 ) -> Soak:
-    """Runs rounds until the time is up or a level is critical.
+    """Run rounds until the time is up or a level is critical.
 
     Args:
-        arm: the deployment, warm; it holds the rounds afterwards.
+        arm: the deployment, warm; it has the rounds afterwards.
         watched: the levels.
-        asked_s: how long, by the rounds' own time.
-        listener: is told of rounds and alarms.
+        asked_s: duration, by the rounds' own clock.
+        listener: receives rounds and alarms.
         notes: what could not be watched.
 
     Raises:

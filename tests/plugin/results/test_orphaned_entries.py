@@ -44,7 +44,7 @@ def test_a_full_run_fails_and_helps(run) -> None:
     old = "perf/test_team.py::test_pear"
     result.stdout.fnmatch_lines(
         [
-            "baseline main holds 1 test that is no longer there:",
+            "baseline main holds 1 test that no longer exists:",
             f"  {old}",
             f"    if it was renamed: pytest-llmperf rename main {old} perf/test_team.py::test_pair",
             f"    if it is gone: pytest-llmperf remove main {old}",
@@ -57,7 +57,7 @@ def test_so_does_a_run_that_saves(run, option: str) -> None:
     """What is added to must be in order, too."""
     result = run(option)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["baseline main holds 1 test that is no longer there:"])
+    result.stdout.fnmatch_lines(["baseline main holds 1 test that no longer exists:"])
 
 
 def test_so_does_a_baseline_named_in_the_ini_file(run, pytester: pytest.Pytester) -> None:
@@ -65,7 +65,7 @@ def test_so_does_a_baseline_named_in_the_ini_file(run, pytester: pytest.Pytester
     pytester.makeini("[pytest]\nllmperf_compare = main\n")
     result = run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["baseline main holds 1 test that is no longer there:"])
+    result.stdout.fnmatch_lines(["baseline main holds 1 test that no longer exists:"])
 
 
 @pytest.mark.parametrize("options", [["perf"], ["--rootdir=.", "perf/test_team.py"], ["-x"], ["-n2"]])
@@ -73,7 +73,7 @@ def test_paths_that_hold_the_entry_are_full(run, options: list[str]) -> None:
     """Asked for the folder or file that the test would be in, it is missed; under xdist as well."""
     result = run("--llmperf-compare=main", *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["baseline main holds 1 test that is no longer there:"])
+    result.stdout.fnmatch_lines(["baseline main holds 1 test that no longer exists:"])
 
 
 @pytest.mark.parametrize("options", [["-k", "pair"], ["-m", "not slow"]])
@@ -128,7 +128,7 @@ def test_a_file_that_is_gone_and_a_script(run, pytester: pytest.Pytester) -> Non
     result = run("--llmperf-compare=main")
     result.stdout.fnmatch_lines(
         [
-            "baseline main holds 2 tests that are no longer there:",
+            "baseline main holds 2 tests that no longer exist:",
             "    if it is gone: pytest-llmperf remove main 'perf/test_old.py::test_x*a b*'",
         ]
     )

@@ -405,7 +405,7 @@ def test_the_machine_stands_under_the_timeline(show) -> None:
         sample(1, busy_s=1.0, client_s=0.1, servers_s={"a": 0.5}, gpus=gpus),
         sample(3, busy_s=2.0, client_s=0.3, servers_s={"a": 0.7}, gpus=gpus),
         sample(4, index=1, busy_s=2.5, client_s=0.3, servers_s={"a": 0.8}, gpus=gpus),
-        notes=("instance b is on another machine, which is not looked at",),
+        notes=("instance b is on another machine, which is not sampled",),
     )
     (record,) = run.records
     measurement = replace(record.measurement, telemetry=replace(seen.telemetry, gpus=("RTX", "RTX")))

@@ -12,7 +12,7 @@ GPU = (GpuSample(memory_used_mib=3072.0, temperature_c=61.0),)
 SEEN = observed(
     sample(0, servers_s={"a": 0, "b": 0}, gpus=GPU),
     sample(2, busy_s=3, client_s=0.2, servers_s={"a": 1, "b": 0.8}, gpus=GPU, cpu_c=55.0),
-    notes=("instance c is on another machine, which is not looked at",),
+    notes=("instance c is on another machine, which is not sampled",),
     cost_s=0.003,
     dearest_ms=0.42,
 )
@@ -28,7 +28,7 @@ def test_who_used_it_and_what_looking_cost() -> None:
     assert machine_lines([record, record]) == [
         words,
         words,
-        "  not observed: instance c is on another machine, which is not looked at",
+        "  not observed: instance c is on another machine, which is not sampled",
         "  telemetry: 4 samples, at most 1 s apart in a round; overhead 0.0015 of a core, at most 0.4 ms per sample",
     ]
 

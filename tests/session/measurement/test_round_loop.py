@@ -194,7 +194,7 @@ def test_on_a_gpu_only_one_model_is_loaded(tmp_path: Path, servers: Callable[...
     listener = Told(lambda text: loaded.append((text, (is_loaded(old), is_loaded(new)))))
     record = measured(asked, tmp_path, kind=TopologyKind.SINGLE, listener=listener)
     assert record.incumbent is not None
-    assert any("lie on GPUs of one machine" in note for note in record.measurement.notes)
+    assert any("use the GPUs of one machine" in note for note in record.measurement.notes)
     begun = [both for text, both in loaded if "incumbent old: round" in text]
     ended = [both for text, both in loaded if text == "pair done"]
     assert begun == [(True, False)] * 5
@@ -227,7 +227,9 @@ def test_the_same_servers_are_refused(tmp_path: Path, servers: Callable[..., str
     url = servers()
     alias = url.replace("127.0.0.1", "localhost")
     asked = settings(NamedDeployment(urls=(alias,)), backend="attach", urls=(url, "http://127.0.0.1:9"), max_rounds=5)
-    with pytest.raises(UsageError, match=r"the incumbent old is what is measured: single.*\n.*against-itself=on"):
+    with pytest.raises(
+        UsageError, match=r"the incumbent old is the measured deployment itself: single.*\n.*against-itself=on"
+    ):
         measured(asked, tmp_path, kind=TopologyKind.SINGLE)
     record = measured(
         settings(NamedDeployment(urls=(alias,)), backend="attach", urls=(url,), max_rounds=5, against_itself=True),
