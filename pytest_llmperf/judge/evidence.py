@@ -1,4 +1,4 @@
-"""How far a measurement may be trusted, by the report's own words: its grade, and what it lacks to decide by."""
+"""How far a measurement may be trusted, by the report's terms: its grade, and what it lacks to be decision-grade."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRIMARY = "efficiency_pct"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What stands behind a measurement.
+    """How strong the evidence of a measurement is.
 
     Attributes:
         grade: `exploratory`, `directional` or `publishable`, by rounds (decision card), or `simulated`.
@@ -43,7 +43,7 @@ def graded(verdicts: Sequence[Verdict], measurement: Measurement) -> tuple[Verdi
 
 
 def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
-    """What stands behind a record.
+    """How strong the evidence of a record is.
 
     Args:
         record: to weigh.

@@ -23,7 +23,7 @@ class Keyword(NamedTuple):
         check: returns the value to keep; raises TypeError, or ValueError with a hint for the end of the message.
         default: the value if the keyword is left out. None: the keyword is a limit, which comes from elsewhere then.
         metric: the metric that it limits; `{name}` stands for the value of another keyword.
-        means: the parts of metric names that values stand for, where they are not the values themselves.
+        means: the parts of metric names that values stand for, unless they are the values themselves.
         also: by metric, a further threshold of a baseline that is used if the metric has none of its own.
     """
 

@@ -107,7 +107,7 @@ def count_gates(markers: Sequence[Marker], *, compare: bool, against: bool = Fal
     Args:
         markers: of the test.
         compare: whether `--llmperf-compare` adds comparisons to a test without a `regression` marker.
-        against: whether `--llmperf-against` does, and judges those of the marker a second time.
+        against: whether `--llmperf-against` does, and judges the marker's comparisons a second time.
     """
     compared = [len(marker["metrics"]) for marker in markers if marker.compares]
     if (compare or against) and not compared:

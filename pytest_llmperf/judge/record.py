@@ -45,7 +45,7 @@ class Record:
         incumbent: of `--llmperf-against`; None without.
         soak: what a long run came to; None of any other.
         slower: what takes longer than in the stored sessions, or on the incumbent; the largest first.
-        triage: the questions of `--llmperf-diagnose` with their answers; empty: nobody asked.
+        triage: the questions of `--llmperf-diagnose` with their answers; empty without that option.
     """
 
     test: str
@@ -58,7 +58,7 @@ class Record:
     triage: tuple[Answer, ...] = ()
 
     def series(self, metric: str) -> tuple[float, ...]:
-        """One value a round, in the metric's unit; names are those of `judge.metrics.CATALOGUE`.
+        """One value per round, in the metric's unit; for names see `judge.metrics.catalogue.CATALOGUE`.
 
         Raises:
             UsageError: no metric of that name.

@@ -1,6 +1,6 @@
-"""A long run, watched as H.2 of the report says: windows against warning and critical levels; then drift and leaks.
+"""A long run, watched as section H.2 of the report says: windows against warning and critical levels.
 
-Time is that of the rounds themselves, from the first barrier on.
+Times are those of the rounds, from the first barrier on.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def levels_for(
 ) -> tuple[tuple[Level, ...], tuple[str, ...]]:
     """The levels to watch, and what is left out.
 
-    A metric's levels are those of the baseline in force; of one that has only a limit for gates that is critical; of
-    one that has neither those of the decision card.
+    A metric has the levels of the baseline in force; if that only has a limit for gates, this is the critical level; if
+    it has neither, the levels of the decision card apply.
 
     Args:
         baseline: in force.

@@ -23,7 +23,7 @@ LEAK_SHARE, LEAK_MIB = 0.05, 16.0
 
 
 def drifts(measurement: Measurement) -> tuple[Drift, ...]:
-    """Metrics whose level is worse at the end than before, by what matters of each, beyond doubt.
+    """Metrics whose level is significantly worse at the end than before, by the metric's delta or more.
 
     Args:
         measurement: of the whole run; its rounds are taken in blocks of neighbours, whose centres are compared.
@@ -46,7 +46,7 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
 
 
 def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
-    """Whose memory grew after the first fifth of the run, by more than 5 % and 16 MiB, beyond doubt.
+    """Processes whose memory grew significantly after the first fifth of the run, by more than 5 % and 16 MiB.
 
     Args:
         samples: MiB by name, at equal distances, oldest first.

@@ -23,7 +23,7 @@ def numbers_as_literals(text: str) -> str:
 
 
 def packed(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of version 1 as those of version 2."""
+    """Tables of version 1 as tables of version 2."""
     machines: dict[str, dict[str, str]] = {}
     stored = [
         {**entry, "session": [_packed_session(session, machines) for session in entry["session"]]}
@@ -33,7 +33,7 @@ def packed(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unpacked(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Tables of version 2 as those of version 1 (but for the rounds, which stay texts), and what is wrong with them.
+    """Tables of version 2 as tables of version 1 (the rounds stay texts), and what is wrong with them.
 
     Only what is packed is looked at; the rest is for the caller to judge.
     """
@@ -75,7 +75,7 @@ def _packed_session(session: Mapping[str, Any], machines: dict[str, dict[str, st
 
 
 def _unpacked_session(session: Any, machines: Mapping[str, Any], where: str, faults: list[str]) -> Any:
-    """A session with its manifest; as it is, where it names no machine. Faults are added to the list."""
+    """A session with its manifest; unchanged if it names no machine. Faults are added to the list."""
     if not isinstance(session, dict) or "machine" not in session:
         return session
     rest = {key: value for key, value in session.items() if key not in (*_OWN, "machine")}

@@ -103,7 +103,7 @@ def without_session(baseline: Baseline, test: str, saved_at: str) -> Baseline:
 
 
 def _moved(name: str, old: str, new: str) -> str | None:
-    """A test's name after a renaming; None where it is not concerned."""
+    """A test's name after a renaming; None if it does not change."""
     if name == old:
         return new
     if "::" not in old and name.startswith(f"{old}::"):

@@ -20,41 +20,41 @@ _PATIENCE_S = 5.0
 
 
 def top_of(folder: Path) -> Path | None:
-    """The top folder of the repository that a folder is in; None where it is in none."""
+    """The top folder of the repository that a folder is in; None if it is in none."""
     folder = Path(os.path.realpath(folder))
     return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), None)
 
 
 def keep_both_sides(baseline: Path) -> Path | None:
-    """Has git keep the sessions of both branches that it merges, where nobody has said what it should do.
+    """Make git keep the sessions of both branches that it merges, unless it is configured already.
 
     Args:
         baseline: a file that was saved just now.
 
     Returns:
-        The `.gitattributes` that was written beside it; None: there is one, there is no repository, or git is told.
+        The new `.gitattributes` beside it; None: there is one, there is no repository, or git is configured.
     """
     return _write_beside(baseline.with_name(".gitattributes"), ATTRIBUTES, lambda: _is_merged(baseline))
 
 
 def keep_out(folder: Path, patterns: Sequence[str] = TEMPORARY) -> Path | None:
-    """Has git leave out what only a run needs, such as locks, where nobody has said what it should leave out.
+    """Make git ignore files that only a run needs, such as locks, unless it is configured already.
 
-    A lock stays where it is: whoever waits for it would wait for a file that is gone.
+    A lock file is never removed: a process that waits for it would wait for a file that is gone.
 
     Args:
         folder: that holds such files.
         patterns: of their names.
 
     Returns:
-        The `.gitignore` that was written there; None: there is one, there is no repository, or git is told.
+        The `.gitignore` that was written there; None: there is one, there is no repository, or git is configured.
     """
     text = "".join(f"{line}\n" for line in (IGNORED, *patterns))
     return _write_beside(folder / ".gitignore", text, lambda: _are_ignored(folder, patterns))
 
 
 def _write_beside(path: Path, text: str, is_told: Callable[[], bool]) -> Path | None:
-    """The file with that text, unless it is there, in no repository, or git is told by another one."""
+    """Write the text to the file, unless it exists, is in no repository, or another file configures git."""
     if is_there(path) or top_of(path.parent) is None or is_told():
         return None
     with suppress(OSError):
@@ -76,7 +76,7 @@ def _are_ignored(folder: Path, patterns: Sequence[str]) -> bool:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; empty where it fails or is missing."""
+    """What git prints; empty if it fails or is missing."""
     try:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         done = subprocess.run(

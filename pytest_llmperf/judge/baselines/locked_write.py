@@ -86,7 +86,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last through a power cut, where that can be asked for.
+    """Make a new name in a folder survive a power cut, on systems that support it.
 
     The file is in its place by now: a system that cannot do more (Windows opens no folders, some network file systems
     do not sync them) is no reason to report a save as failed.

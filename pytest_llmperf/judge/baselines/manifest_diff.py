@@ -54,7 +54,7 @@ def differences_for(
 
     Args:
         gates: of the measurement.
-        baseline: in force; its manifest counts where it gave a limit.
+        baseline: in force; its manifest counts if it gave a limit.
         stored: of `--llmperf-compare`, or None: the one in force; the newest session of the measurement counts where
             there is a regression gate.
         key: of the measurement.
@@ -103,7 +103,7 @@ def differences_of(
 
 
 def _changed_settings(old: str, new: str) -> str:
-    """Of two facts that list settings (`num_ctx=512; slots=1`) those that differ; empty where they are no such list."""
+    """The settings that differ between two facts that list settings (`num_ctx=512; slots=1`); empty for other facts."""
     before, after = _by_instance(old), _by_instance(new)
     if not before or not after:
         return ""

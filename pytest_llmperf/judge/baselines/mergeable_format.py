@@ -62,7 +62,7 @@ def lines_of(stored: Sequence[Mapping[str, Any]]) -> str:
 
 
 def grouped(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Tables of version 3 as those of version 1 (but for the rounds, which stay texts).
+    """Tables of version 3 as tables of version 1 (except for the rounds, which stay texts).
 
     Args:
         tables: as `tomllib` gives them; what version 2 knows is read as well.
@@ -102,7 +102,7 @@ def grouped(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
 
 
 def named(fault: str, names: Sequence[Sequence[str]]) -> str:
-    """A fault of a stored session, by the session's name where it has one."""
+    """A fault of a stored session, by the session's name if it has one."""
     place = _PLACE.match(fault)
     if place is None or int(place[1]) >= len(names) or not names[int(place[1])]:
         return fault

@@ -35,16 +35,16 @@ class Change(NamedTuple):
 
 
 def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str = "") -> Path:
-    """Add a session to `NAME.toml`, making the file and its folder where there are none.
+    """Add a session to `NAME.toml`, making the file and its folder if they do not exist.
 
     Safe against others that save at the same time, and against dying or a full disk at any moment. In a repository, git
-    is told how to merge it and to leave its lock out (`attributes`), unless somebody has said so.
+    is configured to merge it and to ignore its lock (`git_attributes`), unless it is already.
 
     Args:
         name: letters, digits, `_`, `-` and `.`, without the suffix.
         directory: the user's folder of baselines.
         saved: sessions, each under its measurement's key, after those that are stored of it already. Their `rounds`
-            are what `metrics.all_series` gives; those of one key are one session.
+            are what `metrics.series.all_series` returns; entries of one key are one session.
         description: of a new file.
 
     Returns:
@@ -85,7 +85,7 @@ def update(name: str, directory: Path, saved: Sequence[Saved]) -> Change:
 
 
 def path_of(name: str, directory: Path) -> Path:
-    """Where a baseline of the user lies, links followed.
+    """The path of a user's baseline, links followed.
 
     Raises:
         UsageError: a name that is no file name.
@@ -99,12 +99,12 @@ def path_of(name: str, directory: Path) -> Path:
 
 
 def target_of(name: str, directory: Path) -> Path:
-    """Where a run can be saved.
+    """The path that a run can be saved to.
 
     Raises:
         UsageError: a name that is no file name, or that of a packaged baseline: a file of measurements without its
-            thresholds would be found in its place. Not so in our own repository, whose folder is that of the packaged
-            ones: there it is the file itself.
+            thresholds would be found in its place. In our own repository, whose folder is that of the packaged ones, it
+            is the file itself.
     """
     packaged = builtin_names()
     if name in packaged and place_of(directory) != place_of(builtin_dir()):
@@ -121,7 +121,7 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
     Args:
         path: of the file.
         change: from the old value to the new one.
-        new: what to start from where there is no file; None: there must be one.
+        new: what to start from if there is no file; None: there must be one.
 
     Returns:
         What the file held before and holds now.

@@ -20,7 +20,7 @@ ERROR = 0.01
 """How often a whole baseline in which nothing changed may be said to change."""
 
 METRICS = COMPARED_METRICS
-"""Those that are looked at where nobody says which."""
+"""The metrics that are checked by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Point:
 
     Attributes:
         saved_at: ISO 8601.
-        commit: of git, empty where not known; with a star where files were changed.
+        commit: of git, empty if not known; with a star if files were changed.
         value: the session's centre, in the metric's unit.
     """
 
@@ -47,7 +47,7 @@ class Trend:
         metric: in the catalogue.
         points: of the sessions that may be compared with the newest, oldest first.
         left_out: sessions that may not, or lack the metric.
-        levels: at each point: flat between the breaks, the mean where there is none.
+        levels: at each point: constant between the breaks; the mean if there is none.
         breaks: changes of level, oldest first; their indices are those of `points`.
         lost: how much worse the newest level is than the best before it, in points or percent; 0: not worse.
         matters: the smallest loss that counts.
@@ -143,5 +143,5 @@ def _centre(metric: Metric, session: StoredSession) -> float | None:
 
 
 def commit_of(manifest: Mapping[str, str]) -> str:
-    """The commit in short, with a star where files were changed; empty where not known."""
+    """The short commit, with a star if files were changed; empty if not known."""
     return manifest.get("git_commit", "")[:9] + ("*" if manifest.get("git_dirty") == "yes" else "")

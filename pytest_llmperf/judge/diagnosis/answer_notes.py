@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
-    """In words, each a sentence; none where all answers are streamed text with a count."""
+    """Notes, each a sentence; none if all answers are streamed text with a token count."""
     runs = [run for round_ in measurement.rounds for run in (*round_.together, *round_.solo)]
     requests = [request for run in runs for request in run.requests]
     every = len(requests)
@@ -40,7 +40,7 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
 
 
 def undefined_next(measurement: Measurement, metric: str) -> str:
-    """What to do where a metric is undefined; empty where it is defined, or nobody knows."""
+    """What to do about an undefined metric; empty if it is defined, or no step is known."""
     try:
         series(measurement, metric)
     except MeasurementError as error:

@@ -45,7 +45,7 @@ def merged_firsts(measurement: Measurement) -> tuple[int, int]:
 
 
 def saturated(round_: Round) -> str:
-    """Why a round is no verdict on the servers, in words; empty where the client kept up."""
+    """Why a round says nothing about the servers, in words; empty if the client kept up."""
     for run in (*round_.together, *round_.solo):
         if run.lag_ns > MOST_LAG_MS * 1e6:
             return f"{_part(run, round_)} was {run.lag_ns / 1e6:.0f} ms late or more for a tenth of the time"
@@ -62,7 +62,7 @@ def most_discarded(min_rounds: int) -> int:
 
 
 def client_overhead_problem(measurement: Measurement) -> str:
-    """Why the clients' own time is too much of all rounds, in words; empty where it is not, or there is no round."""
+    """Why client overhead over all rounds is too large, in words; empty if it is not, or there is no round."""
     for where in ("together", "solo"):
         runs = [run for round_ in measurement.rounds for run in getattr(round_, where)]
         own_ms, all_ms = sum(run.client_ns for run in runs) / 1e6, sum(run.duration_ns for run in runs) / 1e6

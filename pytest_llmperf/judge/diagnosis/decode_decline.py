@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement
 
 _DECLINED, _STEADILY = 0.9, 0.8
-"""A decode rate sinks where the last rounds have less than so much of the first ones' rate, and so many of all pairs of
-rounds agree."""
+"""A decode rate falls if the last third of the rounds has less than _DECLINED of the first third's rate, and at least
+_STEADILY of all pairs of rounds agree."""
 
 _FEWEST = 5
 """Fewer rounds show no trend."""
 
 
 def declining(measurement: Measurement) -> str:
-    """Whose decode rate, alone, sank over the rounds, in words; empty where none did."""
+    """Whose decode rate alone fell over the rounds, in words; empty if none did."""
     for agent, rates in _declining(measurement):
         return (
             f"the decode rate of {agent} alone fell over the rounds from {rates[0]:.1f} to {rates[-1]:.1f} tok/s: "
@@ -37,7 +37,7 @@ def decline_of(measurement: Measurement) -> float:
 
 
 def _declining(measurement: Measurement) -> Iterator[tuple[str, list[float]]]:
-    """Agents whose decode rate, alone, sank over the rounds, with their rates."""
+    """Agents whose decode rate alone fell over the rounds, with their rates."""
     for runs in zip(*(round_.solo for round_ in measurement.rounds), strict=False):
         believed = [run for run in runs if all(map(believable, run.requests))]
         rates = [rate for run in believed if (rate := agent_decode_tok_s(run)) is not None]
@@ -46,7 +46,7 @@ def _declining(measurement: Measurement) -> Iterator[tuple[str, list[float]]]:
 
 
 def _declines(rates: Sequence[float]) -> bool:
-    """Whether the rates, in the order of the rounds, sink by more than noise."""
+    """Whether the rates, in the order of the rounds, fall by more than noise."""
     third = max(1, len(rates) // 3)
     pairs = list(combinations(rates, 2))
     steady = sum(after < before for before, after in pairs) >= _STEADILY * len(pairs)

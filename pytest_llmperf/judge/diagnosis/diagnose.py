@@ -58,9 +58,9 @@ class Diagnosis:
     Attributes:
         cause: in a few words: a fact's, else the largest share's name, else `throttling` or `saturated client`.
         facts: what is known of the servers and bears on the figures, as it was noted.
-        sentence: what the figures say; empty where they say nothing.
-        next_step: what to do; empty where it depends on the gate.
-        of: the efficiency that lost more, `scaling` or `balance`; empty where neither is defined.
+        sentence: what the figures say; empty if they say nothing.
+        next_step: what to do; empty if it depends on the gate.
+        of: the efficiency that lost more, `scaling` or `balance`; empty if neither is defined.
         loss_pp: what it lost by durations, mean over rounds, points.
         shares_pp: of the loss, points, by `PART alone` (one agent is slower, even alone) and `PART together` (slower in
             company); they add up to it; negative: gained.
@@ -76,7 +76,7 @@ class Diagnosis:
 
 
 def diagnose(measurement: Measurement) -> Diagnosis | None:
-    """Why efficiency was lost; None where next to nothing was and nothing is known."""
+    """Why efficiency was lost; None if hardly any was lost and nothing is known."""
     facts = facts_of(measurement)
     loss = loss_of(measurement)
     sinking = declining(measurement)
@@ -142,7 +142,7 @@ def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
 def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
     """Whether what the machine did may explain the loss: not a large one of a shared slot, a load, or other work.
 
-    Where nobody shares a slot, a server that gets no core begins late, too, which looks like a queue.
+    If no slot is shared, a server that gets no core also begins late, which looks like a queue.
     """
     others = ("load", "tokens", "queue") if measurement.topology.kind.shared else ("load", "tokens")
     return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(others)
@@ -155,7 +155,7 @@ def _by_slots(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
 
 
 def crowded(measurement: Measurement) -> str:
-    """Whether processes of others took cores of which none was left, in words; empty where they did not, or unknown."""
+    """Whether other processes used cores while none was idle, in words; empty if not, or if unknown."""
     others, busy = neighbour_cores(measurement), busy_cores(measurement)
     if measurement.telemetry is None or others is None or busy is None:
         return ""
@@ -174,7 +174,7 @@ def neighbour_share(measurement: Measurement) -> float:
 
 
 def loss_of(measurement: Measurement) -> Loss | None:
-    """The greater of the two losses; None where they are not defined."""
+    """The greater of the two losses; None if they are not defined."""
     try:
         series(measurement, "slowdown")
         series(measurement, "scaling_efficiency_pct")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement
 
 SHARE_PP = 2.0
-"""A smaller share explains nothing: balance changes by as much where nothing has changed."""
+"""A smaller share explains nothing: balance varies by as much between equal runs."""
 
 OWN_CORE = "leave the client a core of its own (what else runs here?)"
 CORE = f"{OWN_CORE}, or try --llmperf-runtime=processes"
@@ -51,7 +51,7 @@ _NEXT = {
 """What to do about a share; for the others it depends on where the servers run."""
 
 _PRIVATE_QUEUE = "have each agent send its requests one after the other, or end what else runs on this machine"
-"""What to do about a queue at a server that nobody else knows."""
+"""What to do about a queue at a server that only this run uses."""
 
 
 def client_advice(measurement: Measurement) -> str:
@@ -65,7 +65,7 @@ def reports_durations(measurement: Measurement) -> bool:
 
 
 def sentence_of(measurement: Measurement, loss: Loss, cause: str) -> str:
-    """The cause in one clause, with its figures; the slowdown is that of the agent that suffers most."""
+    """The cause in one clause, with its figures; the slowdown is that of the slowest agent."""
     part, where = cause.split()
     slowdown = fmean(series(measurement, "slowdown"))
     if where == "together" and part == "queue":

@@ -18,11 +18,11 @@ _SWAPS_MIB_S = 1.0
 """Less than this moves between memory and swap on any machine."""
 
 _OFTEN = 0.1
-"""A GPU that slowed itself down in so many of its samples was slowed down."""
+"""A GPU that throttled in this share of its samples counts as throttled."""
 
 _FEWEST, _SUNK, _WARMER_C = 6, 0.9, 3.0
-"""A clock sank with temperature where the last third of so many samples has less than so much of the first third's
-clock, and is so much warmer."""
+"""A clock fell with temperature if, of at least _FEWEST samples, the last third has less than _SUNK of the clock of the
+first third and is _WARMER_C warmer."""
 
 _BUSY_PCT = 50.0
 """A GPU that computes less than this may lower its clock because it can."""
@@ -50,7 +50,7 @@ def client_cores(measurement: Measurement) -> float | None:
 
 
 def swapping(measurement: Measurement) -> str:
-    """How much the machine swapped while the rounds ran, in words; empty where it did not, or nobody knows."""
+    """How much the machine swapped while the rounds ran, in words; empty if it did not, or if unknown."""
     moved, lasted_s = 0.0, 0.0
     for first, last in _spans(measurement.telemetry):
         if first.swapped_mib is not None and last.swapped_mib is not None:
@@ -62,7 +62,7 @@ def swapping(measurement: Measurement) -> str:
 
 
 def throttled(measurement: Measurement) -> str:
-    """What of the machine slowed itself down while the rounds ran, in words; empty where nothing did, or nobody knows.
+    """Which parts of the machine throttled while the rounds ran, in words; empty if none did, or if unknown.
 
     By the reasons that a GPU gives, else by a clock that sank while it got warmer.
     """

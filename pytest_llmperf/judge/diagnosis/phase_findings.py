@@ -58,7 +58,7 @@ class Slower:
         incumbent: or which incumbent.
         count: of sessions, or of pairs of rounds.
         since: the session after which it was so, by commit and day; empty: not known, or the commit is this one.
-        commit: of that session; empty where not known, or where files were changed.
+        commit: of that session; empty if not known, or if files were changed.
     """
 
     part: str

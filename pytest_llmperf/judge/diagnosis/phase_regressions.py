@@ -23,7 +23,7 @@ _LEAST_SHARE, _LEAST_OF_ALL = 0.1, 0.01
 """Longer by less than this share of the part, or of the whole run, is not worth a word."""
 
 _STEADILY = 0.8
-"""Of pairs with an incumbent, so many agree."""
+"""The share of pairs with an incumbent that must agree."""
 
 _ERROR = 0.01
 """How often a part that did not change may be said to have changed at some session."""
@@ -77,7 +77,7 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
 
 
 def held_in_words(measurement: Measurement, key: Key, baseline: Baseline) -> str:
-    """What `than_stored` compares with, in words; empty where there is nothing."""
+    """What `than_stored` compares with, in words; empty if there is nothing."""
     count = len(_comparable(_columns(measurement), measurement.manifest.facts, key, baseline))
     return _sessions(baseline.name, count) if count else ""
 
@@ -164,7 +164,7 @@ def _each(measurement: Measurement) -> Iterable[_Which]:
 
 
 def _moved(values: Sequence[float], sessions: Sequence[StoredSession]) -> tuple[float, StoredSession | None]:
-    """What it was before, and the session after which it grew; None where it did not.
+    """Its value before, and the session after which it grew; None if it did not.
 
     Args:
         values: of the sessions, and last that of now.
@@ -219,7 +219,7 @@ def _sessions(name: str, count: int) -> str:
 
 
 def _has(session: StoredSession, columns: int) -> bool:
-    """Whether a session has the parts of so many runs."""
+    """Whether a session has the parts of this many runs."""
     return all(len(session.parts.get(name, ())) == columns for name in STORED_PARTS)
 
 

@@ -38,7 +38,7 @@ class Answer:
     Attributes:
         question: in a word or two.
         state: whether all is as it should be.
-        said: what is so, what was found, or why it is not known.
+        said: the state in words, what was found, or why it is not known.
     """
 
     question: str
@@ -47,13 +47,13 @@ class Answer:
 
 
 def answer(question: str, problems: Sequence[str], otherwise: str) -> Answer:
-    """Of a question: what was found; where that is nothing, what is so."""
+    """An answer: the problems, or if there are none, the text for that."""
     state = State.FOUND if problems else State.OK
     return Answer(question=question, state=state, said="; ".join(problems) or otherwise)
 
 
 def unknown(question: str, why: str) -> Answer:
-    """Of a question that nobody can answer."""
+    """An answer to a question that cannot be answered."""
     return Answer(question=question, state=State.UNKNOWN, said=why)
 
 

@@ -1,4 +1,4 @@
-"""Two stored baselines against each other: the sessions of the one are judged by those of the other."""
+"""Two stored baselines compared: the sessions of the candidate are judged by the sessions of the standard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One measurement that both baselines hold.
+    """A measurement that both baselines hold.
 
     Attributes:
         key: of the measurement.
@@ -47,14 +47,14 @@ def compare_stored(
 ) -> tuple[Compared, ...]:
     """Judge a baseline by another, as `--llmperf-compare` would judge its rounds.
 
-    Of the candidate's sessions, those of its newest session's deployment count, all their rounds together; the error
-    charged is that of one session, which is more than several have.
+    The candidate's sessions of its newest session's deployment count, with all their rounds together; the error
+    allowed for is that of a single session, which is more than that of several.
 
     Args:
         standard: what to hold to.
         candidate: what is judged.
         settings: with the limit of `regression`, if any; None: the usual ones.
-        metrics: those of them that every session of the standard holds are compared.
+        metrics: to compare; metrics that some session of the standard lacks are left out.
 
     Returns:
         One for each measurement (test, scenario, topology, work) that both hold, in the standard's order.
@@ -83,7 +83,7 @@ def only_in(baseline: Baseline, reference: Baseline) -> tuple[Key, ...]:
 
 
 def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: int) -> Compared:
-    """One measurement, judged by its gates, of so many in all."""
+    """One measurement, judged by its gates; `count` gates share the error."""
     facts = new.session[-1].manifest
     verdicts, lacking = [], []
     for gate in gates:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def as_compared(gate: Gate, rounds: int) -> Gate:
-    """The gate with the centre that so many new rounds are compared with: of as many first rounds of each session."""
+    """The gate with the limit for this many new rounds: the centre of as many first rounds of each session."""
     if not any(len(stored) > rounds for stored in gate.reference):
         return gate
     aggregate = metric_of(gate.metric).aggregate

@@ -50,7 +50,7 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         gates: of the run, which share the error of `fail`.
 
     Returns:
-        A verdict; `invalid` where the metric of some round is undefined.
+        A verdict; `invalid` if the metric of some round is undefined.
 
     Raises:
         UsageError: an unknown metric, or a limit or delta that is no finite number.
@@ -100,7 +100,7 @@ def judge_values(
 
 
 def invalid(gate: Gate, rounds: int, reason: str) -> Verdict:
-    """The verdict of a measurement that failed, after so many rounds."""
+    """The verdict of a measurement that failed, after this many rounds."""
     return Verdict(
         gate=gate,
         outcome=Outcome.INVALID,
@@ -117,15 +117,15 @@ def invalid(gate: Gate, rounds: int, reason: str) -> Verdict:
 def merge_looks(before: Verdict, now: Verdict) -> Verdict:
     """The verdict of a gate after another look, which other gates of the test have asked for.
 
-    A regression gate keeps its first decision, for its errors are those of stopping there; only a measurement that has
-    become invalid undoes it. A limit gate takes the later look: its interval holds over all looks at once.
+    A regression gate keeps its first decision, since its error rates are those of stopping there; only a measurement
+    that has become invalid undoes it. A limit gate takes the later look: its interval holds over all looks at once.
     """
     decided = before.gate.delta is not None and before.outcome in (Outcome.PASS, Outcome.FAIL)
     return before if decided and now.outcome is not Outcome.INVALID else now
 
 
 def rounds_may_decide(verdict: Verdict) -> bool:
-    """Whether more rounds could decide a gate; not where too few stored sessions leave so much open that none would.
+    """Whether more rounds could decide a gate; not if there are too few stored sessions for any number of rounds.
 
     Stopping there costs no error: the verdict stays inconclusive.
     """
@@ -179,5 +179,5 @@ def _check_gate(gate: Gate) -> Metric:
 
 
 def _finite(end: float | None) -> float | None:
-    """An end of an interval; None where there is no end, which no report could write down."""
+    """An end of an interval; None if it is infinite, which reports cannot hold."""
     return end if end is not None and math.isfinite(end) else None

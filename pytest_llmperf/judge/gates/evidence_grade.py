@@ -38,7 +38,7 @@ def decision_grade(
         cv_pct: of the primary metric; None when not known.
         boundaries: the measurement boundaries that are stated.
         alternatives: configurations that were tried besides this one.
-        manifest: must hold every identity key (those of a GPU only where one is), `os_build` and `git_commit`.
+        manifest: must hold every identity key (GPU keys only if there is a GPU), `os_build` and `git_commit`.
 
     Returns:
         One clause for each requirement that is not met.

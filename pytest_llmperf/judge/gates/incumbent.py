@@ -1,4 +1,4 @@
-"""Gates against an incumbent that takes turns with the candidate: which, and how their verdicts come about."""
+"""Gates against an incumbent that takes turns with the candidate, and their verdicts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement, Settings, Verdict
 
 MARKER = "against"
-"""What these gates are called in reports, whether a `regression` marker or `--llmperf-against` itself asks for them."""
+"""The name of these gates in reports, whether a `regression` marker or `--llmperf-against` itself asks for them."""
 
 
 def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> tuple[Gate, ...]:
-    """One gate a metric: those of the test's `regression` marker, else of its defaults.
+    """One gate per metric: the metrics of the test's `regression` marker, else the default ones.
 
-    No machine stands between: both sides are measured here and now, so that tok/s and ms are compared like ratios.
+    Both arms are measured here and now, so that tok/s and ms can be compared like ratios.
 
     Args:
         specs: the test's markers.
@@ -37,7 +37,7 @@ def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> 
         settings: with the limit of `regression`, if any.
 
     Returns:
-        Gates whose limit is not known yet: it is the incumbent's centre, see `judge_against`.
+        Gates whose limit is not known yet: it is the incumbent's aggregate, see `judge_against`.
 
     Raises:
         UsageError: a setting that the marker would refuse.

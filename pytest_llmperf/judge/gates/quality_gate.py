@@ -1,8 +1,8 @@
 """Whether agents answer as well together as alone.
 
-Two verdicts. Where the engine repeats itself (every prompt had the same answer twice while its agent was alone), an
-answer that differs together is a fault, and no statistics are needed. And scores must not fall, beyond doubt, by more
-than so many points; that holds for engines that draw lots, too.
+Two verdicts. If the engine repeats itself (every prompt had the same answer twice while its agent was alone), an
+answer that differs together is a fault, and no statistics are needed. And scores must not fall significantly by more
+than the limit in points; that also works for engines that sample.
 
 Source: TR109 (quality down 6.9 % under another configuration), seed E.2 #5, R10.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Answered, Quality
 
 DEFAULT_MAX_DROP_PP = 5.0
-"""Where nobody says otherwise; the change that TR109 calls a loss is 6.9 %."""
+"""The default limit; the change that TR109 calls a loss is 6.9 %."""
 
 CHANGED, DROP = "changed_answers_rate", "quality_drop_pp"
 
@@ -44,7 +44,7 @@ def answer_gates(marker: Marker, bare: float | None) -> tuple[Gate, ...]:
 
 
 def judge_answers(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int = 1) -> tuple[Verdict, ...]:
-    """One verdict a gate; none for equality where the engine does not repeat itself alone (see `in_words`).
+    """One verdict per gate; none for equality if the engine does not repeat itself alone (see `in_words`).
 
     Args:
         quality: scored.
@@ -110,14 +110,14 @@ def checked(score: object, scorer: str) -> float | None:
 
 
 def _drop_pp(answer: Answered) -> float | None:
-    """How many points the score together is below that alone; None where one is missing."""
+    """How many points the score together is below the score alone; None if a score is missing."""
     if answer.alone_score is None or answer.again_score is None or answer.together_score is None:
         return None
     return 100 * ((answer.alone_score + answer.again_score) / 2 - answer.together_score)
 
 
 def _same(quality: Quality, gate: Gate) -> Verdict:
-    """Equality is seen, not estimated."""
+    """The verdict on equality, which needs no estimate."""
     total, changed = len(quality.answered), quality.changed
     reason = f"all {total} answers equal the answers alone"
     if changed:

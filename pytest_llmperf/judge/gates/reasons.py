@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.regression.stored_sessions import StoredChange
 
 _TYPED = 4
-"""Decimals of a limit that somebody may have typed."""
+"""Decimals of a limit that a person may have typed."""
 
 
 def change_words(worse_by: float, unit: str) -> str:
@@ -63,7 +63,7 @@ def change_reason(change: ChangeEstimate, delta: float, stored: StoredChange | N
 
 
 def needed_words(rounds: int | None) -> str:
-    """The estimate of what would decide a limit gate."""
+    """The estimated number of rounds that would decide a limit gate."""
     if rounds is None:
         return f"more than {MOST_ROUNDS} rounds would be needed: the value is too near the limit"
     return f"about {rounds} rounds would be needed"
@@ -89,5 +89,5 @@ def limit_words(limit: float) -> str:
 
 
 def typed(limit: float) -> str:
-    """A limit as somebody may have typed it; empty where it has more decimals than anybody types: it was computed."""
+    """A limit as a person may have typed it; empty if it has more decimals, since it was computed."""
     return f"{limit:.12g}" if math.isclose(limit, round(limit, _TYPED), rel_tol=1e-12) else ""

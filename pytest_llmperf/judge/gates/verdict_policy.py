@@ -10,9 +10,8 @@ from pytest_llmperf.model import Outcome, Settings, Verdict
 def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) -> str:
     """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`.
 
-    The settings rule over what a marker demands. What `--llmperf-compare` adds by itself only warns where it is of
-    another machine, as long as it compares something (which, undecided, has a policy of its own); a comparison that
-    compares nothing follows the settings.
+    The settings override what a marker demands. A gate that `--llmperf-compare` adds only warns if its baseline is of
+    another machine and another gate of the test compares something; if none does, it follows the settings.
 
     Args:
         verdict: to act on.

@@ -21,13 +21,13 @@ RATE_DROP_PCT = 5.0
 
 
 DEFAULT_DELTA_PP = 2.0
-"""Smallest change that matters where nobody says otherwise: of percentages of ratio class, in points ..."""
+"""The default delta, the smallest change that counts: percentages of ratio class in points ..."""
 
 DEFAULT_DELTA_PCT = 20.0
-"""... and of every other metric, percent of the baseline."""
+"""... and every other metric in percent of the baseline."""
 
 _DELTAS = {"scaling_efficiency_pct": 5.0}
-"""Solo runs of another moment add their own noise: its rounds scatter three times as much as those of balance."""
+"""Solo runs at another time add noise: scaling efficiency varies three times as much as balance."""
 
 
 class MetricClass(StrEnum):

@@ -27,7 +27,7 @@ _RATIOS: Mapping[str, Callable[[Step], float]] = {
 
 
 def upper_bound_words(verdict: Verdict, measurement: Measurement) -> str:
-    """What of a verdict upper bounds decided, as a clause; empty where they decided nothing."""
+    """A clause for a verdict that TTFTs which are only upper bounds decided; empty for any other verdict."""
     metric = verdict.gate.metric
     if metric not in ("ttft_ms", *_RATIOS) or verdict.outcome not in (Outcome.FAIL, Outcome.INCONCLUSIVE):
         return ""

@@ -34,7 +34,7 @@ SLACK_MS, SLACK_SHARE = 50.0, 0.1
 """What a duration may be too long by: coarse clocks, and moments that are not quite the same."""
 
 AT_MOST = 3.0
-"""A slow network delays some chunks; it does not make every gap so many times as long."""
+"""A slow network delays some chunks; it does not make every gap this many times as long."""
 
 FASTEST_TOK_S = 1e7
 """No engine writes one answer faster; scripted servers reach a tenth of it."""
@@ -183,12 +183,12 @@ def _may_be_hidden(request: RequestTiming) -> bool:
 
 
 def _writing_ns(request: RequestTiming) -> float:
-    """How long tokens kept arriving, by the usual gap between different arrivals; 0 where that shows no pace."""
+    """How long tokens kept arriving, by the median gap between different arrivals; 0 if the gaps show no pace."""
     return _gap_ns(request) * (len(set(request.tokens_ns)) - 1)
 
 
 def _gap_ns(request: RequestTiming) -> float:
-    """The usual gap between different arrivals; 0 where they show no pace."""
+    """The median gap between different arrivals; 0 if they show no pace."""
     moments = sorted(set(request.tokens_ns))
     if len(moments) < FEWEST_MOMENTS:
         return 0.0

@@ -1,7 +1,7 @@
 """The formulas of rounds and of costs: integer nanoseconds and counts in, one figure out, nothing else.
 
 Client times and server durations never meet in one formula. Nothing divides by zero: an undefined figure is None
-where the definition says so (a rate from one token), else a MeasurementError that says what is missing.
+if the definition says so (a rate from one token), else a MeasurementError that says what is missing.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def scaling_by_tokens_pct(
 
 
 def slowdown(solo_ns: int, solo_tokens: int, duration_ns: int, tokens: int) -> float:
-    """`C_i / S_i` of one agent, x; per token where it generated another number of tokens together than alone.
+    """`C_i / S_i` of one agent, x; per token if it generated another number of tokens together than alone.
 
     Raises:
         MeasurementError: a duration is not positive, or the work differs and one side generated nothing.

@@ -43,7 +43,7 @@ def peaks(measurement: Measurement, metric: str) -> tuple[float, ...]:
 
 
 def unobservable_reason(gate: Gate, sample: Sample | None, telemetry: Telemetry | None) -> str:
-    """Why a gate's metric cannot be observed here, in words; empty where it can, or needs no observing.
+    """Why a gate's metric cannot be observed here, in words; empty if it can, or needs no observing.
 
     Args:
         gate: whose metric.

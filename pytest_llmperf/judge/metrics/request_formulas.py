@@ -1,6 +1,6 @@
 """The formulas of single requests: integer nanoseconds and counts in, one figure out.
 
-Client times and server durations never meet in one formula. An undefined figure is None where the definition says so
+Client times and server durations never meet in one formula. An undefined figure is None if the definition says so
 (a rate from one token), else a MeasurementError that says what is missing.
 """
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement, RequestTiming
 
 LEAST_QUEUE_MS, QUEUE_TIMES = 50.0, 2.0
-"""A request that was not streamed had to wait if its queue time is above both: this, and so many times that alone."""
+"""A request that was not streamed had to wait if its queue time is above both: LEAST_QUEUE_MS, and QUEUE_TIMES
+times the queue time alone."""
 
 FEWEST_AT_ONCE = 8
 """Tokens of an answer that came at once, from which on its first chunk is no first token but the whole answer."""
@@ -34,7 +35,7 @@ looked at only where the server tells the queue time, which then decides."""
 _BYTES_A_TOKEN = 4
 
 E2E_RATIO_LIMIT = 1.5
-"""... and where the server does not tell its queue time, if its answer took so many times as long as alone."""
+"""... and if the server does not report its queue time, if its answer took this many times as long as alone."""
 
 
 class Step(NamedTuple):
@@ -160,7 +161,7 @@ def contended(measurement: Measurement) -> tuple[float, ...]:
 
 
 def _waited(step: Step) -> bool | None:
-    """Whether a request had to wait; None where it cannot be determined."""
+    """Whether a request had to wait; None if that cannot be determined."""
     if is_streamed(step):
         waited = above(waiting_ratio(step), TTFT_RATIO_LIMIT)
         if waited or not any(map(came_at_once, (step.together, *step.alone))):
@@ -174,7 +175,7 @@ def _waited(step: Step) -> bool | None:
 
 
 def _queue_ms(request: RequestTiming) -> float | None:
-    """The server's queue time; None where it does not tell it, or tells what cannot be so."""
+    """The server's queue time; None if it reports none, or an impossible one."""
     return request_formulas.queue_ms(request) if believable(request) else None
 
 

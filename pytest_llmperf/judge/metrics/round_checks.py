@@ -1,4 +1,4 @@
-"""What a round must hold before anything is computed from it, and errors that say where it lacks something."""
+"""Checks of a round before anything is computed from it, with errors that say where it is incomplete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNTS_NEXT = 'an OpenAI-compatible stream has it if the request asks for it: "s
 
 
 def together(round_: Round) -> tuple[AgentRun, ...]:
-    """The together part, proven complete and started by one barrier. Raises MeasurementError where it is not."""
+    """The together part, checked to be complete and started by one barrier; else raises MeasurementError."""
     if not round_.together or not all(run.requests for run in round_.together):
         raise MeasurementError(f"round {round_.index} has an empty together part")
     if len({run.start_ns for run in round_.together}) != 1:
@@ -25,7 +25,7 @@ def together(round_: Round) -> tuple[AgentRun, ...]:
 
 
 def paired(round_: Round) -> Round:
-    """A round whose solo part has the same agents in the same order. Raises MeasurementError where it has not."""
+    """The round, if its solo part has the same agents in the same order; else raises MeasurementError."""
     alone, both = [run.agent for run in round_.solo], [run.agent for run in together(round_)]
     if alone != both or not all(run.requests for run in round_.solo):
         raise MeasurementError(
@@ -57,7 +57,7 @@ def same_work(alone: AgentRun, both: AgentRun) -> bool:
     """Whether an agent generated as many tokens together as alone.
 
     Raises:
-        MeasurementError: an answer with content has no count, so that nobody knows.
+        MeasurementError: an answer with content has no token count.
     """
     for run in (alone, both):
         uncounted = sum(request.uncounted for request in run.requests)

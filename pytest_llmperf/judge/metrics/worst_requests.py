@@ -1,4 +1,4 @@
-"""The value of a round for metrics of requests: that of the worst request of all agents together."""
+"""Metrics of requests per round: the value of the worst request of all agents together."""
 
 from __future__ import annotations
 
