@@ -34,25 +34,7 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
         measurement, saturated = replace(measurement, rounds=measurement.discarded), True
     values = all_series(measurement) | observed_series(measurement)
     several = len(measurement.scenario.agents) > 1
-    common: dict[str, Any] = {
-        "config_name": config_name(cell),
-        "model": measurement.topology.model,
-        "language": "python" if not measurement.scenario.external else "",
-        "runtime": measurement.manifest.facts.get("runtime", ""),
-        "cv_throughput": None,
-        "efficiency_spread_pp": None,
-        "cost_per_1M_tokens": None,
-        "memory_efficiency": None,
-        "experiment": experiment,
-        "scenario": measurement.scenario.name,
-        "topology": str(measurement.topology.kind),
-        "backend": measurement.topology.backend,
-        "agents": len(measurement.scenario.agents),
-        "model_mb": _model_mb(measurement.manifest.facts.get("model_size_bytes", "")),
-        "client_saturated": saturated,
-        "cell": dict(cell),
-        **{name: _common_option(measurement, name) for name in _OPTIONS},
-    }
+    common = _common(experiment, cell, measurement, saturated=saturated)
 
     def of(metric: str, index: int) -> float | None:
         return values[metric][index] if metric in values else None
@@ -81,6 +63,29 @@ def rows_of(experiment: str, cell: Cell, record: Record, *, vram_mb: float | Non
             )
         )
     return tuple(rows)
+
+
+def _common(experiment: str, cell: Cell, measurement: Measurement, *, saturated: bool) -> dict[str, Any]:
+    """The columns that are equal in all rows of a cell."""
+    return {
+        "config_name": config_name(cell),
+        "model": measurement.topology.model,
+        "language": "python" if not measurement.scenario.external else "",
+        "runtime": measurement.manifest.facts.get("runtime", ""),
+        "cv_throughput": None,
+        "efficiency_spread_pp": None,
+        "cost_per_1M_tokens": None,
+        "memory_efficiency": None,
+        "experiment": experiment,
+        "scenario": measurement.scenario.name,
+        "topology": str(measurement.topology.kind),
+        "backend": measurement.topology.backend,
+        "agents": len(measurement.scenario.agents),
+        "model_mb": _model_mb(measurement.manifest.facts.get("model_size_bytes", "")),
+        "client_saturated": saturated,
+        "cell": dict(cell),
+        **{name: _common_option(measurement, name) for name in _OPTIONS},
+    }
 
 
 _OPTIONS = ("num_gpu", "num_ctx", "temperature", "num_thread", "num_predict")
