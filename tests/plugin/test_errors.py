@@ -392,7 +392,7 @@ def test_saving_where_a_file_stands(inner, pytester: pytest.Pytester) -> None:
     """The folder cannot be made: found before anything is measured, and the file is untouched."""
     pytester.path.joinpath("baselines").write_text("not a folder")
     result = inner("--llmperf-backend=simulated", "--llmperf-save=mine")
-    assert_clear(result, USAGE, "*baseline *mine.toml could not be saved: *baselines is no folder*")
+    assert_clear(result, USAGE, "*baseline *mine.toml could not be saved: *baselines is not a writable folder*")
     assert pytester.path.joinpath("baselines").read_text() == "not a folder"
 
 
