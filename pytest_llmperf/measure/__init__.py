@@ -1,1 +1,1 @@
-"""The stopwatch: sends agents' requests, notes when bytes arrive, and decodes them after the clock has stopped."""
+"""The stopwatch: sends agents' requests, records when bytes arrive, and decodes them after the clock has stopped."""

@@ -47,7 +47,7 @@ class Clients:
 
     @cached_property
     def tap(self) -> Tap:
-        """For agents that we did not write; its process starts when one runs."""
+        """The tap for external agents; its process starts with the first part."""
         from pytest_llmperf.measure.tap.proxy_client import Tap  # noqa: PLC0415 - only where an agent is external
 
         return Tap()

@@ -1,4 +1,4 @@
-"""What a baseline file holds: thresholds, reference results, stored measurements."""
+"""The content of a baseline file: thresholds, reference results, stored measurements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_llmperf.model.verdict import Bound
 from pytest_llmperf.model.workload.scenario import Workload
 
 SCHEMA = 3
-"""Version of the TOML layout that this release writes; it reads every one from 1 on (see `judge.layout`)."""
+"""Version of the TOML layout that this release writes; it reads all from 1 on (see `judge.baselines.toml_format`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,14 +17,14 @@ class Threshold:
     """A limit that the baseline sets.
 
     Attributes:
-        metric: name in the catalogue, or of a figure that we do not measure yet (e.g. `vram_gib`).
+        metric: name in the catalogue, or of a figure that is not measured yet (e.g. `vram_gib`).
         level: `validation` (gates use it), `warning`, `critical`, or another word of the source.
         bound: `min` or `max`.
         value: in `unit`.
         unit: e.g. `%`, `ratio`, `ms`, `tok/s`, `x`, `GiB`.
         source: report and section.
-        topology, scenario: where it applies; empty = everywhere. The most specific match wins.
-        note: what a reader must know.
+        topology, scenario: the ones that it applies to; empty = all. The most specific match wins.
+        note: a remark for the reader.
     """
 
     metric: str
@@ -40,7 +40,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A result that the report states, to compare with and to cite; it never gates.
+    """A result from the report, to compare with and to cite; it is never a gate.
 
     Attributes:
         report: e.g. `TR114_v2`.
@@ -48,9 +48,9 @@ class Reference:
         statistic: `mean`, `best`, `worst`, `sd`, `cv`, `rate`, `count`, `delta`, `ratio`, `value`, ...
         value: in `unit`.
         unit: as in Threshold.
-        source: section of the seed.
+        source: section of the report.
         context: configuration, scenario, language, model ... in words.
-        text: the figure as the report prints it, where a number alone would lose something (`~95 %`, `<2 %`).
+        text: the figure as the report prints it, if a number alone would lose something (`~95 %`, `<2 %`).
     """
 
     report: str
@@ -65,11 +65,11 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
-    """A condition under which the baseline is valid, or a change that voids it.
+    """A condition under which the baseline is valid, or a change that invalidates it.
 
     Attributes:
         text: in the source's words, shortened.
-        source: section of the seed.
+        source: section of the report.
         keys: manifest keys that show it.
     """
 
@@ -83,12 +83,12 @@ class StoredSession:
     """One saved session of one measurement.
 
     Attributes:
-        saved_at: ISO 8601 with the zone: when it was measured.
-        manifest: facts by key, the commit (`git_commit`, `git_dirty`) and the plugin's version among them.
-        rounds: values of each metric, one a round, by metric name.
-        parts: what the agents' time went to, medians over rounds: `client_ms`, `queue_ms`, `load_ms`, `prefill_ms`,
+        saved_at: time of the measurement, ISO 8601 with the zone.
+        manifest: facts by key, including the commit (`git_commit`, `git_dirty`) and the plugin's version.
+        rounds: by metric name, one value for each round.
+        parts: breakdown of the agents' time, medians over rounds: `client_ms`, `queue_ms`, `load_ms`, `prefill_ms`,
             `decode_ms`, `rest_ms`, and tokens `read` and `written`; one value for each agent alone, then one for each
-            together, in the scenario's order. Empty: saved by a release that kept none, or agents did not run alone.
+            together, in the scenario's order. Empty: saved by an older release, or agents did not run alone.
     """
 
     saved_at: str
@@ -105,7 +105,7 @@ class Stored:
         test: node id.
         scenario, topology: names, which must match to compare.
         workload: fingerprint of the scenario as it ran (prompts and options); must match to compare.
-        session: one or more, oldest first.
+        session: at least one, oldest first.
     """
 
     test: str
@@ -123,8 +123,8 @@ class Baseline:
         schema: layout version of the file that it was read from.
         name: the file's stem.
         description: what it is.
-        workload: laid over every scenario, or None.
-        manifest: identity that the machine-bound thresholds are valid for; empty = not known.
+        workload: options for every scenario, or None.
+        manifest: identity for which the machine-bound thresholds are valid; empty = not known.
         threshold, reference, valid_under, invalidated_by, stored: the tables, in the file's order.
     """
 

@@ -1,1 +1,1 @@
-"""Looks at the machine beside the rounds, off the timed path; imports only errors and model."""
+"""Samples the machine while rounds run, off the timed path."""

@@ -51,14 +51,14 @@ def test_a_calibration_that_fails_costs_no_measurement(pytester, simulated, monk
     """It is said, and the servers are measured all the same."""
 
     def calibrate(*_: object, **__: object) -> None:
-        raise MeasurementError("the paced server did not start")
+        raise MeasurementError("the calibration server did not start")
 
     monkeypatch.setattr(client_pool, "calibrate", calibrate)
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("--llmperf-calibrate=on")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["note: pair on dual: the harness could not be calibrated: the paced server did not start"]
+        ["note: pair on dual: the harness could not be calibrated: the calibration server did not start"]
     )
 
 

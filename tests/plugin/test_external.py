@@ -50,7 +50,7 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     result.assert_outcomes(passed=1)
     (row,) = [line for line in result.stdout.lines if line.startswith("test_team on dual ")]
     assert row.split()[-1] == "pass"
-    assert "a server's prompt cache may help later rounds" in result.stdout.str()
+    assert "a server's prompt cache may speed up later rounds" in result.stdout.str()
     (record,) = json.loads((suite.path / "run.json").read_text())["records"]
     agents = record["measurement"]["scenario"]["agents"]
     assert agents[0] == {"name": "writer", "run": "test_team.writer"}

@@ -1,1 +1,1 @@
-"""Agents of a part: ours, and programs that we did not write."""
+"""External agents, callables and commands, run behind the tap."""

@@ -1,1 +1,1 @@
-"""From raw bytes with arrival times to request timings, after the clock has stopped."""
+"""Turns raw bytes with arrival times into request timings, after the clock has stopped."""

@@ -1,4 +1,4 @@
-"""Ways to run several clients at once: threads, one event loop, or a process a client. Same requests, same records."""
+"""Ways to run several clients at once, with the same requests and records: threads, one event loop, processes."""
 
 from pytest_llmperf.measure.runtimes.runtime import Clients, Part, Runtime
 from pytest_llmperf.measure.runtimes.runtime_factory import runtime_of

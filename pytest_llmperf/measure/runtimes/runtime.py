@@ -27,7 +27,7 @@ class Part:
         start_ns: the moment the barrier opened.
         exchanges: of each client, in the order sent.
         cpu_ns: CPU time of each process that did it, while it did.
-        lag_ns: how late each client would have acted (see `pulse`).
+        lag_ns: how late each client would have acted (see `scheduling_lag`).
     """
 
     start_ns: int

@@ -1,5 +1,5 @@
-"""The tap: a forwarder between an agent that we did not write and its server, which notes what passes and when.
+"""The tap: a forwarder between an external agent and its server, which captures the bytes and their times.
 
-`forward` moves bytes, in a process of its own (`__main__`), and understands none of them; `process` starts that process
-and asks it; `framing` makes requests and answers out of what passed, after the clock has stopped.
+`proxy_process` moves bytes in a process of its own (`__main__`), without parsing them; `proxy_client` starts that
+process and talks to it; `http_exchanges` finds requests and answers in the captured bytes, after the clock has stopped.
 """

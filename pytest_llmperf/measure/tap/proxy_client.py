@@ -25,7 +25,7 @@ class Tap:
     It ends with `close`, and by itself when this process is gone.
 
     Args:
-        realtime: see `prompt.be_prompt`.
+        realtime: see `scheduling_priority.be_prompt`.
     """
 
     def __init__(self, *, realtime: bool = True) -> None:

@@ -1,1 +1,1 @@
-"""The timed path: requests as bytes, and when the bytes of their answers arrived."""
+"""The timed path: requests as bytes, and the arrival times of the bytes of their answers."""
