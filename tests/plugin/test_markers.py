@@ -2,6 +2,8 @@
 
 import pytest
 
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS, GateKind
+from pytest_llmperf.judge.marker_keywords import number
 from pytest_llmperf.plugin.collection import _STEP, steps_last
 from tests.plugin.conftest import Aftermath, assert_clear
 
@@ -168,3 +170,26 @@ def test_collect_only_starts_and_asks_nothing(pytester: pytest.Pytester) -> None
     result = pytester.runpytest("--collect-only", "-q", "--llmperf-backend=attach", "--llmperf-urls=http://127.0.0.1:9")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*::test_it"])
+
+
+def test_a_new_gate_kind_works_by_its_row_alone(simulated, pytester: pytest.Pytester, monkeypatch) -> None:
+    """Registered, validated, limited by option or marker, judged and reported."""
+    waiting = GateKind("waiting", "a request waits longer than the limit, ms", (number("max_ms", metric="queue_ms"),))
+    monkeypatch.setitem(GATE_KINDS, "waiting", waiting)
+    pytester.makepyfile(
+        """
+        import pytest
+        from pair import PAIR
+
+        @pytest.mark.waiting
+        def test_pair(single_ollama, run_agents):
+            run_agents(PAIR, on=single_ollama)
+        """
+    )
+    simulated("--llmperf-limit=waiting=60000").assert_outcomes(passed=1)
+    failed = simulated("--llmperf-limit=waiting=0.001")
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(
+        ["gate waiting: * ms (95 % CI * is above the maximum * (--llmperf-limit waiting=0.001)"]
+    )
+    simulated("--llmperf-limit=waiting=0").stderr.fnmatch_lines(["*waiting: max_ms is 0*wanted a number above 0*"])
