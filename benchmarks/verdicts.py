@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import peer_rules
-from benchmarks.whole_runs import FAIL, OPEN, PASS, judge_limit, judge_pairs, judge_sessions
+from benchmarks.whole_runs import FAIL, OPEN, PASS, judge_limit, judge_pairs, judge_session_means, judge_sessions
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.stats.error_spending import DETECT_DELTAS
 from pytest_llmperf.model import Bound
@@ -60,9 +60,9 @@ class Cell:
     """One simulated situation under one rule.
 
     Attributes:
-        rule: `stored`, `paired`, `family`, `limit` or a name of peer_rules.RULES.
+        rule: `stored`, `paired`, `family`, `limit`, `compare` or a name of peer_rules.RULES.
         noise: key of NOISES, `TTFT`, ...
-        sessions: stored; of a family of gates, see `family`.
+        sessions: stored; of a family of gates, see `family`; of `compare`, on each side.
         tau: spread between sessions.
         drop: true, in points or percent.
     """
@@ -158,6 +158,8 @@ def _simulate(cell: Cell, rng, runs: int):
         return peer_rules.RULES[cell.rule](rng, base, new)
     if cell.rule == "limit":
         return judge_limit(*_limit_rounds(rng, cell, runs))
+    if cell.rule == "compare":
+        return _session_means(cell, rng, runs)
     if cell.rule.startswith("family"):
         # A run fails when one of its 20 gates does; it takes as long as its longest.
         parts = [_one_gate(cell, rng, runs, gates=20) for _ in range(20)]
@@ -186,6 +188,19 @@ def _one_gate(cell: Cell, rng, runs: int, gates: int = 1):
     if cell.noise in ROUNDED:
         sessions, values = _rounded(rng, cell.noise, sessions, values)
     return judge_sessions(scale, to_value(sessions), to_value(values), median=logs, delta=delta, gates=gates)
+
+
+def _session_means(cell: Cell, rng, runs: int):
+    """Outcomes and rounds of sessions against as many sessions."""
+    shape = runs, cell.sessions, STORED
+    sides = [
+        noise_of(rng, cell.noise, runs * cell.sessions, STORED).reshape(shape)
+        + cell.tau * rng.standard_normal((runs, cell.sessions, 1))
+        + drop
+        for drop in (0.0, cell.drop)
+    ]
+    outcomes = judge_session_means(Scale(bound=Bound.MAX, unit="pp"), *sides, delta=DELTA)
+    return outcomes, np.full(runs, cell.sessions * STORED)
 
 
 def _rounded(rng, kind: str, *sides):
@@ -234,7 +249,7 @@ def cells() -> list[Cell]:
     beyond = [
         Cell("stored", noise, k, tau, d) for noise in BEYOND_IT for k in (8, 20) for tau in SPREADS[:2] for d in FEW
     ]
-    return peers + stored + few + beyond + paired + FAMILIES + LIMITS
+    return peers + stored + few + beyond + paired + FAMILIES + LIMITS + COMPARED
 
 
 FAMILIES = [
@@ -245,6 +260,11 @@ FAMILIES = [
     Cell("family paired", "normal", 1, 0.0, 0.0),
 ]
 LIMITS = [Cell("limit", noise, 1, 0.0, d) for noise in ("normal", "bounded", "skewed", "AR(1) .6") for d in (0.0, 2.0)]
+
+COMPARED = [
+    *(Cell("compare", "normal", 12, 1.2, drop) for drop in (0.0, 2.0, 3.0)),
+    *(Cell("compare", "skewed", 4, tau, drop) for tau in SPREADS[::2] for drop in (0.0, 3.0)),
+]
 
 
 def print_rows(table: Table, rule: str, noise: str, groups, drops) -> None:
@@ -290,6 +310,9 @@ def report(table: Table) -> None:
     print("\nOurs, limit gates, true value on the limit, and 2 pp below it")
     for noise in ("normal", "bounded", "skewed", "AR(1) .6"):
         print_rows(table, "limit", noise, [(1, 0.0)], (0.0, 2.0))
+    print("\nOurs, stored sessions against as many (`pytest-llmperf compare`): drops of 0, 2, 3 pp; skewed: 0, 3")
+    print_rows(table, "compare", "normal", [(12, 1.2)], (0.0, 2.0, 3.0))
+    print_rows(table, "compare", "skewed", [(4, tau) for tau in SPREADS[::2]], (0.0, 3.0))
     figures(table)
 
 
@@ -332,6 +355,16 @@ def figures(table: Table) -> None:
     for cell in FAMILIES:
         where = f"{cell.rule}, {cell.noise}, {cell.sessions} sessions, tau {cell.tau:g}"
         table.figure(f"4. 20 gates: healthy runs that fail: {where}", results[cell].failed, 1, most=True)
+    for cell in COMPARED:
+        where = f"{cell.sessions} against {cell.sessions} sessions, {cell.noise}, tau {cell.tau:g}"
+        if not cell.drop:
+            table.figure(f"7. compare: false alarms: {where}", results[cell].failed, 1, most=True)
+        if cell.drop == DETECT_DELTAS * DELTA:
+            table.figure(f"7. compare: passes at 1.5 delta: {where}", results[cell].passed, 1, most=True)
+        if cell.drop and cell.sessions > SESSIONS[0]:
+            limit = 75 if cell.drop == DELTA else 98
+            name = f"7. compare: {cell.drop:g} pp drops that fail: {where}"
+            table.figure(name, results[cell].failed, limit, most=False)
     for noise in ("normal", "bounded", "skewed"):
         limit = results[Cell("limit", noise, 1, 0.0, 0.0)]
         table.figure(f"limit gates, {noise}: fail with the true value on the limit", limit.failed, 2.5, most=True)

@@ -9,6 +9,7 @@ import numpy as np
 from pytest_llmperf.judge.regression.decision_rule import Look, decide
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.paired_rounds import PairsModel
+from pytest_llmperf.judge.regression.session_means import SessionMeansModel
 from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
 from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends
 from pytest_llmperf.judge.stats.summary import Aggregate
@@ -16,6 +17,8 @@ from pytest_llmperf.judge.stats.summary import Aggregate
 PASS, FAIL, OPEN = 1, 2, 0
 FIRST = 5
 """Rounds of the first look."""
+MEANS_AT_ONCE = 1000
+"""Comparisons of session means in memory at once: each has hundreds of variances."""
 
 
 def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float, gates: int = 1):
@@ -37,6 +40,18 @@ def judge_pairs(scale: Scale, incumbent, candidate, *, delta: float, gates: int 
         return PairsModel.of(scale, incumbent[rows, :n], candidate[rows, :n])
 
     return whole_runs(candidate.shape, by_rule(model_of, scale, delta, gates))
+
+
+def judge_session_means(scale: Scale, standard, candidate, *, delta: float):
+    """Sessions against sessions, shape (runs, sessions, rounds), as `pytest-llmperf compare` judges: outcomes."""
+    look = Look(looks=1, last=True)
+    outcomes = []
+    for start in range(0, len(standard), MEANS_AT_ONCE):
+        rows = slice(start, start + MEANS_AT_ONCE)
+        model = SessionMeansModel.of(Aggregate.MEAN, scale, standard[rows], candidate[rows])
+        decisions = decide(model.null_distribution(), model.shift, scale, delta, look)
+        outcomes.append(np.where(decisions.passed, PASS, np.where(decisions.failed, FAIL, OPEN)))
+    return np.concatenate(outcomes)
 
 
 def judge_limit(values, limit: float, ceiling: float):

@@ -142,6 +142,22 @@ def test_compare_what_cannot_be_compared(folder: Path, capsys: pytest.CaptureFix
     assert "1 pass, 1 not comparable of 2 metrics" in capsys.readouterr().out
 
 
+def test_compare_judges_by_the_means_of_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From four sessions on each side; a drop is found that is smaller than what sessions differ by."""
+    for day in range(1, 9):
+        saved(folder, "old", session(95 + 1.3 * (-1) ** day, at=f"2026-01-0{day}"))
+        saved(folder, "new", session(92 + 1.3 * (-1) ** day, rounds=8, at=f"2026-02-0{day}"))
+        saved(folder, "near", session(94 + 2.5 * (-1) ** day, at=f"2026-02-0{day}"))
+    arguments = ["--metric", "efficiency_pct"]
+    assert main(["compare", "old", "new", *arguments]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"efficiency_pct +95\.0 % +92\.0 % +-3\.0 pp +40  publishable +fail", text), text
+    assert "efficiency_pct fail: worse by 3.0 pp (95 % CI " in text
+    assert "; 8 sessions against 8)" in text
+    assert main(["compare", "old", "near", *arguments]) == 1
+    assert re.search(r"efficiency_pct inconclusive: .*; about \d+ sessions on each side would", capsys.readouterr().out)
+
+
 def test_compare_names_metrics_that_only_one_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A metric that the candidate lacks is no silent pass, and alone nothing that could be compared."""
     old = session(95)

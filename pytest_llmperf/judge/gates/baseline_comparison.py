@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.baselines.comparability import is_like
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
+from pytest_llmperf.judge.gates.change_verdicts import judge_sessions
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates
 from pytest_llmperf.judge.gates.evaluate import judge_values
 from pytest_llmperf.judge.gates.target import Target
@@ -47,8 +48,9 @@ def compare_stored(
 ) -> tuple[Compared, ...]:
     """Judge a baseline by another, as `--llmperf-compare` would judge its rounds.
 
-    The candidate's sessions of its newest session's deployment count, with all their rounds together; the error
-    allowed for is that of a single session, which is more than that of several.
+    The candidate's sessions of its newest session's deployment are compared by the means of sessions. If they are too
+    few for that, all their rounds count together; the error allowed for is then that of a single session, which is
+    more than that of several.
 
     Args:
         standard: what to hold to.
@@ -87,13 +89,15 @@ def _compared(key: Key, old: Stored, new: Stored, gates: Sequence[Gate], count: 
     facts = new.session[-1].manifest
     verdicts, lacking = [], []
     for gate in gates:
-        values = _rounds([session for session in new.session if is_like(session, facts, gate.metric)], gate.metric)
-        if values:
-            verdicts.append(judge_values(gate, values, looks=1, gates=count))
+        sessions = _sessions([session for session in new.session if is_like(session, facts, gate.metric)], gate.metric)
+        if sessions:
+            verdict = judge_values(gate, [value for session in sessions for value in session], looks=1, gates=count)
+            verdicts.append(judge_sessions(verdict, sessions, count))
         else:
             lacking.append(gate.metric)
     return Compared(key=key, old=old, new=new, verdicts=tuple(verdicts), lacking=tuple(lacking))
 
 
-def _rounds(sessions: Sequence[StoredSession], metric: str) -> tuple[float, ...]:
-    return tuple(value for session in sessions for value in session.rounds.get(metric, ()))
+def _sessions(sessions: Sequence[StoredSession], metric: str) -> list[tuple[float, ...]]:
+    """The metric's values in each session that has some."""
+    return [tuple(session.rounds[metric]) for session in sessions if session.rounds.get(metric)]

@@ -11,9 +11,10 @@ from pytest_llmperf.judge.gates.reasons import change_reason
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO
 from pytest_llmperf.judge.regression.paired_rounds import change_between_pairs
+from pytest_llmperf.judge.regression.session_means import change_of_means, common_rounds
 from pytest_llmperf.judge.regression.stored_sessions import StoredChange, change_from_sessions
 from pytest_llmperf.judge.stats.summary import Aggregate, mean, reference_centre
-from pytest_llmperf.model import Gate, Verdict
+from pytest_llmperf.model import Gate, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.metrics.catalogue import Metric
@@ -59,6 +60,37 @@ def judge_change(
         return replace(undecided, reason=few)
     reason = change_reason(stored.change, delta, stored) + _zero_words(metric, gate.limit)
     return _with_change(undecided, stored.change, reason, stored)
+
+
+def judge_sessions(verdict: Verdict, sessions: Sequence[Sequence[float]], gates: int) -> Verdict:
+    """The verdict on several sessions, by the means of sessions; the given one if there are too few for that.
+
+    Args:
+        verdict: by all rounds of these sessions, as if they were one.
+        sessions: the values of the metric, one sequence a session.
+        gates: that share the error of `fail`.
+    """
+    gate, delta, metric = verdict.gate, verdict.gate.delta, metric_of(verdict.gate.metric)
+    rounds = common_rounds(gate.reference, sessions)
+    if rounds is None or delta is None or verdict.outcome in (Outcome.INVALID, Outcome.NOT_COMPARABLE):
+        return verdict
+    gate = as_compared(gate, rounds)
+    changed = change_of_means(
+        aggregate=metric.aggregate,
+        bound=gate.bound,
+        in_points=metric.in_points,
+        base=_base(gate, metric),
+        delta=delta,
+        standard=gate.reference,
+        candidate=sessions,
+        gates=gates,
+    )
+    if changed is None:
+        return verdict
+    reason = change_reason(changed.change, delta, changed, each_side=True) + _zero_words(metric, gate.limit)
+    centre = reference_centre(metric.aggregate, [session[:rounds] for session in sessions])
+    compared = replace(verdict, gate=gate, value=centre, rounds=rounds * len(sessions))
+    return _with_change(compared, changed.change, reason, changed)
 
 
 def _against_incumbent(

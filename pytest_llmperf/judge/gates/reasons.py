@@ -31,7 +31,14 @@ def signed(change: float) -> str:
     return text if float(text) else "0.0"
 
 
-def change_reason(change: ChangeEstimate, delta: float, stored: StoredChange | None = None, pairs: int = 0) -> str:
+def change_reason(
+    change: ChangeEstimate,
+    delta: float,
+    stored: StoredChange | None = None,
+    pairs: int = 0,
+    *,
+    each_side: bool = False,
+) -> str:
     """A change, its interval in the same direction, and what would be needed if it is not decided.
 
     Args:
@@ -39,6 +46,7 @@ def change_reason(change: ChangeEstimate, delta: float, stored: StoredChange | N
         delta: the smallest change that counts.
         stored: given for a change from stored sessions.
         pairs: the number of pairs, for a mean difference of pairs.
+        each_side: whether the sessions needed are those of either side.
     """
     spread = f"; {stored.spread}" if stored else ""
     low, high = (-change.high, -change.low) if change.estimate < 0 else (change.low, change.high)
@@ -56,7 +64,8 @@ def change_reason(change: ChangeEstimate, delta: float, stored: StoredChange | N
         more = f" or {sessions} stored sessions" if sessions else ""
         return f"{text}; about {change.rounds_needed} rounds{more} would decide it"
     if sessions:
-        return f"{text}; {sessions} stored sessions would say more"
+        more = f"about {sessions} sessions on each side would decide it" if each_side else ""
+        return f"{text}; {more or f'{sessions} stored sessions would say more'}"
     if stored is None:
         return f"{text}; more than {MOST_ROUNDS} rounds would be needed"
     return f"{text}; more data cannot decide this: sessions differ by about as much as delta; use a larger delta"
