@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.errors import clean
 from pytest_llmperf.plugin import activation, fixtures
 from pytest_llmperf.plugin.marker_table import marker_lines
 from pytest_llmperf.plugin.options import option_table
@@ -61,6 +60,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     runner: Runner | None = config.pluginmanager.get_plugin("llmperf-runner")
     if runner is None or config.option.collectonly or hasattr(config, "workerinput"):
         return []
+    from pytest_llmperf.errors import clean
     from pytest_llmperf.plugin.header import header
     from pytest_llmperf.report.terminal.wrapping import encodable, width, wrapped
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.plugin import collection
 from pytest_llmperf.plugin.stash import PROFILE, RUNTIME, SPECS
 
@@ -36,6 +35,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
         item.stash[RUNTIME] = collection.runtime(item, faults)
         item.stash[PROFILE] = collection.profile(item, settings, faults)
     faults = collection.steps_last(faults)
+    from pytest_llmperf.errors import LlmperfError
     from pytest_llmperf.plugin.header import refusal
     from pytest_llmperf.plugin.options import output_files
     from pytest_llmperf.plugin.runner import Runner
@@ -67,6 +67,7 @@ def check_early(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: it does not.
     """
+    from pytest_llmperf.errors import LlmperfError
     from pytest_llmperf.plugin.header import refusal
     from pytest_llmperf.plugin.options import output_files
     from pytest_llmperf.plugin.options.resolved_settings import resolve

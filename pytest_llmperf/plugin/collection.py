@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError, one_of
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.plugin.fixtures import FIXTURES
 from pytest_llmperf.plugin.marker_table import PROFILE_MARKER, RUNTIME_MARKER, SELECTIONS, marker_lines
@@ -85,6 +84,7 @@ def specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
 
 def runtime(item: pytest.Item, faults: list[str]) -> str:
     """The runtime that the test's closest marker names; empty if none does."""
+    from pytest_llmperf.errors import one_of
     from pytest_llmperf.model import RUNTIMES
 
     mark = item.get_closest_marker(RUNTIME_MARKER)
@@ -100,6 +100,7 @@ def runtime(item: pytest.Item, faults: list[str]) -> str:
 def profile(item: pytest.Item, settings: Settings, faults: list[str]) -> str:
     """The profile that the test's closest marker names; empty if none does."""
     from pytest_llmperf.config import profile_of
+    from pytest_llmperf.errors import LlmperfError
 
     mark = item.get_closest_marker(PROFILE_MARKER)
     if mark is None:

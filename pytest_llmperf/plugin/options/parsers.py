@@ -6,10 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pytest_llmperf.errors import did_you_mean
-from pytest_llmperf.errors import one_of as wanted_one_of
-from pytest_llmperf.masking import has_login, refused
-
 
 def text(raw: str) -> str:
     """A text, without white space at its ends."""
@@ -105,12 +101,15 @@ def gpus(raw: str) -> tuple[str, ...]:
     """GPUs as CUDA_VISIBLE_DEVICES names them, separated by commas: numbers, UUIDs, -1 for none."""
     names = texts(raw)
     if bad := [gpu for gpu in names if not re.fullmatch(r"-1|\d{1,3}|(GPU|MIG)-[A-Za-z0-9/-]+", gpu)]:
+        from pytest_llmperf.masking import refused
+
         raise ValueError(f"wanted numbers, GPU-... UUIDs or -1, got {', '.join(map(refused, bad))}")
     return names
 
 
 def urls(raw: str) -> tuple[str, ...]:
     """HTTP addresses, separated by commas; `http://` may be omitted."""
+    from pytest_llmperf.masking import has_login
     from pytest_llmperf.model.access import url_fault
 
     if not raw.strip():
@@ -166,6 +165,8 @@ def pairs(raw: str) -> dict[str, float]:
     for part in texts(raw):
         key, equals, number_text = part.partition("=")
         if not equals:
+            from pytest_llmperf.masking import refused
+
             raise ValueError("wanted NAME=VALUE" if part == raw.strip() else f"{refused(part)!r}: wanted NAME=VALUE")
         values[key.strip()] = number(number_text)
     return values
@@ -177,6 +178,9 @@ def limits(raw: str) -> dict[str, float]:
 
     values = pairs(raw)
     if unknown := sorted(set(values) - set(GATE_KINDS)):
+        from pytest_llmperf.errors import did_you_mean
+        from pytest_llmperf.masking import refused
+
         near = did_you_mean(unknown[0], GATE_KINDS)
         raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(GATE_KINDS)}{near}")
     for name, value in values.items():
@@ -190,6 +194,9 @@ def script(raw: str) -> Any:
 
     values: dict[str, Any] = pairs(raw)
     if unknown := sorted(set(values) - set(Script.__dataclass_fields__)):
+        from pytest_llmperf.errors import did_you_mean
+        from pytest_llmperf.masking import refused
+
         known = tuple(Script.__dataclass_fields__)
         raise ValueError(
             f"unknown {refused(', '.join(unknown))}; known: {', '.join(known)}{did_you_mean(unknown[0], known)}"
@@ -206,6 +213,8 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
     def parse(raw: str) -> str:
         if raw not in choices:
+            from pytest_llmperf.errors import one_of as wanted_one_of
+
             raise ValueError(f"wanted {wanted_one_of(raw, choices)}")
         return raw
 
@@ -219,5 +228,7 @@ def switch(raw: str) -> bool:
     """`on` or `off`, or the other words of ini files: `true`, `False`, `yes`, `1`."""
     word = raw.strip().lower()
     if word not in (*_ON, *_OFF):
+        from pytest_llmperf.errors import did_you_mean
+
         raise ValueError(f"wanted one of on, off{did_you_mean(word, ('on', 'off', 'true', 'false'))}")
     return word in _ON

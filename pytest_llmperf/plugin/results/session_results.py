@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.errors import clean
 from pytest_llmperf.plugin.options import option_table
 
 if TYPE_CHECKING:
@@ -204,6 +203,8 @@ def _why(report: pytest.TestReport) -> str:
     """Why a phase failed or was skipped; empty if the gates' text says it."""
     if report.passed or getattr(report, "llmperf_explained", False):
         return ""
+    from pytest_llmperf.errors import clean
+
     shown = report.longrepr
     crash = getattr(shown, "reprcrash", None)
     text = str(shown[-1] if isinstance(shown, (tuple, list)) else crash.message if crash else shown)
@@ -213,6 +214,7 @@ def _why(report: pytest.TestReport) -> str:
 
 def _write(terminalreporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
     """Write a line of the summary, without control characters, in characters that the terminal can encode."""
+    from pytest_llmperf.errors import clean
     from pytest_llmperf.report.terminal.wrapping import encodable
 
     terminalreporter.write_line(encodable(clean(line), terminalreporter._tw._file), **markup)
