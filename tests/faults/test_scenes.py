@@ -155,7 +155,7 @@ SCENES = (
         Scene(
             "an instance dies in mid-stream",
             '`kind = "die", requests = 3, after_tokens = 4`',
-            "ServerError: instance b (simulated) died while it was in use; the end of its log: ... next: the log...",
+            "ServerError: instance b (simulated) died while it was in use; the end of its log: ...next: see the log...",
             STOPS,
         ),
         dies,

@@ -14,7 +14,7 @@ class Progress:
     """A listener that puts before everything which cell it is of, and the time left.
 
     Args:
-        inner: is told.
+        inner: receives the progress.
         name: of the experiment.
         total: cells in all.
         took_s: of the cells that an earlier run has finished.
