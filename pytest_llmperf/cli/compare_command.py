@@ -59,6 +59,8 @@ def _end(compared: Sequence[Compared], standard: Baseline, candidate: Baseline, 
     failing = [verdict for verdict in judged if action(verdict, verdicts, settings) == "fail"]
     worse = any(verdict.outcome is Outcome.FAIL for verdict in failing)
     end = "worse" if worse else "inconclusive" if failing else "no regression detected"
+    rules = ", ".join(dict.fromkeys(verdict.rule for verdict in judged if verdict.rule))
+    print(f"judged by rule: {rules} (docs/verdicts.md)")
     print(f"{pair}: {end} ({counts} of {counted(len(verdicts), 'metric')})")
     return 1 if failing else 0
 

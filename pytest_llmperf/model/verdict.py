@@ -87,6 +87,8 @@ class Verdict:
         sessions_needed: stored sessions in total that would decide; None: more sessions do not help.
         autocorrelation: of neighbouring rounds; None for few rounds or equal values.
         outliers: numbers (from 1) of the outlying rounds; all of them count.
+        rule: regression gates: name and version of the rule that judged, e.g. `stored 1`; empty: not judged, or another
+            gate.
     """
 
     gate: Gate
@@ -108,3 +110,4 @@ class Verdict:
     sessions_needed: int | None = None
     autocorrelation: float | None = None
     outliers: tuple[int, ...] = ()
+    rule: str = ""

@@ -100,6 +100,7 @@ def test_compare_passes_what_is_the_same(folder: Path, capsys: pytest.CaptureFix
     text = capsys.readouterr().out
     assert "efficiency_pct       95.0 %       95.2 %  +0.2 pp       5  publishable     pass" in text
     assert text.endswith("new against old: no regression detected (2 pass of 2 metrics)\n")
+    assert re.search(r"^judged by rule: stored \d+ ", text, re.MULTILINE)
 
 
 def test_compare_fails_what_is_worse(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +155,7 @@ def test_compare_judges_by_the_means_of_sessions(folder: Path, capsys: pytest.Ca
     assert re.search(r"efficiency_pct +95\.0 % +92\.0 % +-3\.0 pp +40  publishable +fail", text), text
     assert "efficiency_pct fail: worse by 3.0 pp (95 % CI " in text
     assert "; 8 sessions against 8)" in text
+    assert re.search(r"^judged by rule: session means \d+ ", text, re.MULTILINE)
     assert main(["compare", "old", "near", *arguments]) == 1
     assert re.search(r"efficiency_pct inconclusive: .*; about \d+ sessions on each side would", capsys.readouterr().out)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge.gates.reasons import change_reason
 from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.regression import paired_rounds, session_means, stored_sessions
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO
 from pytest_llmperf.judge.regression.paired_rounds import change_between_pairs
 from pytest_llmperf.judge.regression.session_means import change_of_means, common_rounds
@@ -41,6 +42,8 @@ def judge_change(
     gate, metric = undecided.gate, metric_of(undecided.gate.metric)
     if metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
         raise UsageError(f"gate {gate.marker}: {metric.name} has no regression gate, it has a limit gate")
+    rule = stored_sessions.RULE if incumbent is None else paired_rounds.RULE
+    undecided = replace(undecided, rule=rule)
     if incumbent is not None:
         return _against_incumbent(undecided, delta, values, look, incumbent)
     if not gate.reference:
@@ -89,7 +92,7 @@ def judge_sessions(verdict: Verdict, sessions: Sequence[Sequence[float]], gates:
         return verdict
     reason = change_reason(changed.change, delta, changed, each_side=True) + _zero_words(metric, gate.limit)
     centre = reference_centre(metric.aggregate, [session[:rounds] for session in sessions])
-    compared = replace(verdict, gate=gate, value=centre, rounds=rounds * len(sessions))
+    compared = replace(verdict, gate=gate, value=centre, rounds=rounds * len(sessions), rule=session_means.RULE)
     return _with_change(compared, changed.change, reason, changed)
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.stats.row_statistics import Array
     from pytest_llmperf.model import Bound
 
+RULE = "pairs 1"
+"""Name and version of this rule, see `stored_sessions.RULE`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairsModel:

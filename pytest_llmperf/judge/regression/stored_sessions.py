@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
     from pytest_llmperf.judge.stats.row_statistics import Array
 
+RULE = "stored 1"
+"""Name and version of this rule. The version rises with every change that may change a verdict, as for every rule."""
+
 ASSUMED_SPREAD_PP = 1.2
 """Assumed standard deviation between sessions of percentages of ratio class, in points."""
 

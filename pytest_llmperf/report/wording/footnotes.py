@@ -26,11 +26,11 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
 
     Args:
         records: of the run.
-        verbosity: pytest's; above 0 adds what each measurement lacks to be decision-grade.
+        verbosity: pytest's; above 0 adds what each measurement lacks to be decision-grade, losses, regression rules.
         explained: tests whose failure text has the diagnosis.
     """
     lines = [*_graded(records, verbosity), *_scaled(records), *_differing(records, verbosity)]
-    lines += _lost(records) if verbosity > 0 else []
+    lines += [*_lost(records), *_grouped("regression rule", records, _rules)] if verbosity > 0 else []
     names_by_note: dict[str, list[str]] = {}
     for record in records:
         own = notes_of(record, None if record.test in explained else diagnose(record.measurement))
@@ -54,6 +54,11 @@ def _lost(records: Sequence[Record]) -> list[str]:
             words = f": {shown}" if shown else ""
             lines.append(f"lost: {name_of(record)}: {loss.loss_pp:.1f} pp of {loss.of}{words}")
     return lines
+
+
+def _rules(record: Record) -> str:
+    """The rules that judged the regression gates, with their versions; empty if there was none."""
+    return ", ".join(dict.fromkeys(verdict.rule for verdict in record.verdicts if verdict.rule))
 
 
 def _graded(records: Sequence[Record], verbosity: int) -> list[str]:

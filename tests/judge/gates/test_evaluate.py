@@ -208,6 +208,16 @@ def test_verdicts_say_what_their_evidence_was_worth() -> None:
     assert undecided.power_pct < 50
 
 
+def test_verdicts_of_a_regression_name_their_rule() -> None:
+    """Stored sessions and pairs each have one, with a version; other gates, and what was not judged, have none."""
+    asked = gate(**{**REGRESSION, "delta": 2.0})
+    assert re.fullmatch(r"stored \d+", judge_values(asked, GOOD, looks=16).rule)
+    assert re.fullmatch(r"pairs \d+", judge_values(asked, GOOD, looks=16, incumbent=GOOD).rule)
+    assert judge_values(gate(), GOOD, looks=16).rule == ""
+    away = gate(**{**REGRESSION, "delta": 2.0, "not_comparable": "cpu"})
+    assert judge_values(away, GOOD, looks=16).rule == ""
+
+
 def test_a_regression_gate_keeps_its_first_decision() -> None:
     """However later looks turn out that another gate asks for; a limit gate takes them, and invalid is invalid."""
     tight = tuple(tuple(value + shift for value in GOOD) for shift in (0, 0.1, -0.1, 0.05, -0.05))
