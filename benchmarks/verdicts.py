@@ -48,6 +48,8 @@ ROUNDED = {
 }
 """Values given to a step, with their standard deviation before that: many or all are equal."""
 FEW = (0.0, 3.0, 5.0)
+WIDE_SPREADS = (4.0, 6.0)
+"""Sessions that differ by two and three deltas: chance alone reaches the hard floor."""
 BEYOND_IT = {
     "Student 3": "rounds with the tails of Student's t with 3 degrees of freedom",
     "AR(1) -.5": "neighbouring rounds of a session unlike",
@@ -246,6 +248,7 @@ def cells() -> list[Cell]:
     paired += [Cell("paired", "TTFT", 1, 0.0, d) for d in TTFT_DROPS]
     paired += [Cell("paired", noise, 1, 0.0, d) for noise in ROUNDED for d in FEW]
     stored += [Cell("stored", noise, 8, 0.0, d) for noise in ROUNDED for d in FEW]
+    stored += [Cell("stored", "normal", k, tau, d) for k in (4, 20) for tau in WIDE_SPREADS for d in FEW]
     beyond = [
         Cell("stored", noise, k, tau, d) for noise in BEYOND_IT for k in (8, 20) for tau in SPREADS[:2] for d in FEW
     ]
@@ -255,6 +258,7 @@ def cells() -> list[Cell]:
 FAMILIES = [
     Cell("family", "normal", 20, 0.0, 0.0),
     Cell("family", "normal", 20, 0.6, 0.0),
+    Cell("family", "normal", 20, 3.0, 0.0),
     Cell("family", "normal", 4, 1.2, 0.0),
     Cell("family", "skewed", 20, 0.0, 0.0),
     Cell("family paired", "normal", 1, 0.0, 0.0),
@@ -290,6 +294,8 @@ def report(table: Table) -> None:
     print_rows(table, "stored", "TTFT", [(k, tau) for k in SESSIONS for tau in TTFT_SPREADS], TTFT_DROPS)
     print("\nOurs, few sessions, a spread of 1.2 pp assumed: drops of 0, 3, 5 pp")
     print_rows(table, "stored", "normal", [(k, tau) for k in (1, 2, 3) for tau in SPREADS], FEW)
+    print("\nOurs, sessions that differ by two and three deltas: drops of 0, 3, 5 pp")
+    print_rows(table, "stored", "normal", [(k, tau) for k in (4, 20) for tau in WIDE_SPREADS], FEW)
     print("\nOurs, beyond what it promises: drops of 0, 3, 5 pp")
     for noise, description in BEYOND_IT.items():
         print(f"  {noise}: {description}")
@@ -332,6 +338,7 @@ def figures(table: Table) -> None:
                 table.figure(f"1. false alarms: {where}", stored(sessions, tau, 0.0, noise).failed, 1, most=True)
                 beyond = stored(sessions, tau, DETECT_DELTAS * delta, noise).passed
                 table.figure(f"5. passes at 1.5 delta: {where}", beyond, 1, most=True)
+    _figures_of_wide_spreads(table)
     for rule, sessions in (("stored", 8), ("paired", 1)):
         for noise in ROUNDED:
             none, beyond = (results[Cell(rule, noise, sessions, 0.0, drop)] for drop in (0.0, DETECT_DELTAS * DELTA))
@@ -369,6 +376,21 @@ def figures(table: Table) -> None:
         limit = results[Cell("limit", noise, 1, 0.0, 0.0)]
         table.figure(f"limit gates, {noise}: fail with the true value on the limit", limit.failed, 2.5, most=True)
         table.figure(f"limit gates, {noise}: pass with the true value on the limit", limit.passed, 2.5, most=True)
+
+
+def _figures_of_wide_spreads(table: Table) -> None:
+    """Errors if sessions differ by two and three deltas."""
+    for sessions in (4, 20):
+        for tau in WIDE_SPREADS:
+            where = f"sessions differ by {tau:g} pp, {sessions} sessions"
+            table.figure(
+                f"8. {where}: false alarms",
+                table.results[Cell("stored", "normal", sessions, tau, 0.0)].failed,
+                1,
+                most=True,
+            )
+            beyond = table.results[Cell("stored", "normal", sessions, tau, DETECT_DELTAS * DELTA)].passed
+            table.figure(f"8. {where}: passes at 1.5 delta", beyond, 1, most=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -56,7 +56,7 @@ def change_reason(
         f"changes of {delta:g} {change.unit} or more count"
     )
     if change.floored:
-        return f"{text}; a change this large always fails"
+        return f"{text}; a change this large need not wait for the last look"
     if change.outcome is not Outcome.INCONCLUSIVE:
         return text
     sessions = stored.sessions_needed if stored else None

@@ -5,8 +5,8 @@
   change of DETECT_DELTAS deltas with at most the error of this look.
 - Both are true if many rounds know a small change well: then the less probable of no change and delta is rejected.
 - Both are true if nothing varies: then the change itself is known, and a change below delta passes.
-- The hard floor: a change of HARD_FLOOR_DELTAS fails at the last look in any case, and before it with ALPHA instead of
-  the look's share of it.
+- The hard floor: a change of HARD_FLOOR_DELTAS fails at every look with the error of the last. It needs evidence like
+  any other: if sessions differ by more than delta, chance alone reaches the floor in several percent of healthy runs.
 
 Between no change and delta either answer is right.
 """
@@ -25,7 +25,6 @@ from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import normal_tail
 from pytest_llmperf.judge.stats.error_spending import (
-    ALPHA,
     BETA_AT_DELTA,
     DETECT_DELTAS,
     HARD_FLOOR_DELTAS,
@@ -54,6 +53,11 @@ class Look:
     def fail_error(self) -> float:
         """The error that a `fail` may make."""
         return error_of_look(self.looks, last=self.last, gates=self.gates)
+
+    @property
+    def floor_error(self) -> float:
+        """The error that a `fail` of a change at the hard floor may make: that of the last look, at every look."""
+        return error_of_look(self.looks, last=True, gates=self.gates)
 
     @property
     def pass_error(self) -> float:
@@ -113,7 +117,7 @@ def _decide_exactly(
     none_likelier = (as_good < by_chance) | ((as_good == by_chance) & (shift <= at_delta - shift))
     still = null.typical - null.rounding <= (STILL * at_delta) ** 2
     passed = passes & (none_likelier | (fails & still))
-    floored = floor & ~passed & ~fails & (by_chance <= (1.0 if look.last else ALPHA))
+    floored = floor & ~passed & ~fails & (by_chance <= look.floor_error)
     return np.stack([passed, (fails & ~passed) | floored, floored])
 
 

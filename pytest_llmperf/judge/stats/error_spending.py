@@ -24,7 +24,7 @@ DETECT_DELTAS = 1.5
 """A change of this many deltas passes with at most ALPHA."""
 
 HARD_FLOOR_DELTAS = 5.0
-"""A change of this many deltas fails whatever share of the error is left: the hard floor."""
+"""A change of this many deltas may fail at every look with the error of the last: the hard floor."""
 
 FINAL_LOOK_SHARE = 0.7
 """The share of the error that is left for the last look."""
