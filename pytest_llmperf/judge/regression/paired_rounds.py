@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.stats.row_statistics import Array
     from pytest_llmperf.model import Bound
 
-RULE = "pairs 1"
+RULE = "pairs 2"
 """Name and version of this rule, see `stored_sessions.RULE`."""
 
 

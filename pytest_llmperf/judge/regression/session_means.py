@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.stats.row_statistics import Array
     from pytest_llmperf.model import Bound
 
-RULE = "session means 1"
+RULE = "session means 2"
 """Name and version of this rule, see `stored_sessions.RULE`."""
 
 

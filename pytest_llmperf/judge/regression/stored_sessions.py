@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from pytest_llmperf.judge.stats.row_statistics import Array
 
-RULE = "stored 1"
+RULE = "stored 2"
 """Name and version of this rule. The version rises with every change that may change a verdict, as for every rule."""
 
 ASSUMED_SPREAD_PP = 1.2
