@@ -5,8 +5,6 @@ To add a kind, add a row to GATE_KINDS; its metric must be in the catalogue (`ju
 pytest imports this module at every start, also in projects that never use us: it needs only the standard library.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import NamedTuple
 

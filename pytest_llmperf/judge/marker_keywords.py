@@ -3,8 +3,6 @@
 pytest imports this module at every start: it needs only the standard library.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -56,7 +56,7 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         UsageError: an unknown metric, or a limit or delta that is no finite number.
         ValueError: fewer than one look or gate.
 
-    Source: METRICS; seed E.1 #6 and #7, decision card.
+    Source: report, E.1 #6 and #7, decision card.
     """
     metric = _check_gate(gate)
     try:

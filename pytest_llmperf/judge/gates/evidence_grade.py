@@ -31,7 +31,7 @@ def grade(rounds: int, *, simulated: bool = False) -> str:
 def decision_grade(
     *, rounds: int, cv_pct: float | None, boundaries: Sequence[str], alternatives: Sequence[str], manifest: Manifest
 ) -> tuple[str, ...]:
-    """What a run lacks to be decision-grade; empty when it is (seed D, P.1).
+    """What a run lacks to be decision-grade; empty when it is (report, D, P.1).
 
     Args:
         rounds: of the primary metric.

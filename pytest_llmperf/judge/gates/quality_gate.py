@@ -4,7 +4,7 @@ Two verdicts. If the engine repeats itself (every prompt had the same answer twi
 answer that differs together is a fault, and no statistics are needed. And scores must not fall significantly by more
 than the limit in points; that also works for engines that sample.
 
-Source: TR109 (quality down 6.9 % under another configuration), seed E.2 #5, R10.
+Source: TR109 (quality down 6.9 % under another configuration), report, E.2 #5, R10.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Metric:
         good: `min`: more is better, a limit is a minimum; `max`: less is better.
         kind: what it may be compared with.
         aggregate: over rounds.
-        source: report and section, or METRICS where the definition is ours.
+        source: report and section, or pytest-llmperf if it defines the metric itself.
         definition: one line.
         ceiling: the largest value that the definition allows, or None.
     """
@@ -106,18 +106,24 @@ _RATE_CONTENDED = f"rounds with an agent whose decode_tok_s is more than {RATE_D
 
 _OVER_ROUNDS = (
     _metric("efficiency_pct", "%", _MORE, "decision card, A.1, A.2", "sum(C_i) / (N * W) * 100: balance"),
-    _metric("scaling_efficiency_pct", "%", _MORE, "METRICS", "sum(S_i) / (N * W) * 100, or from token rates"),
+    _metric("scaling_efficiency_pct", "%", _MORE, "pytest-llmperf", "sum(S_i) / (N * W) * 100, or from token rates"),
     _metric("speedup", "x", _MORE, "A.2", "sum(C_i) / W"),
-    _metric("scaling_speedup", "x", _MORE, "METRICS", "sum(S_i) / W, or N times the token-rate efficiency"),
-    _metric("system_tok_s", "tok/s", _MORE, "METRICS", "sum(n_i) / W"),
+    _metric("scaling_speedup", "x", _MORE, "pytest-llmperf", "sum(S_i) / W, or N times the token-rate efficiency"),
+    _metric("system_tok_s", "tok/s", _MORE, "pytest-llmperf", "sum(n_i) / W"),
     _metric("decode_tok_s", "tok/s", _MORE, "3.2, A.5", "eval_count / eval_duration of the slowest agent"),
     _metric("ttft_ms", "ms", _LESS_MEDIAN, "A.6", "first text or tool call - request sent, worst request"),
     _metric(
-        "ttft_reasoning_ms", "ms", _LESS_MEDIAN, "METRICS", "first thought - request sent, worst request of the round"
+        "ttft_reasoning_ms",
+        "ms",
+        _LESS_MEDIAN,
+        "pytest-llmperf",
+        "first thought - request sent, worst request of the round",
     ),
     _metric("ttft_ratio", "x", _LESS_MEDIAN, "decision card, 3.2", "ttft_ms over the solo median, worst request"),
-    _metric("slowdown", "x", _LESS, "METRICS", "C_i / S_i of the worst agent"),
-    _metric("queue_ms", "ms", _LESS_MEDIAN, "METRICS", "total - load - prefill - decode of the server, worst request"),
+    _metric("slowdown", "x", _LESS, "pytest-llmperf", "C_i / S_i of the worst agent"),
+    _metric(
+        "queue_ms", "ms", _LESS_MEDIAN, "pytest-llmperf", "total - load - prefill - decode of the server, worst request"
+    ),
 )
 _RATES = (
     _metric("contended_ttft", "ratio", _LESS_RATE, "decision card, 3.2", _TTFT_CONTENDED),
@@ -127,9 +133,11 @@ _RATES = (
 )
 _PER_REQUEST = (
     _metric("server_ttft_ms", "ms", _LESS_MEDIAN, "3.2", "load_duration + prompt_eval_duration"),
-    _metric("client_decode_tok_s", "tok/s", _MORE, "METRICS", "(n - 1) / (last - first arrival), slowest request"),
-    _metric("itl_ms", "ms", _LESS_MEDIAN, "METRICS", "median gap between chunks, worst request"),
-    _metric("tpot_ms", "ms", _LESS, "METRICS", "(last - first arrival) / (n - 1), worst request"),
+    _metric(
+        "client_decode_tok_s", "tok/s", _MORE, "pytest-llmperf", "(n - 1) / (last - first arrival), slowest request"
+    ),
+    _metric("itl_ms", "ms", _LESS_MEDIAN, "pytest-llmperf", "median gap between chunks, worst request"),
+    _metric("tpot_ms", "ms", _LESS, "pytest-llmperf", "(last - first arrival) / (n - 1), worst request"),
 )
 _DERIVED = (
     _metric("cost_per_1m_usd", "USD", _LESS, "A.7", "1e6 / tok_s / 3600 * usd_per_hour"),
@@ -146,10 +154,14 @@ _QUALITY = (
 _OBSERVED = (
     _metric("vram_gib", "GiB", _LESS_MAX, "E.1 #9, H.2", "memory in use on the fullest GPU, peak of the round"),
     _metric(
-        "server_rss_gib", "GiB", _LESS_MAX, "METRICS", "resident memory of the largest instance, peak of the round"
+        "server_rss_gib",
+        "GiB",
+        _LESS_MAX,
+        "pytest-llmperf",
+        "resident memory of the largest instance, peak of the round",
     ),
     _metric("gpu_temperature_c", "C", _LESS_MAX, "H.2", "of the hottest GPU, peak of the round"),
-    _metric("cpu_temperature_c", "C", _LESS_MAX, "METRICS", "of the processor, peak of the round"),
+    _metric("cpu_temperature_c", "C", _LESS_MAX, "pytest-llmperf", "of the processor, peak of the round"),
 )
 _CVS = tuple(
     _metric(f"{base.name}_cv_pct", "%", _LESS_CV, "A.4", f"sample sd over mean of {base.name}, percent")

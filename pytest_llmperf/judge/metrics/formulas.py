@@ -45,7 +45,7 @@ def efficiency_pct(durations_ns: Sequence[int]) -> float:
     Raises:
         MeasurementError: no duration, or one that is not positive.
 
-    Source: seed A.1 (its reciprocal, see METRICS), A.2, decision card.
+    Source: report, A.1 (its reciprocal), A.2, decision card.
     """
     _check_durations("the together part", durations_ns)
     return 100 * sum(durations_ns) / (len(durations_ns) * max(durations_ns))
@@ -148,7 +148,7 @@ def _check_tokens(part: str, tokens: Sequence[int]) -> None:
 
 
 def cost_per_1m_usd(*, tok_s: float, usd_per_hour: float) -> float:
-    """Cost of a million tokens, USD. Source: seed A.7 (114.54 tok/s at $0.50/h gives 1.21).
+    """Cost of a million tokens, USD. Source: report, A.7 (114.54 tok/s at $0.50/h gives 1.21).
 
     Raises:
         MeasurementError: the rate is not positive.
@@ -158,7 +158,7 @@ def cost_per_1m_usd(*, tok_s: float, usd_per_hour: float) -> float:
 
 
 def memory_efficiency(*, tok_s: float, vram_gib: float) -> float:
-    """Decode rate per memory, tok/s/GiB. Source: seed A.8 (102.85 / 3.3 = 31.2).
+    """Decode rate per memory, tok/s/GiB. Source: report, A.8 (102.85 / 3.3 = 31.2).
 
     Raises:
         MeasurementError: the memory is not positive.

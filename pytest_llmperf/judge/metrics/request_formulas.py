@@ -31,7 +31,7 @@ def ttft_ms(request: RequestTiming) -> float:
         MeasurementError: the answer was not streamed, no content chunk arrived, or it arrived before the request was
             sent.
 
-    Source: seed A.6.
+    Source: report, A.6.
     """
     if not request.streamed:
         raise MeasurementError(
@@ -85,7 +85,7 @@ def _waited_ms(request: RequestTiming, first_ns: int) -> float:
 def server_ttft_ms(request: RequestTiming) -> float | None:
     """Load and prefill as the server reports them, ms; None from a server that reports no durations.
 
-    Source: seed 3.2.
+    Source: report, 3.2.
     """
     if request.total_duration_ns <= 0:
         return None
@@ -105,7 +105,7 @@ def queue_ms(request: RequestTiming) -> float | None:
 def decode_tok_s(request: RequestTiming) -> float | None:
     """Decode rate as the server reports it, tok/s; None from fewer than 2 tokens or no duration.
 
-    Source: seed 3.2, A.5. With one token the server's duration is about 1 us and no rate at all.
+    Source: report, 3.2, A.5. With one token the server's duration is about 1 us and no rate at all.
     """
     if request.eval_count < 2 or request.eval_duration_ns <= 0:
         return None

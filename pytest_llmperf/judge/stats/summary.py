@@ -65,7 +65,7 @@ def summarise(values: Sequence[float]) -> Summary:
     Raises:
         MeasurementError: no value, or one that is not finite.
 
-    Source: seed A.4, METRICS "Over rounds".
+    Source: report, A.4; by rounds.
     """
     check_finite(values)
     n = len(values)

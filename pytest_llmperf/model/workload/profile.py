@@ -1,4 +1,4 @@
-"""Generation options by deployment mode: what is best for one mode is not for another (seed C6, 8.5, F.2)."""
+"""Generation options by deployment mode: what is best for one mode is not for another (report, C6, 8.5, F.2)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Profile:
             return ""
         return (
             f"configuration transfer: profile {name} is for {self.mode}, and {scenario.name} is {used}: what is best "
-            "for one is not for the other (seed C6: TTFT up to +323.7 %); validate it, or use a profile of that mode"
+            "for one is not for the other (report, C6: TTFT up to +323.7 %); validate it, or use a profile of that mode"
         )
 
 
@@ -97,7 +97,7 @@ PROFILES: Mapping[str, Profile] = {
     "single_inference": Profile(
         mode="single_inference",
         options=GenerationOptions(num_gpu=999, num_ctx=4096),
-        source="seed C6, 8.5, F.2: TR108's optimum; temperature depends on the model",
+        source="report C6, 8.5, F.2: TR108's optimum; temperature depends on the model",
     ),
     "agent_workflow": Profile(
         mode="agent_workflow",
@@ -107,7 +107,7 @@ PROFILES: Mapping[str, Profile] = {
     "multi_agent": Profile(
         mode="multi_agent",
         options=GenerationOptions(num_gpu=80, num_ctx=2048, temperature=1.0),
-        source="seed 8.5, F.2: TR110's optimum",
+        source="report 8.5, F.2: TR110's optimum",
     ),
 }
 """The report's profiles, by mode; a `[profiles.NAME]` with the same name replaces one."""

@@ -31,7 +31,7 @@ BASELINE_VS_CHIMERA = Scenario(
         Agent(name="collector", prompts=(_COLLECT,), options=_options()),
         Agent(name="insight", prompts=(_INSIGHT,), options=_options(num_gpu=80, num_ctx=2048, temperature=1.0)),
     ),
-    source="seed 3.5; collector with Ollama's defaults, insight as 8.5 multi-agent and TR110 test 202",
+    source="report 3.5; collector with Ollama's defaults, insight as 8.5 multi-agent and TR110 test 202",
 )
 """One agent with the server's defaults, one with tuned ("Chimera") options."""
 
@@ -41,7 +41,7 @@ CHIMERA_HETERO = Scenario(
         Agent(name="collector", prompts=(_COLLECT,), options=_options(num_gpu=120, num_ctx=512, temperature=0.8)),
         Agent(name="insight", prompts=(_INSIGHT,), options=_options(num_gpu=140, num_ctx=1024, temperature=0.8)),
     ),
-    source="seed 3.5; layers and contexts of TR114_v2 test011, temperature of 8.5",
+    source="report 3.5; layers and contexts of TR114_v2 test011, temperature of 8.5",
 )
 """Both agents tuned, with different values."""
 
@@ -51,7 +51,7 @@ CHIMERA_HOMO = Scenario(
         Agent(name="collector", prompts=(_COLLECT,), options=_options(num_gpu=80, num_ctx=2048, temperature=1.0)),
         Agent(name="insight", prompts=(_COLLECT,), options=_options(num_gpu=80, num_ctx=2048, temperature=1.0)),
     ),
-    source="seed 3.5, 8.5 multi-agent; TR110 test 108",
+    source="report 3.5, 8.5 multi-agent; TR110 test 108",
 )
 """Both agents tuned alike and doing the same work: the peak of parallel efficiency."""
 
@@ -69,6 +69,6 @@ CONVERSATION = Scenario(
         )
         for name in ("collector", "insight")
     ),
-    source="seed 3.5 scenario 2, shortened to three turns; options of 8.5 multi-agent",
+    source="report 3.5 scenario 2, shortened to three turns; options of 8.5 multi-agent",
 )
 """Two agents, each holding a short conversation of three turns."""

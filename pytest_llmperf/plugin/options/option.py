@@ -1,7 +1,5 @@
 """What an option is: one row of the table of options."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -51,7 +51,7 @@ def test_the_reports_scenarios_have_two_agents_and_fixed_work(scenario: Scenario
     """Seeds and num_predict are set, so that solo and together do the same; each names its source."""
     assert len(scenario.agents) == 2
     assert {(agent.options.seed, agent.options.num_predict) for agent in scenario.agents} == {(42, 96)}
-    assert "seed 3.5" in scenario.source
+    assert "report 3.5" in scenario.source
 
 
 def test_parameters_of_the_report() -> None:
