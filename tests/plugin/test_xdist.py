@@ -32,6 +32,7 @@ def spans(document: dict) -> list[tuple[int, int]]:
     ],
     ids=" ".join,
 )
+@pytest.mark.usefixtures("real_time")
 def test_measurements_never_overlap(simulated, pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
     """However tests are spread, one measurement ends before the next begins, and all are reported and saved once.
 

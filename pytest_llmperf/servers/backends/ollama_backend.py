@@ -163,7 +163,7 @@ def slots_refused(log: str, label: str, slots: int) -> tuple[str, ...]:
     """A note if the log says that Ollama gives the model only one slot; no API reports it."""
     refusals = _ONE_SLOT.findall(log) if slots > 1 else []
     return tuple(
-        f"{label}: Ollama gives a model of the architecture {architecture} one slot instead of the requested {slots}"
+        f"{label}: Ollama gives a model of the architecture {architecture} one slot, but {slots} slots were asked for"
         for architecture in dict.fromkeys(refusals)
     )
 

@@ -206,5 +206,5 @@ def test_one_session_must_be_meant() -> None:
         without_session(whole, "a.py", "2026-01")
     with pytest.raises(BaselineError, match=r"(?s)has 2 sessions .*topology single.*\n  next: delete the lines"):
         without_session(whole, TESTS[0], "2026-01-01T00:00:01+00:00")
-    with pytest.raises(BaselineError, match="nothing of test"):
+    with pytest.raises(BaselineError, match="has no session of test"):
         without_session(whole, "b.py::test_x", "2026")

@@ -130,7 +130,7 @@ def test_the_log_of_a_server_of_ours_tells() -> None:
     )
     (note,) = slots_refused(f"starting\n{line}{line}", "instance a (ollama)", 2)
     assert note == (
-        "instance a (ollama): Ollama gives a model of the architecture qwen3vl one slot, 2 slots were asked for"
+        "instance a (ollama): Ollama gives a model of the architecture qwen3vl one slot, but 2 slots were asked for"
     )
     assert slots_refused(line, "instance a (ollama)", 1) == slots_refused("starting", "x", 2) == ()
     noted = replace(measurement(TOGETHER), notes=(note,))
