@@ -1,6 +1,6 @@
 """How little the stopwatch disturbs, and how exact it is: a row a figure; exit code 1 where one falls short.
 
-    python -m benchmarks.stopwatch [--repetitions 5] [--only cpu|arrival|efficiency|tap|telemetry|gate]
+    python -m benchmarks.stopwatch [--repetitions 5] [--only cpu|arrival|efficiency|tap|telemetry|gate|look]
 
 Everything is timed against a paced server that writes down when each chunk really left (`calibration_server`). Clients
 that are compared run in turn in the same process against the same server. Figures are medians over the repetitions,
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import clients, gate_cost, tap_cost, telemetry_cost
+from benchmarks import clients, gate_cost, look_cost, tap_cost, telemetry_cost
 from benchmarks.rows import Row, show
 from pytest_llmperf.measure.calibrate import Truth, arrivals_of, paced_server, truths
 from pytest_llmperf.measure.runtimes import Part, Runtime, runtime_of
@@ -53,6 +53,7 @@ def main() -> int:
         "tap": tap_cost.rows,
         "telemetry": telemetry_cost.rows,
         "gate": gate_cost.rows,
+        "look": look_cost.rows,
     }
     parser.add_argument("--only", choices=parts, action="append", help="run these parts only")
     arguments = parser.parse_args()

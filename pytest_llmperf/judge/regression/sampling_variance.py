@@ -6,6 +6,7 @@ assumes symmetry raises false alarms. Arrays have any number of leading batch ax
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -118,6 +119,9 @@ class MedianVariance:
         return (near * near) @ weights, (drawn * drawn * drawn) @ weights
 
 
+FARTHEST = 6.0
+"""The median of n draws is never taken to be farther than this over sqrt(n) from the middle of the ranks: 12 sd."""
+
 SamplingVariance: TypeAlias = MeanVariance | MedianVariance
 
 
@@ -155,6 +159,8 @@ def centres_of(aggregate: Aggregate, values: Array) -> Array:
 @lru_cache(maxsize=1024)
 def median_weights(count: int, n: int) -> Array:
     """How probably each of `count` sorted values is the median of n draws from them."""
-    half = (n + 1) / 2
-    steps = [beta_cdf(half, half, i / count) for i in range(count + 1)]
+    half, nearest = (n + 1) / 2, 0.5 - FARTHEST / math.sqrt(n)
+    # A symmetric beta distribution with an sd of 0.5 / sqrt(n + 2): of many rounds hardly any place has a weight.
+    below = [beta_cdf(half, half, i / count) if i > nearest * count else 0.0 for i in range(count // 2 + 1)]
+    steps = below + [1 - below[count - i] for i in range(count // 2 + 1, count + 1)]
     return np.array([after - before for before, after in pairwise(steps)])

@@ -19,7 +19,7 @@ import numpy as np
 
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.bounded_mean import bounded_ends
-from pytest_llmperf.judge.stats.distributions import beta_quantile, binomial_tail, chi2_quantile, t_quantile
+from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_quantile, median_order, t_quantile
 from pytest_llmperf.judge.stats.error_spending import check_counts
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, check_finite, mean, sample_sd
@@ -151,9 +151,7 @@ def mean_interval(values: Sequence[float], alpha: float) -> Interval:
 def median_interval(values: Sequence[float], alpha: float) -> Interval:
     """The interval of the median by order statistics, or what `interval` says for too few values."""
     n, ordered = len(values), sorted(values)
-    left_out = -1
-    while 2 * binomial_tail(left_out + 1, n) <= alpha:
-        left_out += 1
+    left_out = median_order(n, alpha) - 1
     if left_out >= 0:
         return Interval(low=ordered[left_out], high=ordered[n - 1 - left_out], method="order statistics")
     if ordered[0] > 0:
@@ -163,7 +161,7 @@ def median_interval(values: Sequence[float], alpha: float) -> Interval:
     else:
         plain = mean_interval(values, alpha)
         low, high = plain.low, plain.high
-    alone_pct = 100 * (1 - 2 * binomial_tail(0, n))
+    alone_pct = 100 * (1 - 2 * 0.5**n)
     return Interval(
         low=min(low, ordered[0]),
         high=max(high, ordered[-1]),

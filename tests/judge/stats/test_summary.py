@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.stats import confidence_intervals, summary
+from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.stats import confidence_intervals, distributions, summary
 from pytest_llmperf.judge.stats.distributions import (
     beta_cdf,
     beta_quantile,
@@ -19,6 +20,8 @@ from pytest_llmperf.judge.stats.distributions import (
     t_quantile,
 )
 from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.model import Bound
+from tests.judge.build import gate
 
 VALUES = st.lists(st.floats(0.001, 1e6), min_size=2, max_size=40)
 
@@ -230,3 +233,40 @@ def test_rounds_to_decide_is_the_first_number_that_decides() -> None:
     for limit_pct in (4.0, 1.0):
         assert 4 <= confidence_intervals.rounds_to_decide(Aggregate.CV, values, limit_pct, looks=1) <= 100
     assert confidence_intervals.first_rounds(lambda _: True, confidence_intervals.MOST_ROUNDS + 1) is None
+
+
+@pytest.mark.parametrize("rounds", [1000, 5000])
+@pytest.mark.parametrize(
+    ("metric", "bound", "limit"),
+    [
+        ("efficiency_pct", Bound.MIN, 95.0),
+        ("ttft_ms", Bound.MAX, 95.0),
+        ("decode_tok_s_cv_pct", Bound.MAX, 1.05),
+        ("contention_rate_ttft", Bound.MAX, 0.019),
+    ],
+)
+def test_a_look_at_many_rounds_takes_no_more_steps(
+    metric: str, bound: Bound, limit: float, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: values of the beta and gamma functions, which are what costs; the number of rounds is new."""
+    calls = []
+    for name in ("beta_cdf", "gamma_cdf"):
+        function = getattr(distributions, name)
+        monkeypatch.setattr(distributions, name, lambda *at, function=function: calls.append(at) or function(*at))
+    for cached in (distributions.t_quantile, distributions.chi2_quantile, distributions.beta_quantile):
+        cached.cache_clear()
+    distributions.median_order.cache_clear()
+    rng = random.Random(rounds)
+    values = [float(rng.random() < 0.02) if "contention" in metric else 95 + rng.gauss(0, 1) for _ in range(rounds)]
+    decide(gate(metric, limit, bound), values, looks=rounds, last=False)
+    assert 0 < len(calls) <= 300
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 16**0.7, 0.05 / 16 / 20])
+def test_the_order_of_a_medians_interval(alpha: float) -> None:
+    """The outermost one that whole numbers allow, for any number of values."""
+    for n in (1, 2, 5, 6, 9, 10, 11, 60, 301):
+        small = [k for k in range(n) if 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n <= alpha]
+        assert distributions.median_order(n, alpha) == len(small)
+    order = distributions.median_order(5000, alpha)
+    assert 2 * binomial_tail(order - 1, 5000) <= alpha < 2 * binomial_tail(order, 5000)
