@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.rows import Row, show
-from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.gates.evaluate import judge_values
 from pytest_llmperf.model import Bound, Gate
 
 ROUNDS = (1000, 5000)
@@ -79,7 +79,7 @@ def rows(repetitions: int) -> list[Row]:
 
             def look(number: int, gate=gate, values=values, incumbent=incumbent, rounds=rounds) -> None:
                 taken = rounds + number
-                decide(gate, values[:taken], looks=taken, last=False, incumbent=incumbent and incumbent[:taken])
+                judge_values(gate, values[:taken], looks=taken, last=False, incumbent=incumbent and incumbent[:taken])
 
             look(-1)
             sorted_s = best_s(lambda number, values=values, rounds=rounds: sorted(values[: rounds + number]), 20)

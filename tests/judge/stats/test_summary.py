@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.gates.evaluate import decide
+from pytest_llmperf.judge.gates.evaluate import judge_values
 from pytest_llmperf.judge.stats import confidence_intervals, distributions, summary
 from pytest_llmperf.judge.stats.distributions import (
     beta_cdf,
@@ -258,7 +258,7 @@ def test_a_look_at_many_rounds_takes_no_more_steps(
     distributions.median_order.cache_clear()
     rng = random.Random(rounds)
     values = [float(rng.random() < 0.02) if "contention" in metric else 95 + rng.gauss(0, 1) for _ in range(rounds)]
-    decide(gate(metric, limit, bound), values, looks=rounds, last=False)
+    judge_values(gate(metric, limit, bound), values, looks=rounds, last=False)
     assert 0 < len(calls) <= 300
 
 
