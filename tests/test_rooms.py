@@ -204,6 +204,28 @@ def test_nothing_below_the_plugin_knows_pytest(path: Path) -> None:
         assert "from _pytest" not in text
 
 
+VAGUE = {"one", "what", "found", "which", "other"}
+IN_THE_JSON = {"model/results/timing.py", "judge/soak.py"}
+"""Their field `what` is a key of the published JSON."""
+
+
+def test_variables_are_nouns() -> None:
+    """No variable, argument or attribute of a class is called by a word that could mean anything."""
+    root = PACKAGE.parent
+    paths = [
+        path
+        for folder in ("pytest_llmperf", "tests", "benchmarks", "perf_suites")
+        for path in root.joinpath(folder).rglob("*.py")
+    ]
+    vague = []
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in VAGUE
+            if stored or (isinstance(node, ast.arg) and node.arg in VAGUE):
+                vague.append(f"{path.relative_to(root)}:{node.lineno}")
+    assert [place for place in vague if not place.removeprefix("pytest_llmperf/").startswith(tuple(IN_THE_JSON))] == []
+
+
 def test_the_plugin_module_is_light() -> None:
     """Importing it brings neither httpx nor numpy nor any heavy room, and nothing outside pytest and the library."""
     code = (

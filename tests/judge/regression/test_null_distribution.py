@@ -79,10 +79,10 @@ def test_quantiles_of_the_null_distribution_invert_its_tails(variance: float, th
 
 
 @given(st.floats(0, 20), st.floats(0, 20), st.floats(-2, 2))
-def test_tails_fall_with_the_distance(one: float, other: float, third: float) -> None:
+def test_tails_fall_with_the_distance(first: float, second: float, third: float) -> None:
     """A larger change is never more probable by chance."""
     null = null_of((1.0,), (1.0,), third=third)
-    near, far = sorted((one, other))
+    near, far = sorted((first, second))
     assert null.upper_tail(near) >= null.upper_tail(far)
     assert null.lower_tail(near) >= null.lower_tail(far)
 

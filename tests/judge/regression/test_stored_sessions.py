@@ -47,16 +47,16 @@ def model_of(sessions: Sequence[Sequence[float]], values: Sequence[float]) -> Hi
 def test_at_equal_length_it_is_students_test_of_session_centres() -> None:
     """20 sessions of 5 and 5 new rounds: the p-value of t with 19 degrees of freedom, whatever is within."""
     sessions = sessions_of(random.Random(3), 20, tau=3.0)
-    centres = [statistics.fmean(one) for one in sessions]
+    centres = [statistics.fmean(session) for session in sessions]
     error = statistics.stdev(centres) * math.sqrt(1 + 1 / 20)
     middle = statistics.fmean(centres)
     for p in (0.01, 0.001):
         level = middle - t_quantile(1 - p, 19) * error
-        found = change_from_sessions(
+        change = change_from_sessions(
             **COMMON, sessions=sessions, values=[level + d for d in (0.5, -0.5, 0.2, -0.2, 0)], look=ONE
         )
-        assert found.change.error_of_fail == pytest.approx(p, rel=0.01)
-        assert found.change.estimate == pytest.approx(middle - level)
+        assert change.change.error_of_fail == pytest.approx(p, rel=0.01)
+        assert change.change.estimate == pytest.approx(middle - level)
 
 
 def test_more_rounds_help_where_sessions_are_alike_and_not_where_they_differ() -> None:
@@ -73,12 +73,12 @@ def test_like_is_compared_with_like() -> None:
     """Of longer stored sessions the first rounds count: what came later changes nothing."""
     rng = random.Random(6)
     sessions = sessions_of(rng, 6, rounds=12)
-    changed = [[*one[:5], *(value - 10 for value in one[5:])] for one in sessions]
+    changed = [[*plain[:5], *(value - 10 for value in plain[5:])] for plain in sessions]
     values = [98 + rng.gauss(0, 1) for _ in range(5)]
-    one, other = (
+    plain, cut = (
         change_from_sessions(**COMMON, sessions=stored, values=values, look=SIXTEEN) for stored in (sessions, changed)
     )
-    assert one == other
+    assert plain == cut
 
 
 def test_few_sessions_charge_an_assumed_spread() -> None:
@@ -102,9 +102,11 @@ def test_noisier_rounds_are_charged_their_own_noise() -> None:
     """A candidate whose rounds scatter ten times as much is not judged by the noise of the stored ones."""
     sessions = sessions_of(random.Random(8), 20, tau=0)
     calm, wild = (tuple(95.5 + k * shift for shift in (1, -1, 0.5, -0.5, 0)) for k in (1, 12))
-    one, other = (change_from_sessions(**COMMON, sessions=sessions, values=values, look=ONE) for values in (calm, wild))
-    assert one.change.outcome is Outcome.FAIL
-    assert other.change.outcome is Outcome.INCONCLUSIVE
+    quiet, noisy = (
+        change_from_sessions(**COMMON, sessions=sessions, values=values, look=ONE) for values in (calm, wild)
+    )
+    assert quiet.change.outcome is Outcome.FAIL
+    assert noisy.change.outcome is Outcome.INCONCLUSIVE
 
 
 def test_sessions_that_would_do() -> None:
@@ -193,11 +195,11 @@ def test_pairs_are_a_t_test_of_their_differences() -> None:
     """By hand; what both sides share cancels."""
     incumbent = (98.0, 95.0, 99.0, 92.0, 97.0)
     candidate = tuple(old - loss for old, loss in zip(incumbent, (2.9, 3.2, 3.0, 3.1, 2.8), strict=True))
-    found = change_between_pairs(**PAIRED, incumbent=incumbent, candidate=candidate, look=SIXTEEN)
-    assert found.outcome is Outcome.FAIL
-    assert found.estimate == pytest.approx(3.0)
+    change = change_between_pairs(**PAIRED, incumbent=incumbent, candidate=candidate, look=SIXTEEN)
+    assert change.outcome is Outcome.FAIL
+    assert change.estimate == pytest.approx(3.0)
     margin = t_quantile(1 - SIXTEEN.fail_error, 4) * 0.158113883 / math.sqrt(5)
-    assert found.low == pytest.approx(3.0 - margin, rel=1e-3)
+    assert change.low == pytest.approx(3.0 - margin, rel=1e-3)
     alike = tuple(value + 0.1 * (-1) ** index for index, value in enumerate(incumbent))
     same = change_between_pairs(**PAIRED, incumbent=incumbent, candidate=alike, look=replace(SIXTEEN, last=False))
     assert same.outcome is Outcome.PASS
@@ -208,9 +210,9 @@ def test_pairs_in_percent_of_what_less_is_better() -> None:
     incumbent = (100.0, 300.0, 120.0, 80.0, 200.0)
     candidate = tuple(2 * value * (1 + 0.01 * (-1) ** i) for i, value in enumerate(incumbent))
     common = {"bound": Bound.MAX, "in_points": False, "delta": 20.0, "incumbent": incumbent, "look": SIXTEEN}
-    found = change_between_pairs(**common, candidate=candidate)
-    assert (found.outcome, found.unit) == (Outcome.FAIL, "%")
-    assert found.estimate == pytest.approx(100, abs=2)
+    change = change_between_pairs(**common, candidate=candidate)
+    assert (change.outcome, change.unit) == (Outcome.FAIL, "%")
+    assert change.estimate == pytest.approx(100, abs=2)
     undecided = change_between_pairs(**common, candidate=(90.0, 360.0, 140.0, 70.0, 230.0))
     assert undecided.outcome is Outcome.INCONCLUSIVE
     assert undecided.rounds_needed > 5

@@ -22,16 +22,19 @@ def ends_of(values: Sequence[float], alpha: float) -> Interval:
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=20))
 def test_it_stays_below_the_ceiling_and_holds_the_mean(values: list[float]) -> None:
     """Whatever the values; the wider the more confidence."""
-    found, wider = (ends_of(values, alpha) for alpha in (0.05, 0.005))
-    assert wider.low - 1e-4 <= found.low <= found.high <= wider.high + 1e-4 <= 100.001
-    assert found.low <= math.fsum(values) / len(values) + 1e-6
+    usual, wider = (ends_of(values, alpha) for alpha in (0.05, 0.005))
+    assert wider.low - 1e-4 <= usual.low <= usual.high <= wider.high + 1e-4 <= 100.001
+    assert usual.low <= math.fsum(values) / len(values) + 1e-6
 
 
 def test_far_from_the_ceiling_it_is_students() -> None:
     """Where the ceiling is a hundred standard deviations away it makes no difference."""
     values = (10.0, 10.6, 9.5, 10.2, 9.9)
-    one, other = ends_of(values, 0.05), mean_interval(values, 0.05)
-    assert (one.low, one.high) == (pytest.approx(other.low, rel=2e-3), pytest.approx(other.high, rel=2e-3))
+    bounded, unbounded = ends_of(values, 0.05), mean_interval(values, 0.05)
+    assert (bounded.low, bounded.high) == (
+        pytest.approx(unbounded.low, rel=2e-3),
+        pytest.approx(unbounded.high, rel=2e-3),
+    )
     assert ends_of((98.0,) * 5, 0.05).low == 98
     assert math.isinf(ends_of((-1e8, 100.0), 0.05).low)
 

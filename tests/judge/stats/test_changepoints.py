@@ -17,33 +17,33 @@ def noisy(levels_of, seed: int = 1, sd: float = 0.5) -> list[float]:
 def test_a_step_is_dated() -> None:
     """It lies between two sessions; the levels on both sides are the means there."""
     values = noisy([98.0] * 7 + [94.0] * 5)
-    (found,) = breaks(values, ERROR)
-    assert (found.how, found.start, found.end) == (How.STEP, 6, 7)
-    assert found.before == pytest.approx(sum(values[:7]) / 7)
-    assert found.after == pytest.approx(sum(values[7:]) / 5)
-    assert found.error < 1e-6
-    assert levels(values, [found]) == pytest.approx([found.before] * 7 + [found.after] * 5)
+    (change,) = breaks(values, ERROR)
+    assert (change.how, change.start, change.end) == (How.STEP, 6, 7)
+    assert change.before == pytest.approx(sum(values[:7]) / 7)
+    assert change.after == pytest.approx(sum(values[7:]) / 5)
+    assert change.error < 1e-6
+    assert levels(values, [change]) == pytest.approx([change.before] * 7 + [change.after] * 5)
 
 
 def test_a_creep_is_no_step() -> None:
     """Each session is a little worse than the last: one creep over all of them, not several steps."""
     values = noisy(98 - 0.4 * number for number in range(16))
-    (found,) = breaks(values, ERROR)
-    assert (found.how, found.start, found.end) == (How.CREEP, 0, 15)
-    assert found.before == pytest.approx(98, abs=0.6)
-    assert found.after == pytest.approx(92, abs=0.6)
-    fitted = levels(values, [found])
-    assert fitted[0] == found.before
-    assert fitted[-1] == pytest.approx(found.after)
+    (change,) = breaks(values, ERROR)
+    assert (change.how, change.start, change.end) == (How.CREEP, 0, 15)
+    assert change.before == pytest.approx(98, abs=0.6)
+    assert change.after == pytest.approx(92, abs=0.6)
+    fitted = levels(values, [change])
+    assert fitted[0] == change.before
+    assert fitted[-1] == pytest.approx(change.after)
 
 
 def test_several_changes() -> None:
     """Down, then up: two steps; then a creep from there on."""
     values = noisy([98] * 8 + [90] * 8 + [98] * 8 + [98 - 0.5 * number for number in range(12)], sd=0.3)
-    found = breaks(values, ERROR)
-    assert [(one.how, one.end) for one in found[:2]] == [(How.STEP, 8), (How.STEP, 16)]
-    assert found[-1].after == pytest.approx(92.5, abs=1.5)
-    assert len(levels(values, found)) == len(values)
+    changes = breaks(values, ERROR)
+    assert [(change.how, change.end) for change in changes[:2]] == [(How.STEP, 8), (How.STEP, 16)]
+    assert changes[-1].after == pytest.approx(92.5, abs=1.5)
+    assert len(levels(values, changes)) == len(values)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_nothing_to_see(values: list[float]) -> None:
 
 def test_equal_values_that_step() -> None:
     """No scatter at all: beyond doubt."""
-    (found,) = breaks([1.0] * 4 + [2.0] * 4, ERROR)
-    assert (found.how, found.end, found.error) == (How.STEP, 4, 0.0)
+    (change,) = breaks([1.0] * 4 + [2.0] * 4, ERROR)
+    assert (change.how, change.end, change.error) == (How.STEP, 4, 0.0)
 
 
 @pytest.mark.parametrize("count", [6, 12, 30])

@@ -27,9 +27,9 @@ SHAPES = (0.5, 1, 1.5, 2, 3, 5.5, 10, 21, 50, 199.5, 1000)
 @pytest.mark.parametrize("df", [*FREEDOM, math.inf])
 def test_quantiles_of_students_t(df: float) -> None:
     """To 1e-9 of the quantile; infinite degrees of freedom are the normal, to 1e-14."""
-    found = [t_quantile(p, df) for p in P]
+    ours = [t_quantile(p, df) for p in P]
     exact = oracle.norm.ppf(P) if math.isinf(df) else oracle.t.ppf(P, df)
-    assert found == pytest.approx(exact, rel=1e-14 if math.isinf(df) else 1e-9)
+    assert ours == pytest.approx(exact, rel=1e-14 if math.isinf(df) else 1e-9)
     assert t_quantile(0.5, df) == pytest.approx(0, abs=1e-15)
 
 

@@ -143,18 +143,18 @@ def test_two_baselines_of_constant_rounds_are_compared_with_delta() -> None:
 def test_a_step_of_the_last_decimal_is_no_change_of_level() -> None:
     """Rounds given to a tenth whose level moves by one tenth, or by a third of it; a step of two points is found."""
     high, low = (98.7, 98.7, 98.7), (98.6, 98.6, 98.6)
-    assert [one.breaks for one in trends(baseline_of(*[high] * 3, *[low] * 3))] == [()]
-    assert [one.breaks for one in trends(baseline_of(*[high] * 4, *[(98.7, 98.6, 98.7)] * 4))] == [()]
+    assert [history.breaks for history in trends(baseline_of(*[high] * 3, *[low] * 3))] == [()]
+    assert [history.breaks for history in trends(baseline_of(*[high] * 4, *[(98.7, 98.6, 98.7)] * 4))] == [()]
     (trend,) = trends(baseline_of(*[high] * 4, *[(96.7, 96.7, 96.7)] * 4))
-    assert [(one.start, one.end) for one in trend.breaks] == [(3, 4)]
+    assert [(history.start, history.end) for history in trend.breaks] == [(3, 4)]
     assert breaks([98.7] * 3 + [98.6] * 3, 0.01)  # what the rounding would hide if nobody said it
 
 
 def test_noise_across_the_edge_of_a_step_is_no_change_of_level() -> None:
     """Of 300 series that read one of two neighbouring tenths by chance hardly any changes its level."""
     rng = random.Random(4)
-    found = sum(bool(breaks([rng.choice((98.6, 98.7)) for _ in range(6)], 0.01, step=0.1)) for _ in range(300))
-    assert found <= 6
+    count = sum(bool(breaks([rng.choice((98.6, 98.7)) for _ in range(6)], 0.01, step=0.1)) for _ in range(300))
+    assert count <= 6
 
 
 @pytest.mark.parametrize(("new", "outcome"), [(0.0, Outcome.PASS), (0.05, Outcome.PASS), (50.0, Outcome.FAIL)])

@@ -29,8 +29,8 @@ def test_it_finds_where(shape: str, scale: float, start: float) -> None:
         asked.append(x)
         return np.array([function(value / scale) - function(1.0) * (1 - 1e-12) for value in x])
 
-    (found,) = crossing(rising, np.array([start * scale]), most=1e9)
-    assert found == pytest.approx(scale, abs=2e-7 * max(start, 1) * scale)
+    (root,) = crossing(rising, np.array([start * scale]), most=1e9)
+    assert root == pytest.approx(scale, abs=2e-7 * max(start, 1) * scale)
     assert len(asked) <= 2 + max(1, math.ceil(math.log2(1 / start)) + 1) + 24 + 1
 
 
@@ -43,5 +43,5 @@ def test_a_smooth_one_takes_few_steps() -> None:
 
 def test_none_is_infinite_and_zero_is_zero() -> None:
     """One that stays below 0 crosses nowhere; one that begins above it has nothing to look for."""
-    found = crossing(lambda x: x - np.array([1e12, -1.0, 3.0]), np.ones(3), most=1e9)
-    assert found == pytest.approx([math.inf, 0.0, 3.0])
+    roots = crossing(lambda x: x - np.array([1e12, -1.0, 3.0]), np.ones(3), most=1e9)
+    assert roots == pytest.approx([math.inf, 0.0, 3.0])

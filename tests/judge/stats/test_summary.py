@@ -115,8 +115,8 @@ def test_percentiles_are_interpolated_where_the_sample_supports_them() -> None:
 
 def test_one_round_has_no_spread() -> None:
     """The standard deviation of one value is undefined, not 0; so is a CV of a mean of 0."""
-    one = summary.summarise((3.0,))
-    assert (one.sd, one.cv_pct) == (None, None)
+    single = summary.summarise((3.0,))
+    assert (single.sd, single.cv_pct) == (None, None)
     assert summary.summarise((0.0, 0.0)).cv_pct is None
 
 
@@ -125,10 +125,15 @@ def test_summaries_do_not_depend_on_the_order_of_rounds(values: list[float], shu
     """And agree with the standard library."""
     mixed = values.copy()
     shuffler.shuffle(mixed)
-    one, other = summary.summarise(values), summary.summarise(mixed)
-    assert (one.mean, one.sd, one.median, one.p95) == (other.mean, other.sd, other.median, other.p95)
-    assert one.sd == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-9)
-    assert one.min <= one.median <= one.max
+    plain, shuffled = summary.summarise(values), summary.summarise(mixed)
+    assert (plain.mean, plain.sd, plain.median, plain.p95) == (
+        shuffled.mean,
+        shuffled.sd,
+        shuffled.median,
+        shuffled.p95,
+    )
+    assert plain.sd == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-9)
+    assert plain.min <= plain.median <= plain.max
 
 
 @pytest.mark.parametrize("values", [(), (1.0, math.nan), (math.inf,)])
@@ -162,8 +167,8 @@ def test_more_looks_make_wider_intervals() -> None:
     """The error is shared over the looks, whatever the centre."""
     values = (94.0, 95.0, 96.0, 97.0, 99.0, 93.0, 98.0, 95.5, 96.5, 94.5, 92.0, 97.5)
     for aggregate in (Aggregate.MEAN, Aggregate.MEDIAN, Aggregate.CV):
-        one, many = (confidence_intervals.interval(aggregate, values, looks=looks) for looks in (1, 16))
-        assert many.low < one.low <= one.high < many.high
+        single, many = (confidence_intervals.interval(aggregate, values, looks=looks) for looks in (1, 16))
+        assert many.low < single.low <= single.high < many.high
     assert confidence_intervals.alpha_of_look(1) == pytest.approx(0.05)
     assert confidence_intervals.alpha_of_look(16) == pytest.approx(0.05 / 16**0.7)
     assert confidence_intervals.alpha_of_look(16, gates=2) == pytest.approx(0.05 / 32)
@@ -216,8 +221,8 @@ def test_intervals_cover_the_truth(aggregate: Aggregate, draw, truth: float, n: 
     rng = random.Random(108)
     held = 0
     for _ in range(1500):
-        found = confidence_intervals.interval(aggregate, [draw(rng) for _ in range(n)], looks=1)
-        held += found.low <= truth <= found.high
+        interval = confidence_intervals.interval(aggregate, [draw(rng) for _ in range(n)], looks=1)
+        held += interval.low <= truth <= interval.high
     assert held / 1500 > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 1500)
 
 
