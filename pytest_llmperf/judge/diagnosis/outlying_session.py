@@ -121,7 +121,7 @@ def _outlying(test: str, name: str, sessions: Sequence[StoredSession], error: fl
         centres = [aggregate_values(metric.aggregate, session.rounds[name]) for session in sessions]
         base = math.fsum(centres) / len(centres)
         scale = scale_of(
-            bound=metric.good, in_points=metric.in_points, base=base, delta=metric.delta, least=min(centres)
+            bound=metric.good, base=None if metric.in_points else base, delta=metric.delta, least=min(centres)
         )
     except MeasurementError:
         return None

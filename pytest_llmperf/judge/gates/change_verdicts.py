@@ -51,7 +51,6 @@ def judge_change(
     stored = change_from_sessions(
         aggregate=metric.aggregate,
         bound=gate.bound,
-        in_points=metric.in_points,
         base=_base(gate, metric),
         delta=delta,
         sessions=gate.reference,
@@ -81,7 +80,6 @@ def judge_sessions(verdict: Verdict, sessions: Sequence[Sequence[float]], gates:
     changed = change_of_means(
         aggregate=metric.aggregate,
         bound=gate.bound,
-        in_points=metric.in_points,
         base=_base(gate, metric),
         delta=delta,
         standard=gate.reference,
@@ -116,8 +114,10 @@ def _against_incumbent(
     return _with_change(undecided, change, f"against {name}: {words}")
 
 
-def _base(gate: Gate, metric: Metric) -> float:
-    """The value that changes are percentages of: the stored centre, unless it is 0."""
+def _base(gate: Gate, metric: Metric) -> float | None:
+    """The value that changes are percentages of: the stored centre, unless it is 0; None for changes in points."""
+    if metric.in_points:
+        return None
     if gate.limit == 0 == reference_centre(metric.aggregate, gate.reference):
         return PERCENT_OF_ZERO
     return gate.limit

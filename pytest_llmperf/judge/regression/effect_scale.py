@@ -69,7 +69,7 @@ class Scale:
         return width * width / 12
 
 
-def scale_of(*, bound: Bound, in_points: bool, base: float, delta: float, least: float) -> Scale:
+def scale_of(*, bound: Bound, base: float | None, delta: float, least: float) -> Scale:
     """The scale for a comparison.
 
     Logarithms need values above 0, and a change of DETECT_DELTAS that leaves something; otherwise changes are in
@@ -77,15 +77,14 @@ def scale_of(*, bound: Bound, in_points: bool, base: float, delta: float, least:
 
     Args:
         bound: which side is good.
-        in_points: changes are stated in the metric's own points.
-        base: the stored baseline's centre.
+        base: the stored baseline's centre, that changes are percentages of; None: in the metric's own points.
         delta: the smallest change that matters.
         least: the smallest of all values, stored and new.
 
     Raises:
         MeasurementError: changes are percentages of a base of 0.
     """
-    if in_points:
+    if base is None:
         return Scale(bound=bound, unit="pp")
     if base == 0:
         raise MeasurementError("the stored baseline's centre is 0: a change in percent of it is undefined")

@@ -113,7 +113,7 @@ def change_between_pairs(
     if len(incumbent) < 2:
         return None
     base, least = mean(incumbent) or PERCENT_OF_ZERO, min(*incumbent, *candidate)
-    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, least=least)
+    scale = scale_of(bound=bound, base=None if in_points else base, delta=delta, least=least)
     model = PairsModel.of(scale, np.asarray(incumbent, dtype=float), np.asarray(candidate, dtype=float))
     return estimate_change(
         model.null_distribution,

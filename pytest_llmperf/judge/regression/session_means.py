@@ -139,8 +139,7 @@ def change_of_means(
     *,
     aggregate: Aggregate,
     bound: Bound,
-    in_points: bool,
-    base: float,
+    base: float | None,
     delta: float,
     standard: Sequence[Sequence[float]],
     candidate: Sequence[Sequence[float]],
@@ -151,8 +150,7 @@ def change_of_means(
     Args:
         aggregate: mean or median.
         bound: which side is good.
-        in_points: state it in the metric's own points, else in percent of `base`.
-        base: the standard's centre.
+        base: the standard's centre, that changes are percentages of; None: in the metric's own points.
         delta: the smallest change that matters.
         standard: the rounds' values, one sequence a session.
         candidate: likewise.
@@ -171,7 +169,7 @@ def change_of_means(
     for values in both:
         check_finite(values.ravel().tolist())
     least = min(float(values.min()) for values in both)
-    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, least=least)
+    scale = scale_of(bound=bound, base=base, delta=delta, least=least)
     model = SessionMeansModel.of(aggregate, scale, *both)
     null, shift = model.null_distribution(), float(model.shift)
     variance = sampling_variance(aggregate, [scale.to_loss(values) for values in both]).moments(1)[0]

@@ -209,8 +209,7 @@ def change_from_sessions(
     *,
     aggregate: Aggregate,
     bound: Bound,
-    in_points: bool,
-    base: float,
+    base: float | None,
     delta: float,
     sessions: Sequence[Sequence[float]],
     values: Sequence[float],
@@ -221,8 +220,7 @@ def change_from_sessions(
     Args:
         aggregate: mean or median.
         bound: which side is good.
-        in_points: state it in the metric's own points, else in percent of `base`.
-        base: the stored baseline's centre.
+        base: the stored baseline's centre, that changes are percentages of; None: in the metric's own points.
         delta: the smallest change that matters.
         sessions: the stored rounds' values, one sequence a session.
         values: the new rounds' values.
@@ -234,15 +232,15 @@ def change_from_sessions(
     Raises:
         MeasurementError: no session, a value that is not finite, or changes in percent of a base of 0.
     """
-    check_finite((base, *values))
+    check_finite(values if base is None else (base, *values))
     for session in sessions:
         check_finite(session)
     n, least = len(values), min((*values, *(min(session) for session in sessions)))
-    scale = scale_of(bound=bound, in_points=in_points, base=base, delta=delta, least=least)
+    scale = scale_of(bound=bound, base=base, delta=delta, least=least)
     if n < 2:
         return None
     stored = StoredRounds.of(aggregate, scale, grouped([session[:n] for session in sessions]))
-    assumed = scale.shift(ASSUMED_SPREAD_PP if in_points else ASSUMED_SPREAD_PCT)
+    assumed = scale.shift(ASSUMED_SPREAD_PP if base is None else ASSUMED_SPREAD_PCT)
     model = HistoryModel.of(aggregate, scale, stored, np.asarray(values, dtype=float), assumed=assumed)
     if model is None:
         return None

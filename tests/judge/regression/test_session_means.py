@@ -24,7 +24,7 @@ def sides(runs: int, first: int, second: int, *, tau: float, drop: float = 0.0, 
 
 def changed(standard, candidate, **given):
     """Efficiency with a delta of 2 points."""
-    whole = {"aggregate": Aggregate.MEAN, "bound": Bound.MIN, "in_points": True, "base": 98.0, "delta": 2.0, "gates": 1}
+    whole = {"aggregate": Aggregate.MEAN, "bound": Bound.MIN, "base": None, "delta": 2.0, "gates": 1}
     return change_of_means(standard=standard, candidate=candidate, **{**whole, **given})
 
 

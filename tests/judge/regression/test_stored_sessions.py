@@ -28,7 +28,7 @@ from pytest_llmperf.model import Bound, Outcome
 GOOD = (98.0, 98.5, 98.2, 98.4, 98.1)
 ONE = Look(looks=1, last=True)
 SIXTEEN = Look(looks=16, last=True)
-COMMON = {"aggregate": Aggregate.MEAN, "bound": Bound.MIN, "in_points": True, "base": 98.24, "delta": 2.0}
+COMMON = {"aggregate": Aggregate.MEAN, "bound": Bound.MIN, "base": None, "delta": 2.0}
 PAIRED = {"bound": Bound.MIN, "in_points": True, "delta": 2.0}
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_known_is_none_and_what_is_missing_an_error() -> None:
     with pytest.raises(MeasurementError, match="no session"):
         reference_centre(Aggregate.MEAN, ())
     with pytest.raises(MeasurementError, match="centre is 0"):
-        change_from_sessions(**{**COMMON, "in_points": False, "base": 0.0}, sessions=(GOOD,), values=GOOD, look=ONE)
+        change_from_sessions(**{**COMMON, "base": 0.0}, sessions=(GOOD,), values=GOOD, look=ONE)
     with pytest.raises(MeasurementError, match="5 rounds of the incumbent and 4"):
         change_between_pairs(**PAIRED, incumbent=GOOD, candidate=GOOD[:4], look=ONE)
     assert change_between_pairs(**PAIRED, incumbent=(98.0,), candidate=(97.0,), look=ONE) is None
@@ -146,7 +146,7 @@ def test_what_cannot_be_known_is_none_and_what_is_missing_an_error() -> None:
 )
 def test_scales_turn_changes_and_back(bound: Bound, in_points: bool, change: float, values: list[float]) -> None:
     """A change for the worse is positive on every scale, comes back as it went, and makes values worse."""
-    scale = scale_of(bound=bound, in_points=in_points, base=values[0], delta=10.0, least=min(values))
+    scale = scale_of(bound=bound, base=None if in_points else values[0], delta=10.0, least=min(values))
     assert scale.shift(change) > 0
     assert scale.change(scale.shift(change)) == pytest.approx(change)
     worse = [value * (1 + change / 100 * (1 if bound is Bound.MAX else -1)) for value in values]
@@ -158,9 +158,9 @@ def test_scales_turn_changes_and_back(bound: Bound, in_points: bool, change: flo
 
 def test_logarithms_need_values_above_zero_and_room_to_fall() -> None:
     """A queue time of 0 is compared in percent of the base; so is a delta that leaves nothing."""
-    assert scale_of(bound=Bound.MAX, in_points=False, base=10.0, delta=90.0, least=1.0).logs
-    assert not scale_of(bound=Bound.MAX, in_points=False, base=10.0, delta=20.0, least=0.0).logs
-    large = scale_of(bound=Bound.MIN, in_points=False, base=-50.0, delta=70.0, least=1.0)
+    assert scale_of(bound=Bound.MAX, base=10.0, delta=90.0, least=1.0).logs
+    assert not scale_of(bound=Bound.MAX, base=10.0, delta=20.0, least=0.0).logs
+    large = scale_of(bound=Bound.MIN, base=-50.0, delta=70.0, least=1.0)
     assert (large.logs, large.factor) == (False, 2)
 
 
