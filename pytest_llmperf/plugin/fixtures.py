@@ -140,7 +140,7 @@ def ollama_fleet(llmperf: Session) -> Deployment:
 
 @_fixture()
 def run_agents(request: pytest.FixtureRequest) -> RunAgents:
-    """`run_agents(scenario, on=...)`: runs warm-up and rounds, judges the gates, returns the Record of it all."""
+    """`run_agents(scenario, on=...)`: runs warm-up and rounds, judges the gates, returns a Record."""
     from pytest_llmperf.model import Scenario, scenario_of
 
     runner = _runner(request.config)

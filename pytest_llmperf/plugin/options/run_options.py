@@ -67,7 +67,7 @@ GATE_OPTIONS = (
         "baseline",
         "NAME",
         parsers.text,
-        "baseline in force, which limits of markers without a value come from; a name or a .toml file",
+        "baseline that supplies the limits of markers without a value: a name or a .toml file",
         unset="`embedded` for the embedded backend, else `decision_card`",
         is_path=is_toml,
     ),
@@ -126,7 +126,7 @@ GATE_OPTIONS = (
         "min-sessions",
         "N",
         parsers.rounds,
-        "number of stored sessions from which a baseline's inconclusive regression gate fails its test",
+        "sessions that a baseline needs before an inconclusive regression gate fails its test",
         default="4",
     ),
     Option(

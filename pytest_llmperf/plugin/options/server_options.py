@@ -144,7 +144,7 @@ SERVER_OPTIONS = (
         "against-itself",
         "on|off",
         parsers.switch,
-        "allow the incumbent to be the measured servers themselves, to see the effect of noise",
+        "allow candidate and incumbent to be the same servers (an A/A test, which shows the noise)",
         default="off",
     ),
     Option(
