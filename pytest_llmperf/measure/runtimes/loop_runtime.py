@@ -71,9 +71,11 @@ def _keep_beating(loop: asyncio.AbstractEventLoop, beat: Callable[[], None]) -> 
 
 
 async def _client(connections: Sequence[Connection], start: Start, timeout_s: float) -> None:
-    """Sends the requests one after the other; the first connection is open."""
+    """Sends the requests one after the other, each after its pause."""
     for connection in connections:
-        if connection is not connections[0]:
+        if (pause_s := start.pause_s(connection)) > 0:
+            await asyncio.sleep(pause_s)
+        if connection.sock is None:
             await _open(connection, start.address(connection))
         try:
             async with asyncio.timeout(timeout_s):
