@@ -89,16 +89,13 @@ class ScriptedTime:
         self._ended_ns = 0
 
     def run(self, clients: Clients, *, timeout_s: float) -> Part:
-        """Each client's next request leaves when its last answer has come and its pause is over.
-
-        Servers take requests in that order.
-        """
+        """Each client's next request leaves when its last answer has come; servers take requests in that order."""
         if not all(self._known(request) for client in clients for request in client):
             self._real = self._real or runtime_of(self.name)
             return self._real.run(clients, timeout_s=timeout_s)
         start_ns = max(time.monotonic_ns(), self._ended_ns)
         exchanges: list[list[Exchange]] = [[] for _ in clients]
-        ready = [(start_ns + index * 1000 + requests[0].pause_ns, index) for index, requests in enumerate(clients)]
+        ready = [(start_ns + index * 1000, index) for index in range(len(clients))]
         while ready:
             sent_ns, index = heapq.heappop(ready)
             if self.name == SERIAL and any(len(exchanges[before]) < len(clients[before]) for before in range(index)):
@@ -108,8 +105,7 @@ class ScriptedTime:
             exchanges[index].append(exchange)
             self._ended_ns = max(self._ended_ns, exchange.ended_ns)
             if len(exchanges[index]) < len(clients[index]):
-                pause_ns = clients[index][len(exchanges[index])].pause_ns
-                heapq.heappush(ready, (exchange.ended_ns + 3 * HANDOVER_NS + pause_ns, index))
+                heapq.heappush(ready, (exchange.ended_ns + 3 * HANDOVER_NS, index))
         count = len(clients)
         return Part(
             start_ns=start_ns,
@@ -151,7 +147,6 @@ class ScriptedTime:
             connect_ns=sent_ns - 2 * HANDOVER_NS,
             connected_ns=sent_ns - HANDOVER_NS,
             ended_ns=pieces[-1].read_ns,
-            pause_ns=request.pause_ns,
         )
 
 

@@ -249,13 +249,9 @@ class Rounds:
 
 
 def _client_ns(start_ns: int, exchanges: Sequence[Exchange]) -> int:
-    """Time in which it was the client's turn to act: not the server's to close a connection or to accept one.
-
-    The pauses that it was asked to make are not part of it.
-    """
+    """Time in which it was the client's turn to act: not the server's to close a connection or to accept one."""
     first, *_ = exchanges
-    own_ns = first.sent_ns - start_ns - first.pause_ns
+    own_ns = first.sent_ns - start_ns
     for before, after in pairwise(exchanges):
-        own_ns += max(0, after.connect_ns - before.ended_ns - after.pause_ns)
-        own_ns += max(0, after.sent_ns - after.connected_ns)
+        own_ns += max(0, after.connect_ns - before.ended_ns) + max(0, after.sent_ns - after.connected_ns)
     return max(0, own_ns)

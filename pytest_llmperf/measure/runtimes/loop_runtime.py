@@ -71,11 +71,9 @@ def _keep_beating(loop: asyncio.AbstractEventLoop, beat: Callable[[], None]) -> 
 
 
 async def _client(connections: Sequence[Connection], start: Start, timeout_s: float) -> None:
-    """Sends the requests one after the other, each after its pause."""
+    """Sends the requests one after the other; the first connection is open."""
     for connection in connections:
-        if (pause_s := start.pause_s(connection)) > 0:
-            await asyncio.sleep(pause_s)
-        if connection.sock is None:
+        if connection is not connections[0]:
             await _open(connection, start.address(connection))
         try:
             async with asyncio.timeout(timeout_s):

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from multiprocessing.connection import Connection as Channel
 from multiprocessing.connection import Pipe, wait
 from typing import Any
@@ -48,8 +47,8 @@ class ProcessesRuntime:
             start_ns = time.monotonic_ns() + lead_ns(len(workers)) if len(workers) > 1 else 0  # one starts when it can
             for worker in workers:
                 worker.tell(start_ns)
-            longest_s = max(sum(map(partial(_most_s, timeout_s), requests)) for requests in clients)
-            parts: Sequence[Part] = _answers(workers, longest_s + CONNECT_S)
+            most = max(map(len, clients))
+            parts: Sequence[Part] = _answers(workers, most * (timeout_s + CONNECT_S) + CONNECT_S)
         except BaseException:
             self.close()  # a worker in the middle of a request can only be ended
             raise
@@ -65,11 +64,6 @@ class ProcessesRuntime:
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.end()
-
-
-def _most_s(timeout_s: float, request: Request) -> float:
-    """How long a request may take at most, with the pause before it."""
-    return request.pause_ns / 1e9 + CONNECT_S + timeout_s
 
 
 def lead_ns(workers: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,8 +68,6 @@ class Start:
     woken first, so that all start within microseconds. It does not wait for any of them: if a socket does not take all
     bytes at once, its client sends the rest.
 
-    A client whose first request has a pause connects and sends when the pause is over, as with its later requests.
-
     Args:
         clients: see Clients.
         timeout_s: time limit for a request, s.
@@ -86,14 +83,11 @@ class Start:
         self._clock = clock
         self._before_ns = wall_offset_ns()
         self._addresses: dict[tuple[str, int], Address] = {}
-        self._aborted = threading.Event()
         self.connections: list[list[Connection]] = []
         try:
             for requests in clients:
                 self.connections.append([Connection(request, timeout_s=timeout_s, clock=clock) for request in requests])
                 first = self.connections[-1][0]
-                if first.request.pause_ns:
-                    continue
                 address = apart(partial(first.open, self.address(first)), first.abort)
                 self._addresses[first.request.host, first.request.port] = address
         except BaseException:
@@ -114,8 +108,7 @@ class Start:
                 time.sleep((rest_ns - _SPIN_NS) / 1e9)
         self.begin(at_ns)
         for first, *_ in self.connections:
-            if not first.request.pause_ns:
-                first.send()
+            first.send()
         self.pulse.start()
 
     def begin(self, at_ns: int = 0) -> None:
@@ -123,22 +116,12 @@ class Start:
         self._cpu_ns = time.process_time_ns()
         self.start_ns = at_ns or self._clock()
 
-    def pause_s(self, connection: Connection) -> float:
-        """How long its client has to wait, from now on, before it sends the request."""
-        if not (pause_ns := connection.request.pause_ns):
-            return 0.0
-        first = any(client[0] is connection for client in self.connections)
-        since_ns = self.start_ns if first else self._clock()
-        return max(0, since_ns + pause_ns - self._clock()) / 1e9
-
     def finish(self, client: int, *, given_up: Callable[[], bool] = lambda: False) -> None:
         """The whole work of one client, which waits for its sockets; returns early if `given_up` does so."""
-        for connection in self.connections[client]:
-            if pause_s := self.pause_s(connection):
-                self._aborted.wait(pause_s)
+        for position, connection in enumerate(self.connections[client]):
             if given_up():
                 return
-            if connection.sock is None:
+            if position:
                 connection.open(self.address(connection))
             connection.block()
             if given_up():  # what `abort` did to a connection that was not there yet was nothing
@@ -162,8 +145,7 @@ class Start:
         )
 
     def abort(self) -> None:
-        """Aborts every connection, which wakes every client that waits for one, or for its turn."""
-        self._aborted.set()
+        """Aborts every connection, which wakes every client that waits for one."""
         for client in self.connections:
             for connection in client:
                 connection.abort()

@@ -18,7 +18,6 @@ class Exchange:
         label: of the request.
         connect_ns, connected_ns: the moments before the client began to connect and after it was connected.
         ended_ns: when the end of the answer, or of the connection, was read.
-        pause_ns: how long the client was asked to wait before it sent this.
     """
 
     sent_ns: int
@@ -28,4 +27,3 @@ class Exchange:
     connect_ns: int = 0
     connected_ns: int = 0
     ended_ns: int = 0
-    pause_ns: int = 0

@@ -25,7 +25,6 @@ class Request:
         payload: the whole HTTP request without secrets.
         label: for error messages, e.g. `agent insight, instance b (http://127.0.0.1:11435)`.
         access: how the server is reached.
-        pause_ns: how long the client waits before it sends this: after its previous answer, or after the barrier.
     """
 
     host: str
@@ -34,7 +33,6 @@ class Request:
     payload: bytes
     label: str
     access: Access = DIRECT
-    pause_ns: int = 0
 
     @property
     def peer(self) -> tuple[str, int]:

@@ -189,7 +189,6 @@ class Connection:
             connect_ns=self._connect_ns,
             connected_ns=self._connected_ns,
             ended_ns=self._ended_ns,
-            pause_ns=self.request.pause_ns,
         )
 
     def abort(self) -> None:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import psutil
 import pytest
@@ -102,32 +101,6 @@ def test_clients_run_at_once(runtime: Runtime) -> None:
     with serving(handler) as url:
         part = runtime.run([[request_to(url)] for _ in range(3)], timeout_s=30)
     assert len(part.exchanges) == 3
-
-
-def test_a_request_waits_for_its_pause(runtime: Runtime) -> None:
-    """After the barrier, or after the answer before it; the other client does not wait with it."""
-    pause_ns = 30_000_000
-    with serving(lambda sock: sock.sendall(ANSWER)) as url:
-        paused = replace(request_to(url), pause_ns=pause_ns)
-        part = runtime.run([[paused, request_to(url), paused], [request_to(url)]], timeout_s=30)
-    (first, second, third), (beside,) = part.exchanges
-    assert first.connect_ns >= part.start_ns + pause_ns
-    assert second.sent_ns > first.ended_ns
-    assert third.connect_ns >= second.ended_ns + pause_ns
-    assert beside.connected_ns < part.start_ns
-    assert [exchange.pause_ns for exchange in (first, second, third, beside)] == [pause_ns, 0, pause_ns, 0]
-
-
-def test_a_failure_ends_a_pause(runtime: Runtime) -> None:
-    """A client that waits for its turn is given up like the others: else this would take an hour."""
-
-    def reset(sock: socket.socket) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-
-    with serving(reset) as url:
-        clients = [[replace(request_to(url), pause_ns=int(HOUR_S * 1e9))], [request_to(url, "agent b")]]
-        with pytest.raises(MeasurementError, match="agent b: the connection failed"):
-            runtime.run(clients, timeout_s=HOUR_S)
 
 
 def test_one_failure_gives_the_others_up(runtime: Runtime) -> None:
