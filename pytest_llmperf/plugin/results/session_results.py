@@ -149,9 +149,9 @@ class Results:
         if not (self._records or self._messages or self._said or self._faults):
             return
         from pytest_llmperf.report.terminal.summary_table import SummaryStyle, table
-        from pytest_llmperf.report.terminal.wrapping import wrapped
+        from pytest_llmperf.report.terminal.wrapping import width, wrapped
 
-        columns = terminalreporter._tw.fullwidth
+        columns = width()
         terminalreporter.ensure_newline()
         terminalreporter.section("llmperf")
         for line in self._said:

@@ -41,7 +41,7 @@ class SummaryStyle:
 
     Attributes:
         settings: of the session.
-        columns: width of the terminal.
+        columns: that a line may fill.
         verbosity: pytest's; below 0 only the table and verdicts other than a pass, above 0 evidence and policy as well.
         explained: tests whose failing gates are already in their failure text.
     """

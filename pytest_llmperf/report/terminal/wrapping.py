@@ -10,8 +10,11 @@ NARROW = 80
 
 
 def width() -> int:
-    """Columns of the terminal, as pytest determines them (`COLUMNS` wins); the same in xdist workers."""
-    return shutil.get_terminal_size((NARROW, 24)).columns
+    """Columns that a line may fill: the terminal's, as pytest determines them (`COLUMNS` wins), without the last.
+
+    Some terminals and log viewers break a line that fills the last column. The same in xdist workers.
+    """
+    return shutil.get_terminal_size((NARROW, 24)).columns - 1
 
 
 def wrapped(text: str, columns: int) -> str:
