@@ -9,7 +9,7 @@ from pytest_llmperf.model import Outcome, Verdict
 
 WORST_FIRST = (Outcome.FAIL, Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
 
-_LABELS = ("  cause: ", "  note: ", "  next: ")
+_LABELS = ("  cause: ", "  seen: ", "  note: ", "  next: ")
 """Lines that come after all others, in this order."""
 
 

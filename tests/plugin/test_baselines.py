@@ -362,7 +362,7 @@ def test_differing_manifests_are_named_old_against_new(simulated, pytester: pyte
     result.stdout.fnmatch_lines(
         [
             "note: baseline decision_card: another machine, so tok/s and ms are not compared: gpu: NVIDIA *",
-            "note: baseline decision_card: its own conditions exclude this deployment*: gpu: NVIDIA * (GPU changed*",
+            "note: baseline decision_card: only its limits on ratios apply here*: gpu: NVIDIA * (GPU changed*",
             "note: baseline mine: another machine, so tok/s and ms are not compared: cpu: another -> *",
             "note: baseline mine: also differs, without effect on verdicts: python: CPython 2.7 -> *",
         ]

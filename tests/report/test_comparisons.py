@@ -116,6 +116,8 @@ def test_few_titles_and_merged_texts() -> None:
     verdict = {"gate": {"delta": None}, "worse_by": None}
     assert titles([(words, verdict)] * 5) == "ttft fail, ttft fail, ttft fail, 2 more"
     assert merged(["a\n  x\n  y", "b\n  x\n  z"]) == "a\nb\n  x\n  y\n  z"
-    first, second = "a\n  x\n  cause: 1\n  cause: 3\n  note: 5\n  next: 6", "b\n  x\n  cause: 2\n  next: 7"
-    merged_lines = ["a", "b", "  x", "  cause: 1", "  cause: 2", "  cause: 3", "  note: 5", "  next: 6", "  next: 7"]
-    assert merged([first, second]).split("\n") == merged_lines
+    for label in ("cause", "seen"):
+        first = f"a\n  x\n  {label}: 1\n  {label}: 3\n  note: 5\n  next: 6"
+        second = f"b\n  x\n  {label}: 2\n  next: 7"
+        causes = [f"  {label}: {number}" for number in (1, 2, 3)]
+        assert merged([first, second]).split("\n") == ["a", "b", "  x", *causes, "  note: 5", "  next: 6", "  next: 7"]

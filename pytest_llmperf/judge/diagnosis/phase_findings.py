@@ -21,6 +21,9 @@ _EXPLAINS = {
 }
 """Parts that a metric is made of; of every other metric, all."""
 
+_LEAST_MS = 0.5
+"""Less is printed as 0 ms, which explains no failure."""
+
 _NAMES = {
     "client": "the client's own time",
     "queue": "waiting for a slot",
@@ -87,7 +90,11 @@ def explaining(phases: Sequence[Slower], verdicts: Iterable[Verdict]) -> tuple[S
             continue
         parts = _EXPLAINS.get(gate.metric, PARTS)
         fit = [
-            phase for phase in phases if phase.part in parts and (phase.baseline, phase.incumbent) == _against(verdict)
+            phase
+            for phase in phases
+            if phase.part in parts
+            and (phase.baseline, phase.incumbent) == _against(verdict)
+            and phase.more_ms >= _LEAST_MS
         ]
         if fit:
             return tuple(phase for phase in fit if (phase.part, phase.where) == (fit[0].part, fit[0].where))

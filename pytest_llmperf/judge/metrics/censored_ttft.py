@@ -35,8 +35,8 @@ def upper_bound_words(verdict: Verdict, measurement: Measurement) -> str:
     if not count:
         return ""
     return (
-        f"in {count} of {len(measurement.rounds)} rounds the deciding TTFT is only an upper bound: the first chunk "
-        "was read together with later ones, and the client may have been late"
+        f"in {count} of {len(measurement.rounds)} rounds an upper bound alone decided the verdict: the first "
+        "chunk was read together with later ones, and the client may have been late"
     )
 
 

@@ -103,8 +103,9 @@ def check_figures(runs: Iterable[AgentRun], figures: frozenset[str]) -> None:
                 if contradiction.figures & figures:
                     raise MeasurementError(
                         f"agent {run.agent!r}, request {number} on instance {run.instance}: {contradiction}",
-                        next_step="durations must be nanoseconds, and counts the tokens of this answer: "
-                        "report it to the server's maintainers, or gate what our own clock measures (ttft, efficiency)",
+                        next_step="report the wrong figure to the server's maintainers: the server must give durations "
+                        "in nanoseconds and count the tokens of this answer only; or gate what the plugin's own clock "
+                        "measures (ttft, efficiency)",
                     )
 
 

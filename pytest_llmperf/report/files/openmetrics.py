@@ -65,7 +65,7 @@ def page(content: Document) -> str:
 def _what(name: str) -> str:
     """The help text of a figure, with its unit."""
     if name.startswith(_INCUMBENT):
-        return f"of the incumbent; {_what(name.removeprefix(_INCUMBENT))}"
+        return f"of the incumbent that took turns with the candidate; {_what(name.removeprefix(_INCUMBENT))}"
     if name in CATALOGUE:
         return f"{CATALOGUE[name].unit}: {CATALOGUE[name].definition}"
     return _OTHERS.get(name, name.replace("_", " "))

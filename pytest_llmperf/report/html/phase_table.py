@@ -9,7 +9,7 @@ from typing import Any
 Plain = Mapping[str, Any]
 
 PHASES = ("waiting", "prefill", "decode", "own")
-"""In the order of a request; `own` is the agent's time between requests."""
+"""In the order of a request; `own` is the agent's time outside its requests."""
 
 
 def phases_ms(runs: Iterable[Plain]) -> dict[str, float]:

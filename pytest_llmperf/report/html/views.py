@@ -26,8 +26,8 @@ Plain = Mapping[str, Any]
 
 _BAD = ("fail", "invalid", "inconclusive", "not comparable")
 _PHASES_NOTE = (
-    "Means over rounds. The table has the differences between together and alone. "
-    "Own: the agent's time between requests."
+    "Means over rounds. The table has the differences between together and alone: "
+    "what takes longer together is the cost of running together. Own: the agent's time outside its requests."
 )
 _LOSS_NOTE = (
     "Alone: the agents differ even alone; together: added by running together. Means over rounds; below 0: a gain."

@@ -109,7 +109,7 @@ def _from_baselines(record: Record, verbosity: int) -> Iterator[str]:
         noted = [str(difference) for difference in own if not difference.machine_bound and not difference.voids]
         for facts, effect in (
             (bound, "another machine, so tok/s and ms are not compared"),
-            (list(void), "its own conditions exclude this deployment; its limits on ratios still apply"),
+            (list(void), "only its limits on ratios apply here, by its own conditions, because these facts differ"),
             (noted, "also differs, without effect on verdicts"),
         ):
             if facts:
@@ -157,8 +157,8 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
     mismatched = sum(round_.work_mismatch for round_ in measurement.rounds)
     if mismatched:
         notes.append(
-            f"{mismatched} of {len(measurement.rounds)} rounds generated another number of tokens together than alone; "
-            "their scaling efficiency is computed from token rates"
+            f"in {mismatched} of {len(measurement.rounds)} rounds the agents generated more or fewer tokens together "
+            "than alone; the scaling efficiency of such a round is computed from token rates"
         )
     if measurement.discarded:
         why = last_saturation(measurement)

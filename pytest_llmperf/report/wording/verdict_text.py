@@ -87,18 +87,19 @@ def explain(record: Record, verdicts: Sequence[Verdict]) -> str:
 
 
 def _explained(record: Record, verdict: Verdict, first: Verdict, diagnosis: Diagnosis | None) -> str:
-    """A verdict with its explanation; `first` gives the number of rounds."""
+    """A verdict with its explanation; the worst verdict, `first`, gives the number of rounds and names the causes."""
     measurement = record.measurement
     topology, head = measurement.topology, headline(verdict)
     real = "SIMULATED, " if topology.simulated else ""
     graded_as = grade(first.rounds, simulated=topology.simulated)
     bounded = upper_bound_words(verdict, measurement) if verdict.outcome is Outcome.FAIL else ""
+    label = "cause" if first.outcome is Outcome.FAIL else "seen"  # without a failure there is nothing to cause
     return "\n".join(
         [
             head,
             f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} "
             f"{topology.model}, {first.rounds} rounds ({graded_as}); {_both_efficiencies(record)}",
-            *(f"  cause: {words}" for words in _causes(record, verdict, diagnosis)),
+            *(f"  {label}: {words}" for words in _causes(record, verdict, diagnosis)),
             *([f"  note: {bounded}"] if bounded not in head else []),  # a comparison has it in its first line
             *(f"  note: {words}" for words in machine_load(record, diagnosis)),
             f"  next: {next_step(record, verdict, diagnosis)}",

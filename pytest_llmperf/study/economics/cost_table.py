@@ -80,9 +80,9 @@ def _saved(base: str, saved: Saving, prices: Prices | None) -> str:
     if saved.monthly_usd is None or saved.break_even_months is None or saved.tco_usd is None or prices is None:
         return words
     if math.isinf(saved.break_even_months):
-        paid = "a migration never breaks even"
+        paid = "the migration never breaks even"
     else:
-        paid = f"{prices.migration_usd:,.0f} USD break even after {saved.break_even_months:.1f} months"
+        paid = f"the migration ({prices.migration_usd:,.0f} USD) breaks even after {saved.break_even_months:.1f} months"
     monthly, total = f"{saved.monthly_usd:+,.2f} USD saved per month", f"{saved.tco_usd:+,.0f} USD"
     return f"{words}; {monthly}, {paid}; {total} saved in {prices.years:g} years"
 

@@ -79,7 +79,7 @@ class Split:
     """The phases of an agent's wall time, percent; the rest is client and network.
 
     Attributes:
-        own_pct: the agent's own work between requests.
+        own_pct: the agent's own work outside its requests.
         waiting_pct: the server loads the model or serves others.
         prefill_pct, decode_pct: the server reads the prompt and generates the answer.
     """

@@ -46,7 +46,7 @@ class Row:
         num_thread, num_predict: as sent; None as above.
         server_ttft_ms: load and prefill by the server's clock, worst request, ms.
         load_ms, prefill_ms, decode_ms, queue_ms: server's durations, mean over requests, ms; queue: waiting for a slot.
-        own_ms: the agents' time between requests, mean over agents, ms.
+        own_ms: the agents' time outside their requests, mean over agents, ms.
         scaling_efficiency_pct: against each agent alone, %.
         system_tok_s: all tokens over the wall time, tok/s.
         requests: of all agents.

@@ -193,3 +193,10 @@ def test_a_metric_is_explained_by_what_it_is_made_of() -> None:
     for judged in (verdict("ttft_ms", Outcome.PASS, baseline="main"), verdict("ttft_ms", baseline="other")):
         assert explaining(phases, [judged]) == ()
     assert explaining(phases, [replace(verdict("ttft_ms"), gate=gate("ttft_ms", baseline="main"))]) == ()
+
+
+@pytest.mark.parametrize(("now_ms", "explains"), [(10.4, False), (10.5, True), (9.0, False)])
+def test_what_is_printed_as_0_ms_more_explains_nothing(now_ms: float, explains: bool) -> None:
+    """A part that grew by less than half a millisecond, or shrank, is not given as the cause of a failure."""
+    phase = replace(grown("rest", baseline="main"), now_ms=now_ms)
+    assert explaining([phase], [verdict("ttft_ms", baseline="main")]) == ((phase,) if explains else ())

@@ -9,7 +9,7 @@ import pytest
 from pytest_llmperf.judge.diagnosis.phase_findings import Slower
 from pytest_llmperf.judge.gates.evaluate import judge
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.model import Bound, Settings, TopologyKind
+from pytest_llmperf.model import Bound, Outcome, Settings, TopologyKind
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.files import markdown
@@ -45,6 +45,19 @@ def test_lost_efficiency_is_explained(solo_ms, together_ms, efficiencies, words:
     assert not any(
         cause in line for cause in (ONE_IS_LONGER, BOTH_ARE_SLOWER) for line in notes([record], explained=["test"])
     )
+
+
+@pytest.mark.parametrize(
+    ("first_limit", "label"), [(101, "cause"), (80, "seen")], ids=["the worst fails", "none fails"]
+)
+def test_a_cause_is_named_only_of_a_failure(first_limit: float, label: str) -> None:
+    """What is known of a loss that fails no gate was seen, and caused nothing; merged texts use one label."""
+    measurement = measurement_of(*(round_of((100, 87.5), (100, 62.5), index=index) for index in range(5)))
+    verdicts = tuple(judge(gate(limit=limit), measurement, looks=1) for limit in (first_limit, 70))
+    assert [verdict.outcome is Outcome.FAIL for verdict in verdicts] == [label == "cause", False]
+    text = explain(Record(test="test", measurement=measurement, verdicts=verdicts), verdicts)
+    labels = [line.strip().partition(": ")[0] for line in text.splitlines() if line.startswith("  ")]
+    assert [name for name in labels if name in ("cause", "seen")] == [label]
 
 
 @pytest.mark.parametrize("metric", ["efficiency_pct", "scaling_efficiency_pct", "speedup", "decode_tok_s"])
