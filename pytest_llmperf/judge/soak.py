@@ -71,6 +71,10 @@ class Alarm:
     rounds: int
 
 
+MEMORY = "memory of "
+"""What a drift of memory begins with, before the name of the process."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """A series that changed its level for the worse during the run.

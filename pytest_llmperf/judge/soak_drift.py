@@ -8,7 +8,7 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.trend import METRICS, loss
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.metrics.series import series
-from pytest_llmperf.judge.soak import Drift
+from pytest_llmperf.judge.soak import MEMORY, Drift
 from pytest_llmperf.judge.stats.changepoints import FEWEST, breaks, levels
 from pytest_llmperf.judge.stats.resolution import step_of
 from pytest_llmperf.judge.stats.summary import aggregate_values
@@ -61,6 +61,6 @@ def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
         grown, matters = fitted[-1] - fitted[0], max(LEAK_SHARE * fitted[0], LEAK_MIB)
         if grown > matters:
             leaking.append(
-                Drift(what=f"memory of {name}", before=fitted[0], after=fitted[-1], lost=grown, matters=matters)
+                Drift(what=f"{MEMORY}{name}", before=fitted[0], after=fitted[-1], lost=grown, matters=matters)
             )
     return tuple(leaking)

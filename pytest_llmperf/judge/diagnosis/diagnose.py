@@ -20,6 +20,7 @@ from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.metrics.slot_use import fewer_slots
 from pytest_llmperf.judge.metrics.time_breakdown import Loss, losses
 from pytest_llmperf.model import Measurement, TopologyKind
+from pytest_llmperf.model.results.server_observations import Observed
 
 LEAST_PP = 1.0
 """Less lost efficiency than this has no cause worth a name."""
@@ -30,23 +31,29 @@ LARGE_PP = 10.0
 _MUCH_CORES = 0.5
 """So much of a core is worth having."""
 
+BUSY_NEIGHBOUR = "busy neighbour"
+
 _LESS_CTX = "free memory where the context is smaller, or ask for less num_ctx"
 
-_FACTS = (
-    ("another client", "another client uses it", "run it again when nobody else uses these servers"),
-    ("another client", "somebody else", "run it again when nobody else uses these servers"),
-    ("busy neighbour", "kept it from its cores", "end what else runs here, or run it again when this machine is idle"),
-    ("model left", "model had left", "keep the model loaded: does another client or too little memory push it out?"),
-    ("model left", "to load the model", "keep the model loaded: does another client or too little memory push it out?"),
-    ("spilled to the CPU", "outside the GPU's memory", "free GPU memory, or ask for less num_ctx"),
-    ("unequal places", "not run on equal terms", "free GPU memory on the instance that has the model on the CPU"),
-    ("different versions", "run different versions", "install one version for all instances"),
-    ("different contexts", "different contexts", _LESS_CTX),
-    ("different contexts", "gives the model a context of", _LESS_CTX),
-)
-"""Cause, words of the note or incident that tell of it, what to do."""
+_NOBODY_ELSE = "run it again when nobody else uses these servers"
+_KEEP_LOADED = "keep the model loaded: does another client or too little memory push it out?"
+_IDLE_MACHINE = "end what else runs here, or run it again when this machine is idle"
 
-BUSY_NEIGHBOUR = "busy neighbour"
+_FACTS = {
+    Observed.ANOTHER_CLIENT: ("another client", _NOBODY_ELSE),
+    Observed.LOADED_BY_OTHERS: ("another client", _NOBODY_ELSE),
+    Observed.USED_BY_OTHERS: ("another client", _NOBODY_ELSE),
+    Observed.RELOADED_BY_OTHERS: ("another client", _NOBODY_ELSE),
+    Observed.BUSY_CORES: (BUSY_NEIGHBOUR, _IDLE_MACHINE),
+    Observed.MODEL_LEFT: ("model left", _KEEP_LOADED),
+    Observed.WAITED_FOR_MODEL: ("model left", _KEEP_LOADED),
+    Observed.SPILLED: ("spilled to the CPU", "free GPU memory, or ask for less num_ctx"),
+    Observed.UNEQUAL_PLACES: ("unequal places", "free GPU memory on the instance that has the model on the CPU"),
+    Observed.VERSIONS_DIFFER: ("different versions", "install one version for all instances"),
+    Observed.CONTEXTS_DIFFER: ("different contexts", _LESS_CTX),
+    Observed.CONTEXT_IS_SMALL: ("different contexts", _LESS_CTX),
+}
+"""Cause and what to do, for each observation but `FEWER_SLOTS`, which `slot_use` reads: the first noted comes first."""
 
 _THROTTLED = "let the machine cool down, and watch clocks and temperature while it runs"
 
@@ -125,14 +132,14 @@ def _of_a_shared_slot(measurement: Measurement, loss: Loss, cause: str) -> str:
 def facts_of(measurement: Measurement) -> list[tuple[str, str, str]]:
     """Cause, what was noted, and what to do, of all that is known of the servers and bears on the figures."""
     noted = [*map(str, measurement.incidents), *measurement.notes]
-    told = [(cause, text, step) for cause, words, step in _FACTS for text in noted if words in text]
+    told = [(cause, text, step) for phrase, (cause, step) in _FACTS.items() for text in noted if phrase in text]
     return [*fewer_slots(measurement), *told]
 
 
 def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
     """The same of what the telemetry saw of the machine."""
     causes = (
-        (BUSY_NEIGHBOUR, crowded(measurement), "end what else runs here, or run it again when this machine is idle"),
+        (BUSY_NEIGHBOUR, crowded(measurement), _IDLE_MACHINE),
         ("swapping", swapping(measurement), "free memory: fewer or smaller models, or less num_ctx"),
         ("throttling", throttled(measurement), _THROTTLED),
     )

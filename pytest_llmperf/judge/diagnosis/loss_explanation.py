@@ -6,6 +6,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.metrics.series import series
+from pytest_llmperf.model.results.server_observations import Observed
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.metrics.time_breakdown import Loss
@@ -101,7 +102,7 @@ def sentence_of(measurement: Measurement, loss: Loss, cause: str) -> str:
 
 def _who(measurement: Measurement) -> str:
     """Who else keeps a server busy."""
-    return "other work on this machine keeps it busy" if measurement.topology.private else "another client uses it"
+    return "other work on this machine keeps it busy" if measurement.topology.private else Observed.ANOTHER_CLIENT
 
 
 def advice_on(measurement: Measurement, loss: Loss, cause: str) -> str:

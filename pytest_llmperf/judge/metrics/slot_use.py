@@ -7,12 +7,10 @@ from dataclasses import replace
 
 from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.model import Measurement, RequestTiming, TopologyKind
+from pytest_llmperf.model.results.server_observations import Observed
 
 _WAITED_SHARE = 0.2
 """A request that waited for a longer part of its time found no free slot."""
-
-ASKED = "slots were asked for"
-"""Words of a note that tells of it."""
 
 CAUSE = "fewer slots than asked for"
 
@@ -72,7 +70,7 @@ def fewer_slots(measurement: Measurement) -> list[tuple[str, str, str]]:
     wanted = asked(measurement)
     if not wanted:
         return []
-    noted = [note for note in measurement.notes if ASKED in note]
+    noted = [note for note in measurement.notes if Observed.FEWER_SLOTS in note]
     if not noted:
         parts = [[request for run in round_.together for request in run.requests] for round_ in measurement.rounds]
         if not 0 < (count := seen(parts, wanted)) < wanted:
@@ -83,7 +81,8 @@ def fewer_slots(measurement: Measurement) -> list[tuple[str, str, str]]:
 
 def in_words(instance: str, count: int, wanted: int) -> str:
     """The note."""
-    return f"instance {instance} processes {count} request{'s' * (count > 1)} at a time, but {wanted} {ASKED}"
+    at_once = f"{count} request{'s' * (count > 1)} at a time"
+    return f"instance {instance} processes {at_once}, but {wanted} {Observed.FEWER_SLOTS}"
 
 
 def _next(measurement: Measurement, wanted: int) -> str:

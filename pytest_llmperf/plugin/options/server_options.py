@@ -152,7 +152,7 @@ SERVER_OPTIONS = (
         "start-timeout",
         "SECONDS",
         parsers.seconds,
-        "maximum time for a server to start and to load the model",
+        "maximum time for a server to start and load the model",
         default="120",
     ),
     Option(

@@ -19,6 +19,9 @@ from pytest_llmperf.model import Baseline, Settings
 from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.wording.amounts import amount
 
+LOST = "LOST"
+"""The word in the line of a metric that is worse than its best level."""
+
 
 def said(trend: Trend) -> list[str]:
     """A metric's history in lines: each change, then the current state."""
@@ -30,7 +33,7 @@ def said(trend: Trend) -> list[str]:
     unit = metric_of(trend.metric).change_unit
     counts = f"changes of {trend.matters:g} {unit} or more count"
     if trend.worse:
-        return [*lines, f"{trend.metric}: LOST {trend.lost:.1f} {unit}, not recovered ({counts})"]
+        return [*lines, f"{trend.metric}: {LOST} {trend.lost:.1f} {unit}, not recovered ({counts})"]
     if trend.lost > 0:
         return [*lines, f"{trend.metric}: {trend.lost:.1f} {unit} below its best level ({counts})"]
     return [*lines, f"{trend.metric}: no loss"]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pytest_llmperf.judge.baselines.toml_format import CRITICAL
 from pytest_llmperf.judge.metrics.series import metric_of
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.soak import Alarm, Drift, Soak
+from pytest_llmperf.judge.soak import MEMORY, Alarm, Drift, Soak
 from pytest_llmperf.model import Bound
 from pytest_llmperf.report.wording.amounts import amount, digits_apart, limit_amount
-
-_MEMORY = "memory of "
 
 
 def soak_lines(record: Record) -> list[str]:
@@ -68,7 +66,7 @@ def _alarm(alarm: Alarm) -> str:
 
 
 def _drift(drift: Drift) -> str:
-    if drift.what.startswith(_MEMORY):
+    if drift.what.startswith(MEMORY):
         return (
             f"{drift.what} grew by {drift.lost:.0f} MiB, {drift.before:.0f} -> {drift.after:.0f} MiB "
             f"(changes of {drift.matters:.0f} MiB or more count)"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pytest_llmperf.errors import ModelMissingError, ServerError, UsageError
 from pytest_llmperf.model import Instance, Settings, Topology, TopologyKind
+from pytest_llmperf.model.results.server_observations import Observed
 from pytest_llmperf.net.port_owner import Owner, owner_of
 from pytest_llmperf.servers.backends.backend import Say
 from pytest_llmperf.servers.backends.instance_checks import check_ours, check_process, describe
@@ -163,7 +164,7 @@ def slots_refused(log: str, label: str, slots: int) -> tuple[str, ...]:
     """A note if the log says that Ollama gives the model only one slot; no API reports it."""
     refusals = _ONE_SLOT.findall(log) if slots > 1 else []
     return tuple(
-        f"{label}: Ollama gives a model of the architecture {architecture} one slot, but {slots} slots were asked for"
+        f"{label}: Ollama gives a model of the architecture {architecture} one slot, but {slots} {Observed.FEWER_SLOTS}"
         for architecture in dict.fromkeys(refusals)
     )
 

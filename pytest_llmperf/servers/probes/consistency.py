@@ -11,6 +11,7 @@ from itertools import combinations
 from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance, Topology
 from pytest_llmperf.model.model_names import same_model
+from pytest_llmperf.model.results.server_observations import Observed
 from pytest_llmperf.servers.addresses import OWN_HOST, address_of
 from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 from pytest_llmperf.servers.clients.server_client import ModelEntry
@@ -96,7 +97,7 @@ def versions(seats: Sequence[Seat]) -> list[str]:
     if len({seat.instance.version for seat in seats}) < 2:
         return []
     said = ", ".join(f"{seat.instance.name} {seat.instance.version}" for seat in seats)
-    return [f"the instances run different versions ({said}), which may cause differences between agents"]
+    return [f"{Observed.VERSIONS_DIFFER} ({said}), which may cause differences between agents"]
 
 
 def contexts(seats: Sequence[Seat]) -> list[str]:
@@ -107,7 +108,7 @@ def contexts(seats: Sequence[Seat]) -> list[str]:
             notes.append(f"instance {seat.instance.name} does not report the model as loaded")
         elif seat.asked_ctx and 0 < seat.loaded.context_length < seat.asked_ctx:
             notes.append(
-                f"instance {seat.instance.name} gives the model a context of {seat.loaded.context_length} tokens "
+                f"instance {seat.instance.name} {Observed.CONTEXT_IS_SMALL} {seat.loaded.context_length} tokens "
                 f"instead of the requested {seat.asked_ctx}"
             )
     for first, second in combinations([seat for seat in seats if seat.loaded and seat.loaded.context_length], 2):
@@ -116,7 +117,7 @@ def contexts(seats: Sequence[Seat]) -> list[str]:
         mine, theirs = first.loaded.context_length, second.loaded.context_length
         if first.asked_ctx == second.asked_ctx and mine != theirs:
             notes.append(
-                f"instances {first.instance.name} and {second.instance.name} gave the same request different contexts: "
+                f"instances {first.instance.name} and {second.instance.name} {Observed.CONTEXTS_DIFFER}: "
                 f"{mine} and {theirs} tokens (less memory was free for one of them)"
             )
     return notes
@@ -129,8 +130,8 @@ def places(seats: Sequence[Seat]) -> list[str]:
         if seat.spilled_bytes and seat.loaded is not None:
             share = 100 * seat.spilled_bytes / seat.loaded.size_bytes
             notes.append(
-                f"instance {seat.instance.name}: {share:.0f} % of the model ({_gib(seat.spilled_bytes)}) is outside "
-                "the GPU's memory and runs on the CPU: free GPU memory, or use a smaller num_ctx"
+                f"instance {seat.instance.name}: {share:.0f} % of the model ({_gib(seat.spilled_bytes)}) is "
+                f"{Observed.SPILLED} and runs on the CPU: free GPU memory, or use a smaller num_ctx"
             )
     known = [seat for seat in seats if seat.loaded is not None and seat.loaded.size_vram_bytes is not None]
     on_gpu = [seat.instance.name for seat in known if seat.loaded and seat.loaded.size_vram_bytes]
@@ -138,7 +139,7 @@ def places(seats: Sequence[Seat]) -> list[str]:
     if on_gpu and on_cpu:
         notes.append(
             f"the model is in the GPU's memory on instance {', '.join(on_gpu)}, but not on instance "
-            f"{', '.join(on_cpu)}: these agents do not run on equal terms"
+            f"{', '.join(on_cpu)}: {Observed.UNEQUAL_PLACES}"
         )
     return notes
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.model import Instance, Round, Topology
 from pytest_llmperf.model.model_names import same_model
+from pytest_llmperf.model.results.server_observations import Observed
 from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 from pytest_llmperf.servers.clients.server_client import some_of
 
@@ -77,7 +78,7 @@ class Traffic:
             entries = control.ps()
         names = {entry.name for entry in entries if not same_model(entry.name, self._topology.model)}
         if new := names - self._company.setdefault(instance.name, names):
-            signs.append(f"somebody else loaded {some_of(sorted(new))} on instance {instance.name}")
+            signs.append(f"{Observed.LOADED_BY_OTHERS} {some_of(sorted(new))} on instance {instance.name}")
             self._company[instance.name] |= new
         ours = next((entry for entry in entries if same_model(entry.name, self._topology.model)), None)
         leaves_s = self._leaves_s(instance, ours.expires_at) if ours is not None else None
@@ -88,7 +89,7 @@ class Traffic:
             self._ahead_s[instance.name] = late_s
         elif abs(late_s) > TOLERANCE_S + _grain_s(ours.expires_at if ours is not None else ""):
             signs.append(
-                f"somebody else used instance {instance.name}: it will unload the model {abs(late_s):.0f} s "
+                f"{Observed.USED_BY_OTHERS} {instance.name}: it will unload the model {abs(late_s):.0f} s "
                 f"{'later' if late_s > 0 else 'sooner'} than our last request asked for"
             )
         return signs

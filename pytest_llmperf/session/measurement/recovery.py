@@ -24,6 +24,7 @@ from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.measure.agent_requests import keep_alive_s
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.model import Agent, Answered, Incident, RequestTiming, Round, Scenario, Topology
+from pytest_llmperf.model.results.server_observations import Observed
 from pytest_llmperf.servers.clients.client_factory import client_of
 from pytest_llmperf.servers.clients.server_client import ServerClient
 from pytest_llmperf.session.server_lease import ServerLease
@@ -189,9 +190,9 @@ class RecoveringRounds:
             if was is None or context == was:
                 continue
             problem = (
-                f"{label}: the model had left"
+                f"{label}: {Observed.MODEL_LEFT}"
                 if context is None
-                else f"{label}: somebody else had loaded the model, with a context of {context} tokens, not {was}"
+                else f"{label}: {Observed.RELOADED_BY_OTHERS}, with a context of {context} tokens, not {was}"
             )
             self._load()
             self._note(when, problem, "it was loaded again before the clock ran")
@@ -209,7 +210,7 @@ class RecoveringRounds:
                 if believable(request) and request.load_duration_ns > max(3 * usual_ns, usual_ns + COLD_MS * 1e6):
                     return (
                         f"a request of agent {run.agent} waited {request.load_duration_ns / 1e6:.0f} ms for instance "
-                        f"{run.instance} to load the model"
+                        f"{run.instance} {Observed.WAITED_FOR_MODEL}"
                     )
         return ""
 
@@ -226,9 +227,9 @@ def waited_alone(round_: Round, topology: Topology) -> str:
             continue
         if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.duration_ns):
             why = (
-                "only this run knows that server, so other work on this machine kept it from its cores"
+                f"only this run knows that server, so other work on this machine {Observed.BUSY_CORES}"
                 if topology.private
-                else "another client uses it"
+                else Observed.ANOTHER_CLIENT
             )
             return (
                 f"agent {run.agent}, alone, waited {waited_ns / 1e6:.0f} ms for instance {run.instance} to begin: {why}"

@@ -16,6 +16,7 @@ from pytest_llmperf.model import Baseline
 from pytest_llmperf.report.document import Document
 from pytest_llmperf.report.files.markdown import escaped, row, table
 from pytest_llmperf.report.wording.amounts import amount, digits_in
+from pytest_llmperf.report.wording.baseline_history import LOST
 
 Plain = Mapping[str, Any]
 
@@ -174,7 +175,7 @@ def _risks(records: Sequence[Plain]) -> list[str]:
 
 
 def _lost(record: Plain) -> list[str]:
-    return [line for line in record.get("history", {}).get("said", ()) if " LOST " in line]
+    return [line for line in record.get("history", {}).get("said", ()) if f" {LOST} " in line]
 
 
 def _configuration(measurement: Plain) -> str:
