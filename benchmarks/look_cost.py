@@ -42,6 +42,8 @@ def gates_of(rounds: int) -> dict[str, tuple[Gate, Sequence[float], Sequence[flo
     return {
         "limit, mean": (gate("efficiency_pct", Bound.MIN, 95.0), shares, None),
         "limit, mean of rounded values": (gate("efficiency_pct", Bound.MIN, 95.0), [round(v, 1) for v in shares], None),
+        "limit, mean by betting": (gate("efficiency_pct", Bound.MIN, 95.0, robust=True), shares, None),
+        "limit, median by betting": (gate("ttft_ms", Bound.MAX, 500.0, robust=True), delays, None),
         "limit, rate": (gate("decode_tok_s", Bound.MIN, 95.0), shares, None),
         "limit, median": (gate("ttft_ms", Bound.MAX, 500.0), delays, None),
         "limit, CV": (gate("decode_tok_s_cv_pct", Bound.MAX, 1.05), shares, None),

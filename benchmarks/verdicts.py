@@ -23,7 +23,16 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import peer_rules
-from benchmarks.whole_runs import FAIL, OPEN, PASS, judge_limit, judge_pairs, judge_session_means, judge_sessions
+from benchmarks.whole_runs import (
+    FAIL,
+    OPEN,
+    PASS,
+    judge_betting,
+    judge_limit,
+    judge_pairs,
+    judge_session_means,
+    judge_sessions,
+)
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.stats.error_spending import DETECT_DELTAS
 from pytest_llmperf.model import Bound
@@ -57,13 +66,24 @@ BEYOND_IT = {
 }
 
 
+BETS = {
+    "one in ten low": (98.2, lambda rng, shape: 99 - 8 * (rng.random(shape) < 0.1)),
+    "nine at 100": (99.2, lambda rng, shape: 100 - 8 * (rng.random(shape) < 0.1)),
+    "gamma .3": (97.0, lambda rng, shape: 100 - np.minimum(rng.gamma(0.3, 10, shape), 100)),
+    "to 0.1, sd .03": (98.7, lambda rng, shape: np.round(98.7 + 0.03 * rng.standard_normal(shape), 1)),
+    "none or all": (98.0, lambda rng, shape: 100 * (rng.random(shape) < 0.98)),
+}
+"""Rounds that no model fits, by the mean that is their limit; gates that bet keep their promise for them."""
+MOST_BETS, LOOK_EVERY = 100, 5
+
+
 @dataclass(frozen=True)
 class Cell:
     """One simulated situation under one rule.
 
     Attributes:
-        rule: `stored`, `paired`, `family`, `limit`, `compare` or a name of peer_rules.RULES.
-        noise: key of NOISES, `TTFT`, ...
+        rule: `stored`, `paired`, `family`, `limit`, `betting`, `compare` or a name of peer_rules.RULES.
+        noise: key of NOISES, of BETS, `TTFT`, ...
         sessions: stored; of a family of gates, see `family`; of `compare`, on each side.
         tau: spread between sessions.
         drop: true, in points or percent.
@@ -160,6 +180,8 @@ def _simulate(cell: Cell, rng, runs: int):
         return peer_rules.RULES[cell.rule](rng, base, new)
     if cell.rule == "limit":
         return judge_limit(*_limit_rounds(rng, cell, runs))
+    if cell.rule == "betting":
+        return judge_betting(*_bet_rounds(rng, cell, runs), 100.0, every=LOOK_EVERY)
     if cell.rule == "compare":
         return _session_means(cell, rng, runs)
     if cell.rule.startswith("family"):
@@ -236,6 +258,15 @@ def _limit_rounds(rng, cell: Cell, runs: int):
     return 90.0 - cell.drop - noise_of(rng, cell.noise, runs, MOST), 90.0, 100.0
 
 
+def _bet_rounds(rng, cell: Cell, runs: int):
+    """Rounds whose true mean is the limit less the drop, and the limit."""
+    shape = runs, MOST_BETS
+    if cell.noise in BETS:
+        limit, draw = BETS[cell.noise]
+        return draw(rng, shape) - cell.drop, limit
+    return MEAN - noise_of(rng, cell.noise, *shape), MEAN + cell.drop
+
+
 def cells() -> list[Cell]:
     """Everything that is simulated."""
     peers = [Cell(rule, "normal", 1, 0.0, drop) for rule in peer_rules.RULES for drop in DROPS]
@@ -252,7 +283,7 @@ def cells() -> list[Cell]:
     beyond = [
         Cell("stored", noise, k, tau, d) for noise in BEYOND_IT for k in (8, 20) for tau in SPREADS[:2] for d in FEW
     ]
-    return peers + stored + few + beyond + paired + FAMILIES + LIMITS + COMPARED
+    return peers + stored + few + beyond + paired + FAMILIES + LIMITS + BETTING + COMPARED
 
 
 FAMILIES = [
@@ -264,6 +295,7 @@ FAMILIES = [
     Cell("family paired", "normal", 1, 0.0, 0.0),
 ]
 LIMITS = [Cell("limit", noise, 1, 0.0, d) for noise in ("normal", "bounded", "skewed", "AR(1) .6") for d in (0.0, 2.0)]
+BETTING = [*(Cell("betting", noise, 1, 0.0, 0.0) for noise in BETS), Cell("betting", "skewed", 1, 0.0, -8.7)]
 
 COMPARED = [
     *(Cell("compare", "normal", 12, 1.2, drop) for drop in (0.0, 2.0, 3.0)),
@@ -316,6 +348,11 @@ def report(table: Table) -> None:
     print("\nOurs, limit gates, true value on the limit, and 2 pp below it")
     for noise in ("normal", "bounded", "skewed", "AR(1) .6"):
         print_rows(table, "limit", noise, [(1, 0.0)], (0.0, 2.0))
+    print(
+        f"\nOurs, limit gates that bet, {LOOK_EVERY} to {MOST_BETS} rounds, true value on the limit; skewed: 8.7 above"
+    )
+    for cell in BETTING:
+        print_rows(table, cell.rule, cell.noise, [(1, 0.0)], (cell.drop,))
     print("\nOurs, stored sessions against as many (`pytest-llmperf compare`): drops of 0, 2, 3 pp; skewed: 0, 3")
     print_rows(table, "compare", "normal", [(12, 1.2)], (0.0, 2.0, 3.0))
     print_rows(table, "compare", "skewed", [(4, tau) for tau in SPREADS[::2]], (0.0, 3.0))
@@ -376,6 +413,24 @@ def figures(table: Table) -> None:
         limit = results[Cell("limit", noise, 1, 0.0, 0.0)]
         table.figure(f"limit gates, {noise}: fail with the true value on the limit", limit.failed, 2.5, most=True)
         table.figure(f"limit gates, {noise}: pass with the true value on the limit", limit.passed, 2.5, most=True)
+    _figures_of_bets(table)
+
+
+def _figures_of_bets(table: Table) -> None:
+    """Errors and rounds of limit gates that bet."""
+    for cell in BETTING:
+        result = table.results[cell]
+        if cell.drop:
+            table.figure(
+                f"9. betting, {cell.noise}, {-cell.drop} pp above: mean rounds",
+                result.rounds,
+                60,
+                most=True,
+                unit="rounds",
+            )
+            continue
+        table.figure(f"9. betting, {cell.noise}: fail with the true value on the limit", result.failed, 2.5, most=True)
+        table.figure(f"9. betting, {cell.noise}: pass with the true value on the limit", result.passed, 2.5, most=True)
 
 
 def _figures_of_wide_spreads(table: Table) -> None:

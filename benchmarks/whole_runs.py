@@ -11,6 +11,7 @@ from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.paired_rounds import PairsModel
 from pytest_llmperf.judge.regression.session_means import SessionMeansModel
 from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
+from pytest_llmperf.judge.stats.betting import log_capital, log_target
 from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends
 from pytest_llmperf.judge.stats.summary import Aggregate
 
@@ -64,6 +65,18 @@ def judge_limit(values, limit: float, ceiling: float):
         (closer,) = np.nonzero((low >= limit) | (high < limit))
         low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, ceiling=ceiling)
         return low >= limit, high < limit
+
+    return whole_runs(values.shape, look_at)
+
+
+def judge_betting(values, limit: float, ceiling: float, *, every: int):
+    """Whole runs of a limit gate that bets, a look every so many rounds: outcomes and rounds."""
+
+    def look_at(rows, n: int, _: int):
+        if n % every:
+            return np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+        passed = log_capital(values[rows, :n], limit) >= log_target()
+        return passed, log_capital(ceiling - values[rows, :n], ceiling - limit) >= log_target()
 
     return whole_runs(values.shape, look_at)
 

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from pytest_llmperf.judge.marker_keywords import Keyword, choice, flag, metrics, number, whole_number
 
+ROBUST = flag("robust", default=False)
+"""Decide the limit by betting (`--llmperf-robust` for one gate): metrics with bounds, and medians."""
+
 DETECTORS = ("ttft", "throughput")
 """The ways to tell that a round is contended."""
 
@@ -73,10 +76,12 @@ class GateKind(NamedTuple):
         shown = (
             f"{keyword.name}={'...' if isinstance(keyword.default, tuple) else repr(keyword.default)}"
             for keyword in self.keywords
+            if keyword is not ROBUST
         )
+        robust = "; robust=True: decided by betting" if ROBUST in self.keywords else ""
         return (
             f"{self.name}({', '.join(shown)}): fails if {self.fails_if} "
-            "[llmperf gate; without a value: the baseline's limit]"
+            f"[llmperf gate; without a value: the baseline's limit{robust}]"
         )
 
     def usage(self, but: str = "") -> str:
@@ -102,7 +107,7 @@ _KINDS = (
     GateKind(
         "efficiency",
         "the balance efficiency is below the limit, percent",
-        (number("min_pct", metric="efficiency_pct", most=100),),
+        (number("min_pct", metric="efficiency_pct", most=100), ROBUST),
         checks_placement=True,
     ),
     GateKind(
@@ -124,6 +129,7 @@ _KINDS = (
                 also={f"contention_rate_{detector}": "contention_rate" for detector in DETECTORS},
             ),
             choice("detector", DETECTORS, "ttft"),
+            ROBUST,
         ),
         checks_placement=True,
     ),
@@ -141,6 +147,7 @@ _KINDS = (
         (
             number("max_ms", metric="ttft_ms", also={"ttft_ms": "ttft_ratio"}),
             number("max_ratio", metric="ttft_ratio"),
+            ROBUST,
         ),
         checks_placement=True,
     ),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, GateKind, Judged
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, ROBUST, GateKind, Judged
 from pytest_llmperf.judge.marker_keywords import Keyword
 
 
@@ -29,7 +29,8 @@ class Marker:
         return self.values[[row.name for row in self.kind.keywords].index(keyword)]
 
     def __repr__(self) -> str:  # resumable runs of a matrix remember it: keep the form
-        given = (f"{row.name}={value!r}" for row, value in zip(self.kind.keywords, self.values, strict=True))
+        rows = zip(self.kind.keywords, self.values, strict=True)
+        given = (f"{row.name}={value!r}" for row, value in rows if row is not ROBUST or value)
         return f"{self.name.capitalize()}({', '.join(given)})"
 
     def __str__(self) -> str:
@@ -47,6 +48,11 @@ class Marker:
     def compares(self) -> bool:
         """Whether it asks for comparisons with stored sessions or an incumbent."""
         return self.kind.judged is Judged.COMPARISON
+
+    @property
+    def robust(self) -> bool:
+        """Whether its limits are to be decided by betting."""
+        return ROBUST in self.kind.keywords and bool(self[ROBUST.name])
 
     @property
     def limits(self) -> tuple[Keyword, ...]:
@@ -91,7 +97,9 @@ def build(name: str, args: Sequence[object] = (), kwargs: Mapping[str, object] |
     known = {keyword.name for keyword in kind.keywords}
     for keyword in kwargs:
         if keyword not in known:
-            raise TypeError(f"{name} has no keyword {keyword!r}; {kind.usage()}")
+            able = ", ".join(row.name for row in GATE_KINDS.values() if ROBUST in row.keywords)
+            why = f" (only {able} do: their metrics have bounds, or medians)" if keyword == ROBUST.name else ""
+            raise TypeError(f"{name} has no keyword {keyword!r}{why}; {kind.usage()}")
     return Marker(kind, tuple(kind.checked(row, kwargs.get(row.name, row.default)) for row in kind.keywords))
 
 

@@ -46,6 +46,7 @@ class Gate:
         demanded: a marker asked for it (False: added by `--llmperf-compare`).
         baseline: name of the baseline that the limit comes from; empty: the user gave it.
         incumbent: regression gates: name of the deployment that took turns with this one; empty: stored sessions.
+        robust: to be decided by betting, without assumptions on the distribution of rounds.
     """
 
     marker: str
@@ -59,6 +60,7 @@ class Gate:
     demanded: bool = True
     baseline: str = ""
     incumbent: str = ""
+    robust: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +89,8 @@ class Verdict:
         sessions_needed: stored sessions in total that would decide; None: more sessions do not help.
         autocorrelation: of neighbouring rounds; None for few rounds or equal values.
         outliers: numbers (from 1) of the outlying rounds; all of them count.
-        rule: regression gates: name and version of the rule that judged, e.g. `stored 1`; empty: not judged, or another
-            gate.
+        rule: name and version of the rule that judged, of regression gates (`stored 2`) and of limit gates that bet
+            (`betting 1`); empty: not judged, or another gate.
     """
 
     gate: Gate

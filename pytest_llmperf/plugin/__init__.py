@@ -61,11 +61,10 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     if runner is None or config.option.collectonly or hasattr(config, "workerinput"):
         return []
     from pytest_llmperf.errors import clean
-    from pytest_llmperf.plugin.header import header
     from pytest_llmperf.report.terminal.wrapping import encodable, width, wrapped
 
     stream = config.get_terminal_writer()._file
-    return [encodable(clean(wrapped(line, width())), stream) for line in header(runner.session)]
+    return [encodable(clean(wrapped(line, width())), stream) for line in runner.header()]
 
 
 def _distributes(config: pytest.Config) -> bool:

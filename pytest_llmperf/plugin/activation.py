@@ -40,7 +40,8 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     from pytest_llmperf.plugin.options import output_files
     from pytest_llmperf.plugin.runner import Runner
 
-    runner = Runner(config, settings, run_gates=_count_gates([item.stash[SPECS] for item in users], settings))
+    run_gates = _count_gates([item.stash[SPECS] for item in users], settings)
+    runner = Runner(config, settings, {item.nodeid: item.stash[SPECS] for item in users}, run_gates=run_gates)
     if not faults and not config.option.collectonly:
         try:
             runner.session.check([runtime for item in users if (runtime := item.stash[RUNTIME])])

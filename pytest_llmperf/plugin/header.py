@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from pytest_llmperf.judge.gates.robust.betting_costs import cost_lines
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_llmperf.judge.markers import Marker
     from pytest_llmperf.model import Settings
     from pytest_llmperf.session.session import Session
 
 
-def header(session: Session) -> list[str]:
-    """Backend, its place, model and the reason for it; incumbent and baseline. The settings must have been checked."""
+def header(session: Session, markers_by_test: Mapping[str, Sequence[Marker]]) -> list[str]:
+    """Backend, its place, model and the reason for it; incumbent and baseline; what betting will cost.
+
+    Args:
+        session: with settings that have been checked.
+        markers_by_test: gate markers by the test's name.
+    """
     backend, baseline, incumbent = session.backend, session.baseline, session.incumbent
     lines = [f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})"]
     if session.unused:
@@ -23,6 +31,8 @@ def header(session: Session) -> list[str]:
     lines.append(f"llmperf: baseline {baseline.name}")
     if intent := _intent(session.settings):
         lines.append(f"llmperf: {intent}")
+    stored = [session.stored] if session.stored is not None else []
+    lines += [f"llmperf: {line}" for line in cost_lines(markers_by_test, session.settings, [baseline, *stored])]
     if backend.kind == "simulated":
         lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
     return lines

@@ -29,6 +29,7 @@ from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Sco
 from pytest_llmperf.session.session import Session
 
 if TYPE_CHECKING:
+    from pytest_llmperf.judge.markers import Marker
     from pytest_llmperf.model import Scenario
     from pytest_llmperf.plugin.deployment import Deployment
     from pytest_llmperf.plugin.matrix_runs import MatrixRuns
@@ -46,13 +47,22 @@ class Runner:
     Args:
         config: pytest's.
         settings: resolved.
+        markers_by_test: gate markers by the test's name.
         run_gates: number of gates that the run will judge.
 
     Attributes:
         session: measures.
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings, *, run_gates: int = 1) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        markers_by_test: Mapping[str, Sequence[Marker]],
+        *,
+        run_gates: int = 1,
+    ) -> None:
+        self._markers_by_test = markers_by_test
         self._faults: tuple[str, ...] = ()
         self._config = config
         self._unsaid = hasattr(config, "workerinput")  # a worker has no terminal: its first report takes it along
@@ -70,6 +80,10 @@ class Runner:
         self._hand_on = workers > 1  # the machine is handed on after each test
         self._secrets: set[str] = set()  # among the words of commands
         self._matrix_runs: MatrixRuns | None = None
+
+    def header(self) -> list[str]:
+        """The header lines; the settings must have been checked."""
+        return header(self.session, self._markers_by_test)
 
     def refuse(self, faults: Sequence[str]) -> None:
         """Fail every test that uses the plugin, for these reasons: in an xdist worker, which cannot end the run."""
@@ -195,7 +209,7 @@ class Runner:
         if self._unsaid and SPECS in item.stash:
             self._unsaid = False
             report.llmperf_faults = list(self._faults)  # type: ignore[attr-defined]
-            report.llmperf_header = [] if self._faults else header(self.session)  # type: ignore[attr-defined]
+            report.llmperf_header = [] if self._faults else self.header()  # type: ignore[attr-defined]
         return report
 
     @pytest.hookimpl(tryfirst=True)

@@ -15,6 +15,7 @@ from pytest_llmperf.judge.diagnosis.phase_regressions import held_in_words, than
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
 from pytest_llmperf.judge.gates.incumbent import against_gates
 from pytest_llmperf.judge.gates.resolve import Baselines, resolve
+from pytest_llmperf.judge.gates.robust.betting_gates import as_asked, notes_of
 from pytest_llmperf.judge.gates.target import Target
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.soak import Level, levels_for
@@ -92,7 +93,8 @@ class BaselinesInForce:
             gates += compare_gates(self.stored, target)
         if incumbent:
             gates += against_gates(specs, name=incumbent, settings=settings)
-        return gates, (*notes, *self._outlying(target.key, gates))
+        gates = as_asked(gates, settings)
+        return gates, (*notes, *notes_of(gates), *self._outlying(target.key, gates))
 
     def _outlying(self, key: Key, gates: Sequence[Gate]) -> tuple[str, ...]:
         """A note on an outlying stored session, if gates compare with the stored sessions."""

@@ -27,7 +27,7 @@ def _called(tmp_path, *outcomes: Outcome) -> None:
     item = SimpleNamespace(path=path, stash=pytest.Stash(), reportinfo=lambda: (path, 6, "test"))
     item.stash[SPECS], item.stash[RECORDS] = (), [record]
     config = SimpleNamespace(rootpath=tmp_path, pluginmanager=pytest.PytestPluginManager(), get_verbosity=lambda: 0)
-    hook = Runner(config, Settings(on_inconclusive="warn")).pytest_runtest_call(item)
+    hook = Runner(config, Settings(on_inconclusive="warn"), {}).pytest_runtest_call(item)
     next(hook)
     with pytest.raises(StopIteration):
         hook.send(None)

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge.gates.change_verdicts import as_compared, judge_change
 from pytest_llmperf.judge.gates.evidence_grade import grade
-from pytest_llmperf.judge.gates.limit_verdicts import LIMIT_RULES, interval_of
+from pytest_llmperf.judge.gates.limit_verdicts import interval_of, limit_verdict
 from pytest_llmperf.judge.gates.reasons import rounds_words
+from pytest_llmperf.judge.gates.robust.betting_gates import reason_of
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
 from pytest_llmperf.judge.metrics.series import Aggregate, Metric, metric_of, series
 from pytest_llmperf.judge.regression.decision_rule import Look
@@ -164,8 +165,13 @@ def _decide(gate: Gate, values: Sequence[float], look: Look, incumbent: Sequence
         few = f"{rounds_words(len(values))}; a verdict needs at least {MIN_ROUNDS}"
         verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=few)
     elif not compared:
-        verdict = LIMIT_RULES[metric.aggregate](undecided, values, look, known)
-    return replace(verdict, worse_by=_finite(verdict.worse_by), effect_size=_finite(verdict.effect_size))
+        verdict = limit_verdict(undecided, values, look, known)
+    return replace(
+        verdict,
+        worse_by=_finite(verdict.worse_by),
+        effect_size=_finite(verdict.effect_size),
+        reason=verdict.reason + reason_of(gate),
+    )
 
 
 def _check_gate(gate: Gate) -> Metric:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.gates.reasons import figure_words, limit_words, needed_words, rounds_words
+from pytest_llmperf.judge.gates.reasons import figure_words, limit_words, more_words, needed_words, rounds_words
+from pytest_llmperf.judge.gates.robust.betting_gates import bets, betting_interval, rounds_of
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
+from pytest_llmperf.judge.stats.betting import BETTING_RULE
 from pytest_llmperf.judge.stats.confidence_intervals import (
     MEDIAN_FACTOR,
     Interval,
@@ -36,6 +38,8 @@ def interval_of(gate: Gate, values: Sequence[float], looks: int, gates: int = 1)
     Values that repeat are known to half a step only (see `judge.stats.resolution`). Values that are all equal are
     taken as they are given, and those that equal the limit meet it.
     """
+    if bets(gate):
+        return betting_interval(gate, values, gates)
     metric = metric_of(gate.metric)
     known = interval(metric.aggregate, values, looks=looks, gates=gates, ceiling=metric.ceiling)
     if known is None or metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
@@ -92,16 +96,22 @@ def _interval_verdict(undecided: Verdict, values: Sequence[float], look: Look, k
     below = "below" if least else "above"
     shared = known if look.gates == 1 else interval_of(gate, values, look.looks, look.gates) or known
     effect, power = strength(gate, values, shared)
-    verdict = replace(undecided, effect_size=effect, power_pct=power)
+    betting = bets(gate)
+    verdict = replace(undecided, effect_size=effect, power_pct=None if betting else power)
     if known.low >= gate.limit if least else known.high <= gate.limit:
         return replace(verdict, outcome=Outcome.PASS, reason=f"{text} {'meets' if least else 'is within'} {limit}")
     if shared.high < gate.limit if least else shared.low > gate.limit:
         return replace(verdict, outcome=Outcome.FAIL, reason=f"{text} is {below} {limit}")
-    needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=look.looks, gates=look.gates)
+    if betting:
+        needed = rounds_of(gate, values, look.gates)
+        words = more_words(needed, len(values))
+    else:
+        needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=look.looks, gates=look.gates)
+        words = needed_words(needed)
     beyond = known.high < gate.limit if least else known.low > gate.limit
     correction = f"but not significant after correcting for {look.gates} gates"
     against = f"is {below} {limit}, {correction}" if beyond else f"contains {limit}"
-    return replace(verdict, reason=f"{text} {against}; {needed_words(needed)}", rounds_needed=needed)
+    return replace(verdict, reason=f"{text} {against}; {words}", rounds_needed=needed)
 
 
 def _share_verdict(undecided: Verdict, values: Sequence[float], look: Look, _: Interval | None) -> Verdict:
@@ -145,3 +155,10 @@ LIMIT_RULES: Mapping[Aggregate, Callable[[Verdict, Sequence[float], Look, Interv
     Aggregate.MAX: _peak_verdict,
 }
 """How a limit gate is judged, by the aggregate of its metric: from the undecided verdict to the decided one."""
+
+
+def limit_verdict(undecided: Verdict, values: Sequence[float], look: Look, known: Interval | None) -> Verdict:
+    """The verdict of a limit gate: by its interval if it bets, else by the rule of its aggregate."""
+    if bets(undecided.gate):
+        return _interval_verdict(replace(undecided, rule=BETTING_RULE), values, look, known)
+    return LIMIT_RULES[metric_of(undecided.gate.metric).aggregate](undecided, values, look, known)

@@ -78,6 +78,11 @@ def needed_words(rounds: int | None) -> str:
     return f"about {rounds} rounds would be needed"
 
 
+def more_words(rounds: int | None, taken: int) -> str:
+    """The same for a gate that bets, with the rounds that are still missing."""
+    return needed_words(rounds) + (f", {max(rounds - taken, 1)} more" if rounds is not None else "")
+
+
 def rounds_words(n: int) -> str:
     """`1 round`, `5 rounds`."""
     return f"{n} round{'' if n == 1 else 's'}"

@@ -132,6 +132,7 @@ def _limit_gate(marker: Marker, limit: Keyword, target: Target, baseline: Baseli
         source=source,
         not_comparable=not_comparable,
         baseline=stated_by,
+        robust=marker.robust,
     )
 
 

@@ -57,6 +57,7 @@ class Settings:
     compare: str = ""
     update: str = ""
     limits: Mapping[str, float] = field(default_factory=dict)
+    robust: bool = False
     on_inconclusive: str = "fail"
     on_inconclusive_regression: str = "young"
     min_sessions: int = 4

@@ -105,6 +105,14 @@ GATE_OPTIONS = (
         "limits for markers without a value, instead of the baseline's: efficiency=95,contention=0.01",
     ),
     Option(
+        "robust",
+        "robust",
+        "",
+        parsers.switch,
+        "decide limits on efficiency, contention and TTFT by betting, which assumes no distribution of rounds and "
+        "takes many more of them; other gates keep their rule, and a note lists them, see docs/verdicts.md",
+    ),
+    Option(
         "on_inconclusive",
         "on-inconclusive",
         "fail|warn",

@@ -14,6 +14,7 @@ from pytest_llmperf.judge.evidence import graded
 from pytest_llmperf.judge.gate_kinds import Judged
 from pytest_llmperf.judge.gates.incumbent import incumbent_of
 from pytest_llmperf.judge.gates.quality_gate import answer_gates, judge_answers
+from pytest_llmperf.judge.gates.robust.betting_gates import as_asked, notes_of
 from pytest_llmperf.judge.gates.target import option_limit
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
@@ -56,7 +57,7 @@ class MeasurementRun:
                 next_step="leave --llmperf-against out, or the tests marked soak: -m 'not soak'",
             )
         asked = [
-            (spec, answer_gates(spec, option_limit(spec.name, self._settings)))
+            (spec, as_asked(answer_gates(spec, option_limit(spec.name, self._settings)), self._settings))
             for spec in plan.specs
             if spec.kind.judged is Judged.ANSWERS
         ]
@@ -68,6 +69,7 @@ class MeasurementRun:
                 gates, self._settings, run_gates=self._context.run_gates, as_it_is=soaked is not None
             )
             for spec, quality_gates in asked:
+                candidate.add_note(*notes_of(quality_gates))
                 verdicts += self._judge_quality(spec, quality_gates, candidate)
             pool.check_ours()
             slower, triaged = self._look_back(candidate.measurement, incumbent)

@@ -1,0 +1,103 @@
+"""What betting will cost, before any server starts: rounds until a gate passes, from stored or assumed values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.baselines.toml_format import LEVEL
+from pytest_llmperf.judge.gate_kinds import Judged
+from pytest_llmperf.judge.gates.reasons import limit_words
+from pytest_llmperf.judge.gates.robust.betting_gates import bets, notes_of, rounds_to_pass
+from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.model import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_llmperf.judge.markers import Marker
+    from pytest_llmperf.model import Baseline, Settings
+
+_ASSUMED_SHARE = 0.012
+"""Standard deviation of rounds if nothing is stored, as a share of the range: 1.2 points of efficiency."""
+
+_MOST = 1_000_000
+
+_STAND_INS = {Judged.COST: "system_tok_s", Judged.ANSWERS: "quality_drop_pp", Judged.COMPARISON: "efficiency_pct"}
+"""Metrics of the kinds whose metric or limit is known only when something was measured; none of them can be bet on."""
+
+
+def cost_lines(
+    markers_by_test: Mapping[str, Sequence[Marker]], settings: Settings, baselines: Sequence[Baseline]
+) -> tuple[str, ...]:
+    """A line for each limit that will be decided by betting, and one for the gates that cannot be; none twice.
+
+    Args:
+        markers_by_test: gate markers by the name of the test.
+        settings: of the session.
+        baselines: the one that limits come from, then others with stored rounds.
+    """
+    gates = {
+        test: [
+            gate
+            for marker in markers
+            if settings.robust or marker.robust
+            for gate in _gates(marker, settings, baselines[0])
+        ]
+        for test, markers in markers_by_test.items()
+    }
+    lines = dict.fromkeys(
+        _line(gate, _stored(test, gate.metric, baselines), settings.max_rounds)
+        for test, own in gates.items()
+        for gate in own
+        if bets(gate)
+    )
+    return (*lines, *notes_of([gate for own in gates.values() for gate in own]))
+
+
+def _gates(marker: Marker, settings: Settings, baseline: Baseline) -> Iterator[Gate]:
+    """The gates of a marker, with each limit that they may have: the stated one, else those of the baseline."""
+    if marker.kind.judged in _STAND_INS:
+        yield _gate(marker, _STAND_INS[marker.kind.judged], 0.0, delta=1.0 if marker.compares else None)
+        return
+    for limit in marker.limits:
+        metric = marker.metric(limit)
+        stated = marker.stated(limit, settings.limits.get(marker.name))
+        names = (metric, limit.also.get(metric))
+        known = {row.value for row in baseline.threshold if row.metric in names and row.level == LEVEL}
+        for value in (stated[0],) if stated else sorted(known):
+            yield _gate(marker, metric, value)
+
+
+def _gate(marker: Marker, metric: str, limit: float, *, delta: float | None = None) -> Gate:
+    """A gate that asks for betting."""
+    good = metric_of(metric).good
+    return Gate(marker=marker.name, metric=metric, bound=good, limit=limit, source="", delta=delta, robust=True)
+
+
+def _stored(test: str, metric: str, baselines: Sequence[Baseline]) -> list[float]:
+    """The stored rounds of a test, of all sessions of the first baseline that has some."""
+    for baseline in baselines:
+        sessions = [session for entry in baseline.stored if entry.test == test for session in entry.session]
+        if values := [value for session in sessions for value in session.rounds.get(metric, ())]:
+            return values
+    return []
+
+
+def _line(gate: Gate, stored: Sequence[float], most: int) -> str:
+    """The rounds that a gate needs, in words."""
+    metric = metric_of(gate.metric)
+    if stored:
+        supposed, like = stored, "if rounds are like the stored ones"
+    elif metric.aggregate is Aggregate.MEAN and metric.ceiling is not None:
+        half = (metric.ceiling - gate.limit) / 2
+        middle, sd = gate.limit + half, min(_ASSUMED_SHARE * metric.ceiling, half)
+        supposed, like = (middle - sd, middle + sd), f"if their mean is {middle:g} {metric.unit}, their sd {sd:g}"
+    else:
+        best = gate.limit if metric.aggregate is Aggregate.MEDIAN else 0.0
+        supposed, like = (best,), "if all of them are good"
+    rounds = rounds_to_pass(gate, supposed, _MOST)
+    needs = f"needs about {rounds} rounds to pass" if rounds else f"will not pass in {_MOST} rounds"
+    short = rounds is None or rounds > most
+    more = f"; --llmperf-max-rounds allows {most}, raise it" if short else ""
+    return f"{gate.marker} {gate.bound.word} {limit_words(gate.limit)} {metric.unit}, by betting: {needs} {like}{more}"
