@@ -1,5 +1,6 @@
 """A script measures without pytest."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from pytest_llmperf.session.measurement.answer_scores import Scorer
 from pytest_llmperf.session.progress_listener import SilentListener
 
 PAGE = Path(__file__).parents[2] / "docs" / "scripting.md"
+SCRIPTED_TIME = """
+from tests.lent import end_all
+from tests.scripted_run import take_scripted_time
+take_scripted_time()
+"""
 QUICK = Settings(
     backend="simulated",
     script=Script(ttft_ms=1, load_ms=1, decode_tok_s=2000),
@@ -24,12 +30,13 @@ QUICK = Settings(
 
 
 def test_the_page_holds_a_script_that_runs(tmp_path: Path) -> None:
-    """As it is printed, in a Python of its own: a verdict, and the mean of a metric."""
+    """As it is printed, in a Python of its own and in scripted time: a verdict, and the mean of a metric."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in code.splitlines() if line]) <= 10
     ran = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"{SCRIPTED_TIME}{code}\nend_all()"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PAGE.parents[1])},
         capture_output=True,
         text=True,
         timeout=120,

@@ -147,9 +147,9 @@ def test_whose_child_it_is() -> None:
     """Of processes all of which we started, those that one of them started; others are not among them."""
     deeper = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'input()'], stdin=0)"
     with child(deeper) as root, child(deeper) as stranger:
-        me = psutil.Process()
-        until(lambda: len(process_tree.descendants(me)) >= 5, lambda: f"{process_tree.descendants(me)}")
-        members = process_tree.within(root, process_tree.descendants(me))
+        for process in (root, stranger):
+            until(lambda p=process: len(process_tree.descendants(p)) == 2, lambda p=process: f"{p.children()}")
+        members = process_tree.within(root, process_tree.descendants(psutil.Process()))
         assert members == process_tree.descendants(root)
         assert len(members) == 2
         assert stranger not in members
