@@ -56,7 +56,15 @@ ROUNDED = {
     "to 1, sd .3": (1.0, 0.3),
 }
 """Values given to a step, with their standard deviation before that: many or all are equal."""
+ROUNDED_LIMITS = {
+    "limit to .1, sd .03": (0.1, 0.03),
+    "limit to .1, sd .06": (0.1, 0.06),
+    "limit to .1, sd .3": (0.1, 0.3),
+}
+"""The same for limit gates, with the true value on a step."""
 FEW = (0.0, 3.0, 5.0)
+OWN_MEMORY = ("AR(1) .3 each", "AR(1) .6 each", "AR(1) .8 each", "AR(1) .95 each")
+"""Pairs whose sides have each a memory of its own."""
 WIDE_SPREADS = (4.0, 6.0)
 """Sessions that differ by two and three deltas: chance alone reaches the hard floor."""
 BEYOND_IT = {
@@ -152,7 +160,7 @@ def noise_of(rng, kind: str, runs: int, rounds: int):
     if kind in ROUNDED:
         return ROUNDED[kind][1] * values
     if kind.startswith("AR(1)"):
-        memory = 0.6 if kind == "AR(1) .6" else -0.5
+        memory = float(kind.split()[1])
         for index in range(1, rounds):
             values[:, index] = memory * values[:, index - 1] + math.sqrt(1 - memory**2) * values[:, index]
     return SD * values
@@ -243,7 +251,7 @@ def _differences(rng, kind: str, runs: int, drop: float):
         both = noise_of(rng, kind, runs, 2 * MOST).reshape(runs, MOST, 2)
         first = np.arange(MOST) % 2
         return np.where(first, both[:, :, 1], both[:, :, 0]), np.where(first, both[:, :, 0], both[:, :, 1]) + drop
-    own = "AR(1) .6" if kind == "AR(1) .6 each" else kind
+    own = kind.removesuffix(" each")
     candidate = noise_of(rng, own, runs, MOST) + drop
     return noise_of(rng, own, runs, MOST), candidate
 
@@ -255,6 +263,10 @@ def _limit_rounds(rng, cell: Cell, runs: int):
     if cell.noise == "bounded":
         mean = 5 + cell.drop
         return 100 - rng.gamma((mean / 3) ** 2, 9 / mean, (runs, MOST)), 95.0, 100.0
+    if cell.noise in ROUNDED_LIMITS:
+        step, sd = ROUNDED_LIMITS[cell.noise]
+        values = 95.0 - cell.drop + sd * rng.standard_normal((runs, MOST))
+        return np.round(np.round(values / step) * step, 6), 95.0, 100.0
     return 90.0 - cell.drop - noise_of(rng, cell.noise, runs, MOST), 90.0, 100.0
 
 
@@ -275,7 +287,7 @@ def cells() -> list[Cell]:
     stored = [Cell("stored", n, k, tau, d) for n in NOISES for k in SESSIONS for tau in SPREADS for d in DROPS]
     stored += [Cell("stored", "TTFT", k, tau, d) for k in SESSIONS for tau in TTFT_SPREADS for d in TTFT_DROPS]
     few = [Cell("stored", "normal", k, tau, d) for k in (1, 2, 3) for tau in SPREADS for d in FEW]
-    paired = [Cell("paired", noise, 1, 0.0, d) for noise in (*NOISES, "AR(1) .6 each") for d in DROPS]
+    paired = [Cell("paired", noise, 1, 0.0, d) for noise in (*NOISES, *OWN_MEMORY) for d in DROPS]
     paired += [Cell("paired", "TTFT", 1, 0.0, d) for d in TTFT_DROPS]
     paired += [Cell("paired", noise, 1, 0.0, d) for noise in ROUNDED for d in FEW]
     stored += [Cell("stored", noise, 8, 0.0, d) for noise in ROUNDED for d in FEW]
@@ -294,8 +306,9 @@ FAMILIES = [
     Cell("family", "skewed", 20, 0.0, 0.0),
     Cell("family paired", "normal", 1, 0.0, 0.0),
 ]
-LIMITS = [Cell("limit", noise, 1, 0.0, d) for noise in ("normal", "bounded", "skewed", "AR(1) .6") for d in (0.0, 2.0)]
 BETTING = [*(Cell("betting", noise, 1, 0.0, 0.0) for noise in BETS), Cell("betting", "skewed", 1, 0.0, -8.7)]
+LIMIT_NOISES = ("normal", "bounded", "skewed", "AR(1) .6", *ROUNDED_LIMITS)
+LIMITS = [Cell("limit", noise, 1, 0.0, d) for noise in LIMIT_NOISES for d in (0.0, 2.0)]
 
 COMPARED = [
     *(Cell("compare", "normal", 12, 1.2, drop) for drop in (0.0, 2.0, 3.0)),
@@ -333,7 +346,7 @@ def report(table: Table) -> None:
         print(f"  {noise}: {description}")
         print_rows(table, "stored", noise, [(k, tau) for k in (8, 20) for tau in SPREADS[:2]], FEW)
     print(f"\nOurs, interleaved pairs: {head}{', '.join(f'{d:g}' for d in DROPS)} pp (TTFT: ten times as many %)")
-    for noise in (*NOISES, "AR(1) .6 each"):
+    for noise in (*NOISES, *OWN_MEMORY):
         print_rows(table, "paired", noise, [(1, 0.0)], DROPS)
     print_rows(table, "paired", "TTFT", [(1, 0.0)], TTFT_DROPS)
     print("\nOurs, rounded values, stored and by pairs: drops of 0, 3, 5 pp")
@@ -346,7 +359,7 @@ def report(table: Table) -> None:
             f"  {cell.rule:<13} {cell.noise:<7} {cell.sessions:>2} sessions, tau {cell.tau:<4g} | {table.results[cell]}"
         )
     print("\nOurs, limit gates, true value on the limit, and 2 pp below it")
-    for noise in ("normal", "bounded", "skewed", "AR(1) .6"):
+    for noise in LIMIT_NOISES:
         print_rows(table, "limit", noise, [(1, 0.0)], (0.0, 2.0))
     print(
         f"\nOurs, limit gates that bet, {LOOK_EVERY} to {MOST_BETS} rounds, true value on the limit; skewed: 8.7 above"
@@ -409,7 +422,7 @@ def figures(table: Table) -> None:
             limit = 75 if cell.drop == DELTA else 98
             name = f"7. compare: {cell.drop:g} pp drops that fail: {where}"
             table.figure(name, results[cell].failed, limit, most=False)
-    for noise in ("normal", "bounded", "skewed"):
+    for noise in (noise for noise in LIMIT_NOISES if not noise.startswith("AR(1)")):
         limit = results[Cell("limit", noise, 1, 0.0, 0.0)]
         table.figure(f"limit gates, {noise}: fail with the true value on the limit", limit.failed, 2.5, most=True)
         table.figure(f"limit gates, {noise}: pass with the true value on the limit", limit.passed, 2.5, most=True)

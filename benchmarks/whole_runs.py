@@ -13,6 +13,7 @@ from pytest_llmperf.judge.regression.session_means import SessionMeansModel
 from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
 from pytest_llmperf.judge.stats.betting import log_capital, log_target
 from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends
+from pytest_llmperf.judge.stats.row_statistics import row_steps
 from pytest_llmperf.judge.stats.summary import Aggregate
 
 PASS, FAIL, OPEN = 1, 2, 0
@@ -38,7 +39,8 @@ def judge_pairs(scale: Scale, incumbent, candidate, *, delta: float, gates: int 
     """Whole runs of interleaved pairs, each side of shape (runs, rounds): outcomes and rounds."""
 
     def model_of(rows, n: int):
-        return PairsModel.of(scale, incumbent[rows, :n], candidate[rows, :n])
+        last = n == candidate.shape[-1]
+        return PairsModel.of(scale, incumbent[rows, :n], candidate[rows, :n], last=last)
 
     return whole_runs(candidate.shape, by_rule(model_of, scale, delta, gates))
 
@@ -64,7 +66,8 @@ def judge_limit(values, limit: float, ceiling: float):
         # The ceiling makes an interval only wider: one that is open without needs no closer look.
         (closer,) = np.nonzero((low >= limit) | (high < limit))
         low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, ceiling=ceiling)
-        return low >= limit, high < limit
+        half = row_steps(values[rows, :n]) / 2
+        return low - half >= limit, high + half < limit
 
     return whole_runs(values.shape, look_at)
 

@@ -23,7 +23,7 @@ from pytest_llmperf.judge.stats.confidence_intervals import (
 )
 from pytest_llmperf.judge.stats.distributions import beta_quantile, normal_tail
 from pytest_llmperf.judge.stats.resolution import above, nearly, step_of, varies
-from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, sample_sd
+from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, mean, sample_sd
 from pytest_llmperf.model import Bound, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -35,19 +35,25 @@ if TYPE_CHECKING:
 def interval_of(gate: Gate, values: Sequence[float], looks: int, gates: int = 1) -> Interval | None:
     """The interval of the metric's aggregate, without what the definition excludes: below 0, balance above 100 %.
 
-    Values that repeat are known to half a step only (see `judge.stats.resolution`). Values that are all equal are
-    taken as they are given, and those that equal the limit meet it.
+    Values that repeat are known to half a step only (see `judge.stats.resolution`), even if all are equal: rounds that
+    all read as the limit may be on either side of it. They meet it at the end of what the metric can be (100 %, no time
+    at all), and if they are given to all digits.
     """
     if bets(gate):
         return betting_interval(gate, values, gates)
     metric = metric_of(gate.metric)
     known = interval(metric.aggregate, values, looks=looks, gates=gates, ceiling=metric.ceiling)
-    if known is None or metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
+    if known is None or metric.aggregate is Aggregate.RATE:
         return known and _within(metric, known.low, known.high, known.method)
-    if all(nearly(value, gate.limit) for value in values):
+    half = step_of(values) / 2
+    if metric.aggregate is Aggregate.CV:
+        half *= 100 / mean(values)
+    elif all(nearly(value, gate.limit) for value in values) and (
+        gate.limit in (0.0, metric.ceiling) or nearly(gate.limit + half, gate.limit)
+    ):
         return replace(known, low=gate.limit, high=gate.limit)
-    half = 0.0 if all(value == values[0] for value in values) else step_of(values) / 2
-    return _within(metric, known.low - half, known.high + half, known.method)
+    method = f"{known.method}; values that repeat are known to {step_of(values):g} only" if half else known.method
+    return _within(metric, known.low - half, known.high + half, method)
 
 
 def strength(gate: Gate, values: Sequence[float], known: Interval) -> tuple[float | None, float | None]:

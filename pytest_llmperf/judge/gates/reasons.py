@@ -54,7 +54,7 @@ def change_reason(
     text = (
         f"{change_words(change.estimate, change.unit)} (95 % CI {low:.1f} to {high:.1f}{spread}){mean}; "
         f"changes of {delta:g} {change.unit} or more count"
-    )
+    ) + (f"; {change.caveat}" if change.caveat else "")
     if change.floored:
         return f"{text}; a change this large need not wait for the last look"
     if change.outcome is not Outcome.INCONCLUSIVE:

@@ -137,6 +137,7 @@ class ChangeEstimate:
         power_pct: probability that a change of delta would have failed with these rounds, if this were the last look.
         rounds_needed: number that would decide, if estimate and spread stayed; None: no number would.
         floored: whether the hard floor decided.
+        caveat: what in these rounds makes the interval wider, or the verdict late, in words; empty if nothing does.
     """
 
     outcome: Outcome
@@ -150,6 +151,7 @@ class ChangeEstimate:
     power_pct: float
     rounds_needed: int | None
     floored: bool = False
+    caveat: str = ""
 
 
 def estimate_change(

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from pytest_llmperf.judge.stats.distributions import beta_cdf
-from pytest_llmperf.judge.stats.resolution import step_of
-from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_means
+from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_means, row_steps
 from pytest_llmperf.judge.stats.summary import Aggregate
 
 if TYPE_CHECKING:
@@ -142,10 +141,7 @@ def rounding_variance(aggregate: Aggregate, scale: Scale, groups: Sequence[Array
         groups: values in the metric's unit, each of shape (..., sessions, rounds).
     """
     pooled = np.concatenate([group.reshape(*group.shape[:-2], -1) for group in groups], axis=-1)
-    ordered = np.sort(pooled, axis=-1)
-    steps = np.zeros(pooled.shape[:-1])
-    for row in map(tuple, np.argwhere((ordered[..., 1:] == ordered[..., :-1]).any(axis=-1))):
-        steps[row] = step_of(pooled[row].tolist())
+    steps = row_steps(pooled)
     if not steps.any():
         return steps
     return scale.rounding_variance(steps, np.concatenate([centres_of(aggregate, g) for g in groups], axis=-1).mean(-1))

@@ -36,8 +36,10 @@ def autocorrelation(values: Sequence[float]) -> float | None:
 
     None for fewer than MIN_SERIES rounds, or if all are equal.
     """
-    raw = _lag_one(np.asarray(values, dtype=float)) if len(values) >= MIN_SERIES else np.float64(np.nan)
-    return None if np.isnan(raw) else float(np.clip(raw + (1 + 3 * raw) / len(values), -1.0, 1.0))
+    if len(values) < MIN_SERIES:
+        return None
+    raw = lag_one(np.asarray(values, dtype=float))
+    return None if np.isnan(raw) else float(np.clip(corrected(raw, len(values)), -1.0, 1.0))
 
 
 def variance_inflation(values: npt.ArrayLike) -> Array:
@@ -53,8 +55,8 @@ def variance_inflation(values: npt.ArrayLike) -> Array:
     n = series.shape[-1]
     if n < MIN_SERIES:
         return np.ones(series.shape[:-1])
-    raw = np.nan_to_num(_lag_one(series), nan=-1.0)
-    r = np.clip(raw + (1 + 3 * raw) / n, 0.0, MOST_AUTOCORRELATION)
+    raw = np.nan_to_num(lag_one(series), nan=-1.0)
+    r = np.clip(corrected(raw, n), 0.0, MOST_AUTOCORRELATION)
     return np.where(raw > -1 / n + ALIKE / math.sqrt(n), (1 + r) / (1 - r), 1.0)
 
 
@@ -70,9 +72,14 @@ def outliers(values: Sequence[float]) -> tuple[int, ...]:
     return tuple(number for number, value in enumerate(values, 1) if abs(value - middle) > FAR * sd)
 
 
-def _lag_one(series: Array) -> Array:
+def lag_one(series: Array) -> Array:
     """The uncorrected autocorrelation of neighbours in each row; NaN if all are equal."""
     residuals = series - row_means(series)[..., None]
     squares = (residuals * residuals).sum(axis=-1)
     products = (residuals[..., :-1] * residuals[..., 1:]).sum(axis=-1)
     return np.where(squares > 0, products / np.where(squares > 0, squares, 1.0), np.nan)
+
+
+def corrected(raw: Array, n: int) -> Array:
+    """An autocorrelation of n rounds without the bias of short series (Kendall 1954)."""
+    return raw + (1 + 3 * raw) / n

@@ -21,6 +21,7 @@ from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.bounded_mean import bounded_ends
 from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_quantile, median_order, t_quantile
 from pytest_llmperf.judge.stats.error_spending import check_counts
+from pytest_llmperf.judge.stats.resolution import step_of
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, check_finite, mean, sample_sd
 
@@ -196,7 +197,7 @@ def t_half_width(sd: float, n: int, alpha: float) -> float:
 def rounds_to_decide(
     aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int, gates: int = 1
 ) -> int | None:
-    """About how many rounds would put the limit outside the interval, if centre and spread stayed.
+    """About how many rounds would put the limit outside the interval, if centre, spread and resolution stayed.
 
     Returns:
         The number, or None if it is above MOST_ROUNDS (the centre is too near the limit).
@@ -212,7 +213,7 @@ def rounds_to_decide(
             return (bound_pct < limit) if cv_pct < limit else (bound_pct > limit)
     else:
         median = aggregate is Aggregate.MEDIAN
-        gap = abs((statistics.median(values) if median else middle) - limit)
+        gap = abs((statistics.median(values) if median else middle) - limit) - step_of(values) / 2
         wider = math.sqrt(variance_inflation(values)) * (MEDIAN_FACTOR if median else 1.0)
 
         def decided(rounds: int) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_llmperf.judge.stats.resolution import step_of
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -33,3 +35,12 @@ def row_variances(values: Array) -> Array:
     residuals = values - row_means(values)[..., None]
     variances: Array = (residuals * residuals).sum(axis=-1) / (values.shape[-1] - 1)
     return variances
+
+
+def row_steps(values: Array) -> Array:
+    """The resolution of each row, see `resolution.step_of`."""
+    ordered = np.sort(values, axis=-1)
+    steps = np.zeros(values.shape[:-1])
+    for row in map(tuple, np.argwhere((ordered[..., 1:] == ordered[..., :-1]).any(axis=-1))):
+        steps[row] = step_of(values[row].tolist())
+    return steps

@@ -83,22 +83,46 @@ def test_rounded_values_raise_no_false_alarm(sd: float, step: float) -> None:
 @pytest.mark.parametrize(
     ("values", "limit", "bound", "outcome"),
     [
-        ((95.0,) * 5, 95.0, Bound.MIN, Outcome.PASS),
+        ((95.0,) * 5, 95.0, Bound.MIN, Outcome.INCONCLUSIVE),
         ((0.1 + 0.2,) * 5, 0.3, Bound.MAX, Outcome.PASS),
         ((94.99999999999999,) * 5, 95.0, Bound.MIN, Outcome.PASS),
         ((94.8,) * 5, 95.0, Bound.MIN, Outcome.FAIL),
         ((95.2,) * 5, 95.0, Bound.MIN, Outcome.PASS),
-        ((95.0,) * 5, 95.02, Bound.MIN, Outcome.FAIL),
-        ((95.0,) * 5, 94.98, Bound.MIN, Outcome.PASS),
+        ((95.0,) * 5, 95.02, Bound.MIN, Outcome.INCONCLUSIVE),
+        ((95.0,) * 5, 94.98, Bound.MIN, Outcome.INCONCLUSIVE),
+        ((95.0,) * 5, 95.06, Bound.MIN, Outcome.FAIL),
+        ((95.0,) * 5, 94.94, Bound.MIN, Outcome.PASS),
         ((95.0,) * 19 + (95.1,), 94.98, Bound.MIN, Outcome.INCONCLUSIVE),
-        ((500.0,) * 12, 500.0, Bound.MAX, Outcome.PASS),
+        ((500.0,) * 12, 500.0, Bound.MAX, Outcome.INCONCLUSIVE),
+        ((500.0,) * 12, 500.06, Bound.MAX, Outcome.PASS),
         ((500.0,) * 12, 490.0, Bound.MAX, Outcome.FAIL),
     ],
 )
 def test_limits_and_values_that_repeat(values: tuple[float, ...], limit: float, bound: Bound, outcome: Outcome) -> None:
-    """Equal values are taken as given, and keep a limit that they are on, floats aside; others are known to a tenth."""
+    """Known to a tenth, all equal ones too; those given to all digits keep a limit that they are on, floats aside."""
     for metric in ("scaling_efficiency_pct", "ttft_ms"):
-        assert judge_values(gate(metric, limit, bound), values, looks=16).outcome is outcome
+        verdict = judge_values(gate(metric, limit, bound), values, looks=16)
+        assert verdict.outcome is outcome
+        if len(set(values)) == 1 and outcome is Outcome.INCONCLUSIVE:
+            assert "values that repeat are known to 0.1 only" in verdict.reason
+            assert verdict.rounds_needed is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "bound", "value"), [("efficiency_pct", Bound.MIN, 100.0), ("queue_ms", Bound.MAX, 0.0)]
+)
+def test_nothing_is_beyond_what_a_metric_can_be(metric: str, bound: Bound, value: float) -> None:
+    """Rounds that all reach 100 %, or take no time at all, meet the limit there."""
+    assert judge_values(gate(metric, value, bound), (value,) * 5, looks=16).outcome is Outcome.PASS
+
+
+def test_a_cv_of_rounded_values_is_not_known_to_be_none() -> None:
+    """Half a step of 95.0 is 0.05 %."""
+    outcomes = [
+        judge_values(gate("decode_tok_s_cv_pct", limit_pct, Bound.MAX), (95.0,) * 5, looks=16).outcome
+        for limit_pct in (0.04, 0.06)
+    ]
+    assert outcomes == [Outcome.INCONCLUSIVE, Outcome.PASS]
 
 
 def test_a_peak_on_its_limit_keeps_it() -> None:

@@ -92,7 +92,7 @@ def test_where_the_loss_goes_is_said_on_demand() -> None:
         ((100, 99), 99.99, "99.5 % (95 % CI 99.5 to 99.5) is below the minimum 99.99 %"),
         ((100, 79.94), 90.0, "89.97 % (95 % CI 89.97 to 89.97) is below the minimum 90.0 %"),
         ((100, 60), 95, "80.0 % (95 % CI 80.0 to 80.0) is below the minimum 95.0 %"),
-        ((100, 60), 80 + 1 / 3000, "80.0000 % (95 % CI 80.0000 to 80.0000) is below the minimum 80.0003 %"),
+        ((100, 60.00001), 80 + 1 / 3000, "80.0000 % (95 % CI 80.0000 to 80.0000) is below the minimum 80.0003 %"),
     ],
 )
 def test_a_limit_is_shown_as_given_and_values_apart_from_it(together_ms, limit: float, words: str) -> None:
