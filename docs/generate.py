@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pytest_llmperf.measure.agents.command_environment import VARIABLES
+from pytest_llmperf.model import ENDPOINTS
 from pytest_llmperf.plugin.fixtures import FIXTURES
 from pytest_llmperf.plugin.marker_table import SELECTIONS
 from pytest_llmperf.plugin.options.option import Option
@@ -50,8 +52,28 @@ def selection_table() -> str:
     return "\n".join(("| marker | what the tests measure |", "|---|---|", *rows))
 
 
+def endpoint_table() -> str:
+    """A row per endpoint that the tap times."""
+    rows = (
+        f"| `{row.path}` | {row.dialect} | {row.first_token or 'none'} | {row.reasoning or 'none'} | {row.counts} |"
+        for row in ENDPOINTS
+    )
+    head = "| path | form of the answer | first token | first reasoning token | token counts |\n|---|---|---|---|---|"
+    return "\n".join((head, *rows))
+
+
+def variable_table() -> str:
+    """A row per variable of a command's environment."""
+    rows = (
+        f"| `{row.name}` | `{row.value}`{', if it is not set' if row.spared else ''} | {row.readers} |"
+        for row in VARIABLES
+    )
+    return "\n".join(("| variable | value | read by |", "|---|---|---|", *rows))
+
+
 TABLES = {
     "README.md": {"fixtures": fixture_table},
+    "docs/tap.md": {"endpoints": endpoint_table, "variables": variable_table},
     "docs/configuration.md": {"options": option_tables, "selections": selection_table},
 }
 """By page and name."""

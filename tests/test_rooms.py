@@ -46,6 +46,7 @@ INSIDE = {
         "node_id": set(),
         "model_names": set(),
         "access": set(),
+        "endpoints": set(),
         "manifest": {"model_names"},
         "verdict": set(),
         "workload": {"access", "texts"},

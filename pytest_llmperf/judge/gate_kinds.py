@@ -25,6 +25,7 @@ GATED_METRICS = (
     "decode_tok_s",
     "ttft_ms",
     "ttft_reasoning_ms",
+    "e2e_ms",
     "ttft_ratio",
     "slowdown",
     "queue_ms",

@@ -225,6 +225,7 @@ class Rounds:
                 if isinstance(agent, ExternalAgent)
                 else _client_ns(part.start_ns, recording.exchanges),
                 lag_ns=part.lag_ns,
+                untimed=recording.untimed,
             )
             for (agent, instance), recording in zip(members, part.recordings, strict=True)
         )

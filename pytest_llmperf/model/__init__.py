@@ -10,11 +10,12 @@ from pytest_llmperf.model.baseline import (
     StoredSession,
     Threshold,
 )
+from pytest_llmperf.model.endpoints import ENDPOINTS, Dialect, Endpoint
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
 from pytest_llmperf.model.results.answer_quality import Answered, Quality
 from pytest_llmperf.model.results.calibration import Calibration
 from pytest_llmperf.model.results.machine_samples import GpuSample, Sample, Telemetry, Used
-from pytest_llmperf.model.results.timing import AgentRun, Incident, Measurement, RequestTiming, Round
+from pytest_llmperf.model.results.timing import UNTIMED, AgentRun, Incident, Measurement, RequestTiming, Round, Untimed
 from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Configuration, NamedDeployment
 from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS, Cell, Claim, Matrix, Played, Value
 from pytest_llmperf.model.settings.prices import Prices
@@ -40,6 +41,7 @@ __all__ = [
     "CHIMERA_HOMO",
     "CONVERSATION",
     "DIRECT",
+    "ENDPOINTS",
     "FIGURES",
     "IDENTITY",
     "KEYS",
@@ -52,6 +54,7 @@ __all__ = [
     "SERIAL",
     "STARTED",
     "STATISTICS",
+    "UNTIMED",
     "Access",
     "Agent",
     "AgentRun",
@@ -65,6 +68,8 @@ __all__ = [
     "Claim",
     "Command",
     "Configuration",
+    "Dialect",
+    "Endpoint",
     "ExternalAgent",
     "Gate",
     "GenerationOptions",
@@ -95,6 +100,7 @@ __all__ = [
     "Threshold",
     "Topology",
     "TopologyKind",
+    "Untimed",
     "Used",
     "Value",
     "Verdict",

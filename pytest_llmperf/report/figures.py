@@ -25,6 +25,7 @@ CALLED = {
     "decode_tok_s": "decode throughput of the slowest agent",
     "ttft_ms": "TTFT of the worst request",
     "ttft_reasoning_ms": "TTFT of the worst request, reasoning included",
+    "e2e_ms": "duration of the slowest request, end to end",
     "ttft_ratio": "TTFT together over TTFT alone, worst request",
     "slowdown": "slowdown of the slowest agent",
     "queue_ms": "queue time of the worst request",

@@ -64,22 +64,25 @@ def reference(pieces: list[bytes]) -> Answer:
     counts: dict[str, int] = {}
     done = last = 0
     seen, finished = set(), set()
-    first = None
+    first = ""
+    state = _State()
     in_events, units = _units(kind, body, cut)
     for end, data, name in units:
         if data.strip() == b"[DONE]":
-            done = done or (end if first != "ollama" else 0)
+            done = done or (end if first in ("", "v1") else 0)
             last = end
             continue
         if name == b"error":
             raise Malformed
-        chunk = _named(data) if name not in (b"", b"message") else _object(data)
+        named = name not in (b"", b"message")
+        chunk = _named(data) if named else _object(data)
         if chunk is None:
             continue
-        if first is None:
-            ollamas = "done" in chunk if in_events else True
-            first = "v1" if "choices" in chunk or not ollamas else "ollama"
-        said = _v1(chunk) if first == "v1" else _ollama(chunk)
+        foreign = (named or chunk.get("type") in ("ping", "keepalive")) and not _is_chunk(chunk)
+        first = first or _form(chunk, in_events=in_events, foreign=foreign)
+        if not first or (foreign and not (first in ("responses", "messages") and isinstance(chunk.get("type"), str))):
+            continue
+        said = _READ[first](_checked(chunk), state)
         if done:
             if said.content or said.thought:
                 raise Malformed
@@ -289,17 +292,37 @@ def _named(data: bytes) -> dict[str, Any] | None:
         if isinstance(value, list):
             raise Malformed
         return None
+    return value
+
+
+def _is_chunk(value: dict[str, Any]) -> bool:
     known = [value.get(name) for name in ("choices", "usage", "done", "error")]
-    if all(member is None for member in known) and "error" not in (value.get("type"), value.get("object")):
-        return None
-    return _checked(value)
+    return any(member is not None for member in known) or "error" in (value.get("type"), value.get("object"))
+
+
+def _form(chunk: dict[str, Any], *, in_events: bool, foreign: bool) -> str:
+    """The form that this first object has; empty if it says nothing."""
+    kind = chunk.get("type") if isinstance(chunk.get("type"), str) else ""
+    if kind.startswith("response.") or chunk.get("object") == "response":
+        return "responses"
+    started = kind == "message_start" and isinstance(chunk.get("message"), dict)
+    whole = kind == "message" and isinstance(chunk.get("content"), list)
+    if started or whole or re.fullmatch("message_(delta|stop)|content_block_(start|delta|stop)", kind):
+        return "messages"
+    vectors = [chunk.get("embedding"), chunk.get("embeddings"), chunk.get("data")]
+    if "choices" not in chunk and any(isinstance(vector, list) for vector in vectors):
+        return "embeddings"
+    if foreign:
+        return ""
+    ollamas = "done" in chunk if in_events else True
+    return "v1" if "choices" in chunk or not ollamas else "ollama"
 
 
 def _object(data: bytes) -> dict[str, Any]:
     value = _json(data)
     if not isinstance(value, dict):
         raise Malformed
-    return _checked(value)
+    return value
 
 
 def _checked(chunk: dict[str, Any]) -> dict[str, Any]:
@@ -327,6 +350,16 @@ class _Said:
     whole: bool = False
 
 
+@dataclass
+class _State:
+    """What must be remembered between the events of one answer."""
+
+    told: set[int] = field(default_factory=set)
+    open_calls: set[int] = field(default_factory=set)
+    any: bool = False
+    usage: dict[str, int] = field(default_factory=dict)
+
+
 def _text(holder: Any, name: str) -> str:
     value = holder.get(name)
     if value is not None and not isinstance(value, str):
@@ -349,7 +382,7 @@ def _counts(holder: Any, **names: str) -> dict[str, int]:
     return counts
 
 
-def _ollama(chunk: dict[str, Any]) -> _Said:
+def _ollama(chunk: dict[str, Any], _: _State) -> _Said:
     message = chunk if chunk.get("message") is None else chunk["message"]
     if not isinstance(message, dict):
         raise Malformed
@@ -366,7 +399,7 @@ def _ollama(chunk: dict[str, Any]) -> _Said:
     return said
 
 
-def _v1(chunk: dict[str, Any]) -> _Said:
+def _v1(chunk: dict[str, Any], _: _State) -> _Said:
     if chunk.get("choices") is None and chunk.get("usage") is None:
         raise Malformed
     choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
@@ -392,3 +425,160 @@ def _v1(chunk: dict[str, Any]) -> _Said:
             said.reason = reason
             said.finished.add(number)
     return said
+
+
+def _dict(holder: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(holder.get(name), dict):
+        raise Malformed
+    return holder[name]
+
+
+def _dicts(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    value = holder.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or [item for item in value if not isinstance(item, dict)]:
+        raise Malformed
+    return value
+
+
+def _usage(holder: dict[str, Any]) -> dict[str, Any]:
+    return {} if holder.get("usage") is None else _dict(holder, "usage")
+
+
+def _number(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _parts_text(item: dict[str, Any], name: str) -> str:
+    return "".join(_text(part, "text") + _text(part, "refusal") for part in _dicts(item, name))
+
+
+def _output(items: list[dict[str, Any]]) -> _Said:
+    """The items of an answer of /v1/responses."""
+    said = _Said()
+    for item in items:
+        kind = _text(item, "type")
+        if kind == "reasoning":
+            said.thought += _parts_text(item, "summary") + _parts_text(item, "content")
+        elif kind == "message":
+            said.text += _parts_text(item, "content")
+        said.content = said.content or kind in ("function_call", "custom_tool_call")
+    said.content = said.content or bool(said.text)
+    return said
+
+
+def _answered(response: dict[str, Any], status: str) -> _Said:
+    if status in ("failed", "cancelled", "queued", "in_progress"):
+        raise Malformed
+    usage, said = _usage(response), _output(_dicts(response, "output"))
+    said.counts = _counts(usage, count="output_tokens", prompt="input_tokens")
+    details = response.get("incomplete_details")
+    why = _text(details, "reason") if isinstance(details, dict) else ""
+    said.reason = why if why and status == "incomplete" else status
+    said.reason = {"completed": "stop", "max_output_tokens": "length"}.get(said.reason, said.reason)
+    said.done = True
+    return said
+
+
+def _response_delta(kind: str, chunk: dict[str, Any]) -> _Said:
+    if kind.startswith("response.reasoning"):
+        return _Said(thought=_text(chunk, "delta"))
+    if kind in ("response.output_text.delta", "response.refusal.delta"):
+        return _Said(text=_text(chunk, "delta"), content=_text(chunk, "delta") != "")
+    return _Said(content=True)
+
+
+def _responses(chunk: dict[str, Any], state: _State) -> _Said:
+    if chunk.get("object") == "response":
+        return _answered(chunk, _text(chunk, "status") or "completed")
+    kind, place = _text(chunk, "type"), _number(chunk.get("output_index"), -1)
+    if not kind:
+        raise Malformed
+    if kind.endswith(".delta"):
+        state.told.add(place)
+        state.any = True
+        return _response_delta(kind, chunk)
+    if kind == "response.output_item.done" and place not in state.told:
+        said = _output([_dict(chunk, "item")])
+        state.any = state.any or said.content or said.thought != ""
+        return said
+    if kind in {f"response.{status}" for status in ("completed", "incomplete", "failed", "cancelled")}:
+        said = _answered(_dict(chunk, "response"), kind.split(".", 1)[1])
+        if state.any:
+            said.text, said.thought, said.content = "", "", False
+        return said
+    return _Said()
+
+
+def _blocks(blocks: list[dict[str, Any]]) -> _Said:
+    """The blocks of an answer of /v1/messages."""
+    said = _Said(
+        text="".join(_text(block, "text") for block in blocks),
+        thought="".join(_text(block, "thinking") for block in blocks),
+    )
+    said.content = said.text != "" or any(_text(block, "type").endswith("tool_use") for block in blocks)
+    return said
+
+
+def _with_usage(said: _Said, holder: dict[str, Any], reason: str, state: _State) -> _Said:
+    inputs = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    names = (*inputs, "output_tokens")
+    state.usage.update(_counts(_usage(holder), **dict(zip(names, names, strict=True))))
+    if set(inputs) & set(state.usage):
+        said.counts["prompt"] = sum(state.usage.get(name, 0) for name in inputs)
+    if "output_tokens" in state.usage:
+        said.counts["count"] = state.usage["output_tokens"]
+    ours = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+    said.reason = ours.get(reason, reason)
+    said.seen = {0}
+    said.finished = {0} if reason else set()
+    return said
+
+
+def _message_delta(delta: dict[str, Any], place: int, state: _State) -> _Said:
+    kind = _text(delta, "type")
+    if kind == "input_json_delta":
+        state.open_calls -= {place}
+        return _Said(content=True)
+    if kind == "text_delta":
+        return _Said(text=_text(delta, "text"), content=_text(delta, "text") != "")
+    return _Said(thought=_text(delta, "thinking") if kind == "thinking_delta" else "")
+
+
+def _messages(chunk: dict[str, Any], state: _State) -> _Said:
+    kind, place = _text(chunk, "type"), _number(chunk.get("index"), 0)
+    if not kind:
+        raise Malformed
+    if kind in ("message", "message_start"):
+        message = chunk if kind == "message" else _dict(chunk, "message")
+        said = _with_usage(_blocks(_dicts(message, "content")), message, _text(message, "stop_reason"), state)
+        said.done = kind == "message"
+        return said
+    if kind == "content_block_start":
+        calls = _text(_dict(chunk, "content_block"), "type").endswith("tool_use")
+        state.open_calls |= {place} if calls else set()
+        return _Said() if calls else _blocks([chunk["content_block"]])
+    if kind == "content_block_delta":
+        return _message_delta(_dict(chunk, "delta"), place, state)
+    if kind == "message_delta":
+        return _with_usage(_Said(), chunk, _text(_dict(chunk, "delta"), "stop_reason"), state)
+    return _Said(done=kind == "message_stop", content=kind == "content_block_stop" and place in state.open_calls)
+
+
+def _embeddings(chunk: dict[str, Any], _: _State) -> _Said:
+    if _form(chunk, in_events=False, foreign=False) != "embeddings":
+        raise Malformed
+    _counts(chunk, a="total_duration", b="load_duration")
+    counts = _counts(chunk, prompt="prompt_eval_count")
+    counts.update(_counts(_usage(chunk), prompt="prompt_tokens"))
+    return _Said(done=True, counts=counts)
+
+
+_READ = {
+    "ollama": _ollama,
+    "v1": _v1,
+    "responses": _responses,
+    "messages": _messages,
+    "embeddings": _embeddings,
+}

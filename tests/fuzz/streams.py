@@ -26,6 +26,8 @@ SPICE = (
         b'"object":"error",',
         b'"detail":"d",',
     ),
+    *(b'"type":"ping",', b'"type":"message",', b'"object":"response",', b'"output_index":0,', b'"status":"failed",'),
+    *(b'"stop_reason":"end_turn",', b'"output_tokens":5,', b'"content":[],', b'"embedding":[],', b'"data":[],'),
     *(b'"finish_reason":"stop",', b'"index":1,', b'"message":"m",', b'"thinking":"t",', b"event: x\ndata: {\n\n"),
 )
 ODD_VALUES = (
@@ -46,6 +48,10 @@ ODD_VALUES = (
     ),
     *(b'"x"', b'""', b'"\\udc00"', b'"\xff"', b'"\xed\xa0\x80"', b"{}", b'{"a":1}', b"[]", b'["x"]', b"[{}]"),
     *(b"[" * 1500 + b"]" * 1500, b'{"a":' * 1500 + b"1" + b"}" * 1500, b'1,"done":true', b'1,"eval_count":8'),
+)
+RESPONSE_DELTAS = (
+    *("output_text", "output_text", "output_text", "refusal"),
+    *("reasoning_text", "reasoning_summary_text", "function_call_arguments"),
 )
 _TOKEN = re.compile(rb'(-?[0-9]+|true|false|null|"[^"\\]*"|\{\}|\[\])(?!\s*:)')
 
@@ -68,7 +74,7 @@ class Body:
 
 def body(rng: Random) -> Body:
     """An answer of any engine, streamed or not."""
-    return rng.choice((_ollama, _ollama, _v1, _v1, _whole))(rng)
+    return rng.choice((_ollama, _ollama, _v1, _v1, _whole, _responses, _responses, _messages, _messages))(rng)
 
 
 def framed(rng: Random, kind: str, data: bytes, *, delimited: bool = False) -> tuple[bytes, list[int]]:
@@ -293,12 +299,102 @@ def _v1(rng: Random) -> Body:
     return chunks.body(kind, done, values, delimited=delimited)
 
 
+class _Events(_Chunks):
+    """A stream of events, mostly named by their type."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__()
+        self._rng = rng
+        self._end = rng.choice((b"\n", b"\n", b"\r\n"))
+        self._named = rng.random() < 0.8
+
+    def add(self, kind: str, **members: Any) -> None:
+        """One event."""
+        if self._rng.random() < 0.1:
+            ping = b'data: {"type": "ping"}' + self._end + self._end
+            self.data += self._rng.choice((b": x" + self._end + self._end, b"event: ping" + self._end + ping, ping))
+        if self._named:
+            self.data += b"event: " + kind.encode() + self._end
+        self.data += b"data: " + _dumped(self._rng, {"type": kind, **members}) + self._end + self._end
+
+
+def _responses(rng: Random) -> Body:
+    """A stream of `/v1/responses`."""
+    values = _values(rng, reason=rng.choice(("stop", "length")))
+    events = _Events(rng)
+    if rng.random() < 0.9:
+        events.add("response.created", response={"object": "response", "status": "in_progress", "error": None})
+    events.add("response.output_item.added", output_index=0, item={"type": "message"})
+    for place, text in enumerate(_texts(rng)):
+        kind = rng.choice(RESPONSE_DELTAS)
+        events.add(f"response.{kind}.delta", output_index=place, delta=text)
+        events.said(
+            text=text if kind in ("output_text", "refusal") else "",
+            thought=text if kind.startswith("reasoning") else "",
+            tool=kind.startswith("function"),
+        )
+        if rng.random() < 0.2:
+            item = {"type": "message", "content": [{"type": "output_text", "text": text}]}
+            events.add("response.output_item.done", output_index=place, item=item)
+    if rng.random() < 0.2:
+        events.add("response.output_item.done", output_index=99, item={"type": "function_call", "arguments": "{}"})
+        events.said(tool=True)
+    usage = {"input_tokens": values["prompt_count"], "output_tokens": _number(rng, values["count"])}
+    status = "completed" if values["reason"] == "stop" else "incomplete"
+    whole = {"object": "response", "status": status, "error": None, "usage": usage, "output": []}
+    why = {"incomplete_details": {"reason": "max_output_tokens"}} if status == "incomplete" else {}
+    events.add(f"response.{status}", response={**whole, **why})
+    done = len(events.data)
+    if rng.random() < 0.2:
+        events.data += b"data: [DONE]\n\n"
+    return events.body(_label(rng, "text/event-stream"), done, values)
+
+
+def _messages(rng: Random) -> Body:
+    """A stream of `/v1/messages`."""
+    values = _values(rng, reason=rng.choice(("stop", "length", "tool_calls")))
+    cached = rng.randrange(values["prompt_count"] + 1)
+    usage = {"input_tokens": values["prompt_count"] - cached, "cache_read_input_tokens": cached, "output_tokens": 1}
+    events = _Events(rng)
+    events.add("message_start", message={"type": "message", "role": "assistant", "content": [], "usage": usage})
+    for index, text in enumerate(_texts(rng)):
+        kind = rng.choice(("text", "text", "thinking", "tool_use"))
+        block = {"type": kind, **({kind: ""} if kind != "tool_use" else {"id": "t", "name": "f", "input": {}})}
+        events.add("content_block_start", index=index, content_block=block)
+        if kind == "tool_use" and text:
+            delta = {"type": "input_json_delta", "partial_json": text}
+        else:
+            delta = {"type": f"{kind}_delta", kind: text}
+        if kind != "tool_use" or text:
+            events.add("content_block_delta", index=index, delta=delta)
+            events.said(
+                text=text if kind == "text" else "",
+                thought=text if kind == "thinking" else "",
+                tool=kind == "tool_use",
+            )
+        if kind == "thinking" and rng.random() < 0.5:
+            events.add("content_block_delta", index=index, delta={"type": "signature_delta", "signature": "x"})
+        events.add("content_block_stop", index=index)
+        if kind == "tool_use" and not text:
+            events.said(tool=True)
+    reason = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}[values["reason"]]
+    count = {"output_tokens": _number(rng, values["count"])}
+    events.add("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage=count)
+    done, delimited = len(events.data), rng.random() < 0.2
+    if not delimited:
+        events.add("message_stop")
+        done = len(events.data)
+    return events.body(_label(rng, "text/event-stream"), done, values, delimited=delimited)
+
+
 def _whole(rng: Random) -> Body:
     """An answer that is not streamed."""
     text, thought = rng.choice(("hello", "", "é", "a\nb")), rng.choice(("", "", "hm"))
     values = _values(rng)
     v1_usage = {"completion_tokens": _number(rng, values["count"]), "prompt_tokens": values["prompt_count"]}
     usage = {"eval_count": values["count"], "prompt_eval_count": values["prompt_count"], "done_reason": "stop"}
+    tokens = {"input_tokens": values["prompt_count"], "output_tokens": values["count"]}
+    vectors: list[Any] = [[0.5, -1e-3], "AAA="]
     shapes: tuple[Callable[[], dict[str, Any]], ...] = (
         lambda: {"response": text, "thinking": thought, "done": True, **usage},
         lambda: {"message": {"content": text, "thinking": thought}, "done": True, **usage},
@@ -311,6 +407,23 @@ def _whole(rng: Random) -> Body:
             "usage": v1_usage,
         },
     )
+    blocks = [{"type": "thinking", "thinking": thought}, {"type": "text", "text": text}]
+    items = [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": thought}]},
+        {"type": "message", "content": [{"type": "output_text", "text": text}]},
+    ]
+    shapes += (
+        lambda: {"type": "message", "content": blocks, "stop_reason": "end_turn", "usage": tokens},
+        lambda: {"object": "response", "status": "completed", "error": None, "output": items, "usage": tokens},
+    )
+    if rng.random() < 0.2:
+        text, thought = "", ""
+        values = {**values, "count": 0, "reason": ""}
+        prompt = values["prompt_count"]
+        shapes = (
+            lambda: {"embeddings": vectors[:1], "total_duration": 5, "load_duration": 2, "prompt_eval_count": prompt},
+            lambda: {"object": "list", "data": [{"embedding": vectors[0]}], "usage": {"prompt_tokens": prompt}},
+        )
     chunks = _Chunks(json.dumps(rng.choice(shapes)(), indent=rng.choice((None, 2))).encode())
     chunks.said(text=text, thought=thought)
     return chunks.body(_label(rng, "application/json"), len(chunks.data), values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,14 @@ from pytest_llmperf.judge.metrics import request_formulas
 from pytest_llmperf.judge.metrics.request_pairs import came_at_once
 from pytest_llmperf.judge.metrics.round_checks import COUNTS_NEXT
 from pytest_llmperf.judge.metrics.series import series
+from pytest_llmperf.model import UNTIMED
+from pytest_llmperf.model.texts import counted
 
 if TYPE_CHECKING:
-    from pytest_llmperf.model import Measurement, RequestTiming
+    from pytest_llmperf.model import AgentRun, Measurement, RequestTiming
+
+_MOST_NAMED = 8
+"""Paths that a note names; more are counted."""
 
 
 def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
@@ -26,17 +32,19 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
             f"{uncounted} of {every} answers have no token count: token rates, and figures that compare equal work "
             f"alone and together, are undefined; {COUNTS_NEXT}"
         )
-    if whole := sum(not request.streamed for request in requests):
+    if embeddings := sum(request.embedding for request in requests):
         notes.append(
-            f"{whole} of {every} answers were not streamed: they have no TTFT; contention is determined from the "
-            "server's queue time, or from answers that take 1.5 times as long as alone"
+            f"{embeddings} of {every} answers are embeddings: they have no TTFT and no tokens, and show contention "
+            "only if they take 1.5 times as long as alone"
         )
+    if whole := [request for request in requests if not (request.streamed or request.embedding)]:
+        notes.append(_of_unstreamed(whole, every))
     if at_once := sum(came_at_once(request) for request in requests if request.arrivals_ns):
         notes.append(
             f"{at_once} of {every} answers arrived at once, in one chunk or buffered by a proxy: their TTFT is the "
             "time of the whole answer, and contention is determined as for answers that are not streamed"
         )
-    return tuple(notes)
+    return (*notes, *_of_untimed(runs))
 
 
 def undefined_next(measurement: Measurement, metric: str) -> str:
@@ -48,6 +56,34 @@ def undefined_next(measurement: Measurement, metric: str) -> str:
     except UsageError:  # it has no value per round
         return ""
     return ""
+
+
+def _of_unstreamed(whole: list[RequestTiming], every: int) -> str:
+    """Of answers in one object: what there is in place of their TTFT."""
+    server_ms = [server for request in whole if (server := request_formulas.server_ttft_ms(request)) is not None]
+    servers = f", the server's own TTFT {median(server_ms):.0f} ms (server_ttft_ms)" if server_ms else ""
+    return (
+        f"{len(whole)} of {every} answers were not streamed: they have no TTFT; their median duration is "
+        f"{median(map(request_formulas.e2e_ms, whole)):.0f} ms (e2e_ms){servers}; contention is determined from the "
+        "server's queue time, or from answers that take 1.5 times as long as alone"
+    )
+
+
+def _of_untimed(runs: list[AgentRun]) -> list[str]:
+    """Of requests that are in no figure, a note for each reason."""
+    counts: dict[str, Counter[str]] = {}
+    for run in runs:
+        for untimed in run.untimed:
+            counts.setdefault(untimed.reason, Counter())[untimed.request] += untimed.count
+    notes = []
+    for reason, requests in sorted(counts.items()):
+        named = ", ".join(f"{request} ({count})" for request, count in requests.most_common(_MOST_NAMED))
+        more = f" and {len(requests) - _MOST_NAMED} more" if len(requests) > _MOST_NAMED else ""
+        verb = "is" if requests.total() == 1 else "are"
+        notes.append(
+            f"{counted(requests.total(), 'request')} {verb} in no figure, because {UNTIMED[reason]}: {named}{more}"
+        )
+    return notes
 
 
 def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.metrics import request_formulas
 from pytest_llmperf.judge.metrics.catalogue import TTFT_RATIO_LIMIT
 from pytest_llmperf.judge.metrics.request_pairs import Step, is_streamed, steps, ttft_ratio, waiting_ratio
+from pytest_llmperf.judge.metrics.worst_requests import texts_of
 from pytest_llmperf.judge.stats.resolution import above
 from pytest_llmperf.model import Outcome
 
@@ -63,5 +64,4 @@ def _rounds(metric: str, measurement: Measurement) -> Iterator[list[tuple[bool, 
             yield [(step.together.first_merged, _RATIOS[metric](step)) for step in streamed]
         return
     for round_ in measurement.rounds:
-        requests = [request for run in round_.together for request in run.requests]
-        yield [(request.first_merged, request_formulas.ttft_ms(request)) for request in requests]
+        yield [(request.first_merged, request_formulas.ttft_ms(request)) for request in texts_of(round_)]

@@ -20,6 +20,9 @@ NS_PER_S = 1_000_000_000
 THINK_NEXT = "raise num_predict, or switch thoughts off: Agent(think=False), or think = false in a profile or matrix"
 """Where a model spends its tokens on thoughts."""
 
+E2E_NEXT = "compare whole answers: @pytest.mark.regression(metrics=('e2e_ms',))"
+"""What to gate where there is no TTFT."""
+
 
 def ttft_ms(request: RequestTiming) -> float:
     """Time to the first chunk of content (text or a tool call), on the client's clock, ms; thoughts are none.
@@ -33,9 +36,13 @@ def ttft_ms(request: RequestTiming) -> float:
 
     Source: report, A.6.
     """
+    if request.embedding:
+        raise MeasurementError("TTFT is undefined: an embedding has no first token", next_step=E2E_NEXT)
     if not request.streamed:
         raise MeasurementError(
-            "TTFT is undefined: an answer that is not streamed has no first token", next_step="have the agent stream"
+            "TTFT is undefined: an answer that is not streamed has no first token; e2e_ms is its duration, "
+            "server_ttft_ms what the server says",
+            next_step="have the agent stream",
         )
     if not request.arrivals_ns:
         if request.reasoning_ns:
@@ -83,11 +90,11 @@ def _waited_ms(request: RequestTiming, first_ns: int) -> float:
 
 
 def server_ttft_ms(request: RequestTiming) -> float | None:
-    """Load and prefill as the server reports them, ms; None from a server that reports no durations.
+    """Load and prefill as the server reports them, ms; None from a server that reports none, and of an embedding.
 
     Source: report, 3.2.
     """
-    if request.total_duration_ns <= 0:
+    if request.total_duration_ns <= 0 or request.embedding:
         return None
     return (request.load_duration_ns + request.prompt_eval_duration_ns) / NS_PER_MS
 
@@ -95,9 +102,10 @@ def server_ttft_ms(request: RequestTiming) -> float | None:
 def queue_ms(request: RequestTiming) -> float | None:
     """Waiting for a slot, ms: `RequestTiming.queue_ns`.
 
-    None from a server that reports no total: no sign of waiting is not the same as no waiting.
+    None from a server that reports no total: no sign of waiting is not the same as no waiting. None of an embedding,
+    whose prefill no server reports.
     """
-    if request.total_duration_ns <= 0:
+    if request.total_duration_ns <= 0 or request.embedding:
         return None
     return request.queue_ns / NS_PER_MS
 

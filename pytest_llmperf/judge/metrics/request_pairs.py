@@ -82,6 +82,12 @@ def steps(measurement: Measurement) -> tuple[tuple[tuple[Step, ...], ...], ...]:
     return tuple(zip(*by_agent, strict=True))
 
 
+def with_ttft(agents: Sequence[Sequence[Step]]) -> list[list[Step]]:
+    """The steps of a round, by agent, without embeddings, which have no TTFT; all of them if there is nothing else."""
+    texts = [[step for step in own if not step.together.embedding] for own in agents]
+    return texts if any(texts) else list(map(list, agents))
+
+
 def ttft_ratio(step: Step) -> float:
     """TTFT together over the median alone.
 
@@ -144,20 +150,29 @@ def contended(measurement: Measurement) -> tuple[float, ...]:
 
     A streamed request had to wait if its TTFT ratio is above TTFT_RATIO_LIMIT. An answer that is not streamed, or that
     came at once, has no first token that would show a queue: there the server's queue time decides, and if the server
-    does not tell it, the answer's duration can only show that the request had to wait, never the opposite.
+    does not tell it, the answer's duration can only show that the request had to wait, never the opposite. The same is
+    true of an embedding, which therefore says nothing if it was quick, unless an agent asks for nothing else.
 
     Raises:
         MeasurementError: it cannot be determined of some round.
     """
-    verdicts = [[_waited(step) for steps_ in agents for step in steps_] for agents in steps(measurement)]
+    verdicts = [_waits([step for steps_ in agents for step in steps_]) for agents in steps(measurement)]
     untold = sum(True not in round_ and None in round_ for round_ in verdicts)
     if untold:
         raise MeasurementError(
             f"contention cannot be determined in {untold} of {len(verdicts)} rounds: the agents do not stream, or "
             "get their answers at once, and the server gives no queue time",
-            next_step="have the agents stream, or use Ollama's own API (/api/chat), whose answers have the queue time",
+            next_step="have the agents stream, or use Ollama's own API (/api/chat), whose answers have the queue time; "
+            f"or {request_formulas.E2E_NEXT}",
         )
     return tuple(float(True in round_) for round_ in verdicts)
+
+
+def _waits(all_steps: Sequence[Step]) -> list[bool | None]:
+    """Whether each request of a round had to wait, without embeddings that cannot tell, beside requests for text."""
+    verdicts = [(step.together.embedding, _waited(step)) for step in all_steps]
+    has_text = not all(embedding for embedding, _ in verdicts)
+    return [waited for embedding, waited in verdicts if waited is not None or not (embedding and has_text)]
 
 
 def _waited(step: Step) -> bool | None:

@@ -36,14 +36,14 @@ def paired(round_: Round) -> Round:
 
 
 def tokens(runs: Iterable[AgentRun]) -> tuple[int, ...]:
-    """n_i of each run.
+    """n_i of each run; embeddings have none.
 
     Raises:
         MeasurementError: a request has no count, which would make its sum too small.
     """
     runs = tuple(runs)
     for run in runs:
-        uncounted = sum(request.eval_count <= 0 for request in run.requests)
+        uncounted = sum(request.eval_count <= 0 and not request.embedding for request in run.requests)
         if uncounted:
             raise MeasurementError(
                 f"agent {run.agent!r}: {uncounted} of {len(run.requests)} answers have no token count: token rates "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
@@ -23,7 +24,7 @@ from pytest_llmperf.judge.metrics.catalogue import (
     metric_of,
 )
 from pytest_llmperf.judge.metrics.contradictions import COUNT, DECODE, DURATIONS, check_figures
-from pytest_llmperf.judge.metrics.request_pairs import contended, steps, ttft_ratio
+from pytest_llmperf.judge.metrics.request_pairs import contended, steps, ttft_ratio, with_ttft
 from pytest_llmperf.judge.metrics.round_checks import located, paired, same_work, together, tokens
 from pytest_llmperf.judge.stats.resolution import above
 from pytest_llmperf.judge.stats.summary import Aggregate
@@ -60,8 +61,9 @@ def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
 
     Args:
         measurement: one or more rounds.
-        metric: a name of CONTINUOUS, a metric of tokens (`itl_ms`, `tpot_ms`, `client_decode_tok_s`), a contention
-            metric (values 0.0 or 1.0), or `<continuous>_cv_pct` (the values of that metric).
+        metric: a name of CONTINUOUS, a metric of requests (`itl_ms`, `tpot_ms`, `client_decode_tok_s`,
+            `server_ttft_ms`), a contention metric (values 0.0 or 1.0), or `<continuous>_cv_pct` (the values of that
+            metric).
 
     Returns:
         One float a round, in the metric's unit.
@@ -108,12 +110,12 @@ def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...]
     """TTFT together over the solo median of the same agent and step, over all rounds; see `steps`.
 
     Returns:
-        By round, agent and step (request), x.
+        By round, agent and step (request), x; without embeddings, unless there is nothing else.
 
     Raises:
         MeasurementError: a round has no solo run, steps differ between runs, or a TTFT is undefined.
     """
-    return tuple(tuple(tuple(map(ttft_ratio, own)) for own in agents) for agents in steps(measurement))
+    return tuple(tuple(tuple(map(ttft_ratio, own)) for own in with_ttft(agents)) for agents in steps(measurement))
 
 
 def slowdowns(round_: Round) -> tuple[float, ...]:
@@ -178,7 +180,7 @@ def _slowest_decode_tok_s(round_: Round) -> float:
 
 
 def _worst_ttft_ratios(measurement: Measurement) -> tuple[float, ...]:
-    return tuple(max(max(steps) for steps in agents) for agents in ttft_ratios(measurement))
+    return tuple(max(chain.from_iterable(agents)) for agents in ttft_ratios(measurement))
 
 
 def _contended_throughput(measurement: Measurement) -> tuple[float, ...]:
@@ -210,6 +212,8 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "decode_tok_s": _each(_slowest_decode_tok_s),
     "ttft_ms": _each(worst_requests.worst_ttft_ms),
     "ttft_reasoning_ms": _each(worst_requests.worst_ttft_reasoning_ms),
+    "server_ttft_ms": _each(worst_requests.worst_server_ttft_ms),
+    "e2e_ms": _each(worst_requests.worst_e2e_ms),
     "ttft_ratio": _worst_ttft_ratios,
     "slowdown": _each(lambda round_: max(slowdowns(round_))),
     "queue_ms": _each(worst_requests.worst_queue_ms),
@@ -232,6 +236,7 @@ _SERVERS_WORD = {
     "contended_throughput": DECODE,
     "contention_rate_throughput": DECODE,
     "queue_ms": DURATIONS,
+    "server_ttft_ms": DURATIONS,
     **dict.fromkeys(_BY_WORK, COUNT),
 }
 """Which figures of the server's a metric is computed from."""

@@ -119,7 +119,8 @@ def times_of(run: AgentRun) -> dict[str, float]:
         times["written"] += request.eval_count
         if request.total_duration_ns > 0 and believable(request):
             times["load"] += request.load_duration_ns
-            times["prefill"] += request.prompt_eval_duration_ns
+            all_ns = request.total_duration_ns - request.load_duration_ns  # of an embedding there are no other parts
+            times["prefill"] += all_ns if request.embedding else request.prompt_eval_duration_ns
             times["decode"] += request.eval_duration_ns
             times["queue"] += request.queue_ns
         elif request.streamed:

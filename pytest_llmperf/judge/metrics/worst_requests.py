@@ -15,8 +15,44 @@ if TYPE_CHECKING:
 
 
 def worst_ttft_ms(round_: Round) -> float:
-    """Time to the first text or tool call, ms; raises MeasurementError if an answer has none."""
-    return max(request_formulas.ttft_ms(request) for run in together(round_) for request in run.requests)
+    """Time to the first text or tool call, ms; embeddings, which have none, are left out.
+
+    Raises:
+        MeasurementError: an answer that has text was not streamed, or there are only embeddings.
+    """
+    texts = texts_of(round_)
+    whole = sum(not request.streamed for request in texts)
+    if 0 < whole < len(texts):
+        raise MeasurementError(
+            f"TTFT is undefined: {whole} of {len(texts)} answers were not streamed and have no first token; the others "
+            "alone would be another measurement",
+            next_step=f"have the agents stream every answer, or {request_formulas.E2E_NEXT}",
+        )
+    return max(map(request_formulas.ttft_ms, texts))
+
+
+def texts_of(round_: Round) -> list[RequestTiming]:
+    """The requests together that ask for text; if there are only embeddings, these."""
+    requests = [request for run in together(round_) for request in run.requests]
+    return [request for request in requests if not request.embedding] or requests
+
+
+def worst_e2e_ms(round_: Round) -> float:
+    """From the request to the end of its answer, ms; of embeddings, too."""
+    return max(request_formulas.e2e_ms(request) for run in together(round_) for request in run.requests)
+
+
+def worst_server_ttft_ms(round_: Round) -> float:
+    """Load and prefill by the server, ms; raises MeasurementError if an answer gives no durations."""
+    texts = texts_of(round_)
+    known_ms = [wait_ms for request in texts if (wait_ms := request_formulas.server_ttft_ms(request)) is not None]
+    if len(known_ms) < len(texts):
+        raise MeasurementError(
+            f"server_ttft_ms is undefined: {len(texts) - len(known_ms)} of {len(texts)} answers give no "
+            "`total_duration`, as a /v1 answer never does",
+            next_step="measure it with Ollama's own API",
+        )
+    return max(known_ms)
 
 
 def worst_ttft_reasoning_ms(round_: Round) -> float:
@@ -30,7 +66,7 @@ def worst_ttft_reasoning_ms(round_: Round) -> float:
 
 def worst_queue_ms(round_: Round) -> float:
     """Queue time by the server, ms; raises MeasurementError if an answer gives no total."""
-    waits_ms = [request_formulas.queue_ms(request) for run in together(round_) for request in run.requests]
+    waits_ms = [request_formulas.queue_ms(request) for request in texts_of(round_)]
     known_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
     if len(known_ms) < len(waits_ms):
         raise MeasurementError(
@@ -47,7 +83,7 @@ def _arriving(round_: Round, metric: str) -> list[RequestTiming]:
     Raises:
         MeasurementError: an answer was not streamed, came at once, or is shorter than two chunks or two tokens.
     """
-    requests = [request for run in together(round_) for request in run.requests]
+    requests = texts_of(round_)
     paced = [
         len(set(request.tokens_ns)) > 1 and request.eval_count > 1 and request.streamed and not came_at_once(request)
         for request in requests

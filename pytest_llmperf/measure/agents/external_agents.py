@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents.agent_failures import Member
 from pytest_llmperf.measure.agents.member_agents import Agents
-from pytest_llmperf.measure.tap.http_exchanges import exchanges_of, timing
+from pytest_llmperf.measure.tap.http_exchanges import HttpExchange, abandoned_of, exchanges_of, timing
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection
 from pytest_llmperf.measure.wire.answer_end import Ending
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
-from pytest_llmperf.model import AsyncAgent, RequestTiming
+from pytest_llmperf.model import AsyncAgent, RequestTiming, Untimed
+from pytest_llmperf.model.endpoints import is_control
 
 LOADS = ("load", "unload")
 """`done_reason` of requests that load or unload the model: they ask for no text and are not timed."""
@@ -26,16 +28,18 @@ class AgentRecording:
     """The requests of one agent in a part.
 
     Attributes:
-        requests: its generation requests, in the order sent.
+        requests: those that are timed, in the order sent.
         exchanges: of these requests.
         first_ns: when its first bytes left the tap, of any request.
         start_up_ns: from its start to the first bytes that it sent.
+        untimed: its requests that are in no figure.
     """
 
     requests: tuple[RequestTiming, ...]
     exchanges: tuple[Exchange, ...]
     first_ns: int
     start_up_ns: int
+    untimed: tuple[Untimed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,20 +126,27 @@ def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
 def _recording(
     member: Member, connections: Sequence[CapturedConnection], capture: Capture, *, started_ns: int
 ) -> AgentRecording:
-    """The generation requests on all connections of an agent.
+    """The requests on all connections of an agent.
 
     Raises:
         MeasurementError: a server failed, or the agent does not speak HTTP.
     """
+    untimed: Counter[tuple[str, str]] = Counter(
+        (request, "abandoned") for connection in connections for request in abandoned_of(connection, label=member.label)
+    )
     http_exchanges = [
         http_exchange
         for connection in connections
         for http_exchange in exchanges_of(connection, capture, label=member.label)
-        if http_exchange.generation
     ]
     http_exchanges.sort(key=lambda http_exchange: http_exchange.exchange.sent_ns)
-    timed = [(timing(http_exchange), http_exchange.exchange) for http_exchange in http_exchanges]
-    timed = [(request, exchange) for request, exchange in timed if request.done_reason not in LOADS]
+    timed = []
+    for http_exchange in http_exchanges:
+        request = timing(http_exchange) if http_exchange.endpoint else None
+        if reason := _untimed_reason(http_exchange, request):
+            untimed[f"{http_exchange.method} {http_exchange.path}", reason] += 1
+        elif request is not None:
+            timed.append((request, http_exchange.exchange))
     handed = [chunk.handed_ns for connection in connections for chunk in connection.up.chunks if chunk.handed_ns]
     arrived = [connection.first_ns for connection in connections if connection.first_ns]
     return AgentRecording(
@@ -143,7 +154,17 @@ def _recording(
         exchanges=tuple(exchange for _, exchange in timed),
         first_ns=min(handed, default=capture.start_ns),
         start_up_ns=max(0, min(arrived, default=capture.end_ns) - started_ns),
+        untimed=tuple(
+            Untimed(request=request, reason=reason, count=count) for (request, reason), count in sorted(untimed.items())
+        ),
     )
+
+
+def _untimed_reason(http_exchange: HttpExchange, request: RequestTiming | None) -> str:
+    """Why a request is not timed, a key of UNTIMED; empty if it is, or if it is of no interest."""
+    if request is not None:
+        return "load" if request.done_reason in LOADS else ""
+    return "" if is_control(http_exchange.path) else "unknown"
 
 
 def _asked(connections: Sequence[CapturedConnection], capture: Capture) -> list[str]:

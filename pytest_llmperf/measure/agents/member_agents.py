@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.masking import known, masked_words, secrets_of
 from pytest_llmperf.measure.agents.agent_failures import AgentFailures, Member
+from pytest_llmperf.measure.agents.command_environment import command_environment
 from pytest_llmperf.measure.agents.running_command import RunningCommand, tail_of, without_proxy
 from pytest_llmperf.measure.agents.start_order import Starting, in_order, may_start
 from pytest_llmperf.measure.tap.proxy_client import Tap
@@ -179,8 +180,7 @@ class Agents:
 
     def _environment(self, url: str) -> Hidden:
         """The caller's, with what points to the tap."""
-        ours = {"OLLAMA_HOST": url, "LLMPERF_BASE_URL": url, "OPENAI_BASE_URL": f"{url}/v1"}
-        return Hidden({**os.environ, **without_proxy(os.environ), **ours, "LLMPERF_MODEL": self._model})
+        return Hidden(command_environment(os.environ, url=url, model=self._model))
 
 
 def _is_ended_by_us() -> bool:

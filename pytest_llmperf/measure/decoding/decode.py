@@ -2,15 +2,18 @@
 
 `http_body` removes the HTTP framing, `stream_lines` finds lines or events, `stream_records` reads their JSON.
 
-It reads streams of JSON lines (Ollama), event streams (OpenAI-compatible `/v1/chat/completions` and `/v1/completions`),
-and answers of a single object of either API. The first bytes and the first object decide the kind; the path and the
-content type do not, because servers and proxies often give wrong ones. What each kind contains:
+It reads the answers of all endpoints in `model.endpoints`, streamed or in one object. The first bytes and the first
+object decide the form (`dialects`); the path and the content type do not, because servers and proxies often give wrong
+ones. What each form contains:
 
 | answer | tokens (`eval_count`, `prompt_eval_count`) | the server's durations | its end |
 |---|---|---|---|
 | Ollama | in the object with `done` | in the same, ns | `"done": true` |
 | v1 stream | in the `usage` block, wherever it is; else 0 | llama-server's `timings`; else 0 | `[DONE]`, see below |
 | v1 object | in its `usage` block; 0 without one | the same | its own |
+| `/v1/responses` | in the `usage` of the last event | 0 | `response.completed` or `response.incomplete` |
+| `/v1/messages` | in the `usage` of two events | 0 | `message_stop` |
+| embeddings | of the prompt only | Ollama's total and load, ns | its own |
 
 A v1 stream without `[DONE]` is complete if every choice has its `finish_reason` and HTTP marks the end of the body (the
 last chunk, the length); if the body ends with the connection, a torn answer could not be recognised. Records after the
@@ -32,6 +35,7 @@ import json
 from collections.abc import Iterator
 
 from pytest_llmperf.errors import MeasurementError, printable
+from pytest_llmperf.measure.decoding.dialects import Form, form_of
 from pytest_llmperf.measure.decoding.http_body import Body, failure, unframe
 from pytest_llmperf.measure.decoding.stream_lines import (
     Line,
@@ -43,7 +47,7 @@ from pytest_llmperf.measure.decoding.stream_lines import (
     shown,
     whole_body,
 )
-from pytest_llmperf.measure.decoding.stream_records import Object, Part, Reported, is_chunk, is_whole, ollama, v1
+from pytest_llmperf.measure.decoding.stream_records import Object, Part, Reported
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.model import RequestTiming
 from pytest_llmperf.net.server_refusals import LOG, advice, error_of
@@ -67,8 +71,9 @@ def decode(exchange: Exchange) -> RequestTiming:
     """
     body = unframe(exchange)
     answer = _Answer()
+    form: Form | None = None
     try:
-        for line, part in _parts(body):
+        for line, part, form in _parts(body):  # noqa: B007 - the last one is needed below
             answer.add(line, part)
     except LineError as error:
         raise _misunderstood(exchange, body, error) from error
@@ -77,7 +82,7 @@ def decode(exchange: Exchange) -> RequestTiming:
     if body.fault and not (answer.done and body.cut):
         raise failure(exchange, f"{body.fault}, after {len(answer.texts)} chunks", LOG, passing=True)
     if not answer.done:
-        raise _endless(exchange, body, answer)
+        raise _endless(exchange, body, answer, form)
     return answer.timing(exchange, body)
 
 
@@ -98,6 +103,7 @@ class _Answer:
         self._figures: dict[str, int] = {}
         self._call_bytes = self._hidden = 0
         self._reason = ""
+        self._embedding = False
         self._last = 0
         self._objects = 0
         self._open: set[int] = set()
@@ -113,6 +119,7 @@ class _Answer:
             self._figures = {**part.figures, **{name: value for name, value in self._figures.items() if value}}
             return
         self._objects += 1
+        self._embedding = part.embedding
         if part.content:
             self.texts.append(part.text)
             self._ends.append(line.end)
@@ -143,6 +150,8 @@ class _Answer:
             merged=sum(shared for _, shared in arrivals),
             first_merged=bool(arrivals) and arrivals[0][1],
             streamed=self._objects > 1,
+            embedding=self._embedding,
+            endpoint="",
             done_reason=_joined(self._reason),
             text=_joined("".join(self.texts)),
             reasoning=_joined("".join(self._thoughts)),
@@ -151,32 +160,33 @@ class _Answer:
         )
 
 
-def _parts(body: Body) -> Iterator[tuple[Line, Part]]:
-    """Each line with what it says.
+def _parts(body: Body) -> Iterator[tuple[Line, Part, Form | None]]:
+    """Each line with what it says, and the form of the answer.
 
     Raises:
         LineError: a line cannot be understood, or holds the server's own error.
     """
     in_events = are_events(body.data, labelled=body.kind == _EVENTS)
-    is_v1: bool | None = None
+    form: Form | None = None
     for line in _lines(body, in_events=in_events):
         try:
             if line.data.strip() == _END:
-                yield line, Part(done=is_v1 is not False)  # Ollama's answers end with `done`, which has the figures
+                mark = Part(done=form is None or form.marked)  # other answers end with an object that has figures
+                yield line, mark, form
                 continue
-            chunk = _chunk(line)
+            named = line.event not in (b"", b"message")
+            chunk = _chunk(line, named=named)
             if chunk is None:
                 continue
-            if is_v1 is None:
-                is_v1 = "choices" in chunk or (in_events and "done" not in chunk)
-            part = v1(chunk) if is_v1 else ollama(chunk)
-            if is_v1 and not in_events and is_whole(chunk):
-                part = part._replace(done=True)
+            form = form or form_of(chunk, in_events=in_events, named=named)
+            if form is None or not form.takes(chunk, named=named):
+                continue
+            part = form.read(chunk)
         except RecursionError as error:
             raise LineError(line.number, line.start, "JSON that is nested too deeply") from error
         except ValueError as error:
             raise LineError(line.number, line.start, str(error)) from error
-        yield line, part
+        yield line, part, form
 
 
 def _lines(body: Body, *, in_events: bool) -> Iterator[Line]:
@@ -192,23 +202,20 @@ def _lines(body: Body, *, in_events: bool) -> Iterator[Line]:
     return json_lines(body.data, whole=whole)
 
 
-def _chunk(line: Line) -> Object | None:
-    """The object in a line; None if the line is an event of another kind, which is not a part of the answer.
+def _chunk(line: Line, *, named: bool) -> Object | None:
+    """The object in a line; None if the line is an event with a name of its own that has none.
 
     Raises:
         ValueError: it is not an object, or it is an error of the server.
     """
     if line.event == b"error":
         raise Reported(_error_text(line.data))
-    if line.event in (b"", b"message"):
-        return _object(line.data)
     try:
-        chunk = _object(line.data)
+        return _object(line.data)
     except ValueError:
-        if line.data.lstrip()[:1] in (b"{", b"["):  # a torn one may have held a chunk
+        if not named or line.data.lstrip()[:1] in (b"{", b"["):  # a torn one may have held a chunk
             raise
         return None
-    return chunk if is_chunk(chunk) else None
 
 
 def _error_text(data: bytes) -> str:
@@ -266,10 +273,11 @@ def _misunderstood(exchange: Exchange, body: Body, error: LineError) -> Measurem
     return failure(exchange, str(error), next_step, passing=torn)
 
 
-def _endless(exchange: Exchange, body: Body, answer: _Answer) -> MeasurementError:
+def _endless(exchange: Exchange, body: Body, answer: _Answer, form: Form | None) -> MeasurementError:
     """The error for an answer that stopped."""
     texts, line = answer.texts, body.data.count(b"\n") + 1
-    end = "[DONE]" if are_events(body.data, labelled=body.kind == _EVENTS) else "`done`"
+    usual = "[DONE]" if are_events(body.data, labelled=body.kind == _EVENTS) else "`done`"
+    end = form.end if form else usual
     problem = (
         f"the stream ended after {len(texts)} chunks without {end} (line {line}, byte {len(body.data)} of the body)"
     )

@@ -1,8 +1,11 @@
-"""Reads one JSON object of an answer: Ollama's (`/api/generate`, `/api/chat`) or OpenAI's (`/v1`)."""
+"""Reads one JSON object of an answer: Ollama's (`/api/generate`, `/api/chat`) or OpenAI's (`/v1`, with `choices`).
+
+The other forms are in modules of their own, which `dialects` lists.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from reprlib import repr as short_repr
 from typing import Any, NamedTuple
 
@@ -52,6 +55,7 @@ class Part(NamedTuple):
         figures: the server's counts and durations, by the names of RequestTiming; only those that it gives.
         choices: the indices of the choices that it adds to.
         finished: the indices of the choices that it completes.
+        embedding: whether it is an embedding, which has no tokens of its own.
     """
 
     text: str = ""
@@ -64,6 +68,7 @@ class Part(NamedTuple):
     figures: Mapping[str, int] = {}
     choices: frozenset[int] = frozenset()
     finished: frozenset[int] = frozenset()
+    embedding: bool = False
 
 
 def ollama(chunk: Object) -> Part:
@@ -72,17 +77,17 @@ def ollama(chunk: Object) -> Part:
     Raises:
         ValueError: an `error`, or a member that is missing or of the wrong type.
     """
-    _check_error(chunk)
+    check_error(chunk)
     message = chunk if chunk.get("message") is None else chunk["message"]
     if not isinstance(message, dict):
-        raise _wrong("message", message, "an object")
-    thinking = _string(message, "thinking")
-    text = _string(message, "response") + _string(message, "content")
+        raise wrong("message", message, "an object")
+    thinking = string_of(message, "thinking")
+    text = string_of(message, "response") + string_of(message, "content")
     calls = bool(message.get("tool_calls"))
     content = bool(text) or calls
     if chunk.get("done") is True:
-        figures = _figures(chunk, _OLLAMA_FIGURES)
-        reason = _string(chunk, "done_reason")
+        figures = figures_of(chunk, _OLLAMA_FIGURES)
+        reason = string_of(chunk, "done_reason")
         return Part(text, thinking, content, calls=calls, done=True, reason=reason, figures=figures)
     if not (content or thinking) and "response" not in chunk and "message" not in chunk and "done" not in chunk:
         raise ValueError(f"neither Ollama's nor an OpenAI-compatible answer: {short_repr(chunk)}")
@@ -98,26 +103,19 @@ def v1(chunk: Object) -> Part:
     Raises:
         ValueError: an `error`, an answer that the server gave up, or a member that is missing or of the wrong type.
     """
-    _check_error(chunk)
-    choices, usage = chunk.get("choices"), chunk.get("usage")
-    if choices is None and usage is None:
+    check_error(chunk)
+    if chunk.get("choices") is None and chunk.get("usage") is None:
         raise ValueError(f"neither `choices` nor `usage`: {short_repr(chunk)}")
-    if not isinstance(choices, list | None):
-        raise _wrong("choices", choices, "a list")
-    if not isinstance(usage, dict | None):
-        raise _wrong("usage", usage, "an object")
-    figures = {**(_figures(usage, _V1_FIGURES) if usage else {}), **_timings(chunk.get("timings"))}
-    whole = Part(figures=figures, hidden=_hidden(usage or {}))
-    for choice in choices or ():
-        if not isinstance(choice, dict):
-            raise _wrong("choices", choices, "a list of objects")
+    usage = usage_of(chunk)
+    whole = Part(figures={**figures_of(usage, _V1_FIGURES), **_timings(chunk.get("timings"))}, hidden=hidden_of(usage))
+    for choice in objects_of(chunk, "choices"):
         whole = _with_choice(whole, choice)
     return whole
 
 
-def _hidden(usage: Object) -> int:
+def hidden_of(usage: Object, holder: str = "completion_tokens_details") -> int:
     """Tokens of thoughts that the usage counts, shown or not; anything that is not such a count is ignored."""
-    details = usage.get("completion_tokens_details")
+    details = usage.get(holder)
     count = details.get("reasoning_tokens") if isinstance(details, dict) else None
     return count if type(count) is int and 0 <= count <= _LARGEST else 0
 
@@ -141,10 +139,10 @@ def _with_choice(whole: Part, choice: Object) -> Part:
     """What one choice adds."""
     said = choice.get("delta") or choice.get("message") or choice
     if not isinstance(said, dict):
-        raise _wrong("delta", said, "an object")
-    thinking = _string(said, "reasoning_content") or _string(said, "reasoning")
-    text = _string(said, "content") + _string(said, "text") + _string(said, "refusal")
-    reason = _string(choice, "finish_reason")
+        raise wrong("delta", said, "an object")
+    thinking = string_of(said, "reasoning_content") or string_of(said, "reasoning")
+    text = string_of(said, "content") + string_of(said, "text") + string_of(said, "refusal")
+    reason = string_of(choice, "finish_reason")
     if reason in _FAILURES:
         raise Reported(f"finish_reason {reason}")
     index = choice.get("index")
@@ -173,23 +171,72 @@ def _timings(timings: object) -> dict[str, int]:
     return figures
 
 
-def _check_error(chunk: Object) -> None:
+def check_error(chunk: Object) -> None:
     """The server's own error, in any of its shapes; null is none."""
     if (text := error_of(chunk)) is not None:
         raise Reported(text)
 
 
-def _string(holder: Object, name: str) -> str:
+def string_of(holder: Object, name: str) -> str:
     """A text; absent and null are empty."""
     value = holder.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _wrong(name, value, "a text")
+        raise wrong(name, value, "a text")
     return value
 
 
-def _figures(holder: Object, names: Mapping[str, str]) -> dict[str, int]:
+def object_of(holder: Object, name: str) -> Object:
+    """A member that must be an object."""
+    value = holder.get(name)
+    if not isinstance(value, dict):
+        raise wrong(name, value, "an object")
+    return value
+
+
+def objects_of(holder: Object, name: str) -> list[Object]:
+    """A list of objects; absent and null are empty."""
+    value = holder.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise wrong(name, value, "a list")
+    if not all(isinstance(item, dict) for item in value):
+        raise wrong(name, value, "a list of objects")
+    return value
+
+
+def type_of(chunk: Object) -> str:
+    """What kind of event it is; raises ValueError if it does not say."""
+    kind = string_of(chunk, "type")
+    if not kind:
+        raise ValueError(f"an event without `type`: {short_repr(chunk)}")
+    return kind
+
+
+def usage_of(holder: Object) -> Object:
+    """The usage; absent and null are empty."""
+    usage = holder.get("usage")
+    if not isinstance(usage, dict | None):
+        raise wrong("usage", usage, "an object")
+    return usage or {}
+
+
+def joined(parts: Iterable[Part]) -> Part:
+    """The content of several parts as one."""
+    whole = Part()
+    for part in parts:
+        whole = whole._replace(
+            text=whole.text + part.text,
+            thinking=whole.thinking + part.thinking,
+            content=whole.content or part.content,
+            calls=whole.calls or part.calls,
+        )
+    return whole
+
+
+def figures_of(holder: Object, names: Mapping[str, str]) -> dict[str, int]:
     """Counts, and durations in nanoseconds; absent and null are left out: Ollama omits zeros.
 
     Some servers write every number as a float: 24.0 tokens are 24, and 24.5 are none; durations are rounded.
@@ -202,10 +249,11 @@ def _figures(holder: Object, names: Mapping[str, str]) -> dict[str, int]:
         if type(value) is float and 0 <= value <= _LARGEST and (value.is_integer() or ours.endswith("_ns")):
             value = round(value)
         if type(value) is not int or not 0 <= value <= _LARGEST:  # to Python, true is a number
-            raise _wrong(theirs, value, "a whole number from 0 to 2**63 - 1")
+            raise wrong(theirs, value, "a whole number from 0 to 2**63 - 1")
         figures[ours] = value
     return figures
 
 
-def _wrong(name: str, value: object, wanted: str) -> ValueError:
+def wrong(name: str, value: object, wanted: str) -> ValueError:
+    """The error for a member of the wrong type."""
     return ValueError(f"`{name}` is {short_repr(value)}, wanted {wanted}")

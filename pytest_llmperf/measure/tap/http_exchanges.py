@@ -10,24 +10,19 @@ import h11
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.decoding.decode import decode, is_object
+from pytest_llmperf.measure.decoding.dialects import ENDINGS
 from pytest_llmperf.measure.decoding.http_events import answer_connection, events
 from pytest_llmperf.measure.decoding.stream_lines import are_events, first_line
 from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection, Stream
 from pytest_llmperf.measure.wire.arrival import Piece, Raw, settle
 from pytest_llmperf.measure.wire.exchange import Exchange
-from pytest_llmperf.model import RequestTiming
-
-GENERATION = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
-"""Paths whose requests are timed; other requests are only forwarded."""
+from pytest_llmperf.model import Dialect, Endpoint, RequestTiming
+from pytest_llmperf.model.endpoints import endpoint_of
 
 CANCELLED = "cancelled"
 """`done_reason` of a request whose agent closed the connection before the answer was complete."""
 
-_NDJSON_END = b'{"done":true,"done_reason":"stop"}\n'
-_SSE_END = (
-    b'\ndata: {"choices":[{"index":0,"delta":{},"text":"","finish_reason":"stop"}],'
-    b'"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\ndata: [DONE]\n\n'
-)
+_IN_EVENTS = (Dialect.CHUNKS, Dialect.RESPONSES, Dialect.MESSAGES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +43,14 @@ class HttpExchange:
     left_ns: int
 
     @property
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint that it asks; None if it is not timed."""
+        return endpoint_of(self.method, self.path)
+
+    @property
     def generation(self) -> bool:
-        """Whether the request asks a model for text."""
-        return self.method == "POST" and self.path.endswith(GENERATION)
+        """Whether it is timed."""
+        return self.endpoint is not None
 
 
 def exchanges_of(connection: CapturedConnection, capture: Capture, *, label: str) -> Iterator[HttpExchange]:
@@ -72,8 +72,8 @@ def exchanges_of(connection: CapturedConnection, capture: Capture, *, label: str
     rest = deque(pieces)
     for request in _requests(connection.up, label):
         answer, whole, begun_ns = _answer(request.method, rest, ended=bool(connection.down.ended_ns))
-        if connection.up.ended_ns and request.sent_ns > connection.up.ended_ns:
-            continue  # the agent had closed the connection before the request was sent
+        if _abandoned(request, connection):
+            continue
         last_ns = answer[-1].arrival_ns if answer else 0
         yield HttpExchange(
             method=request.method,
@@ -92,19 +92,34 @@ def exchanges_of(connection: CapturedConnection, capture: Capture, *, label: str
         )
 
 
+def abandoned_of(connection: CapturedConnection, *, label: str) -> list[str]:
+    """Method and path of each request that its agent gave up before it was sent to the server.
+
+    Raises:
+        MeasurementError: as `exchanges_of` does.
+    """
+    if connection.given_up_ns:
+        return [connection.given_up] if connection.given_up else []
+    requests = _requests(connection.up, label) if connection.up.ended_ns else ()
+    return [f"{request.method} {request.path}" for request in requests if _abandoned(request, connection)]
+
+
 def timing(http_exchange: HttpExchange) -> RequestTiming:
-    """The timing of a generation request.
+    """The timing of a request to an endpoint of the table.
 
     Raises:
         MeasurementError: as `decode` does, unless the agent had left before: that is `done_reason` CANCELLED.
     """
+    endpoint = http_exchange.endpoint
+    assert endpoint is not None
     try:
-        return decode(http_exchange.exchange)
+        return replace(decode(http_exchange.exchange), endpoint=endpoint.path)
     except MeasurementError:
         if not http_exchange.left_ns:
             raise
-    cut = decode(_closed(http_exchange))
-    return replace(cut, done_reason=CANCELLED, eval_count=0, streamed=True)  # as far as the tap can know
+    cut = decode(_closed(http_exchange, endpoint.dialect))
+    streamed = not endpoint.embeds  # as far as the tap can know
+    return replace(cut, done_reason=CANCELLED, eval_count=0, streamed=streamed, endpoint=endpoint.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +127,11 @@ class _Request:
     method: str
     path: str
     sent_ns: int
+
+
+def _abandoned(request: _Request, connection: CapturedConnection) -> bool:
+    """Whether the agent had closed the connection before the request was sent."""
+    return 0 < connection.up.ended_ns < request.sent_ns
 
 
 def _requests(up: Stream, label: str) -> Iterator[_Request]:
@@ -190,12 +210,12 @@ def _answer(method: str, rest: deque[Piece], *, ended: bool) -> tuple[tuple[Piec
     return tuple(pieces), False, begun_ns
 
 
-def _closed(http_exchange: HttpExchange) -> Exchange:
+def _closed(http_exchange: HttpExchange, dialect: Dialect) -> Exchange:
     """An answer that the agent did not wait for, up to its last whole line, with an end that its server never wrote.
 
     With that end, the code for complete answers finds out when content arrived.
     """
-    stream = "/v1/" in http_exchange.path
+    stream = dialect in _IN_EVENTS
     kind = b"text/event-stream" if stream else b"application/x-ndjson"
     status, given = 200, kind
     body: list[Piece] = []
@@ -212,7 +232,7 @@ def _closed(http_exchange: HttpExchange) -> Exchange:
         in_parts = are_events(data, labelled=labelled) if stream else is_object(first_line(data))
         lines = _whole_lines(body) if in_parts else []  # an answer of one object has not begun to arrive
         left_ns = http_exchange.left_ns
-        body = [*lines, Piece(left_ns, left_ns, _SSE_END if stream else _NDJSON_END)]
+        body = [*lines, Piece(left_ns, left_ns, ENDINGS[dialect])]
     head = b"HTTP/1.1 %d Status\r\nContent-Type: %s\r\n\r\n" % (status, kind)
     sent_ns = http_exchange.exchange.sent_ns
     return replace(http_exchange.exchange, pieces=(Piece(sent_ns, sent_ns, head), *body))

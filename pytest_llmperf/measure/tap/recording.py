@@ -11,6 +11,8 @@ from pytest_llmperf.measure.wire.scheduling_lag import Beat, lag_ns
 
 _LOGIN = re.compile(rb"(?im)^((?:(?:proxy-)?authorization|cookie|[\w-]*(?:api-?key|token|secret)):[ \t]*)([^\r\n]+)")
 
+_REQUEST = re.compile(rb"([A-Z]{1,20}) (/[!->@-~]{0,200})[!-~]* HTTP/1")
+
 
 class Chunk(NamedTuple):
     """The bytes of one read, in one direction.
@@ -54,6 +56,16 @@ def without_logins(stream: Stream) -> Stream:
     return Stream(tuple(chunks), stream.ended_ns)
 
 
+def request_line(data: bytes) -> str:
+    r"""Method and path at the beginning of a request, without its query.
+
+    >>> request_line(b"POST /api/chat?key=x HTTP/1.1\r\nHost: a\r\n"), request_line(b"\x16\x03")
+    ('POST /api/chat', '')
+    """
+    match = _REQUEST.match(data)
+    return f"{match[1].decode()} {match[2].decode()}" if match else ""
+
+
 class CapturedConnection(NamedTuple):
     """One connection of an agent.
 
@@ -65,6 +77,7 @@ class CapturedConnection(NamedTuple):
         first_ns: when the agent's first bytes arrived; 0 if none did.
         given_up_ns: when the agent closed the connection before the barrier opened; 0 if it did not. The server got
             nothing of such a connection, and its bytes are not kept.
+        given_up: method and path of the request that it closed the connection for; empty if it had sent none.
     """
 
     up: Stream
@@ -73,6 +86,7 @@ class CapturedConnection(NamedTuple):
     connected_ns: int = 0
     first_ns: int = 0
     given_up_ns: int = 0
+    given_up: str = ""
 
 
 class CpuReading(NamedTuple):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llmperf.measure.tap.recording import CapturedConnection, Chunk, Stream, without_logins
+from pytest_llmperf.measure.tap.recording import CapturedConnection, Chunk, Stream, request_line, without_logins
 from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Ancillary, Clock, ask_for_kernel_time
 
 READ_BYTES = 16384
@@ -90,6 +90,7 @@ class Connection:
         self.alive = True
         self.connecting = False
         self.first_ns = self.given_up_ns = 0
+        self._given_up = ""
         self._connect_ns = self._connected_ns = 0
         self._held = True
         self._client = client
@@ -163,6 +164,7 @@ class Connection:
             connected_ns=self._connected_ns,
             first_ns=self.first_ns,
             given_up_ns=self.given_up_ns,
+            given_up=self._given_up,
         )
 
     def abort(self) -> None:
@@ -229,6 +231,7 @@ class Connection:
     def _give_up(self) -> None:
         """The client left before the barrier opened: what it asked for was not asked of the server, nor is it kept."""
         self.given_up_ns = self._up.ended_ns = self._clock()
+        self._given_up = request_line(b"".join(data for _, _, data, _ in self._up.waiting)) or self._given_up
         self.tally.drop([len(data) for _, _, data, _ in self._up.waiting])
         self._up.waiting.clear()
         self.disconnect()

@@ -35,6 +35,8 @@ class RequestTiming:
         streamed: whether the answer came in several parts; an answer of one object has no first token.
         wordless_bytes: the bytes that tokens without text may account for: the JSON of tool calls, and two bytes for
             each token of thoughts that a /v1 server counts.
+        embedding: whether the answer is an embedding, which has no tokens and no TTFT.
+        endpoint: path of `model.endpoints.ENDPOINTS` that the tap saw it ask; empty without a tap.
     """
 
     sent_ns: int
@@ -54,6 +56,8 @@ class RequestTiming:
     reasoning: str = ""
     streamed: bool = True
     wordless_bytes: int = 0
+    embedding: bool = False
+    endpoint: str = ""
 
     @property
     def uncounted(self) -> bool:
@@ -74,10 +78,35 @@ class RequestTiming:
     def queue_ns(self) -> int:
         """The server's total without load, prefill and decode, at least 0: the wait for a slot.
 
-        0, too, if the server reports no total.
+        0, too, if the server reports no total, and of an embedding, whose prefill it does not report.
         """
+        if self.embedding:
+            return 0
         known_ns = self.load_duration_ns + self.prompt_eval_duration_ns + self.eval_duration_ns
         return max(0, self.total_duration_ns - known_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untimed:
+    """Requests of an agent behind the tap that are in no count and no figure.
+
+    Attributes:
+        request: method and path, e.g. `POST /v1/rerank`.
+        reason: why they are not timed, a word of `UNTIMED`.
+        count: how many there were.
+    """
+
+    request: str
+    reason: str
+    count: int
+
+
+UNTIMED = {
+    "unknown": "the tap does not know the path",
+    "load": "nothing was asked but to load or unload the model",
+    "abandoned": "the client gave up before the barrier opened",
+}
+"""Why a request is not timed, with the words for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +124,7 @@ class AgentRun:
             answer and the next request it does its own work.
         lag_ns: the 90th percentile of how late the client would have acted, measured by a heartbeat in its thread. For
             an agent behind a tap, the tap's.
+        untimed: its requests that are in no figure; those to control endpoints (/api/tags, ...) are not listed.
     """
 
     agent: str
@@ -103,6 +133,7 @@ class AgentRun:
     requests: tuple[RequestTiming, ...]
     client_ns: int = 0
     lag_ns: int = 0
+    untimed: tuple[Untimed, ...] = ()
 
     @property
     def duration_ns(self) -> int:

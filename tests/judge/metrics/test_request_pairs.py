@@ -154,6 +154,58 @@ def test_an_answer_that_is_not_streamed_has_no_ttft(metric: str) -> None:
     assert judge(gate(metric, 9e9, Bound.MAX), measurement, looks=1).outcome is Outcome.INVALID
 
 
+def embedding(total_ms: float, **server: int) -> RequestTiming:
+    """An embedding that came after so long."""
+    whole = request(total_ms=total_ms, tokens=0, decode_ms=0, **server)
+    return replace(whole, arrivals_ns=(), streamed=False, embedding=True)
+
+
+def test_one_answer_that_is_not_streamed_makes_the_ttft_of_its_round_undefined() -> None:
+    """The error says how many there are, and what to do; whole answers can be compared."""
+    measurement = rounds_of([request(ttft_ms=10), unstreamed(500)], [request(ttft_ms=20), unstreamed(700)])
+    with pytest.raises(MeasurementError, match="1 of 2 answers were not streamed") as caught:
+        series(measurement, "ttft_ms")
+    assert "stream every answer" in caught.value.next_step
+    assert "e2e_ms" in caught.value.next_step
+    assert judge(gate("ttft_ms", 9e9, Bound.MAX), measurement, looks=1).outcome is Outcome.INVALID
+    assert series(measurement, "e2e_ms") == (700.0,) * 5
+
+
+def test_embeddings_leave_ttft_to_the_requests_for_text() -> None:
+    """They have none, and no tokens that would be missing."""
+    measurement = rounds_of([embedding(50), request(ttft_ms=10)], [embedding(900), request(ttft_ms=25)])
+    assert series(measurement, "ttft_ms") == (25.0,) * 5
+    assert series(measurement, "ttft_ratio") == (2.5,) * 5
+    assert series(measurement, "e2e_ms") == (900.0,) * 5
+    assert series(measurement, "system_tok_s")
+
+
+def test_only_embeddings_have_no_ttft() -> None:
+    """The error says so; a queue or a server's TTFT cannot be had from them either."""
+    measurement = rounds_of([embedding(50, total_duration_ns=40 * MS)], [embedding(60, total_duration_ns=50 * MS)])
+    for metric in ("ttft_ms", "ttft_ratio", "queue_ms", "server_ttft_ms"):
+        with pytest.raises(MeasurementError, match="undefined"):
+            series(measurement, metric)
+
+
+def test_an_embedding_shows_contention_only_by_its_duration() -> None:
+    """One that was quick says nothing beside other requests, and cannot decide alone."""
+    both = [embedding(50), request(ttft_ms=10)]
+    assert contended(rounds_of(both, [embedding(60), request(ttft_ms=10)])) == (0.0,) * 5
+    assert contended(rounds_of(both, [embedding(80), request(ttft_ms=10)])) == (1.0,) * 5
+    with pytest.raises(MeasurementError, match="contention cannot be determined"):
+        contended(rounds_of([embedding(50)], [embedding(60)]))
+
+
+def test_the_servers_own_ttft_is_that_of_the_worst_request() -> None:
+    """Streamed or not; a server that gives no durations has none."""
+    said = {"total_duration_ns": 90 * MS, "load_duration_ns": 2 * MS}
+    quick, slow = request(prompt_eval_duration_ns=1 * MS, **said), request(prompt_eval_duration_ns=6 * MS, **said)
+    assert series(rounds_of([quick, quick], [quick, slow]), "server_ttft_ms") == (8.0,) * 5
+    with pytest.raises(MeasurementError, match="server_ttft_ms is undefined: 1 of 2"):
+        series(rounds_of([quick, quick], [quick, request()]), "server_ttft_ms")
+
+
 @pytest.mark.parametrize("order", list(permutations((20, 100, 400))))
 def test_requests_under_way_at_once_are_compared_as_sorted(order: tuple[int, ...]) -> None:
     """In whatever order an agent sends what it has under way at once, nothing has become slower."""

@@ -37,6 +37,7 @@ from pytest_llmperf.model import (
     Settings,
     Topology,
     TopologyKind,
+    Untimed,
     scenario_of,
 )
 from pytest_llmperf.servers.backends import choose
@@ -213,6 +214,8 @@ def test_what_a_client_gave_up_while_it_was_held_does_not_count(dual: Topology, 
         (request,) = heard.requests
         assert request.eval_count == TOKENS
         assert part.start_ns <= request.sent_ns <= request.arrivals_ns[0] <= request.done_ns
+    abandoned = Untimed(request="POST /api/generate", reason="abandoned", count=2)
+    assert [recording.untimed for recording in part.recordings] == [(abandoned,), ()]
 
 
 def test_loading_is_no_work(dual: Topology, tap: Tap) -> None:
@@ -225,6 +228,25 @@ def test_loading_is_no_work(dual: Topology, tap: Tap) -> None:
 
     (run,) = rounds_of([careful], dual, tap).run(0).together
     assert len(run.requests) == 1
+
+
+def test_requests_to_other_paths_are_named_and_in_no_figure(dual: Topology, tap: Tap) -> None:
+    """Control requests are not; whatever the server answers, the agent's own requests are timed."""
+
+    async def writer(url: str) -> None:
+        await asking(dual.model)(url)
+        async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+            for _ in range(2):
+                await client.post("/v1/rerank?key=secret", json={"query": "x"})
+            await client.get("/v1/models")
+            await client.post("/api/generate", json={"model": dual.model})
+
+    (run,) = rounds_of([writer], dual, tap).run(0).together
+    assert [request.endpoint for request in run.requests] == ["/api/generate"]
+    assert {(untimed.request, untimed.reason, untimed.count) for untimed in run.untimed} == {
+        ("POST /v1/rerank", "unknown", 2),
+        ("POST /api/generate", "load", 1),
+    }
 
 
 def test_it_works_inside_a_running_event_loop(dual: Topology, tap: Tap) -> None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from pytest_llmperf.measure.agents import running_command
+from pytest_llmperf.measure.agents.command_environment import DUMMY_KEY, VARIABLES, command_environment
 from pytest_llmperf.measure.agents.running_command import RunningCommand, tail_of, without_proxy
 
 PATIENCE_S = 60.0
@@ -122,6 +123,7 @@ def test_a_command_that_is_given_up_ends_with_all_that_it_started(tmp_path: Path
 
 PARENT = """
 import asyncio, os, sys
+from pytest_llmperf.measure.agents.command_environment import DUMMY_KEY, VARIABLES, command_environment
 from pytest_llmperf.measure.agents.running_command import RunningCommand
 
 async def main():
@@ -248,3 +250,35 @@ def test_a_silent_command_says_so_and_a_long_line_is_cut() -> None:
     """A line of a minified program may have a hundred thousand characters."""
     assert tail_of(io.BytesIO()) == "\n  (it printed nothing)"
     assert len(tail_of(io.BytesIO(b"x" * 50_000))) < 500
+
+
+URL = "http://127.0.0.1:5001/below"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("OLLAMA_HOST", URL), ("OLLAMA_API_BASE", URL), ("ANTHROPIC_BASE_URL", URL), ("LLMPERF_BASE_URL", URL)),
+        *(("OPENAI_BASE_URL", f"{URL}/v1"), ("OPENAI_API_BASE", f"{URL}/v1"), ("OLLAMA_BASE_URL", f"{URL}/v1")),
+        *(("LLMPERF_MODEL", "gemma3:1b"), ("OLLAMA_MODEL", "gemma3:1b"), ("ANTHROPIC_MODEL", "gemma3:1b")),
+        *(("OPENAI_API_KEY", DUMMY_KEY), ("ANTHROPIC_API_KEY", DUMMY_KEY), ("HOME", "/home/me")),
+        *(("OPENAI_AGENTS_DISABLE_TRACING", "1"), ("LANGSMITH_TRACING", "false"), ("CREWAI_DISABLE_TELEMETRY", "true")),
+    ],
+)
+def test_a_command_finds_the_tap_under_the_name_that_its_framework_reads(name: str, value: str) -> None:
+    """With or without `/v1`; what sends traces elsewhere is off, though the caller had it on."""
+    caller = {"HOME": "/home/me", "OLLAMA_HOST": "http://elsewhere", "LANGSMITH_TRACING": "true", "OPENAI_API_KEY": ""}
+    assert command_environment(caller, url=URL, model="gemma3:1b")[name] == value
+
+
+def test_keys_of_the_caller_are_kept() -> None:
+    """A dummy is only for clients that would not start; a token for Anthropic's makes its key unnecessary."""
+    caller = {"OPENAI_API_KEY": "mine", "ANTHROPIC_AUTH_TOKEN": "token"}
+    environment = command_environment(caller, url=URL, model="m")
+    assert environment["OPENAI_API_KEY"] == "mine"
+    assert "ANTHROPIC_API_KEY" not in environment
+
+
+def test_no_variable_is_there_twice() -> None:
+    """The table of the docs has a row for each."""
+    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES)
