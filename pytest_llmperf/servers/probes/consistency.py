@@ -11,7 +11,7 @@ from pytest_llmperf.model import Instance, Topology
 from pytest_llmperf.model.model_names import same_model
 from pytest_llmperf.model.results.server_observations import Observed
 from pytest_llmperf.programs import output_of
-from pytest_llmperf.servers.addresses import OWN_HOST, address_of
+from pytest_llmperf.servers.addresses import address_of, is_loopback
 from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 from pytest_llmperf.servers.clients.server_client import ModelEntry
 
@@ -152,7 +152,7 @@ def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> t
     hosts: dict[str, list[Seat]] = {}
     for seat in seats:
         host, _ = address_of(seat.instance.url)
-        hosts.setdefault("this machine" if host == OWN_HOST else host, []).append(seat)
+        hosts.setdefault("this machine" if is_loopback(host) else host, []).append(seat)
     for host, there in hosts.items():
         if len(there) < 2:
             continue
