@@ -68,10 +68,12 @@ class Result:
     open: float
     rounds: float
 
-    def broken(self, promise: float) -> list[str]:
-        """The promises that it breaks beyond chance."""
-        most = promise + ERRORS * 100 * math.sqrt(promise / 100 * (1 - promise / 100) / self.runs)
-        return [name for name, share in (("fail", self.fails), ("pass", self.passes)) if share > most]
+    def broken(self, cell: Cell) -> list[str]:
+        """The promises that it breaks beyond chance; the share of a family is that of a gate, times their number."""
+        promise = PROMISES[cell.rule]
+        error = 100 * math.sqrt(promise / 100 * (1 - promise / 100) / self.runs)
+        shares = (("fail", self.fails, math.sqrt(cell.gates) * error), ("pass", self.passes, error))
+        return [name for name, share, own in shares if share > promise + ERRORS * own]
 
 
 def simulate(task: tuple[Cell, int]) -> tuple[Cell, Result]:
@@ -147,17 +149,29 @@ def _median(cell: Cell) -> float:
     return float(np.median(values_of(cell, losses(cell, np.random.default_rng(1), (1_000_000, 1)))))
 
 
+PROBES = (
+    ("efficiency_pct", (98.7, 97.1, 99.2, 98.4, 99.6)),
+    ("efficiency_pct", (90.0, 90.2, 90.1, 90.1, 90.2)),
+    ("decode_tok_s", (80.0, 95.0, 120.0, 70.0, 101.0)),
+    ("ttft_ms", tuple(100.0 + 7 * n % 31 for n in range(12))),
+    ("decode_tok_s_cv_pct", (80.0, 95.0, 120.0, 70.0, 101.0)),
+)
+"""Rounds whose intervals tell one rule for limits from another."""
+
+
 def version_of(rule: str) -> str:
-    """The version of a rule, as a verdict names it; limit gates have none but that of betting."""
-    reference = {"stored": ((98.0, 98.5, 98.2),) * 4}.get(rule, ())
-    against = [98.0, 98.5, 98.2] if rule == "pairs" else None
-    gate = Gate(
-        marker="envelope", metric="efficiency_pct", bound=Bound.MIN, limit=95.0, source="here",
-        delta=2.0 if rule in ("stored", "pairs") else None, reference=reference, robust=rule == "betting",
-    )  # fmt: skip
+    """The version of a rule, as a verdict names it; limit gates have a checksum of some intervals."""
     if rule == "compare":
         return session_means.RULE
-    return judge_values(gate, [98.0, 98.4, 98.1], looks=1, incumbent=against).rule or rule
+    gate = Gate(marker="envelope", metric="efficiency_pct", bound=Bound.MIN, limit=95.0, source="here")
+    if rule == "limit":
+        verdicts = [judge_values(replace(gate, metric=name), values, looks=16) for name, values in PROBES]
+        return f"limit {zlib.crc32(repr([(verdict.low, verdict.high) for verdict in verdicts]).encode()):08x}"
+    values, against = [98.0, 98.4, 98.1], [98.0, 98.5, 98.2] if rule == "pairs" else None
+    if rule == "betting":
+        return judge_values(replace(gate, robust=True), values, looks=1).rule
+    compared = replace(gate, delta=2.0, reference=((98.0, 98.5, 98.2),) * 4 if rule == "stored" else ())
+    return judge_values(compared, values, looks=1, incumbent=against).rule
 
 
 def read(path: Path) -> dict[str, tuple[str, Result]]:
@@ -201,7 +215,7 @@ def table(cells: Sequence[Cell], known: Mapping[str, tuple[str, Result]]) -> lis
             groups.setdefault((cell.rule, cell.group), []).append(cell)
     for (rule, group), own in groups.items():
         results = [known[cell.name][1] for cell in own]
-        kept = sum(not result.broken(PROMISES[rule]) for result in results)
+        kept = sum(not result.broken(cell) for cell, result in zip(own, results, strict=True))
         lines.append(
             f"| {rule} | {group} | {_ranges(own)} | {len(own)} | {min(result.runs for result in results)} | "
             f"{max(result.fails for result in results):.2f} | {max(result.passes for result in results):.2f} | "
@@ -288,8 +302,7 @@ def check_chosen(cells: Sequence[Cell], path: Path, processes: int) -> int:
     broken = [
         cell.name
         for cell, result in results.items()
-        if result.broken(PROMISES[cell.rule])
-        and not (cell.name in known and known[cell.name][1].broken(PROMISES[cell.rule]))
+        if result.broken(cell) and not (cell.name in known and known[cell.name][1].broken(cell))
     ]
     print(f"{len(cells)} cells; " + ("none worse than listed" if not broken else f"BROKEN: {'; '.join(broken)}"))
     return 1 if broken else 0

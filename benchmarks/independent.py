@@ -191,11 +191,34 @@ def median_variances(within, n):
     return second - first**2
 
 
-def pairs_null(cell, old, new):
+def lag_one(values):
+    """The lag-one autocorrelation of each row, uncorrected; -1 if a row does not vary."""
+    e = values - values.mean(-1, keepdims=True)
+    squares = (e**2).sum(-1)
+    return np.where(squares > 1e-20, (e[:, 1:] * e[:, :-1]).sum(-1) / np.maximum(squares, 1e-300), -1)
+
+
+def pairs_inflation(old, new, last):
+    """How much neighbouring pairs that are alike widen the variance of the mean difference."""
+    differences, sums, n = new - old, new + old, new.shape[1]
+    if n < 7:
+        r = np.full(len(new), 0.0 if last else 0.9)
+    else:
+        both = sums.var(-1) < 2 * differences.var(-1)
+        raw = np.where(both, (lag_one(differences) + lag_one(sums)) / 2, lag_one(differences))
+        counts = raw > 0.84 / np.sqrt(np.where(both, 2 * n, n)) - 1 / n
+        r = np.where(counts, np.clip(raw + (1 + 3 * raw) / n, 0, 0.97), 0)
+    w = (1 + r) / (1 - r) - 2 * r * (1 - r**n) / (n * (1 - r) ** 2)
+    df = np.where((r > 0) & (n >= 7), np.clip(np.round(n / w - 1), 1, n - 1), n - 1)
+    tails = stats.t.ppf(0.995, df) / stats.t.ppf(0.995, n - 1)
+    return w * (n - 1) / np.maximum(n - w, 0.5) * tails**2
+
+
+def pairs_null(cell, old, new, last):
     """By turns, both (runs, n)."""
     differences = new - old
     n = differences.shape[1]
-    d, s2 = differences.mean(-1), differences.var(-1, ddof=1)
+    d, s2 = differences.mean(-1), differences.var(-1, ddof=1) * pairs_inflation(old, new, last)
     x, w = chi_nodes(n - 1, 24)
     variances = (n - 1) * s2[:, None] / x / n + 2 * rounding_variance(cell)
     return Null(variances, w, np.zeros(len(d))), d
@@ -244,7 +267,7 @@ def comparison(cell, rng, runs, deltas):
         if cell["rule"] == "compare":
             null, d = compare_null(old, new)
         elif cell["rule"] == "pairs":
-            null, d = pairs_null(cell, old[rows, :n], new[rows, :n])
+            null, d = pairs_null(cell, old[rows, :n], new[rows, :n], n == most)
         else:
             null, d = stored_null(cell, old[rows], new[rows, :n])
         passes, fails = decide(null, d, losses_lost(cell, 1), losses_lost(cell, 1.5), n, most, cell["gates"])
@@ -258,15 +281,23 @@ def comparison(cell, rng, runs, deltas):
 # --- limits
 
 
+def wider_ends(values):
+    """The square root of the inflation of a variance of rounds that are alike."""
+    raw, n = lag_one(values), values.shape[1]
+    r = np.where(raw > 1.28 / math.sqrt(n) - 1 / n, np.clip(raw + (1 + 3 * raw) / n, 0, 0.8), 0)
+    return np.sqrt((1 + r) / (1 - r))
+
+
 def limit_ends(cell, values, alpha):
     """Interval of the mean of rows (runs, n)."""
     n = values.shape[1]
-    mean, s = values.mean(-1), values.std(-1, ddof=1)
+    mean, wider = values.mean(-1), wider_ends(values)
+    s = values.std(-1, ddof=1) * wider
     t = stats.t.ppf(1 - alpha / 2, n - 1)
     low, high = mean - t * s / math.sqrt(n), mean + t * s / math.sqrt(n)
     if cell["metric"] == "efficiency":
         roots = np.cbrt(100 - values)
-        middle, sd = roots.mean(-1), roots.std(-1, ddof=1)
+        middle, sd = roots.mean(-1), roots.std(-1, ddof=1) * wider
         ends = []
         for p in (alpha / 2, 1 - alpha / 2):
             ends.append(100 - gamma_mean(middle, sd, n, p))
@@ -315,7 +346,8 @@ def limit_look(cell, rows, truth):
     if cell["rule"] == "betting":
         if rows.shape[1] % 5:
             return np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-        return capital(rows, truth) >= 40, capital(100 - rows, 100 - truth) >= 40
+        half = min(cell["step"], 0.1) / 2
+        return capital(rows, truth + half) >= 40, capital(100 - rows, 100 - truth + half) >= 40
     alpha = 0.05 / (cell["most"] - FIRST + 1) ** 0.7
     if cell["metric"] in ("ttft", "cv"):
         low, high = (median_ends if cell["metric"] == "ttft" else cv_ends)(rows, alpha)
@@ -340,20 +372,30 @@ def limit(cell, rng, runs):
 def cv_ends(rows, alpha):
     """Interval of the coefficient of variation, percent."""
     n = rows.shape[1]
-    cv = 100 * rows.std(-1, ddof=1) / rows.mean(-1)
-    return tuple(cv * math.sqrt((n - 1) / stats.chi2.ppf(p, n - 1)) for p in (1 - alpha / 2, alpha / 2))
+    s, mean = rows.std(-1, ddof=1), rows.mean(-1)
+    off_mean = stats.t.ppf(1 - alpha / 4, n - 1) * s / math.sqrt(n)
+    low, high = (s * math.sqrt((n - 1) / stats.chi2.ppf(p, n - 1)) for p in (1 - alpha / 4, alpha / 4))
+    return moved(rows, 100 * s / mean, 100 * low / (mean + off_mean), 100 * high / (mean - off_mean))
+
+
+def moved(rows, middle, low, high):
+    """Ends that are further from the middle, if neighbouring rounds are alike."""
+    wider = wider_ends(rows)
+    return middle - wider * (middle - low), middle + wider * (high - middle)
 
 
 def median_ends(rows, alpha):
-    """Interval of the median by order statistics."""
-    n = rows.shape[1]
-    ordered = np.sort(rows, axis=-1)
-    rank = int(stats.binom.ppf(alpha / 2, n, 0.5))
-    while rank > 0 and stats.binom.cdf(rank - 1, n, 0.5) > alpha / 2:
-        rank -= 1
-    if rank == 0:
-        return np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
-    return ordered[:, rank - 1], ordered[:, n - rank]
+    """Interval of the median by order statistics; of few rows, of logarithms and the extremes."""
+    n, ordered = rows.shape[1], np.sort(rows, axis=-1)
+    left_out = max((k for k in range(n // 2) if stats.binom.cdf(k, n, 0.5) <= alpha / 2), default=None)
+    if left_out is not None:
+        low, high = ordered[:, left_out], ordered[:, n - 1 - left_out]
+    else:
+        logs = np.log(rows)
+        off = stats.t.ppf(1 - alpha / 2, n - 1) * logs.std(-1, ddof=1) / math.sqrt(n) * wider_ends(logs)
+        low = np.minimum(np.exp(logs.mean(-1) - off), ordered[:, 0])
+        high = np.maximum(np.exp(logs.mean(-1) + off), ordered[:, -1])
+    return moved(rows, np.median(rows, axis=-1), low, high)
 
 
 # --- cells

@@ -82,8 +82,9 @@ def judge_betting(values, limit: float, ceiling: float, *, every: int):
     def look_at(rows, n: int, _: int):
         if n % every:
             return np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-        passed = log_capital(values[rows, :n], limit) >= log_target()
-        return passed, log_capital(ceiling - values[rows, :n], ceiling - limit) >= log_target()
+        taken, half = values[rows, :n], row_steps(values[rows, :n])[:, None] / 2
+        passed = log_capital(taken, limit + half) >= log_target()
+        return passed, log_capital(ceiling - taken, ceiling - limit + half) >= log_target()
 
     return whole_runs(values.shape, look_at)
 
