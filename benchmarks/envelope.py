@@ -224,7 +224,7 @@ def table(cells: Sequence[Cell], known: Mapping[str, tuple[str, Result]]) -> lis
         )
     lines += ["", "| rule | cell | wrong `fail` | wrong `pass` | inconclusive |", "|---|---|---|---|---|"]
     for cell in cells:
-        if cell.name in known and (result := known[cell.name][1]).broken(PROMISES[cell.rule]):
+        if cell.name in known and (result := known[cell.name][1]).broken(cell):
             lines.append(
                 f"| {cell.rule} | {cell.name.partition(' ')[2]} | {result.fails:.2f} | {result.passes:.2f} | "
                 f"{result.open:.0f} |"
