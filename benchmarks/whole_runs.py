@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
@@ -27,13 +26,10 @@ MEANS_AT_ONCE = 1000
 def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float, gates: int = 1):
     """Whole runs against stored sessions (runs, sessions, rounds), new rounds (runs, rounds): outcomes and rounds."""
     aggregate = Aggregate.MEDIAN if median else Aggregate.MEAN
-
-    @functools.cache
-    def stored(length: int) -> StoredRounds:
-        return StoredRounds.of(aggregate, scale, [sessions[..., :length]])
+    stored = StoredRounds.of(aggregate, scale, [sessions[..., :FIRST]])
 
     def model_of(rows, n: int):
-        kept = rows_of(stored(min(n, sessions.shape[-1])), rows)
+        kept = rows_of(stored, rows)
         return HistoryModel.of(aggregate, scale, kept, values[rows, :n], assumed=ASSUMED_SPREAD_PP)
 
     return whole_runs(values.shape, by_rule(model_of, scale, delta, gates))
@@ -61,7 +57,7 @@ def judge_session_means(scale: Scale, standard, candidate, *, delta: float):
     return np.concatenate(outcomes)
 
 
-def judge_limit(values, limit: float, ceiling: float | None):
+def judge_limit(values, limit: float, ceiling: float):
     """Whole runs of a limit gate on the mean, values of shape (runs, rounds): outcomes and rounds."""
 
     def look_at(rows, n: int, looks: int):
@@ -82,9 +78,8 @@ def judge_betting(values, limit: float, ceiling: float, *, every: int):
     def look_at(rows, n: int, _: int):
         if n % every:
             return np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-        taken, half = values[rows, :n], row_steps(values[rows, :n])[:, None] / 2
-        passed = log_capital(taken, limit + half) >= log_target()
-        return passed, log_capital(ceiling - taken, ceiling - limit + half) >= log_target()
+        passed = log_capital(values[rows, :n], limit) >= log_target()
+        return passed, log_capital(ceiling - values[rows, :n], ceiling - limit) >= log_target()
 
     return whole_runs(values.shape, look_at)
 

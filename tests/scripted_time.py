@@ -18,7 +18,7 @@ from pytest_llmperf.measure.runtimes.runtime_factory import runtime_of
 from pytest_llmperf.measure.wire.arrival import KERNEL, Piece
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
-from pytest_llmperf.model import DIRECT, SERIAL, Script
+from pytest_llmperf.model import DIRECT, SERIAL, Place, Script
 from pytest_llmperf.servers.emulator.api.answer_forms import Ending
 from pytest_llmperf.servers.emulator.api.request_bodies import parse_body, parse_chat, parse_generate
 from pytest_llmperf.servers.emulator.engine import Completion, EngineError, Job
@@ -95,17 +95,33 @@ class ScriptedTime:
             return self._real.run(clients, timeout_s=timeout_s)
         start_ns = max(time.monotonic_ns(), self._ended_ns)
         exchanges: list[list[Exchange]] = [[] for _ in clients]
-        ready = [(start_ns + index * 1000, index) for index in range(len(clients))]
+        ends_ns: dict[Place, int] = {}
+        ready = [
+            (start_ns + index * 1000 + requests[0].step.think_ns, index)
+            for index, requests in enumerate(clients)
+            if not requests[0].step.waits_for
+        ]
+        waiting = set(range(len(clients))) - {index for _, index in ready}
         while ready:
             sent_ns, index = heapq.heappop(ready)
-            if self.name == SERIAL and any(len(exchanges[before]) < len(clients[before]) for before in range(index)):
+            busy = [before for before in range(index) if len(exchanges[before]) < len(clients[before])]
+            if self.name == SERIAL and set(busy) - waiting:
                 heapq.heappush(ready, (self._ended_ns + HANDOVER_NS, index))
                 continue
-            exchange = self._exchange(clients[index][len(exchanges[index])], sent_ns)
+            request = clients[index][len(exchanges[index])]
+            exchange = self._exchange(request, sent_ns)
+            ends_ns[index, len(exchanges[index])] = exchange.ended_ns + request.step.tool_ns
             exchanges[index].append(exchange)
             self._ended_ns = max(self._ended_ns, exchange.ended_ns)
             if len(exchanges[index]) < len(clients[index]):
-                heapq.heappush(ready, (exchange.ended_ns + 3 * HANDOVER_NS, index))
+                waiting.add(index)
+            for client in sorted(waiting):
+                position, step = len(exchanges[client]), clients[client][len(exchanges[client])].step
+                before = [*step.waits_for, *([(client, position - 1)] if position else [])]
+                if ends_ns.keys() >= set(before):
+                    waiting.discard(client)
+                    due_ns = max(ends_ns[place] for place in before) + step.think_ns
+                    heapq.heappush(ready, (due_ns + 3 * HANDOVER_NS, client))
         count = len(clients)
         return Part(
             start_ns=start_ns,

@@ -11,8 +11,8 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Measurement, Verdict
 from pytest_llmperf.model.model_names import full_name
 
-PRIMARY = "efficiency_pct"
-"""The metric whose spread counts: what the seed measures several agents by (3.1)."""
+PRIMARY, PRIMARY_OF_GRAPH = "efficiency_pct", "makespan_s"
+"""The metric whose spread counts: what the report measures several agents by (3.1); a graph has no balance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
 
 def _cv_pct(record: Record) -> float | None:
     try:
-        return record.summary(PRIMARY).cv_pct
+        return record.summary(PRIMARY_OF_GRAPH if record.measurement.scenario.graph else PRIMARY).cv_pct
     except MeasurementError:
         return None
 

@@ -5,7 +5,8 @@ To add a kind, add a row to GATE_KINDS; its metric must be in the catalogue (`ju
 pytest imports this module at every start, also in projects that never use us: it needs only the standard library.
 """
 
-from typing import Literal, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 
 from pytest_llmperf.judge.marker_keywords import Keyword, choice, flag, metrics, number, whole_number
 
@@ -28,20 +29,25 @@ GATED_METRICS = (
     "ttft_ratio",
     "slowdown",
     "queue_ms",
+    "makespan_s",
+    "graph_efficiency_pct",
 )
 """The metrics that `consistency` and `regression` accept: the continuous ones of the catalogue (a test compares)."""
 
 COMPARED_METRICS = ("efficiency_pct", "scaling_efficiency_pct", "system_tok_s", "ttft_ms")
-"""The metrics that are compared with a baseline or an incumbent by default."""
+"""The metrics that are compared with a baseline or an incumbent by default ..."""
+
+COMPARED_OF_GRAPHS = ("makespan_s", "graph_efficiency_pct", "system_tok_s", "ttft_ms")
+"""... and of agents of which some wait for others."""
 
 
-Judged = Literal["limit", "cost", "answers", "comparison"]
-"""How the gates of a kind are resolved and judged.
+class Judged(StrEnum):
+    """How the gates of a kind are resolved and judged."""
 
-limit: a metric of the rounds against the marker's limit, the option's or the baseline's; cost: the same for a limit in
-USD, through the price of an hour; answers: answers together against answers alone, after the rounds; comparison: a
-metric of the rounds against stored sessions or an incumbent.
-"""
+    LIMIT = "limit"  # a metric of the rounds against the marker's limit, the option's or the baseline's
+    COST = "cost"  # the same for a limit in USD, through the price of an hour
+    ANSWERS = "answers"  # answers together against answers alone, after the rounds
+    COMPARISON = "comparison"  # a metric of the rounds against stored sessions or an incumbent
 
 
 class GateKind(NamedTuple):
@@ -60,7 +66,7 @@ class GateKind(NamedTuple):
     name: str
     fails_if: str
     keywords: tuple[Keyword, ...]
-    judged: Judged = "limit"
+    judged: Judged = Judged.LIMIT
     names_metric: bool = False
     checks_placement: bool = False
     page: str = ""
@@ -157,6 +163,25 @@ _KINDS = (
         (number("min_x", metric="speedup"),),
     ),
     GateKind(
+        "makespan",
+        "the time from the barrier to the last answer is above the limit, s, or its critical path alone is a smaller "
+        "share of it than the limit, percent",
+        (
+            number("max_s", metric="makespan_s"),
+            number("min_efficiency_pct", metric="graph_efficiency_pct", most=100),
+        ),
+        page="docs/graphs.md",
+    ),
+    GateKind(
+        "critical_path",
+        "a phase has a larger share of the critical path than the limit",
+        (
+            number("max_share", metric="critical_{of}_share", most=1, zero=True),
+            choice("of", ("queue", "load", "prefill", "decode", "rest", "client", "think", "tool"), "queue"),
+        ),
+        page="docs/graphs.md",
+    ),
+    GateKind(
         "consistency",
         "the coefficient of variation of the metric over rounds is above the limit, percent",
         (
@@ -175,7 +200,7 @@ _KINDS = (
         "cost",
         "a million tokens cost more USD than the limit, at the price of an hour in llmperf.toml",
         (number("max_usd_per_1m"),),
-        judged="cost",
+        judged=Judged.COST,
         page="docs/economics.md",
     ),
     GateKind(
@@ -183,7 +208,7 @@ _KINDS = (
         "an answer together differs from the answer alone although the engine repeats itself, or answers together "
         "score lower by more than the limit, points",
         (number("max_drop_pp", most=100), flag("same", default=True), whole_number("samples", 3, 100, 5)),
-        judged="answers",
+        judged=Judged.ANSWERS,
         page="docs/quality.md",
     ),
     GateKind(
@@ -206,7 +231,7 @@ _KINDS = (
         "a metric is significantly worse than in the baseline of --llmperf-compare or on the incumbent of "
         "--llmperf-against; it passes if a change of delta (points or percent) is excluded",
         (metrics("metrics", GATED_METRICS, COMPARED_METRICS), number("delta")),
-        judged="comparison",
+        judged=Judged.COMPARISON,
         page="docs/verdicts.md",
     ),
 )

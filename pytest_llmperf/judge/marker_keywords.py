@@ -23,6 +23,7 @@ class Keyword(NamedTuple):
         metric: the metric that it limits; `{name}` stands for the value of another keyword.
         means: the parts of metric names that values stand for, unless they are the values themselves.
         also: by metric, a further threshold of a baseline that is used if the metric has none of its own.
+        choices: the valid values, if they are words.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Keyword(NamedTuple):
     metric: str = ""
     means: Mapping[str, str] = _NONE
     also: Mapping[str, str] = _NONE
+    choices: Sequence[str] = ()
 
 
 def number(
@@ -64,7 +66,7 @@ def choice(name: str, choices: Sequence[str], default: str, *, means: Mapping[st
 
     few = len(choices) <= 2
     valid = " or ".join(map(repr, choices)) if few else f"one of {', '.join(choices)}"
-    return Keyword(name, valid, check, default, means=means)
+    return Keyword(name, valid, check, default, means=means, choices=tuple(choices))
 
 
 def metrics(name: str, known: Sequence[str], default: tuple[str, ...]) -> Keyword:

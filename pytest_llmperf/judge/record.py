@@ -15,7 +15,7 @@ from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.judge.stats.summary import Summary, summarise
-from pytest_llmperf.model import ExternalAgent, Measurement, Think, Verdict
+from pytest_llmperf.model import ExternalAgent, Measurement, Pauses, Think, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +73,21 @@ class Record:
 
 _CONVERTER = cattrs.Converter()
 _CONVERTER.register_unstructure_hook(StrEnum, lambda member: member.value)
-_CONVERTER.register_unstructure_hook(ExternalAgent, lambda agent: {"name": agent.name, "run": agent.stored})
+_CONVERTER.register_unstructure_hook(
+    ExternalAgent,
+    lambda agent: {"name": agent.name, "run": agent.stored, **({"after": agent.after} if agent.after else {})},
+)
 _CONVERTER.register_structure_hook(
     ExternalAgent,
     lambda data, _: ExternalAgent(
-        name=data["name"], run=data["run"] if isinstance(data["run"], str) else tuple(data["run"])
+        name=data["name"],
+        run=data["run"] if isinstance(data["run"], str) else tuple(data["run"]),
+        after=tuple(data.get("after", ())),
     ),
 )
 
 
-_CONVERTER.register_structure_hook_func(lambda kind: kind == (Think | None), lambda value, _: value)
+_CONVERTER.register_structure_hook_func(lambda kind: kind in (Think | None, Pauses), lambda value, _: value)
 
 
 def as_plain(records: Sequence[Record]) -> list[dict[str, Any]]:

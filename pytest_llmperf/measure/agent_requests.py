@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pytest_llmperf.measure.wire.openai_options import v1_options
 from pytest_llmperf.measure.wire.prepared_request import Request, prepare
 from pytest_llmperf.measure.wire.unique_prefix import prefixes
-from pytest_llmperf.model import Agent, ExternalAgent, Instance
+from pytest_llmperf.model import Agent, ExternalAgent, Instance, Step
 
 STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everything said so far in mind."
 """Stands for the model's answers in a conversation's history: a fixed text, so that every run does the same work."""
@@ -62,6 +63,12 @@ class AgentRequests:
             prepare(url, path, json.dumps({**common, **body}).encode(), label=label, access=instance.access)
             for path, body in bodies
         )
+
+    def of_steps(self, agent: Agent, instance: Instance, url: str, steps: Sequence[Step]) -> tuple[Request, ...]:
+        """The agent's requests for these steps: its prompts, as often as a loop repeats them."""
+        passages = range(len(steps) // len(agent.prompts))
+        requests = [request for _ in passages for request in self.of(agent, instance, url)]
+        return tuple(replace(request, step=step) for request, step in zip(requests, steps, strict=True))
 
     def draw_prefixes(self, agents: Iterable[str]) -> dict[str, str]:
         """A fresh prefix for each of these agents, by name."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.measure.agent_requests import AgentRequests, keep_alive_s, label_of
+from pytest_llmperf.measure.client_times import client_times
 from pytest_llmperf.measure.decoding.decode import decode
 from pytest_llmperf.measure.runtimes import Runtime
 from pytest_llmperf.measure.wire.arrival import KERNEL, READ
-from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.model import (
     Agent,
     AgentRun,
@@ -23,10 +22,14 @@ from pytest_llmperf.model import (
     RequestTiming,
     Round,
     Scenario,
+    Step,
     Topology,
+    alone,
+    steps_of,
 )
 
 if TYPE_CHECKING:
+    from pytest_llmperf.measure.agents.external_agents import Progress
     from pytest_llmperf.measure.tap.proxy_client import Tap
 
 TOGETHER = "together"
@@ -71,13 +74,14 @@ class Rounds:
 
     Raises:
         ValueError: the topology lacks an instance for some agent.
-        UsageError: some agent is external, and the server is behind a proxy.
+        UsageError: some agent is external, and the server is behind a proxy, or an agent pauses at the barrier.
     """
 
     def __init__(
         self, scenario: Scenario, topology: Topology, *, runtime: Runtime, timeout_s: float, tap: Tap | None = None
     ) -> None:
         self._scenario = scenario
+        self._steps = steps_of(scenario.agents)
         self._model = topology.model
         self._placement = tuple(topology.instance_of(index) for index in range(len(scenario.agents)))
         self._runtime = runtime
@@ -87,6 +91,17 @@ class Rounds:
             raise UsageError(
                 "external agents are measured by a tap, which does not go through a proxy",
                 next_step="measure them from where the server can be reached, without --llmperf-proxy",
+            )
+        pauses_first = [
+            agent.name
+            for agent, (first, *_) in zip(scenario.agents, self._steps, strict=True)
+            if first.think_ns and not first.waits_for
+        ]
+        if scenario.external and pauses_first:
+            raise UsageError(
+                f"agent {pauses_first[0]} pauses before its first request, at the barrier, where all agents wait for "
+                "the first request of each: this cannot be measured beside external agents",
+                next_step="let its think_s begin with 0: one number for each prompt",
             )
         self._requests = AgentRequests(model=topology.model, keep_alive_s=keep_alive_s(timeout_s))
         self._start_up_ns: dict[str, int] = {}
@@ -160,52 +175,71 @@ class Rounds:
             for round_ in zip(alone, again, together, strict=True)
             for agent, *texts in zip(self._scenario.agents, *round_, strict=True)
             if isinstance(agent, Agent)
-            for prompt, first, second, both in zip(agent.prompts, *texts, strict=True)
+            for prompt, first, second, both in zip(
+                agent.prompts * (len(texts[0]) // len(agent.prompts)), *texts, strict=True
+            )
         )
 
     def _placed(self) -> tuple[tuple[Agent | ExternalAgent, Instance], ...]:
         """Each agent with its instance."""
         return tuple(zip(self._scenario.agents, self._placement, strict=True))
 
+    def _steps_of(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> tuple[tuple[Step, ...], ...]:
+        """The steps of these agents: of all together, as the graph says; of some, without waiting for the others."""
+        if len(members) == len(self._steps):
+            return self._steps
+        own = {agent.name: alone(steps) for agent, steps in zip(self._scenario.agents, self._steps, strict=True)}
+        return tuple(own[agent.name] for agent, _ in members)
+
     def _part(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Part:
         """Runs these agents at once."""
         if self._tap is not None:
             return self._tapped(members)
         ours = [(agent, instance) for agent, instance in members if isinstance(agent, Agent)]
-        clients = [self._requests.of(agent, instance, instance.url) for agent, instance in ours]
+        steps = self._steps_of(members)
+        clients = [
+            self._requests.of_steps(agent, instance, instance.url, own)
+            for (agent, instance), own in zip(ours, steps, strict=True)
+        ]
         part = self._runtime.run(clients, timeout_s=self._timeout_s)
-        runs = []
-        for (agent, instance), exchanges, lag_ns in zip(members, part.exchanges, part.lag_ns, strict=True):
-            runs.append(
-                AgentRun(
-                    agent=agent.name,
-                    instance=instance.name,
-                    start_ns=part.start_ns,
-                    requests=tuple(map(decode, exchanges)),
-                    client_ns=_client_ns(part.start_ns, exchanges),
-                    lag_ns=lag_ns,
-                )
+        times = client_times(part.start_ns, steps, part.exchanges)
+        runs = [
+            AgentRun(
+                agent=agent.name,
+                instance=instance.name,
+                start_ns=part.start_ns,
+                requests=tuple(map(decode, exchanges)),
+                client_ns=own.client_ns,
+                paused_ns=own.paused_ns,
+                lag_ns=lag_ns,
             )
+            for (agent, instance), exchanges, own, lag_ns in zip(
+                members, part.exchanges, times, part.lag_ns, strict=True
+            )
+        ]
         sources = frozenset(exchange.source for client in part.exchanges for exchange in client)
         return _Part(tuple(runs), sources, part.cpu_ns)
 
     def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]], *, barrier: bool = True) -> _Part:
         """Runs these agents at once through the tap; before the first barrier, once unmeasured: see `start_up`."""
         from pytest_llmperf.measure.agents.agent_failures import Member  # noqa: PLC0415 - only where an agent is external
-        from pytest_llmperf.measure.agents.external_agents import run_tapped  # noqa: PLC0415 - as above
+        from pytest_llmperf.measure.agents.external_agents import Progress, run_tapped  # noqa: PLC0415 - as above
 
         assert self._tap is not None
         if barrier and len(members) > 1 and any(agent.name not in self._start_up_ns for agent, _ in members):
             self._tapped(members, barrier=False)
+        steps, progress = self._steps_of(members), Progress()
         part = run_tapped(
             [
                 Member(
                     label=label_of(agent, instance),
                     url=instance.url,
-                    run=self._work(agent, instance),
+                    run=self._work(agent, instance, own, progress),
                     start_up_ns=self._start_up_ns.get(agent.name, 0),
+                    after=_after(agent, own, members),
+                    at_barrier=not own[0].waits_for,
                 )
-                for agent, instance in members
+                for (agent, instance), own in zip(members, steps, strict=True)
             ],
             tap=self._tap,
             model=self._model,
@@ -215,19 +249,23 @@ class Rounds:
         self._start_up_ns |= {
             agent.name: recording.start_up_ns for (agent, _), recording in zip(members, part.recordings, strict=True)
         }
+        times = client_times(part.start_ns, steps, [recording.exchanges for recording in part.recordings])
         runs = tuple(
             AgentRun(
                 agent=agent.name,
                 instance=instance.name,
                 start_ns=part.start_ns,
                 requests=recording.requests,
-                client_ns=recording.first_ns - part.start_ns
-                if isinstance(agent, ExternalAgent)
-                else _client_ns(part.start_ns, recording.exchanges),
+                client_ns=own.client_ns
+                if isinstance(agent, Agent)
+                else (0 if first.waits_for else recording.first_ns - part.start_ns),
+                paused_ns=own.paused_ns,
                 lag_ns=part.lag_ns,
                 untimed=recording.untimed,
             )
-            for (agent, instance), recording in zip(members, part.recordings, strict=True)
+            for (agent, instance), recording, own, (first, *_) in zip(
+                members, part.recordings, times, steps, strict=True
+            )
         )
         return _Part(
             runs,
@@ -235,12 +273,15 @@ class Rounds:
             (part.cpu_ns,),
         )
 
-    def _work(self, agent: Agent | ExternalAgent, instance: Instance) -> AsyncAgent | Command:
+    def _work(
+        self, agent: Agent | ExternalAgent, instance: Instance, steps: Sequence[Step], progress: Progress
+    ) -> AsyncAgent | Command:
         """The work of an agent behind the tap."""
         from pytest_llmperf.measure.agents.external_agents import own_work  # noqa: PLC0415 - only where an agent is external
 
         if isinstance(agent, Agent):
-            return own_work(lambda url: self._requests.of(agent, instance, url))
+            place = self._scenario.agents.index(agent)
+            return own_work(lambda url: self._requests.of_steps(agent, instance, url, steps), place, progress)
         if isinstance(agent.run, str):
             raise UsageError(
                 f"agent {agent.name} comes from a stored record, which has only the name of its callable: {agent.run}",
@@ -249,10 +290,12 @@ class Rounds:
         return agent.run
 
 
-def _client_ns(start_ns: int, exchanges: Sequence[Exchange]) -> int:
-    """Time in which it was the client's turn to act: not the server's to close a connection or to accept one."""
-    first, *_ = exchanges
-    own_ns = first.sent_ns - start_ns
-    for before, after in pairwise(exchanges):
-        own_ns += max(0, after.connect_ns - before.ended_ns) + max(0, after.sent_ns - after.connected_ns)
-    return max(0, own_ns)
+def _after(
+    agent: Agent | ExternalAgent, steps: Sequence[Step], members: Sequence[tuple[Agent | ExternalAgent, Instance]]
+) -> tuple[int, ...]:
+    """The members that must have ended before this one is started; our own agents wait for each other by themselves."""
+    return tuple(
+        client
+        for client, _ in steps[0].waits_for
+        if isinstance(agent, ExternalAgent) or isinstance(members[client][0], ExternalAgent)
+    )

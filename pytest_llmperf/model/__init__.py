@@ -21,8 +21,9 @@ from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS,
 from pytest_llmperf.model.settings.prices import Prices
 from pytest_llmperf.model.settings.session_settings import RUNTIMES, SERIAL, Settings
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
-from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent
+from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, Loop, Pauses
 from pytest_llmperf.model.workload.generation_options import OLLAMA_ONLY, GenerationOptions, Think
+from pytest_llmperf.model.workload.graph import AT_ONCE, LAST, Place, Step, alone, steps_of
 from pytest_llmperf.model.workload.profile import PROFILES, Mode, Profile, mode_of
 from pytest_llmperf.model.workload.report_scenarios import (
     BASELINE_VS_CHIMERA,
@@ -35,6 +36,7 @@ from pytest_llmperf.model.workload.script import Script
 from pytest_llmperf.model.workload.topology import Instance, Topology, TopologyKind
 
 __all__ = [
+    "AT_ONCE",
     "BACKENDS",
     "BASELINE_VS_CHIMERA",
     "CHIMERA_HETERO",
@@ -45,6 +47,7 @@ __all__ = [
     "FIGURES",
     "IDENTITY",
     "KEYS",
+    "LAST",
     "NOTED",
     "OLLAMA_ONLY",
     "PROFILES",
@@ -76,12 +79,15 @@ __all__ = [
     "GpuSample",
     "Incident",
     "Instance",
+    "Loop",
     "Manifest",
     "Matrix",
     "Measurement",
     "Mode",
     "NamedDeployment",
     "Outcome",
+    "Pauses",
+    "Place",
     "Played",
     "Prices",
     "Profile",
@@ -93,6 +99,7 @@ __all__ = [
     "Scenario",
     "Script",
     "Settings",
+    "Step",
     "Stored",
     "StoredSession",
     "Telemetry",
@@ -105,6 +112,8 @@ __all__ = [
     "Value",
     "Verdict",
     "Workload",
+    "alone",
     "mode_of",
     "scenario_of",
+    "steps_of",
 ]

@@ -25,6 +25,7 @@ from pytest_llmperf.report.session_outcomes import Ending, Tested
 from pytest_llmperf.report.wording.amounts import amount
 from pytest_llmperf.report.wording.baseline_history import history_of
 from pytest_llmperf.report.wording.client_cost import client_lines
+from pytest_llmperf.report.wording.critical_path_text import traced_path
 from pytest_llmperf.report.wording.footnotes import notes_of
 from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, soak_warnings
 from pytest_llmperf.report.wording.verdict_text import explain, limit_words, one_line
@@ -117,6 +118,8 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
     }
     if loss := loss_of(record.measurement):
         plain["loss"] = asdict(loss)
+    if (path := traced_path(record.measurement)) is not None:
+        plain["critical_path"] = asdict(path)
     if diagnosis is not None:
         plain["diagnosis"] = {**asdict(diagnosis), "facts": list(diagnosis.facts)}
     if run.stored is not None and (past := history_of(record, run.stored.name, history)):

@@ -29,6 +29,8 @@ CALLED = {
     "ttft_ratio": "TTFT together over TTFT alone, worst request",
     "slowdown": "slowdown of the slowest agent",
     "queue_ms": "queue time of the worst request",
+    "makespan_s": "makespan",
+    "graph_efficiency_pct": "graph efficiency",
     "contention_rate_ttft": "contention rate by TTFT",
     "contention_rate_throughput": "contention rate by decode throughput",
     "vram_gib": "GPU memory in use on the fullest GPU",

@@ -19,6 +19,7 @@ from typing import Any
 from pytest_llmperf.judge.baselines.trend import Trend
 from pytest_llmperf.judge.diagnosis.diagnose import Diagnosis
 from pytest_llmperf.judge.evidence import Evidence
+from pytest_llmperf.judge.metrics.graphs.critical_path import CriticalPath
 from pytest_llmperf.judge.metrics.series import CATALOGUE
 from pytest_llmperf.judge.metrics.time_breakdown import Loss
 from pytest_llmperf.judge.record import Record
@@ -78,6 +79,7 @@ def _record(definitions: dict[str, Any]) -> dict[str, Any]:
             {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
         ),
         "loss": _reference(Loss, definitions),  # absent if undefined: a single agent, or agents that never ran alone
+        "critical_path": _reference(CriticalPath, definitions),  # absent but of graphs and of external agents
         "diagnosis": _reference(Diagnosis, definitions),  # absent if the loss is negligible and no cause is known
         "history": _object(
             "The sessions of the baseline that this run was compared with or saved to, before it; absent: none.",

@@ -16,7 +16,7 @@ from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_r
 from pytest_llmperf.judge.gates.incumbent import against_gates
 from pytest_llmperf.judge.gates.resolve import Baselines, resolve
 from pytest_llmperf.judge.gates.robust.betting_gates import as_asked, notes_of
-from pytest_llmperf.judge.gates.target import Target
+from pytest_llmperf.judge.gates.target import Target, compared_of
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.soak import Level, levels_for
 from pytest_llmperf.model import Baseline, Gate, Measurement, Scenario, Settings, Workload
@@ -86,13 +86,19 @@ class BaselinesInForce:
         settings, incumbent = self._settings, self._settings.against
         left = [spec for spec in specs if self.stored is not None or not (incumbent and spec.compares)]
         limited, notes = without_regression(left, settings, self.baseline, self.stored)
-        target = Target(key=lookup.key_of(test, measurement), facts=measurement.manifest.facts, settings=settings)
+        compared = compared_of(measurement.scenario)
+        target = Target(
+            key=lookup.key_of(test, measurement),
+            facts=measurement.manifest.facts,
+            settings=settings,
+            compared=compared,
+        )
         baselines = Baselines(in_force=self.baseline, compared=self.stored)
         gates = tuple(gate for spec in limited for gate in resolve(spec, target, baselines))
         if self.stored is not None and not any(gate.delta is not None for gate in gates):
             gates += compare_gates(self.stored, target)
         if incumbent:
-            gates += against_gates(specs, name=incumbent, settings=settings)
+            gates += against_gates(specs, name=incumbent, settings=settings, compared=compared)
         gates = as_asked(gates, settings)
         return gates, (*notes, *notes_of(gates), *self._outlying(target.key, gates))
 

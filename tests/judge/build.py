@@ -106,3 +106,66 @@ def observed(*samples: Sample, rounds: int = 1, **others) -> Measurement:
 def gpus(**values) -> tuple[GpuSample, ...]:
     """One GPU."""
     return (GpuSample(**values),)
+
+
+def served(
+    sent_ms: float,
+    *,
+    queue: float = 0,
+    load: float = 0,
+    prefill: float = 0,
+    decode: float = 50,
+    rest: float = 0,
+    **others,
+) -> RequestTiming:
+    """A request that took these times, ms, by the server's durations; `rest` is outside of them."""
+    total_ms = queue + load + prefill + decode
+    return request(
+        sent_ms=sent_ms,
+        ttft_ms=queue + load + prefill + rest,
+        total_ms=total_ms + rest,
+        decode_ms=decode,
+        load_duration_ns=int(load * MS),
+        prompt_eval_duration_ns=int(prefill * MS),
+        total_duration_ns=int(total_ms * MS),
+        **others,
+    )
+
+
+TEAM = Scenario(
+    name="team",
+    agents=(
+        Agent(name="planner", prompts=("plan",)),
+        *(Agent(name=name, prompts=("work",), after=("planner",)) for name in ("w1", "w2", "w3")),
+        Agent(name="critic", prompts=("judge",), after=("w1", "w2", "w3"), think_s=0.004),
+    ),
+)
+"""A planner, three workers at once, a critic that thinks before it asks."""
+
+
+def graph_round(queue_ms: float = 0, *, index: int = 0, decode_ms: float = 180) -> Round:
+    """A round of TEAM: the third worker waits so long for a slot, together; all other times are the same alone.
+
+    Together the planner is sent after 1 ms and takes 100, the workers are sent 2 ms later and take 200, the critic 5 ms
+    after the last of them, 4 of which it thinks, and takes 60.
+    """
+    work = {"prefill": 20.0, "decode": decode_ms}
+    last_ms = 103 + 20 + decode_ms + queue_ms
+    together = (
+        run("planner", served(1, prefill=9, decode=90, rest=1)),
+        run("w1", served(103, **work)),
+        run("w2", served(103, **work)),
+        run("w3", served(103, queue=queue_ms, **work)),
+        run("critic", served(last_ms + 5, prefill=10, decode=50)),
+    )
+    solo = (
+        run("planner", served(1, prefill=9, decode=90, rest=1)),
+        *(run(name, served(0, prefill=20, decode=180)) for name in ("w1", "w2", "w3")),
+        run("critic", served(4, prefill=10, decode=50)),
+    )
+    return Round(index=index, order=("together",), solo=solo, together=together)
+
+
+def graph_measurement(*rounds: Round, scenario: Scenario = TEAM) -> Measurement:
+    """A measurement of these rounds of TEAM."""
+    return replace(measurement_of(*rounds), scenario=scenario)

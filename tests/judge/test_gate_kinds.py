@@ -2,13 +2,12 @@
 
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.gate_kinds import GATE_KINDS, GATED_METRICS, GateKind, Judged
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS, GateKind, Judged
 from pytest_llmperf.judge.gates.evaluate import judge
 from pytest_llmperf.judge.gates.resolve import _RESOLVERS, Baselines, resolve
 from pytest_llmperf.judge.gates.target import Target
@@ -21,19 +20,18 @@ from pytest_llmperf.plugin.options.parsers import limits
 from tests.judge.build import measurement_of, round_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "baselines.md"
-CHOICES = {"detector": ("ttft", "throughput"), "of": ("agent", "system"), "metric": GATED_METRICS}
 
 
 def limited_metrics(kind: GateKind, limit: Keyword) -> list[str]:
     """Every metric that a limit can be about, by the values of the kind's other keywords."""
-    names = [row.name for row in kind.keywords if row.name in CHOICES]
+    rows = [row for row in kind.keywords if row.choices]
     return [
-        build(kind.name, kwargs=dict(zip(names, values, strict=True))).metric(limit)
-        for values in product(*(CHOICES[name] for name in names))
+        build(kind.name, kwargs=dict(zip([row.name for row in rows], values, strict=True))).metric(limit)
+        for values in product(*(row.choices for row in rows))
     ]
 
 
-LIMITS = [(kind, limit) for kind in GATE_KINDS.values() if kind.judged == "limit" for limit in kind.limits]
+LIMITS = [(kind, limit) for kind in GATE_KINDS.values() if kind.judged is Judged.LIMIT for limit in kind.limits]
 
 
 @pytest.mark.parametrize(("kind", "limit"), LIMITS, ids=lambda row: row.name)
@@ -46,7 +44,7 @@ def test_a_limit_is_about_metrics_of_the_catalogue(kind: GateKind, limit: Keywor
 
 def test_every_way_of_judging_has_a_resolver() -> None:
     """And each is used by a kind."""
-    assert set(_RESOLVERS) == set(get_args(Judged)) == {kind.judged for kind in GATE_KINDS.values()}
+    assert set(_RESOLVERS) == set(Judged) == {kind.judged for kind in GATE_KINDS.values()}
 
 
 def test_reports_name_the_metric_unless_the_gate_says_it() -> None:
@@ -58,6 +56,8 @@ def test_reports_name_the_metric_unless_the_gate_says_it() -> None:
         "throughput": "decode_tok_s",
         "ttft": "ttft_ms",
         "speedup": "speedup",
+        "makespan": "makespan_s",
+        "critical_path": "critical_queue_share",
         "memory": "vram_gib",
         "thermal": "gpu_temperature_c",
         **dict.fromkeys(("consistency", "cost", "quality", "regression", "compare", "against"), ""),
@@ -68,7 +68,7 @@ def test_the_table_of_the_page_on_baselines() -> None:
     """A row for each kind whose limit may be a threshold: names of thresholds, and units."""
     rows = []
     for kind in GATE_KINDS.values():
-        if kind.judged != "limit":
+        if kind.judged is not Judged.LIMIT:
             continue
         named, units = {}, {}
         for limit in kind.limits:

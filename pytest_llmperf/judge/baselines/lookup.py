@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines.baseline_files import to_save
-from pytest_llmperf.model import Agent
+from pytest_llmperf.model import Agent, ExternalAgent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,15 +48,24 @@ def fingerprint(scenario: Scenario) -> str:
     """A short SHA-256 (16 hex digits) of what the agents do, in their order.
 
     Of our own agents that is name, prompts, options and, if it is set, `think`; of others name and command, or the
-    callable's qualified name.
+    callable's qualified name; of all, if they are set, the agents before them, loops and pauses.
     """
-    work = [
-        [agent.name, list(agent.prompts), agent.options.as_request(), *([] if agent.think is None else [agent.think])]
-        if isinstance(agent, Agent)
-        else [agent.name, "external", agent.stored]
-        for agent in scenario.agents
-    ]
+    work = list(map(_work, scenario.agents))
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _work(agent: Agent | ExternalAgent) -> list[object]:
+    """What an agent does, and what it waits for, if there is anything."""
+    waits: dict[str, object] = {"after": agent.after}
+    if isinstance(agent, Agent):
+        work: list[object] = [agent.name, list(agent.prompts), agent.options.as_request()]
+        work += [] if agent.think is None else [agent.think]
+        loop = [agent.loop.back_to, agent.loop.times] if agent.loop else []
+        waits |= {"loop": loop, "think_s": agent.think_s, "tool_s": agent.tool_s}
+    else:
+        work = [agent.name, "external", agent.stored]
+    given = {name: value for name, value in waits.items() if value}
+    return [*work, given] if given else work
 
 
 def key_of(test: str, measurement: Measurement) -> Key:

@@ -49,7 +49,7 @@ def saturated(round_: Round) -> str:
     for run in (*round_.together, *round_.solo):
         if run.lag_ns > MOST_LAG_MS * 1e6:
             return f"{_part(run, round_)} was {run.lag_ns / 1e6:.0f} ms late or more for a tenth of the time"
-        share_pct = 100 * run.client_ns / run.duration_ns
+        share_pct = 100 * run.client_ns / run.own_ns
         if run.client_ns > MOST_LAG_MS * 1e6 and share_pct > MOST_COST_PP:
             return f"{_part(run, round_)} had an overhead of {share_pct:.1f} % of the time"
     busiest = max(round_.client_cpu_ns, default=0) / _wall_ns(round_)
@@ -65,7 +65,7 @@ def client_overhead_problem(measurement: Measurement) -> str:
     """Why client overhead over all rounds is too large, in words; empty if it is not, or there is no round."""
     for where in ("together", "solo"):
         runs = [run for round_ in measurement.rounds for run in getattr(round_, where)]
-        own_ms, all_ms = sum(run.client_ns for run in runs) / 1e6, sum(run.duration_ns for run in runs) / 1e6
+        own_ms, all_ms = sum(run.client_ns for run in runs) / 1e6, sum(run.own_ns for run in runs) / 1e6
         if own_ms > MOST_COST_PP / 100 * all_ms:
             share_pct, part = 100 * own_ms / all_ms, "" if where == "together" else " alone"
             return (

@@ -11,12 +11,15 @@ from pytest_llmperf.judge.diagnosis.decode_decline import decline_of, declining
 from pytest_llmperf.judge.diagnosis.loss_explanation import (
     SHARE_PP,
     advice_on,
+    agents_beside,
     client_advice,
     reports_durations,
     sentence_of,
 )
 from pytest_llmperf.judge.diagnosis.machine_health import busy_cores, neighbour_cores, swapping, throttled
+from pytest_llmperf.judge.metrics.graphs.graph_loss import graph_loss
 from pytest_llmperf.judge.metrics.series import series
+from pytest_llmperf.judge.metrics.slot_use import CAUSE as FEWER_SLOTS
 from pytest_llmperf.judge.metrics.slot_use import fewer_slots
 from pytest_llmperf.judge.metrics.time_breakdown import Loss, losses
 from pytest_llmperf.model import Measurement, TopologyKind
@@ -63,11 +66,12 @@ class Diagnosis:
     """Why efficiency was lost.
 
     Attributes:
-        cause: in a few words: a fact's, else the largest share's name, else `throttling` or `saturated client`.
+        cause: in a few words: a fact's, else the largest share's name (of a graph: phase and agents, e.g. `queue of
+            w1`), else `throttling` or `saturated client`.
         facts: what is known of the servers and bears on the figures, as it was noted.
         sentence: what the figures say; empty if they say nothing.
         next_step: what to do; empty if it depends on the gate.
-        of: the efficiency that lost more, `scaling` or `balance`; empty if neither is defined.
+        of: the efficiency that lost more, `scaling` or `balance`, or `graph`; empty if none is defined.
         loss_pp: what it lost by durations, mean over rounds, points.
         shares_pp: of the loss, points, by `PART alone` (one agent is slower, even alone) and `PART together` (slower in
             company); they add up to it; negative: gained.
@@ -102,9 +106,13 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
         sank = decline_of(measurement) if sentence and sentence == sinking else 0.0
         facts = [fact for fact in machine if fact[0] != BUSY_NEIGHBOUR or neighbour_share(measurement) >= sank]
     by_slots = _by_slots(measurement, loss, cause)
-    telling = [fact for fact in facts if not (by_slots and fact[0] == "another client")]
+    of_path = loss is not None and loss.of == "graph" and explains
+    hidden = ("another client", FEWER_SLOTS) if of_path else ("another client",)
+    telling = [fact for fact in facts if not (by_slots and fact[0] in hidden)]
     if telling:
         cause, _, advice = telling[0]
+    elif loss is not None and of_path and cause == largest:
+        cause = f"{largest.split()[0]} of {loss.slowest}"
     if not cause:
         return None
     return Diagnosis(
@@ -151,14 +159,21 @@ def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
 
     If no slot is shared, a server that gets no core also begins late, which looks like a queue.
     """
-    others = ("load", "tokens", "queue") if measurement.topology.kind.shared else ("load", "tokens")
+    others = ("load", "tokens", "queue") if _share_slots(measurement, loss) else ("load", "tokens")
     return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(others)
 
 
 def _by_slots(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
     """Whether agents lose much by a slot that they share; another client did not make them queue, if it was there."""
-    shared = measurement.topology.kind.shared
-    return loss is not None and loss.loss_pp >= LARGE_PP and shared and cause == "queue together"
+    queued = loss is not None and loss.loss_pp >= LARGE_PP and cause == "queue together"
+    return queued and _share_slots(measurement, loss)
+
+
+def _share_slots(measurement: Measurement, loss: Loss | None) -> bool:
+    """Whether agents share a server; of a graph, those that lose."""
+    if loss is not None and loss.of == "graph":
+        return len(agents_beside(measurement, loss.instance)) > 1
+    return measurement.topology.kind.shared
 
 
 def crowded(measurement: Measurement) -> str:
@@ -181,7 +196,9 @@ def neighbour_share(measurement: Measurement) -> float:
 
 
 def loss_of(measurement: Measurement) -> Loss | None:
-    """The greater of the two losses; None if they are not defined."""
+    """The greater of the two losses, or that of a graph; None if they are not defined."""
+    if measurement.scenario.graph:
+        return graph_loss(measurement)
     try:
         series(measurement, "slowdown")
         series(measurement, "scaling_efficiency_pct")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
+from pytest_llmperf.judge.metrics.graphs.critical_path import path_of
+from pytest_llmperf.judge.metrics.graphs.graph_loss import slower_parts
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.model.results.server_observations import Observed
 
@@ -68,6 +70,8 @@ def reports_durations(measurement: Measurement) -> bool:
 def sentence_of(measurement: Measurement, loss: Loss, cause: str) -> str:
     """The cause in one clause, with its figures; the slowdown is that of the slowest agent."""
     part, where = cause.split()
+    if loss.of == "graph":
+        return _of_path(measurement, part)
     slowdown = fmean(series(measurement, "slowdown"))
     if where == "together" and part == "queue":
         wall_ms = median(max(run.duration_ns for run in round_.together) / 1e6 for round_ in measurement.rounds)
@@ -100,14 +104,39 @@ def sentence_of(measurement: Measurement, loss: Loss, cause: str) -> str:
     )
 
 
+def _of_path(measurement: Measurement, part: str) -> str:
+    """The phase that makes the critical path long, of which agents, beside what it takes alone."""
+    path = path_of(measurement)
+    assert path is not None  # for there is a loss
+    slower = slower_parts(path, part)
+    agents = " and ".join(each.agent for each in slower)
+    ms, alone_ms = sum(each.ms for each in slower), sum(each.alone_ms for each in slower)
+    return (
+        f"the critical path {' > '.join(path.agents)} is longer than alone: {part} of {agents} takes "
+        f"{ms:.0f} ms of the makespan of {path.makespan_ms:.0f} ms, alone {alone_ms:.0f} ms"
+    )
+
+
 def _who(measurement: Measurement) -> str:
     """Who else keeps a server busy."""
     return "other work on this machine keeps it busy" if measurement.topology.private else Observed.ANOTHER_CLIENT
 
 
+def agents_beside(measurement: Measurement, instance: str) -> list[str]:
+    """The agents on the server of an instance, which other instances may have, too."""
+    urls = {each.name: each.url for each in measurement.topology.instances}
+    runs = measurement.rounds[0].together
+    return [run.agent for run in runs if urls.get(run.instance) == urls.get(instance)]
+
+
 def advice_on(measurement: Measurement, loss: Loss, cause: str) -> str:
     """What to do about a share."""
     topology = measurement.topology
+    if loss.of == "graph" and cause == "queue together" and len(agents_beside(measurement, loss.instance)) > 1:
+        return (
+            f"give instance {loss.instance} a slot for each request at once (OLLAMA_NUM_PARALLEL, llama-server: -np), "
+            "or its agents more instances"
+        )
     if cause == "queue together" and not topology.kind.shared:
         cause = "queue alone"
     if cause == "queue alone" and topology.private:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import BaselineError, MeasurementError, UsageError
 from pytest_llmperf.judge.baselines.comparability import unlike
 from pytest_llmperf.judge.baselines.lookup import entry_of
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
+from pytest_llmperf.judge.gates.target import named_metrics
 from pytest_llmperf.judge.metrics.catalogue import MetricClass, metric_of
 from pytest_llmperf.judge.stats.summary import Aggregate, reference_centre
 from pytest_llmperf.model import Gate
@@ -80,17 +80,18 @@ def marked_comparisons(marker: Marker, stored: Baseline, target: Target) -> tupl
     delta = bare if marker["delta"] is None else marker["delta"]
     return tuple(
         comparison_gate(metric, marker=marker.name, delta=delta, stored=stored, target=target, demanded=True)
-        for metric in marker["metrics"]
+        for metric in named_metrics(marker, target.compared)
     )
 
 
-def compare_gates(stored: Baseline, target: Target, *, metrics: tuple[str, ...] = COMPARED_METRICS) -> tuple[Gate, ...]:
+def compare_gates(stored: Baseline, target: Target, *, metrics: tuple[str, ...] = ()) -> tuple[Gate, ...]:
     """The gates that `--llmperf-compare` adds to a test without a `regression` marker: one per metric.
 
     Args:
         stored: the baseline named by `--llmperf-compare`.
         target: the measurement that will be compared.
-        metrics: the metrics to compare; those that some stored session lacks are left out.
+        metrics: the metrics to compare, those of the target if there are none; those that some stored session lacks are
+            left out.
 
     Returns:
         Gates with `demanded=False`.
@@ -99,7 +100,7 @@ def compare_gates(stored: Baseline, target: Target, *, metrics: tuple[str, ...] 
         UsageError: a setting that the marker would refuse.
         BaselineError: nothing is stored of this measurement, or none of the metrics.
     """
-    entry = entry_of(stored, target.key)
+    entry, metrics = entry_of(stored, target.key), metrics or target.compared
     held = [metric for metric in metrics if all(metric in session.rounds for session in entry.session)]
     if not held:
         raise BaselineError(

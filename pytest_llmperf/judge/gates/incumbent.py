@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.evaluate import invalid, judge_values
-from pytest_llmperf.judge.gates.target import option_limit
+from pytest_llmperf.judge.gates.target import named_metrics, option_limit
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.metrics.series import series
@@ -26,7 +27,9 @@ MARKER = "against"
 """The name of these gates in reports, whether a `regression` marker or `--llmperf-against` itself asks for them."""
 
 
-def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> tuple[Gate, ...]:
+def against_gates(
+    specs: Sequence[Marker], *, name: str, settings: Settings, compared: tuple[str, ...] = COMPARED_METRICS
+) -> tuple[Gate, ...]:
     """One gate per metric: the metrics of the test's `regression` marker, else the default ones.
 
     Both arms are measured here and now, so that tok/s and ms can be compared like ratios.
@@ -35,6 +38,7 @@ def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> 
         specs: the test's markers.
         name: of the incumbent.
         settings: with the limit of `regression`, if any.
+        compared: the default metrics, see `compared_of`.
 
     Returns:
         Gates whose limit is not known yet: it is the incumbent's aggregate, see `judge_against`.
@@ -46,7 +50,7 @@ def against_gates(specs: Sequence[Marker], *, name: str, settings: Settings) -> 
     bare = option_limit("regression", settings)
     gates = []
     for spec in marked or [build("regression")]:
-        for metric in map(metric_of, spec["metrics"]):
+        for metric in map(metric_of, named_metrics(spec, compared)):
             delta = next((value for value in (spec["delta"], bare, metric.delta) if value is not None), None)
             gates.append(
                 Gate(

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.gate_kinds import GATE_KINDS
-from pytest_llmperf.model import Settings
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, COMPARED_OF_GRAPHS, GATE_KINDS
+from pytest_llmperf.judge.markers import Marker
+from pytest_llmperf.model import Scenario, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +20,29 @@ class Target:
         key: of the measurement.
         facts: of its manifest.
         settings: of the session.
+        compared: the metrics that are compared unless a marker names others, see `compared_of`.
     """
 
     key: Key
     facts: Mapping[str, str]
     settings: Settings = field(default_factory=Settings)
+    compared: tuple[str, ...] = COMPARED_METRICS
 
     def option_limit(self, name: str) -> float | None:
         """The limit that the command line or ini gives for a gate kind; raises as `option_limit` does."""
         return option_limit(name, self.settings)
+
+
+def compared_of(scenario: Scenario) -> tuple[str, ...]:
+    """The metrics that are compared by default; graph efficiency is undefined for external agents."""
+    of_graph = tuple(name for name in COMPARED_OF_GRAPHS if not (scenario.external and name == "graph_efficiency_pct"))
+    return of_graph if scenario.graph else COMPARED_METRICS
+
+
+def named_metrics(marker: Marker, compared: tuple[str, ...]) -> tuple[str, ...]:
+    """The metrics of a `regression` marker; those compared by default, if it names none."""
+    metrics: tuple[str, ...] = marker["metrics"]
+    return compared if metrics == COMPARED_METRICS else metrics
 
 
 def option_limit(name: str, settings: Settings) -> float | None:

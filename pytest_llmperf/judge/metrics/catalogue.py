@@ -26,8 +26,11 @@ DEFAULT_DELTA_PP = 2.0
 DEFAULT_DELTA_PCT = 20.0
 """... and every other metric in percent of the baseline."""
 
-_DELTAS = {"scaling_efficiency_pct": 5.0}
+_DELTAS = {"scaling_efficiency_pct": 5.0, "graph_efficiency_pct": 5.0}
 """Solo runs at another time add noise: scaling efficiency varies three times as much as balance."""
+
+PHASES = ("queue", "load", "prefill", "decode", "rest", "client", "think", "tool")
+"""The phases of a critical path; `rest`: in neither the client's nor the server's times."""
 
 
 class MetricClass(StrEnum):
@@ -82,7 +85,9 @@ def _metric(name: str, unit: str, how: tuple[Bound, Aggregate], source: str, def
     kind = MetricClass.RATIO if unit in ("%", "pp", "ratio", "x", "C") else MetricClass.MACHINE
     good, aggregate = how
     # Only the balance index cannot exceed 100 %: scaling can, when running together is faster than alone.
-    ceiling = 100.0 if name == "efficiency_pct" else 1.0 if aggregate is Aggregate.RATE else None
+    # No share of a whole exceeds 1.
+    share = aggregate is Aggregate.RATE or name.endswith("_share")
+    ceiling = 100.0 if name == "efficiency_pct" else 1.0 if share else None
     return Metric(
         name=name,
         unit=unit,
@@ -131,6 +136,18 @@ _OVER_ROUNDS = (
     _metric(
         "queue_ms", "ms", _LESS_MEDIAN, "pytest-llmperf", "total - load - prefill - decode of the server, worst request"
     ),
+    _metric("makespan_s", "s", _LESS, "pytest-llmperf", "last answer of all agents - barrier"),
+    _metric(
+        "graph_efficiency_pct",
+        "%",
+        _MORE,
+        "pytest-llmperf",
+        "critical path when each step runs alone / makespan * 100; of a graph of agents",
+    ),
+)
+_PATH = tuple(
+    _metric(f"critical_{phase}_share", "ratio", _LESS, "pytest-llmperf", f"share of {phase} in the critical path")
+    for phase in PHASES
 )
 _RATES = (
     _metric("contended_ttft", "ratio", _LESS_RATE, "decision card, 3.2", _TTFT_CONTENDED),
@@ -176,7 +193,8 @@ _CVS = tuple(
 )
 
 CATALOGUE: Mapping[str, Metric] = {
-    metric.name: metric for metric in (*_OVER_ROUNDS, *_RATES, *_PER_REQUEST, *_DERIVED, *_QUALITY, *_OBSERVED, *_CVS)
+    metric.name: metric
+    for metric in (*_OVER_ROUNDS, *_PATH, *_RATES, *_PER_REQUEST, *_DERIVED, *_QUALITY, *_OBSERVED, *_CVS)
 }
 """Every metric by name."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from pytest_llmperf.judge.metrics.catalogue import (
     CATALOGUE,
     CONTINUOUS,
     OBSERVED,
+    PHASES,
     RATE_DROP_PCT,
     TTFT_RATIO_LIMIT,
     Metric,
@@ -24,6 +26,8 @@ from pytest_llmperf.judge.metrics.catalogue import (
     metric_of,
 )
 from pytest_llmperf.judge.metrics.contradictions import COUNT, DECODE, DURATIONS, check_figures
+from pytest_llmperf.judge.metrics.graphs import critical_path
+from pytest_llmperf.judge.metrics.graphs.graph_efficiency import graph_efficiency_pct
 from pytest_llmperf.judge.metrics.request_pairs import contended, steps, ttft_ratio, with_ttft
 from pytest_llmperf.judge.metrics.round_checks import located, paired, same_work, together, tokens
 from pytest_llmperf.judge.stats.resolution import above
@@ -32,7 +36,7 @@ from pytest_llmperf.judge.stats.summary import Aggregate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_llmperf.model import AgentRun, Measurement, Round
+    from pytest_llmperf.model import AgentRun, Measurement, Round, Scenario
 
 __all__ = [
     "CATALOGUE",
@@ -78,6 +82,11 @@ def series(measurement: Measurement, metric: str) -> tuple[float, ...]:
         raise UsageError(f"metric {metric!r} has no value per round", next_step=f"use one of {', '.join(_SERIES)}")
     if not measurement.rounds:
         raise MeasurementError(f"measurement of scenario {measurement.scenario.name!r} has no round")
+    if name in _OF_EQUALS and measurement.scenario.graph:
+        raise MeasurementError(
+            f"{name} is undefined for a graph of agents, which do not work at once: some wait for others",
+            next_step="use the gates makespan and critical_path, and graph_efficiency_pct in regression",
+        )
     for round_ in measurement.rounds:
         _check_figures(round_, _SERVERS_WORD.get(name, frozenset()))
     return _SERIES[name](measurement)
@@ -119,7 +128,7 @@ def ttft_ratios(measurement: Measurement) -> tuple[tuple[tuple[float, ...], ...]
 
 
 def slowdowns(round_: Round) -> tuple[float, ...]:
-    """`C_i / S_i` of each agent of a round, x; per token where the work differs."""
+    """`C_i / S_i` of each agent of a round, x, without what it was to wait; per token where the work differs."""
     paired(round_)
     return tuple(_slowdown(alone, both) for alone, both in zip(round_.solo, round_.together, strict=True))
 
@@ -127,7 +136,7 @@ def slowdowns(round_: Round) -> tuple[float, ...]:
 def _slowdown(alone: AgentRun, both: AgentRun) -> float:
     """Of one agent; its counts must be known."""
     counts = (0, 0) if same_work(alone, both) else tokens((alone, both))
-    return formulas.slowdown(alone.duration_ns, counts[0], both.duration_ns, counts[1])
+    return formulas.slowdown(alone.own_ns, counts[0], both.own_ns, counts[1])
 
 
 def scaling_efficiency_pct(round_: Round) -> float:
@@ -200,6 +209,14 @@ def _observed(name: str) -> Callable[[Measurement], tuple[float, ...]]:
     return lambda measurement: machine_peaks.peaks(measurement, name)
 
 
+def _of_scenario(value: Callable[[Scenario, Round], float]) -> Callable[[Measurement], tuple[float, ...]]:
+    """A series from a function of the scenario and one round."""
+    return lambda measurement: _each(partial(value, measurement.scenario))(measurement)
+
+
+_OF_EQUALS = ("efficiency_pct", "scaling_efficiency_pct", "speedup", "scaling_speedup")
+"""Metrics of agents that all start at the barrier."""
+
 _BY_WORK = ("scaling_efficiency_pct", "scaling_speedup", "slowdown")
 """Metrics that count tokens to know whether the work was the same."""
 
@@ -217,6 +234,9 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "ttft_ratio": _worst_ttft_ratios,
     "slowdown": _each(lambda round_: max(slowdowns(round_))),
     "queue_ms": _each(worst_requests.worst_queue_ms),
+    "makespan_s": _each(lambda round_: max(_durations_ns(together(round_))) / formulas.NS_PER_S),
+    "graph_efficiency_pct": _of_scenario(graph_efficiency_pct),
+    **{f"critical_{phase}_share": _of_scenario(partial(critical_path.share_of, phase=phase)) for phase in PHASES},
     "client_decode_tok_s": _each(worst_requests.slowest_client_decode_tok_s),
     "itl_ms": _each(worst_requests.worst_itl_ms),
     "tpot_ms": _each(worst_requests.worst_tpot_ms),
@@ -237,6 +257,8 @@ _SERVERS_WORD = {
     "contention_rate_throughput": DECODE,
     "queue_ms": DURATIONS,
     "server_ttft_ms": DURATIONS,
+    "graph_efficiency_pct": COUNT,
+    **{f"critical_{phase}_share": DURATIONS for phase in PHASES if phase not in critical_path.CLIENT_PHASES},
     **dict.fromkeys(_BY_WORK, COUNT),
 }
 """Which figures of the server's a metric is computed from."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pytest_llmperf.judge.metrics.contradictions import believable
-from pytest_llmperf.model import AgentRun, Round
+from pytest_llmperf.model import AgentRun, RequestTiming, Round
 
 PARTS = ("client", "queue", "load", "prefill", "decode", "tokens", "rest")
 """`tokens`: more of them, at the other's pace; `rest`: in neither the client's nor the server's times."""
@@ -36,14 +36,15 @@ Times = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What one of the two efficiencies lost, mean over rounds.
+    """What one of the two efficiencies lost, or a graph's critical path, mean over rounds.
 
     Attributes:
-        of: `balance` or `scaling`.
-        loss_pp: 100 minus that efficiency by durations (not by token rates, where work differed), points.
+        of: `balance`, `scaling` or `graph`.
+        loss_pp: 100 minus that efficiency by durations (not by token rates, where work differed), points; of a graph:
+            how much shorter the critical path would be if its requests took as long as alone, percent of the makespan.
         shares_pp: of the loss, by `PART alone` and `PART together`, points; they add up to it; negative: gained.
-        slowest: the agent that was last in most rounds.
-        instance: that served it.
+        slowest: the agent that was last in most rounds; of a graph: the agents that the largest share is of.
+        instance: that served it, or the first of them.
     """
 
     of: str
@@ -108,24 +109,32 @@ def more(times: Times, base: Times) -> dict[str, float]:
 
 
 def times_of(run: AgentRun) -> dict[str, float]:
-    """A run's time by part, ns, and its counts.
-
-    Where a server gives no durations, its first token ends the prefill; an answer that is not streamed has none.
-    """
+    """A run's own time by part, ns, and its counts; what its scenario had it wait is no part of it."""
     times = dict.fromkeys((*TIMED, *COUNTS), 0.0)
     times["client"] = run.client_ns
     for request in run.requests:
         times["read"] += request.prompt_eval_count
         times["written"] += request.eval_count
-        if request.total_duration_ns > 0 and believable(request):
-            times["load"] += request.load_duration_ns
-            all_ns = request.total_duration_ns - request.load_duration_ns  # of an embedding there are no other parts
-            times["prefill"] += all_ns if request.embedding else request.prompt_eval_duration_ns
-            times["decode"] += request.eval_duration_ns
-            times["queue"] += request.queue_ns
-        elif request.streamed:
-            first_ns = next(iter(request.tokens_ns), request.done_ns)
-            times["prefill"] += first_ns - request.sent_ns
-            times["decode"] += request.done_ns - first_ns
-    times["rest"] = run.duration_ns - sum(times[part] for part in TIMED)
+        for part, part_ns in phases_ns(request).items():
+            times[part] += part_ns
+    times["rest"] = run.own_ns - sum(times[part] for part in TIMED if part != "rest")
     return times
+
+
+def phases_ns(request: RequestTiming) -> dict[str, int]:
+    """A request's time from its sending to its answer by part; they add up to it.
+
+    Where a server gives no durations, its first token ends the prefill; an answer that is not streamed has none.
+    """
+    times = {"queue": 0, "load": 0, "prefill": 0, "decode": 0}
+    if request.total_duration_ns > 0 and believable(request):
+        times["load"] = request.load_duration_ns
+        all_ns = request.total_duration_ns - request.load_duration_ns  # of an embedding there are no other parts
+        times["prefill"] = all_ns if request.embedding else request.prompt_eval_duration_ns
+        times["decode"] = request.eval_duration_ns
+        times["queue"] = request.queue_ns
+    elif request.streamed:
+        first_ns = next(iter(request.tokens_ns), request.done_ns)
+        times["prefill"] = first_ns - request.sent_ns
+        times["decode"] = request.done_ns - first_ns
+    return {**times, "rest": request.done_ns - request.sent_ns - sum(times.values())}

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
@@ -28,7 +30,6 @@ from pytest_llmperf.judge.stats.error_spending import (
     HARD_FLOOR_DELTAS,
     error_of_look,
 )
-from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.stats.numpy_on_demand import np
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable

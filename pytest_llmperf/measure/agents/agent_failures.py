@@ -19,12 +19,16 @@ class Member:
         url: of its server.
         run: what does its work.
         start_up_ns: how long it takes from its start to its first request, as far as is known.
+        after: the members that must have ended before it is started, by index.
+        at_barrier: whether the barrier waits for its first request.
     """
 
     label: str
     url: str
     run: AsyncAgent | Command = field(repr=False)
     start_up_ns: int = 0
+    after: tuple[int, ...] = ()
+    at_barrier: bool = True
 
     @property
     def name(self) -> str:

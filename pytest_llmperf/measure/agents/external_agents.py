@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection
 from pytest_llmperf.measure.wire.answer_end import Ending
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
-from pytest_llmperf.model import AsyncAgent, RequestTiming, Untimed
+from pytest_llmperf.model import LAST, AsyncAgent, Place, RequestTiming, Step, Untimed
 from pytest_llmperf.model.endpoints import is_control
 
 LOADS = ("load", "unload")
@@ -73,7 +73,10 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
         MeasurementError: an agent or one of its requests failed; the other agents were stopped, no process is left.
         UsageError: a server speaks TLS.
     """
-    urls = tap.open([member.url for member in members], [member.label for member in members], barrier=barrier)
+    later = [index for index, member in enumerate(members) if not member.at_barrier]
+    urls = tap.open(
+        [member.url for member in members], [member.label for member in members], barrier=barrier, later=later
+    )
     part = Agents(members, urls, tap=tap, model=model, timeout_s=timeout_s)
     try:
         capture, failure = part.run()
@@ -102,15 +105,37 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
     )
 
 
-def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
+class Progress:
+    """How far our own agents of a part have come, for those that wait for them."""
+
+    def __init__(self) -> None:
+        self._ends: defaultdict[Place, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def wait(self, step: Step) -> None:
+        """Until a request may be sent; an external agent's end has been waited for before this one was started."""
+        for place in step.waits_for:
+            if place[1] != LAST:
+                await self._ends[place].wait()
+        await asyncio.sleep(step.think_ns / 1e9)
+
+    async def end(self, place: Place, step: Step) -> None:
+        """A request has ended, after its tools."""
+        await asyncio.sleep(step.tool_ns / 1e9)
+        self._ends[place].set()
+
+
+def own_work(requests_to: Callable[[str], Sequence[Request]], agent: int, progress: Progress) -> AsyncAgent:
     """One of our own agents as a callable: it sends its requests in turn; the tap captures the times.
 
     Args:
         requests_to: its requests for a base address.
+        agent: its index in the scenario.
+        progress: of the part.
     """
 
     async def work(url: str) -> None:
-        for request in requests_to(url):
+        for position, request in enumerate(requests_to(url)):
+            await progress.wait(request.step)
             reader, writer = await asyncio.open_connection(request.host, request.port)
             try:
                 writer.write(request.signed())
@@ -119,6 +144,7 @@ def own_work(requests_to: Callable[[str], Sequence[Request]]) -> AsyncAgent:
                     pass
             finally:
                 writer.close()
+            await progress.end((agent, position), request.step)
 
     return work
 

@@ -87,12 +87,12 @@ class Agents:
         """Raises MeasurementError if an agent fails or takes too long; stops the others."""
         loop = asyncio.get_running_loop()
         tasks: dict[asyncio.Task[None], Member] = {}
-        waiting, until_s = in_order(self._members), loop.time() + self._timeout_s
+        waiting, until_s = in_order(self._members), loop.time() + self._limit_s
         try:
             while (rest_s := until_s - loop.time()) > 0:
                 ended = {member for task, member in tasks.items() if task.done()}
-                while waiting and self._may_start(waiting[0], ended):
-                    member = waiting.pop(0)
+                while (member := self._next(waiting, ended)) is not None:
+                    waiting.remove(member)
                     self.failures.started_ns[member] = self._clock()
                     tasks[loop.create_task(self._run(member))] = member
                 pending = [task for task in tasks if not task.done()]
@@ -111,6 +111,20 @@ class Agents:
         finally:
             await end(tasks)
         raise self.failures.late(late, released=self._tap.released())
+
+    @property
+    def _limit_s(self) -> float:
+        """Maximum run time of the part, s: agents that come after others have theirs after theirs."""
+        later = any(not member.at_barrier for member in self._members)
+        return self._timeout_s * (len(self._members) if later else 1)
+
+    def _next(self, waiting: Sequence[Member], ended: Collection[Member]) -> Member | None:
+        """The agent to start now, if it is an agent's turn; one that comes after others waits for their ends."""
+        ready = [member for member in waiting if all(self._members[index] in ended for index in member.after)]
+        later = next((member for member in ready if member.after), None)
+        if later is not None or not ready:
+            return later
+        return ready[0] if self._may_start(ready[0], ended) else None
 
     def _may_start(self, member: Member, ended: Collection[Member]) -> bool:
         """Whether it is this agent's turn to start; ended agents are not waited for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
 from pytest_llmperf.measure.runtimes.runtime import Clients, Part, Start
@@ -12,6 +12,7 @@ from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.measure.wire.arrival import Clock
 from pytest_llmperf.measure.wire.request_connection import Address, Connection
 from pytest_llmperf.measure.wire.scheduling_lag import BEAT_S
+from pytest_llmperf.model import Place
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -44,7 +45,8 @@ class LoopRuntime:
 
 async def _part(start: Start, timeout_s: float) -> Part:
     loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(_client(client, start, timeout_s)) for client in start.connections]
+    ends = {place: asyncio.Event() for place in start.turns.places}
+    tasks = [loop.create_task(_client(client, start, ends, timeout_s)) for client in range(len(start.connections))]
     start.barrier()
     _keep_beating(loop, start.pulse.beat)
     try:
@@ -70,10 +72,14 @@ def _keep_beating(loop: asyncio.AbstractEventLoop, beat: Callable[[], None]) -> 
     loop.call_later(BEAT_S, again)
 
 
-async def _client(connections: Sequence[Connection], start: Start, timeout_s: float) -> None:
-    """Sends the requests one after the other; the first connection is open."""
-    for connection in connections:
-        if connection is not connections[0]:
+async def _client(client: int, start: Start, ends: Mapping[Place, asyncio.Event], timeout_s: float) -> None:
+    """Sends the requests one after the other; the first connection is open, unless it waits for other clients."""
+    for position, connection in enumerate(start.connections[client]):
+        step = connection.request.step
+        for place in step.waits_for:
+            await ends[place].wait()
+        await _pause(step.think_ns)
+        if position or not connection.request.at_barrier:
             await _open(connection, start.address(connection))
         try:
             async with asyncio.timeout(timeout_s):
@@ -83,6 +89,14 @@ async def _client(connections: Sequence[Connection], start: Start, timeout_s: fl
             raise connection.failure(error) from None
         finally:
             connection.close()
+        await _pause(step.tool_ns)
+        if (client, position) in ends:
+            ends[client, position].set()
+
+
+async def _pause(pause_ns: int) -> None:
+    if pause_ns:  # without one, the loop's other work does not come in between
+        await asyncio.sleep(pause_ns / 1e9)
 
 
 async def _open(connection: Connection, address: Address | None) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection as Channel
 from multiprocessing.connection import Pipe, wait
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.measure.runtimes.runtime import Clients, Part, Start
 from pytest_llmperf.measure.runtimes.thread_runtime import perform
+from pytest_llmperf.measure.runtimes.turns import Ended, RelayedTurns, awaited
 from pytest_llmperf.measure.waiting import until
 from pytest_llmperf.measure.wire.prepared_request import Request
 from pytest_llmperf.measure.wire.request_connection import CONNECT_S
@@ -41,14 +43,17 @@ class ProcessesRuntime:
             while len(self._workers) < len(clients):
                 self._workers.append(_Worker())
             workers = self._workers[: len(clients)]
-            for worker, requests in zip(workers, clients, strict=True):
-                worker.tell((tuple(requests), timeout_s))
+            places = awaited(clients)
+            for client, (worker, requests) in enumerate(zip(workers, clients, strict=True)):
+                others_wait_for = frozenset((0, position) for waited, position in places if waited == client)
+                worker.tell((tuple(requests), timeout_s, others_wait_for))
             _answers(workers, _START_S + CONNECT_S)
             start_ns = time.monotonic_ns() + lead_ns(len(workers)) if len(workers) > 1 else 0  # one starts when it can
             for worker in workers:
                 worker.tell(start_ns)
-            most = max(map(len, clients))
-            parts: Sequence[Part] = _answers(workers, most * (timeout_s + CONNECT_S) + CONNECT_S)
+            parts: Sequence[Part] = _answers(
+                workers, _limit_s(clients, timeout_s), relay=partial(_relay, workers, clients)
+            )
         except BaseException:
             self.close()  # a worker in the middle of a request can only be ended
             raise
@@ -96,8 +101,24 @@ class _Worker:
         self._process.wait()
 
 
-def _answers(workers: Sequence[_Worker], limit_s: float) -> list[Any]:
-    """One answer of each, in their order.
+def _limit_s(clients: Clients, timeout_s: float) -> float:
+    """The longest time that a part can take: in a graph, one request after the other."""
+    steps = [request.step for requests in clients for request in requests]
+    count = len(steps) if awaited(clients) else max(map(len, clients))
+    return count * (timeout_s + CONNECT_S) + CONNECT_S + sum(step.think_ns + step.tool_ns for step in steps) / 1e9
+
+
+def _relay(workers: Sequence[_Worker], clients: Clients, client: int, position: int) -> None:
+    """Tells those whose requests wait for this one that it has ended."""
+    for worker, requests in zip(workers, clients, strict=True):
+        if any((client, position) in request.step.waits_for for request in requests):
+            worker.tell((client, position))
+
+
+def _answers(
+    workers: Sequence[_Worker], limit_s: float, *, relay: Callable[[int, int], None] = lambda _, __: None
+) -> list[Any]:
+    """One answer of each, in their order; until then, hands on what they tell each other.
 
     Raises:
         LlmperfError: the first error that a process sent; or a process died, or did not answer in time.
@@ -107,13 +128,17 @@ def _answers(workers: Sequence[_Worker], limit_s: float) -> list[Any]:
     while missing := [worker.channel for worker in workers if worker.channel not in answers]:
         for channel in _ready(missing, until_s):
             try:
-                answers[channel] = channel.recv()
+                answer = channel.recv()
             except (EOFError, OSError) as error:
                 raise MeasurementError(
                     "a client process died", next_step="is the machine out of memory? or use --llmperf-runtime=threads"
                 ) from error
-            if isinstance(answers[channel], LlmperfError):
-                raise answers[channel]
+            if isinstance(answer, LlmperfError):
+                raise answer
+            if isinstance(answer, Ended):
+                relay([worker.channel for worker in workers].index(channel), int(answer))
+            else:
+                answers[channel] = answer
     return [answers[worker.channel] for worker in workers]
 
 
@@ -142,9 +167,9 @@ def serve(channel: Channel) -> None:
     with suppress(EOFError, OSError):
         while True:
             requests: tuple[Request, ...]
-            requests, timeout_s = channel.recv()
+            requests, timeout_s, places = channel.recv()
             try:
-                start = Start([requests], timeout_s=timeout_s)
+                start = Start([requests], timeout_s=timeout_s, turns=RelayedTurns(places, channel))
                 try:
                     channel.send("ready")
                     part = perform(start, told=channel.recv)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from pytest_llmperf.measure.runtimes.turns import Turns, awaited
 from pytest_llmperf.measure.waiting import apart
 from pytest_llmperf.measure.wire.arrival import Clock, wall_offset_ns
 from pytest_llmperf.measure.wire.exchange import Exchange
@@ -16,7 +17,7 @@ from pytest_llmperf.measure.wire.request_connection import Address, Connection
 from pytest_llmperf.measure.wire.scheduling_lag import Pulse
 
 Clients = Sequence[Sequence[Request]]
-"""The requests of each client; a client sends its own one after the other."""
+"""The requests of each client; a client sends its own one after the other, each when its step says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +67,26 @@ class Start:
 
     The caller's own thread sends the first request of every client, one right after the other: no client has to be
     woken first, so that all start within microseconds. It does not wait for any of them: if a socket does not take all
-    bytes at once, its client sends the rest.
+    bytes at once, its client sends the rest. A client whose first request waits for others connects when it is sent.
 
     Args:
         clients: see Clients.
         timeout_s: time limit for a request, s.
+        turns: of these clients; None makes them, for clients in threads.
         clock: monotonic nanoseconds.
 
     Attributes:
         connections: of each client.
+        turns: as given.
         pulse: to be beaten in the thread of the clients.
         start_ns: when the barrier opened.
     """
 
-    def __init__(self, clients: Clients, *, timeout_s: float, clock: Clock = time.monotonic_ns) -> None:
+    def __init__(
+        self, clients: Clients, *, timeout_s: float, turns: Turns | None = None, clock: Clock = time.monotonic_ns
+    ) -> None:
         self._clock = clock
+        self.turns = turns or Turns(awaited(clients))
         self._before_ns = wall_offset_ns()
         self._addresses: dict[tuple[str, int], Address] = {}
         self.connections: list[list[Connection]] = []
@@ -88,6 +94,8 @@ class Start:
             for requests in clients:
                 self.connections.append([Connection(request, timeout_s=timeout_s, clock=clock) for request in requests])
                 first = self.connections[-1][0]
+                if not first.request.at_barrier:
+                    continue
                 address = apart(partial(first.open, self.address(first)), first.abort)
                 self._addresses[first.request.host, first.request.port] = address
         except BaseException:
@@ -102,13 +110,17 @@ class Start:
         return self._addresses.get((connection.request.host, connection.request.port))
 
     def barrier(self, at_ns: int = 0) -> None:
-        """The clock starts, now or at a moment of the monotonic clock, and every client's first request leaves."""
+        """The clock starts, now or at a moment of the monotonic clock, and the first requests that need not wait leave.
+
+        They are those of every client, but for agents that come after others.
+        """
         while (rest_ns := at_ns - self._clock()) > 0:
             if rest_ns > _SPIN_NS:
                 time.sleep((rest_ns - _SPIN_NS) / 1e9)
         self.begin(at_ns)
         for first, *_ in self.connections:
-            first.send()
+            if first.request.at_barrier:
+                first.send()
         self.pulse.start()
 
     def begin(self, at_ns: int = 0) -> None:
@@ -118,18 +130,26 @@ class Start:
 
     def finish(self, client: int, *, given_up: Callable[[], bool] = lambda: False) -> None:
         """The whole work of one client, which waits for its sockets; returns early if `given_up` does so."""
-        for position, connection in enumerate(self.connections[client]):
-            if given_up():
+        for position in range(len(self.connections[client])):
+            if given_up() or not self.step(client, position, given_up=given_up):
                 return
-            if position:
-                connection.open(self.address(connection))
-            connection.block()
-            if given_up():  # what `abort` did to a connection that was not there yet was nothing
-                return
-            connection.send()
-            while not connection.receive():
-                pass
-            connection.close()
+
+    def step(self, client: int, position: int, *, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """One request of a client, from its turn until its tools have ended; False if the part was given up."""
+        connection = self.connections[client][position]
+        request = connection.request
+        if not self.turns.wait(request.step):
+            return False
+        if position or not request.at_barrier:
+            connection.open(self.address(connection))
+        connection.block()
+        if given_up():  # what `abort` did to a connection that was not there yet was nothing
+            return False
+        connection.send()
+        while not connection.receive():
+            pass
+        connection.close()
+        return self.turns.end((client, position), request.step)
 
     def part(self) -> Part:
         """The results, once every client has its answers."""
@@ -145,7 +165,8 @@ class Start:
         )
 
     def abort(self) -> None:
-        """Aborts every connection, which wakes every client that waits for one."""
+        """Aborts every connection, which wakes every client that waits for one, and those that wait for their turn."""
+        self.turns.give_up()
         for client in self.connections:
             for connection in client:
                 connection.abort()

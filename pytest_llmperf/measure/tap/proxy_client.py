@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from multiprocessing.connection import Pipe
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +43,7 @@ class Tap:
         *,
         limit_bytes: int = MAX_ANSWER_BYTES,
         barrier: bool = True,
+        later: Collection[int] = (),
     ) -> tuple[str, ...]:
         """Begins a part.
 
@@ -51,6 +52,7 @@ class Tap:
             labels: of each agent, for error messages.
             limit_bytes: maximum memory for the captured bytes of one agent, with their bookkeeping.
             barrier: whether all agents are held until each has sent something; else their bytes are passed on at once.
+            later: the agents, by index, for which the barrier does not wait, because they come after others.
 
         Returns:
             The tap's address for each agent.
@@ -64,7 +66,7 @@ class Tap:
             self._start()
         self._released, self._labels = False, tuple(labels)
         self._arrived.clear()
-        self._order("open", servers, limit_bytes, PIECE_BYTES, barrier)
+        self._order("open", servers, limit_bytes, PIECE_BYTES, barrier, tuple(later))
         ports = self._answer(list)
         return tuple(
             f"http://127.0.0.1:{port}{urlsplit(url).path.rstrip('/')}" for port, url in zip(ports, urls, strict=True)

@@ -12,7 +12,7 @@ import select
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection as Channel
 from typing import Any
 
@@ -41,15 +41,18 @@ class Agent:
     Args:
         family, address: of the server.
         piece: see Tally.
+        later: whether the barrier opens without it.
 
     Attributes:
+        later: as given.
         connections: that it made, in order, without those in `given_up`.
         given_up: those that it closed before the barrier opened.
         arrived: whether the parent was told that it has sent something.
     """
 
-    def __init__(self, family: int, address: Any, piece: int) -> None:
+    def __init__(self, family: int, address: Any, piece: int, *, later: bool) -> None:
         self.server = family, address
+        self.later = later
         self.tally = Tally(piece)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.listener.setblocking(False)
@@ -74,10 +77,10 @@ class Agent:
 class Forwarder:
     """Does what the parent orders over the channel.
 
-    `("open", servers, limit, piece, barrier)` begins a part, with or without a barrier, and answers with the ports;
-    `("take",)` ends the part and answers with a Capture. By itself it tells `("arrived", agent)` when an agent has sent
-    its first bytes, `("released", 0)` when the barrier has opened, and `("full", agent)` when an agent's notes exceed
-    the limit.
+    `("open", servers, limit, piece, barrier, later)` begins a part, with or without a barrier, which does not wait for
+    the later agents, and answers with the ports; `("take",)` ends the part and answers with a Capture. By itself it
+    tells `("arrived", agent)` when an agent has sent its first bytes, `("released", 0)` when the barrier has opened,
+    and `("full", agent)` when an agent's notes exceed the limit.
 
     Args:
         channel: to the parent.
@@ -180,7 +183,7 @@ class Forwarder:
         An agent that gives up meanwhile has sent nothing, as if it had never been there: all wait for it again.
         """
         connections = [connection for agent in self._agents for connection in agent.connections]
-        waiting = [agent.waits() for agent in self._agents]
+        waiting = [agent.waits() for agent in self._agents if not agent.later]
         if not waiting or not all(waiting):
             if self._release_ns:
                 self._release_ns = 0
@@ -213,13 +216,15 @@ class Forwarder:
         else:
             self._channel.send(self._take())
 
-    def _open(self, servers: Sequence[tuple[int, Any]], limit: int, piece: int, barrier: bool) -> None:
+    def _open(
+        self, servers: Sequence[tuple[int, Any]], limit: int, piece: int, barrier: bool, later: Collection[int]
+    ) -> None:
         self._end()
         self._limit, self._awaited = limit, len(servers)
         self._start_ns = self._release_ns = self._cpu_ns = 0
         self._before_ns = wall_offset_ns()
-        for family, address in servers:
-            self._agents.append(Agent(family, address, piece))
+        for index, (family, address) in enumerate(servers):
+            self._agents.append(Agent(family, address, piece, later=index in later))
             self._selector.register(self._agents[-1].listener, selectors.EVENT_READ, self._agents[-1])
         if not barrier:
             self._start()

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.masking import refused
-from pytest_llmperf.model import DIRECT, Access
+from pytest_llmperf.model import AT_ONCE, DIRECT, Access, Step
 from pytest_llmperf.secret_values import Secret
 
 _NEXT = "give http://host:port"
@@ -25,6 +25,7 @@ class Request:
         payload: the whole HTTP request without secrets.
         label: for error messages, e.g. `agent insight, instance b (http://127.0.0.1:11435)`.
         access: how the server is reached.
+        step: what it waits for before it is sent, and the pauses before and after.
     """
 
     host: str
@@ -33,6 +34,12 @@ class Request:
     payload: bytes
     label: str
     access: Access = DIRECT
+    step: Step = AT_ONCE
+
+    @property
+    def at_barrier(self) -> bool:
+        """Whether it leaves when the barrier opens, if it is its client's first."""
+        return not self.step.waits_for and not self.step.think_ns
 
     @property
     def peer(self) -> tuple[str, int]:

@@ -122,6 +122,7 @@ class AgentRun:
             end of each connection to the start of the next; and from when that is connected to the next send. For an
             external agent only the first, from the barrier to the moment its first bytes left the tap: between an
             answer and the next request it does its own work.
+        paused_ns: time in which its scenario had it wait: for agents that it comes after, for tools, in thought.
         lag_ns: the 90th percentile of how late the client would have acted, measured by a heartbeat in its thread. For
             an agent behind a tap, the tap's.
         untimed: its requests that are in no figure; those to control endpoints (/api/tags, ...) are not listed.
@@ -132,6 +133,7 @@ class AgentRun:
     start_ns: int
     requests: tuple[RequestTiming, ...]
     client_ns: int = 0
+    paused_ns: int = 0
     lag_ns: int = 0
     untimed: tuple[Untimed, ...] = ()
 
@@ -139,6 +141,11 @@ class AgentRun:
     def duration_ns(self) -> int:
         """From the barrier to the end of its last answer: C_i together, S_i alone."""
         return max(request.done_ns for request in self.requests) - self.start_ns
+
+    @property
+    def own_ns(self) -> int:
+        """The duration without the pauses: what its own work took."""
+        return self.duration_ns - self.paused_ns
 
     @property
     def eval_count(self) -> int:

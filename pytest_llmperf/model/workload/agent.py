@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_llmperf.masking import masked_words
 from pytest_llmperf.model.texts import check_texts
 from pytest_llmperf.model.workload.generation_options import SERVER_DEFAULTS, GenerationOptions, Think, think_fault
+
+MOST_TIMES = 1000
+"""The largest bound of a loop."""
+
+_DAY_S = 86_400.0
+
+Pauses = float | tuple[float, ...]
+"""Seconds, for each of an agent's requests: one number for all of them, or a number for each prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """Work that is repeated: after the agent with the loop, it starts again at an agent before it.
+
+    Every round runs all repetitions, so that every round does the same work.
+
+    Attributes:
+        back_to: the agent to start again at; the agents on the paths from it to the agent with the loop are repeated.
+        times: how often they run in total; 1 to 1000.
+    """
+
+    back_to: str
+    times: int = 0
+
+    def __post_init__(self) -> None:
+        check_texts("loop: back_to", (self.back_to,))
+        if isinstance(self.times, bool) or not isinstance(self.times, int) or not 1 <= self.times <= MOST_TIMES:
+            raise ValueError(
+                f"a loop back to {self.back_to!r} needs a bound: times is {self.times!r}, wanted 1 to {MOST_TIMES}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +56,21 @@ class Agent:
         options: sent with every request.
         think: whether a model thinks before it answers, or how much; sent with every request. None leaves it to the
             server: an Ollama lets every model think that can.
+        after: names of the agents that must have ended before this one starts; empty: it starts at the barrier.
+        loop: what is repeated after it; None: nothing.
+        think_s: how long it pauses before it sends a request, s: one number, or a number for each prompt.
+        tool_s: how long its tools take after an answer, s: one number for every answer that another of its requests
+            follows, or a number for each prompt; agents that come after this one wait for its last tool.
     """
 
     name: str
     prompts: tuple[str, ...]
     options: GenerationOptions = SERVER_DEFAULTS
     think: Think | None = None
+    after: tuple[str, ...] = ()
+    loop: Loop | None = None
+    think_s: Pauses = 0.0
+    tool_s: Pauses = 0.0
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -41,6 +81,9 @@ class Agent:
             raise ValueError(f"agent {self.name!r} needs a tuple of one or more prompts, got {self.prompts!r}")
         check_texts("an agent's name", (self.name,))
         check_texts(f"agent {self.name!r}: a prompt", self.prompts)
+        object.__setattr__(self, "after", _names(self.name, self.after))
+        for field, pauses in (("think_s", self.think_s), ("tool_s", self.tool_s)):
+            object.__setattr__(self, field, _pauses(f"agent {self.name!r}: {field}", pauses, len(self.prompts)))
 
     def with_options(self, laid: Mapping[str, Any]) -> Agent:
         """The agent with these options laid over its own; `think` is one of them here."""
@@ -65,15 +108,18 @@ class ExternalAgent:
             address in `{url}` of an argument and in the environment's OLLAMA_HOST, LLMPERF_BASE_URL and (with `/v1`)
             OPENAI_BASE_URL, and the model's name in LLMPERF_MODEL. In a record that was read back, the qualified name
             of the callable.
+        after: as for Agent: it is started when these agents have ended.
     """
 
     name: str
     run: AsyncAgent | Command | str
+    after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("an agent needs a name")
         check_texts("an agent's name", (self.name,))
+        object.__setattr__(self, "after", _names(self.name, self.after))
         if isinstance(self.run, list):
             object.__setattr__(self, "run", tuple(self.run))  # natural to write; the value stays frozen
         if isinstance(self.run, tuple):
@@ -88,7 +134,8 @@ class ExternalAgent:
             )
 
     def __repr__(self) -> str:
-        return f"ExternalAgent(name={self.name!r}, run={self.stored!r})"
+        after = f", after={self.after!r}" if self.after else ""
+        return f"ExternalAgent(name={self.name!r}, run={self.stored!r}{after})"
 
     @property
     def options(self) -> GenerationOptions:
@@ -101,6 +148,36 @@ class ExternalAgent:
         if isinstance(self.run, tuple):
             return masked_words(self.run)
         return self.run if isinstance(self.run, str) else qualified_name(self.run)
+
+
+def _names(agent: str, after: object) -> tuple[str, ...]:
+    """The names that an agent comes after.
+
+    Raises:
+        ValueError: not a list of texts, or one of them twice.
+    """
+    if isinstance(after, str) or not isinstance(after, Sequence) or not all(isinstance(name, str) for name in after):
+        raise ValueError(f"agent {agent!r}: after is {after!r}, wanted a tuple of agents' names, e.g. ('planner',)")
+    check_texts(f"agent {agent!r}: after", after)
+    if twice := [name for name in after if after.count(name) > 1]:
+        raise ValueError(f"agent {agent!r}: after holds {twice[0]!r} twice, wanted each name once")
+    return tuple(after)
+
+
+def _pauses(field: str, pauses: object, prompts: int) -> Pauses:
+    """The pauses of an agent with this many prompts; a list becomes a tuple.
+
+    Raises:
+        ValueError: not numbers from 0 to a day, or another count than that of the prompts.
+    """
+    several = isinstance(pauses, Sequence) and not isinstance(pauses, str)
+    given = tuple(pauses) if isinstance(pauses, Sequence) and several else (pauses,)
+    numbers = [each for each in given if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(numbers) < len(given) or not all(math.isfinite(each) and 0 <= each <= _DAY_S for each in numbers):
+        raise ValueError(f"{field} is {pauses!r}, wanted seconds from 0 to {_DAY_S:.0f}: a number, or one a prompt")
+    if several and len(numbers) != prompts:
+        raise ValueError(f"{field} has {len(numbers)} numbers for {prompts} prompts, wanted a number for each prompt")
+    return tuple(map(float, numbers)) if several else float(numbers[0])
 
 
 def kind_of(given: object) -> str:

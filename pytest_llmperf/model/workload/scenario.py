@@ -9,6 +9,7 @@ from pathlib import PurePath
 from pytest_llmperf.masking import masked_words
 from pytest_llmperf.model.texts import check_texts
 from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, kind_of, qualified_name
+from pytest_llmperf.model.workload.graph import graph_fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What N agents do together.
+    """What N agents do together: at once, or as a graph if some come after others.
 
     Attributes:
         name: unique; results and baselines are stored under it.
@@ -60,6 +61,13 @@ class Scenario:
         names = [agent.name for agent in self.agents]
         if len(set(names)) != len(names):
             raise ValueError(f"scenario {self.name!r} has two agents of one name: {names}")
+        if fault := graph_fault(self.agents):
+            raise ValueError(f"scenario {self.name!r}: {fault}")
+
+    @property
+    def graph(self) -> bool:
+        """Whether an agent waits for others."""
+        return any(agent.after for agent in self.agents)
 
     @property
     def external(self) -> bool:

@@ -21,6 +21,7 @@ from pytest_llmperf.report.document import Document, failing_remark, headline, u
 from pytest_llmperf.report.severity_order import merged
 from pytest_llmperf.report.wording.amounts import amount, digits_in
 from pytest_llmperf.report.wording.contention_text import detector_of
+from pytest_llmperf.report.wording.critical_path_text import PATH
 
 _SHOWN = (
     ("balance", "efficiency_pct"),
@@ -29,6 +30,9 @@ _SHOWN = (
     ("worst TTFT", "ttft_ms"),
     ("system", "system_tok_s"),
 )
+_OF_GRAPHS = (("makespan", "makespan_s"), ("graph efficiency", "graph_efficiency_pct"))
+"""Columns that are shown if some agents wait for others."""
+
 _SIGNS = {"pass": "✅", "fail": "❌", "invalid": "❌"}
 
 
@@ -76,12 +80,17 @@ def _lines(content: Document) -> Iterator[str]:
         yield from _folded(_short(test["test"]), test["text"])
     if not records:
         return
-    yield from ("", *table("measurement", "rounds", *(title for title, _ in _SHOWN)))
+    graphs = [record for record in records if any(agent.get("after") for agent in _agents(record))]
+    columns = (*_SHOWN, *_OF_GRAPHS) if graphs else _SHOWN
+    yield from ("", *table("measurement", "rounds", *(title for title, _ in columns)))
     for record in records:
         figures = record["figures"]
-        names = [name or _judged_contention(record) for _, name in _SHOWN]
+        names = [name or _judged_contention(record) for _, name in columns]
         values = (amount(figures[name], name) if name in figures else "-" for name in names)
         yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *values)
+    paths = [(record, note) for record in records for note in record["notes"] if note.startswith(PATH)]
+    if paths:
+        yield from ("", *(f"- {_name(record)}: {escaped(note)}" for record, note in paths))
     facts = records[0]["measurement"]["manifest"]["facts"]
     shown = ", ".join(f"{key} {facts[key]}" for key in ("backend", "model", "gpu", "cpu") if key in facts)
     yield from ("", f"pytest-llmperf {content['plugin_version']}, {content['written_at']}: {escaped(shown)}")
@@ -121,6 +130,11 @@ def _compared(verdicts: Sequence[Judged]) -> Iterator[str]:
         yield from table("verdict", "test", "metric", "old", "new", "change", "allowed")
         for record, words, verdict in own:
             yield row(_outcome(words), _name(record), escaped(words["metric"]), *cells(verdict))
+
+
+def _agents(record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    agents: Sequence[Mapping[str, Any]] = record["measurement"]["scenario"]["agents"]
+    return agents
 
 
 def _judged_contention(record: Mapping[str, Any]) -> str:

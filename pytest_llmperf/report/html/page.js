@@ -50,6 +50,8 @@
       add(svg, "line", { x1: x(ms), x2: x(ms), y1: 0, y2: runs.length * high });
       add(svg, "text", { x: x(ms), y: runs.length * high + 16, "text-anchor": !ms ? "start" : x(ms) > width - 30 ? "end" : "middle" }, `${+ms.toPrecision(6)} ms`);
     }
+    const edges = part === "together" ? round.edges : [], critical = part === "together" ? round.critical : [];
+    const isCritical = (agent, turn) => critical.some(([a, t]) => a === agent && t === turn);
     const said = runs.map((run, index) => {
       const top = index * high + head;
       add(svg, "text", kind === "narrow" ? { x: 8, y: top - 5 } : { x: 0, y: top + 20 }, `${run.agent} (${run.instance})`);
@@ -58,6 +60,7 @@
         box("waiting", request.sent, request.sent + request.waiting);
         box("prefill", request.sent + request.waiting, request.first);
         box("decode", request.first, request.done);
+        if (isCritical(index, turn)) box("critical", request.sent, request.done);
         add(svg, "path", { class: "tokens", d: request.arrivals.map((ms) => `M${x(ms)} ${top + 4}v18`).join("") });
         row(body, [run.agent, run.instance, String(turn + 1), request.sent, request.says ? request.waiting : "unknown",
                    request.says ? request.prefill : "unknown", request.first - request.sent, request.done - request.first, request.done, String(request.tokens)]);
@@ -65,6 +68,17 @@
       const last = Math.max(...run.requests.map((request) => request.done));
       return `${run.agent}: done after ${last.toFixed(1)} ms`;
     });
+    for (const [from, before, to, after] of edges) {
+      const down = to > from, next = critical.findIndex(([a, t]) => a === to && t === after);
+      const onPath = next > 0 && critical[next - 1][0] === from && critical[next - 1][1] === before;
+      const start = from * high + head + (down ? 26 : 0), end = to * high + head + (down ? 0 : 26);
+      add(svg, "path", { class: onPath ? "edge critical" : "edge",
+                         d: `M${x(runs[from].requests[before].done)} ${start}L${x(runs[to].requests[after].sent)} ${end}` });
+    }
+    if (critical.length) {
+      const chain = critical.map(([agent]) => runs[agent].agent).filter((name, at, all) => name !== all[at - 1]);
+      said.push(`critical path: ${chain.join(" > ")}`);
+    }
     svg.setAttribute("aria-label", `Round ${round.number}, ${part}: ${said.join("; ")}`);
     holder.querySelector(".drawing").replaceChildren(svg);
     holder.querySelector(".said").textContent = `Round ${round.number}, ${part}: ${said.join("; ")}.`;

@@ -63,5 +63,5 @@ def _of_run(run: Plain) -> dict[str, int]:
         total["waiting"] += first - request["sent_ns"] - prefill
         total["decode"] += request["done_ns"] - first
     ended = max(request["done_ns"] for request in run["requests"])
-    total["own"] = ended - run["start_ns"] - sum(total.values())
+    total["own"] = ended - run["start_ns"] - run["paused_ns"] - sum(total.values())
     return total

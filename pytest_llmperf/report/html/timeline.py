@@ -14,24 +14,28 @@ MOST_ROUNDS = 1000
 """The most rounds kept, evenly spaced: the page of a run of hours must still open."""
 
 
-def timeline(measurement: Plain) -> dict[str, Any]:
-    """The rounds of a measurement: parts, agents and requests.
+def timeline(measurement: Plain, traced: Sequence[Plain] = ()) -> dict[str, Any]:
+    """The rounds of a measurement: parts, agents, requests, and the edges between them.
 
     Args:
         measurement: from the document.
+        traced: of its critical path, a round each; empty: nothing waits for another agent.
 
     Returns:
-        `rounds`, each with `number`, `order`, `together` and `alone`: a list of agents with `agent`, `instance` and
-        `requests`. A request is `[sent, waiting, prefill, done, tokens, first, gap, ...]`: send time; the server's
+        `rounds`, each with `number`, `together` and `alone`: a list of agents with `agent`, `instance` and `requests`;
+        with `edges` between agents (agent and request, by index, of both ends) and the `critical` requests (agent and
+        request). A request is `[sent, waiting, prefill, done, tokens, first, gap, ...]`: send time; the server's
         durations of waiting and prefill (-1: unknown), up to the first token; completion time; number of tokens; the
         first arrival and the gaps after it.
     """
+    by_index = {round_["index"]: round_ for round_ in traced}
     return {
         "rounds": [
             {
                 "number": round_["index"] + 1,
                 "together": [_agent(run) for run in round_["together"]],
                 "alone": [_agent(run) for run in round_["solo"]],
+                **{key: by_index.get(round_["index"], {}).get(key, []) for key in ("edges", "critical")},
             }
             for round_ in _some(measurement["rounds"])
         ]

@@ -136,7 +136,7 @@ def view(record: Plain, number: int, ending: str) -> View:
             if name in record["figures"]
         ),
         charts=tuple(_charts(record)),
-        timeline=timeline(record["measurement"]),
+        timeline=timeline(record["measurement"], record.get("critical_path", {}).get("traced", ())),
         machine=tuple(machine_charts(record["measurement"]["telemetry"])),
         history=tuple(_history(record)),
         facts=tuple(_facts(record)),

@@ -25,13 +25,19 @@ from pytest_llmperf.report.wording.verdict_text import explain_nothing, headline
 Markup = dict[str, bool]
 Line = tuple[str, Markup]
 
-_COLUMNS = (
+Column = tuple[str, str, str, str]
+"""Name, unit, metric (empty: the contended rounds) and layout."""
+
+_COLUMNS: tuple[Column, ...] = (
     ("balance", "%", "efficiency_pct", "{:.1f}"),
     ("scaling", "%", "scaling_efficiency_pct", "{:.1f}"),
     ("contended", "rounds", "", ""),
     ("TTFT", "ms", "ttft_ms", "{:.0f}"),
     ("system", "tok/s", "system_tok_s", "{:.1f}"),
 )
+_OF_GRAPHS = (("makespan", "s", "makespan_s", "{:.3f}"), ("graph", "%", "graph_efficiency_pct", "{:.1f}"))
+"""Columns that are shown if some agents wait for others."""
+
 _NOT_JUDGED = "-"
 
 
@@ -80,11 +86,9 @@ def _rows(records: Sequence[Record], columns: int) -> list[Line]:
 
     If two tests measured the same scenario and topology, each test's name precedes its rows.
     """
-    header = [
-        ("", *(above for above, *_ in _COLUMNS), ""),
-        ("measured", *(unit for _, unit, *_ in _COLUMNS), "verdict"),
-    ]
-    rows = [row for record in records for row in _arms(record)]
+    shown = (*_COLUMNS, *_OF_GRAPHS) if any(record.measurement.scenario.graph for record in records) else _COLUMNS
+    header = [("", *(above for above, *_ in shown), ""), ("measured", *(unit for _, unit, *_ in shown), "verdict")]
+    rows = [row for record in records for row in _arms(record, shown)]
     tests = _tests(records)
     indent = "  " if tests else ""
     widths = [max(len(row[column]) for row in [*header, *rows]) for column in range(1, len(header[0]))]
@@ -96,7 +100,7 @@ def _rows(records: Sequence[Record], columns: int) -> list[Line]:
         if tests and test != record.test:
             test = record.test
             lines.append((tests[record.test], {"bold": True}))
-        for row in _arms(record):
+        for row in _arms(record, shown):
             label, colour = f"{indent}{row[0]}", _colour(record) if row[-1] != _NOT_JUDGED else {}
             if len(label) > first:
                 lines.append((label, colour))
@@ -105,11 +109,11 @@ def _rows(records: Sequence[Record], columns: int) -> list[Line]:
     return lines
 
 
-def _arms(record: Record) -> list[tuple[str, ...]]:
+def _arms(record: Record, shown: Sequence[Column]) -> list[tuple[str, ...]]:
     """The row of a measurement, then the row of its incumbent, if any."""
-    rows = [_cells(record)]
+    rows = [_cells(record, shown)]
     if record.incumbent is not None:
-        _, *cells, _ = _cells(Record(test=record.test, measurement=record.incumbent.measurement))
+        _, *cells, _ = _cells(Record(test=record.test, measurement=record.incumbent.measurement), shown)
         rows.append((f"  incumbent {record.incumbent.name}", *cells, _NOT_JUDGED))
     return rows
 
@@ -124,9 +128,9 @@ def _tests(records: Sequence[Record]) -> dict[str, str]:
     return short if len(set(short.values())) == len(tests) else {test: test for test in tests}
 
 
-def _cells(record: Record) -> tuple[str, ...]:
+def _cells(record: Record, shown: Sequence[Column]) -> tuple[str, ...]:
     cells = [name_of(record)]
-    for _, _, metric, layout in _COLUMNS:
+    for _, _, metric, layout in shown:
         value = value_of(record, metric) if metric else None
         cells.append((contended_words(record) if not metric else "-") if value is None else layout.format(value))
     return (*cells, _verdict(record))

@@ -9,7 +9,7 @@ from pytest_llmperf.judge.gates.reasons import typed
 from pytest_llmperf.judge.metrics.series import CATALOGUE, Aggregate
 from pytest_llmperf.model import Verdict
 
-_DECIMALS = {"%": 1, "pp": 1, "ms": 0, "tok/s": 1, "x": 2, "ratio": 3, "C": 0}
+_DECIMALS = {"%": 1, "pp": 1, "ms": 0, "s": 3, "tok/s": 1, "x": 2, "ratio": 3, "C": 0}
 
 _MOST_DIGITS = 7
 """Upper limit on extra digits."""

@@ -12,6 +12,7 @@ from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.metrics import contradictions
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.report.wording.contention_text import detector_notes
+from pytest_llmperf.report.wording.critical_path_text import path_words, traced_path
 from pytest_llmperf.report.wording.verdict_text import name_of
 
 _FULL_GRADE = "publishable"
@@ -154,6 +155,8 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
     notes = []
     if diagnosis is not None and diagnosis.sentence and _is_large(diagnosis):
         notes.append(diagnosis.sentence)
+    if (path := traced_path(measurement)) is not None:
+        notes.append(path_words(path))
     mismatched = sum(round_.work_mismatch for round_ in measurement.rounds)
     if mismatched:
         notes.append(

@@ -18,6 +18,7 @@ from pytest_llmperf.model import Bound, Outcome, Verdict
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.severity_order import merged, worst_first
 from pytest_llmperf.report.wording.amounts import amount, digits_of, figure, limit_amount
+from pytest_llmperf.report.wording.critical_path_text import path_words, traced_path
 from pytest_llmperf.report.wording.next_steps import machine_load, next_step
 
 _VERBS = {
@@ -93,12 +94,14 @@ def _explained(record: Record, verdict: Verdict, first: Verdict, diagnosis: Diag
     real = "SIMULATED, " if topology.simulated else ""
     graded_as = grade(first.rounds, simulated=topology.simulated)
     bounded = upper_bound_words(verdict, measurement) if verdict.outcome is Outcome.FAIL else ""
+    path = traced_path(measurement)
     label = "cause" if first.outcome is Outcome.FAIL else "seen"  # without a failure there is nothing to cause
     return "\n".join(
         [
             head,
             f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} "
-            f"{topology.model}, {first.rounds} rounds ({graded_as}); {_both_efficiencies(record)}",
+            f"{topology.model}, {first.rounds} rounds ({graded_as}); {_overall(record)}",
+            *([f"  {path_words(path)}"] if path is not None else []),
             *(f"  {label}: {words}" for words in _causes(record, verdict, diagnosis)),
             *([f"  note: {bounded}"] if bounded not in head else []),  # a comparison has it in its first line
             *(f"  note: {words}" for words in machine_load(record, diagnosis)),
@@ -169,6 +172,10 @@ def _because(verdict: Verdict) -> str:
     return f": {verdict.reason}" if verdict.reason else ""
 
 
-def _both_efficiencies(record: Record) -> str:
+def _overall(record: Record) -> str:
+    """The two efficiencies, or the two figures of a graph."""
+    if record.measurement.scenario.graph:
+        makespan, graph = (amount(value_of(record, name), name) for name in ("makespan_s", "graph_efficiency_pct"))
+        return f"makespan {makespan}, graph efficiency {graph}"
     balance, scaling = (amount(value_of(record, name), name) for name in ("efficiency_pct", "scaling_efficiency_pct"))
     return f"balance efficiency {balance}, scaling efficiency {scaling}"

@@ -225,7 +225,7 @@ def waited_alone(round_: Round, topology: Topology) -> str:
         waited_ns = sum(request.queue_ns for request in run.requests if believable(request))
         if most_at_once(run.requests) > slots.get(run.instance, 1):
             continue
-        if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.duration_ns):
+        if waited_ns > max(CROWD_MS * 1e6, CROWD_SHARE * run.own_ns):
             why = (
                 f"only this run knows that server, so other work on this machine {Observed.BUSY_CORES}"
                 if topology.private

@@ -140,8 +140,8 @@ def _server_side(round_: Round) -> dict[str, Any]:
 
 
 def _own_ns(run: AgentRun) -> int:
-    """An agent's time outside its requests."""
-    return run.duration_ns - sum(request.done_ns - request.sent_ns for request in run.requests)
+    """An agent's time outside its requests and pauses."""
+    return run.own_ns - sum(request.done_ns - request.sent_ns for request in run.requests)
 
 
 _DURATIONS: dict[str, Callable[[RequestTiming], float]] = {

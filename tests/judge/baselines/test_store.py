@@ -17,7 +17,7 @@ from pytest_llmperf.files import atomic_write
 from pytest_llmperf.judge.baselines import baseline_files, locked_write, lookup, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.metrics.series import all_series
-from pytest_llmperf.model import CHIMERA_HOMO, SCHEMA, Agent, Bound, GenerationOptions, Scenario, StoredSession
+from pytest_llmperf.model import CHIMERA_HOMO, SCHEMA, Agent, Bound, GenerationOptions, Loop, Scenario, StoredSession
 from tests.judge.build import measurement_of, round_of
 
 KEY = Key(test="t.py::test_x", scenario="pair", topology="dual", workload="abc")
@@ -435,6 +435,19 @@ def test_the_fingerprint_follows_the_work() -> None:
         printed(replace(agent, name="y"), agent),
     }
     assert len(others | {base}) == 8
+    first = replace(agent, name="first")
+    graphs = {
+        printed(first, replace(agent, **changed))
+        for changed in (
+            {},
+            {"after": ("first",)},
+            {"after": ("first",), "loop": Loop(back_to="first", times=2)},
+            {"after": ("first",), "loop": Loop(back_to="first", times=3)},
+            {"think_s": 1},
+            {"tool_s": 1},
+        )
+    }
+    assert len(graphs) == 6
     assert lookup.fingerprint(CHIMERA_HOMO) == lookup.fingerprint(replace(CHIMERA_HOMO, name="renamed"))
 
 

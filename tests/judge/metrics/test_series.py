@@ -63,6 +63,7 @@ def test_series_by_hand() -> None:
         "ttft_ratio": (3, 1.2),
         "slowdown": (2, 1.6),
         "queue_ms": (30, 0),
+        "makespan_s": (0.2, 0.16),
         "contended_ttft": (0, 0),
         "contended_throughput": (0, 1),
         "contention_rate_throughput": (0, 1),
@@ -70,7 +71,7 @@ def test_series_by_hand() -> None:
     }
     both = measurement_of(first, second)
     assert {name: series(both, name) for name in expected} == {n: pytest.approx(v) for n, v in expected.items()}
-    without_thoughts = {name for name in CONTINUOUS if name != "ttft_reasoning_ms"}
+    without_thoughts = set(CONTINUOUS) - {"ttft_reasoning_ms", "graph_efficiency_pct"}
     assert set(all_series(both)) == {*without_thoughts, "contended_ttft", "contended_throughput"}
 
 
@@ -244,7 +245,7 @@ def test_undefined_values_name_round_and_agent() -> None:
 def test_answers_without_figures_of_the_server_have_times_only() -> None:
     """A /v1 stream gives no durations, without a usage block no count: times are defined, what needs those is not."""
     counted = measurement_of(round_of((100, 100), (100, 200), decode_ms=0, solo={"decode_ms": 0}))
-    undefined = {"decode_tok_s", "queue_ms", "ttft_reasoning_ms"}
+    undefined = {"decode_tok_s", "queue_ms", "ttft_reasoning_ms", "graph_efficiency_pct"}
     assert set(CONTINUOUS) - set(all_series(counted)) == undefined
     uncounted = measurement_of(round_of((100, 100), (100, 200), decode_ms=0, tokens=0, solo={"tokens": 0}))
     undefined |= {"system_tok_s", "scaling_efficiency_pct", "scaling_speedup", "slowdown"}

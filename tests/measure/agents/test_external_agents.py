@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from pytest_llmperf.model import (
     ExternalAgent,
     GenerationOptions,
     Instance,
+    Loop,
     Scenario,
     Script,
     Settings,
@@ -152,6 +154,44 @@ def test_own_agents_may_be_mixed_in(dual: Topology, tap: Tap) -> None:
     assert [len(run.requests) for run in result.together] == [2, 1]
     between_ns = first.requests[1].sent_ns - first.requests[0].done_ns
     assert 0 < first.client_ns < first.requests[0].sent_ns - first.start_ns + between_ns
+
+
+def test_a_graph_through_the_tap(dual: Topology, tap: Tap, program: list[str]) -> None:
+    """A command starts when those before it have ended; the barrier waits for the roots; alone nobody waits."""
+    options = GenerationOptions(num_predict=TOKENS)
+    agents = (
+        Agent(name="summary", prompts=("x",), options=options, after=("critic",), think_s=0.01),
+        ExternalAgent(name="critic", run=tuple(program), after=("writer",)),
+        Agent(name="planner", prompts=("x", "y"), options=options, tool_s=0.02),
+        Agent(
+            name="writer", prompts=("x",), options=options, after=("planner",), loop=Loop(back_to="planner", times=2)
+        ),
+    )
+    single = replace(dual, kind=TopologyKind.SINGLE, instances=dual.instances[:1])
+    rounds = Rounds(Scenario(name="team", agents=agents), single, runtime=runtime_of("threads"), timeout_s=30, tap=tap)
+    result = rounds.run(0)
+    summary, critic, planner, writer = (run.requests for run in result.together)
+    assert [len(own) for own in (summary, critic, planner, writer)] == [1, 1, 4, 2]
+    order = [*planner[:2], writer[0], *planner[2:], writer[1], *critic, *summary]
+    moments = [moment for request in order for moment in (request.sent_ns, request.done_ns)]
+    assert moments == sorted(moments)
+    assert planner[1].sent_ns - planner[0].done_ns >= 20_000_000
+    for run in (*result.together, *result.solo):
+        assert run.own_ns == run.duration_ns - run.paused_ns > 0
+        assert run.client_ns >= 0
+    start_ns = result.together[0].start_ns
+    assert result.together[0].paused_ns > critic[0].done_ns - start_ns
+    assert result.together[1].paused_ns > planner[3].done_ns - start_ns
+    assert [run.paused_ns >= 40_000_000 for run in result.solo] == [False, False, True, False]
+
+
+def test_who_pauses_at_the_barrier_cannot_be_beside_external_agents(dual: Topology, tap: Tap) -> None:
+    """The barrier is the first request of each."""
+    dreamer = Agent(name="dreamer", prompts=("x", "y"), think_s=1)
+    with pytest.raises(UsageError, match="agent dreamer pauses before its first request") as caught:
+        rounds_of([dreamer, asking(dual.model)], dual, tap)
+    assert "let its think_s begin with 0" in caught.value.next_step
+    rounds_of([replace(dreamer, think_s=(0, 1)), asking(dual.model)], dual, tap)
 
 
 def test_the_tap_and_our_own_clients_agree(dual: Topology, tap: Tap) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -57,7 +58,7 @@ class ScriptedTap:
     opened: bool = True
     events: list[object] = field(default_factory=list)
 
-    def open(self, urls, labels, *, barrier: bool = True) -> tuple[str, ...]:
+    def open(self, urls, labels, *, barrier: bool = True, later: Sequence[int] = ()) -> tuple[str, ...]:
         self.events.append(("open", tuple(labels), barrier))
         return tuple(urls)
 

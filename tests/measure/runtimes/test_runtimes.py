@@ -361,7 +361,7 @@ def test_the_barrier_of_client_processes_leaves_time_for_each(monkeypatch: pytes
 
     part = Part(start_ns=7, exchanges=((),), cpu_ns=(0,), lag_ns=(0,))
     monkeypatch.setattr(process_runtime, "_Worker", Told)
-    monkeypatch.setattr(process_runtime, "_answers", lambda workers, _: [part] * len(workers))
+    monkeypatch.setattr(process_runtime, "_answers", lambda workers, *_, **__: [part] * len(workers))
     monkeypatch.setattr(process_runtime.time, "monotonic_ns", lambda: 1000)
     start_ns = ProcessesRuntime().run([[]] * agents, timeout_s=1).start_ns
     assert orders[agents:] == [0 if agents == 1 else 1000 + agents * LEAD_NS] * agents

@@ -1,0 +1,1 @@
+"""Metrics of graphs of agents: makespan, critical path, graph efficiency."""
