@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_llmperf.model import Script
+from pytest_llmperf.model import ENDPOINTS, Script
 from pytest_llmperf.servers.emulator.app import create_app
 from pytest_llmperf.servers.emulator.scripted_engine import MODEL_NAME, ScriptedEngine
 
@@ -30,6 +30,7 @@ OPTIONS = (
 ).split()
 FIELDS = (
     "model name prompt system raw stream options keep_alive messages think tools images format template suffix context "
+    "input instructions max_output_tokens tool_choice text max_tokens system stop_sequences encoding_format dimensions "
     "logprobs stream_options max_tokens max_completion_tokens stop temperature seed n response_format reasoning_effort"
 ).split()
 
@@ -45,13 +46,34 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
+parts = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["text", "input_text", "tool_use", "tool_result", "thinking"]) | anything},
+        optional={"text": st.just("x") | anything, "input": anything, "content": anything, "name": anything},
+    ),
+    max_size=3,
+)
 messages = st.lists(
     st.fixed_dictionaries(
-        {}, optional={"role": st.sampled_from(["user", "system", "assistant", "tool"]) | anything, "content": anything}
+        {},
+        optional={
+            "role": st.sampled_from(["user", "system", "assistant", "tool"]) | anything,
+            "type": st.sampled_from(["message", "function_call", "function_call_output", "reasoning"]) | anything,
+            "content": parts | anything,
+            "tool_calls": anything,
+            "output": anything,
+        },
     )
     | anything,
     max_size=3,
 )
+schemas = st.recursive(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("type", "enum", "anyOf", "minItems", "const"), anything)),
+    lambda inner: st.fixed_dictionaries({"properties": st.dictionaries(st.text(max_size=3), inner, max_size=2)}),
+    max_leaves=3,
+)
+functions = st.fixed_dictionaries({"name": st.just("f") | anything, "parameters": schemas})
+tools = st.lists(functions | st.fixed_dictionaries({"function": functions}) | anything, max_size=2)
 options = st.dictionaries(st.sampled_from(OPTIONS), anything, max_size=5)
 keep_alives = st.sampled_from(["5m", "-1s", "1e9h", "9999999999h", 0, -1, 1e308, 1e20, float("nan"), float("inf")])
 wild = st.fixed_dictionaries(
@@ -63,13 +85,18 @@ nearly_right = st.fixed_dictionaries(
     optional={
         "prompt": st.sampled_from(["tell me", "\ud800", ""]),
         "messages": messages,
+        "input": st.sampled_from(["text", ""]) | messages,
+        "max_tokens": st.just(4),
+        "tools": tools,
+        "tool_choice": st.sampled_from(["auto", "required", "none"]) | anything,
+        "format": schemas,
         "options": options,
         "keep_alive": keep_alives,
         "stream": st.booleans(),
     },
 )
 bodies = nearly_right | wild
-GENERATING = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
+GENERATING = tuple(row.path for row in ENDPOINTS)
 paths = st.sampled_from([*GENERATING, "/api/show", "/api/ps", "/api/tags", "/api/version", "/v1/models", "/"])
 
 
@@ -93,7 +120,7 @@ def server():
     from tests.faults.conftest import serving
 
     time = Time()
-    engine = ScriptedEngine(Script(load_ms=0, jitter_pct=0), clock=time.clock, wait=time.wait)
+    engine = ScriptedEngine(Script(load_ms=0, jitter_pct=0, tool_calls=1), clock=time.clock, wait=time.wait)
     app = create_app(engine, keep_alive_s=float("inf"), clock=time.clock)
     with (
         serving(app) as (port, _),
@@ -108,7 +135,8 @@ def assert_well_formed(answer: httpx.Response) -> None:
     assert "internal error" not in answer.text, answer.text
     assert "Internal Server Error" not in answer.text
     if answer.is_error and answer.text:
-        assert list(answer.json()) == ["error"]
+        anthropic = answer.url.path == "/v1/messages"
+        assert list(answer.json()) == (["type", "error"] if anthropic else ["error"])
         error = answer.json()["error"]
         assert isinstance(error["message"] if answer.url.path.startswith("/v1/") else error, str)
         assert answer.status_code in (400, 404, 405, 500, 503)
@@ -117,7 +145,8 @@ def assert_well_formed(answer: httpx.Response) -> None:
         assert lines[-1].get("done") is True or "error" in lines[-1]
     if answer.status_code == 200 and answer.headers["content-type"] == "text/event-stream":
         *_, last, rest = answer.text.split("\n\n")
-        assert last == "data: [DONE]" or '"error":' in last
+        ends = ("event: message_stop", "event: response.completed", "event: response.incomplete")
+        assert last == "data: [DONE]" or last.startswith(ends) or '"error":' in last
         assert not rest
 
 

@@ -14,6 +14,7 @@ _RANGES = {
     "jitter_pct": (0, 100),
     "load_ms": (0, _DAY_MS),
     "imbalance_pct": (0, 99),
+    "tool_calls": (0, 100),
 }
 
 
@@ -32,6 +33,8 @@ class Script:
         seed: of the jitter.
         load_ms: time to load the model; 0 to a day.
         imbalance_pct: how much slower each further instance decodes than the one before it; 0 to 99.
+        tool_calls: how often the model calls a tool before it answers a user in words, if a request offers tools; it
+            calls them in turn. 0 to 100.
 
     Raises:
         ValueError: a figure that is out of its range, or none; lists every one.
@@ -44,6 +47,7 @@ class Script:
     seed: int = 108
     load_ms: float = 50.0
     imbalance_pct: float = 0.0
+    tool_calls: int = 0
 
     def __post_init__(self) -> None:
         faults = []

@@ -201,10 +201,10 @@ def script(raw: str) -> Any:
         raise ValueError(
             f"unknown {refused(', '.join(unknown))}; known: {', '.join(known)}{did_you_mean(unknown[0], known)}"
         )
-    if "seed" in values:
-        if not values["seed"].is_integer():
-            raise ValueError(f"seed = {values['seed']:g}, wanted an integer")
-        values["seed"] = int(values["seed"])
+    for name in {"seed", "tool_calls"} & set(values):
+        if not values[name].is_integer():
+            raise ValueError(f"{name} = {values[name]:g}, wanted an integer")
+        values[name] = int(values[name])
     return Script(**values)
 
 

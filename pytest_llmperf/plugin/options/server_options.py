@@ -103,7 +103,7 @@ SERVER_OPTIONS = (
         "KEY=VALUE,...",
         parsers.script,
         "the simulated server's behaviour: ttft_ms, prefill_tok_s, decode_tok_s, jitter_pct, seed, load_ms, "
-        "imbalance_pct",
+        "imbalance_pct, tool_calls",
     ),
     Option(
         "faults",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -18,8 +19,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from pytest_llmperf.servers.emulator.api.answer_forms import now, ollama_error
+from pytest_llmperf.servers.emulator.api.embedding_api import (
+    EmbeddingRequest,
+    parse_embed,
+    parse_embeddings,
+    parse_v1_embeddings,
+)
 from pytest_llmperf.servers.emulator.api.generation_response import Clock, GenerationResponse
 from pytest_llmperf.servers.emulator.api.local_hosts import LocalHostsOnly
+from pytest_llmperf.servers.emulator.api.messages_api import messages_error, parse_messages
 from pytest_llmperf.servers.emulator.api.model_scheduler import DEFAULT_KEEP_ALIVE_S, DEFAULT_MAX_QUEUE, Scheduler
 from pytest_llmperf.servers.emulator.api.openai_api import (
     check_model,
@@ -36,7 +44,8 @@ from pytest_llmperf.servers.emulator.api.request_bodies import (
     parse_generate,
 )
 from pytest_llmperf.servers.emulator.api.request_options import RequestError
-from pytest_llmperf.servers.emulator.engine import Engine, ModelCard
+from pytest_llmperf.servers.emulator.api.responses_api import parse_responses
+from pytest_llmperf.servers.emulator.engine import Engine, EngineError, LoadOptions, ModelCard
 
 if TYPE_CHECKING:
     from pytest_llmperf.servers.emulator.faults.faulty_instance import FaultyInstance
@@ -60,10 +69,16 @@ _ROUTES = (
     ("/v1/models/{model:path}", _READ, "v1_model"),
     ("/v1/chat/completions", _WRITE, "v1_chat"),
     ("/v1/completions", _WRITE, "v1_completions"),
+    ("/v1/responses", _WRITE, "v1_responses"),
+    ("/v1/messages", _WRITE, "v1_messages"),
+    ("/api/embed", _WRITE, "embed"),
+    ("/api/embeddings", _WRITE, "embeddings"),
+    ("/v1/embeddings", _WRITE, "v1_embeddings"),
 )
 """Path, methods and the name of what answers (of _Api)."""
 
 Parse = Callable[[dict[str, object], ModelCard], GenerationRequest]
+ParseEmbeddings = Callable[[dict[str, object], ModelCard], EmbeddingRequest]
 
 
 def create_app(
@@ -93,6 +108,7 @@ def create_app(
         middleware=[Middleware(LocalHostsOnly)],
         exception_handlers={
             RequestError: _request_error,
+            EngineError: _request_error,
             HTTPException: _http_error,
             ClientDisconnect: _gone,
             Exception: _server_error,
@@ -160,7 +176,7 @@ class _Api:
                     f"{card.family}.context_length": card.context_length,
                     **card.info,
                 },
-                "capabilities": ["completion"],
+                "capabilities": list(card.capabilities),
                 "modified_at": card.modified_at,
             }
         )
@@ -183,6 +199,41 @@ class _Api:
 
     async def v1_completions(self, request: Request) -> ASGIApp:
         return await self._text(request, parse_v1_completions)
+
+    async def v1_responses(self, request: Request) -> ASGIApp:
+        return await self._text(request, parse_responses)
+
+    async def v1_messages(self, request: Request) -> ASGIApp:
+        return await self._text(request, parse_messages)
+
+    async def embed(self, request: Request) -> Response:
+        return await self._vectors(request, parse_embed)
+
+    async def embeddings(self, request: Request) -> Response:
+        return await self._vectors(request, parse_embeddings)
+
+    async def v1_embeddings(self, request: Request) -> Response:
+        return await self._vectors(request, parse_v1_embeddings)
+
+    async def _vectors(self, request: Request, parse: ParseEmbeddings) -> Response:
+        started_ns = self._clock()
+        body = parse_body(await request.body())
+        check_model(model_of(body), self._engine.card)
+        wanted = parse(body, self._engine.card)
+        now_loaded = self._scheduler.loaded
+        options = wanted.load or (now_loaded.options if now_loaded else LoadOptions())
+        loaded = await self._scheduler.acquire(options, wanted.keep_alive_s)
+        load_ns = self._clock() - started_ns
+        try:
+            await loaded.slots.take()
+            try:
+                loop = asyncio.get_running_loop()
+                done = await loop.run_in_executor(self._scheduler.workers, self._engine.embed, wanted.texts)
+            finally:
+                loaded.slots.give()
+        finally:
+            self._scheduler.release(loaded)
+        return _Json(wanted.answer(done, self._clock() - started_ns, load_ns))
 
     async def _text(self, request: Request, parse: Parse) -> ASGIApp:
         started_ns = self._clock()
@@ -218,12 +269,13 @@ def _entry(card: ModelCard) -> dict[str, object]:
 
 def _error(request: Request, message: str, status: int) -> Response:
     """An error as clients of the path read it."""
-    form = v1_error if request.url.path.startswith("/v1/") else ollama_error
+    path = request.url.path
+    form = messages_error if path == "/v1/messages" else v1_error if path.startswith("/v1/") else ollama_error
     return _Json(form(message, status), status_code=status)
 
 
 async def _request_error(request: Request, error: Exception) -> Response:
-    return _error(request, str(error), error.status if isinstance(error, RequestError) else 500)
+    return _error(request, str(error), error.status if isinstance(error, RequestError | EngineError) else 500)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

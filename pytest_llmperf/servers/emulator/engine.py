@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,6 +41,7 @@ class ModelCard:
         context_length: the model's maximum context, tokens.
         template: the model's own chat template; empty = none.
         info: further `model_info` for `/api/show`.
+        capabilities: as `/api/show` lists them: `completion`, `tools`, `embedding`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelCard:
     template: str = ""
     size_vram_bytes: int = 0
     info: Mapping[str, object] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ("completion",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +122,43 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool that a request offers.
+
+    Attributes:
+        name: of the tool.
+        parameters: JSON Schema of its arguments.
+    """
+
+    name: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that the model asks for."""
+
+    name: str
+    arguments: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One generation: either a raw prompt, or messages for the chat template."""
+    """One generation: either a raw prompt, or messages for the chat template.
+
+    Attributes:
+        tools: those that the model may call.
+        must_call: whether it has to call one.
+        schema: JSON Schema of the text, if it has to be JSON.
+    """
 
     prompt: str = ""
     messages: tuple[Message, ...] = ()
     sampling: Sampling = Sampling()
     pace: Pace = Pace()
+    tools: tuple[Tool, ...] = ()
+    must_call: bool = False
+    schema: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +180,24 @@ class Completion:
     eval_duration_ns: int
 
 
-Emit = Callable[[str], None]
-"""Takes each piece of text as it is generated; called from the engine's thread."""
+Piece = str | ToolCall
+"""What an answer is made of: pieces of text, and calls, each of which comes whole."""
+
+Emit = Callable[[Piece], None]
+"""Takes each piece as it is generated; called from the engine's thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Vectors of texts, in their order.
+
+    Attributes:
+        vectors: one a text.
+        prompt_eval_count: tokens of all texts.
+    """
+
+    vectors: tuple[tuple[float, ...], ...]
+    prompt_eval_count: int
 
 
 class Engine(Protocol):
@@ -180,6 +228,10 @@ class Engine(Protocol):
 
     def generate(self, job: Job, emit: Emit, cancelled: threading.Event) -> Completion:
         """Runs one job to its end, or until `cancelled` is set. Raises EngineError."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> Embeddings:
+        """The vectors of these texts; only if `embedding` is among the capabilities. Raises EngineError."""
         ...
 
 

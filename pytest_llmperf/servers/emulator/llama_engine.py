@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -13,6 +14,7 @@ import xllamacpp
 
 from pytest_llmperf.servers.emulator.engine import (
     Completion,
+    Embeddings,
     Emit,
     EngineError,
     Job,
@@ -52,10 +54,17 @@ class LlamaEngine:
 
     def __init__(self, path: Path, card: ModelCard, *, slots: int, threads: int) -> None:
         self._path = path
-        self._card = replace(card, info={**card.info, "llmperf.slots": slots, "llmperf.threads": threads})
+        self._card = replace(
+            card,
+            info={**card.info, "llmperf.slots": slots, "llmperf.threads": threads},
+            capabilities=("completion", "embedding"),
+        )
         self._slots = slots
         self._threads = threads
         self._server: Any = None
+        self._embedder: Any = None
+        self._embedding = threading.Lock()
+        self._options = LoadOptions()
 
     @property
     def card(self) -> ModelCard:
@@ -74,6 +83,7 @@ class LlamaEngine:
 
     def load(self, options: LoadOptions) -> None:
         """Loads the file; about one to two seconds for the packaged model."""
+        self._options = options
         parameters = self._parameters(options)
         try:
             self._server = xllamacpp.Server(parameters)
@@ -82,7 +92,7 @@ class LlamaEngine:
 
     def unload(self) -> None:
         """Frees the model."""
-        self._server = None
+        self._server = self._embedder = None
 
     def generate(self, job: Job, emit: Emit, cancelled: threading.Event) -> Completion:
         """Runs one job; llama.cpp releases the interpreter while it computes."""
@@ -94,6 +104,25 @@ class LlamaEngine:
         else:
             self._server.handle_completions({**request, "prompt": job.prompt}, answer)
         return answer.completion()
+
+    def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Mean of the model's last layer, by a second copy that is loaded at the first request: the first is for text.
+
+        Raises:
+            EngineError: llama.cpp refuses a text, e.g. one that is longer than its context.
+        """
+        with self._embedding:
+            if self._embedder is None:
+                parameters = self._parameters(self._options)
+                parameters.embedding = True
+                parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+                parameters.n_batch = parameters.n_ubatch = effective_num_ctx(self._options, self._card)
+                self._embedder = xllamacpp.Server(parameters)
+            answer = self._embedder.handle_embeddings({"input": list(texts)})
+        if error := answer.get("error"):
+            raise EngineError(str(error.get("message", error)), status=int(error.get("code", 500)))
+        vectors = tuple(tuple(entry["embedding"]) for entry in answer["data"])
+        return Embeddings(vectors=vectors, prompt_eval_count=answer["usage"]["prompt_tokens"])
 
     def _parameters(self, options: LoadOptions) -> Any:
         threads = options.num_thread or self._threads

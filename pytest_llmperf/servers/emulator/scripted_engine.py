@@ -8,18 +8,21 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from pytest_llmperf.model import Script
+from pytest_llmperf.servers.emulator.api.tool_offers import call_text, sample
 from pytest_llmperf.servers.emulator.engine import (
     Completion,
+    Embeddings,
     Emit,
     EngineError,
     Job,
     LoadOptions,
     ModelCard,
     Sampling,
+    ToolCall,
     effective_num_ctx,
     most_tokens,
 )
@@ -43,6 +46,7 @@ _WORDS = (
 _SPILT_BYTES = 1_000_000_000  # a model that lies nowhere has no size; one that spills needs some
 _MOST_CTX = 131072
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+_PIECE = re.compile(r"\s*(?:\w+|[^\w\s])")
 
 _NO_FAULTS = FaultPlan()
 
@@ -108,6 +112,7 @@ class ScriptedEngine:
             parameter_size="0",
             quantization="none",
             context_length=min([_MOST_CTX, *contexts]),
+            capabilities=("completion", "tools", "embedding"),
             info={
                 "simulated": True,
                 "llmperf.slots": slots,
@@ -146,7 +151,7 @@ class ScriptedEngine:
         self._num_ctx = 0
 
     def generate(self, job: Job, emit: Emit, cancelled: threading.Event) -> Completion:
-        """Emits one word a token, at the script's times."""
+        """Emits one word a token, at the script's times; a call comes whole, with its last token."""
         prompt = _as_text(job)
         prompt_tokens = max(1, count_tokens(prompt))
         if prompt_tokens >= self._num_ctx:
@@ -165,19 +170,22 @@ class ScriptedEngine:
         first_ns = 0
         held = _StopFilter(job.sampling.stop)
         count = 0
-        for word in _words(prompt, _seed(job.sampling), limit):
+        call = scripted_call(job, self.script.tool_calls)
+        for word in _pieces_of(job, call, prompt, limit):
             if self._until(due_ns, cancelled):
                 break
             first_ns = first_ns or self._clock()
             count += 1
-            text, stopped = held.feed(word)
+            text, stopped = ("", False) if call else held.feed(word)
             if text:
                 emit(text)
             due_ns += self._jittered(1e3 / decode_tok_s)
             if stopped:
                 break
         self._until(due_ns, cancelled)
-        if not held.stopped and (rest := held.rest()):
+        if call and count == count_tokens(call_text(call.name, call.arguments)):
+            emit(call)
+        elif not held.stopped and (rest := held.rest()):
             emit(rest)
         end_ns = self._clock()
         return Completion(
@@ -187,6 +195,17 @@ class ScriptedEngine:
             eval_count=count,
             eval_duration_ns=end_ns - first_ns if first_ns else 0,
         )
+
+    def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Made-up vectors, the same for the same text, after `ttft_ms` and the prefill of all texts."""
+        tokens = sum(max(1, count_tokens(text)) for text in texts)
+        duration_ns = self._jittered(self.script.ttft_ms + tokens / self.script.prefill_tok_s * 1e3)
+        self._wait(threading.Event(), duration_ns / 1e9)
+        vectors = (
+            tuple(byte / 127.5 - 1 for byte in hashlib.sha256(text.encode("utf-8", "replace")).digest())
+            for text in texts
+        )
+        return Embeddings(vectors=tuple(vectors), prompt_eval_count=tokens)
 
     def _until(self, due_ns: int, cancelled: threading.Event) -> bool:
         """Waits for an absolute moment; True when cancelled."""
@@ -234,6 +253,32 @@ def count_tokens(text: str) -> int:
 
 def _as_text(job: Job) -> str:
     return job.prompt or "\n".join(f"{message.role}: {message.content}" for message in job.messages)
+
+
+def scripted_call(job: Job, most: int) -> ToolCall | None:
+    """The call that is the answer to a job; None if the answer is text.
+
+    Args:
+        job: with the tools that are offered.
+        most: calls before the answer to a user is text.
+    """
+    roles = [message.role for message in job.messages]
+    asked = max((at for at, role in enumerate(roles) if role == "user"), default=-1)
+    made = roles[asked + 1 :].count("tool")
+    if not job.tools or not (job.must_call or made < most):
+        return None
+    tool = job.tools[made % len(job.tools)]
+    arguments = sample({**tool.parameters, "type": "object"})
+    assert isinstance(arguments, dict)
+    return ToolCall(name=tool.name, arguments=arguments)
+
+
+def _pieces_of(job: Job, call: ToolCall | None, prompt: str, limit: int) -> Iterator[str]:
+    """The tokens of an answer: of a call, of JSON that fits the schema, or made-up words."""
+    if call is not None or job.schema is not None:
+        text = call_text(call.name, call.arguments) if call else json.dumps(sample(job.schema))
+        return iter(_PIECE.findall(text)[:limit])
+    return _words(prompt, _seed(job.sampling), limit)
 
 
 def _seed(sampling: Sampling) -> int:

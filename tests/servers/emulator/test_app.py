@@ -34,7 +34,7 @@ def test_the_root_says_that_it_runs(client, method):
     ("method", "path", "status", "words"),
     [
         ("GET", "/api/nope", 404, "404 page not found: GET /api/nope; this server has /api/version, "),
-        ("POST", "/api/embed", 404, "404 page not found: POST /api/embed; "),
+        ("POST", "/api/pull", 404, "404 page not found: POST /api/pull; "),
         ("GET", "/api/generate", 405, "405 method not allowed: GET /api/generate; "),
     ],
 )

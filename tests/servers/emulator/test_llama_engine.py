@@ -1,5 +1,6 @@
 """The real engine, below HTTP: what llama.cpp is told, and how soon it lets go."""
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
@@ -7,7 +8,7 @@ from dataclasses import fields
 import pytest
 import xllamacpp
 
-from pytest_llmperf.servers.emulator.engine import Job, LoadOptions, Sampling
+from pytest_llmperf.servers.emulator.engine import EngineError, Job, LoadOptions, Sampling
 from pytest_llmperf.servers.emulator.llama_engine import DEFAULT_NUM_BATCH, LlamaEngine, _sampling
 from pytest_llmperf.servers.emulator.model_files import model_file
 
@@ -99,3 +100,27 @@ def test_a_prompt_whose_client_has_gone_is_not_read_to_its_end(loaded):
     prompt = "The sea is wide. " * 150
     loaded.generate(Job(prompt=prompt, sampling=Sampling(num_predict=300, seed=1)), pieces.append, cancelled)
     assert len(pieces) < 30
+
+
+def test_embeddings_are_those_of_the_model_and_leave_its_text_alone(loaded):
+    """Texts that mean much the same are nearer to each other than to another; text is generated as before."""
+    job = Job(prompt="The sun is", sampling=Sampling(num_predict=4, seed=1, temperature=0))
+    before, after = [], []
+    loaded.generate(job, before.append, threading.Event())
+    done = loaded.embed(["The cat sleeps on the sofa.", "A cat is asleep on the couch.", "Interest rates rose again."])
+    loaded.generate(job, after.append, threading.Event())
+    assert before == after
+    assert done.prompt_eval_count > 12
+    cat, also_cat, money = done.vectors
+    assert _cosine(cat, also_cat) > _cosine(cat, money)
+
+
+def test_a_text_that_is_too_long_to_embed_is_refused(loaded):
+    """With the engine's own words."""
+    with pytest.raises(EngineError):
+        loaded.embed(["word " * 20_000])
+
+
+def _cosine(first, second):
+    norm = math.sqrt(sum(a * a for a in first) * sum(b * b for b in second))
+    return sum(a * b for a, b in zip(first, second, strict=True)) / norm

@@ -1,14 +1,16 @@
-"""How the answers of an endpoint are written: Ollama's JSON lines here, OpenAI's events in `v1`."""
+"""How the answers of an endpoint are written: Ollama's JSON lines here, the others in the modules of their APIs."""
 
 from __future__ import annotations
 
 import json
 import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from pytest_llmperf.servers.emulator.engine import Completion
+from pytest_llmperf.servers.emulator.engine import Completion, Piece, ToolCall
 
 Part = dict[str, object]
 
@@ -43,15 +45,15 @@ class Form(Protocol):
         """One line, or one event, of a stream."""
         ...
 
-    def piece(self, text: str) -> bytes:
-        """A piece of text in a stream."""
+    def piece(self, piece: Piece) -> bytes:
+        """A piece of text, or a call, in a stream."""
         ...
 
     def end(self, ending: Ending) -> bytes:
         """The end of a stream."""
         ...
 
-    def whole(self, text: str, ending: Ending) -> Part:
+    def whole(self, pieces: Sequence[Piece], ending: Ending) -> Part:
         """An answer in one object."""
         ...
 
@@ -78,17 +80,17 @@ class OllamaForm:
         """A line."""
         return payload.encode() + b"\n"
 
-    def piece(self, text: str) -> bytes:
+    def piece(self, piece: Piece) -> bytes:
         """A line that is not the last."""
-        return self.framed(compact({**self._part(text), "done": False}))
+        return self.framed(compact({**self._part((piece,)), "done": False}))
 
     def end(self, ending: Ending) -> bytes:
         """A line that says `done`, with the figures."""
-        return self.framed(compact(self.whole("", ending)))
+        return self.framed(compact(self.whole((), ending)))
 
-    def whole(self, text: str, ending: Ending) -> Part:
+    def whole(self, pieces: Sequence[Piece], ending: Ending) -> Part:
         """As the last line, with the whole text."""
-        part = {**self._part(text), "done": True, "done_reason": ending.reason}
+        part = {**self._part(pieces), "done": True, "done_reason": ending.reason}
         done = ending.completion
         if done is None:
             return part
@@ -105,9 +107,30 @@ class OllamaForm:
         """Ollama's."""
         return ollama_error(message, status)
 
-    def _part(self, text: str) -> Part:
-        body = {"message": {"role": "assistant", "content": text}} if self._chat else {"response": text}
+    def _part(self, pieces: Sequence[Piece]) -> Part:
+        text = text_of(pieces)
+        calls = [
+            {"id": call_id(), "function": {"index": index, "name": call.name, "arguments": call.arguments}}
+            for index, call in enumerate(calls_of(pieces))
+        ]
+        message = {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}
+        body = {"message": message} if self._chat else {"response": text}
         return {"model": self._model, "created_at": now(), **body}
+
+
+def text_of(pieces: Sequence[Piece]) -> str:
+    """The text of an answer."""
+    return "".join(piece for piece in pieces if isinstance(piece, str))
+
+
+def calls_of(pieces: Sequence[Piece]) -> list[ToolCall]:
+    """The calls of an answer."""
+    return [piece for piece in pieces if isinstance(piece, ToolCall)]
+
+
+def call_id() -> str:
+    """An id for a call."""
+    return f"call_{uuid.uuid4().hex[:8]}"
 
 
 def ollama_error(message: str, status: int) -> Part:

@@ -14,7 +14,7 @@ from pytest_llmperf.servers.emulator.api.answer_forms import Ending, Form, Part,
 from pytest_llmperf.servers.emulator.api.model_scheduler import Loaded, Scheduler
 from pytest_llmperf.servers.emulator.api.request_bodies import GenerationRequest
 from pytest_llmperf.servers.emulator.api.request_options import RequestError
-from pytest_llmperf.servers.emulator.engine import Completion, EngineError, Job, most_tokens
+from pytest_llmperf.servers.emulator.engine import Completion, EngineError, Job, Piece, most_tokens
 
 Clock = Callable[[], int]
 
@@ -65,17 +65,17 @@ class GenerationResponse:
 
     async def _joined(self) -> Part:
         """All parts as one."""
-        texts: list[str] = []
+        pieces: list[Piece] = []
         ending = Ending(reason="")
         async with aclosing(self._parts()) as parts:
             async for part in parts:
                 if isinstance(part, Ending):
                     ending = part
                 else:
-                    texts.append(part)
-        return self._request.form.whole("".join(texts), ending)
+                    pieces.append(part)
+        return self._request.form.whole(pieces, ending)
 
-    async def _parts(self) -> AsyncGenerator[str | Ending, None]:
+    async def _parts(self) -> AsyncGenerator[Piece | Ending, None]:
         """The pieces of the answer in order, then its end."""
         request, scheduler = self._request, self._scheduler
         if request.job is None and request.keep_alive_s == 0:
@@ -91,8 +91,8 @@ class GenerationResponse:
         generation = _Generation(_capped(request.job, loaded.num_ctx), scheduler, loaded)
         try:
             await generation.start()
-            async for text in generation.texts():
-                yield text
+            async for piece in generation.pieces():
+                yield piece
         finally:
             generation.cancel()
         done = generation.completion()
@@ -112,7 +112,7 @@ class _Generation:
         self._scheduler = scheduler
         self._loaded = loaded
         self._loop = asyncio.get_running_loop()
-        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
         self._cancelled = threading.Event()
         self._thread: asyncio.Future[Completion] | None = None
 
@@ -126,13 +126,13 @@ class _Generation:
         self._thread = self._loop.run_in_executor(self._scheduler.workers, self._run)
         self._thread.add_done_callback(self._ended)
 
-    async def texts(self) -> AsyncIterator[str]:
-        """Each piece of text as the engine emits it."""
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Each piece as the engine emits it."""
         while (piece := await self._pieces.get()) is not None:
             yield piece
 
     def completion(self) -> Completion:
-        """The outcome, after `texts` has ended. Raises EngineError."""
+        """The outcome, after `pieces` has ended. Raises EngineError."""
         assert self._thread is not None
         return self._thread.result()
 
@@ -148,8 +148,8 @@ class _Generation:
         except Exception as error:  # whatever a library throws is the end of this answer, not of the server
             raise EngineError(f"{type(error).__name__}: {error}") from error
 
-    def _emit(self, text: str) -> None:
-        self._loop.call_soon_threadsafe(self._pieces.put_nowait, text)
+    def _emit(self, piece: Piece) -> None:
+        self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
 
     def _ended(self, thread: asyncio.Future[Completion]) -> None:
         self._loaded.slots.give()

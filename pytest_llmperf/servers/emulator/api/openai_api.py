@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pytest_llmperf.model.model_names import full_name
-from pytest_llmperf.servers.emulator.api.answer_forms import Ending, Part, compact
+from pytest_llmperf.servers.emulator.api.answer_forms import Ending, Part, call_id, calls_of, compact, text_of
 from pytest_llmperf.servers.emulator.api.request_bodies import (
     GenerationRequest,
     as_message,
@@ -19,7 +21,8 @@ from pytest_llmperf.servers.emulator.api.request_bodies import (
     refuse_thinking,
 )
 from pytest_llmperf.servers.emulator.api.request_options import READERS, RequestError, parse_options
-from pytest_llmperf.servers.emulator.engine import Completion, Job, LoadOptions, ModelCard, Sampling
+from pytest_llmperf.servers.emulator.api.tool_offers import chosen, tools_of
+from pytest_llmperf.servers.emulator.engine import Completion, Job, LoadOptions, ModelCard, Piece, Sampling
 
 _OPTIONS = {
     "max_tokens": "num_predict",
@@ -53,7 +56,7 @@ class V1Form:
         self._chat = chat
         self._usage = usage
         self._object = "chat.completion" if chat else "text_completion"
-        self._begun = False
+        self._begun = self._called = False
         self._head: Part = {
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -65,35 +68,54 @@ class V1Form:
         """An event."""
         return f"data: {payload}\n\n".encode()
 
-    def piece(self, text: str) -> bytes:
+    def piece(self, piece: Piece) -> bytes:
         """A chunk; the first of a chat names the role."""
         if not self._chat:
-            return self._event([{"index": 0, "text": text, "finish_reason": None}])
+            return self._event([{"index": 0, "text": text_of((piece,)), "finish_reason": None}])
         role = {} if self._begun else {"role": "assistant"}
         self._begun = True
-        return self._event([{"index": 0, "delta": {**role, "content": text}, "finish_reason": None}])
+        return self._event([{"index": 0, "delta": {**role, **self._said((piece,))}, "finish_reason": None}])
 
     def end(self, ending: Ending) -> bytes:
         """A chunk with the reason, one with the counts if they were asked for, and the mark of the end."""
         said: Part = {"delta": {}} if self._chat else {"text": ""}
-        events = self._event([{"index": 0, **said, "finish_reason": ending.reason}])
+        events = self._event([{"index": 0, **said, "finish_reason": self._reason(ending)}])
         if self._usage:
             events += self._event([], usage=_usage(ending.completion))
         return events + self.framed("[DONE]")
 
-    def whole(self, text: str, ending: Ending) -> Part:
+    def whole(self, pieces: Sequence[Piece], ending: Ending) -> Part:
         """The answer with its counts."""
-        said: Part = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        message = {"role": "assistant", "content": None, **self._said(pieces)}
+        said: Part = {"message": message} if self._chat else {"text": text_of(pieces)}
         return {
             **self._head,
             "object": self._object,
-            "choices": [{"index": 0, **said, "finish_reason": ending.reason}],
+            "choices": [{"index": 0, **said, "finish_reason": self._reason(ending)}],
             "usage": _usage(ending.completion),
         }
 
     def error(self, message: str, status: int) -> Part:
         """OpenAI's."""
         return v1_error(message, status)
+
+    def _said(self, pieces: Sequence[Piece]) -> Part:
+        """Text and calls of a message."""
+        calls = [
+            {
+                "index": index,
+                "id": call_id(),
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)},
+            }
+            for index, call in enumerate(calls_of(pieces))
+        ]
+        self._called = self._called or bool(calls)
+        text = text_of(pieces)
+        return {**({"content": text} if text or not calls else {}), **({"tool_calls": calls} if calls else {})}
+
+    def _reason(self, ending: Ending) -> str:
+        return "tool_calls" if self._called else ending.reason
 
     def _event(self, choices: list[Part], **more: object) -> bytes:
         kind = f"{self._object}.chunk" if self._chat else self._object
@@ -111,12 +133,14 @@ def parse_v1_chat(body: Mapping[str, object], card: ModelCard) -> GenerationRequ
     Raises:
         RequestError: a field is of the wrong type, or asks for what this server does not do.
     """
-    _refuse(body, card.name)
+    _refuse(body, card)
     given = body.get("messages")
     if not isinstance(given, list) or not given:
         raise RequestError("messages: want a list of one message or more")
-    messages = tuple(as_message(_as_ollamas(item, index), index, card.name) for index, item in enumerate(given))
-    return _request(body, chat=True, job=lambda sampling: Job(messages=messages, sampling=sampling))
+    messages = tuple(as_message(_as_ollamas(item, index), index, card) for index, item in enumerate(given))
+    job = Job(messages=messages, tools=tools_of(body, card), schema=_schema(body, card))
+    job = chosen(job, body.get("tool_choice"))
+    return _request(body, chat=True, job=lambda sampling: replace(job, sampling=sampling))
 
 
 def parse_v1_completions(body: Mapping[str, object], card: ModelCard) -> GenerationRequest:
@@ -125,7 +149,9 @@ def parse_v1_completions(body: Mapping[str, object], card: ModelCard) -> Generat
     Raises:
         RequestError: a field is of the wrong type, or asks for what this server does not do.
     """
-    _refuse(body, card.name)
+    _refuse(body, card)
+    if body.get("tools"):
+        raise RequestError(f'"{card.name}" does not support tools here; use /v1/chat/completions')
     prompt = body.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
         (prompt,) = prompt
@@ -154,7 +180,7 @@ def _request(body: Mapping[str, object], *, chat: bool, job: Callable[[Sampling]
     form = V1Form(model_of(body), chat=chat, usage=flag_of(options or {}, "include_usage", default=False))
     return GenerationRequest(
         model=model_of(body),
-        job=job(_sampling(body)),
+        job=job(v1_sampling(body)),
         load=LoadOptions(),
         keep_alive_s=None,
         stream=flag_of(body, "stream", default=False),
@@ -162,7 +188,8 @@ def _request(body: Mapping[str, object], *, chat: bool, job: Callable[[Sampling]
     )
 
 
-def _sampling(body: Mapping[str, object]) -> Sampling:
+def v1_sampling(body: Mapping[str, object]) -> Sampling:
+    """The sampling that a body asks for; raises RequestError."""
     given: dict[str, Any] = dict(_DEFAULTS)
     for name, ours in _OPTIONS.items():
         if body.get(name) is not None:
@@ -195,22 +222,30 @@ def _as_ollamas(item: object, index: int) -> object:
     return {**item, "content": "".join(map(str, texts))}
 
 
-def _refuse(body: Mapping[str, object], model: str) -> None:
+def _schema(body: Mapping[str, object], card: ModelCard) -> Mapping[str, object] | None:
+    """The schema of `response_format`; None for plain text."""
+    wanted = body.get("response_format")
+    if wanted is None or (isinstance(wanted, dict) and wanted.get("type") == "text"):
+        return None
+    if not isinstance(wanted, dict) or "tools" not in card.capabilities:
+        raise RequestError("response_format: this server writes text only")
+    holder = wanted.get("json_schema")
+    schema = holder.get("schema") if isinstance(holder, dict) else None
+    return schema if isinstance(schema, dict) else {"type": "object"}
+
+
+def _refuse(body: Mapping[str, object], card: ModelCard) -> None:
     """Fields that would change the answer and that this server cannot honour are errors, never ignored."""
-    for name in ("tools", "functions"):
-        if body.get(name):
-            raise RequestError(f'"{model}" does not support {name}')
+    if body.get("functions"):
+        raise RequestError(f'"{card.name}" does not support functions')
     for name in _REFUSED:
         if body.get(name):
             raise RequestError(f"{name} is not supported by this server; leave it out")
     for name in ("n", "best_of"):
         if body.get(name) not in (None, 1):
             raise RequestError(f"{name}: this server gives one answer")
-    wanted = body.get("response_format")
-    if wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text"):
-        raise RequestError("response_format: this server writes text only")
     effort = body.get("reasoning_effort")
-    refuse_thinking(None if effort == "none" else effort, model)
+    refuse_thinking(None if effort == "none" else effort, card.name)
 
 
 def _usage(done: Completion | None) -> dict[str, int]:

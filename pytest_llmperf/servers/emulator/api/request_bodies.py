@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pytest_llmperf.servers.emulator.api.answer_forms import Form, OllamaForm
 from pytest_llmperf.servers.emulator.api.request_options import RequestError, parse_keep_alive, parse_options
+from pytest_llmperf.servers.emulator.api.tool_offers import tools_of
 from pytest_llmperf.servers.emulator.engine import Job, LoadOptions, Message, ModelCard, Sampling
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -84,7 +85,7 @@ def parse_generate(body: Mapping[str, object], card: ModelCard) -> GenerationReq
     Raises:
         RequestError: a field has the wrong type, or asks for something that this server does not do.
     """
-    _refuse_unsupported(body, card.name, extra=("template", "suffix", "context"))
+    _refuse_unsupported(body, card, extra=("tools", "template", "suffix", "context"))
     prompt = _text(body, "prompt")
     system = _text(body, "system")
     raw = flag_of(body, "raw", default=False)
@@ -95,7 +96,7 @@ def parse_generate(body: Mapping[str, object], card: ModelCard) -> GenerationReq
     load, sampling = _options(body)
     job: Job | None = None
     if prompt:
-        job = job_of_prompt(prompt, card, sampling, system=system, raw=raw)
+        job = replace(job_of_prompt(prompt, card, sampling, system=system, raw=raw), schema=_schema(body, card))
     return _request(body, job, load, chat=False)
 
 
@@ -113,13 +114,14 @@ def parse_chat(body: Mapping[str, object], card: ModelCard) -> GenerationRequest
     Raises:
         RequestError: a field is of the wrong type, or asks for what this server does not do.
     """
-    _refuse_unsupported(body, card.name)
+    _refuse_unsupported(body, card)
     given = body.get("messages") or []
     if not isinstance(given, list):
         raise RequestError("json: cannot unmarshal into field messages of type array")
     load, sampling = _options(body)
-    messages = tuple(as_message(item, index, card.name) for index, item in enumerate(given))
-    return _request(body, Job(messages=messages, sampling=sampling) if messages else None, load, chat=True)
+    messages = tuple(as_message(item, index, card) for index, item in enumerate(given))
+    job = Job(messages=messages, sampling=sampling, tools=tools_of(body, card), schema=_schema(body, card))
+    return _request(body, job if messages else None, load, chat=True)
 
 
 def _request(body: Mapping[str, object], job: Job | None, load: LoadOptions, *, chat: bool) -> GenerationRequest:
@@ -134,31 +136,43 @@ def _request(body: Mapping[str, object], job: Job | None, load: LoadOptions, *, 
     )
 
 
-def as_message(item: object, index: int, model: str) -> Message:
-    """One message of a chat. Raises RequestError."""
+def as_message(item: object, index: int, card: ModelCard) -> Message:
+    """One message of a chat; the calls in it become text. Raises RequestError."""
     if not isinstance(item, dict):
         raise RequestError(f"messages[{index}]: want an object with role and content")
-    role, content = item.get("role"), item.get("content", "")
+    role, content, calls = item.get("role"), item.get("content"), item.get("tool_calls")
     if item.get("images"):
-        raise RequestError(f'"{model}" does not support images')
-    if item.get("tool_calls") or role == "tool":
-        raise RequestError(f'"{model}" does not support tools')
-    if role not in _ROLES:
+        raise RequestError(f'"{card.name}" does not support images')
+    if (calls or role == "tool") and "tools" not in card.capabilities:
+        raise RequestError(f'"{card.name}" does not support tools')
+    if role not in (*_ROLES, "tool"):
         raise RequestError(f"messages[{index}]: invalid role {role!r}, want one of {', '.join(_ROLES)}")
+    content = "" if content is None and (calls or "content" not in item) else content
     if not isinstance(content, str):
         raise RequestError(f"messages[{index}]: content must be a text")
-    return Message(role=str(role), content=content)
+    return Message(role=str(role), content=content + (json.dumps(calls, ensure_ascii=False) if calls else ""))
 
 
-def _refuse_unsupported(body: Mapping[str, object], model: str, *, extra: tuple[str, ...] = ()) -> None:
+def _refuse_unsupported(body: Mapping[str, object], card: ModelCard, *, extra: tuple[str, ...] = ()) -> None:
     """Fields that would change the answer and that this server cannot honour are errors, never ignored."""
-    for name in ("tools", "images"):
-        if body.get(name):
-            raise RequestError(f'"{model}" does not support {name}')
-    for name in ("format", "logprobs", "top_logprobs", *extra):
+    if body.get("images"):
+        raise RequestError(f'"{card.name}" does not support images')
+    for name in ("logprobs", "top_logprobs", *extra):
         if body.get(name):
             raise RequestError(f"{name} is not supported by this server; leave it out")
-    refuse_thinking(body.get("think"), model)
+    refuse_thinking(body.get("think"), card.name)
+
+
+def _schema(body: Mapping[str, object], card: ModelCard) -> Mapping[str, object] | None:
+    """The schema of `format`; None for plain text. Raises RequestError."""
+    wanted = body.get("format")
+    if not wanted:
+        return None
+    if "tools" not in card.capabilities:
+        raise RequestError("format is not supported by this server; leave it out")
+    if wanted != "json" and not isinstance(wanted, dict):
+        raise RequestError("format: want json or a JSON Schema")
+    return wanted if isinstance(wanted, dict) else {"type": "object"}
 
 
 def refuse_thinking(think: object, model: str) -> None:

@@ -173,8 +173,8 @@ def test_what_cannot_be_done_is_an_error_of_the_client(client, hand, path, field
     [
         (("POST", CHAT_PATH, b"{"), 400, "invalid_request_error", "invalid JSON"),
         (("POST", CHAT_PATH, b'{"model": "other", "messages": []}'), 404, "not_found_error", "model 'other' not found"),
-        (("POST", "/v1/embeddings", b"{}"), 404, "not_found_error", "404 page not found: POST /v1/embeddings; this"),
-        (("POST", "/v1/responses", b"{}"), 404, "not_found_error", "/v1/responses"),
+        (("POST", "/v1/rerank", b"{}"), 404, "not_found_error", "404 page not found: POST /v1/rerank; this"),
+        (("POST", "/v1/audio/speech", b"{}"), 404, "not_found_error", "/v1/audio/speech"),
         (("GET", TEXT_PATH, b""), 405, "invalid_request_error", "405 method not allowed: GET /v1/completions"),
     ],
 )
