@@ -12,7 +12,9 @@
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
-# make verdicts how often verdicts are wrong, simulated, against limits (some minutes on two cores)
+# make verdicts how often verdicts are wrong, simulated, against limits, and some cells of the envelope (some minutes on two cores)
+# make verdicts-wide the whole envelope, 20,000 runs a cell, and its page (hours; goes on where it was interrupted;
+#               ARGS="--shard 1/4" runs a quarter, ARGS="--runs 2000" fewer); make verdicts-independent simulates cells anew, without our code
 # make bench    what the plugin costs, used and unused, beside its peers, a row a figure; limits are ratios that hold on any machine (some minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
@@ -26,7 +28,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test coverage slow flaky lint schema docs fuzz proofs proofs-engine verdicts bench clean
+.PHONY: perf test coverage slow flaky lint schema docs fuzz proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -92,7 +94,17 @@ proofs-engine: .venv/dev
 
 verdicts: .venv/dev
 	@echo "== how often verdicts are wrong, by simulation (some minutes)"
-	@$(BIN)/python benchmarks/verdicts.py $(ARGS)
+	@$(BIN)/python benchmarks/verdicts.py $(ARGS); code=$$?; \
+	echo "== some cells of the envelope"; \
+	$(BIN)/python benchmarks/envelope.py --chosen && exit $$code
+
+verdicts-wide: .venv/dev
+	@echo "== the envelope of the verdicts: hundreds of cells (hours; goes on where it was interrupted)"
+	@$(BIN)/python benchmarks/envelope.py --page docs/envelope.md $(ARGS)
+
+verdicts-independent: .venv/dev
+	@echo "== verdicts simulated again, with rules and noise that share no code with the package (some minutes)"
+	@$(BIN)/python benchmarks/independent.py $(ARGS)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
@@ -26,10 +27,13 @@ MEANS_AT_ONCE = 1000
 def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float, gates: int = 1):
     """Whole runs against stored sessions (runs, sessions, rounds), new rounds (runs, rounds): outcomes and rounds."""
     aggregate = Aggregate.MEDIAN if median else Aggregate.MEAN
-    stored = StoredRounds.of(aggregate, scale, [sessions[..., :FIRST]])
+
+    @functools.cache
+    def stored(length: int) -> StoredRounds:
+        return StoredRounds.of(aggregate, scale, [sessions[..., :length]])
 
     def model_of(rows, n: int):
-        kept = rows_of(stored, rows)
+        kept = rows_of(stored(min(n, sessions.shape[-1])), rows)
         return HistoryModel.of(aggregate, scale, kept, values[rows, :n], assumed=ASSUMED_SPREAD_PP)
 
     return whole_runs(values.shape, by_rule(model_of, scale, delta, gates))
@@ -57,7 +61,7 @@ def judge_session_means(scale: Scale, standard, candidate, *, delta: float):
     return np.concatenate(outcomes)
 
 
-def judge_limit(values, limit: float, ceiling: float):
+def judge_limit(values, limit: float, ceiling: float | None):
     """Whole runs of a limit gate on the mean, values of shape (runs, rounds): outcomes and rounds."""
 
     def look_at(rows, n: int, looks: int):
@@ -78,8 +82,9 @@ def judge_betting(values, limit: float, ceiling: float, *, every: int):
     def look_at(rows, n: int, _: int):
         if n % every:
             return np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-        passed = log_capital(values[rows, :n], limit) >= log_target()
-        return passed, log_capital(ceiling - values[rows, :n], ceiling - limit) >= log_target()
+        taken, half = values[rows, :n], row_steps(values[rows, :n])[:, None] / 2
+        passed = log_capital(taken, limit + half) >= log_target()
+        return passed, log_capital(ceiling - taken, ceiling - limit + half) >= log_target()
 
     return whole_runs(values.shape, look_at)
 

@@ -19,15 +19,16 @@ PACKAGE = Path(pytest_llmperf.__file__).parent
 MAY_IMPORT = {
     "masking": set(),
     "errors": {"masking"},
+    "programs": set(),
     "secret_values": {"masking"},
     "model": {"errors", "masking", "secret_values"},
     "files": {"errors"},
     "net": {"errors"},
     "config": {"errors", "files", "masking", "model"},
-    "servers": {"errors", "files", "masking", "model", "net", "secret_values"},
+    "servers": {"errors", "files", "masking", "model", "net", "programs", "secret_values"},
     "measure": {"errors", "masking", "model", "net", "secret_values"},
     "telemetry": {"model", "net"},
-    "judge": {"errors", "files", "model"},
+    "judge": {"errors", "files", "model", "programs"},
     "report": {"errors", "files", "judge", "masking", "model"},
     "session": {"config", "errors", "files", "judge", "masking", "measure", "model", "servers", "telemetry"},
     "study": {"config", "errors", "files", "judge", "model", "report", "session"},
@@ -242,10 +243,6 @@ def test_the_plugin_module_is_light() -> None:
         "pytest_llmperf.judge.gate_kinds",
         "pytest_llmperf.judge.marker_keywords",
         "pytest_llmperf.plugin",
-        "pytest_llmperf.plugin.activation",
-        "pytest_llmperf.plugin.collection",
-        "pytest_llmperf.plugin.deployment",
-        "pytest_llmperf.plugin.failures",
         "pytest_llmperf.plugin.fixtures",
         "pytest_llmperf.plugin.marker_table",
         "pytest_llmperf.plugin.options",
@@ -256,10 +253,6 @@ def test_the_plugin_module_is_light() -> None:
         "pytest_llmperf.plugin.options.parsers",
         "pytest_llmperf.plugin.results",
         "pytest_llmperf.plugin.results.session_results",
-        "pytest_llmperf.plugin.options.near_names",
-        "pytest_llmperf.plugin.results.orphaned_entries",
-        "pytest_llmperf.plugin.stash",
-        "pytest_llmperf.plugin.options.ini_values",
     }
     foreign = {name.split(".")[0] for name in printed} - {"pytest_llmperf"} - set(sys.stdlib_module_names)
     assert foreign == set()
@@ -274,6 +267,13 @@ def test_a_run_that_does_not_use_us_imports_no_numpy(arguments: tuple[str, ...],
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert printed.splitlines()[-1] == "0 False"
+
+
+def test_the_session_imports_no_numpy() -> None:
+    """Nor does collecting tests of ours: numpy is imported while the servers of the first judged test start."""
+    code = "import sys, pytest_llmperf.plugin.runner; print('numpy' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["False"]
 
 
 def test_the_commands_help_imports_no_numpy() -> None:

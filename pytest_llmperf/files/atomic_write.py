@@ -3,6 +3,10 @@
 The text goes to a new file with a random name in the same folder, which then replaces the old file by a rename. A link
 stays a link: the file that it leads to is replaced. Something that is not a plain file (`/dev/null`, a terminal, a
 FIFO) is written to and stays what it is. (`judge.baselines.locked_write` changes baselines under a lock.)
+
+A file that no other file can replace is overwritten, if it is writable: one that is mounted by itself
+(`docker run -v FILE:FILE`), or whose folder takes no new files. A text that must survive a power cut (a baseline) is
+never written so: that is an error.
 """
 
 from __future__ import annotations
@@ -35,14 +39,19 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
         durable: whether the text must survive a power cut.
 
     Raises:
-        OSError: it cannot be written; the old file is unchanged.
+        OSError: it cannot be written; the old file is unchanged, unless it had to be overwritten and the disk is full.
     """
     data = text.encode("utf-8", "backslashreplace")
     if is_stream(path):
         write_stream(path, data)
         return
-    with replacement_of(path, durable=durable) as file:
-        file.write(data)
+    try:
+        with replacement_of(path, durable=durable) as file:
+            file.write(data)
+    except OSError as error:
+        if durable or not _only_in_place(path, error):
+            raise
+        _overwrite(path, data)
 
 
 @contextmanager
@@ -68,7 +77,7 @@ def replacement_of(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
                 os.fsync(file.fileno())
         with suppress(OSError):  # there is no old file, or the disk (SMB, FAT) has no modes
             shutil.copymode(place, temporary)
-        _exchange(temporary, place, durable=durable)
+        temporary.replace(place)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -85,17 +94,24 @@ def append(path: Path, text: str) -> None:
         file.write(data)
 
 
-def probe(path: Path) -> None:
-    """Raises OSError where the text could not be written; leaves nothing."""
+def probe(path: Path, *, durable: bool = False) -> None:
+    """Raises OSError if `write_whole` could not write; leaves nothing."""
     if is_stream(path):
         return
     place = place_of(path)
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if durable and str(place) in _mounts():
+        raise OSError(errno.EBUSY, "it is mounted by itself, and no other file can replace it")
     folder = next(parent for parent in place.parents if parent.exists())
     temporary = folder / f"{_begin_of(place)}{secrets.token_hex(8)}{_SUFFIX}"
-    os.close(_new(temporary))
-    temporary.unlink()
+    try:
+        os.close(_new(temporary))
+    except OSError as error:
+        if durable or not _only_in_place(path, error):
+            raise
+    else:
+        temporary.unlink()
 
 
 def is_stream(path: Path) -> bool:
@@ -183,9 +199,12 @@ def advice(error: OSError, elsewhere: str) -> str:
     return f"{_ADVICE[error.errno]}, or {elsewhere}" if error.errno in _ADVICE else elsewhere
 
 
+_NOT_REPLACED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
+
 _ADVICE: dict[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "check the permissions"),
+    **dict.fromkeys((errno.EBUSY, errno.EXDEV), "mount the folder instead of the file"),
     errno.ENAMETOOLONG: "use a shorter name",
     errno.ENXIO: "start what reads it first",
 }
@@ -211,15 +230,24 @@ def _begin_of(place: Path) -> str:
     return f".{name}."
 
 
-def _exchange(temporary: Path, place: Path, *, durable: bool) -> None:
-    """Replaces the old file; overwrites it if it is a mount (`docker run -v FILE:FILE`). Raises OSError."""
-    try:
-        temporary.replace(place)
-    except OSError as error:
-        if durable or error.errno != errno.EBUSY:
-            raise
-        place.write_bytes(temporary.read_bytes())
-        temporary.unlink()
+def _only_in_place(path: Path, error: OSError) -> bool:
+    """Whether an error says that no file can replace this one, or be made beside it, and it can be overwritten."""
+    return error.errno in _NOT_REPLACED and is_file(path) and os.access(path, os.W_OK)
+
+
+def _mounts() -> set[str]:
+    """The paths where something is mounted, a single file, too; empty if the system does not list them."""
+    with suppress(OSError, IndexError):
+        rows = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+        return {re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), row.split(" ")[4]) for row in rows}
+    return set()
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    """Writes over a file that exists. Raises OSError."""
+    with place_of(path).open("r+b") as file:
+        file.write(data)
+        file.truncate()
 
 
 def _new(path: Path) -> int:

@@ -5,8 +5,7 @@ To add a kind, add a row to GATE_KINDS; its metric must be in the catalogue (`ju
 pytest imports this module at every start, also in projects that never use us: it needs only the standard library.
 """
 
-from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pytest_llmperf.judge.marker_keywords import Keyword, choice, flag, metrics, number, whole_number
 
@@ -41,13 +40,13 @@ COMPARED_OF_GRAPHS = ("makespan_s", "graph_efficiency_pct", "system_tok_s", "ttf
 """... and of agents of which some wait for others."""
 
 
-class Judged(StrEnum):
-    """How the gates of a kind are resolved and judged."""
+Judged = Literal["limit", "cost", "answers", "comparison"]
+"""How the gates of a kind are resolved and judged.
 
-    LIMIT = "limit"  # a metric of the rounds against the marker's limit, the option's or the baseline's
-    COST = "cost"  # the same for a limit in USD, through the price of an hour
-    ANSWERS = "answers"  # answers together against answers alone, after the rounds
-    COMPARISON = "comparison"  # a metric of the rounds against stored sessions or an incumbent
+limit: a metric of the rounds against the marker's limit, the option's or the baseline's; cost: the same for a limit in
+USD, through the price of an hour; answers: answers together against answers alone, after the rounds; comparison: a
+metric of the rounds against stored sessions or an incumbent.
+"""
 
 
 class GateKind(NamedTuple):
@@ -66,7 +65,7 @@ class GateKind(NamedTuple):
     name: str
     fails_if: str
     keywords: tuple[Keyword, ...]
-    judged: Judged = Judged.LIMIT
+    judged: Judged = "limit"
     names_metric: bool = False
     checks_placement: bool = False
     page: str = ""
@@ -200,7 +199,7 @@ _KINDS = (
         "cost",
         "a million tokens cost more USD than the limit, at the price of an hour in llmperf.toml",
         (number("max_usd_per_1m"),),
-        judged=Judged.COST,
+        judged="cost",
         page="docs/economics.md",
     ),
     GateKind(
@@ -208,7 +207,7 @@ _KINDS = (
         "an answer together differs from the answer alone although the engine repeats itself, or answers together "
         "score lower by more than the limit, points",
         (number("max_drop_pp", most=100), flag("same", default=True), whole_number("samples", 3, 100, 5)),
-        judged=Judged.ANSWERS,
+        judged="answers",
         page="docs/quality.md",
     ),
     GateKind(
@@ -231,7 +230,7 @@ _KINDS = (
         "a metric is significantly worse than in the baseline of --llmperf-compare or on the incumbent of "
         "--llmperf-against; it passes if a change of delta (points or percent) is excluded",
         (metrics("metrics", GATED_METRICS, COMPARED_METRICS), number("delta")),
-        judged=Judged.COMPARISON,
+        judged="comparison",
         page="docs/verdicts.md",
     ),
 )

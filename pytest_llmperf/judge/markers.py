@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, ROBUST, GateKind, Judged
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, ROBUST, GateKind
 from pytest_llmperf.judge.marker_keywords import Keyword
 
 
@@ -47,7 +47,7 @@ class Marker:
     @property
     def compares(self) -> bool:
         """Whether it asks for comparisons with stored sessions or an incumbent."""
-        return self.kind.judged is Judged.COMPARISON
+        return self.kind.judged == "comparison"
 
     @property
     def robust(self) -> bool:

@@ -17,7 +17,7 @@ from pytest_llmperf.secret_values import Secret
 
 AUTH_KINDS = ("bearer", "basic")
 _HEADER = re.compile(r"[\x20-\x7e]+")
-_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::\d{0,5})?")
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::[0-9]{1,5})?")
 """Host and port of an address; an encoded separator makes no host."""
 
 

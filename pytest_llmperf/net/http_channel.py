@@ -18,6 +18,8 @@ from typing import Any
 
 import httpx
 
+from pytest_llmperf.net.server_refusals import WAITS
+
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Maximum size of an answer that is not timed; lists of many models take some hundred kilobytes."""
 
@@ -26,7 +28,7 @@ MAX_LINE_BYTES = 1024 * 1024
 
 _AHEAD = 16  # parts of an answer that are read before they are asked for
 _LEAVE_S = 0.5  # for a thread whose sockets are shut to end
-_TOLD = ("location", "retry-after")
+_TOLD = ("location", *WAITS)
 """Headers that an answer keeps; a hostile charset or encoding is none of them."""
 
 
@@ -159,7 +161,8 @@ class _Flight:
     def __exit__(self, *_: object) -> None:
         self._abandoned.set()
         if not self._whole:  # after a whole answer, the thread has nothing left to do
-            self._shut()
+            for sock in list(self._sockets):
+                _shut(sock)
         self._thread.join(_LEAVE_S)
         self._sockets[:] = [sock for sock in self._sockets if sock.fileno() >= 0]
 
@@ -217,10 +220,11 @@ class _Flight:
         sock = info["return_value"].get_extra_info("socket")
         if isinstance(sock, socket.socket):
             self._sockets.append(sock)
-            if self._abandoned.is_set():
-                self._shut()
+            if self._abandoned.is_set():  # then other sockets may be those of a later request
+                _shut(sock)
 
-    def _shut(self) -> None:
-        for sock in list(self._sockets):
-            with suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # also of TLS, without its parting words
+
+def _shut(sock: socket.socket) -> None:
+    """Wakes the thread that hangs in a socket; one of TLS, too, without its parting words."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

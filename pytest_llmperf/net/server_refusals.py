@@ -22,6 +22,9 @@ MOST_TEXT = 2000
 LOG_IN = "log in with --llmperf-auth=bearer:NAME or basic:NAME, NAME being an environment variable"
 LOG = "look at the server's log"
 
+WAITS = ("retry-after", "retry-after-ms", "ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+"""Headers that say how long to wait, the most usual first."""
+
 _ANSWERS = ("choices", "usage", "response", "done")
 """Members of an answer: an object with one of them is not an error, even if it has `message` or `detail`."""
 
@@ -95,6 +98,11 @@ _OF_STATUS: Mapping[int, Advice] = {
 }
 """By status."""
 
+_RATE_LIMITED = re.compile(
+    r"rate.?limit|too many (concurrent )?requests|(requests|tokens) per (second|min(ute)?|hour|day)\b", re.IGNORECASE
+)
+"""A server's text, also in mid-stream, that more was asked of it than it allows; it may allow it later."""
+
 _OF_TEXT: tuple[tuple[re.Pattern[str], Advice], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), Advice(next_step))
     for pattern, next_step in (
@@ -160,6 +168,8 @@ def advice(text: str, status: int = 0) -> Advice:
     if is_out_of_memory(text):
         return Advice(MEMORY)
     text = f"{text[:MOST_TEXT]} {text[MOST_TEXT:][-MOST_TEXT:]}"  # patterns look at all that follows, again and again
+    if _RATE_LIMITED.search(text):
+        return _OF_STATUS[429]
     for pattern, known in _OF_TEXT:
         if pattern.search(text):
             return known
@@ -182,9 +192,22 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
     if 300 <= status < 400 and (location := headers.get("location", "")):
         moved = _without_secrets(location)
         return Refusal(f"{status}: it redirects to {server_text(moved)}", Advice(_redirected(moved)), error)
-    if wait := headers.get("retry-after", "").strip():
-        words += f" (retry after {wait} s)" if wait.isdecimal() else f" (retry after {server_text(wait)})"
+    if status in (429, 503) and (wait := _wait(headers)):
+        words += f" (retry after {server_text(wait)})"
     return Refusal(words, advice(text, status), error)
+
+
+def _wait(headers: Mapping[str, str]) -> str:
+    """How long to wait, in the server's words, with a unit; empty if it does not say so.
+
+    >>> _wait({"retry-after": "2"}), _wait({"retry-after-ms": "1500"}), _wait({"x-ratelimit-reset-requests": "6m0s"})
+    ('2 s', '1500 ms', '6m0s')
+    """
+    for name in WAITS:
+        if wait := headers.get(name, "").strip():
+            unit = "ms" if name.endswith("-ms") else "s"
+            return f"{wait} {unit}" if wait.isdecimal() else wait
+    return ""
 
 
 def _json_of(body: bytes) -> object:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.plugin import activation, fixtures
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
+from pytest_llmperf.plugin import fixtures
 from pytest_llmperf.plugin.marker_table import marker_lines
 from pytest_llmperf.plugin.options import option_table
-from pytest_llmperf.plugin.results.orphaned_entries import Collected
 from pytest_llmperf.plugin.results.session_results import Results
 
 if TYPE_CHECKING:
@@ -42,17 +42,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
         resolve(config)
         if option_table.typed(config) and _distributes(config):
+            from pytest_llmperf.plugin import activation
+
             activation.check_early(config)
     if not hasattr(config, "workerinput"):
-        collected = Collected(config)
-        config.pluginmanager.register(collected, "llmperf-collected")
+        collected = None
+        if option_table.names_stored(config):
+            from pytest_llmperf.plugin.results.orphaned_entries import Collected
+
+            collected = Collected(config)
+            config.pluginmanager.register(collected, "llmperf-collected")
         config.pluginmanager.register(Results(config, collected), "llmperf-results")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Find the tests that use the plugin; validate all their markers before any server starts."""
-    activation.prepare(config, items)
+    users = [item for item in items if _uses_us(item)]
+    if users:
+        from pytest_llmperf.plugin import activation
+
+        activation.prepare(config, users)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -65,6 +75,13 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
     stream = config.get_terminal_writer()._file
     return [encodable(clean(wrapped(line, width())), stream) for line in runner.header()]
+
+
+def _uses_us(item: pytest.Item) -> bool:
+    """Whether the test uses one of the plugin's fixtures or has a gate marker."""
+    if not fixtures.FIXTURES.keys().isdisjoint(getattr(item, "fixturenames", ())):
+        return True
+    return any(mark.name in GATE_KINDS for mark in item.iter_markers())
 
 
 def _distributes(config: pytest.Config) -> bool:

@@ -16,16 +16,13 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Settings
 
 
-def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Validate every marker of every test that uses the plugin, and register the part that runs them.
+def prepare(config: pytest.Config, users: Sequence[pytest.Item]) -> None:
+    """Validate every marker of the tests that use the plugin, and register the part that runs them.
 
     Raises:
         pytest.UsageError: lists every fault (in an xdist worker, where that would end the run in an internal error,
             each such test fails instead, and the controller ends with the list).
     """
-    users = [item for item in items if collection.uses_us(item)]
-    if not users:
-        return
     faults: list[str] = []
     settings = _settings(config, faults)
     others = collection.registered(config)

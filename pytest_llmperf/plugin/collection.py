@@ -1,4 +1,4 @@
-"""Which tests use the plugin, and whether their markers are valid."""
+"""What the markers of a test ask for, and whether they are valid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
-from pytest_llmperf.plugin.fixtures import FIXTURES
 from pytest_llmperf.plugin.marker_table import PROFILE_MARKER, RUNTIME_MARKER, SELECTIONS, marker_lines
 from pytest_llmperf.plugin.options.near_names import near_ours
 
@@ -50,13 +49,6 @@ def mistyped(item: pytest.Item, others: frozenset[str]) -> list[str]:
         f"{item.nodeid}: unknown marker {name!r}; did you mean {near!r}? (if not, register {name!r} under `markers`)"
         for name, near in ours.items()
     ]
-
-
-def uses_us(item: pytest.Item) -> bool:
-    """Whether the test uses one of the plugin's fixtures or has a gate marker."""
-    if not FIXTURES.keys().isdisjoint(getattr(item, "fixturenames", ())):
-        return True
-    return any(mark.name in GATE_KINDS for mark in item.iter_markers())
 
 
 def specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-
-from pytest_llmperf.plugin.deployment import Deployment
-from pytest_llmperf.plugin.failures import fail_without_traceback, without_our_frames
-from pytest_llmperf.plugin.stash import LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_llmperf.judge.record import Record
-    from pytest_llmperf.model import Agent, AsyncAgent, Baseline, Cell, ExternalAgent, Scenario
+    from pytest_llmperf.model import Baseline, Scenario
+    from pytest_llmperf.plugin.deployment import Deployment
+    from pytest_llmperf.plugin.fixture_types import DecideClaims, Economics, RunAgents, RunMatrix, WarmUp, WriteRecord
     from pytest_llmperf.plugin.runner import Runner
     from pytest_llmperf.session.session import Session
     from pytest_llmperf.study.claims.claim_decisions import Decided
@@ -28,69 +26,6 @@ _HOW = (
     "run_agents([agent, async_function, ['python', 'critic.py']], on=dual_ollama): agents, async functions, "
     "lists of words (commands)"
 )
-
-
-class RunAgents(Protocol):
-    """Runs a scenario and judges it by the test's gates."""
-
-    def __call__(
-        self,
-        scenario: Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]],
-        *,
-        on: Deployment,
-        name: str = "",
-    ) -> Record:
-        """Warm up, run rounds and judge them; a failing gate fails the test after its body.
-
-        Instead of a scenario, agents will do: our own, async callables that take a base address, and commands (lists of
-        words), named after their functions, scripts and programs. The scenario is then called `name`, or as the test.
-        """
-
-
-class Economics(Protocol):
-    """What measured deployments cost."""
-
-    def __call__(self, *records: Record) -> tuple[Economy, ...]:
-        """One economy per record, at the prices of `llmperf.toml`; the summary compares them with the first."""
-
-
-class RunMatrix(Protocol):
-    """Measures every cell of a matrix."""
-
-    def __call__(
-        self,
-        matrix: str | Path | Mapping[str, Any],
-        *,
-        agents: Callable[[Cell], Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]]] | None = None,
-        name: str = "",
-    ) -> Results:
-        """Run the matrix of a TOML file (a path relative to the test's file), write its rows, and check its claims.
-
-        Its tables will do as well, where the test makes them. `agents` says what the agents of a cell do, where the
-        matrix does not: it gets the cell, value by axis. `name` is the experiment's, in place of the file's or the
-        test's. Each cell is judged by the test's gate markers.
-        """
-
-
-class WriteRecord(Protocol):
-    """Fills a record of appendix S."""
-
-    def __call__(self, kind: str, *records: Record, also: str = "") -> Path:
-        """Writes `decision`, `validation` or `change` as `KIND-record.md` to the folder of results; `also` ends it."""
-
-
-class DecideClaims(Protocol):
-    """Brings findings together."""
-
-    def __call__(self, findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
-        """The decision on each claim (id to words), by id, and a Markdown table of them, which the summary prints."""
-
-
-class WarmUp(Protocol):
-    """Sends requests that are not timed."""
-
-    def __call__(self, scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
-        """Load the model and send each agent's first request `times` times."""
 
 
 FIXTURES: dict[str, str] = {}
@@ -114,34 +49,41 @@ def _runner(config: pytest.Config) -> Runner:
     return runner
 
 
+def _deployment(session: Session, kind: str) -> Deployment:
+    from pytest_llmperf.plugin.deployment import Deployment
+
+    return Deployment(session, kind)
+
+
 @_fixture()
 def dual_ollama(llmperf: Session) -> Deployment:
     """Two instances, one per agent."""
-    return Deployment(llmperf, "dual")
+    return _deployment(llmperf, "dual")
 
 
 @_fixture()
 def single_ollama(llmperf: Session) -> Deployment:
     """One instance with one slot, shared by all agents."""
-    return Deployment(llmperf, "single")
+    return _deployment(llmperf, "single")
 
 
 @_fixture()
 def single_parallel_ollama(llmperf: Session) -> Deployment:
     """One instance with a slot per agent."""
-    return Deployment(llmperf, "single_parallel")
+    return _deployment(llmperf, "single_parallel")
 
 
 @_fixture()
 def ollama_fleet(llmperf: Session) -> Deployment:
     """One instance per agent, for any number of agents."""
-    return Deployment(llmperf, "fleet")
+    return _deployment(llmperf, "fleet")
 
 
 @_fixture()
 def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     """`run_agents(scenario, on=...)`: runs warm-up and rounds, judges the gates, returns a Record."""
     from pytest_llmperf.model import Scenario, scenario_of
+    from pytest_llmperf.plugin.deployment import Deployment
 
     runner = _runner(request.config)
     benchmark: Any = runner.benchmark_fixture(request)
@@ -179,6 +121,8 @@ def run_matrix(request: pytest.FixtureRequest) -> RunMatrix:
 @_fixture()
 def economics(request: pytest.FixtureRequest, llmperf: Session) -> Economics:
     """`economics(record, ...)`: capacity and cost of deployments at given prices, see docs/economics.md."""
+    from pytest_llmperf.plugin.failures import fail_without_traceback
+    from pytest_llmperf.plugin.stash import LINES
     from pytest_llmperf.study.economics.cost_table import compared
 
     def look(*records: Record) -> tuple[Economy, ...]:
@@ -195,6 +139,8 @@ def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
 
     Findings `C2.part` are the parts of claim C2.
     """
+    from pytest_llmperf.plugin.failures import fail_without_traceback
+    from pytest_llmperf.plugin.stash import LINES
     from pytest_llmperf.study.claims import claim_decisions
 
     def look(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
@@ -208,7 +154,9 @@ def decide_claims(request: pytest.FixtureRequest) -> DecideClaims:
 @_fixture()
 def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecord:
     """`write_record("validation", record, ...)`: writes a record of appendix S, see docs/predeploy.md."""
+    from pytest_llmperf.plugin.failures import fail_without_traceback
     from pytest_llmperf.plugin.options.output_files import shown
+    from pytest_llmperf.plugin.stash import LINES
     from pytest_llmperf.study.records.filled_record import fill
 
     def write(kind: str, *records: Record, also: str = "") -> Path:
@@ -222,6 +170,7 @@ def write_record(request: pytest.FixtureRequest, llmperf: Session) -> WriteRecor
 @_fixture()
 def ollama_warmup(request: pytest.FixtureRequest, llmperf: Session) -> WarmUp:
     """`ollama_warmup(scenario, on=..., times=3)`: more warm-up than the usual one request."""
+    from pytest_llmperf.plugin.failures import without_our_frames
 
     def warm_up(scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
         scenario = _runner(request.config).profiled(request.node, scenario)
@@ -240,10 +189,14 @@ def llmperf(pytestconfig: pytest.Config) -> Session:
 @_fixture()
 def llmperf_baseline(llmperf: Session) -> Baseline:
     """The baseline in force, see docs/baselines.md."""
+    from pytest_llmperf.plugin.failures import without_our_frames
+
     return without_our_frames(lambda: llmperf.baseline)
 
 
 @_fixture()
 def llmperf_manifest(llmperf: Session) -> Mapping[str, str]:
     """Facts of the running deployment, by key; starts `dual` if nothing runs yet."""
+    from pytest_llmperf.plugin.failures import without_our_frames
+
     return without_our_frames(llmperf.facts)

@@ -1,4 +1,8 @@
-"""Addresses of servers, and whether two addresses are the same server."""
+"""Addresses of servers, and whether two addresses are the same server.
+
+Two addresses are one server only if they must be: the two loopback addresses of a port may have a server each, and a
+check of the running servers tells them apart, or a note says that it cannot.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import re
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import UsageError
@@ -14,28 +19,37 @@ from pytest_llmperf.model import Topology
 from pytest_llmperf.model.model_names import same_model
 
 OWN_HOST = "127.0.0.1"
+OWN_HOST_6 = "::1"
 
 
 def address_of(url: str) -> tuple[str, int]:
-    """Host and port; all names of this machine are the same host.
+    """Host and port; `localhost` is 127.0.0.1, and an IP address has one spelling.
+
+    ::1 is another address: one port may have a server on each of the two.
 
     Raises:
         UsageError: it is not an address.
     """
-    parts = urlsplit(url)
     try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
     except ValueError:
-        port = 0
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port:
+        host, port = "", 0
+    if not host or port == 0 or parts.scheme not in ("http", "https"):
         raise UsageError(f"llmperf_urls: {refused(url)!r} is not an address", next_step="give http://host:port")
-    host = OWN_HOST if parts.hostname in ("localhost", "::1") else parts.hostname
-    return host, port
+    host = OWN_HOST if host == "localhost" else _one_spelling(host)
+    return host, port or (443 if parts.scheme == "https" else 80)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as `address_of` gives it, is this machine by a loopback address."""
+    return host in (OWN_HOST, OWN_HOST_6)
 
 
 def hosts_of(topology: Topology) -> frozenset[str]:
     """The machines of its instances, by IP address if their names can be resolved."""
-    return frozenset(_looked_up(address_of(instance.url)[0]) for instance in topology.instances)
+    hosts = [address_of(instance.url)[0] for instance in topology.instances]
+    return frozenset(OWN_HOST if is_loopback(host) else _looked_up(host) for host in hosts)
 
 
 def place_of(url: str) -> tuple[str, int, str]:
@@ -52,9 +66,9 @@ def same_addresses(some: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def may_be_same(some: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether these have different names for the same IP addresses: virtual hosts, or aliases."""
-    alike = bool(some) and _places(some, number=True) == _places(others, number=True)
-    return alike and not same_addresses(some, others)
+    """Whether these have different names for the same IP addresses (virtual hosts, aliases), or both loopback ones."""
+    machines = (_places(urls, number=True, loopback=True) for urls in (some, others))
+    return bool(some) and len(set(machines)) == 1 and not same_addresses(some, others)
 
 
 def same_servers(first: Topology, second: Topology) -> bool:
@@ -75,11 +89,11 @@ def _urls(topology: Topology) -> list[str]:
     return [instance.url for instance in topology.instances]
 
 
-def _places(urls: Sequence[str], *, number: bool = False) -> frozenset[tuple[str, int, str]]:
-    """Where servers are, by name or by IP address; all names of this machine are equal."""
+def _places(urls: Sequence[str], *, number: bool = False, loopback: bool = False) -> frozenset[tuple[str, int, str]]:
+    """Where servers are, by name or by IP address; the two loopback addresses are equal if `loopback` says so."""
     places = set()
     for host, port, path in map(place_of, urls):
-        resolved = _looked_up(host)
+        resolved = OWN_HOST if loopback and is_loopback(host) else _looked_up(host)
         places.add((resolved if number or resolved.startswith("127.") else host, port, path))
     return frozenset(places)
 
@@ -87,6 +101,15 @@ def _places(urls: Sequence[str], *, number: bool = False) -> frozenset[tuple[str
 def _has_name(places: frozenset[tuple[str, int, str]]) -> bool:
     """Whether one of them has a host name instead of an IP address."""
     return any(re.search(r"[g-zG-Z]", host) for host, _, _ in places)
+
+
+def _one_spelling(host: str) -> str:
+    """An IP address as it is usually written; a name as it is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _looked_up(host: str) -> str:

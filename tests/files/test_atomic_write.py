@@ -219,21 +219,65 @@ class TestReading:
             read_text(tmp_path / "socket")
 
 
-def test_a_file_that_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV])
+def test_a_file_that_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """A container's report on the host: no other file can take its place, so that the text goes over the old one."""
     place = tmp_path / "report"
     place.write_text("old and longer")
 
-    def busy(*_) -> None:
-        raise OSError(errno.EBUSY, "Device or resource busy")
+    def refused(*_) -> None:
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr(Path, "replace", refused)
+    probe(place)
     write_whole(place, "new")
     assert place.read_text() == "new"
     assert os.listdir(tmp_path) == ["report"]  # noqa: PTH208 - hidden ones too
-    with pytest.raises(OSError, match="busy"):  # a baseline is whole or not at all
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:  # a baseline is whole or not at all
         write_whole(place, "newer", durable=True)
+    assert atomic_write.advice(caught.value, "give another") == "mount the folder instead of the file, or give another"
     assert place.read_text() == "new"
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_file_in_a_folder_that_takes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Mounted into a read-only container: overwritten, if it may be written; what is not there yet is an error."""
+    place = tmp_path / "report"
+    place.write_text("old and longer")
+
+    def refused(*_) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(atomic_write, "_new", refused)
+    probe(place)
+    write_whole(place, "new")
+    assert place.read_text() == "new"
+    for work in (probe, lambda path: write_whole(path, "text")):
+        with pytest.raises(OSError, match=os.strerror(code)):
+            work(tmp_path / "other")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a file that may not be written, of whoever runs this
+    for work in (probe, lambda path: write_whole(path, "text")):
+        with pytest.raises(OSError, match=os.strerror(code)):
+            work(place)
+    assert place.read_text() == "new"
+
+
+def test_a_mounted_baseline_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename would fail at the end; the system lists what is mounted, with octal escapes."""
+    place = tmp_path / "my baseline.toml"
+    place.write_text("old")
+    escaped = str(place).replace(" ", r"\040")
+    listed = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:1 /x {escaped} rw - ext4 - rw"
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, *more: listed if path.name == "mountinfo" else read(path, *more)
+    )
+    probe(place)
+    with pytest.raises(OSError, match="mounted by itself"):
+        probe(place, durable=True)
+    probe(tmp_path / "other.toml", durable=True)
 
 
 def test_a_disk_that_knows_no_modes_takes_files_all_the_same(tmp_path, monkeypatch):

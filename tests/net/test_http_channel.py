@@ -25,10 +25,12 @@ PAUSE_S = 0.002
 
 
 def asked(client: socket.socket) -> None:
-    """Reads a request's head."""
+    """Reads a request's head; raises ConnectionError if the client leaves before its end."""
     head = b""
     while b"\r\n\r\n" not in head:
-        head += client.recv(65536)
+        if not (piece := client.recv(65536)):
+            raise ConnectionError
+        head += piece
 
 
 def drips(*first: bytes, again: bytes, pause_s: float = PAUSE_S):
@@ -149,6 +151,37 @@ def test_a_request_after_one_that_was_left_is_a_new_one(soon):
         with pytest.raises(UnreachableError):
             control.version()
         assert control.send("GET", "/api/version", within_s=20).json() == {"version": "1"}
+
+
+def test_a_request_that_was_left_disturbs_no_later_one(soon, monkeypatch):
+    """Its thread may connect only after it was given up: then that connection ends, and no other."""
+    later, connected = threading.Event(), threading.Event()
+    usual = socket.create_connection
+    turns = itertools.count()
+
+    def connect(*more, **names):
+        if next(turns) == 0:
+            later.wait(20)
+            sock = usual(*more, **names)
+            connected.set()
+            return sock
+        return usual(*more, **names)
+
+    def handle(client: socket.socket) -> None:
+        asked(client)
+        later.set()  # now the abandoned thread connects, learns that it was given up, and ends
+        connected.wait(20)
+        first[0].join(20)
+        client.sendall(OK + b'Content-Length: 16\r\n\r\n{"version": "1"}')
+
+    monkeypatch.setattr(http_channel, "_LEAVE_S", 0)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with listening(handle) as port, OllamaClient(f"http://127.0.0.1:{port}") as control:
+        with pytest.raises(UnreachableError):
+            control.version()
+        first = [thread for thread in threading.enumerate() if thread.name == "llmperf-request"]
+        assert control.send("GET", "/api/version", within_s=20).json() == {"version": "1"}
+        assert not first[0].is_alive()
 
 
 def answered(

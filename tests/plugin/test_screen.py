@@ -1,6 +1,6 @@
 """What a person sees: one screen for a red gate, nothing twice, no line that is broken in a word."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -9,18 +9,7 @@ from tests.plugin.terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
-SCRIPTED = ("-p", "tests.scripted_run")
 QUICK = "--llmperf-script=decode_tok_s=267,ttft_ms=5,load_ms=1,jitter_pct=0.2"
-
-
-def screen(folder: Path, *options: str, columns: int, rows: int = 40) -> list[str]:
-    """The lines that a failing run leaves on a terminal without colour."""
-    terminal = Terminal(folder, *FAST, *SCRIPTED, QUICK, *options, columns=columns, rows=rows, colour=False)
-    assert terminal.run() == pytest.ExitCode.TESTS_FAILED, terminal.seen
-    shown = terminal.screen()
-    while not shown[-1]:
-        shown.pop()
-    return shown
 
 
 @pytest.fixture
@@ -30,9 +19,25 @@ def project(pytester: pytest.Pytester, simulated) -> pytest.Pytester:
     return pytester
 
 
-def test_a_failing_gate_fits_one_screen(project: pytest.Pytester) -> None:
+@pytest.fixture
+def screen(project: pytest.Pytester, scripted_time: tuple[str, ...]) -> Callable[..., list[str]]:
+    """`screen(*options, columns=, rows=)`: the lines that a failing run leaves on a terminal without colour."""
+
+    def run(*options: str, columns: int, rows: int = 40) -> list[str]:
+        options = (*FAST, *scripted_time, QUICK, *options)
+        terminal = Terminal(project.path, *options, columns=columns, rows=rows, colour=False)
+        assert terminal.run() == pytest.ExitCode.TESTS_FAILED, terminal.seen
+        shown = terminal.screen()
+        while not shown[-1]:
+            shown.pop()
+        return shown
+
+    return run
+
+
+def test_a_failing_gate_fits_one_screen(screen: Callable[..., list[str]]) -> None:
     """All that a run with one failing gate prints stands on a terminal of 100 x 40, and the gate stands there once."""
-    shown = screen(project.path, "--llmperf-topology=single", columns=100, rows=40)
+    shown = screen("--llmperf-topology=single", columns=100, rows=40)
     text = "\n".join(shown)
     assert len(shown) <= 40, text
     assert text.count("is above the maximum 20 %") == 1
@@ -41,9 +46,9 @@ def test_a_failing_gate_fits_one_screen(project: pytest.Pytester) -> None:
     assert "decision-grade" not in text
 
 
-def test_eighty_columns_without_colour(project: pytest.Pytester) -> None:
+def test_eighty_columns_without_colour(screen: Callable[..., list[str]]) -> None:
     """Only what is to be copied is longer; what continues a line stands further in; the table is whole."""
-    shown = screen(project.path, "--llmperf-topology=single", columns=80)
+    shown = screen("--llmperf-topology=single", columns=80)
     start = next(index for index, line in enumerate(shown) if line.startswith("llmperf:"))
     assert not [
         line for line in shown[start:] if len(line) >= 80 and not set(line) & set("=_") and "[100%]" not in line
@@ -70,7 +75,9 @@ def test_a_terminal_that_knows_no_other_letters(
 
 
 @pytest.mark.alone
-def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, project: pytest.Pytester) -> None:
+def test_a_comparison_that_fails_explains_itself_on_one_screen(
+    simulated, project: pytest.Pytester, screen: Callable[..., list[str]]
+) -> None:
     """What became slower, since when, and what to type, in 40 lines; the triage adds few."""
     project.makepyfile(
         """
@@ -85,10 +92,10 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(simulated, projec
     calm, slow = (f"--llmperf-script=decode_tok_s=67,ttft_ms={ms},load_ms=1,jitter_pct=0.2" for ms in (5, 40))
     simulated(calm, "--llmperf-save=mine").assert_outcomes(passed=1)
     options = (slow, "--llmperf-compare=mine", "--llmperf-telemetry=off")
-    shown = screen(project.path, *options, columns=100)
+    shown = screen(*options, columns=100)
     assert len(shown) <= 40, "\n".join(shown)
     for columns in (100, 80):
-        shown = screen(project.path, *options, "--llmperf-diagnose", columns=columns)
+        shown = screen(*options, "--llmperf-diagnose", columns=columns)
         text = "\n".join(shown)
         begun = next(index for index, line in enumerate(shown) if line.startswith("triage of "))
         assert not all(line.startswith("  ") for line in shown[begun + 1 : begun + 10]), text

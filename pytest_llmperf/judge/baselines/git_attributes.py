@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pytest_llmperf.files.atomic_write import is_there, write_whole
+from pytest_llmperf.programs import git
 
 ATTRIBUTES = (
     "# Written by pytest-llmperf: if two branches both saved sessions, git keeps the lines of both.\n"
@@ -16,7 +16,6 @@ ATTRIBUTES = (
 )
 IGNORED = "# Written by pytest-llmperf: locks and half-written files."
 TEMPORARY = (".*.lock", ".*.tmp")
-_PATIENCE_S = 5.0
 
 
 def top_of(folder: Path) -> Path | None:
@@ -65,29 +64,11 @@ def _write_beside(path: Path, text: str, is_told: Callable[[], bool]) -> Path | 
 
 def _is_merged(baseline: Path) -> bool:
     """Whether an attribute of some folder above, or the user's own, says how to merge the file."""
-    said = _git(baseline.parent, "check-attr", "merge", "--", baseline.name)
+    said = git(baseline.parent, "check-attr", "merge", "--", baseline.name) or ""
     return bool(said) and not said.endswith(": unspecified")
 
 
 def _are_ignored(folder: Path, patterns: Sequence[str]) -> bool:
     """Whether git leaves out a file of each pattern."""
     names = [pattern.replace("*", "x") for pattern in patterns]
-    return _git(folder, "check-ignore", "--", *names).splitlines() == names
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; empty if it fails or is missing."""
-    try:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_PATIENCE_S,
-            check=False,
-            env=environment,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.rstrip()
+    return (git(folder, "check-ignore", "--", *names) or "").splitlines() == names

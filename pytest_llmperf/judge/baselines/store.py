@@ -158,7 +158,7 @@ def check_editable(path: Path, *, must_exist: bool) -> None:
                 f"baseline {path} could not be saved: {folder} is not a writable folder",
                 next_step="check the permissions, or give another --llmperf-baselines-dir",
             )
-        probe(path)
+        probe(path, durable=True)
     except OSError as error:
         raise BaselineError(
             f"baseline {path} could not be saved: {error}",

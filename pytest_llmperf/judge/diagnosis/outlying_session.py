@@ -14,14 +14,13 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.comparability import is_like
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.regression.effect_scale import scale_of
 from pytest_llmperf.judge.stats.distributions import t_quantile
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import aggregate_values
 

@@ -101,10 +101,10 @@ def _comparison_gates(marker: Marker, target: Target, baselines: Baselines) -> t
 
 
 _RESOLVERS: Mapping[Judged, Callable[[Marker, Target, Baselines], tuple[Gate, ...]]] = {
-    Judged.LIMIT: _limit_gates,
-    Judged.COST: _cost_gates,
-    Judged.ANSWERS: _answer_gates,
-    Judged.COMPARISON: _comparison_gates,
+    "limit": _limit_gates,
+    "cost": _cost_gates,
+    "answers": _answer_gates,
+    "comparison": _comparison_gates,
 }
 
 

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
@@ -30,6 +28,7 @@ from pytest_llmperf.judge.stats.error_spending import (
     HARD_FLOOR_DELTAS,
     error_of_look,
 )
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.stats.error_spending import DETECT_DELTAS
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.model import Bound
 
 if TYPE_CHECKING:

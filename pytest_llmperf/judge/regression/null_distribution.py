@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.stats.distributions import normal_tail
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.roots import crossing
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.stats.autocorrelation import corrected, lag_one
 from pytest_llmperf.judge.stats.distributions import t_quantile
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import row_variances
 
 if TYPE_CHECKING:

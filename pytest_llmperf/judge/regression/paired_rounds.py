@@ -12,8 +12,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate, Look, estimate_change
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO, Scale, scale_of
@@ -26,6 +24,7 @@ from pytest_llmperf.judge.regression.pair_autocorrelation import (
 )
 from pytest_llmperf.judge.regression.sampling_variance import rounding_variance
 from pytest_llmperf.judge.stats.distributions import chi2_nodes
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, check_finite, mean
 

@@ -12,9 +12,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from pytest_llmperf.judge.stats.distributions import beta_cdf
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_means, row_steps
 from pytest_llmperf.judge.stats.summary import Aggregate
 

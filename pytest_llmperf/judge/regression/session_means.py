@@ -16,8 +16,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.regression.decision_rule import Look, estimate_change, outcome_of
 from pytest_llmperf.judge.regression.effect_scale import scale_of
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
@@ -25,6 +23,7 @@ from pytest_llmperf.judge.regression.sampling_variance import centres_of, roundi
 from pytest_llmperf.judge.regression.stored_sessions import MOST_SESSIONS, SESSIONS_FOR_SPREAD, StoredChange
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import chi2_nodes
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, Aggregate, check_finite
 from pytest_llmperf.model import Outcome

@@ -23,8 +23,6 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate, Look, estimate_change, outcome_of
 from pytest_llmperf.judge.regression.effect_scale import Scale, scale_of
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
@@ -38,6 +36,7 @@ from pytest_llmperf.judge.regression.sampling_variance import (
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_nodes, t_quantile
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, check_finite
 from pytest_llmperf.model import Bound, Outcome

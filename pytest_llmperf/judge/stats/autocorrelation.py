@@ -6,8 +6,7 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.resolution import varies
 from pytest_llmperf.judge.stats.row_statistics import row_means
 

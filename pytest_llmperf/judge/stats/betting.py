@@ -14,11 +14,11 @@ A round must not depend on those before it.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT, MOST_ROUNDS, Interval, first_rounds
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +31,6 @@ BETTING_RULE = "betting 1"
 _ALL = 0.4
 """Share of the capital that bets everything: the best bet if every value is on one side."""
 
-_PARTS = np.geomspace(0.005, 0.9, 9)
-"""The other fractions; the smaller a distance from the limit beside the spread, the smaller the best bet."""
-
-_FRACTIONS = np.append(_PARTS, 1.0)
-_SHARES = np.append(np.full(len(_PARTS), (1 - _ALL) / len(_PARTS)), _ALL)
 _PRECISION = 1e-5
 """Of an interval's end, as a share of the range; ends are rounded outwards."""
 
@@ -93,6 +88,19 @@ def log_target(gates: int = 1) -> float:
     return math.log(2 * gates / (1 - CONFIDENCE_PCT / 100))
 
 
+@cache
+def _fractions() -> NDArray[np.float64]:
+    """The fractions that are bet; the smaller a distance from the limit beside the spread, the smaller the best one."""
+    return np.append(np.geomspace(0.005, 0.9, 9), 1.0)
+
+
+@cache
+def _shares() -> NDArray[np.float64]:
+    """The share of the capital that bets each fraction."""
+    parts = len(_fractions()) - 1
+    return np.append(np.full(parts, (1 - _ALL) / parts), _ALL)
+
+
 def _least_mean(values: NDArray[np.float64], ceiling: float, gates: int) -> float:
     """The largest mean that is refuted as too small; 0 if none is."""
     low, high = 0.0, float(values.mean())
@@ -105,24 +113,24 @@ def _least_mean(values: NDArray[np.float64], ceiling: float, gates: int) -> floa
 
 def _log_growth(values: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
     """The logarithm of what each fraction has made of its capital; fractions are the first axis."""
-    total = np.zeros((len(_FRACTIONS), *values.shape[:-1]))
+    total = np.zeros((len(_fractions()), *values.shape[:-1]))
     with np.errstate(divide="ignore"):
         for start in range(0, values.shape[-1], _AT_ONCE):
             returns = values[..., start : start + _AT_ONCE] / mean - 1.0
-            total += np.log1p(np.multiply.outer(_FRACTIONS, returns)).sum(axis=-1)
+            total += np.log1p(np.multiply.outer(_fractions(), returns)).sum(axis=-1)
     return total
 
 
 def _log_sum(growth: NDArray[np.float64]) -> NDArray[np.float64]:
     """The logarithm of the whole capital."""
     most = growth.max(axis=0)
-    return np.asarray(most + np.log(np.tensordot(_SHARES, np.exp(growth - most), 1)))
+    return np.asarray(most + np.log(np.tensordot(_shares(), np.exp(growth - most), 1)))
 
 
 def _log_capital_of_count(below: int, n: int) -> float:
     """The logarithm of the capital after `below` of n values below a point, betting against a share of one half."""
-    growth = below * np.log1p(_FRACTIONS)
+    growth = below * np.log1p(_fractions())
     if below < n:
         with np.errstate(divide="ignore"):
-            growth = growth + (n - below) * np.log1p(-_FRACTIONS)
+            growth = growth + (n - below) * np.log1p(-_fractions())
     return float(_log_sum(growth))

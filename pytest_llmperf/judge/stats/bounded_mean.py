@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.stats.distributions import chi2_nodes, normal_tail
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.roots import crossing
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 

@@ -19,9 +19,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.stats.distributions import beta_cdf
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import row_means
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.bounded_mean import bounded_ends
 from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_quantile, median_order, t_quantile
 from pytest_llmperf.judge.stats.error_spending import check_counts
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.resolution import step_of
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, check_finite, mean, sample_sd

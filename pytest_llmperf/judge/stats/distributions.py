@@ -13,7 +13,7 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-import numpy as np
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 
 if TYPE_CHECKING:
     from collections.abc import Callable

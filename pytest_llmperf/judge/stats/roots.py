@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.plugin.options.ini_values import value_of
 from pytest_llmperf.plugin.options.run_options import GATE_OPTIONS, RESULT_OPTIONS, ROUND_OPTIONS
 from pytest_llmperf.plugin.options.server_options import SERVER_OPTIONS
 
@@ -65,5 +64,7 @@ def types_save(config: pytest.Config) -> bool:
 
 def names_stored(config: pytest.Config) -> bool:
     """Whether a stored baseline is named, on the command line or in the ini file."""
+    from pytest_llmperf.plugin.options.ini_values import value_of
+
     names = ("compare", "save", "update")
     return any(getattr(config.option, f"llmperf_{name}", None) or value_of(config, f"llmperf_{name}") for name in names)

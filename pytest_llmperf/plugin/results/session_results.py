@@ -29,10 +29,10 @@ class Results:
 
     Args:
         config: pytest's.
-        collected: knows which tests there are.
+        collected: knows which tests there are, if the run names a stored baseline.
     """
 
-    def __init__(self, config: pytest.Config, collected: Collected) -> None:
+    def __init__(self, config: pytest.Config, collected: Collected | None) -> None:
         self._config = config
         self._records: list[Record] = []
         self._tests: dict[str, Tested] = {}  # of ours, as they ended
@@ -91,8 +91,8 @@ class Results:
             return  # whoever interrupts knows that nothing was measured
         if self._records or self._failed() or option_table.given(self._config):
             self._write(session)
-        if self._records or option_table.names_stored(self._config):
-            self._find_stale(session)
+        if self._collected is not None:
+            self._find_stale(session, self._collected)
 
     def _settings(self) -> Settings:
         """The settings of the run."""
@@ -130,9 +130,9 @@ class Results:
             self.tell(session, message, failed=failed)
         self._commands = written.commands
 
-    def _find_stale(self, session: pytest.Session) -> None:
+    def _find_stale(self, session: pytest.Session, collected: Collected) -> None:
         """Report orphaned entries; after the save, so that what it added counts."""
-        stale, full = self._collected.stale(self._settings())
+        stale, full = collected.stale(self._settings())
         if stale and not full:
             stale += "\n  (a part of the tests was asked for: only a full run fails)"
         self.tell(session, stale, failed=bool(stale) and full)

@@ -14,7 +14,7 @@ from pytest_llmperf.errors import ServerError, UsageError
 from pytest_llmperf.masking import has_login
 from pytest_llmperf.model.access import shown, url_fault
 from pytest_llmperf.net.port_owner import ANY_ADDRESS
-from pytest_llmperf.servers.addresses import OWN_HOST, place_of
+from pytest_llmperf.servers.addresses import OWN_HOST, address_of, is_loopback, place_of
 from pytest_llmperf.servers.clients.ollama_client import OllamaClient
 
 LOOK_S = 5.0
@@ -22,8 +22,6 @@ LOOK_S = 5.0
 
 _OLLAMA_PORT = 11434
 _HERE = ("", *ANY_ADDRESS, "localhost")
-_LOOPBACK_6 = "::1"
-"""A server that listens here does not answer at 127.0.0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +52,10 @@ def look_around(usual: Sequence[str], environ: Mapping[str, str] = os.environ) -
         ServerError: something listens there and cannot be used, or nothing listens at a remote OLLAMA_HOST.
     """
     named = _named(environ.get("OLLAMA_HOST", ""))
-    host = urlsplit(named).hostname
-    if named and (host == _LOOPBACK_6 or place_of(named) not in map(place_of, usual)):
+    if named and place_of(named) not in map(place_of, usual):
         if answers_at(named):
             return Seen(servers=(named,), nowhere=(), named=True)
-        if host not in (OWN_HOST, _LOOPBACK_6):
+        if not is_loopback(address_of(named)[0]):
             raise ServerError(
                 f"OLLAMA_HOST names {shown(named)}, but nothing answers there, and the plugin measures no other server "
                 "instead",
@@ -125,7 +122,7 @@ def host_of(value: str) -> str:
     default = {"http": 80, "https": 443}.get(scheme, _OLLAMA_PORT) if mark else _OLLAMA_PORT
     try:
         parts = urlsplit(f"{scheme}://{rest}")
-        host, port = parts.hostname or "", parts.port or default
+        host, port = parts.hostname or "", default if parts.port is None else parts.port
     except ValueError:
         return ""
     host = OWN_HOST if host in _HERE else f"[{host}]" if ":" in host else host

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,11 +10,10 @@ from pytest_llmperf.errors import ServerError
 from pytest_llmperf.model import Instance, Topology
 from pytest_llmperf.model.model_names import same_model
 from pytest_llmperf.model.results.server_observations import Observed
-from pytest_llmperf.servers.addresses import OWN_HOST, address_of
+from pytest_llmperf.programs import output_of
+from pytest_llmperf.servers.addresses import address_of, is_loopback
 from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 from pytest_llmperf.servers.clients.server_client import ModelEntry
-
-_COMMAND_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +152,7 @@ def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> t
     hosts: dict[str, list[Seat]] = {}
     for seat in seats:
         host, _ = address_of(seat.instance.url)
-        hosts.setdefault("this machine" if host == OWN_HOST else host, []).append(seat)
+        hosts.setdefault("this machine" if is_loopback(host) else host, []).append(seat)
     for host, there in hosts.items():
         if len(there) < 2:
             continue
@@ -172,15 +169,8 @@ def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> t
 
 def _count_gpus() -> int:
     """The number of GPUs that `nvidia-smi` lists; 0 if there is none, or no such command."""
-    if (command := shutil.which("nvidia-smi")) is None:
-        return 0
-    try:
-        done = subprocess.run(
-            [command, "-L"], capture_output=True, encoding="utf-8", errors="replace", timeout=_COMMAND_S, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return 0
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    listed = output_of("nvidia-smi", "-L") or ""
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def _gib(size_bytes: int) -> str:

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,15 +17,12 @@ from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import LlmperfError, clean
 from pytest_llmperf.model import KEYS, Instance, Manifest, Topology
+from pytest_llmperf.programs import git, output_of
 from pytest_llmperf.servers.clients.client_factory import client_of
 from pytest_llmperf.servers.clients.server_client import ModelEntry
 
-_COMMAND_S = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN_INFO = "llmperf."
-
-_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-"""Variables that git sets for hooks; with them, git would always answer about the hook's repository."""
 
 Facts = dict[str, str]
 
@@ -54,7 +50,7 @@ def manifest(topology: Topology, *, runtime: str, timing_source: str, folder: Pa
     remote = sorted({host for i in topology.instances if (host := urlsplit(i.url).hostname or "") not in _LOOPBACK})
     sources: list[Callable[[], Facts]] = [
         _software,
-        lambda: dict(_git(str(folder or Path.cwd()))),
+        lambda: dict(_git(folder or Path.cwd())),
         lambda: _model(topology),
     ]
     if remote:
@@ -160,7 +156,7 @@ def _cpu() -> str:
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.lower().startswith(("model name", "hardware")):
                 return line.partition(":")[2].strip()
-    if sys.platform == "darwin" and (brand := _run("sysctl", "-n", "machdep.cpu.brand_string")):
+    if sys.platform == "darwin" and (brand := output_of("sysctl", "-n", "machdep.cpu.brand_string")):
         return brand
     return platform.processor() or platform.machine()
 
@@ -185,45 +181,25 @@ def _gpu() -> Facts:
     """The GPUs that `nvidia-smi` reports, if there is such a command."""
     if shutil.which("nvidia-smi") is None:
         return {}
-    rows = [
-        [cell.strip() for cell in line.split(",")]
-        for line in _run("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
-    ]
+    listed = output_of("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader") or ""
+    rows = [[cell.strip() for cell in line.split(",")] for line in listed.splitlines()]
     rows = [row for row in rows if len(row) == 2]
     if not rows:
         return {}
-    cuda = re.search(r"CUDA Version:\s*([0-9.]+)", _run("nvidia-smi"))
+    cuda = re.search(r"CUDA Version:\s*([0-9.]+)", output_of("nvidia-smi") or "")
     names = sorted({row[0] for row in rows})
     counted = ", ".join(f"{sum(row[0] == name for row in rows)} x {name}" for name in names)
     return {"gpu": counted, "gpu_driver": rows[0][1], "cuda": cuda[1] if cuda else ""}
 
 
 @functools.cache
-def _git(folder: str) -> tuple[tuple[str, str], ...]:
+def _git(folder: Path) -> tuple[tuple[str, str], ...]:
     """The commit of a folder, and whether it was changed."""
-    commit = _run("git", "-C", folder, "rev-parse", "HEAD")
+    commit = git(folder, "rev-parse", "HEAD")
     if not commit:
         return ()
-    status = _run("git", "-C", folder, "--no-optional-locks", "status", "--porcelain", fallback="?")
+    status = git(folder, "--no-optional-locks", "status", "--porcelain")
     facts = [("git_commit", commit)]
-    if status != "?":
+    if status is not None:
         facts.append(("git_dirty", "yes" if status else "no"))
     return tuple(facts)
-
-
-def _run(*command: str, fallback: str = "") -> str:
-    """What a command prints; the fallback if it is missing, fails or hangs."""
-    try:
-        environment = {key: value for key, value in os.environ.items() if key not in _OF_HOOKS}
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_COMMAND_S,
-            check=False,
-            env=environment,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return fallback
-    return done.stdout.strip() if done.returncode == 0 else fallback

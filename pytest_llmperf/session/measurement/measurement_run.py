@@ -11,7 +11,6 @@ from pytest_llmperf.judge.diagnosis.phase_findings import Slower
 from pytest_llmperf.judge.diagnosis.phase_regressions import than_incumbent
 from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.evidence import graded
-from pytest_llmperf.judge.gate_kinds import Judged
 from pytest_llmperf.judge.gates.incumbent import incumbent_of
 from pytest_llmperf.judge.gates.quality_gate import answer_gates, judge_answers
 from pytest_llmperf.judge.gates.robust.betting_gates import as_asked, notes_of
@@ -19,6 +18,7 @@ from pytest_llmperf.judge.gates.target import option_limit
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.soak import Soak, exceeded_levels
+from pytest_llmperf.judge.stats.numpy_on_demand import importing
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE
 from pytest_llmperf.model import Gate, Measurement, RequestTiming, Verdict
 from pytest_llmperf.session.measurement.arm import Arm
@@ -59,10 +59,10 @@ class MeasurementRun:
         asked = [
             (spec, as_asked(answer_gates(spec, option_limit(spec.name, self._settings)), self._settings))
             for spec in plan.specs
-            if spec.kind.judged is Judged.ANSWERS
+            if spec.kind.judged == "answers"
         ]
         try:
-            loop, gates = self._prepare([spec for spec in plan.specs if spec.kind.judged is not Judged.ANSWERS])
+            loop, gates = self._prepare([spec for spec in plan.specs if spec.kind.judged != "answers"])
             candidate, incumbent = loop.candidate, loop.incumbent
             soaked = self._soak(candidate) if plan.soak_s else None
             verdicts = loop.until_decided(
@@ -94,6 +94,8 @@ class MeasurementRun:
     def _prepare(self, specs: Sequence[Marker]) -> tuple[RoundLoop, tuple[Gate, ...]]:
         """Open the servers, load the models, resolve the gates and warm up."""
         context, plan, warmups = self._context, self._plan, self._settings.warmups
+        judges = bool(specs or self._settings.compare or self._settings.against)
+        library = importing() if judges else None  # while servers start and load
         candidate, incumbent = self._arm(context.pool.candidate), None
         loop = RoundLoop(candidate, self._listener)
         if context.pool.incumbent is not None:
@@ -104,6 +106,8 @@ class MeasurementRun:
         candidate.add_note(*notes)
         candidate.check_observable(gates)
         measurement = candidate.measurement
+        if library is not None:
+            library.join()
         self._listener.say(f"{measurement.scenario.name} on {measurement.topology.kind}: warming up")
         answers = candidate.warm_up(warmups)
         if self._settings.calibrate and plan.calibrate:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.judge.gate_kinds import Judged
 from pytest_llmperf.model import Agent, Cell, Matrix, Scenario
 from pytest_llmperf.model.model_names import full_name
 from pytest_llmperf.session.session import Session
@@ -40,7 +39,7 @@ def conditions(matrix: Matrix, session: Session, options: SweepOptions) -> Mappi
     """
     settings, baseline = session.settings, session.baseline
     files = [Path(getattr(settings, name)) for name in _FILES if getattr(settings, name)]
-    priced = any(spec.kind.judged is Judged.COST for spec in options.specs)  # otherwise costs are computed at the end
+    priced = any(spec.kind.judged == "cost" for spec in options.specs)  # otherwise costs are computed at the end
     facts = {
         **{
             f"--llmperf-{_OPTIONS.get(name, name).replace('_', '-')}": repr(getattr(settings, name)) for name in BEARING

@@ -1,6 +1,5 @@
 """Layouts that are packed, the migration from older ones, and huge files; merges are in test_baselines_merging."""
 
-import random
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,6 @@ import pytest
 from benchmarks import huge_baselines
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines import baseline_files, store
-from pytest_llmperf.judge.metrics.catalogue import CONTINUOUS
-from pytest_llmperf.model import SCHEMA, Baseline, Stored, StoredSession
 from tests.judge.baselines.test_store import KEY, SESSION, WHOLE, assert_fault_is_named, written
 
 FACTS = {"cpu": "i9", "model": "m", "git_commit": "abc", "git_dirty": "no"}
@@ -108,30 +105,9 @@ def test_an_empty_file_is_an_error(tmp_path: Path, text: str) -> None:
     assert path.read_text() == text
 
 
-def huge(tests: int, sessions: int, rounds: int) -> Baseline:
-    """Stored sessions with figures of every metric, as runs save them."""
-    figures = random.Random(4)
-
-    def session(number: int) -> StoredSession:
-        series = {name: tuple(round(figures.gauss(95, 1), 6) for _ in range(rounds)) for name in CONTINUOUS}
-        return replace(SESSION, manifest={**FACTS, "git_commit": f"{number:x}"}, rounds=series)
-
-    entries = (
-        Stored(
-            test=f"t.py::test_{number}",
-            scenario="pair",
-            topology="dual",
-            workload="w",
-            session=tuple(session(number) for number in range(sessions)),
-        )
-        for number in range(tests)
-    )
-    return Baseline(schema=SCHEMA, name="huge", stored=tuple(entries))
-
-
 def test_10_000_rounds_are_read_as_they_were_written(tmp_path: Path) -> None:
-    """All ten metrics of 10,000 rounds; how long that takes is for benchmarks/huge_baselines.py."""
-    baseline = huge(10, 20, 50)
+    """Every metric of 10,000 rounds; how long that takes is for benchmarks/huge_baselines.py."""
+    baseline = huge_baselines.baseline_of(10, 20, 50)
     path = tmp_path / "huge.toml"
     store.edit(path, lambda _: baseline, new=baseline)
     assert baseline_files.load(path) == baseline

@@ -5,6 +5,7 @@ import pytest
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.decoding.decode import decode
 from pytest_llmperf.model import RequestTiming
+from pytest_llmperf.net.server_refusals import advice
 from tests.measure.answers import ERRORS, LINES, THINKING, THOUGHT, TORN, WHOLE, http, line, sized
 from tests.measure.decoding.test_decode import as_exchange
 
@@ -97,6 +98,38 @@ def test_a_server_that_says_when_to_come_again_is_quoted(status: str, wait: str,
     error = error_of(sized("", b'{"error":"rate limit, retry later"}', status=status, extra=[f"Retry-After: {wait}"]))
     assert f"the server answered {status[:3]}: rate limit, retry later ({words})" in str(error)
     assert error.passing
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ([], "rate limit\n"),
+        (["Retry-After: "], "rate limit\n"),
+        (["retry-after-ms: 1500"], "rate limit (retry after 1500 ms)\n"),
+        (["RateLimit-Reset: 7"], "rate limit (retry after 7 s)\n"),
+        (["x-ratelimit-reset-requests: 6m0s", "x-ratelimit-reset-tokens: 1s"], "rate limit (retry after 6m0s)\n"),
+        (["x-ratelimit-reset-tokens: 80ms", "Retry-After: 3"], "rate limit (retry after 3 s)\n"),
+    ],
+)
+def test_a_rate_limit_says_how_long_only_if_the_server_does(headers: list[str], words: str) -> None:
+    """In whatever header; without one there is still a next step, and the round may be repeated."""
+    error = error_of(sized("", b'{"error":"rate limit"}', status="429 Too Many Requests", extra=headers))
+    assert f"the server answered 429: {words}  next: send fewer requests at once" in str(error)
+    assert error.passing
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Rate limit reached for requests",
+        "rate_limit_exceeded",
+        "Too many tokens: the limit is 6000 tokens per minute",
+        "too many concurrent requests",
+    ],
+)
+def test_a_rate_limit_in_mid_stream_has_the_same_next_step(text: str) -> None:
+    """The status was 200 by then; more context would not help."""
+    assert advice(text) == advice("", 429)
 
 
 STEPS = {

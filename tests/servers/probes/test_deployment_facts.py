@@ -76,7 +76,7 @@ def test_instances_that_differ_are_told_apart():
 def test_a_gpu_is_described(monkeypatch, fresh):
     """Names with their number, driver and CUDA as `nvidia-smi` says."""
     monkeypatch.setattr(deployment_facts.shutil, "which", lambda _: "nvidia-smi")
-    monkeypatch.setattr(deployment_facts, "_run", lambda *command, fallback="": SMI.get(command, fallback))
+    monkeypatch.setattr(deployment_facts, "output_of", lambda *command: SMI.get(command))
     assert deployment_facts._gpu() == {"gpu": "2 x RTX 4080", "gpu_driver": "550.54", "cuda": "12.4"}
 
 
@@ -87,7 +87,7 @@ def test_commands_that_fail_cost_a_fact_and_nothing_else(monkeypatch, fresh, err
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(deployment_facts.subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "run", fail)
     monkeypatch.setattr(deployment_facts.shutil, "which", lambda _: "nvidia-smi")
     facts = manifest(topology_of(f"http://127.0.0.1:{free_port()}"))
     assert not {"git_commit", "git_dirty", "gpu"} & set(facts)
@@ -111,12 +111,12 @@ def test_the_commit_and_whether_it_was_changed(tmp_path, monkeypatch, fresh):
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "first")
-    clean = dict(deployment_facts._git(str(tmp_path)))
+    clean = dict(deployment_facts._git(tmp_path))
     assert len(clean["git_commit"]) == 40
     assert clean["git_dirty"] == "no"
     (tmp_path / "new").write_text("x")
     deployment_facts._git.cache_clear()
-    assert dict(deployment_facts._git(str(tmp_path)))["git_dirty"] == "yes"
+    assert dict(deployment_facts._git(tmp_path))["git_dirty"] == "yes"
 
 
 def test_the_commit_is_that_of_the_tests(tmp_path, monkeypatch, fresh):

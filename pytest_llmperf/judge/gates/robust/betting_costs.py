@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.baselines.toml_format import LEVEL
-from pytest_llmperf.judge.gate_kinds import Judged
 from pytest_llmperf.judge.gates.reasons import limit_words
 from pytest_llmperf.judge.gates.robust.betting_gates import bets, notes_of, rounds_to_pass
 from pytest_llmperf.judge.metrics.catalogue import metric_of
@@ -23,7 +22,7 @@ _ASSUMED_SHARE = 0.012
 
 _MOST = 1_000_000
 
-_STAND_INS = {Judged.COST: "system_tok_s", Judged.ANSWERS: "quality_drop_pp", Judged.COMPARISON: "efficiency_pct"}
+_STAND_INS = {"cost": "system_tok_s", "answers": "quality_drop_pp", "comparison": "efficiency_pct"}
 """Metrics of the kinds whose metric or limit is known only when something was measured; none of them can be bet on."""
 
 

@@ -1,0 +1,78 @@
+"""Types of what the fixtures return, to annotate tests with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_llmperf.judge.record import Record
+from pytest_llmperf.model import Agent, AsyncAgent, Cell, ExternalAgent, Scenario
+from pytest_llmperf.plugin.deployment import Deployment
+from pytest_llmperf.study.claims.claim_decisions import Decided
+from pytest_llmperf.study.claims.claim_findings import Finding
+from pytest_llmperf.study.economics.deployment_cost import Economy
+from pytest_llmperf.study.sweeps.study_results import Results
+
+
+class RunAgents(Protocol):
+    """Runs a scenario and judges it by the test's gates."""
+
+    def __call__(
+        self,
+        scenario: Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]],
+        *,
+        on: Deployment,
+        name: str = "",
+    ) -> Record:
+        """Warm up, run rounds and judge them; a failing gate fails the test after its body.
+
+        Instead of a scenario, agents will do: our own, async callables that take a base address, and commands (lists of
+        words), named after their functions, scripts and programs. The scenario is then called `name`, or as the test.
+        """
+
+
+class Economics(Protocol):
+    """What measured deployments cost."""
+
+    def __call__(self, *records: Record) -> tuple[Economy, ...]:
+        """One economy per record, at the prices of `llmperf.toml`; the summary compares them with the first."""
+
+
+class RunMatrix(Protocol):
+    """Measures every cell of a matrix."""
+
+    def __call__(
+        self,
+        matrix: str | Path | Mapping[str, Any],
+        *,
+        agents: Callable[[Cell], Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]]] | None = None,
+        name: str = "",
+    ) -> Results:
+        """Run the matrix of a TOML file (a path relative to the test's file), write its rows, and check its claims.
+
+        Its tables will do as well, where the test makes them. `agents` says what the agents of a cell do, where the
+        matrix does not: it gets the cell, value by axis. `name` is the experiment's, in place of the file's or the
+        test's. Each cell is judged by the test's gate markers.
+        """
+
+
+class WriteRecord(Protocol):
+    """Fills a record of appendix S."""
+
+    def __call__(self, kind: str, *records: Record, also: str = "") -> Path:
+        """Writes `decision`, `validation` or `change` as `KIND-record.md` to the folder of results; `also` ends it."""
+
+
+class DecideClaims(Protocol):
+    """Brings findings together."""
+
+    def __call__(self, findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
+        """The decision on each claim (id to words), by id, and a Markdown table of them, which the summary prints."""
+
+
+class WarmUp(Protocol):
+    """Sends requests that are not timed."""
+
+    def __call__(self, scenario: Scenario, *, on: Deployment, times: int = 1) -> None:
+        """Load the model and send each agent's first request `times` times."""
