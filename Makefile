@@ -94,7 +94,7 @@ proofs-engine: .venv/dev
 
 verdicts: .venv/dev
 	@echo "== how often verdicts are wrong, by simulation (some minutes)"
-	@$(BIN)/python benchmarks/verdicts.py $(ARGS); code=$$?; \
+	@$(BIN)/python benchmarks/verdicts.py --chart docs/characteristics.svg $(ARGS); code=$$?; \
 	echo "== some cells of the envelope"; \
 	$(BIN)/python benchmarks/envelope.py --chosen && exit $$code
 

@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import peer_rules
+from benchmarks import peer_rules, verdict_chart
 from benchmarks.whole_runs import (
     FAIL,
     OPEN,
@@ -309,6 +309,7 @@ FAMILIES = [
 BETTING = [*(Cell("betting", noise, 1, 0.0, 0.0) for noise in BETS), Cell("betting", "skewed", 1, 0.0, -8.7)]
 LIMIT_NOISES = ("normal", "bounded", "skewed", "AR(1) .6", *ROUNDED_LIMITS)
 LIMITS = [Cell("limit", noise, 1, 0.0, d) for noise in LIMIT_NOISES for d in (0.0, 2.0)]
+LIMITS += [Cell("limit", "normal", 1, 0.0, d) for d in (-2.0, -1.0, 1.0)]
 
 COMPARED = [
     *(Cell("compare", "normal", 12, 1.2, drop) for drop in (0.0, 2.0, 3.0)),
@@ -467,14 +468,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--chart", type=Path, help="draw the operating characteristics as SVG")
+    parser.add_argument("--only-chart", action="store_true", help="simulate and draw nothing else")
     given = parser.parse_args(arguments)
     runs, started = min(given.runs, 400) if given.quick else given.runs, time.monotonic()
-    tasks = [(cell, runs) for cell in cells()]
+    tasks = [(cell, runs) for cell in cells() if not given.only_chart or verdict_chart.charted(cell)]
     if given.processes > 1:
         with Pool(given.processes) as pool:
             results = dict(pool.imap_unordered(simulate, tasks))
     else:
         results = dict(map(simulate, tasks))
+    if given.chart:
+        conditions = f"rounds with sd {SD:g} points, delta {DELTA:g} points, 5 to {MOST} rounds; {runs} runs a point"
+        verdict_chart.draw(results, given.chart, conditions)
+    if given.only_chart:
+        return 0
     table = Table(results=results, runs=runs, forgiving=4.0 if given.quick else 0.0)
     report(table)
     print(f"\n{len(results)} cells of {runs} runs in {time.monotonic() - started:.0f} s; ", end="")
