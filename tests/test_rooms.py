@@ -36,7 +36,7 @@ MAY_IMPORT = {
         *("config", "errors", "files", "judge", "masking", "model"),
         *("report", "secret_values", "session", "study"),
     },
-    "cli": {"errors", "files", "judge", "masking", "model", "report", "servers", "study"},
+    "cli": {"errors", "files", "judge", "masking", "model", "programs", "report", "servers", "session", "study"},
 }
 """Which room may import which; each stands below those that import it."""
 
@@ -102,6 +102,7 @@ INSIDE = {
         "server_pool": {"lock", "progress_listener", "server_lease"},
         "measurement": {"baselines_in_force", "progress_listener", "server_lease", "server_pool"},
         "session": {"baselines_in_force", "measurement", "progress_listener", "server_pool"},
+        "session_header": {"session"},
     },
     "report": {
         "severity_order": set(),

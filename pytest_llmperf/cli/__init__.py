@@ -1,4 +1,4 @@
-"""The command `pytest-llmperf`: inspects, compares and maintains stored baselines, without pytest."""
+"""The command `pytest-llmperf`: measures without a test, sets up a project, and maintains baselines, without pytest."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
     except LlmperfError as error:
         print(f"pytest-llmperf {given.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"pytest-llmperf {given.command}: interrupted", file=sys.stderr)
         return 2
     except BrokenPipeError:  # from `| head`: the rest has no reader, also when Python exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, NoReturn
 from pytest_llmperf.errors import did_you_mean
 from pytest_llmperf.judge.gate_kinds import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
+from pytest_llmperf.model import BACKENDS, RUNTIMES
 
 _NAME = "a baseline's name (looked up in DIR, then among the baselines of the package), or a .toml file"
 _OWN_NAME = "the name of a baseline in DIR, or a .toml file"
@@ -54,12 +57,14 @@ def parser() -> ArgumentParser:
     """The whole command line; `run` of the parsed arguments names the command's function."""
     whole = ArgumentParser(
         prog="pytest-llmperf",
-        description="Inspect, compare and maintain the stored baselines of pytest-llmperf.",
+        description="Measure without a test, set up a project, and maintain the stored baselines of pytest-llmperf.",
         epilog="Exit code: 0 = success; 1 = a regression or a fault was found; 2 = the command could not run. "
         "pytest saves the sessions: --llmperf-save, --llmperf-compare, --llmperf-update.",
     )
     whole.add_argument("--version", action="version", version=f"pytest-llmperf {version('pytest-llmperf')}")
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    _add_quick(commands)
+    _add_init(commands)
     _command(commands, "list", "baseline_commands.list_all", "list every baseline and what it contains")
     show = _command(commands, "show", "baseline_commands.show", "print a baseline's limits and stored sessions")
     show.add_argument("name", metavar="NAME", help=_NAME)
@@ -77,13 +82,98 @@ def parser() -> ArgumentParser:
     return whole
 
 
-def _command(commands: Any, name: str, run: str, help: str, more: str = "") -> ArgumentParser:
+def _bare(commands: Any, name: str, run: str, help: str, more: str = "") -> ArgumentParser:
     added: ArgumentParser = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}. {more}")
+    added.set_defaults(run=run)
+    return added
+
+
+def _command(commands: Any, name: str, run: str, help: str, more: str = "") -> ArgumentParser:
+    """A command that works on baselines."""
+    added = _bare(commands, name, run, help, more)
     added.add_argument(
         "--dir", type=Path, default=Path("baselines"), help="folder with your baselines (default: %(default)s)"
     )
-    added.set_defaults(run=run)
     return added
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < 1e6:
+            return float(text)
+    raise ArgumentTypeError("wanted more than 0 seconds")
+
+
+def _agents(text: str) -> int:
+    with suppress(ValueError):
+        if 2 <= int(text) <= 100:
+            return int(text)
+    raise ArgumentTypeError("wanted a number from 2 to 100")
+
+
+def _add_quick(commands: Any) -> None:
+    quick = _bare(
+        commands,
+        "quick",
+        "quick_command.quick",
+        "measure for a minute, without a test, how agents run together here",
+        "Each agent runs alone, then all together, up to 5 times. Ctrl-C prints what was measured so far. "
+        "Exit code: 0 = measured, 2 = interrupted, or nothing could be measured.",
+    )
+    quick.add_argument(
+        "urls",
+        nargs="*",
+        metavar="URL",
+        help="running servers, one per agent; a single one is shared by all agents (default: what --backend finds)",
+    )
+    quick.add_argument("--llmperf-urls", action="append", default=[], help=SUPPRESS)  # errors name it
+    quick.add_argument(
+        "--backend",
+        "--llmperf-backend",
+        choices=BACKENDS,
+        default="auto",
+        help="where the servers come from, see docs/servers.md (default: %(default)s)",
+    )
+    quick.add_argument("--model", "--llmperf-model", default="", metavar="NAME", help="model name on the servers")
+    quick.add_argument(
+        "--auth",
+        "--llmperf-auth",
+        default="",
+        metavar="KIND:NAME",
+        help="how to log in: bearer:NAME or basic:NAME, NAME being the environment variable with the secret",
+    )
+    quick.add_argument(
+        "--runtime",
+        "--llmperf-runtime",
+        choices=RUNTIMES,
+        default=RUNTIMES[0],
+        help="how the agents' clients run concurrently (default: %(default)s)",
+    )
+    quick.add_argument("--agents", type=_agents, metavar="N", help="number of agents (default: 2, or one per URL)")
+    quick.add_argument(
+        "--seconds", type=_seconds, default=60.0, metavar="N", help="time for all rounds (default: %(default)g)"
+    )
+    quick.add_argument("--json", action="store_true", help="print the JSON document that --llmperf-json writes")
+
+
+def _add_init(commands: Any) -> None:
+    init = _bare(
+        commands,
+        "init",
+        "init_command.init",
+        "write tests, llmperf.toml and a CI workflow to start with; nothing is overwritten",
+        "Exit code: 0 = success, also if everything was there; 2 = a file could not be written.",
+    )
+    init.add_argument(
+        "folder", nargs="?", type=Path, default=Path(), metavar="DIR", help="pytest's root folder (default: here)"
+    )
+    init.add_argument(
+        "--ci",
+        choices=("auto", "github", "gitlab", "none"),
+        default="auto",
+        help="the host to write a workflow for; auto: by the address of the git remote, else by the files that are "
+        "there (default: %(default)s)",
+    )
 
 
 def _add_compare(commands: Any) -> None:

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -103,6 +104,18 @@ def auth_fault(text: str) -> str:
     if kind in AUTH_KINDS and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
         return ""
     return "wanted bearer:NAME or basic:NAME, NAME being the environment variable (in capitals) that holds the secret"
+
+
+def addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    """Servers' addresses; `http://` may be omitted.
+
+    Raises:
+        ValueError: some are no addresses; lists every fault.
+    """
+    urls = tuple(url if ":/" in url else f"http://{url}" for url in texts)
+    if faults := [fault for url in urls if (fault := url_fault(url))]:
+        raise ValueError("; ".join(faults))
+    return urls
 
 
 def url_fault(url: str) -> str:

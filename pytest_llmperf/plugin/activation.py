@@ -33,8 +33,8 @@ def prepare(config: pytest.Config, users: Sequence[pytest.Item]) -> None:
         item.stash[PROFILE] = collection.profile(item, settings, faults)
     faults = collection.steps_last(faults)
     from pytest_llmperf.errors import LlmperfError
-    from pytest_llmperf.plugin.header import refusal
     from pytest_llmperf.plugin.options import output_files
+    from pytest_llmperf.plugin.refusal_text import refusal
     from pytest_llmperf.plugin.runner import Runner
 
     run_gates = _count_gates([item.stash[SPECS] for item in users], settings)
@@ -66,9 +66,9 @@ def check_early(config: pytest.Config) -> None:
         pytest.UsageError: it does not.
     """
     from pytest_llmperf.errors import LlmperfError
-    from pytest_llmperf.plugin.header import refusal
     from pytest_llmperf.plugin.options import output_files
     from pytest_llmperf.plugin.options.resolved_settings import resolve
+    from pytest_llmperf.plugin.refusal_text import refusal
     from pytest_llmperf.session.session import Session
 
     try:

@@ -17,8 +17,8 @@ from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.masking import known, secrets_of
 from pytest_llmperf.model import ExternalAgent, Settings, TopologyKind
 from pytest_llmperf.plugin.failures import fail_without_traceback
-from pytest_llmperf.plugin.header import header, short_refusal
 from pytest_llmperf.plugin.marker_table import SOAK
+from pytest_llmperf.plugin.refusal_text import short_refusal
 from pytest_llmperf.plugin.results.gate_outcomes import ConfigurationTransferWarning, GateWarning, decide
 from pytest_llmperf.plugin.results.secret_scrubbing import scrub, scrub_warning
 from pytest_llmperf.plugin.results.session_results import TOLD
@@ -27,6 +27,7 @@ from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
 from pytest_llmperf.session.session import Session
+from pytest_llmperf.session.session_header import header
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.markers import Marker

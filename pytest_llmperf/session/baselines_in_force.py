@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines import baseline_files, lookup, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for
@@ -84,8 +85,6 @@ class BaselinesInForce:
             UsageError: a gate has no limit.
         """
         settings, incumbent = self._settings, self._settings.against
-        left = [spec for spec in specs if self.stored is not None or not (incumbent and spec.compares)]
-        limited, notes = without_regression(left, settings, self.baseline, self.stored)
         compared = compared_of(measurement.scenario)
         target = Target(
             key=lookup.key_of(test, measurement),
@@ -93,14 +92,30 @@ class BaselinesInForce:
             settings=settings,
             compared=compared,
         )
-        baselines = Baselines(in_force=self.baseline, compared=self.stored)
+        stored, new = self._stored_of(target.key)
+        left = [spec for spec in specs if stored is not None or not (incumbent and spec.compares)]
+        limited, notes = without_regression(left, settings, self.baseline, stored)
+        baselines = Baselines(in_force=self.baseline, compared=stored)
         gates = tuple(gate for spec in limited for gate in resolve(spec, target, baselines))
-        if self.stored is not None and not any(gate.delta is not None for gate in gates):
-            gates += compare_gates(self.stored, target)
+        if stored is not None and not any(gate.delta is not None for gate in gates):
+            gates += compare_gates(stored, target)
         if incumbent:
             gates += against_gates(specs, name=incumbent, settings=settings, compared=compared)
         gates = as_asked(gates, settings)
-        return gates, (*notes, *notes_of(gates), *self._outlying(target.key, gates))
+        return gates, (*new, *notes, *notes_of(gates), *self._outlying(target.key, gates))
+
+    def _stored_of(self, key: Key) -> tuple[Baseline | None, tuple[str, ...]]:
+        """The stored baseline to compare a measurement with, and notes.
+
+        None if the run saves to the very baseline that it compares with, which has nothing of this measurement yet.
+        """
+        if self.stored is None or self._settings.save != self._settings.compare:
+            return self.stored, ()
+        try:
+            lookup.entry_of(self.stored, key)
+        except BaselineError as error:
+            return None, (f"not compared, but saved for the next run if it passes: {error.args[0]}",)
+        return self.stored, ()
 
     def _outlying(self, key: Key, gates: Sequence[Gate]) -> tuple[str, ...]:
         """A note on an outlying stored session, if gates compare with the stored sessions."""

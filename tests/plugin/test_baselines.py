@@ -235,6 +235,20 @@ def test_an_accepted_change_updates_the_baseline(simulated, pytester: pytest.Pyt
     assert simulated("--llmperf-compare=mine", *FIVE, SLOWER).ret == pytest.ExitCode.OK
 
 
+@pytest.mark.parametrize("marker", ["multiagent", "regression"])
+def test_a_new_test_is_saved_beside_those_that_are_compared(simulated, pytester: pytest.Pytester, marker: str) -> None:
+    """As in CI, which does both: it passes with a note, the stored one is compared; without saving it fails."""
+    pytester.makepyfile(test_old=PLAIN)
+    simulated("--llmperf-save=mine").assert_outcomes(passed=1)
+    pytester.makepyfile(test_new=REGRESSION.replace("regression", marker).replace("test_pair", "test_team"))
+    simulated("--llmperf-compare=mine", *FIVE).assert_outcomes(passed=1, failed=1)
+    both = simulated("--llmperf-save=mine", "--llmperf-compare=mine", *FIVE)
+    both.assert_outcomes(passed=2)
+    both.stdout.fnmatch_lines(["note: *not compared, but saved for the next run if it passes: baseline mine has no *"])
+    simulated("--llmperf-compare=mine", *FIVE).assert_outcomes(passed=2)
+    simulated("--llmperf-save=mine", "--llmperf-compare=mine", SLOWER).assert_outcomes(failed=2)
+
+
 def test_nothing_is_measured_where_it_could_not_be_stored(simulated, pytester: pytest.Pytester) -> None:
     """No baseline to update, comments that would be lost, a folder that is none: found before any server starts."""
     pytester.makepyfile(PLAIN)

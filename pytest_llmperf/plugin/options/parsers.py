@@ -110,15 +110,11 @@ def gpus(raw: str) -> tuple[str, ...]:
 def urls(raw: str) -> tuple[str, ...]:
     """HTTP addresses, separated by commas; `http://` may be omitted."""
     from pytest_llmperf.masking import has_login
-    from pytest_llmperf.model.access import url_fault
+    from pytest_llmperf.model.access import addresses
 
     if not raw.strip():
         raise ValueError("wanted an address\n    next: is a variable unset? give it, or leave the option out")
-    addresses = (raw,) if has_login(raw) else texts(raw)  # a password may hold commas
-    addresses = tuple(url if ":/" in url else f"http://{url}" for url in addresses)
-    if faults := [fault for url in addresses if (fault := url_fault(url))]:
-        raise ValueError("; ".join(faults))
-    return addresses
+    return addresses((raw,) if has_login(raw) else texts(raw))  # a password may hold commas
 
 
 def proxy(raw: str) -> str:

@@ -157,7 +157,7 @@ class Results:
         for line in self._said:
             _write(terminalreporter, wrapped(line, columns))
         if self._faults:
-            from pytest_llmperf.plugin.header import refusal
+            from pytest_llmperf.plugin.refusal_text import refusal
 
             _write(terminalreporter, refusal(self._faults), red=True)
         if self._records or not self._faults:

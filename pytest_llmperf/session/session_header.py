@@ -1,17 +1,13 @@
-"""The header lines about a session's settings; an xdist worker sends them with its first report."""
+"""The header lines about a session: what is measured, and what the run does with baselines."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from pytest_llmperf.judge.gates.robust.betting_costs import cost_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from pytest_llmperf.judge.markers import Marker
-    from pytest_llmperf.model import Settings
-    from pytest_llmperf.session.session import Session
+from pytest_llmperf.judge.markers import Marker
+from pytest_llmperf.model import Settings
+from pytest_llmperf.session.session import Session
 
 
 def header(session: Session, markers_by_test: Mapping[str, Sequence[Marker]]) -> list[str]:
@@ -36,17 +32,6 @@ def header(session: Session, markers_by_test: Mapping[str, Sequence[Marker]]) ->
     if backend.kind == "simulated":
         lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
     return lines
-
-
-def refusal(faults: Iterable[str]) -> str:
-    """Why no test could run: every fault once."""
-    return "\n  ".join(("pytest-llmperf: nothing was started, because of:", *faults))
-
-
-def short_refusal(faults: Iterable[str], test: str) -> str:
-    """The same for one of many tests: its own faults, and where to find the others."""
-    own = [fault for fault in faults if fault.startswith((f"{test}: ", f"next: {test}: "))]
-    return "\n  ".join(("pytest-llmperf: nothing was started: the summary lists all reasons", *own))
 
 
 def _intent(settings: Settings) -> str:
