@@ -1,13 +1,9 @@
 """A graph of agents on scripted servers: its figures are those computed by hand, the named cause is the true one."""
 
-import json
 import re
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
-import jsonschema
 import pytest
 
 from pytest_llmperf.judge.diagnosis.diagnose import diagnose
@@ -25,13 +21,10 @@ from pytest_llmperf.model import (
     Topology,
     TopologyKind,
 )
-from pytest_llmperf.report.html.timeline import timeline
-from pytest_llmperf.report.json_schema import schema
 from pytest_llmperf.report.wording.footnotes import notes_of
 from tests.lent import known
 from tests.scripted_time import ScriptedTime
 
-PAGE = Path(__file__).parents[1] / "docs" / "graphs.md"
 TOKENS = 20
 WORKERS = ("w1", "w2", "w3")
 OPTIONS = GenerationOptions(num_predict=TOKENS, seed=1)
@@ -152,102 +145,3 @@ def test_a_slower_server_is_named_by_its_phase() -> None:
     diagnosis = diagnose(replace(base, rounds=(replace(base.rounds[0], together=tuple(slowed)),)))
     assert diagnosis is not None
     assert re.fullmatch(r"decode of w\d", diagnosis.cause)
-
-
-def page_blocks() -> Iterator[str]:
-    return iter(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL))
-
-
-def example_run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    """The page's example, with every file that a run can write."""
-    (example,) = page_blocks()
-    pytester.makepyfile(test_review=example)
-    files = ("--llmperf-json=run.json", "--llmperf-html=run.html", "--llmperf-markdown=run.md")
-    quick = ("--llmperf-backend=simulated", "--llmperf-calibrate=off", "-W", "default", "-p", "no:cacheprovider")
-    return pytester.runpytest_inprocess(*quick, *files, *options)
-
-
-def test_the_page_s_example_passes(
-    pytester: pytest.Pytester, scripted_time: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is a whole test file; every report names the path."""
-    monkeypatch.setenv("COLUMNS", "1000")
-    result = example_run(pytester)
-    result.assert_outcomes(passed=1)
-    result.stdout.re_match_lines([r".* makespan +graph *$", r"review on single_parallel +- +- .* 100\.0 +pass$"])
-    result.stdout.re_match_lines([r"note: review on single_parallel: critical path: planner > \w+ > critic \(in "])
-    content = json.loads((pytester.path / "run.json").read_text())
-    jsonschema.validate(content, schema())
-    (record,) = content["records"]
-    path = record["critical_path"]
-    assert (path["agents"][0], path["agents"][-1], path["inferred"]) == ("planner", "critic", False)
-    assert sum(part["share"] for part in path["parts"]) == pytest.approx(1)
-    for traced in path["traced"]:
-        assert sorted(traced["edges"]) == [
-            [0, 0, 1, 0],
-            [0, 0, 2, 0],
-            [0, 0, 3, 0],
-            [1, 0, 4, 0],
-            [2, 0, 4, 0],
-            [3, 0, 4, 0],
-        ]
-        assert [agent for agent, _ in traced["critical"]][::2] == [0, 4]
-    assert "efficiency_pct" not in record["figures"]
-    drawn = timeline(record["measurement"], path["traced"])["rounds"]
-    assert [round_["critical"] for round_ in drawn] == [traced["critical"] for traced in path["traced"]]
-    markdown = (pytester.path / "run.md").read_text()
-    assert "| makespan | graph efficiency |" in markdown
-    assert "critical path: planner &gt; " in markdown
-    assert 'class="edge critical"' in (pytester.path / "run.html").read_text()
-
-
-def test_balance_of_a_graph_is_invalid_and_says_what_to_use(
-    pytester: pytest.Pytester, scripted_time: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Never a silent pass."""
-    monkeypatch.setenv("COLUMNS", "1000")
-    (pytester.path / "conftest.py").write_text(
-        "import pytest\n"
-        "def pytest_collection_modifyitems(items):\n"
-        "    for item in items:\n"
-        "        item.add_marker(pytest.mark.efficiency(min_pct=50))\n"
-    )
-    result = example_run(pytester)
-    result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines(
-        [
-            r"gate efficiency could not be judged: .*efficiency_pct is undefined for a graph of agents",
-            r"  next: use the gates makespan and critical_path",
-        ]
-    )
-
-
-def test_a_graph_is_compared_by_its_makespan(
-    pytester: pytest.Pytester, scripted_time: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With stored sessions: in place of balance and scaling; a server twice as slow is found, and the phase named."""
-    monkeypatch.setenv("COLUMNS", "1000")
-    for _ in range(4):
-        example_run(pytester, "--llmperf-save=mine").assert_outcomes(passed=1)
-    result = example_run(pytester, "--llmperf-compare=mine")
-    result.assert_outcomes(passed=1)
-    content = json.loads((pytester.path / "run.json").read_text())
-    compared = {verdict["gate"]["metric"] for verdict in content["records"][0]["verdicts"] if verdict["gate"]["delta"]}
-    assert compared == {"makespan_s", "graph_efficiency_pct", "system_tok_s", "ttft_ms"}
-    slow = example_run(pytester, "--llmperf-compare=mine", "--llmperf-script=decode_tok_s=50")
-    slow.assert_outcomes(failed=1)
-    slow.stdout.re_match_lines([r"gate compare \(makespan_s\): .* is worse than the stored"])
-    slow.stdout.re_match_lines([r"  cause: decode of .* alone takes 2\.\d times as long as in baseline mine"])
-
-
-def test_a_graph_is_compared_with_an_incumbent_by_its_makespan(
-    pytester: pytest.Pytester, scripted_time: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pair by pair."""
-    monkeypatch.setenv("COLUMNS", "1000")
-    (pytester.path / "llmperf.toml").write_text(
-        '[deployments.old]\nbackend = "simulated"\nscript = { decode_tok_s = 205.7 }\n'
-    )
-    result = example_run(pytester, "--llmperf-against=old")
-    result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines([r"gate against \(makespan_s\): .* is worse than the incumbent's"])

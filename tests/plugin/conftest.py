@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpcore  # noqa: F401 - as below; httpx keeps its transport's classes
 import jinja2  # noqa: F401 - as below
+import numpy as np  # noqa: F401 - as below
 import psutil
 import pynvml  # noqa: F401 - as below
 import pytest
