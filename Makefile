@@ -63,7 +63,7 @@ lint: .venv/dev
 	@$(BIN)/mypy
 
 schema: .venv/dev
-	@$(BIN)/python -m pytest_llmperf.report.json_schema
+	@$(BIN)/python docs/json_schema.py
 
 docs: .venv/dev
 	@$(BIN)/python docs/generate.py

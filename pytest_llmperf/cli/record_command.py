@@ -9,8 +9,8 @@ from pathlib import Path
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.files.atomic_write import read_text
 from pytest_llmperf.judge.baselines.baseline_files import load_named
-from pytest_llmperf.report.document import Document
-from pytest_llmperf.report.json_schema import VERSION
+from pytest_llmperf.judge.record import with_new_keys
+from pytest_llmperf.report.document import VERSION, Document
 from pytest_llmperf.study.records.appendix_s import RECORDS
 
 _AGAIN = "write the file with: pytest --llmperf-json FILE"
@@ -50,6 +50,6 @@ def _document(path: str) -> Document:
         raise UsageError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
     if not isinstance(content, dict) or not isinstance(content.get("records"), list):
         raise UsageError(f"{path} is not a session of pytest-llmperf", next_step=_AGAIN)
-    if content.get("schema") != VERSION:
-        raise UsageError(f"{path} has schema {content.get('schema')}, wanted {VERSION}", next_step=_AGAIN)
-    return content
+    if content.get("schema") not in range(1, VERSION + 1):
+        raise UsageError(f"{path} has schema {content.get('schema')}, wanted 1 to {VERSION}", next_step=_AGAIN)
+    return {**content, "records": [with_new_keys(record) for record in content["records"]]}

@@ -10,7 +10,7 @@ from typing import Any
 import cattrs
 
 from pytest_llmperf.judge.baselines.manifest_diff import Difference
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression
 from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.soak import Soak
@@ -44,7 +44,7 @@ class Record:
         differences: between the manifests of the baselines that its gates took limits from and the one here.
         incumbent: of `--llmperf-against`; None without.
         soak: what a long run came to; None of any other.
-        slower: what takes longer than in the stored sessions, or on the incumbent; the largest first.
+        phase_regressions: phases that take longer than in the stored sessions, or on the incumbent; the largest first.
         triage: the questions of `--llmperf-diagnose` with their answers; empty without that option.
     """
 
@@ -54,7 +54,7 @@ class Record:
     differences: tuple[Difference, ...] = ()
     incumbent: Incumbent | None = None
     soak: Soak | None = None
-    slower: tuple[Slower, ...] = ()
+    phase_regressions: tuple[PhaseRegression, ...] = ()
     triage: tuple[Answer, ...] = ()
 
     def series(self, metric: str) -> tuple[float, ...]:
@@ -96,5 +96,36 @@ def as_plain(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def from_plain(data: Sequence[dict[str, Any]]) -> list[Record]:
-    """What `as_plain` gave, as records again."""
-    return [_CONVERTER.structure(record, Record) for record in data]
+    """What `as_plain` gave, in this release or an older one, as records again."""
+    return [_CONVERTER.structure(with_new_keys(record), Record) for record in data]
+
+
+_NEW_KEYS = (
+    (("slower",), "phase_regressions"),
+    (("measurement", "incidents", "what"), "problem"),
+    (("measurement", "incidents", "answer"), "handling"),
+    (("incumbent", "measurement", "incidents", "what"), "problem"),
+    (("incumbent", "measurement", "incidents", "answer"), "handling"),
+    (("soak", "drifts", "what"), "name"),
+    (("soak", "leaks", "what"), "name"),
+)
+"""Keys that layout 1 called differently, as paths, and what they are called in layout 2."""
+
+
+def with_new_keys(record: dict[str, Any]) -> dict[str, Any]:
+    """A plain record of layout 1 with the keys of layout 2; a record of layout 2 as it is."""
+    for path, key in _NEW_KEYS:
+        record = _renamed(record, path, key)
+    return record
+
+
+def _renamed(value: Any, path: Sequence[str], key: str) -> Any:
+    """The value with the key at the end of the path renamed, if it is there; lists on the way stand for their items."""
+    if isinstance(value, list):
+        return [_renamed(item, path, key) for item in value]
+    old, *further = path
+    if not isinstance(value, dict) or old not in value:
+        return value
+    if further:
+        return {**value, old: _renamed(value[old], further, key)}
+    return {key if name == old else name: item for name, item in value.items()}

@@ -80,13 +80,13 @@ class Drift:
     """A series that changed its level for the worse during the run.
 
     Attributes:
-        what: a metric, or `memory of ...` in MiB.
+        name: of the metric, or `memory of ...` in MiB.
         before, after: levels at the best and at the end.
         lost: how much worse, in points, percent, or (memory) MiB.
         matters: what would count.
     """
 
-    what: str
+    name: str
     before: float
     after: float
     lost: float

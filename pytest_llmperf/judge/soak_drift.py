@@ -41,7 +41,7 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
         fitted = levels(centres, breaks(centres, _ERROR / len(METRICS), step=step_of(values))) if centres else ()
         lost, before = max(((loss(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
         if lost >= metric.delta:
-            drifted.append(Drift(what=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))
+            drifted.append(Drift(name=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))
     return tuple(drifted)
 
 
@@ -61,6 +61,6 @@ def leaks(samples: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
         grown, matters = fitted[-1] - fitted[0], max(LEAK_SHARE * fitted[0], LEAK_MIB)
         if grown > matters:
             leaking.append(
-                Drift(what=f"{MEMORY}{name}", before=fitted[0], after=fitted[-1], lost=grown, matters=matters)
+                Drift(name=f"{MEMORY}{name}", before=fitted[0], after=fitted[-1], lost=grown, matters=matters)
             )
     return tuple(leaking)

@@ -42,9 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
         resolve(config)
         if option_table.typed(config) and _distributes(config):
-            from pytest_llmperf.plugin import activation
+            from pytest_llmperf.plugin.activation import check_early
 
-            activation.check_early(config)
+            check_early(config)
     if not hasattr(config, "workerinput"):
         collected = None
         if option_table.names_stored(config):
@@ -60,9 +60,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Find the tests that use the plugin; validate all their markers before any server starts."""
     users = [item for item in items if _uses_us(item)]
     if users:
-        from pytest_llmperf.plugin import activation
+        from pytest_llmperf.plugin.activation import prepare
 
-        activation.prepare(config, users)
+        prepare(config, users)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -20,7 +20,6 @@ from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.masking import known, masked
 from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
 from pytest_llmperf.report.figures import SHOWN, figures, value_of
-from pytest_llmperf.report.json_schema import VERSION
 from pytest_llmperf.report.session_outcomes import Ending, Tested
 from pytest_llmperf.report.wording.amounts import amount
 from pytest_llmperf.report.wording.baseline_history import history_of
@@ -31,7 +30,10 @@ from pytest_llmperf.report.wording.soak_text import soak_failures, soak_lines, s
 from pytest_llmperf.report.wording.verdict_text import explain, limit_words, one_line
 
 Document = dict[str, Any]
-"""Plain data as described by `llmperf.schema.json` in this package."""
+"""Plain data as described by `llmperf.schema.json` in this package, which `make schema` writes."""
+
+VERSION = 2
+"""Version of the layout; rises if a reader of the old layout could misread the new one, not for added keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

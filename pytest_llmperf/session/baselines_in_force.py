@@ -11,7 +11,7 @@ from pytest_llmperf.judge.baselines import baseline_files, lookup, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for
 from pytest_llmperf.judge.diagnosis.outlying_session import outlying_session
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression
 from pytest_llmperf.judge.diagnosis.phase_regressions import held_in_words, than_stored
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
 from pytest_llmperf.judge.gates.incumbent import against_gates
@@ -131,7 +131,7 @@ class BaselinesInForce:
         key = lookup.key_of(test, measurement)
         return differences_for(gates, self.baseline, self.stored, key, measurement.manifest.facts)
 
-    def slower_phases(self, measurement: Measurement, test: str) -> tuple[tuple[Slower, ...], str]:
+    def slower_phases(self, measurement: Measurement, test: str) -> tuple[tuple[PhaseRegression, ...], str]:
         """Phases that take longer than in the stored sessions, and what they were compared with, in words."""
         key, baseline = lookup.key_of(test, measurement), self.stored or self.baseline
         return than_stored(measurement, key, baseline), held_in_words(measurement, key, baseline)

@@ -116,7 +116,7 @@ def test_change(write, capsys: pytest.CaptureFixture[str]) -> None:
         (None, "cannot be read"),
         ("{", "cannot be read"),
         ("[]", "is not a session of pytest-llmperf"),
-        ('{"records": [], "schema": 99}', "has schema 99, wanted 1"),
+        ('{"records": [], "schema": 99}', "has schema 99, wanted 1 to 2"),
         ('{"records": [{}], "schema": 1, "written_at": ""}', "lacks a field that a record needs: "),
     ],
     ids=["missing", "torn", "something else", "another version", "incomplete"],

@@ -4,7 +4,6 @@ import json
 from html import escape
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from pytest_llmperf.cli import main
@@ -12,11 +11,12 @@ from pytest_llmperf.judge.baselines import baseline_files, lookup, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.trend import trends
 from pytest_llmperf.model import Settings
-from pytest_llmperf.report import html, json_schema
+from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files.session_outputs import write_all
 from tests.judge.baselines.test_trend import baseline_of
 from tests.report.conftest import run_of
+from tests.report.published_schema import PUBLISHED_SCHEMA
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_the_report_shows_the_same(stored, tmp_path: Path, capsys: pytest.Captur
         failed for _, failed in write_all(Run(records=run.records, settings=settings), tmp_path, {}).messages
     )
     content = json.loads((tmp_path / "run.json").read_text())
-    jsonschema.Draft202012Validator(json_schema.schema()).validate(content)
+    PUBLISHED_SCHEMA.validate(content)
     history = content["records"][0]["history"]
     assert main(["trend", "main"]) == 1
     out = capsys.readouterr().out

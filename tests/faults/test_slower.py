@@ -64,7 +64,7 @@ def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, a
     (baseline,) = [finding for finding in record.triage if finding.question == "baseline"]
     assert baseline.state is State.FOUND
     assert re.match(says, baseline.said)
-    assert from_plain(as_plain([record]))[0].slower == record.slower
+    assert from_plain(as_plain([record]))[0].phase_regressions == record.phase_regressions
 
 
 @pytest.mark.usefixtures("stored")

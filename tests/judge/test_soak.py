@@ -168,7 +168,7 @@ def test_drift_is_found() -> None:
     healthy = [even(n, max(0, rng.gauss(2, 1))) for n in range(200)]
     assert drifts(measurement_of(*healthy)) == ()
     drifting = [even(n, max(0, rng.gauss(2 + n / 20, 1))) for n in range(200)]
-    (drift,) = [drift for drift in drifts(measurement_of(*drifting)) if drift.what == "efficiency_pct"]
+    (drift,) = [drift for drift in drifts(measurement_of(*drifting)) if drift.name == "efficiency_pct"]
     assert drift.before - drift.after == pytest.approx(drift.lost) == pytest.approx(5, abs=1)
     assert drift.matters == 2.0
     assert drifts(measurement_of(*drifting[:3])) == ()
@@ -183,7 +183,7 @@ def test_leaks_are_found() -> None:
 
     assert leaks(samples(lambda n: 80 + min(n, 15) * 4)) == ()
     (leak,) = leaks(samples(lambda n: 80 + n))
-    assert leak.what == "memory of harness"
+    assert leak.name == "memory of harness"
     assert leak.lost == pytest.approx(79, abs=4)
     assert leaks(samples(lambda n: 80 + n / 10)) == ()
     assert leaks([{}] * 50) == ()

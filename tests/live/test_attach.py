@@ -105,5 +105,5 @@ def test_another_client_is_noticed(servers, tmp_path):
     finally:
         ended.set()
         disturber.join()
-    assert any("somebody else used instance b" in incident.what for incident in measurement.incidents)
-    assert not any("somebody else used instance a" in incident.what for incident in measurement.incidents)
+    assert any("somebody else used instance b" in incident.problem for incident in measurement.incidents)
+    assert not any("somebody else used instance a" in incident.problem for incident in measurement.incidents)

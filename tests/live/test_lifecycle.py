@@ -135,7 +135,7 @@ def test_a_runner_that_dies_costs_one_repeated_round(settings, tmp_path):
         session.close()
         if listener.thread.ident is not None:
             listener.thread.join(PATIENCE_S)
-    assert [incident.answer for incident in measurement.incidents] == ["it was repeated"], measurement.incidents
+    assert [incident.handling for incident in measurement.incidents] == ["it was repeated"], measurement.incidents
     assert len(measurement.rounds) + len(measurement.discarded) == 3
 
 

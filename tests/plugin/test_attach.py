@@ -250,8 +250,10 @@ def test_another_client_marks_the_round(inner, servers, pytester: pytest.Pyteste
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*round 1: somebody else used instance b*sooner*it counts all the same*"])
     (record,) = json.loads(Path(pytester.path, "run.json").read_text())["records"]
-    assert any("somebody else used instance b" in incident["what"] for incident in record["measurement"]["incidents"])
-    assert not any("instance a" in incident["what"] for incident in record["measurement"]["incidents"])
+    assert any(
+        "somebody else used instance b" in incident["problem"] for incident in record["measurement"]["incidents"]
+    )
+    assert not any("instance a" in incident["problem"] for incident in record["measurement"]["incidents"])
 
 
 def test_alone_no_round_is_marked_and_all_is_as_before(inner, servers, pytester: pytest.Pytester) -> None:

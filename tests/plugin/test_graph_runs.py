@@ -4,11 +4,10 @@ import json
 import re
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from pytest_llmperf.report.html.timeline import timeline
-from pytest_llmperf.report.json_schema import schema
+from tests.report.published_schema import PUBLISHED_SCHEMA
 
 PAGE = Path(__file__).parents[2] / "docs" / "graphs.md"
 (EXAMPLE,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -29,7 +28,7 @@ def test_the_example_of_the_page_passes(simulated, example: pytest.Pytester) -> 
     result.stdout.re_match_lines([r".* makespan +graph *$", r"review on single_parallel +- +- .* 100\.0 +pass$"])
     result.stdout.re_match_lines([r"note: review on single_parallel: critical path: planner > \w+ > critic \(in "])
     content = json.loads((example.path / "run.json").read_text())
-    jsonschema.validate(content, schema())
+    PUBLISHED_SCHEMA.validate(content)
     (record,) = content["records"]
     path = record["critical_path"]
     assert (path["agents"][0], path["agents"][-1], path["inferred"]) == ("planner", "critic", False)

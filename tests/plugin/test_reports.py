@@ -4,13 +4,13 @@ import json
 import re
 from xml.etree import ElementTree
 
-import jsonschema
 import pytest
 
 from pytest_llmperf.judge.record import from_plain
-from pytest_llmperf.report import json_schema
+from pytest_llmperf.report.document import VERSION
 from pytest_llmperf.study.rows.result_rows import from_csv
 from tests.plugin.conftest import GATED, assert_clear
+from tests.report.published_schema import PUBLISHED_SCHEMA
 
 SHORT = ("--llmperf-rounds=2", "--llmperf-max-rounds=2", "-W", "default")
 
@@ -21,8 +21,8 @@ def test_a_session_s_document(simulated, pytester: pytest.Pytester, options: tup
     test = pytester.makepyfile(GATED.format(fixture="dual_ollama"))
     simulated("--llmperf-json=run.json", *SHORT, *options)
     document = json.loads((pytester.path / "run.json").read_text())
-    jsonschema.Draft202012Validator(json_schema.schema()).validate(document)
-    assert document["schema"] == json_schema.VERSION
+    PUBLISHED_SCHEMA.validate(document)
+    assert document["schema"] == VERSION
     (record,) = document["records"]
     assert record["location"] == {"file": test.name, "line": 4}
     own = {key: record[key] for key in ("test", "measurement", "verdicts", "differences")}
@@ -124,7 +124,7 @@ def test_tests_count_as_pytest_counts_them(
     result.assert_outcomes(passed=1, failed=3, xfailed=1, skipped=1)
     text = {name: (pytester.path / f"run.{name}").read_text() for name in FILES}
     document = json.loads(text["json"])
-    jsonschema.Draft202012Validator(json_schema.schema()).validate(document)
+    PUBLISHED_SCHEMA.validate(document)
     assert {
         test["test"].partition("::")[2]: (test["ending"], test["text"][:28].strip()) for test in document["tests"]
     } == {

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -13,7 +12,7 @@ from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.judge.record import Incumbent
 from pytest_llmperf.judge.soak import Alarm, Level, Soak
 from pytest_llmperf.model import Bound, Settings
-from pytest_llmperf.report import html, json_schema
+from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files import ci_annotations, markdown, openmetrics
 from pytest_llmperf.report.files.session_outputs import write_all
@@ -22,6 +21,7 @@ from pytest_llmperf.report.wording.amounts import amount
 from pytest_llmperf.study.records import appendix_s
 from tests.judge.build import gate, observed, sample
 from tests.report.conftest import run_of
+from tests.report.published_schema import PUBLISHED_SCHEMA
 
 NOT_WATCHED = ("no leak of y watched", "no GPU seen")
 UNEVEN = ((100, 60), (100, 58), (100, 61), (100, 59.5), (100, 62))
@@ -245,7 +245,7 @@ class TestRemarks:
 
     def test_everywhere(self, soaked) -> None:
         """In the page, the comment, the annotation and the Code Quality report; and the schema knows it."""
-        jsonschema.Draft202012Validator(json_schema.schema()).validate(soaked)
+        PUBLISHED_SCHEMA.validate(soaked)
         text = "soak: efficiency_pct critical: 80.0 % over 5 min (5 rounds) is below 90.0 % (here), after 7 min"
         assert text in html.page(soaked)
         assert "7 min of 30 min, 5 rounds" in html.page(soaked)

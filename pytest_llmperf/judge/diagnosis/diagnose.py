@@ -21,7 +21,7 @@ from pytest_llmperf.judge.metrics.graphs.graph_loss import graph_loss
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.metrics.slot_use import CAUSE as FEWER_SLOTS
 from pytest_llmperf.judge.metrics.slot_use import fewer_slots
-from pytest_llmperf.judge.metrics.time_breakdown import Loss, losses
+from pytest_llmperf.judge.metrics.time_breakdown import EfficiencyLoss, losses
 from pytest_llmperf.model import Measurement, TopologyKind
 from pytest_llmperf.model.results.server_observations import Observed
 
@@ -126,7 +126,7 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     )
 
 
-def _of_a_shared_slot(measurement: Measurement, loss: Loss, cause: str) -> str:
+def _of_a_shared_slot(measurement: Measurement, loss: EfficiencyLoss, cause: str) -> str:
     """The cause, or the queue of a shared slot if only the client saw the time that is missing.
 
     A server that reports no durations, or none that include the wait, hides its queue in `rest`; a `/v1` stream hides
@@ -154,7 +154,7 @@ def of_machine(measurement: Measurement) -> list[tuple[str, str, str]]:
     return [cause for cause in causes if cause[1]]
 
 
-def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
+def _of_cores(measurement: Measurement, loss: EfficiencyLoss | None, cause: str) -> bool:
     """Whether what the machine did may explain the loss: not a large one of a shared slot, a load, or other work.
 
     If no slot is shared, a server that gets no core also begins late, which looks like a queue.
@@ -163,13 +163,13 @@ def _of_cores(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
     return loss is None or loss.loss_pp < LARGE_PP or not cause.startswith(others)
 
 
-def _by_slots(measurement: Measurement, loss: Loss | None, cause: str) -> bool:
+def _by_slots(measurement: Measurement, loss: EfficiencyLoss | None, cause: str) -> bool:
     """Whether agents lose much by a slot that they share; another client did not make them queue, if it was there."""
     queued = loss is not None and loss.loss_pp >= LARGE_PP and cause == "queue together"
     return queued and _share_slots(measurement, loss)
 
 
-def _share_slots(measurement: Measurement, loss: Loss | None) -> bool:
+def _share_slots(measurement: Measurement, loss: EfficiencyLoss | None) -> bool:
     """Whether agents share a server; of a graph, those that lose."""
     if loss is not None and loss.of == "graph":
         return len(agents_beside(measurement, loss.instance)) > 1
@@ -195,7 +195,7 @@ def neighbour_share(measurement: Measurement) -> float:
     return others / measurement.telemetry.cores if others is not None and measurement.telemetry is not None else 0.0
 
 
-def loss_of(measurement: Measurement) -> Loss | None:
+def loss_of(measurement: Measurement) -> EfficiencyLoss | None:
     """The greater of the two losses, or that of a graph; None if they are not defined."""
     if measurement.scenario.graph:
         return graph_loss(measurement)

@@ -11,7 +11,7 @@ from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.model.results.server_observations import Observed
 
 if TYPE_CHECKING:
-    from pytest_llmperf.judge.metrics.time_breakdown import Loss
+    from pytest_llmperf.judge.metrics.time_breakdown import EfficiencyLoss
     from pytest_llmperf.model import Measurement
 
 SHARE_PP = 2.0
@@ -67,7 +67,7 @@ def reports_durations(measurement: Measurement) -> bool:
     return all(request.total_duration_ns for run in measurement.rounds[0].together for request in run.requests)
 
 
-def sentence_of(measurement: Measurement, loss: Loss, cause: str) -> str:
+def sentence_of(measurement: Measurement, loss: EfficiencyLoss, cause: str) -> str:
     """The cause in one clause, with its figures; the slowdown is that of the slowest agent."""
     part, where = cause.split()
     if loss.of == "graph":
@@ -129,7 +129,7 @@ def agents_beside(measurement: Measurement, instance: str) -> list[str]:
     return [run.agent for run in runs if urls.get(run.instance) == urls.get(instance)]
 
 
-def advice_on(measurement: Measurement, loss: Loss, cause: str) -> str:
+def advice_on(measurement: Measurement, loss: EfficiencyLoss, cause: str) -> str:
     """What to do about a share."""
     topology = measurement.topology
     if loss.of == "graph" and cause == "queue together" and len(agents_beside(measurement, loss.instance)) > 1:

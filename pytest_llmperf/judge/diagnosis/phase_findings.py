@@ -48,7 +48,7 @@ TO_LOOK_AT = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slower:
+class PhaseRegression:
     """A part of an agent's work that takes longer than it did.
 
     Attributes:
@@ -82,7 +82,7 @@ class Slower:
         return self.now_ms - self.before_ms
 
 
-def explaining(phases: Sequence[Slower], verdicts: Iterable[Verdict]) -> tuple[Slower, ...]:
+def explaining(phases: Sequence[PhaseRegression], verdicts: Iterable[Verdict]) -> tuple[PhaseRegression, ...]:
     """What explains failing comparisons: the largest that their metrics are made of, of every agent that has it."""
     for verdict in verdicts:
         gate = verdict.gate
@@ -101,7 +101,7 @@ def explaining(phases: Sequence[Slower], verdicts: Iterable[Verdict]) -> tuple[S
     return ()
 
 
-def in_words(phases: Sequence[Slower]) -> str:
+def in_words(phases: Sequence[PhaseRegression]) -> str:
     """One part of one agent or more, with the figures of the first."""
     worst = phases[0]
     agents = " and ".join(dict.fromkeys(phase.agent for phase in phases))

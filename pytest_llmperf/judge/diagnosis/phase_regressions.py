@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.baselines.comparability import is_like
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.trend import commit_of
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower, sessions_words
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression, sessions_words
 from pytest_llmperf.judge.metrics.time_breakdown import COUNTS, PARTS, STORED_PARTS, TIMED, Times, more, times_of
 from pytest_llmperf.judge.stats.changepoints import breaks
 
@@ -43,7 +43,7 @@ def parts_of(measurement: Measurement) -> dict[str, tuple[float, ...]]:
     }
 
 
-def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple[Slower, ...]:
+def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple[PhaseRegression, ...]:
     """What takes longer than in a baseline's sessions of this measurement, the largest first; empty: none has parts.
 
     A part counts that is further above all sessions than they lie apart, or that has changed its level among them.
@@ -82,7 +82,7 @@ def held_in_words(measurement: Measurement, key: Key, baseline: Baseline) -> str
     return _sessions(baseline.name, count) if count else ""
 
 
-def than_incumbent(measurement: Measurement, incumbent: Measurement, name: str) -> tuple[Slower, ...]:
+def than_incumbent(measurement: Measurement, incumbent: Measurement, name: str) -> tuple[PhaseRegression, ...]:
     """What takes longer than on the incumbent that took turns, the largest first."""
     columns, others = _columns(measurement), _columns(incumbent)
     if not columns or len(columns) != len(others):
@@ -133,10 +133,10 @@ class _Which:
         incumbent: str = "",
         since: str = "",
         commit: str = "",
-    ) -> Slower:
+    ) -> PhaseRegression:
         """As a value."""
         takes_ms = self._takes_ms(now)
-        return Slower(
+        return PhaseRegression(
             part=self.part,
             where="alone" if self.together is None else "together",
             agent=self.agent,
@@ -223,5 +223,5 @@ def _has(session: StoredSession, columns: int) -> bool:
     return all(len(session.parts.get(name, ())) == columns for name in STORED_PARTS)
 
 
-def _largest_first(phases: Iterable[Slower]) -> tuple[Slower, ...]:
+def _largest_first(phases: Iterable[PhaseRegression]) -> tuple[PhaseRegression, ...]:
     return tuple(sorted(phases, key=lambda phase: -phase.more_ms))

@@ -17,7 +17,7 @@ from pytest_llmperf.judge.diagnosis.client_saturation import (
 from pytest_llmperf.judge.diagnosis.decode_decline import declining
 from pytest_llmperf.judge.diagnosis.diagnose import LEAST_PP, crowded, diagnose, loss_of
 from pytest_llmperf.judge.diagnosis.machine_health import swapping, throttled
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower, in_words
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression, in_words
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement
@@ -57,7 +57,7 @@ def unknown(question: str, why: str) -> Answer:
     return Answer(question=question, state=State.UNKNOWN, said=why)
 
 
-def of_measurement(measurement: Measurement, slower: Sequence[Slower], held: str) -> Iterator[Answer]:
+def of_measurement(measurement: Measurement, slower: Sequence[PhaseRegression], held: str) -> Iterator[Answer]:
     """What the rounds say.
 
     Args:
@@ -71,7 +71,7 @@ def of_measurement(measurement: Measurement, slower: Sequence[Slower], held: str
     yield _loss(measurement)
 
 
-def _baseline(slower: Sequence[Slower], held: str) -> Answer:
+def _baseline(slower: Sequence[PhaseRegression], held: str) -> Answer:
     if not held:
         return unknown("baseline", "nothing to compare with: --llmperf-compare=NAME")
     alone = [phase for phase in slower if phase.where == "alone"]

@@ -35,7 +35,7 @@ Times = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class EfficiencyLoss:
     """What one of the two efficiencies lost, or a graph's critical path, mean over rounds.
 
     Attributes:
@@ -54,7 +54,7 @@ class Loss:
     instance: str
 
 
-def losses(rounds: Sequence[Round]) -> tuple[Loss, Loss]:
+def losses(rounds: Sequence[Round]) -> tuple[EfficiencyLoss, EfficiencyLoss]:
     """What scaling and balance lost.
 
     Args:
@@ -72,7 +72,7 @@ def losses(rounds: Sequence[Round]) -> tuple[Loss, Loss]:
             for round_ in rounds
         ]
         loss_pp = 100 * (1 - fmean(efficiencies))
-        both.append(Loss(of=of, loss_pp=loss_pp, shares_pp=shares, slowest=slowest, instance=instance))
+        both.append(EfficiencyLoss(of=of, loss_pp=loss_pp, shares_pp=shares, slowest=slowest, instance=instance))
     return both[0], both[1]
 
 

@@ -185,16 +185,16 @@ class Incident:
 
     Attributes:
         when: in words: `round 3` (counted from 1) or `the warm-up`.
-        what: the problem, in words.
-        answer: how it was handled, in words: `it was repeated`, `the model was loaded again`.
+        problem: in words.
+        handling: how it was handled, in words: `it was repeated`, `the model was loaded again`.
     """
 
     when: str
-    what: str
-    answer: str
+    problem: str
+    handling: str
 
     def __str__(self) -> str:
-        return f"{self.when}: {self.what}; {self.answer}"
+        return f"{self.when}: {self.problem}; {self.handling}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ _LONGEST_ADVISED_MIN = 30.0
 
 def machine_load(record: Record, diagnosis: Diagnosis | None) -> tuple[str, ...]:
     """The load by other processes, if a phase regression explains the failure better than that load does."""
-    busy = record.slower and diagnosis is not None and diagnosis.cause == BUSY_NEIGHBOUR
+    busy = record.phase_regressions and diagnosis is not None and diagnosis.cause == BUSY_NEIGHBOUR
     return diagnosis.facts[:1] if busy and diagnosis is not None else ()
 
 
@@ -71,7 +71,7 @@ def _by_diagnosis(record: Record, verdict: Verdict, diagnosis: Diagnosis | None)
     if len(record.measurement.scenario.agents) == 1 and verdict.gate.metric in _NEED_TWO_AGENTS:
         return "run at least two agents, or use the gates throughput or ttft: a single agent has no balance"
     load = bool(machine_load(record, diagnosis))
-    changed = explaining(record.slower, (verdict,)) or (record.slower[:1] if load else ())
+    changed = explaining(record.phase_regressions, (verdict,)) or (record.phase_regressions[:1] if load else ())
     if changed and changed[0].commit and (load or not (diagnosis is not None and diagnosis.facts)):
         return f"see what changed since then: git log --oneline {changed[0].commit}..HEAD"
     if changed and load and not verdict.gate.incumbent:

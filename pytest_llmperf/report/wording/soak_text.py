@@ -66,15 +66,15 @@ def _alarm(alarm: Alarm) -> str:
 
 
 def _drift(drift: Drift) -> str:
-    if drift.what.startswith(MEMORY):
+    if drift.name.startswith(MEMORY):
         return (
-            f"{drift.what} grew by {drift.lost:.0f} MiB, {drift.before:.0f} -> {drift.after:.0f} MiB "
+            f"{drift.name} grew by {drift.lost:.0f} MiB, {drift.before:.0f} -> {drift.after:.0f} MiB "
             f"(changes of {drift.matters:.0f} MiB or more count)"
         )
-    unit = metric_of(drift.what).change_unit
-    values = f"{amount(drift.before, drift.what)} -> {amount(drift.after, drift.what)}"
+    unit = metric_of(drift.name).change_unit
+    values = f"{amount(drift.before, drift.name)} -> {amount(drift.after, drift.name)}"
     return (
-        f"{drift.what} drifted by {drift.lost:.1f} {unit}, {values} (changes of {drift.matters:g} {unit} or more count)"
+        f"{drift.name} drifted by {drift.lost:.1f} {unit}, {values} (changes of {drift.matters:g} {unit} or more count)"
     )
 
 

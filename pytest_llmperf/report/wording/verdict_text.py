@@ -112,7 +112,7 @@ def _explained(record: Record, verdict: Verdict, first: Verdict, diagnosis: Diag
 
 def _causes(record: Record, verdict: Verdict, diagnosis: Diagnosis | None) -> list[str]:
     """The likeliest causes first: facts about the servers, phase regressions, then the largest share of the loss."""
-    slower = explaining(record.slower, (verdict,))
+    slower = explaining(record.phase_regressions, (verdict,))
     facts = diagnosis.facts[:1] if diagnosis is not None and not machine_load(record, diagnosis) else ()
     words = (*facts, in_words(slower) if slower else "", diagnosis.sentence if diagnosis is not None else "")
     return list(filter(None, words))[:_MOST_CAUSES]

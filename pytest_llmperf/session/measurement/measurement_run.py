@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pytest_llmperf.errors import MeasurementError, UsageError
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression
 from pytest_llmperf.judge.diagnosis.phase_regressions import than_incumbent
 from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.evidence import graded
@@ -87,7 +87,7 @@ class MeasurementRun:
             differences=self._context.baselines.differences(gates, measurement, plan.test),
             incumbent=None if incumbent is None else incumbent_of(incumbent.name, incumbent.measurement, measurement),
             soak=soaked,
-            slower=slower,
+            phase_regressions=slower,
             triage=triaged,
         )
 
@@ -172,7 +172,7 @@ class MeasurementRun:
 
     def _look_back(
         self, measurement: Measurement, incumbent: Arm | None
-    ) -> tuple[tuple[Slower, ...], tuple[Answer, ...]]:
+    ) -> tuple[tuple[PhaseRegression, ...], tuple[Answer, ...]]:
         """Phases that have become slower; and, with `--llmperf-diagnose`, the triage."""
         slower, compared = self._context.baselines.slower_phases(measurement, self._plan.test)
         if incumbent is not None:

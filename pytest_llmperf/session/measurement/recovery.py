@@ -166,7 +166,7 @@ class RecoveringRounds:
         self._note(when, problem, "it was repeated")
 
     def _note(self, when: str, problem: str, answer: str) -> None:
-        incident = Incident(when=when, what=problem, answer=answer)
+        incident = Incident(when=when, problem=problem, handling=answer)
         self.incidents = (*self.incidents, incident)
         self._servers.say(str(incident))
 

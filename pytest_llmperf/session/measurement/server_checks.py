@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.judge.diagnosis.diagnose import facts_of
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression
 from pytest_llmperf.judge.diagnosis.triage import Answer, answer, of_measurement, unknown
 from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.servers.clients.client_factory import client_of
@@ -25,7 +25,7 @@ _OF_SERVERS = ("versions", "model", "context", "memory", "others")
 
 
 def triage(
-    measurement: Measurement, slower: Sequence[Slower], held: str, *, taking_turns: bool = False
+    measurement: Measurement, slower: Sequence[PhaseRegression], held: str, *, taking_turns: bool = False
 ) -> tuple[Answer, ...]:
     """Answer every question of the triage, as far as possible.
 

@@ -218,7 +218,7 @@ def test_what_was_noted_comes_first(cause: str) -> None:
 )
 def test_incidents_come_first(problem: str, cause: str) -> None:
     """What went wrong meanwhile is the cause, though next to nothing was lost."""
-    incident = Incident(when="round 2", what=problem, answer="it counts all the same")
+    incident = Incident(when="round 2", problem=problem, handling="it counts all the same")
     diagnosis = diagnose(measured(rounds(), incidents=(incident,)))
     assert diagnosis is not None
     assert (diagnosis.cause, diagnosis.facts, diagnosis.sentence) == (cause, (str(incident),), "")
@@ -227,7 +227,7 @@ def test_incidents_come_first(problem: str, cause: str) -> None:
 def test_who_shares_a_slot_queues_without_strangers() -> None:
     """A client that used the server once is noted; what to do is about the slot that they share in every round."""
     waited = "agent y, alone, waited 300 ms for instance a to begin: another client uses it"
-    incident = Incident(when="round 2", what=waited, answer="it counts all the same")
+    incident = Incident(when="round 2", problem=waited, handling="it counts all the same")
     diagnosis = diagnose(measured((SLOT,) * 5, topology=SINGLE, incidents=(incident,)))
     assert diagnosis is not None
     assert (diagnosis.cause, diagnosis.facts, diagnosis.next_step) == ("queue together", (str(incident),), "")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower, explaining, in_words
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression, explaining, in_words
 from pytest_llmperf.judge.diagnosis.phase_regressions import parts_of, than_incumbent, than_stored
 from pytest_llmperf.model import Baseline, Measurement, Outcome, Stored, StoredSession, Verdict
 from tests.judge.build import gate
@@ -173,8 +173,8 @@ def verdict(metric: str, outcome: Outcome = Outcome.FAIL, **of) -> Verdict:
     )
 
 
-def grown(part: str, agent: str = "x", **of) -> Slower:
-    return Slower(part=part, where="alone", agent=agent, instance="a", before_ms=10, now_ms=20, count=4, **of)
+def grown(part: str, agent: str = "x", **of) -> PhaseRegression:
+    return PhaseRegression(part=part, where="alone", agent=agent, instance="a", before_ms=10, now_ms=20, count=4, **of)
 
 
 def test_a_metric_is_explained_by_what_it_is_made_of() -> None:

@@ -42,7 +42,7 @@ def test_every_observation_explains(phrase: Observed, noted: str) -> None:
     if noted == "a note":
         measurement = replace(measured, notes=(text,))
     else:
-        measurement = replace(measured, incidents=(Incident(when="round 2", what=text, answer="it counts"),))
+        measurement = replace(measured, incidents=(Incident(when="round 2", problem=text, handling="it counts"),))
     diagnosis = diagnose(measurement)
     assert diagnosis is not None
     assert [text in fact for fact in diagnosis.facts] == [True]

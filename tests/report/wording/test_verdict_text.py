@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.judge.diagnosis.phase_findings import Slower
+from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression
 from pytest_llmperf.judge.gates.evaluate import judge
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Bound, Outcome, Settings, TopologyKind
@@ -159,13 +159,13 @@ def test_what_explains_most_comes_first(client_s: float, commit: str, first: str
     verdict = judge(stored, measurement, looks=1)
     assert verdict.outcome == "fail"
     longer = [
-        Slower(
+        PhaseRegression(
             part="decode", where="alone", agent=agent, instance="a", before_ms=60, now_ms=100, baseline="main", count=4,
             commit=commit,
         )
         for agent in "xy"
     ]  # fmt: skip
-    record = Record(test="test", measurement=measurement, verdicts=(verdict,), slower=tuple(longer))
+    record = Record(test="test", measurement=measurement, verdicts=(verdict,), phase_regressions=tuple(longer))
     lines = explain(record, (verdict,)).splitlines()
     assert next(line for line in lines if line.startswith("  cause: ")).startswith(f"  cause: {first}")
     assert step in next(line for line in lines if line.startswith("  next: "))
@@ -185,12 +185,12 @@ def test_a_comparison_lists_all_findings_the_strongest_first_and_every_step_last
     assert [str(verdict.outcome) for verdict in verdicts] == ["fail", "fail"]
     parts = {"decode": (100, 200), "prefill": (30, 99)}
     longer = tuple(
-        Slower(
+        PhaseRegression(
             part=part, where="alone", agent="y", instance="b", before_ms=before, now_ms=now, baseline="main", count=4
         )
         for part, (before, now) in parts.items()
     )  # fmt: skip
-    record = Record(test="test", measurement=measurement, verdicts=verdicts, slower=longer)
+    record = Record(test="test", measurement=measurement, verdicts=verdicts, phase_regressions=longer)
     lines = explain(record, verdicts).splitlines()
     heads = [line.partition(" (")[0] for line in lines if line.startswith("gate ")]
     assert heads == ["gate regression", "gate regression"]

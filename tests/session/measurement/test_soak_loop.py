@@ -77,7 +77,7 @@ def test_a_slow_loss_is_a_drift() -> None:
     """No window is critical, and in an hour 6 points are lost."""
     outcome, _ = soaked(lambda index: even(index, 1 + index / 15))
     assert outcome.alarms == ()
-    assert "efficiency_pct" in [drift.what for drift in outcome.drifts]
+    assert "efficiency_pct" in [drift.name for drift in outcome.drifts]
     assert outcome.failed
 
 
@@ -85,7 +85,7 @@ def test_memory_that_grows_is_a_leak() -> None:
     """Looked at every 30 s: two thirds of a megabyte each round of 20 s."""
     outcome, _ = soaked(even, memory=lambda index: 80 + index * 2 / 3)
     (leak,) = outcome.leaks
-    assert leak.what == "memory of harness"
+    assert leak.name == "memory of harness"
     assert 70 < leak.lost < 120
     assert outcome.failed
 

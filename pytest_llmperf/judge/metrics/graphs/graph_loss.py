@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.metrics.graphs.critical_path import CriticalPath, PathPart, path_of
-from pytest_llmperf.judge.metrics.time_breakdown import Loss
+from pytest_llmperf.judge.metrics.time_breakdown import EfficiencyLoss
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement
@@ -14,7 +14,7 @@ _LEAST_SHARE = 0.1
 """Agents with less than this share of what a phase loses are not named."""
 
 
-def graph_loss(measurement: Measurement) -> Loss | None:
+def graph_loss(measurement: Measurement) -> EfficiencyLoss | None:
     """The loss of a graph; None if it has no critical path, or agents that never ran alone."""
     path = path_of(measurement)
     if path is None or not all(round_.solo for round_ in measurement.rounds):
@@ -25,7 +25,7 @@ def graph_loss(measurement: Measurement) -> Loss | None:
         for phase in phases
     }
     slower = slower_parts(path, max(phases, key=lambda phase: shares_pp[f"{phase} together"]))
-    return Loss(
+    return EfficiencyLoss(
         of="graph",
         loss_pp=sum(shares_pp.values()),
         shares_pp=shares_pp,

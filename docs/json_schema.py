@@ -1,7 +1,4 @@
-"""The JSON Schema of `--llmperf-json`, generated from the frozen values and their docstrings.
-
-`python -m pytest_llmperf.report.json_schema` (`make schema`) writes it to this folder.
-"""
+"""Writes the JSON Schema of `--llmperf-json`: from the frozen values, their docstrings and the table of options."""
 
 from __future__ import annotations
 
@@ -16,21 +13,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import pytest_llmperf.report
 from pytest_llmperf.judge.baselines.trend import Trend
 from pytest_llmperf.judge.diagnosis.diagnose import Diagnosis
 from pytest_llmperf.judge.evidence import Evidence
 from pytest_llmperf.judge.metrics.graphs.critical_path import CriticalPath
 from pytest_llmperf.judge.metrics.series import CATALOGUE
-from pytest_llmperf.judge.metrics.time_breakdown import Loss
+from pytest_llmperf.judge.metrics.time_breakdown import EfficiencyLoss
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import ExternalAgent, Outcome, Settings
+from pytest_llmperf.plugin.options.option_table import OPTIONS
+from pytest_llmperf.report.document import VERSION
 from pytest_llmperf.report.figures import SHOWN
 from pytest_llmperf.report.session_outcomes import Tested
 
-VERSION = 1
-"""Version of the layout; rises if a reader of the old layout could misread the new one, not for added keys."""
-
-PATH = Path(__file__).with_name("llmperf.schema.json")
+PATH = Path(pytest_llmperf.report.__file__).with_name("llmperf.schema.json")
 """The published file."""
 
 _PLAIN: dict[Any, dict[str, Any]] = {
@@ -78,8 +75,10 @@ def _record(definitions: dict[str, Any]) -> dict[str, Any]:
             "Where the test is defined; absent if unknown.",
             {"file": _PLAIN[str], "line": {"type": "integer", "description": "From 1."}},
         ),
-        "loss": _reference(Loss, definitions),  # absent if undefined: a single agent, or agents that never ran alone
-        "critical_path": _reference(CriticalPath, definitions),  # absent but of graphs and of external agents
+        # absent if undefined: a single agent, or agents that never ran alone
+        "loss": _reference(EfficiencyLoss, definitions),
+        # absent but of graphs and of external agents
+        "critical_path": _reference(CriticalPath, definitions),
         "diagnosis": _reference(Diagnosis, definitions),  # absent if the loss is negligible and no cause is known
         "history": _object(
             "The sessions of the baseline that this run was compared with or saved to, before it; absent: none.",
@@ -176,6 +175,8 @@ def _reference(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
 def _dataclass(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     """The schema of a dataclass; descriptions come from the `Attributes` of its docstring."""
     hints, described = typing.get_type_hints(kind), _attributes(kind)
+    if kind is Settings:
+        described |= {option.field: option.help_text for option in OPTIONS}
     properties = {}
     for field in dataclasses.fields(kind):
         # What an external agent runs is stored as a command or a callable's name.
