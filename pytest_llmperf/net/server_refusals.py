@@ -21,6 +21,7 @@ MOST_TEXT = 2000
 
 LOG_IN = "log in with --llmperf-auth=bearer:NAME or basic:NAME, NAME being an environment variable"
 LOG = "look at the server's log"
+WEB_PAGE = f"a web page answers there: give the server's own base address; {LOG_IN}"
 
 WAITS = ("retry-after", "retry-after-ms", "ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 """Headers that say how long to wait, the most usual first."""

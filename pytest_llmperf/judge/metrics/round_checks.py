@@ -16,11 +16,21 @@ COUNTS_NEXT = 'an OpenAI-compatible stream has it if the request asks for it: "s
 
 
 def together(round_: Round) -> tuple[AgentRun, ...]:
-    """The together part, checked to be complete and started by one barrier; else raises MeasurementError."""
+    """The together part, checked to be complete, started by one barrier, and answered; else raises MeasurementError.
+
+    An agent whose every answer is empty did no work: its durations would be those of nothing.
+    """
     if not round_.together or not all(run.requests for run in round_.together):
         raise MeasurementError(f"round {round_.index} has an empty together part")
     if len({run.start_ns for run in round_.together}) != 1:
         raise MeasurementError(f"round {round_.index}: the agents did not start at one moment")
+    for run in round_.together:
+        if all(request.empty for request in run.requests):
+            raise MeasurementError(
+                f"round {round_.index}: all answers to agent {run.agent!r} are empty ({len(run.requests)} of "
+                f"{len(run.requests)}): no token, no text",
+                next_step="look at the server's log; does the agent send a prompt?",
+            )
     return round_.together
 
 

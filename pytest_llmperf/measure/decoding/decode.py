@@ -50,7 +50,7 @@ from pytest_llmperf.measure.decoding.stream_lines import (
 from pytest_llmperf.measure.decoding.stream_records import Object, Part, Reported
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.model import RequestTiming
-from pytest_llmperf.net.server_refusals import LOG, advice, error_of
+from pytest_llmperf.net.server_refusals import LOG, WEB_PAGE, advice, error_of
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
 _END = b"[DONE]"
@@ -84,6 +84,10 @@ def decode(exchange: Exchange) -> RequestTiming:
     if not answer.done:
         raise _endless(exchange, body, answer, form)
     return answer.timing(exchange, body)
+
+
+_WHICH_API = "look at the server's log; is this Ollama's API or a /v1 one?"
+_PAGE_BYTES = 200
 
 
 class _Answer:
@@ -269,8 +273,12 @@ def _misunderstood(exchange: Exchange, body: Body, error: LineError) -> Measurem
         advised = advice(error.__cause__.text)
         return failure(exchange, str(error), advised.next_step, passing=advised.passing)
     torn = b"\n" not in body.data[error.start :]
-    next_step = "look at the server's log; is this Ollama's API or a /v1 one?"
-    return failure(exchange, str(error), next_step, passing=torn)
+    return failure(exchange, str(error), WEB_PAGE if _is_page(body) else _WHICH_API, passing=torn)
+
+
+def _is_page(body: Body) -> bool:
+    """Whether it is a web page: a login, the welcome of a web server, a proxy's error."""
+    return bytes(body.data[:_PAGE_BYTES]).lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
 def _endless(exchange: Exchange, body: Body, answer: _Answer, form: Form | None) -> MeasurementError:

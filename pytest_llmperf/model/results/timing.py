@@ -65,6 +65,11 @@ class RequestTiming:
         return not self.eval_count and bool(self.text or self.reasoning or self.arrivals_ns) and not self.cancelled
 
     @property
+    def empty(self) -> bool:
+        """Whether the server answered with nothing at all: no token, no text, no embedding."""
+        return not (self.eval_count or self.tokens_ns or self.text or self.embedding or self.cancelled)
+
+    @property
     def cancelled(self) -> bool:
         """Whether its agent did not wait for the end."""
         return self.done_reason == "cancelled"

@@ -309,6 +309,34 @@ def test_series_refuses_what_has_no_value_a_round() -> None:
         series(replace(measurement, rounds=()), "efficiency_pct")
 
 
+NOTHING = {"eval_count": 0, "arrivals_ns": ()}
+
+
+@pytest.mark.parametrize("name", ["efficiency_pct", "scaling_efficiency_pct", "speedup", "e2e_ms"])
+@pytest.mark.parametrize(
+    ("second", "defined"),
+    [
+        (NOTHING, False),
+        ({**NOTHING, "done_reason": "load", "streamed": False}, False),
+        ({**NOTHING, "embedding": True}, True),
+        ({**NOTHING, "text": "ab", "eval_count": 2, "streamed": False}, True),
+        ({**NOTHING, "reasoning_ns": (5_000_000,), "eval_count": 2}, True),
+    ],
+    ids=["[DONE] only", "only a load", "an embedding", "not streamed", "only thoughts"],
+)
+def test_an_agent_whose_every_answer_is_empty_did_no_work(name: str, second: dict, defined: bool) -> None:
+    """Durations of nothing pass no gate; one answer with something in it is enough."""
+    answer = replace(request(), **second)
+    for answers, has_value in (((answer,), defined), ((answer, request(sent_ms=100)), True)):
+        both = (run("x"), run("y", *answers))
+        measurement = measurement_of(replace(EVEN, solo=both, together=both))
+        if has_value:
+            assert series(measurement, name)
+        else:
+            with pytest.raises(MeasurementError, match=r"all answers to agent 'y' are empty \(1 of 1\)"):
+                series(measurement, name)
+
+
 def test_aggregates_follow_metrics() -> None:
     """Mean for rates and efficiency, median for TTFT, rate for contention."""
     assert CATALOGUE["efficiency_pct"].aggregate is Aggregate.MEAN

@@ -132,6 +132,13 @@ def test_a_rate_limit_in_mid_stream_has_the_same_next_step(text: str) -> None:
     assert advice(text) == advice("", 429)
 
 
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html>\n<title>Sign in", b"  <html>\n<body>Welcome to nginx!"])
+def test_a_web_page_is_no_answer(page: bytes) -> None:
+    """With status 200: the address is that of something else, or of a login."""
+    error = error_of(sized("text/html", page))
+    assert error.next_step.startswith("a web page answers there: give the server's own base address")
+
+
 STEPS = {
     400: "change what the message names",
     401: "--llmperf-auth",
