@@ -44,7 +44,7 @@ from pytest_llmperf.model import (
     Settings,
     TopologyKind,
 )
-from pytest_llmperf.report.files.report_files import save_baseline
+from pytest_llmperf.report.files.output_formats import save_baseline
 from pytest_llmperf.session.session import Session
 
 PROMPT = "The old lighthouse keeper wrote every evening into his log what the sea had brought him that day. "

@@ -15,7 +15,7 @@ from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression
 from pytest_llmperf.judge.diagnosis.phase_regressions import held_in_words, than_stored
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_regression
 from pytest_llmperf.judge.gates.incumbent import against_gates
-from pytest_llmperf.judge.gates.resolve import Baselines, resolve
+from pytest_llmperf.judge.gates.limit_lookup import Baselines, resolve
 from pytest_llmperf.judge.gates.robust.betting_gates import as_asked, notes_of
 from pytest_llmperf.judge.gates.target import Target, compared_of
 from pytest_llmperf.judge.markers import Marker

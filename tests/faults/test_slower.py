@@ -10,7 +10,7 @@ from pytest_llmperf.judge.diagnosis import phase_regressions
 from pytest_llmperf.judge.diagnosis.triage import State
 from pytest_llmperf.judge.record import Record, as_plain, from_plain
 from pytest_llmperf.model import Outcome, Settings, TopologyKind
-from pytest_llmperf.report.files.report_files import save_baseline
+from pytest_llmperf.report.files.output_formats import save_baseline
 from pytest_llmperf.report.wording.verdict_text import explain
 from pytest_llmperf.servers.emulator.faults.fault_plan import Fault, FaultPlan
 from tests.faults.causes import USUAL

@@ -10,7 +10,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS, GateKind, Judged
 from pytest_llmperf.judge.gates.evaluate import judge
-from pytest_llmperf.judge.gates.resolve import _RESOLVERS, Baselines, resolve
+from pytest_llmperf.judge.gates.limit_lookup import _RESOLVERS, Baselines, resolve
 from pytest_llmperf.judge.gates.target import Target
 from pytest_llmperf.judge.marker_keywords import Keyword, number
 from pytest_llmperf.judge.markers import build, count_gates, usual_metric

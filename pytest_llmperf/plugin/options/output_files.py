@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.report.document import Document
-from pytest_llmperf.report.files.report_files import OUTPUTS as REPORTS
-from pytest_llmperf.report.files.report_files import Output, check_outputs
+from pytest_llmperf.report.files.output_formats import OUTPUTS as REPORTS
+from pytest_llmperf.report.files.output_formats import Output, check_outputs
 
 if TYPE_CHECKING:
     import pytest

@@ -15,7 +15,7 @@ from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.files.atomic_write import append
 from pytest_llmperf.report.document import Document, Run, document
 from pytest_llmperf.report.files import ci_annotations, markdown
-from pytest_llmperf.report.files.report_files import OUTPUTS, Output, save_baseline, write_output
+from pytest_llmperf.report.files.output_formats import OUTPUTS, Output, save_baseline, write_output
 from pytest_llmperf.report.repository_paths import inside
 from pytest_llmperf.report.session_outcomes import any_failed
 from pytest_llmperf.report.wording.baseline_history import past_of

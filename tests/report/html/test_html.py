@@ -13,7 +13,7 @@ from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.model import Agent, AgentRun, Bound, GpuSample, Manifest, RequestTiming, Round, Scenario, Settings
 from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Run, as_text, document
-from pytest_llmperf.report.files.report_files import check_outputs
+from pytest_llmperf.report.files.output_formats import check_outputs
 from tests.judge.build import MS, gate, observed, sample
 from tests.report.browser import ARGUMENTS, BROWSER
 from tests.report.conftest import run_of

@@ -13,7 +13,7 @@ from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin.options.output_files import OUTPUTS as EVERY
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files import session_outputs
-from pytest_llmperf.report.files.report_files import OUTPUTS, check_outputs, save_baseline, write_output
+from pytest_llmperf.report.files.output_formats import OUTPUTS, check_outputs, save_baseline, write_output
 from pytest_llmperf.report.files.session_outputs import write_all
 from tests.disk import full
 from tests.report.conftest import run_of

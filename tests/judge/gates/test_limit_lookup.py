@@ -10,7 +10,7 @@ from pytest_llmperf.judge.baselines.comparability import differences
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates, comparison_gate
-from pytest_llmperf.judge.gates.resolve import Baselines, resolve
+from pytest_llmperf.judge.gates.limit_lookup import Baselines, resolve
 from pytest_llmperf.judge.gates.target import Target
 from pytest_llmperf.judge.markers import build
 from pytest_llmperf.judge.metrics.catalogue import DEFAULT_DELTA_PCT, DEFAULT_DELTA_PP
