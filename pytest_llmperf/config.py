@@ -11,7 +11,7 @@ from pytest_llmperf.files.atomic_write import read_text
 from pytest_llmperf.files.toml_text import tables_of
 from pytest_llmperf.files.toml_values import faults_of, strict_converter
 from pytest_llmperf.masking import has_login, refused
-from pytest_llmperf.model import PROFILES, Configuration, NamedDeployment, Profile, Settings
+from pytest_llmperf.model import PROFILES, SCENARIOS, Configuration, NamedDeployment, Profile, Scenario, Settings
 from pytest_llmperf.model.paths import placed
 
 FILE = "llmperf.toml"
@@ -124,6 +124,11 @@ def profile_of(configuration: Configuration, name: str) -> Profile:
         f"no profile {name!r}, wanted one of {', '.join(known)}{did_you_mean(name, known)}",
         next_step=f"add [profiles.{name}] to {FILE}",
     )
+
+
+def scenarios_of(configuration: Configuration) -> dict[str, Scenario]:
+    """The scenarios that have a name: the report's, and the file's."""
+    return {**SCENARIOS, **{name: named.scenario(name) for name, named in configuration.scenarios.items()}}
 
 
 def _anchored(name: str, deployment: NamedDeployment, file: Path) -> NamedDeployment:

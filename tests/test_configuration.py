@@ -10,7 +10,18 @@ import pytest
 
 from pytest_llmperf.config import deployment_of, load, profile_of
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.model import Configuration, GenerationOptions, NamedDeployment, Prices, Profile, Script, Settings
+from pytest_llmperf.model import (
+    Agent,
+    Configuration,
+    GenerationOptions,
+    Loop,
+    NamedDeployment,
+    NamedScenario,
+    Prices,
+    Profile,
+    Script,
+    Settings,
+)
 from pytest_llmperf.model.access import Access
 from pytest_llmperf.plugin.fixtures import FIXTURES
 from pytest_llmperf.plugin.options.option_table import OPTIONS
@@ -38,6 +49,19 @@ usd_per_hour = 1
 [profiles.ours]
 mode = "multi_agent"
 options = { num_gpu = 80, temperature = 1, stop = ["end"] }
+
+[[scenarios.review.agents]]
+name = "writer"
+prompts = ["write", "again"]
+tool_s = 0.5
+
+[[scenarios.review.agents]]
+name = "critic"
+prompts = ["judge"]
+after = ["writer"]
+options = { num_predict = 64 }
+think_s = [1]
+loop = { back_to = "writer", times = 3 }
 """
 
 FAULTS = {
@@ -71,6 +95,43 @@ FAULTS = {
         "",
     ),
     "script": ("[deployments.a.script]\njitter_pct = 101", "deployments.a.script: jitter_pct = 101, wanted 0 to", ""),
+    "scenario": ("[scenarios.a]\nagents = []", "scenarios.a: agents is empty, wanted one or more", ""),
+    "agent": (
+        '[[scenarios.a.agents]]\nname = "x"\nprompt = "p"',
+        "scenarios.a.agents[0].prompt: unknown key",
+        "did you mean 'prompts'?",
+    ),
+    "twins": (
+        'scenarios.a.agents = [{ name = "x", prompts = ["p"] }, { name = "x", prompts = ["p"] }]',
+        "scenarios.a: agents has two agents of the name 'x'",
+        "",
+    ),
+    "after": (
+        'scenarios.a.agents = [{ name = "x", prompts = ["p"] }, { name = "y", prompts = ["p"], after = ["xx"] }]',
+        "scenarios.a: agent 'y' comes after 'xx', which is no agent of the scenario",
+        "did you mean 'x'?",
+    ),
+    "circle": (
+        "scenarios.a.agents = [{ name = 'x', prompts = ['p'], after = ['y'] }, "
+        "{ name = 'y', prompts = ['p'], after = ['x'] }]",
+        "scenarios.a: a circle without a bound: ",
+        "loop=Loop(back_to=",
+    ),
+    "loop": (
+        "scenarios.a.agents = [{ name = 'x', prompts = ['p'], loop = { back_to = 'x' } }]",
+        "scenarios.a.agents[0].loop: a loop back to 'x' needs a bound: times is 0, wanted 1 to 1000",
+        "",
+    ),
+    "pause": (
+        "scenarios.a.agents = [{ name = 'x', prompts = ['p'], think_s = 'long' }]",
+        "scenarios.a.agents[0].think_s: got a text, wanted a number or a list of numbers",
+        "",
+    ),
+    "pauses": (
+        "scenarios.a.agents = [{ name = 'x', prompts = ['p'], tool_s = [1, 2] }]",
+        "scenarios.a.agents[0]: agent 'x': tool_s has 2 numbers for 1 prompts",
+        "",
+    ),
     "script_key": ("[deployments.a.script]\njitter = 1", "deployments.a.script.jitter: unknown key", "'jitter_pct'?"),
 }
 
@@ -96,6 +157,21 @@ def test_a_file_becomes_one_value(tmp_path: Path) -> None:
         prices=Prices(usd_per_hour=1.0),
         profiles={
             "ours": Profile(mode="multi_agent", options=GenerationOptions(num_gpu=80, temperature=1.0, stop=("end",)))
+        },
+        scenarios={
+            "review": NamedScenario(
+                agents=(
+                    Agent(name="writer", prompts=("write", "again"), tool_s=0.5),
+                    Agent(
+                        name="critic",
+                        prompts=("judge",),
+                        after=("writer",),
+                        options=GenerationOptions(num_predict=64),
+                        think_s=(1.0,),
+                        loop=Loop(back_to="writer", times=3),
+                    ),
+                )
+            )
         },
     )
 
@@ -204,7 +280,7 @@ def test_the_page_holds_every_option_and_every_key() -> None:
     file = PAGE.partition("\n## llmperf.toml\n")[2]
     assert re.findall(r"^### (\w+)", file, re.MULTILINE) == [section.name for section in fields(Configuration)]
     keys = set(re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE))
-    assert {key.name for kind in (NamedDeployment, Prices, Profile) for key in fields(kind)} <= keys
+    assert {key.name for kind in (NamedDeployment, NamedScenario, Prices, Profile) for key in fields(kind)} <= keys
 
 
 def test_generated_tables_are_those_of_the_code() -> None:

@@ -36,6 +36,10 @@ def strict_converter() -> cattrs.Converter:
         lambda kind: kind == (bool | str | None), lambda value, _: _truth_or_text(value)
     )
 
+    converter.register_structure_hook_func(
+        lambda kind: kind == (float | tuple[float, ...]), lambda value, _: _number_or_numbers(value)
+    )
+
     def list_hook(kind: Any) -> _Hook:
         def hook(value: Any, _: Any) -> tuple[Any, ...]:
             items = exactly(list, value, "a list")
@@ -122,6 +126,16 @@ def _truth_or_text(value: Any) -> bool | str | None:
     if not isinstance(value, bool | str | None):
         raise TypeError(f"got {value!r}, wanted true, false or a text")
     return value
+
+
+def _number_or_numbers(value: Any) -> float | tuple[float, ...]:
+    """A finite number, or a list of them."""
+    if isinstance(value, list):
+        return tuple(map(_number, value))
+    try:
+        return _number(value)
+    except TypeError:
+        raise TypeError(f"got {got(value)}, wanted a number or a list of numbers") from None
 
 
 def _truth(value: Any) -> bool:

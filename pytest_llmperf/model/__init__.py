@@ -16,7 +16,7 @@ from pytest_llmperf.model.results.answer_quality import Answered, Quality
 from pytest_llmperf.model.results.calibration import Calibration
 from pytest_llmperf.model.results.machine_samples import GpuSample, Sample, Telemetry, Used
 from pytest_llmperf.model.results.timing import UNTIMED, AgentRun, Incident, Measurement, RequestTiming, Round, Untimed
-from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Configuration, NamedDeployment
+from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Configuration, NamedDeployment, NamedScenario
 from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS, Cell, Claim, Matrix, Played, Value
 from pytest_llmperf.model.settings.prices import Prices
 from pytest_llmperf.model.settings.session_settings import RUNTIMES, SERIAL, Settings
@@ -30,6 +30,7 @@ from pytest_llmperf.model.workload.report_scenarios import (
     CHIMERA_HETERO,
     CHIMERA_HOMO,
     CONVERSATION,
+    SCENARIOS,
 )
 from pytest_llmperf.model.workload.scenario import Scenario, Workload, scenario_of
 from pytest_llmperf.model.workload.script import Script
@@ -53,6 +54,7 @@ __all__ = [
     "PROFILES",
     "RELATIONS",
     "RUNTIMES",
+    "SCENARIOS",
     "SCHEMA",
     "SERIAL",
     "STARTED",
@@ -85,6 +87,7 @@ __all__ = [
     "Measurement",
     "Mode",
     "NamedDeployment",
+    "NamedScenario",
     "Outcome",
     "Pauses",
     "Place",

@@ -20,15 +20,16 @@ class RunAgents(Protocol):
 
     def __call__(
         self,
-        scenario: Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]],
+        scenario: Scenario | str | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]],
         *,
         on: Deployment,
         name: str = "",
     ) -> Record:
         """Warm up, run rounds and judge them; a failing gate fails the test after its body.
 
-        Instead of a scenario, agents will do: our own, async callables that take a base address, and commands (lists of
-        words), named after their functions, scripts and programs. The scenario is then called `name`, or as the test.
+        Instead of a scenario, its name in `llmperf.toml` will do, or agents: our own, async callables that take a base
+        address, and commands (lists of words), named after their functions, scripts and programs. The scenario is then
+        called `name`, or as the test.
         """
 
 

@@ -82,6 +82,7 @@ def ollama_fleet(llmperf: Session) -> Deployment:
 @_fixture()
 def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     """`run_agents(scenario, on=...)`: runs warm-up and rounds, judges the gates, returns a Record."""
+    from pytest_llmperf.errors import did_you_mean
     from pytest_llmperf.model import Scenario, scenario_of
     from pytest_llmperf.plugin.deployment import Deployment
 
@@ -89,12 +90,16 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     benchmark: Any = runner.benchmark_fixture(request)
 
     def run(scenario: Any, *, on: Deployment, name: str = "") -> Record:
-        failure = ""
+        failure = names = ""
+        if isinstance(scenario, str):
+            known = runner.scenarios()
+            names = f"; scenarios with a name: {', '.join(known)}{did_you_mean(scenario, known)}"
+            scenario = known.get(scenario, scenario)
         if not isinstance(scenario, Scenario):
             try:
                 scenario = scenario_of(scenario, name=name or getattr(request.node, "originalname", request.node.name))
             except ValueError as error:
-                failure = f"UsageError: run_agents: {error}\n  next: {_HOW}"
+                failure = f"UsageError: run_agents: {error}{names}\n  next: {_HOW}"
         if not isinstance(on, Deployment):
             failure = (
                 f"UsageError: run_agents(..., on={on!r}): wanted one of the server fixtures\n"

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmperf.config import scenarios_of
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import Scenario, scenario_of
 from pytest_llmperf.plugin.options.output_files import shown
@@ -68,11 +69,12 @@ class MatrixRuns:
 
     def _matrix(self, item: pytest.Item, source: str | Path | Mapping[str, Any], name: str) -> Matrix:
         """The matrix of a file or of tables. Raises UsageError if another test has run an experiment of its name."""
+        known = scenarios_of(self._session.settings.configuration)
         if isinstance(source, Mapping):
             usual = re.sub(r"[^\w.-]+", "-", item.name, flags=re.ASCII).strip("-")
-            matrix = matrix_files.parse(source, name=name or usual)
+            matrix = matrix_files.parse(source, name=name or usual, scenarios=known)
         else:
-            matrix = matrix_files.load(item.path.parent / source, name=name)
+            matrix = matrix_files.load(item.path.parent / source, name=name, scenarios=known)
         test = self._tests.setdefault(matrix.name, item.nodeid)
         if test != item.nodeid:
             raise UsageError(

@@ -144,6 +144,12 @@ class Runner:
         """The default scorer, used if no other hook has an opinion."""
         return default_scorer.score(response)
 
+    def scenarios(self) -> dict[str, Scenario]:
+        """The scenarios that have a name: the report's, and those of llmperf.toml."""
+        from pytest_llmperf.config import scenarios_of
+
+        return scenarios_of(self.session.settings.configuration)
+
     def profiled(self, item: pytest.Item, scenario: Scenario) -> Scenario:
         """The scenario with the options of the test's profile; a warning follows if that is for another mode."""
         name = item.stash[PROFILE]

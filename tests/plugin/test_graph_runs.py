@@ -94,3 +94,52 @@ def test_a_graph_is_compared_with_an_incumbent_by_its_makespan(simulated, exampl
     result = simulated("--llmperf-against=old")
     result.assert_outcomes(failed=1)
     result.stdout.re_match_lines([r"gate against \(makespan_s\): .* is worse than the incumbent's"])
+
+
+CONFIGURATION = (PAGE.parent / "configuration.md").read_text(encoding="utf-8")
+(REVIEW,) = re.findall(r"^```toml\n(\[\[scenarios.*?)^```", CONFIGURATION, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_a_graph_in_toml_runs_by_its_name(simulated, pytester: pytest.Pytester) -> None:
+    """In a test and in a matrix, as the page on the configuration has it: twice planner's successors."""
+    (pytester.path / "llmperf.toml").write_text(REVIEW, encoding="utf-8")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_review(single_ollama, run_agents):
+            record = run_agents("review", on=single_ollama)
+            round_ = record.measurement.rounds[0]
+            assert [len(run.requests) for run in round_.together] == [1, 4, 2]
+            assert record.summary("makespan_s").mean > 2 * (0.5 + 0.2)
+
+        def test_matrix(run_matrix):
+            results = run_matrix(
+                {"schema": 1, "scenario": "review", "rounds": 2, "axes": {"num_predict": [8, 16]}}, name="ours"
+            )
+            assert [record.measurement.scenario.graph for record in results.records] == [True, True]
+        """
+    )
+    simulated().assert_outcomes(passed=2)
+
+
+def test_a_name_that_nothing_has(simulated, pytester: pytest.Pytester) -> None:
+    """The nearest and all are named, in a test and in a matrix."""
+    (pytester.path / "llmperf.toml").write_text(REVIEW, encoding="utf-8")
+    pytester.makepyfile(
+        """
+        def test_review(single_ollama, run_agents):
+            run_agents("revue", on=single_ollama)
+
+        def test_matrix(run_matrix):
+            run_matrix({"schema": 1, "scenario": "revue"}, name="ours")
+        """
+    )
+    result = simulated()
+    result.assert_outcomes(failed=2)
+    result.stdout.re_match_lines(
+        [
+            r".*run_agents: wanted a scenario .*got a text; scenarios with a name: .*, review; did you mean 'review'",
+            r".*scenario: got 'revue', wanted one of .*, review",
+        ]
+    )

@@ -15,7 +15,10 @@ from pytest_llmperf.errors import one_of
 from pytest_llmperf.masking import refused
 from pytest_llmperf.model.access import auth_fault, url_fault
 from pytest_llmperf.model.settings.prices import Prices
+from pytest_llmperf.model.workload.agent import Agent
+from pytest_llmperf.model.workload.graph import graph_fault
 from pytest_llmperf.model.workload.profile import Profile
+from pytest_llmperf.model.workload.scenario import Scenario
 from pytest_llmperf.model.workload.script import Script
 from pytest_llmperf.model.workload.topology import TopologyKind
 
@@ -102,15 +105,46 @@ class NamedDeployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedScenario:
+    """One `[scenarios.NAME]`: agents with prompts, which may wait for each other.
+
+    Attributes:
+        agents: one or more, with distinct names.
+        source: where its parameters come from; shown.
+
+    Raises:
+        ValueError: no agents, two of one name, or edges that make no sense.
+    """
+
+    agents: tuple[Agent, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        names = [agent.name for agent in self.agents]
+        twice = [name for name in names if names.count(name) > 1]
+        if not names or twice:
+            got = f"has two agents of the name {twice[0]!r}" if twice else "is empty"
+            raise ValueError(f"agents {got}, wanted one or more with distinct names")
+        if fault := graph_fault(self.agents):
+            raise ValueError(fault)
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario, by its name."""
+        return Scenario(name=name, agents=self.agents, source=self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """The whole file; each field is a section.
 
     Attributes:
         deployments: servers by a name, for `--llmperf-deployment` and `--llmperf-against`.
         profiles: generation options by deployment mode, for the marker `profile`; beside those of the report.
+        scenarios: what agents do together, by a name, for `run_agents` and for matrices; beside those of the report.
         prices: what machines and changes cost; None: nothing is stated, and nothing is assumed.
     """
 
     deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    scenarios: Mapping[str, NamedScenario] = field(default_factory=dict)
     prices: Prices | None = None

@@ -87,7 +87,8 @@ class Matrix:
         description: what it asks.
         mode: a Mode by its word, or empty: which deployment its configurations are for.
         topology: where no axis says it: `single`, `single_parallel`, `dual` or `fleet`.
-        scenario: where no axis says it: one of SCENARIOS by its name; empty where there are prompts, or a function.
+        scenario: where no axis says it: one of SCENARIOS or of llmperf.toml by its name; empty where there are prompts,
+            or a function.
         prompts: of agents that are defined here, rotated: each is a block of its own, named `prompt` in the cells.
         agents: how many do the same work at once, where there are prompts.
         rounds: of each cell; 0: as the settings say.

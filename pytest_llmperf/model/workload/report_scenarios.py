@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_llmperf.model.workload.agent import Agent
 from pytest_llmperf.model.workload.generation_options import GenerationOptions
 from pytest_llmperf.model.workload.scenario import Scenario
@@ -72,3 +74,8 @@ CONVERSATION = Scenario(
     source="report 3.5 scenario 2, shortened to three turns; options of 8.5 multi-agent",
 )
 """Two agents, each holding a short conversation of three turns."""
+
+SCENARIOS: Mapping[str, Scenario] = {
+    scenario.name: scenario for scenario in (BASELINE_VS_CHIMERA, CHIMERA_HETERO, CHIMERA_HOMO, CONVERSATION)
+}
+"""These by their names; a `[scenarios.NAME]` of the same name takes the place of one."""

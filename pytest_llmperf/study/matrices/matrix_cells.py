@@ -10,10 +10,7 @@ from typing import Any
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.model import (
-    BASELINE_VS_CHIMERA,
-    CHIMERA_HETERO,
-    CHIMERA_HOMO,
-    CONVERSATION,
+    SCENARIOS,
     Agent,
     Cell,
     GenerationOptions,
@@ -22,11 +19,6 @@ from pytest_llmperf.model import (
     Scenario,
     Script,
 )
-
-SCENARIOS: Mapping[str, Scenario] = {
-    scenario.name: scenario for scenario in (BASELINE_VS_CHIMERA, CHIMERA_HETERO, CHIMERA_HOMO, CONVERSATION)
-}
-"""The scenarios that a matrix may name."""
 
 OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name != "stop")
 """Axes that are generation options, which override those of every agent."""
@@ -106,6 +98,7 @@ def scenario_of_cell(
     *,
     profile: Profile | None = None,
     simulated: bool = False,
+    scenarios: Mapping[str, Scenario] = SCENARIOS,
 ) -> Scenario:
     """The scenario of a cell.
 
@@ -115,11 +108,12 @@ def scenario_of_cell(
         made: by the user's function, instead of the matrix's own agents.
         profile: of the matrix; overrides the agents' options, and is overridden by all others.
         simulated: whether the server is simulated.
+        scenarios: that the matrix may name.
 
     Raises:
         UsageError: the matrix has neither a scenario nor prompts, and there is no function.
     """
-    scenario = made or _named_scenario(matrix, cell)
+    scenario = made or _named_scenario(matrix, cell, scenarios)
     if profile is not None:
         scenario = profile.over(scenario, matrix.profile)
     laid: dict[str, Any] = {key: value for key, value in {**matrix.options, **cell}.items() if key in (*OPTIONS, THINK)}
@@ -130,9 +124,9 @@ def scenario_of_cell(
     return replace(scenario, name=cell_name(matrix, cell), agents=agents, fixed=fixed)
 
 
-def _named_scenario(matrix: Matrix, cell: Cell) -> Scenario:
+def _named_scenario(matrix: Matrix, cell: Cell, scenarios: Mapping[str, Scenario]) -> Scenario:
     if name := str(cell.get("scenario", matrix.scenario)):
-        return SCENARIOS[name]
+        return scenarios[name]
     if not matrix.prompts:
         raise UsageError(
             f"matrix {matrix.name} has axes but neither a scenario nor prompts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pytest_llmperf.files.toml_text import DEEPEST, is_deeper, tables_of
 from pytest_llmperf.files.toml_values import faults_of, strict_converter
 from pytest_llmperf.model import (
     RUNTIMES,
+    SCENARIOS,
     SERIAL,
     Cell,
     GenerationOptions,
@@ -26,7 +27,7 @@ from pytest_llmperf.model import (
 )
 from pytest_llmperf.model.texts import text_fault
 from pytest_llmperf.model.workload.generation_options import think_fault
-from pytest_llmperf.study.matrices.matrix_cells import OPTIONS, PROMPT, SCENARIOS, THINK, named_axes
+from pytest_llmperf.study.matrices.matrix_cells import OPTIONS, PROMPT, THINK, named_axes
 
 SCHEMA = 1
 
@@ -37,12 +38,13 @@ _LEAST = {"num_ctx": 1, "num_predict": -2, "num_thread": 0, "num_gpu": -1, "temp
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
-def load(path: Path, *, name: str = "") -> Matrix:
+def load(path: Path, *, name: str = "", scenarios: Collection[str] = tuple(SCENARIOS)) -> Matrix:
     """Reads a matrix file.
 
     Args:
         path: of the TOML file.
         name: of the experiment; empty: the file's stem.
+        scenarios: the names that it may give.
 
     Raises:
         UsageError: the file is missing, not TOML, or has invalid keys or values; lists every fault.
@@ -55,10 +57,12 @@ def load(path: Path, *, name: str = "") -> Matrix:
         ) from error
     except ValueError as error:
         raise UsageError(f"matrix {path} is not TOML: {error}", next_step="correct the file") from error
-    return parse(tables, name=name or path.stem, where=str(path))
+    return parse(tables, name=name or path.stem, where=str(path), scenarios=scenarios)
 
 
-def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Matrix:
+def parse(
+    tables: Mapping[str, Any], *, name: str, where: str = "matrix", scenarios: Collection[str] = tuple(SCENARIOS)
+) -> Matrix:
     """A matrix from TOML tables; raises as `load` does."""
     if is_deeper(dict(tables), DEEPEST):  # a file is checked when it is read
         raise UsageError(f"{where} is wrong: it is nested too deeply", next_step="docs/experiments.md has every key")
@@ -69,7 +73,7 @@ def parse(tables: Mapping[str, Any], *, name: str, where: str = "matrix") -> Mat
         faults.append("name: not a key, a matrix is named after its file")
     try:
         matrix = _CONVERTER.structure({"schema": SCHEMA, **tables, "name": name}, Matrix)
-        faults += _faults(matrix)
+        faults += _faults(matrix, scenarios)
     except Exception as error:
         faults += faults_of(error)
     if faults:
@@ -108,7 +112,7 @@ _CONVERTER.register_structure_hook_func(
 )
 
 
-def _faults(matrix: Matrix) -> Iterator[str]:
+def _faults(matrix: Matrix, scenarios: Collection[str]) -> Iterator[str]:
     """Faults of a well-formed matrix."""
     if not _NAME.fullmatch(matrix.name):
         yield (
@@ -126,7 +130,7 @@ def _faults(matrix: Matrix) -> Iterator[str]:
     yield from (f"axes.{axis}: empty, wanted at least one value" for axis, values in matrix.axes.items() if not values)
     yield from (f"axes.{axis}: a value is listed twice" for axis, values in matrix.axes.items() if _twice(values))
     for where, cell in _settings_of(matrix):
-        yield from _wrong_values(where, cell)
+        yield from _wrong_values(where, cell, scenarios)
     axes = dict.fromkeys((*named_axes(matrix), *((PROMPT,) if len(matrix.prompts) > 1 else ())))
     for where, keys in _uses_of_axes(matrix):
         yield from (
@@ -137,7 +141,7 @@ def _faults(matrix: Matrix) -> Iterator[str]:
     for index, played in enumerate(matrix.played):
         known = [field.name for field in fields(Script)]
         yield from (f"played[{index}].script.{key}: unknown" for key in played.script if key not in known)
-        yield from _wrong_values("options.", played.options)
+        yield from _wrong_values("options.", played.options, scenarios)
         if set(played.script) <= set(known):
             try:
                 Script(**played.script)  # type: ignore[arg-type]
@@ -173,8 +177,8 @@ def _settings_of(matrix: Matrix) -> Iterator[tuple[str, Cell]]:
         yield f"cell[{index}].", cell
 
 
-def _wrong_values(where: str, cell: Cell) -> Iterator[str]:
-    choices = {"topology": tuple(TopologyKind), "scenario": tuple(SCENARIOS), "runtime": (*RUNTIMES, SERIAL)}
+def _wrong_values(where: str, cell: Cell, scenarios: Collection[str]) -> Iterator[str]:
+    choices = {"topology": tuple(TopologyKind), "scenario": tuple(scenarios), "runtime": (*RUNTIMES, SERIAL)}
     for key, value in cell.items():
         if key == THINK:
             yield from (f"{where}{fault}" for fault in filter(None, (think_fault(value),)))

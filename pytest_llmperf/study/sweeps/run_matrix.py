@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_llmperf.config import profile_of
+from pytest_llmperf.config import profile_of, scenarios_of
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.judge.diagnosis.client_saturation import explain_discard
@@ -60,8 +60,11 @@ def run(
     _check(matrix, card, make)
     simulated = session.backend.kind == "simulated"
     cells, skipped = _measurable(matrix, session)
+    known = scenarios_of(session.settings.configuration)
     scenarios = {
-        key_of(cell): scenario_of_cell(matrix, cell, make(cell) if make else None, profile=profile, simulated=simulated)
+        key_of(cell): scenario_of_cell(
+            matrix, cell, make(cell) if make else None, profile=profile, simulated=simulated, scenarios=known
+        )
         for cell in cells
     }
     session.close()

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.model import Agent, GenerationOptions, Profile, Script, Workload
+from pytest_llmperf.model import SCENARIOS, Agent, GenerationOptions, Profile, Script, Workload
 from pytest_llmperf.study.matrices.matrix_cells import (
-    SCENARIOS,
     cell_name,
     cells_of,
     config_name,
