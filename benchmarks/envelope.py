@@ -30,6 +30,7 @@ from benchmarks import whole_runs
 from benchmarks.envelope_cells import Cell, grid, losses, values_of
 from benchmarks.whole_runs import FAIL, OPEN, PASS
 from pytest_llmperf.judge.gates.evaluate import judge_values
+from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.regression import session_means
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.model import Bound, Gate, Outcome
@@ -123,9 +124,9 @@ def _limit(cell: Cell, rng, runs: int):
     if cell.rule == "betting":
         return whole_runs.judge_betting(values, cell.centre, 100.0, every=LOOK_EVERY)
     if cell.metric == "efficiency":
-        return whole_runs.judge_limit(values, cell.centre, 100.0)
+        return whole_runs.judge_limit(values, cell.centre, metric_of("efficiency_pct").shape)
     if cell.metric == "tok/s":
-        return whole_runs.judge_limit(values, 100.0 * math.exp(cell.sd**2 / 2), None)
+        return whole_runs.judge_limit(values, 100.0 * math.exp(cell.sd**2 / 2), metric_of("decode_tok_s").shape)
     return _each_alone(cell, values)
 
 

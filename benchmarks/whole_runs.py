@@ -7,15 +7,17 @@ from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 
+from pytest_llmperf.judge.gates.limit_verdicts import interval_of
 from pytest_llmperf.judge.regression.decision_rule import Look, decide
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.paired_rounds import PairsModel
 from pytest_llmperf.judge.regression.session_means import SessionMeansModel
 from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
 from pytest_llmperf.judge.stats.betting import log_capital, log_target
-from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends
+from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends, student_ends
 from pytest_llmperf.judge.stats.row_statistics import row_steps
-from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.judge.stats.summary import Aggregate, Shape
+from pytest_llmperf.model import Bound, Gate
 
 PASS, FAIL, OPEN = 1, 2, 0
 FIRST = 5
@@ -61,17 +63,31 @@ def judge_session_means(scale: Scale, standard, candidate, *, delta: float):
     return np.concatenate(outcomes)
 
 
-def judge_limit(values, limit: float, ceiling: float | None):
-    """Whole runs of a limit gate on the mean, values of shape (runs, rounds): outcomes and rounds."""
+def judge_limit(values, limit: float, shape: Shape):
+    """Whole runs of a limit gate, a minimum of the mean, values of shape (runs, rounds): outcomes and rounds."""
 
     def look_at(rows, n: int, looks: int):
-        alpha = alpha_of_look(looks)
-        low, high = mean_ends(values[rows, :n], alpha)
-        # The ceiling makes an interval only wider: one that is open without needs no closer look.
+        alpha = alpha_of_look(looks, last=n == values.shape[-1])
+        low, high = student_ends(values[rows, :n], alpha)
+        # All else makes an interval only wider: one that is open without needs no closer look.
         (closer,) = np.nonzero((low >= limit) | (high < limit))
-        low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, ceiling=ceiling)
+        low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, shape)
         half = row_steps(values[rows, :n]) / 2
         return low - half >= limit, high + half < limit
+
+    return whole_runs(values.shape, look_at)
+
+
+def judge_gate(metric: str, values, limit: float, bound: Bound):
+    """Whole runs of any limit gate, one by one: the interval that its verdict is made of."""
+    gate = Gate(marker="limit", metric=metric, bound=bound, limit=limit, source="simulated")
+    least = bound is Bound.MIN
+
+    def look_at(rows, n: int, looks: int):
+        look = Look(looks=looks, last=n == values.shape[-1])
+        ends = [interval_of(gate, values[row, :n].tolist(), look) for row in rows]
+        low, high = np.array([(end.low, end.high) for end in ends]).T
+        return (low >= limit, high < limit) if least else (high <= limit, low > limit)
 
     return whole_runs(values.shape, look_at)
 

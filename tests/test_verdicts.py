@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import verdicts, whole_runs
 from pytest_llmperf.judge.gates.evaluate import judge_values
+from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.model import Bound, Outcome
 from tests.judge.build import gate
@@ -43,7 +44,7 @@ def test_a_batch_is_judged_as_each_run_alone() -> None:
         "means": whole_runs.judge_sessions(POINTS, stored, values, median=False, delta=2.0),
         "medians": whole_runs.judge_sessions(PERCENT, ttft, slower, median=True, delta=20.0),
         "pairs": whole_runs.judge_pairs(PERCENT, incumbent, slower, delta=20.0),
-        "limit": whole_runs.judge_limit(values[:8], 96.5, 100.0),
+        "limit": whole_runs.judge_limit(values[:8], 96.5, metric_of("efficiency_pct").shape),
     }
     seen = set()
     for index in range(12):

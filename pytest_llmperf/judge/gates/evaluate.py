@@ -142,7 +142,7 @@ def _decide(gate: Gate, values: Sequence[float], look: Look, incumbent: Sequence
     if metric.aggregate is Aggregate.CV and len(values) < 2:
         value, known = None, None
     else:
-        value, known = aggregate_values(metric.aggregate, values), interval_of(gate, values, look.looks)
+        value, known = aggregate_values(metric.aggregate, values), interval_of(gate, values, replace(look, gates=1))
     is_rate, compared = metric.aggregate is Aggregate.RATE, gate.delta is not None
     undecided = Verdict(
         gate=as_compared(gate, len(values)) if compared else gate,

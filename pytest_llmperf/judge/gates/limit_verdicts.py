@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Gate
 
 
-def interval_of(gate: Gate, values: Sequence[float], looks: int, gates: int = 1) -> Interval | None:
+def interval_of(gate: Gate, values: Sequence[float], look: Look) -> Interval | None:
     """The interval of the metric's aggregate, without what the definition excludes: below 0, balance above 100 %.
 
     Values that repeat are known to half a step only (see `judge.stats.resolution`), even if all are equal: rounds that
@@ -40,9 +40,9 @@ def interval_of(gate: Gate, values: Sequence[float], looks: int, gates: int = 1)
     at all), and if they are given to all digits.
     """
     if bets(gate):
-        return betting_interval(gate, values, gates)
+        return betting_interval(gate, values, look.gates)
     metric = metric_of(gate.metric)
-    known = interval(metric.aggregate, values, looks=looks, gates=gates, ceiling=metric.ceiling)
+    known = interval(metric.aggregate, values, looks=look.looks, gates=look.gates, last=look.last, shape=metric.shape)
     if known is None or metric.aggregate is Aggregate.RATE:
         return known and _within(metric, known.low, known.high, known.method)
     half = step_of(values) / 2
@@ -100,7 +100,7 @@ def _interval_verdict(undecided: Verdict, values: Sequence[float], look: Look, k
     text = f"the interval {low} to {high} {unit} ({known.method})"
     limit = f"the {gate.bound.word} {limit_words(gate.limit)} {unit}"
     below = "below" if least else "above"
-    shared = known if look.gates == 1 else interval_of(gate, values, look.looks, look.gates) or known
+    shared = known if look.gates == 1 else interval_of(gate, values, look) or known
     effect, power = strength(gate, values, shared)
     betting = bets(gate)
     verdict = replace(undecided, effect_size=effect, power_pct=None if betting else power)
@@ -123,7 +123,7 @@ def _interval_verdict(undecided: Verdict, values: Sequence[float], look: Look, k
 def _share_verdict(undecided: Verdict, values: Sequence[float], look: Look, _: Interval | None) -> Verdict:
     """Contended rounds against the share that the limit allows."""
     limit, count, n = undecided.gate.limit, round(sum(values)), len(values)
-    alpha, shared = alpha_of_look(look.looks), alpha_of_look(look.looks, look.gates)
+    alpha, shared = (alpha_of_look(look.looks, gates, last=look.last) for gates in (1, look.gates))
     text = f"{count} of {rounds_words(n)} contended"
     allowed = count <= math.floor(limit * n + 1e-9)  # 0.29 of 100 is 29, whatever floats say
     if allowed and count > 0 and not look.last:

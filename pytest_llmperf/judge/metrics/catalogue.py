@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError, one_of
-from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.judge.stats.summary import Aggregate, Shape
 from pytest_llmperf.model import Bound
 
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ class Metric:
     def in_points(self) -> bool:
         """Whether changes are stated in percentage points (else in percent of the reference)."""
         return self.kind is MetricClass.RATIO and self.unit == "%"
+
+    @property
+    def shape(self) -> Shape:
+        """What is known of the rounds: a bad share or multiple of the ideal is farther off than a good one."""
+        tail_below = self.aggregate is Aggregate.MEAN and self.kind is MetricClass.RATIO and self.good is Bound.MIN
+        return Shape(ceiling=self.ceiling, tail_below=tail_below)
 
     @property
     def change_unit(self) -> str:

@@ -1,11 +1,12 @@
 """Intervals that hold over every look of a session.
 
 A session looks at its gates after each round from the least number to the most. The 5 % of error that a 95 %
-interval may make is shared over these looks, so that looking often cannot turn luck into a verdict: equally, and since
-looks at growing data are alike, each gets more than an equal part (`make verdicts` shows that the whole holds).
+interval may make is shared over these looks, so that looking often cannot turn luck into a verdict: most of it waits
+for the last look, and since looks at growing data are alike, the earlier ones get more than an equal part of the rest
+(`make verdicts` shows that the whole holds).
 
-Autocorrelation widens an interval (`judge.stats.autocorrelation`). A metric with a ceiling (efficiency) has a tail on
-one side only; there Student's t passes too easily, and the interval is widened to that of cube roots.
+Autocorrelation widens an interval (`judge.stats.autocorrelation`). Skewed rounds do, too: where there is a ceiling
+(efficiency), a tail of low rounds, or positive values with a tail above, Student's t is too narrow (see `mean_ends`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
-from pytest_llmperf.judge.stats.bounded_mean import bounded_ends
 from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_quantile, median_order, t_quantile
-from pytest_llmperf.judge.stats.error_spending import check_counts
+from pytest_llmperf.judge.stats.error_spending import FINAL_LOOK_SHARE, check_counts
 from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.resolution import step_of
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
-from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, check_finite, mean, sample_sd
+from pytest_llmperf.judge.stats.skewed_mean import bounded_ends, end_by_logarithms, end_with_tail_below, sd_freedom
+from pytest_llmperf.judge.stats.summary import (
+    UNKNOWN_SHAPE,
+    Aggregate,
+    Shape,
+    aggregate_values,
+    check_finite,
+    mean,
+    sample_sd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +48,16 @@ MEDIAN_FACTOR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal values."""
 
 
+MOST_BOUNDED = 200
+"""Of more rounds than this, a ceiling needs no treatment of its own: their mean is nearly normal."""
+
+OF_SD = 0.45
+"""The share of the error for each end of the standard deviation in the interval of a CV; the mean has the rest."""
+
+NOTABLE = 0.02
+"""An end that is farther than Student's by this share is worth a word."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """A confidence interval of the rounds' centre.
@@ -53,38 +72,51 @@ class Interval:
     method: str
 
 
-def alpha_of_look(looks: int, gates: int = 1) -> float:
+def alpha_of_look(looks: int, gates: int = 1, *, last: bool = True) -> float:
     """The two-sided error that one look may make.
 
-    The power of `looks` is what Student's t needs for 5 to 20 rounds, for 3 to 40, and for anything between; far out in
-    the tail, where several gates share the error, it needs all of it.
+    Most of it is left for the last look, as in a regression gate. The power of `looks` is what Student's t needs for 5
+    to 20 rounds, for 3 to 40, and for anything between; far out in the tail, where several gates share the error, it
+    needs all of it.
 
     Raises:
         ValueError: fewer than one look or gate.
     """
     check_counts(looks, gates)
-    return (1 - CONFIDENCE_PCT / 100) / gates / math.pow(looks, 0.7 if gates == 1 else 1.0)
+    whole = (1 - CONFIDENCE_PCT / 100) / gates
+    if looks == 1:
+        return whole
+    if last:
+        return FINAL_LOOK_SHARE * whole
+    return (1 - FINAL_LOOK_SHARE) * whole / math.pow(looks - 1, 0.7 if gates == 1 else 1.0)
 
 
 def interval(
-    aggregate: Aggregate, values: Sequence[float], *, looks: int, gates: int = 1, ceiling: float | None = None
+    aggregate: Aggregate,
+    values: Sequence[float],
+    *,
+    looks: int,
+    gates: int = 1,
+    last: bool = True,
+    shape: Shape = UNKNOWN_SHAPE,
 ) -> Interval | None:
     """The interval of the centre, at CONFIDENCE_PCT over all looks together.
 
-    - mean: Student's t; with a ceiling that no value exceeds, the hull of that and `bounded_mean`.
+    - mean: Student's t, and wider than that for skewed rounds, see `mean_ends`; `method` says what made it wider.
     - median: order statistics, if there are enough rounds for the confidence (10 for 16 looks); otherwise the hull
       of [min, max] and Student's t on logarithms (a median of positive values spread evenly on a log scale),
       and `method` says which confidence [min, max] has by itself.
     - rate: Clopper and Pearson.
-    - cv: chi-square for the standard deviation and Student's t for the mean, half of the error each, the worst of
-      both ends combined. Conservative; the upper end is infinite if the mean may be 0.
+    - cv: chi-square for the standard deviation, with the degrees of freedom of `sd_freedom`, and Student's t for the
+      mean, which has a tenth of the error; the worst of both ends combined. Infinite above if the mean may be 0.
 
     Args:
         aggregate: mean, median, rate, CV or maximum.
         values: one a round, finite; 0 or 1 for a rate.
         looks: how often the session looks, 1 or more.
         gates: that share the error, 1 or more.
-        ceiling: the largest value of a mean that the metric's definition allows.
+        last: whether this is the session's last look.
+        shape: what is known of the rounds of a mean.
 
     Returns:
         None for fewer than 2 rounds (a rate needs 1), and for the maximum. Autocorrelation widens all but a rate's.
@@ -93,16 +125,16 @@ def interval(
         MeasurementError: no value, or one that is not finite.
     """
     check_finite(values)
-    alpha = alpha_of_look(looks, gates)
+    alpha = alpha_of_look(looks, gates, last=last)
     if aggregate is Aggregate.RATE:
         return rate_interval(round(sum(values)), len(values), alpha)
     if len(values) < 2 or aggregate is Aggregate.MAX:
         return None
     factor = math.sqrt(variance_inflation(values))
     if aggregate is Aggregate.MEAN:
-        bounded = ceiling is not None and max(values) <= ceiling
-        low, high = mean_ends(np.asarray(values, dtype=float), alpha, ceiling=ceiling)
-        method = "Student t and cube roots" if bounded else "Student t"
+        rows = np.asarray(values, dtype=float)
+        low, high = mean_ends(rows, alpha, shape)
+        method = _mean_method(rows, alpha, (float(low), float(high)), shape)
         return Interval(low=float(low), high=float(high), method=_method(method, factor))
     plain = (median_interval if aggregate is Aggregate.MEDIAN else cv_interval)(values, alpha)
     middle = aggregate_values(aggregate, values)
@@ -120,16 +152,43 @@ def _method(method: str, factor: float) -> str:
     return method if factor == 1 else f"{method}; {factor:.1f} times as wide, for neighbouring rounds are alike"
 
 
-def mean_ends(values: Array, alpha: float, *, ceiling: float | None = None) -> tuple[Array, Array]:
+def _mean_method(values: Array, alpha: float, ends: tuple[float, float], shape: Shape) -> str:
+    """Student's t, and what has made the interval of a mean notably wider than that."""
+    low, high = student_ends(values, alpha)
+    seen = variance_inflation(values) ** 0.5 * (1 + NOTABLE) * (high - low) / 2
+    bounded = shape.ceiling is not None and values.max() <= shape.ceiling and values.size <= MOST_BOUNDED
+    more = ["fourth roots"] if bounded else []
+    middle = float(row_means(values))
+    if shape.tail_below and middle - ends[0] > seen:
+        more.append(f"a tail of low rounds that {values.size} may not show")
+    if shape.ceiling is None and ends[1] - middle > seen:
+        more.append("logarithms")
+    return " and ".join(["Student t", *more]) if len(more) < 2 else f"Student t, {more[0]} and {more[1]}"
+
+
+def mean_ends(values: Array, alpha: float, shape: Shape) -> tuple[Array, Array]:
     """Both ends of the interval of the mean of each row, shape (..., rounds), wider if neighbouring rounds are alike.
 
-    With a ceiling that no value of the row exceeds, the hull of Student's t interval and `bounded_ends`.
+    Each end is the outermost of: Student's t; with a ceiling that no value of the row exceeds, `bounded_ends` (of at
+    most MOST_BOUNDED rounds); with a tail below, `end_with_tail_below` for the skewness that the ceiling does not
+    explain; without a ceiling, `end_by_logarithms` if all values of the row are positive and it is notably farther.
     """
     middle, (low, high) = row_means(values), student_ends(values, alpha)
-    if ceiling is not None and (below := (values <= ceiling).all(axis=-1)).any():
+    explained, ceiling = np.zeros_like(middle), shape.ceiling
+    if ceiling is None:
+        positive = values.min(axis=-1) > 0
+        by_logs = end_by_logarithms(np.where(np.expand_dims(positive, -1), values, 1.0), alpha)
+        notably = by_logs - middle > (1 + NOTABLE) * (high - middle)
+        high = np.where(positive & notably, by_logs, high)
+    elif values.shape[-1] <= MOST_BOUNDED and (below := (values <= ceiling).all(axis=-1)).any():
         bounded_low, bounded_high = bounded_ends(np.minimum(values, ceiling), alpha, ceiling)
         low = np.where(below, np.minimum(low, bounded_low), low)
         high = np.where(below, np.maximum(high, bounded_high), high)
+        # The skewness of a gamma distribution of these distances to the ceiling.
+        distance = np.where(ceiling > middle, ceiling - middle, 1.0)
+        explained = np.where(below & (ceiling > middle), 2 * np.sqrt(row_variances(values)) / distance, 0.0)
+    if shape.tail_below:
+        low = np.minimum(low, end_with_tail_below(values, alpha, explained))
     factor = np.sqrt(variance_inflation(values))
     low, high = (np.where(factor > 1, middle + factor * (end - middle), end) for end in (low, high))
     return low, high
@@ -178,13 +237,13 @@ def rate_interval(count: int, n: int, alpha: float) -> Interval:
 
 def cv_interval(values: Sequence[float], alpha: float) -> Interval:
     """The interval of the CV, percent; two values or more."""
-    n, sd = len(values), sample_sd(values)
-    mean = mean_interval(values, alpha / 2)
-    low, high = (sd * math.sqrt((n - 1) / chi2_quantile(p, n - 1)) for p in (1 - alpha / 4, alpha / 4))
+    sd, freedom = sample_sd(values), sd_freedom(values, len(values))
+    mean = mean_interval(values, 2 * alpha * (0.5 - OF_SD))
+    low, high = (sd * math.sqrt(freedom / chi2_quantile(p, freedom)) for p in (1 - OF_SD * alpha, OF_SD * alpha))
     return Interval(
         low=100 * low / mean.high if mean.high > 0 else 0.0,
         high=100 * high / mean.low if mean.low > 0 else math.inf,
-        method="chi-square and Student t",
+        method="chi-square, allowing for tails that few rounds do not show, and Student t",
     )
 
 
@@ -207,8 +266,8 @@ def rounds_to_decide(
 
         def decided(rounds: int) -> bool:
             # The mean's own error hardly matters beside that of the standard deviation.
-            p = alpha / 4 if cv_pct < limit else 1 - alpha / 4
-            bound_pct = cv_pct * math.sqrt((rounds - 1) / chi2_quantile(p, rounds - 1))
+            p, freedom = OF_SD * alpha if cv_pct < limit else 1 - OF_SD * alpha, sd_freedom(values, rounds)
+            bound_pct = cv_pct * math.sqrt(freedom / chi2_quantile(p, freedom))
             return (bound_pct < limit) if cv_pct < limit else (bound_pct > limit)
     else:
         median = aggregate is Aggregate.MEDIAN

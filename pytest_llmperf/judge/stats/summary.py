@@ -28,6 +28,22 @@ class Aggregate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What is known of the distribution of rounds beforehand.
+
+    Attributes:
+        ceiling: the largest value that the metric's definition allows; None: there is none.
+        tail_below: whether there may be a long tail of low rounds that few rounds do not show.
+    """
+
+    ceiling: float | None = None
+    tail_below: bool = False
+
+
+UNKNOWN_SHAPE = Shape()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Figures of the values of rounds.
 

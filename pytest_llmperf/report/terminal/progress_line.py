@@ -130,7 +130,8 @@ class ProgressLine:
             except MeasurementError:
                 continue
             looks = self._most - self._least + 1
-            ends = interval(metric.aggregate, values, looks=looks, ceiling=metric.ceiling) if len(values) > 2 else None
+            few = len(values) < 3
+            ends = None if few else interval(metric.aggregate, values, looks=looks, shape=metric.shape)
             top = metric.ceiling or float("inf")
             low, high = (max(ends.low, 0), min(ends.high, top)) if ends else (0.0, top)
             excludes = low >= _LEAST_PP or high <= top - _LEAST_PP

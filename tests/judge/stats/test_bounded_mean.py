@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.judge.stats.bounded_mean import bounded_ends
 from pytest_llmperf.judge.stats.confidence_intervals import Interval, interval, mean_interval
-from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.judge.stats.skewed_mean import bounded_ends
+from pytest_llmperf.judge.stats.summary import Aggregate, Shape
 
 
 def ends_of(values: Sequence[float], alpha: float) -> Interval:
@@ -47,7 +47,7 @@ def test_it_keeps_its_word_where_students_t_does_not() -> None:
     for _ in range(runs):
         values = [100 - rng.gammavariate(1.15, 1.3 / 1.15) for _ in range(5)]
         by_t += mean_interval(values, 0.05).low > 98.7
-        by_both += interval(Aggregate.MEAN, values, looks=1, ceiling=100.0).low > 98.7
+        by_both += interval(Aggregate.MEAN, values, looks=1, shape=Shape(ceiling=100.0)).low > 98.7
     assert by_t / runs > 0.08
     assert by_both / runs < 0.025 + 3 * math.sqrt(0.025 / runs)
 
@@ -55,6 +55,6 @@ def test_it_keeps_its_word_where_students_t_does_not() -> None:
 def test_a_value_above_the_ceiling_has_no_ceiling() -> None:
     """Then the metric is not what it says, and only Student's t is left."""
     values = (99.0, 101.0, 98.0, 99.5, 100.0)
-    assert interval(Aggregate.MEAN, values, looks=1, ceiling=100.0).method == "Student t"
+    assert interval(Aggregate.MEAN, values, looks=1, shape=Shape(ceiling=100.0)).method == "Student t"
     below = (99.0, 97.0, 98.0, 96.5, 99.5)
-    assert interval(Aggregate.MEAN, below, looks=1, ceiling=100.0).method == "Student t and cube roots"
+    assert interval(Aggregate.MEAN, below, looks=1, shape=Shape(ceiling=100.0)).method == "Student t and fourth roots"

@@ -167,11 +167,14 @@ def test_more_looks_make_wider_intervals() -> None:
     """The error is shared over the looks, whatever the centre."""
     values = (94.0, 95.0, 96.0, 97.0, 99.0, 93.0, 98.0, 95.5, 96.5, 94.5, 92.0, 97.5)
     for aggregate in (Aggregate.MEAN, Aggregate.MEDIAN, Aggregate.CV):
-        single, many = (confidence_intervals.interval(aggregate, values, looks=looks) for looks in (1, 16))
+        single, many = (confidence_intervals.interval(aggregate, values, looks=n, last=n == 1) for n in (1, 16))
         assert many.low < single.low <= single.high < many.high
+        last = confidence_intervals.interval(aggregate, values, looks=16)
+        assert many.low < last.low <= single.low <= single.high <= last.high < many.high
     assert confidence_intervals.alpha_of_look(1) == pytest.approx(0.05)
-    assert confidence_intervals.alpha_of_look(16) == pytest.approx(0.05 / 16**0.7)
-    assert confidence_intervals.alpha_of_look(16, gates=2) == pytest.approx(0.05 / 32)
+    assert confidence_intervals.alpha_of_look(16) == pytest.approx(0.7 * 0.05)
+    assert confidence_intervals.alpha_of_look(16, last=False) == pytest.approx(0.3 * 0.05 / 15**0.7)
+    assert confidence_intervals.alpha_of_look(16, gates=2, last=False) == pytest.approx(0.3 * 0.05 / 2 / 15)
     with pytest.raises(ValueError, match="at least 1"):
         confidence_intervals.alpha_of_look(0)
 

@@ -58,7 +58,7 @@ def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5, wanted: in
 )
 def test_a_narrow_line_has_what_matters(pytester: pytest.Pytester, columns: int, line: str) -> None:
     """Estimate, interval, verdicts and the time left, down to 80 columns; first the file's name goes, then words."""
-    interval = "54.7 to 100.0"
+    interval = "70.6 to 100.0"
     assert line_of(pytester, columns) == line.replace("INTERVAL", interval)[: columns - 4]
 
 
@@ -79,9 +79,9 @@ def test_a_terminal_that_knows_no_other_letters(pytester: pytest.Pytester) -> No
 
 def test_the_time_to_the_first_verdict_at_80_columns(pytester: pytest.Pytester) -> None:
     """Before there is one."""
-    line = line_of(pytester, 80, rounds=4)
-    assert "balance 96.9 %; " in line  # its interval, 0.0 to 100.0, would say nothing
-    assert line.endswith("0 s to the first verdict")
+    line = line_of(pytester, 80, rounds=3)
+    assert "balance 96.0 %; " in line  # its interval, 0.0 to 100.0, would say nothing
+    assert line.endswith("1 s to the first verdict")
 
 
 @pytest.mark.parametrize(("wanted", "ends"), [(0, "; 0 s left"), (None, "scaling 95.0 %")])
