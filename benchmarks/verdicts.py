@@ -65,6 +65,8 @@ ROUNDED_LIMITS = {
 """The same for limit gates, with the true value on a step."""
 SELDOM_BAD = {"one in ten 8 low": (0.1, 8.0), "three in ten 4 low": (0.3, 4.0)}
 """The share of bad rounds, and how many points they are low; the others scatter by 1 point."""
+DRIFTS = {f"drift {drift:+g}": drift for drift in (0.1, 0.2, -0.1, -0.2)}
+"""Points by which each round of a session is worse than the one before, in stored sessions and in new ones."""
 FEW = (0.0, 3.0, 5.0)
 OWN_MEMORY = ("AR(1) .3 each", "AR(1) .6 each", "AR(1) .8 each", "AR(1) .95 each")
 """Pairs whose sides have each a memory of its own."""
@@ -220,6 +222,10 @@ def _one_gate(cell: Cell, rng, runs: int, gates: int = 1):
     sessions = sessions + cell.tau * rng.standard_normal((runs, cell.sessions, 1))
     noise = noise_of(rng, cell.noise, runs, MOST) * (2 if cell.noise == "twice as noisy" else 1)
     values = noise + cell.tau * rng.standard_normal((runs, 1)) + drop
+    if cell.noise in DRIFTS:
+        # Every session drifts alike: by so many points a round.
+        sessions = sessions + DRIFTS[cell.noise] * np.arange(STORED)
+        values = values + DRIFTS[cell.noise] * np.arange(MOST)
     if cell.noise in ROUNDED:
         sessions, values = _rounded(rng, cell.noise, sessions, values)
     return judge_sessions(scale, to_value(sessions), to_value(values), median=logs, delta=delta, gates=gates)
@@ -326,6 +332,7 @@ def cells() -> list[Cell]:
     beyond = [
         Cell("stored", noise, k, tau, d) for noise in BEYOND_IT for k in (8, 20) for tau in SPREADS[:2] for d in FEW
     ]
+    stored += [Cell("stored", noise, k, 0.0, d) for noise in DRIFTS for k in (8, 20) for d in (0.0, 2.0, 3.0)]
     return peers + stored + few + beyond + paired + FAMILIES + LIMITS + BETTING + COMPARED
 
 
@@ -388,6 +395,9 @@ def report(table: Table) -> None:
     print_rows(table, "stored", "normal", [(k, tau) for k in (1, 2, 3) for tau in SPREADS], FEW)
     print("\nOurs, sessions that differ by two and three deltas: drops of 0, 3, 5 pp")
     print_rows(table, "stored", "normal", [(k, tau) for k in (4, 20) for tau in WIDE_SPREADS], FEW)
+    print("\nOurs, sessions that drift, points a round; partly beyond what it promises: drops of 0, 2, 3 pp")
+    for noise in DRIFTS:
+        print_rows(table, "stored", noise, [(k, 0.0) for k in (8, 20)], (0.0, 2.0, 3.0))
     print("\nOurs, beyond what it promises: drops of 0, 3, 5 pp")
     for noise, description in BEYOND_IT.items():
         print(f"  {noise}: {description}")

@@ -38,7 +38,17 @@ def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float
         kept = rows_of(stored(min(n, sessions.shape[-1])), rows)
         return HistoryModel.of(aggregate, scale, kept, values[rows, :n], assumed=ASSUMED_SPREAD_PP)
 
-    return whole_runs(values.shape, by_rule(model_of, scale, delta, gates))
+    usual = by_rule(model_of, scale, delta, gates)
+
+    def look_at(rows, n: int, looks: int):
+        drifts = rows_of(stored, rows).drifts_with(scale.to_loss(values[rows, :n]))
+        decided = np.zeros((2, len(rows)), dtype=bool)
+        for some, count in ((drifts, FIRST), (~drifts, n)):
+            if some.any():
+                decided[:, some] = usual(rows[some], count, looks, last=n == values.shape[-1])
+        return decided
+
+    return whole_runs(values.shape, look_at)
 
 
 def judge_pairs(scale: Scale, incumbent, candidate, *, delta: float, gates: int = 1):
@@ -106,11 +116,11 @@ def judge_betting(values, limit: float, ceiling: float, *, every: int):
 
 
 def by_rule(model_of, scale: Scale, delta: float, gates: int):
-    """Looks by the regression rule."""
+    """Looks by the regression rule, at n rounds; the last look unless it is said."""
 
-    def look_at(rows, n: int, looks: int):
+    def look_at(rows, n: int, looks: int, last: bool | None = None):
         model = model_of(rows, n)
-        look = Look(looks=looks, last=n == FIRST + looks - 1, gates=gates)
+        look = Look(looks=looks, last=n == FIRST + looks - 1 if last is None else last, gates=gates)
         decisions = decide(model.null_distribution(n), model.shift, scale, delta, look)
         return decisions.passed, decisions.failed
 

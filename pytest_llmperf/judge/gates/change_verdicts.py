@@ -13,7 +13,7 @@ from pytest_llmperf.judge.regression import paired_rounds, session_means, stored
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO
 from pytest_llmperf.judge.regression.paired_rounds import change_between_pairs
 from pytest_llmperf.judge.regression.session_means import change_of_means, common_rounds
-from pytest_llmperf.judge.regression.stored_sessions import StoredChange, change_from_sessions
+from pytest_llmperf.judge.regression.stored_change import StoredChange, change_from_sessions
 from pytest_llmperf.judge.stats.summary import Aggregate, mean, reference_centre
 from pytest_llmperf.model import Gate, Outcome, Verdict
 

@@ -10,7 +10,7 @@ from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate
-    from pytest_llmperf.judge.regression.stored_sessions import StoredChange
+    from pytest_llmperf.judge.regression.stored_change import StoredChange
 
 _TYPED = 4
 """Decimals of a limit that a person may have typed."""

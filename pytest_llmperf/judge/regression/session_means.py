@@ -20,7 +20,8 @@ from pytest_llmperf.judge.regression.decision_rule import Look, estimate_change,
 from pytest_llmperf.judge.regression.effect_scale import scale_of
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.regression.sampling_variance import centres_of, rounding_variance, sampling_variance
-from pytest_llmperf.judge.regression.stored_sessions import MOST_SESSIONS, SESSIONS_FOR_SPREAD, StoredChange
+from pytest_llmperf.judge.regression.stored_change import MOST_SESSIONS, StoredChange
+from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
 from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import chi2_nodes
 from pytest_llmperf.judge.stats.numpy_on_demand import np

@@ -19,12 +19,10 @@ Arrays have any number of leading batch axes, one element for each run; a gate's
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.regression.decision_rule import ChangeEstimate, Look, estimate_change, outcome_of
-from pytest_llmperf.judge.regression.effect_scale import Scale, scale_of
+from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.regression.sampling_variance import (
     MeanVariance,
@@ -33,20 +31,21 @@ from pytest_llmperf.judge.regression.sampling_variance import (
     rounding_variance,
     sampling_variance,
 )
+from pytest_llmperf.judge.regression.shared_drift import Slopes, share_drift
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
-from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_nodes, t_quantile
 from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.row_statistics import exact_row_means, row_variances
-from pytest_llmperf.judge.stats.summary import Aggregate, check_finite
-from pytest_llmperf.model import Bound, Outcome
+from pytest_llmperf.judge.stats.summary import Aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from pytest_llmperf.judge.stats.row_statistics import Array
 
-RULE = "stored 2"
+RULE = "stored 3"
 """Name and version of this rule. The version rises with every change that may change a verdict, as for every rule."""
 
 ASSUMED_SPREAD_PP = 1.2
@@ -57,9 +56,6 @@ ASSUMED_SPREAD_PCT = 5.0
 
 SESSIONS_FOR_SPREAD = 4
 """The least number of stored sessions from which their spread is estimated."""
-
-MOST_SESSIONS = 200
-"""The largest number of sessions that is tried when estimating how many would decide."""
 
 NOISIER = 0.1
 """New rounds count as noisier if an F test says so with this error; then they are judged by their own variance."""
@@ -75,6 +71,7 @@ class StoredRounds:
         centres_variance: sample variance of the sessions' centres; 0 for one session.
         sampling: of the rounds of these sessions.
         rounding: variance of `centre` because values are rounded.
+        slopes: of rounds within the sessions.
     """
 
     lengths: Mapping[int, int]
@@ -82,6 +79,7 @@ class StoredRounds:
     centres_variance: Array
     sampling: SamplingVariance
     rounding: Array
+    slopes: Slopes
 
     @property
     def count(self) -> int:
@@ -99,7 +97,14 @@ class StoredRounds:
             centres_variance=row_variances(centres) if centres.shape[-1] > 1 else np.zeros(centres.shape[:-1]),
             sampling=sampling_variance(aggregate, losses),
             rounding=rounding_variance(aggregate, scale, groups),
+            slopes=Slopes.of(losses),
         )
+
+    def drifts_with(self, losses: Array) -> NDArray[np.bool_]:
+        """Whether new rounds, shape (..., rounds), are more than the stored ones, and both drift alike."""
+        if not 1 < max(self.lengths) < losses.shape[-1]:
+            return np.zeros(losses.shape[:-1], dtype=bool)
+        return share_drift(self.slopes, losses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,98 +194,6 @@ class HistoryModel:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredChange:
-    """A change from stored sessions.
-
-    Attributes:
-        change: see ChangeEstimate.
-        spread: where the spread between sessions comes from, in words.
-        sessions_needed: number of stored sessions that would decide, if all else stayed; None: decided, or no number.
-    """
-
-    change: ChangeEstimate
-    spread: str
-    sessions_needed: int | None
-
-
-def change_from_sessions(
-    *,
-    aggregate: Aggregate,
-    bound: Bound,
-    base: float | None,
-    delta: float,
-    sessions: Sequence[Sequence[float]],
-    values: Sequence[float],
-    look: Look,
-) -> StoredChange | None:
-    """The change from the stored sessions to the new rounds.
-
-    Args:
-        aggregate: mean or median.
-        bound: which side is good.
-        base: the stored baseline's centre, that changes are percentages of; None: in the metric's own points.
-        delta: the smallest change that matters.
-        sessions: the stored rounds' values, one sequence a session.
-        values: the new rounds' values.
-        look: which look this is.
-
-    Returns:
-        None if no variance can be estimated: one new round, or stored sessions of one round each.
-
-    Raises:
-        MeasurementError: no session, a value that is not finite, or changes in percent of a base of 0.
-    """
-    check_finite(values if base is None else (base, *values))
-    for session in sessions:
-        check_finite(session)
-    n, least = len(values), min((*values, *(min(session) for session in sessions)))
-    scale = scale_of(bound=bound, base=base, delta=delta, least=least)
-    if n < 2:
-        return None
-    stored = StoredRounds.of(aggregate, scale, grouped([session[:n] for session in sessions]))
-    assumed = scale.shift(ASSUMED_SPREAD_PP if base is None else ASSUMED_SPREAD_PCT)
-    model = HistoryModel.of(aggregate, scale, stored, np.asarray(values, dtype=float), assumed=assumed)
-    if model is None:
-        return None
-    shift = float(model.shift)
-    change = estimate_change(
-        model.null_distribution,
-        rounds=n,
-        shift=shift,
-        scale=scale,
-        delta=delta,
-        look=look,
-        round_sd=math.sqrt(model.sampling.moments(1)[0]),
-    )
-    count, needed = len(sessions), None
-    if count < SESSIONS_FOR_SPREAD:
-        spread = f"{_sessions(count)}: a spread between sessions assumed, save {SESSIONS_FOR_SPREAD - count} more "
-        return StoredChange(change=change, spread=f"{spread}to have it measured", sessions_needed=SESSIONS_FOR_SPREAD)
-    if change.outcome is Outcome.INCONCLUSIVE:
-        final = replace(look, last=True)
-
-        def decided(sessions: int) -> bool:
-            null = model.null_distribution(n, sessions)
-            return outcome_of(null, shift, scale, delta, final)[0] is not Outcome.INCONCLUSIVE
-
-        needed = first_rounds(decided, count + 1, MOST_SESSIONS)
-    between = float(scale.change(model.spread()))
-    return StoredChange(
-        change=change,
-        spread=f"includes the spread between {count} stored sessions, about {between:.1f} {scale.unit}",
-        sessions_needed=needed,
-    )
-
-
-def grouped(sessions: Sequence[Sequence[float]]) -> tuple[Array, ...]:
-    """Sessions of equal length together, each group an array of shape (sessions, rounds)."""
-    groups: dict[int, list[Sequence[float]]] = defaultdict(list)
-    for session in sessions:
-        groups[len(session)].append(session)
-    return tuple(np.array(group, dtype=float) for group in groups.values())
-
-
 def few_rounds(n: int) -> float:
     """The factor for a variance estimated from n rounds that makes a normal's tail at 0.5 % that of Student's t."""
     return (t_quantile(0.995, n - 1) / t_quantile(0.995, math.inf)) ** 2
@@ -296,8 +209,3 @@ def _excess(stored: SamplingVariance, pooled: SamplingVariance, losses: Array) -
     critical_ratio = stored.freedom * (1 - share) / ((n - 1) * share)
     noisier = (now > before) & (now > critical_ratio * before)
     return np.where(noisier, few_rounds(n) * now - any_round, 0.0)
-
-
-def _sessions(count: int) -> str:
-    """`1 stored session`, `3 stored sessions`."""
-    return f"{count} stored session{'' if count == 1 else 's'}"

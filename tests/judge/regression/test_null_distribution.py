@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution, skewed_tail
 from pytest_llmperf.judge.regression.sampling_variance import MOST_RESIDUALS, median_weights, sampling_variance
-from pytest_llmperf.judge.regression.stored_sessions import grouped
+from pytest_llmperf.judge.regression.stored_change import grouped
 from pytest_llmperf.judge.stats.distributions import chi2_nodes, normal_tail, t_quantile
 from pytest_llmperf.judge.stats.error_spending import ALPHA, error_of_look
 from pytest_llmperf.judge.stats.summary import Aggregate

@@ -15,12 +15,8 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.regression.decision_rule import Look
 from pytest_llmperf.judge.regression.effect_scale import Scale, scale_of
 from pytest_llmperf.judge.regression.paired_rounds import change_between_pairs
-from pytest_llmperf.judge.regression.stored_sessions import (
-    HistoryModel,
-    StoredRounds,
-    change_from_sessions,
-    grouped,
-)
+from pytest_llmperf.judge.regression.stored_change import change_from_sessions, grouped
+from pytest_llmperf.judge.regression.stored_sessions import HistoryModel, StoredRounds
 from pytest_llmperf.judge.stats.distributions import t_quantile
 from pytest_llmperf.judge.stats.summary import Aggregate, reference_centre
 from pytest_llmperf.model import Bound, Outcome

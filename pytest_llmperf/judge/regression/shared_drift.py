@@ -1,0 +1,74 @@
+"""A drift within sessions that stored sessions and this one share: later rounds are worse, or better, than early ones.
+
+A session that is longer than the stored ones would be judged by its later rounds, too, which theirs lack. If a drift
+shows, it is compared by as many first rounds as they have, which drift alike. The slope is pooled over stored sessions
+and this one, and counts if Student's t says so and both have its sign. Alike neighbours look like a drift: they are
+charged as everywhere (`judge.stats.autocorrelation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
+from pytest_llmperf.judge.stats.distributions import t_quantile
+from pytest_llmperf.judge.stats.numpy_on_demand import np
+from pytest_llmperf.judge.stats.row_statistics import row_means
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_llmperf.judge.stats.row_statistics import Array
+
+ERROR = 0.05
+"""How often rounds without a drift show one, two-sided, before the signs are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slopes:
+    """Sums of a regression of losses on the number of the round, each session about its own mean.
+
+    Attributes:
+        products: of losses and numbers.
+        squares: of losses.
+        spread: squares of numbers.
+        freedom: degrees of freedom of `squares`.
+    """
+
+    products: Array
+    squares: Array
+    spread: float
+    freedom: int
+
+    @classmethod
+    def of(cls, groups: Sequence[Array]) -> Slopes:
+        """For groups of sessions of equal length, each of shape (..., sessions, rounds)."""
+        products, squares, spread, freedom = np.zeros(()), np.zeros(()), 0.0, 0
+        for group in groups:
+            count, n = group.shape[-2:]
+            residuals, numbers = group - row_means(group)[..., None], np.arange(n) - (n - 1) / 2
+            products = products + (residuals @ numbers).sum(axis=-1)
+            squares = squares + (residuals * residuals).sum(axis=(-2, -1))
+            spread += count * float(numbers @ numbers)
+            freedom += count * (n - 1)
+        return cls(products=products, squares=squares, spread=spread, freedom=freedom)
+
+
+def share_drift(stored: Slopes, losses: Array) -> NDArray[np.bool_]:
+    """Whether the stored sessions and this one drift alike.
+
+    Args:
+        stored: of the stored sessions.
+        losses: of this session, shape (..., rounds), three rounds or more.
+    """
+    new = Slopes.of([losses[..., None, :]])
+    spread, freedom = stored.spread + new.spread, stored.freedom + new.freedom - 1
+    slope = (stored.products + new.products) / spread
+    left_over = np.maximum(stored.squares + new.squares - slope * slope * spread, 0.0)
+    residuals = losses - (new.products / new.spread)[..., None] * np.arange(losses.shape[-1])
+    variance = left_over / freedom / spread * variance_inflation(residuals)
+    t = t_quantile(1 - ERROR / 2, freedom)
+    agree: NDArray[np.bool_] = stored.products * new.products > 0
+    return agree & (slope * slope > t * t * variance)
