@@ -32,7 +32,7 @@ def test_a_drift_counts_if_stored_sessions_share_it(slope: float, new_slope: flo
 
 
 def test_a_drift_that_the_stored_sessions_share_is_no_loss() -> None:
-    """Fifteen rounds that lose 0.3 points each, as stored ones do: only the first five count, and the reason says so."""
+    """Fifteen rounds that lose 0.3 points each, as stored ones do: only the first five count, and it says so."""
     stored, new, _ = drifting(0.3, 0.3)
     asked = gate("efficiency_pct", 0.0, Bound.MIN, delta=2.0, reference=tuple(stored))
     verdict = judge_values(asked, new, looks=16, last=False)
@@ -65,6 +65,6 @@ def test_independent_rounds_seldom_share_a_drift() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "drop", "most"), [("drift +0.2", 0.0, 3.0), ("drift -0.2", 2.0, 12.0)])
 def test_drifting_sessions_raise_few_false_alarms_and_hide_few_losses(noise: str, drop: float, most: float) -> None:
-    """2,000 runs, eight sessions, fixed seed; by all rounds 12.5 % fail with nothing lost, and 50 % pass a loss of delta."""
+    """2,000 runs, eight sessions, fixed seed; by all rounds 12.5 % fail healthy, 50 % pass a loss of delta."""
     _, result = verdicts.simulate((verdicts.Cell("stored", noise, 8, 0.0, drop), 2000))
     assert (result.passed if drop else result.failed) <= most
