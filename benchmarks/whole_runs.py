@@ -41,9 +41,10 @@ def judge_sessions(scale: Scale, sessions, values, *, median: bool, delta: float
     usual = by_rule(model_of, scale, delta, gates)
 
     def look_at(rows, n: int, looks: int):
-        drifts = rows_of(stored, rows).drifts_with(scale.to_loss(values[rows, :n]))
+        longest = min(n, sessions.shape[-1])
+        drifts = rows_of(stored(longest), rows).drifts_with(scale.to_loss(values[rows, :n]))
         decided = np.zeros((2, len(rows)), dtype=bool)
-        for some, count in ((drifts, FIRST), (~drifts, n)):
+        for some, count in ((drifts, longest), (~drifts, n)):
             if some.any():
                 decided[:, some] = usual(rows[some], count, looks, last=n == values.shape[-1])
         return decided
