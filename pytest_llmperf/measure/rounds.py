@@ -236,6 +236,7 @@ class Rounds:
                     url=instance.url,
                     run=self._work(agent, instance, own, progress),
                     start_up_ns=self._start_up_ns.get(agent.name, 0),
+                    access=instance.access,
                     after=_after(agent, own, members),
                     at_barrier=not own[0].waits_for,
                 )

@@ -82,7 +82,7 @@ def relay(
     def handle(client: socket.socket) -> None:
         if tls is not None:
             client = tls.wrap_socket(client, server_side=True)
-        with socket.create_connection(address(next(turns)), PATIENCE_S) as server:
+        with client, socket.create_connection(address(next(turns)), PATIENCE_S) as server:
             first = client.recv(65536)
             if needs.lower() not in first.decode("latin-1").lower():
                 client.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.measure.tap.recording import Capture
-from pytest_llmperf.model import AsyncAgent, Command
+from pytest_llmperf.model import DIRECT, Access, AsyncAgent, Command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class Member:
         start_up_ns: how long it takes from its start to its first request, as far as is known.
         after: the members that must have ended before it is started, by index.
         at_barrier: whether the barrier waits for its first request.
+        access: how its server is reached.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Member:
     start_up_ns: int = 0
     after: tuple[int, ...] = ()
     at_barrier: bool = True
+    access: Access = DIRECT
 
     @property
     def name(self) -> str:

@@ -37,7 +37,9 @@ VARIABLES = (
     Variable(name="LLMPERF_BASE_URL", value="{url}", readers="programs that are written for this"),
     Variable(name="LLMPERF_MODEL", value="{model}", readers="programs that are written for this"),
     Variable(
-        name="OLLAMA_HOST", value="{url}", readers="Ollama's clients for Python, JavaScript and Go, LangChain, CrewAI"
+        name="OLLAMA_HOST",
+        value="{url}",
+        readers="Ollama's clients for Python and Go (that for JavaScript by an argument), LangChain, CrewAI",
     ),
     Variable(name="OLLAMA_API_BASE", value="{url}", readers="LiteLLM, Google ADK"),
     Variable(name="OLLAMA_BASE_URL", value="{url}/v1", readers="pydantic-ai"),

@@ -71,12 +71,20 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
 
     Raises:
         MeasurementError: an agent or one of its requests failed; the other agents were stopped, no process is left.
-        UsageError: a server speaks TLS.
+        UsageError: see `Tap.open`.
     """
     later = [index for index, member in enumerate(members) if not member.at_barrier]
-    urls = tap.open(
-        [member.url for member in members], [member.label for member in members], barrier=barrier, later=later
-    )
+    try:
+        urls = tap.open(
+            [member.url for member in members],
+            [member.label for member in members],
+            accesses=[member.access for member in members],
+            barrier=barrier,
+            later=later,
+        )
+    except KeyboardInterrupt:
+        tap.close()  # it may just have begun
+        raise
     part = Agents(members, urls, tap=tap, model=model, timeout_s=timeout_s)
     try:
         capture, failure = part.run()

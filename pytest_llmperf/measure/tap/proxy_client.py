@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
@@ -11,10 +12,12 @@ from multiprocessing.connection import Pipe
 from typing import Any
 from urllib.parse import urlsplit
 
-from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.tap.recording import Capture
+from pytest_llmperf.measure.tap.upstream import Upstream, secured
 from pytest_llmperf.measure.wire.prepared_request import target_of
 from pytest_llmperf.measure.wire.request_connection import CONNECT_S, MAX_ANSWER_BYTES, PIECE_BYTES
+from pytest_llmperf.model import DIRECT, Access
 
 _END_S = 2.0
 
@@ -33,6 +36,7 @@ class Tap:
         self._labels: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Any = None
+        self._accesses: tuple[Access, ...] = ()
         self._released = False
         self._arrived: set[int] = set()
 
@@ -41,6 +45,7 @@ class Tap:
         urls: Sequence[str],
         labels: Sequence[str],
         *,
+        accesses: Sequence[Access] = (),
         limit_bytes: int = MAX_ANSWER_BYTES,
         barrier: bool = True,
         later: Collection[int] = (),
@@ -50,6 +55,7 @@ class Tap:
         Args:
             urls: the server of each agent.
             labels: of each agent, for error messages.
+            accesses: how each server is reached; none = all of them without login, by the system's authorities.
             limit_bytes: maximum memory for the captured bytes of one agent, with their bookkeeping.
             barrier: whether all agents are held until each has sent something; else their bytes are passed on at once.
             later: the agents, by index, for which the barrier does not wait, because they come after others.
@@ -58,10 +64,14 @@ class Tap:
             The tap's address for each agent.
 
         Raises:
-            UsageError: a server speaks TLS.
-            MeasurementError: a server cannot be reached.
+            UsageError: a secret or a file of an access is missing.
+            MeasurementError: a server cannot be reached, or its certificate is not trusted.
         """
-        servers = [_reachable(url, label) for url, label in zip(urls, labels, strict=True)]
+        accesses = tuple(accesses) or (DIRECT,) * len(urls)
+        servers = [_upstream_of(*server) for server in zip(urls, accesses, labels, strict=True)]
+        if set(accesses) - {DIRECT, *self._accesses}:
+            self.close()  # the environment of its process may be older than the secrets
+        self._accesses = accesses
         if self._process is None:
             self._start()
         self._released, self._labels = False, tuple(labels)
@@ -164,22 +174,30 @@ class Tap:
         return MeasurementError("the tap's process died", next_step="is the machine out of memory? run it again")
 
 
-def _reachable(url: str, label: str) -> tuple[int, Any]:
-    """Family and address under which a server answers: of a name with several, the first that does.
+def _upstream_of(url: str, access: Access, label: str) -> Upstream:
+    """The server at an address, which answers: of a name with several addresses, the first that does.
 
     Raises:
-        UsageError, MeasurementError: see `Tap.open`.
+        UsageError: a secret or a file of its access is missing.
+        MeasurementError: it cannot be reached, or its certificate is not trusted.
     """
     target = target_of(url, label=label)
-    if target.tls:
-        raise UsageError(
-            f"{label}: external agents are measured by a tap, which speaks plain HTTP only",
-            next_step="give the server's own http:// address, e.g. the address behind its TLS proxy",
-        )
+    access.check()
+    needed = access if target.tls or access.auth else None
+    upstream = Upstream(0, None, urlsplit(url).netloc, target.host if target.tls else "", needed)
     try:
         with contextlib.closing(socket.create_connection((target.host, target.port), CONNECT_S)) as probe:
-            return probe.family, probe.getpeername()
+            family, address = probe.family, probe.getpeername()
+            if target.tls:
+                with contextlib.closing(secured(probe, upstream)) as shaken:
+                    shaken.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        raise MeasurementError(
+            f"{label}: the server's certificate is not trusted ({error.verify_message})",
+            next_step="give its authority's certificate with --llmperf-ca, or the name that the certificate has",
+        ) from error
     except OSError as error:
         raise MeasurementError(
             f"{label}: the server cannot be reached ({error})", next_step=f"is the server alive? curl {url}/api/version"
         ) from error
+    return upstream._replace(family=family, address=address)

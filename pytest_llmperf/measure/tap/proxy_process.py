@@ -16,8 +16,10 @@ from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection as Channel
 from typing import Any
 
+from pytest_llmperf.measure.tap.direction import Tally
 from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection, CpuReading
-from pytest_llmperf.measure.tap.tap_connection import Connection, Tally
+from pytest_llmperf.measure.tap.tap_connection import Connection
+from pytest_llmperf.measure.tap.upstream import Upstream
 from pytest_llmperf.measure.wire.arrival import Clock, wall_offset_ns
 from pytest_llmperf.measure.wire.scheduling_lag import Pulse
 
@@ -39,7 +41,7 @@ class Agent:
     """One agent's address, its server, and the connections made so far.
 
     Args:
-        family, address: of the server.
+        upstream: its server.
         piece: see Tally.
         later: whether the barrier opens without it.
 
@@ -50,8 +52,8 @@ class Agent:
         arrived: whether the parent was told that it has sent something.
     """
 
-    def __init__(self, family: int, address: Any, piece: int, *, later: bool) -> None:
-        self.server = family, address
+    def __init__(self, upstream: Upstream, piece: int, *, later: bool) -> None:
+        self.upstream = upstream
         self.later = later
         self.tally = Tally(piece)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -170,10 +172,12 @@ class Forwarder:
         except OSError:
             time.sleep(_WARM_S)  # no descriptor left: not to be tried without a pause
             return
-        connection = Connection(client, selector=self._selector, tally=agent.tally, clock=self._clock)
+        connection = Connection(
+            client, upstream=agent.upstream, selector=self._selector, tally=agent.tally, clock=self._clock
+        )
         agent.connections.append(connection)
         if self._release_ns:
-            connection.connect(*agent.server)
+            connection.connect()
         if self._start_ns:
             connection.release()
 
@@ -193,7 +197,7 @@ class Forwarder:
             self._release_ns = self._clock() + GRACE_NS
             for agent in self._agents:
                 for connection in agent.connections:
-                    connection.connect(*agent.server)
+                    connection.connect()
         elif self._clock() >= self._release_ns and not any(connection.connecting for connection in connections):
             self._start()
             for agent in self._agents:
@@ -217,14 +221,14 @@ class Forwarder:
             self._channel.send(self._take())
 
     def _open(
-        self, servers: Sequence[tuple[int, Any]], limit: int, piece: int, barrier: bool, later: Collection[int]
+        self, servers: Sequence[tuple[Any, ...]], limit: int, piece: int, barrier: bool, later: Collection[int]
     ) -> None:
         self._end()
         self._limit, self._awaited = limit, len(servers)
         self._start_ns = self._release_ns = self._cpu_ns = 0
         self._before_ns = wall_offset_ns()
-        for index, (family, address) in enumerate(servers):
-            self._agents.append(Agent(family, address, piece, later=index in later))
+        for index, server in enumerate(servers):
+            self._agents.append(Agent(Upstream(*server), piece, later=index in later))
             self._selector.register(self._agents[-1].listener, selectors.EVENT_READ, self._agents[-1])
         if not barrier:
             self._start()

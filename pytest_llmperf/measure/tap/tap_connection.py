@@ -6,61 +6,22 @@ import contextlib
 import select
 import selectors
 import socket
+import ssl
 import struct
-from collections import deque
-from collections.abc import Sequence
-from typing import Any
 
-from pytest_llmperf.measure.tap.recording import CapturedConnection, Chunk, Stream, request_line, without_logins
-from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Ancillary, Clock, ask_for_kernel_time
+from pytest_llmperf.measure.tap.direction import Direction, Tally
+from pytest_llmperf.measure.tap.recording import CapturedConnection, request_line, without_logins
+from pytest_llmperf.measure.tap.upstream import HeadRewriter, TlsSocket, Upstream, secured
+from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Clock, ask_for_kernel_time
 
 READ_BYTES = 16384
 
 HELD_BYTES = 8 * 1024 * 1024
 """Maximum bytes read from an agent before the barrier opens; the rest stays in its socket."""
 
-_NOT_NOW = (BlockingIOError, InterruptedError)
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has bytes before it; others when it is read
 _RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
-
-
-class _Direction:
-    """One direction: the bytes that wait to be handed on, those that were, and whether its sender has ended."""
-
-    __slots__ = ("chunks", "closed", "ended_ns", "sink", "source", "waiting")
-
-    def __init__(self) -> None:
-        self.source: socket.socket | None = None
-        self.sink: socket.socket | None = None
-        self.waiting: deque[tuple[int, Ancillary, bytes, memoryview]] = deque()
-        self.chunks: list[tuple[int, Ancillary, bytes, int]] = []  # as Chunk
-        self.ended_ns = 0
-        self.closed = False  # the end was passed on
-
-    def stream(self) -> Stream:
-        """The captured bytes, including those that could not be handed on."""
-        rest = ((read_ns, ancillary, data, 0) for read_ns, ancillary, data, _ in self.waiting)
-        return Stream(tuple(Chunk(*chunk) for chunk in (*self.chunks, *rest)), self.ended_ns)
-
-
-class Tally:
-    """The memory for the captured bytes of one agent.
-
-    Args:
-        piece: memory for the bookkeeping of one read, bytes.
-    """
-
-    def __init__(self, piece: int) -> None:
-        self.noted = 0
-        self._piece = piece
-
-    def add(self, size: int) -> None:
-        """Counts a read of `size` bytes."""
-        self.noted += size + self._piece
-
-    def drop(self, sizes: Sequence[int]) -> None:
-        """Removes reads of these sizes, which are not kept."""
-        self.noted -= sum(sizes) + len(sizes) * self._piece
 
 
 class Connection:
@@ -70,10 +31,13 @@ class Connection:
     it closes only its half, because the two cannot be told apart.
 
     Both sockets are non-blocking. A direction is read only while none of its bytes wait to be handed on, so that a slow
-    reader slows its writer down as without the tap; ends and resets are passed on as they come.
+    reader slows its writer down as without the tap; ends and resets are passed on as they come. A server that speaks
+    TLS, or needs a login, gets each request with its own `Host` and that login; the client's bytes are captured as they
+    came.
 
     Args:
         client: as accepted.
+        upstream: the server.
         selector: watches the sockets; this connection is their data.
         tally: of its agent.
         clock: monotonic nanoseconds.
@@ -86,7 +50,15 @@ class Connection:
         given_up_ns: when the client closed it, or half of it, while it was held; 0 if it did not.
     """
 
-    def __init__(self, client: socket.socket, *, selector: selectors.BaseSelector, tally: Tally, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: socket.socket,
+        *,
+        upstream: Upstream,
+        selector: selectors.BaseSelector,
+        tally: Tally,
+        clock: Clock,
+    ) -> None:
         self.alive = True
         self.connecting = False
         self.first_ns = self.given_up_ns = 0
@@ -95,31 +67,61 @@ class Connection:
         self._held = True
         self._client = client
         self._server: socket.socket | None = None
+        self._upstream = upstream
+        self._rewriter = HeadRewriter(headers) if (headers := upstream.headers) else None
+        self._awaits = 0  # what the socket must be ready for before the server has accepted it
         self._selector = selector
         self.tally = tally
         self._clock = clock
-        self._up, self._down = _Direction(), _Direction()
+        self._up, self._down = Direction(), Direction()
         self._up.source = self._down.sink = client
         self._watched: dict[socket.socket, int] = {}
         _prepare(client)
         self._watch()
 
-    def connect(self, family: int, address: Any) -> None:
+    def connect(self) -> None:
         """Begins to connect to the server, if that was not done; a failure shows as a reset of the connection."""
         if self._server is not None or not self.alive:
             return
-        self._server = self._up.sink = self._down.source = socket.socket(family, socket.SOCK_STREAM)
+        self._server = self._up.sink = self._down.source = socket.socket(self._upstream.family, socket.SOCK_STREAM)
         _prepare(self._server)
         self._connect_ns = self._clock()
+        self.connecting, self._awaits = True, selectors.EVENT_WRITE
         try:
-            self._server.connect(address)
+            self._server.connect(self._upstream.address)
         except _NOT_NOW:
-            self.connecting = True
+            pass
         except OSError:
             self._fail(self._down)
         else:
-            self._connected_ns = self._clock()
+            self._go_on_connecting()
         self._watch()
+
+    def _go_on_connecting(self) -> None:
+        """The TCP connection is there: so is the connection, or its TLS handshake takes its next step."""
+        try:
+            if self._upstream.tls_name:
+                self._secure().do_handshake()
+        except ssl.SSLWantReadError:
+            self._awaits = selectors.EVENT_READ
+        except ssl.SSLWantWriteError:
+            self._awaits = selectors.EVENT_WRITE
+        except OSError:
+            self._fail(self._down)
+        else:
+            self.connecting, self._connected_ns = False, self._clock()
+
+    def _secure(self) -> TlsSocket:
+        """The server's socket with TLS, in place of the plain one."""
+        plain = self._server
+        if isinstance(plain, TlsSocket):
+            return plain
+        assert plain is not None
+        if self._watched.pop(plain, 0):
+            self._selector.unregister(plain)
+        wrapped = secured(plain, self._upstream)
+        self._server = self._up.sink = self._down.source = wrapped
+        return wrapped
 
     def disconnect(self) -> None:
         """Takes `connect` back, while it is held."""
@@ -148,7 +150,10 @@ class Connection:
         """Does what the socket is ready for."""
         reads, writes = (self._up, self._down) if sock is self._client else (self._down, self._up)
         if self.connecting and sock is self._server:
-            self.connecting, self._connected_ns = False, self._clock()
+            self._go_on_connecting()
+            if self.connecting or sock is not self._server:  # not yet, failed, or another socket has taken its place
+                self._watch()
+                return
         if events & selectors.EVENT_READ and self._wants(reads) and self._read(reads) and not writes.waiting:
             return
         if events & selectors.EVENT_WRITE and writes.waiting:
@@ -171,7 +176,7 @@ class Connection:
         """Resets both sides, if they are open."""
         self._close(reset=True)
 
-    def _read(self, direction: _Direction) -> bool:
+    def _read(self, direction: Direction) -> bool:
         """Reads the available bytes and sends them on; False if something is left to do."""
         assert direction.source is not None
         try:
@@ -182,19 +187,21 @@ class Connection:
         except OSError:
             self._fail(direction)
             return False
-        sent = 0
-        if data and direction.sink is not None and not self._held and not direction.waiting:
+        sent, forth = 0, data
+        if self._rewriter is not None and direction is self._up:
+            forth = self._rewriter.feed(data)
+        if forth and direction.sink is not None and not self._held and not direction.waiting:
             try:  # noqa: SIM105 - contextlib takes a tenth of all that is done for a chunk
-                sent = direction.sink.send(data)
+                sent = direction.sink.send(forth)
             except OSError:
                 pass  # whatever it is, sending the rest meets it again
         if data:
             self.first_ns = self.first_ns or read_ns
             self.tally.add(len(data))
-            if sent == len(data):
+            if sent == len(forth):
                 direction.chunks.append((read_ns, ancillary, data, read_ns))
                 return True
-            direction.waiting.append((read_ns, ancillary, data, memoryview(data)[sent:]))
+            direction.waiting.append((read_ns, ancillary, data, memoryview(forth)[sent:]))
         elif self._held and direction is self._up:
             self._give_up()
         else:
@@ -202,15 +209,15 @@ class Connection:
         self._hand_on(direction)
         return False
 
-    def _hand_on(self, direction: _Direction) -> None:
+    def _hand_on(self, direction: Direction) -> None:
         """Sends what waits, as far as the other side takes it; then the end, if it has come."""
-        if not self.alive or direction.sink is None or (self._held and direction is self._up):
+        if not self.alive or direction.sink is None or ((self._held or self.connecting) and direction is self._up):
             return
         while direction.waiting:
             read_ns, ancillary, data, rest = direction.waiting[0]
             handed_ns = self._clock()
             try:
-                sent = direction.sink.send(rest)
+                sent = direction.sink.send(rest) if rest else 0
             except _NOT_NOW:
                 return
             except OSError:
@@ -237,7 +244,7 @@ class Connection:
         self.disconnect()
         self._close(reset=True)
 
-    def _fail(self, direction: _Direction) -> None:
+    def _fail(self, direction: Direction) -> None:
         """The sender of this direction has reset its connection: so is the other one."""
         if self._held and direction is self._up:
             self._give_up()
@@ -245,7 +252,7 @@ class Connection:
         direction.ended_ns = direction.ended_ns or self._clock()
         self._close(reset=True)
 
-    def _wants(self, direction: _Direction) -> bool:
+    def _wants(self, direction: Direction) -> bool:
         """Whether to read more of a direction."""
         if not self.alive or direction.source is None or direction.ended_ns:
             return False
@@ -259,8 +266,9 @@ class Connection:
             if sock is None:
                 continue
             blocked = bool(writes.waiting) and not (self._held and writes is self._up)
-            blocked = blocked or (self.connecting and sock is self._server)
             wanted = selectors.EVENT_READ * self._wants(reads) | selectors.EVENT_WRITE * blocked
+            if self.connecting and sock is self._server:
+                wanted = self._awaits
             watched = self._watched.get(sock, 0)
             if wanted == watched:
                 continue

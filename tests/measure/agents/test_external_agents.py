@@ -32,7 +32,6 @@ from pytest_llmperf.model import (
     Agent,
     ExternalAgent,
     GenerationOptions,
-    Instance,
     Loop,
     Scenario,
     Script,
@@ -461,15 +460,6 @@ def test_a_server_that_fails_is_the_error(tap: Tap, case: str, tolerant: bool) -
     assert str(error).startswith("agent writer: ")
     assert problem in str(error)
     assert error.received == answer
-
-
-def test_tls_servers_are_refused(tap: Tap) -> None:
-    """Before anything is started."""
-    topology = Topology(
-        kind=TopologyKind.SINGLE, instances=(Instance(name="a", url="https://h"),), model="m", backend="attach"
-    )
-    with pytest.raises(UsageError, match=r"agent patient, instance a \(https://h\): .*plain HTTP only"):
-        rounds_of([patient], topology, tap).run(0)
 
 
 def test_an_agent_out_of_a_record_cannot_run(dual: Topology, tap: Tap) -> None:

@@ -17,7 +17,7 @@ from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection, Chunk, CpuReading, Stream
-from pytest_llmperf.model import ExternalAgent, Instance, Scenario, Topology, TopologyKind
+from pytest_llmperf.model import Access, ExternalAgent, Instance, Scenario, Topology, TopologyKind
 
 MS = 1_000_000
 SECOND_NS = 1_000_000_000
@@ -58,7 +58,9 @@ class ScriptedTap:
     opened: bool = True
     events: list[object] = field(default_factory=list)
 
-    def open(self, urls, labels, *, barrier: bool = True, later: Sequence[int] = ()) -> tuple[str, ...]:
+    def open(
+        self, urls, labels, *, accesses: Sequence[Access] = (), barrier: bool = True, later: Sequence[int] = ()
+    ) -> tuple[str, ...]:
         self.events.append(("open", tuple(labels), barrier))
         return tuple(urls)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.calibrate import calibrate, paced_server
 from pytest_llmperf.measure.tap import scheduling_priority
 from pytest_llmperf.measure.tap.proxy_client import Tap
@@ -164,13 +164,6 @@ def test_a_path_in_the_servers_address_is_kept(tap: Tap, listener: socket.socket
     (url,) = tap.open([url_of(listener, "/ollama/")], ["agent a"])
     assert url.startswith("http://127.0.0.1:")
     assert url.endswith("/ollama")
-
-
-def test_tls_is_refused_with_a_way_out(tap: Tap) -> None:
-    """The tap cannot read what it must time, and says so before anything starts."""
-    with pytest.raises(UsageError, match=r"(?s)agent a: .*plain HTTP only.*next: give the server's own http"):
-        tap.open(["https://example.org"], ["agent a"])
-    assert tap._process is None
 
 
 def test_a_dead_server_is_named_before_an_agent_starts(tap: Tap) -> None:

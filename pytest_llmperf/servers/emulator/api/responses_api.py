@@ -1,4 +1,4 @@
-"""OpenAI's `/v1/responses`, as far as it keeps no state: one answer for one list of items."""
+"""OpenAI's `/v1/responses`, as Ollama speaks it: it keeps no state, and an answer that met its limit is `completed`."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ class ResponsesForm:
     def end(self, ending: Ending) -> bytes:
         """What completes the text, and the whole answer with its counts."""
         events = self._start() + self._close_text()
-        status = _status(ending)
-        return events + self._event(f"response.{status}", response=self._response(status, ending))
+        return events + self._event("response.completed", response=self._response("completed", ending))
 
     def whole(self, pieces: Sequence[Piece], ending: Ending) -> Part:
         """The answer with its counts."""
@@ -70,7 +69,7 @@ class ResponsesForm:
         if text or not calls_of(pieces):
             self._items.append(self._message(text, "completed"))
         self._items += map(_call_item, calls_of(pieces))
-        return self._response(_status(ending), ending)
+        return self._response("completed", ending)
 
     def error(self, message: str, status: int) -> Part:
         """OpenAI's."""
@@ -117,10 +116,9 @@ class ResponsesForm:
         return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
 
     def _response(self, status: str, ending: Ending | None) -> Part:
-        reason = {"reason": _LIMIT} if status == "incomplete" else None
         return {
             **{"id": self._id, "object": "response", "created_at": self._created, "model": self._model},
-            **{"status": status, "error": None, "incomplete_details": reason, "instructions": None, "metadata": {}},
+            **{"status": status, "error": None, "incomplete_details": None, "instructions": None, "metadata": {}},
             **{"output": list(self._items), "parallel_tool_calls": True, "tool_choice": "auto", "tools": []},
             **{"temperature": 1.0, "top_p": 1.0, "usage": _usage(ending.completion) if ending else None},
         }
@@ -209,10 +207,6 @@ def _schema(body: Mapping[str, object], card: ModelCard) -> Mapping[str, object]
         raise RequestError("text.format: this server writes text only")
     schema = wanted.get("schema")
     return schema if isinstance(schema, dict) else {"type": "object"}
-
-
-def _status(ending: Ending) -> str:
-    return "incomplete" if ending.reason == "length" else "completed"
 
 
 def _part(text: str) -> Part:
