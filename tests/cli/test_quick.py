@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import psutil
 import pytest
 
@@ -15,9 +14,9 @@ from pytest_llmperf.cli import main, quick_command
 from pytest_llmperf.cli.arguments import parser
 from pytest_llmperf.cli.quick_command import QuickLook
 from pytest_llmperf.model import Script, TopologyKind
-from pytest_llmperf.report import json_schema
 from pytest_llmperf.session.session import Session
 from tests.lent import known
+from tests.report.published_schema import PUBLISHED_SCHEMA
 from tests.started import simulated_server, simulated_servers
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +96,7 @@ def test_json_is_the_document_of_a_run(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["quick", "--backend", "simulated", "--json"]) == 0
     out, err = capsys.readouterr()
     content = json.loads(out)
-    jsonschema.validate(content, json_schema.schema())
+    PUBLISHED_SCHEMA.validate(content)
     assert content["records"][0]["figures"]["rounds"] == 5
     assert content["tests"][0]["test"] == "quick"
     assert "llmperf: simulated, model" in err
