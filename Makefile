@@ -18,7 +18,7 @@
 # make bench    what the plugin costs, used and unused, beside its peers, a row a figure; limits are ratios that hold on any machine (some minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 RUN = $(BIN)/python
