@@ -179,6 +179,8 @@ def _dataclass(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         described |= {option.field: option.help_text for option in OPTIONS}
     properties = {}
     for field in dataclasses.fields(kind):
+        if not field.metadata.get("stored", True):
+            continue
         # What an external agent runs is stored as a command or a callable's name.
         hint = tuple[str, ...] | str if (kind, field.name) == (ExternalAgent, "run") else hints[field.name]
         schema_ = _type(hint, definitions)

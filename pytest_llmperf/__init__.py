@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Settings,
         TopologyKind,
     )
+    from pytest_llmperf.recordings.recording_file import RecordingTarget
     from pytest_llmperf.session.session import Session
 
 _HOMES = {
@@ -58,6 +59,7 @@ _HOMES = {
         "UsageError",
     ),
     "pytest_llmperf.judge.record": ("Record",),
+    "pytest_llmperf.recordings.recording_file": ("RecordingTarget",),
     "pytest_llmperf.session.session": ("Session",),
 }
 
@@ -76,6 +78,7 @@ __all__ = [
     "MissingExtraError",
     "ModelMissingError",
     "Record",
+    "RecordingTarget",
     "Scenario",
     "ServerError",
     "Session",

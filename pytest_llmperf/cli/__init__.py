@@ -1,4 +1,4 @@
-"""The command `pytest-llmperf`: measures without a test, sets up a project, and maintains baselines, without pytest."""
+"""The command `pytest-llmperf`: measures without a test, records agents, sets up a project, and maintains baselines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from pytest_llmperf.cli.arguments import function_of, parser
+from pytest_llmperf.cli.arguments import function_of, parsed
 from pytest_llmperf.errors import LlmperfError
 
 
@@ -43,7 +43,7 @@ def _escaping(stream: Any) -> Iterator[None]:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    given = parser().parse_args(arguments)
+    given = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         code: int = function_of(given.run)(given)
         sys.stdout.flush()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from argparse import SUPPRESS, ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pytest_llmperf.cli.recording_arguments import RECORD_AGENTS, add_record_agents
 from pytest_llmperf.errors import did_you_mean
 from pytest_llmperf.judge.gate_kinds import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
@@ -53,11 +54,28 @@ def function_of(name: str) -> Callable[..., Any]:
     return command
 
 
-def parser() -> ArgumentParser:
-    """The whole command line; `run` of the parsed arguments names the command's function."""
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The parsed command line; `run` names the command's function, `agents` has the words after `--`."""
+    words, agents = list(arguments), list[str]()
+    recording = words[:1] == [RECORD_AGENTS]
+    if recording and "--" in words:
+        at = words.index("--")
+        words, agents = words[:at], words[at + 1 :]
+    given = parser(recording=recording).parse_args(words)
+    given.agents = agents
+    return given
+
+
+def parser(*, recording: bool = False) -> ArgumentParser:
+    """The whole command line.
+
+    Args:
+        recording: whether the options of the servers to record on are added; they take time to import.
+    """
     whole = ArgumentParser(
         prog="pytest-llmperf",
-        description="Measure without a test, set up a project, and maintain the stored baselines of pytest-llmperf.",
+        description="Measure without a test, record agents, set up a project, and maintain the stored baselines of "
+        "pytest-llmperf.",
         epilog="Exit code: 0 = success; 1 = a regression or a fault was found; 2 = the command could not run. "
         "pytest saves the sessions: --llmperf-save, --llmperf-compare, --llmperf-update.",
     )
@@ -66,11 +84,14 @@ def parser() -> ArgumentParser:
     _add_quick(commands)
     _add_init(commands)
     _command(commands, "list", "baseline_commands.list_all", "list every baseline and what it contains")
-    show = _command(commands, "show", "baseline_commands.show", "print a baseline's limits and stored sessions")
-    show.add_argument("name", metavar="NAME", help=_NAME)
+    show = _command(
+        commands, "show", "baseline_commands.show", "print a baseline's limits and stored sessions, or a recording"
+    )
+    show.add_argument("name", metavar="NAME", help=f"{_NAME}; or a recording (.jsonl), or an export of traces (.json)")
     _add_compare(commands)
     _add_trend(commands)
     _add_record(commands)
+    add_record_agents(commands, with_servers=recording)
     _add_edits(commands)
     _command(
         commands,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from pytest_llmperf.cli.recording_commands import SUFFIXES, print_recording
 from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.baselines import baseline_files, store
 from pytest_llmperf.judge.baselines.edits import renamed, trimmed, without, without_session
@@ -34,7 +35,9 @@ def list_all(given: Namespace) -> int:
 
 
 def show(given: Namespace) -> int:
-    """Prints a baseline's limits and stored sessions."""
+    """Prints a baseline's limits and stored sessions, or a recording."""
+    if given.name.endswith(SUFFIXES):
+        return print_recording(given.name)
     baseline = baseline_files.load_named(given.name, (given.dir,))
     words = f": {baseline.description}" if baseline.description else ""
     print(f"baseline {baseline.name} (schema {baseline.schema}){words}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -15,7 +15,7 @@ from pytest_llmperf.judge.diagnosis.triage import Answer
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.soak import Soak
 from pytest_llmperf.judge.stats.summary import Summary, summarise
-from pytest_llmperf.model import ExternalAgent, Measurement, Pauses, Think, Verdict
+from pytest_llmperf.model import ExternalAgent, Measurement, Pauses, RecordedAgent, Think, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,14 @@ _CONVERTER.register_unstructure_hook(StrEnum, lambda member: member.value)
 _CONVERTER.register_unstructure_hook(
     ExternalAgent,
     lambda agent: {"name": agent.name, "run": agent.stored, **({"after": agent.after} if agent.after else {})},
+)
+_CONVERTER.register_unstructure_hook(
+    RecordedAgent,
+    lambda agent: {
+        field.name: _CONVERTER.unstructure(getattr(agent, field.name))
+        for field in fields(agent)
+        if field.metadata.get("stored", True)
+    },
 )
 _CONVERTER.register_structure_hook(
     ExternalAgent,

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from pytest_llmperf.measure.replayed_requests import Body, ReplayedBodies, recorded
 from pytest_llmperf.measure.wire.openai_options import v1_options
 from pytest_llmperf.measure.wire.prepared_request import Request, prepare
 from pytest_llmperf.measure.wire.unique_prefix import prefixes
-from pytest_llmperf.model import Agent, ExternalAgent, Instance, Step
+from pytest_llmperf.model import Agent, AnyAgent, Instance, RecordedAgent, Step
 
 STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everything said so far in mind."
 """Stands for the model's answers in a conversation's history: a fixed text, so that every run does the same work."""
@@ -24,7 +25,7 @@ def keep_alive_s(timeout_s: float) -> int:
     return round(timeout_s) + 600
 
 
-def label_of(agent: Agent | ExternalAgent, instance: Instance) -> str:
+def label_of(agent: AnyAgent, instance: Instance) -> str:
     """The agent and its instance, for error messages."""
     return f"agent {agent.name}, instance {instance.name} ({instance.url})"
 
@@ -41,11 +42,26 @@ class AgentRequests:
         self._model = model
         self._keep_alive_s = keep_alive_s
         self._prefixes: Iterator[str] = prefixes()
+        self._replayed = ReplayedBodies(model)
         self._fixed: Mapping[str, str] = {}
 
-    def of(self, agent: Agent, instance: Instance, url: str) -> tuple[Request, ...]:
-        """The agent's requests as bytes, to be sent to this address, each with a prefix of its own."""
+    def of(self, agent: Agent | RecordedAgent, instance: Instance, url: str) -> tuple[Request, ...]:
+        """The agent's requests as bytes, to be sent to this address: each with a prefix of its own, or as recorded.
+
+        Raises:
+            UsageError: the agent was recorded, and cannot be replayed here.
+        """
+        if isinstance(agent, RecordedAgent):
+            bodies = [(request.path, self._replayed.of(agent, request)) for request in recorded(agent, instance)]
+        else:
+            bodies = self._bodies(agent, instance)
         label = label_of(agent, instance)
+        return tuple(
+            prepare(url, path, json.dumps(body).encode(), label=label, access=instance.access) for path, body in bodies
+        )
+
+    def _bodies(self, agent: Agent, instance: Instance) -> list[tuple[str, Body]]:
+        """Path and body of each request of one of our own agents."""
         common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
         common["keep_alive"] = self._keep_alive_s
         if agent.think is not None:
@@ -59,16 +75,25 @@ class AgentRequests:
             bodies = [("/api/generate", {"prompt": self._prefix_of(agent) + agent.prompts[0]})]
         else:
             bodies = [("/api/chat", {"messages": self._history(agent, turn)}) for turn in turns]
-        return tuple(
-            prepare(url, path, json.dumps({**common, **body}).encode(), label=label, access=instance.access)
-            for path, body in bodies
-        )
+        return [(path, {**common, **body}) for path, body in bodies]
 
-    def of_steps(self, agent: Agent, instance: Instance, url: str, steps: Sequence[Step]) -> tuple[Request, ...]:
-        """The agent's requests for these steps: its prompts, as often as a loop repeats them."""
-        passages = range(len(steps) // len(agent.prompts))
+    def of_steps(
+        self, agent: Agent | RecordedAgent, instance: Instance, url: str, steps: Sequence[Step]
+    ) -> tuple[Request, ...]:
+        """The agent's requests for these steps: its own, as often as a loop repeats them."""
+        passages = range(len(steps) // len(agent.prompts if isinstance(agent, Agent) else agent.steps))
         requests = [request for _ in passages for request in self.of(agent, instance, url)]
         return tuple(replace(request, step=step) for request, step in zip(requests, steps, strict=True))
+
+    def probes(self, agent: RecordedAgent, instance: Instance) -> Iterator[tuple[str, Request]]:
+        """A small request for each path of which a body was not kept; `learn` takes what the server counts in it."""
+        for path in dict.fromkeys(request.path for request in agent.requests if request.body is None):
+            body = json.dumps(self._replayed.probe(path)).encode()
+            yield path, prepare(instance.url, path, body, label=label_of(agent, instance), access=instance.access)
+
+    def learn(self, path: str, counted: int) -> None:
+        """Notes the tokens that a server counted in a probe: fillers are made smaller by what it adds."""
+        self._replayed.learn(path, counted)
 
     def draw_prefixes(self, agents: Iterable[str]) -> dict[str, str]:
         """A fresh prefix for each of these agents, by name."""

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.measure.agent_requests import AgentRequests, keep_alive_s, label_of
-from pytest_llmperf.measure.client_times import client_times
+from pytest_llmperf.measure.agent_requests import AgentRequests, keep_alive_s
 from pytest_llmperf.measure.decoding.decode import decode
+from pytest_llmperf.measure.parts import Parts, Placed, not_external
 from pytest_llmperf.measure.runtimes import Runtime
 from pytest_llmperf.measure.wire.arrival import KERNEL, READ
 from pytest_llmperf.model import (
     Agent,
-    AgentRun,
     Answered,
-    AsyncAgent,
-    Command,
-    ExternalAgent,
-    Instance,
+    RecordedAgent,
     RequestTiming,
     Round,
     Scenario,
-    Step,
     Topology,
-    alone,
     steps_of,
 )
 
 if TYPE_CHECKING:
-    from pytest_llmperf.measure.agents.external_agents import Progress
+    from pytest_llmperf.measure.parts import Record
     from pytest_llmperf.measure.tap.proxy_client import Tap
 
 TOGETHER = "together"
@@ -52,14 +46,6 @@ def order_of(index: int, agents: Sequence[str]) -> tuple[str, ...]:
     return tuple(parts[shift:] + parts[:shift])
 
 
-class _Part(NamedTuple):
-    """One part of a round: what each of its agents did, the sources of arrival times, the CPU time of each process."""
-
-    runs: tuple[AgentRun, ...]
-    sources: frozenset[str]
-    cpu_ns: tuple[int, ...]
-
-
 class Rounds:
     """Runs warm-ups and rounds of one scenario on one topology.
 
@@ -70,7 +56,8 @@ class Rounds:
         topology: the servers; needs an instance for every agent, unless it is shared.
         runtime: runs the clients.
         timeout_s: time limit for a request, s; behind the tap, for all requests of an agent.
-        tap: forwards for external agents; needed if there are any.
+        tap: forwards for external agents; needed if there are any, or with `record`.
+        record: takes what the agents asked in a round, see `Recorder.recording`, and when the barrier opened.
 
     Raises:
         ValueError: the topology lacks an instance for some agent.
@@ -78,23 +65,28 @@ class Rounds:
     """
 
     def __init__(
-        self, scenario: Scenario, topology: Topology, *, runtime: Runtime, timeout_s: float, tap: Tap | None = None
+        self,
+        scenario: Scenario,
+        topology: Topology,
+        *,
+        runtime: Runtime,
+        timeout_s: float,
+        tap: Tap | None = None,
+        record: Record | None = None,
     ) -> None:
         self._scenario = scenario
-        self._steps = steps_of(scenario.agents)
-        self._model = topology.model
         self._placement = tuple(topology.instance_of(index) for index in range(len(scenario.agents)))
         self._runtime = runtime
         self._timeout_s = timeout_s
-        self._tap = tap if scenario.external else None
-        if scenario.external and any(instance.access.proxy for instance in self._placement):
+        self._tapped = scenario.external or record is not None
+        if self._tapped and any(instance.access.proxy for instance in self._placement):
             raise UsageError(
                 "external agents are measured by a tap, which does not go through a proxy",
                 next_step="measure them from where the server can be reached, without --llmperf-proxy",
             )
         pauses_first = [
             agent.name
-            for agent, (first, *_) in zip(scenario.agents, self._steps, strict=True)
+            for agent, (first, *_) in zip(scenario.agents, steps_of(scenario.agents), strict=True)
             if first.think_ns and not first.waits_for
         ]
         if scenario.external and pauses_first:
@@ -104,7 +96,15 @@ class Rounds:
                 next_step="let its think_s begin with 0: one number for each prompt",
             )
         self._requests = AgentRequests(model=topology.model, keep_alive_s=keep_alive_s(timeout_s))
-        self._start_up_ns: dict[str, int] = {}
+        self._parts = Parts(
+            scenario,
+            self._requests,
+            runtime=runtime,
+            timeout_s=timeout_s,
+            model=topology.model,
+            tap=tap if self._tapped else None,
+            record=record,
+        )
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
         """Sends every agent's first request `times` times to its instance, all at once; no results, but answers.
@@ -113,15 +113,15 @@ class Rounds:
         as it can. That shows how long each takes to start up.
         """
         placed, answers = self._placed(), []
+        for agent, instance in placed:
+            for path, probe in self._requests.probes(agent, instance) if isinstance(agent, RecordedAgent) else ():
+                ((exchange,),) = self._runtime.run([[probe]], timeout_s=self._timeout_s).exchanges
+                self._requests.learn(path, decode(exchange).prompt_eval_count)
         for _ in range(times):
-            if self._tap is not None:
-                answers += [request for run in self._tapped(placed, barrier=False).runs for request in run.requests]
+            if self._tapped:
+                answers += [request for run in self._parts.run(placed, barrier=False).runs for request in run.requests]
                 continue
-            firsts = [
-                self._requests.of(agent, instance, instance.url)[:1]
-                for agent, instance in placed
-                if isinstance(agent, Agent)
-            ]
+            firsts = [self._requests.of(ours, instance, instance.url)[:1] for ours, instance in not_external(placed)]
             part = self._runtime.run(firsts, timeout_s=self._timeout_s)
             answers += [decode(exchanges[0]) for exchanges in part.exchanges]
         return tuple(answers)
@@ -135,7 +135,7 @@ class Rounds:
         placed = self._placed()
         members_of = {agent.name: [(agent, instance)] for agent, instance in placed} | {TOGETHER: list(placed)}
         order = order_of(index, tuple(agent.name for agent, _ in placed)) if len(placed) > 1 else (TOGETHER,)
-        parts = {name: self._part(members_of[name]) for name in order}
+        parts = {name: self._parts.run(members_of[name]) for name in order}
         if len(placed) == 1:
             parts[placed[0][0].name] = parts[TOGETHER]
         sources = frozenset().union(*(part.sources for part in parts.values()))
@@ -157,9 +157,9 @@ class Rounds:
             UsageError: an agent is external, so that its prompts cannot be repeated.
             MeasurementError: a request failed.
         """
-        if self._scenario.external:
+        if not self._scenario.ours:
             raise UsageError(
-                "answers can be compared only for agents with prompts, not for external agents",
+                "answers can be compared only for agents with prompts, not for external or recorded agents",
                 next_step="give Agent(...) with the prompts that matter",
             )
         placed, said = self._placed(), []
@@ -167,7 +167,7 @@ class Rounds:
         for parts in ([[member] for member in placed], [[member] for member in placed], [placed]):
             for fixed in prefixes:
                 with self._requests.fixed(fixed):
-                    runs = [run for members in parts for run in self._part(members).runs]
+                    runs = [run for members in parts for run in self._parts.run(members).runs]
                 said.append([[request.text or request.reasoning for request in run.requests] for run in runs])
         alone, again, together = said[:times], said[times : 2 * times], said[2 * times :]
         return tuple(
@@ -180,123 +180,6 @@ class Rounds:
             )
         )
 
-    def _placed(self) -> tuple[tuple[Agent | ExternalAgent, Instance], ...]:
+    def _placed(self) -> tuple[Placed, ...]:
         """Each agent with its instance."""
         return tuple(zip(self._scenario.agents, self._placement, strict=True))
-
-    def _steps_of(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> tuple[tuple[Step, ...], ...]:
-        """The steps of these agents: of all together, as the graph says; of some, without waiting for the others."""
-        if len(members) == len(self._steps):
-            return self._steps
-        own = {agent.name: alone(steps) for agent, steps in zip(self._scenario.agents, self._steps, strict=True)}
-        return tuple(own[agent.name] for agent, _ in members)
-
-    def _part(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]]) -> _Part:
-        """Runs these agents at once."""
-        if self._tap is not None:
-            return self._tapped(members)
-        ours = [(agent, instance) for agent, instance in members if isinstance(agent, Agent)]
-        steps = self._steps_of(members)
-        clients = [
-            self._requests.of_steps(agent, instance, instance.url, own)
-            for (agent, instance), own in zip(ours, steps, strict=True)
-        ]
-        part = self._runtime.run(clients, timeout_s=self._timeout_s)
-        times = client_times(part.start_ns, steps, part.exchanges)
-        runs = [
-            AgentRun(
-                agent=agent.name,
-                instance=instance.name,
-                start_ns=part.start_ns,
-                requests=tuple(map(decode, exchanges)),
-                client_ns=own.client_ns,
-                paused_ns=own.paused_ns,
-                lag_ns=lag_ns,
-            )
-            for (agent, instance), exchanges, own, lag_ns in zip(
-                members, part.exchanges, times, part.lag_ns, strict=True
-            )
-        ]
-        sources = frozenset(exchange.source for client in part.exchanges for exchange in client)
-        return _Part(tuple(runs), sources, part.cpu_ns)
-
-    def _tapped(self, members: Sequence[tuple[Agent | ExternalAgent, Instance]], *, barrier: bool = True) -> _Part:
-        """Runs these agents at once through the tap; before the first barrier, once unmeasured: see `start_up`."""
-        from pytest_llmperf.measure.agents.agent_failures import Member  # noqa: PLC0415 - only where an agent is external
-        from pytest_llmperf.measure.agents.external_agents import Progress, run_tapped  # noqa: PLC0415 - as above
-
-        assert self._tap is not None
-        if barrier and len(members) > 1 and any(agent.name not in self._start_up_ns for agent, _ in members):
-            self._tapped(members, barrier=False)
-        steps, progress = self._steps_of(members), Progress()
-        part = run_tapped(
-            [
-                Member(
-                    label=label_of(agent, instance),
-                    url=instance.url,
-                    run=self._work(agent, instance, own, progress),
-                    start_up_ns=self._start_up_ns.get(agent.name, 0),
-                    access=instance.access,
-                    after=_after(agent, own, members),
-                    at_barrier=not own[0].waits_for,
-                )
-                for (agent, instance), own in zip(members, steps, strict=True)
-            ],
-            tap=self._tap,
-            model=self._model,
-            timeout_s=self._timeout_s,
-            barrier=barrier,
-        )
-        self._start_up_ns |= {
-            agent.name: recording.start_up_ns for (agent, _), recording in zip(members, part.recordings, strict=True)
-        }
-        times = client_times(part.start_ns, steps, [recording.exchanges for recording in part.recordings])
-        runs = tuple(
-            AgentRun(
-                agent=agent.name,
-                instance=instance.name,
-                start_ns=part.start_ns,
-                requests=recording.requests,
-                client_ns=own.client_ns
-                if isinstance(agent, Agent)
-                else (0 if first.waits_for else recording.first_ns - part.start_ns),
-                paused_ns=own.paused_ns,
-                lag_ns=part.lag_ns,
-                untimed=recording.untimed,
-            )
-            for (agent, instance), recording, own, (first, *_) in zip(
-                members, part.recordings, times, steps, strict=True
-            )
-        )
-        return _Part(
-            runs,
-            frozenset(exchange.source for recording in part.recordings for exchange in recording.exchanges),
-            (part.cpu_ns,),
-        )
-
-    def _work(
-        self, agent: Agent | ExternalAgent, instance: Instance, steps: Sequence[Step], progress: Progress
-    ) -> AsyncAgent | Command:
-        """The work of an agent behind the tap."""
-        from pytest_llmperf.measure.agents.external_agents import own_work  # noqa: PLC0415 - only where an agent is external
-
-        if isinstance(agent, Agent):
-            place = self._scenario.agents.index(agent)
-            return own_work(lambda url: self._requests.of_steps(agent, instance, url, steps), place, progress)
-        if isinstance(agent.run, str):
-            raise UsageError(
-                f"agent {agent.name} comes from a stored record, which has only the name of its callable: {agent.run}",
-                next_step="create the scenario again from the callable",
-            )
-        return agent.run
-
-
-def _after(
-    agent: Agent | ExternalAgent, steps: Sequence[Step], members: Sequence[tuple[Agent | ExternalAgent, Instance]]
-) -> tuple[int, ...]:
-    """The members that must have ended before this one is started; our own agents wait for each other by themselves."""
-    return tuple(
-        client
-        for client, _ in steps[0].waits_for
-        if isinstance(agent, ExternalAgent) or isinstance(members[client][0], ExternalAgent)
-    )

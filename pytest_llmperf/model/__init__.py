@@ -1,4 +1,4 @@
-"""Frozen values that the rooms hand to each other; imports only `errors`, `masking` and `secret_values`."""
+"""Frozen values that the rooms hand to each other."""
 
 from pytest_llmperf.model.access import DIRECT, Access
 from pytest_llmperf.model.baseline import (
@@ -23,8 +23,9 @@ from pytest_llmperf.model.settings.session_settings import RUNTIMES, SERIAL, Set
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
 from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, Loop, Pauses
 from pytest_llmperf.model.workload.generation_options import OLLAMA_ONLY, GenerationOptions, Think
-from pytest_llmperf.model.workload.graph import AT_ONCE, LAST, Place, Step, alone, steps_of
+from pytest_llmperf.model.workload.graph import AT_ONCE, LAST, AnyAgent, Place, Step, alone, steps_of
 from pytest_llmperf.model.workload.profile import PROFILES, Mode, Profile, mode_of
+from pytest_llmperf.model.workload.recorded_agent import RecordedAgent
 from pytest_llmperf.model.workload.report_scenarios import (
     BASELINE_VS_CHIMERA,
     CHIMERA_HETERO,
@@ -64,6 +65,7 @@ __all__ = [
     "Agent",
     "AgentRun",
     "Answered",
+    "AnyAgent",
     "AsyncAgent",
     "Baseline",
     "Bound",
@@ -95,6 +97,7 @@ __all__ = [
     "Prices",
     "Profile",
     "Quality",
+    "RecordedAgent",
     "Reference",
     "RequestTiming",
     "Round",

@@ -48,6 +48,7 @@ NOTED = (
     "cpu_governor",
     "model_size_bytes",
     "server_settings",
+    "recording",
     "runtime",
     "timing_source",
     "python",

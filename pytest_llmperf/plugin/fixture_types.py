@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.model import Agent, AsyncAgent, Cell, ExternalAgent, Scenario
+from pytest_llmperf.model import AnyAgent, AsyncAgent, Cell, Scenario
 from pytest_llmperf.plugin.deployment import Deployment
+from pytest_llmperf.recordings.recording_file import RecordingTarget
 from pytest_llmperf.study.claims.claim_decisions import Decided
 from pytest_llmperf.study.claims.claim_findings import Finding
 from pytest_llmperf.study.economics.deployment_cost import Economy
@@ -20,16 +21,18 @@ class RunAgents(Protocol):
 
     def __call__(
         self,
-        scenario: Scenario | str | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]],
+        scenario: Scenario | str | Sequence[AnyAgent | AsyncAgent | Sequence[str]],
         *,
         on: Deployment,
         name: str = "",
+        record: str | Path | RecordingTarget = "",
     ) -> Record:
         """Warm up, run rounds and judge them; a failing gate fails the test after its body.
 
         Instead of a scenario, its name in `llmperf.toml` will do, or agents: our own, async callables that take a base
         address, and commands (lists of words), named after their functions, scripts and programs. The scenario is then
-        called `name`, or as the test.
+        called `name`, or as the test. What the agents ask in the first round is
+        written to the file `record`, if it is given.
         """
 
 
@@ -47,7 +50,7 @@ class RunMatrix(Protocol):
         self,
         matrix: str | Path | Mapping[str, Any],
         *,
-        agents: Callable[[Cell], Scenario | Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]]] | None = None,
+        agents: Callable[[Cell], Scenario | Sequence[AnyAgent | AsyncAgent | Sequence[str]]] | None = None,
         name: str = "",
     ) -> Results:
         """Run the matrix of a TOML file (a path relative to the test's file), write its rows, and check its claims.

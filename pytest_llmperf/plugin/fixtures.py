@@ -85,16 +85,18 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
     from pytest_llmperf.errors import did_you_mean
     from pytest_llmperf.model import Scenario, scenario_of
     from pytest_llmperf.plugin.deployment import Deployment
+    from pytest_llmperf.recordings.recording_file import RecordingTarget
 
     runner = _runner(request.config)
     benchmark: Any = runner.benchmark_fixture(request)
 
-    def run(scenario: Any, *, on: Deployment, name: str = "") -> Record:
+    def run(scenario: Any, *, on: Deployment, name: str = "", record: Any = "") -> Record:
         failure = names = ""
         if isinstance(scenario, str):
             known = runner.scenarios()
             names = f"; scenarios with a name: {', '.join(known)}{did_you_mean(scenario, known)}"
             scenario = known.get(scenario, scenario)
+        target = record if isinstance(record, RecordingTarget) or not record else RecordingTarget(file=record)
         if not isinstance(scenario, Scenario):
             try:
                 scenario = scenario_of(scenario, name=name or getattr(request.node, "originalname", request.node.name))
@@ -107,7 +109,7 @@ def run_agents(request: pytest.FixtureRequest) -> RunAgents:
             )
         if failure:
             pytest.fail(failure, pytrace=False)
-        return runner.measure(request.node, scenario, on, benchmark)
+        return runner.measure(request.node, scenario, on, benchmark, target or None)
 
     return run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from pytest_llmperf.plugin.stash import EXPLAINED, LINES, MATRIX, PROFILE, RECOR
 from pytest_llmperf.report.figures import figures
 from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
+from pytest_llmperf.session.measurement.measurement_context import MeasurementPlan
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.session.session_header import header
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Scenario
     from pytest_llmperf.plugin.deployment import Deployment
     from pytest_llmperf.plugin.matrix_runs import MatrixRuns
+    from pytest_llmperf.recordings.recording_file import RecordingTarget
     from pytest_llmperf.study.sweeps.study_results import Results
 
 __all__ = ["ConfigurationTransferWarning", "GateWarning", "Runner"]  # filters of warnings may name them here
@@ -100,35 +102,36 @@ class Runner:
         )
         return request.getfixturevalue("benchmark") if wanted or "benchmark" in request.fixturenames else None
 
-    def measure(self, item: pytest.Item, scenario: Scenario, on: Deployment, benchmark: Any) -> Record:
+    def measure(
+        self, item: pytest.Item, scenario: Scenario, on: Deployment, benchmark: Any, record: RecordingTarget | None
+    ) -> Record:
         """Measure and record; on an error of the plugin's own, fail the test with its text."""
         scenario = self.profiled(item, scenario)
         self._learn(scenario)
 
-        measure: Callable[..., Record] = self.session.measure
-        if item.get_closest_marker(SOAK):
-            measure = partial(self.session.soak, duration_s=self.session.settings.duration_s)
-        work = partial(
-            measure,
-            scenario,
-            TopologyKind(on.kind),
+        plan = MeasurementPlan(
+            scenario=scenario,
+            kind=TopologyKind(on.kind),
             test=item.nodeid,
             specs=item.stash[SPECS],
             runtime=item.stash[RUNTIME],
+            soak_s=self.session.settings.duration_s if item.get_closest_marker(SOAK) else 0.0,
             scorer=self._scorer(item),
+            record=record,
         )
+        work = partial(self.session.run, plan)
         records = item.stash.setdefault(RECORDS, [])
         # pytest-benchmark allows one timed call a test: the first measurement is its entry.
         once = benchmark is None or records
-        record: Record = fail_without_traceback(
+        measured: Record = fail_without_traceback(
             work if once else lambda: benchmark.pedantic(work, rounds=1), self._live
         )
-        records.append(record)
+        records.append(measured)
         if benchmark is not None:
-            measurement = record.measurement
+            measurement = measured.measurement
             name = f"{measurement.scenario.name}.{measurement.topology.kind}"
-            benchmark.extra_info[name] = figures(record)
-        return record
+            benchmark.extra_info[name] = figures(measured)
+        return measured
 
     def _scorer(self, item: pytest.Item) -> Scorer:
         """Scores answers by the hooks that the test's folder sees."""

@@ -13,12 +13,14 @@ from pytest_llmperf.measure.agent_requests import keep_alive_s
 from pytest_llmperf.measure.client_pool import Clients
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.model import Baseline, Scenario, Settings, Topology, TopologyKind
+from pytest_llmperf.recordings.recording_file import RecordingTarget
 from pytest_llmperf.servers.backends import Backend, unused
 from pytest_llmperf.servers.probes.deployment_facts import gpu_here
 from pytest_llmperf.session.baselines_in_force import BaselinesInForce
 from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
 from pytest_llmperf.session.measurement.measurement_context import MeasurementContext, MeasurementPlan
 from pytest_llmperf.session.measurement.measurement_run import MeasurementRun
+from pytest_llmperf.session.measurement.recording_run import Recorded, record_agents
 from pytest_llmperf.session.measurement.sampler_factory import SamplerFactory
 from pytest_llmperf.session.progress_listener import ProgressListener, SilentListener
 from pytest_llmperf.session.server_pool import ServerPool
@@ -222,16 +224,17 @@ class Session:
             MeasurementError: a timed request failed.
             UsageError: a gate has no limit, or the scenario does not fit the topology.
         """
-        plan = MeasurementPlan(
-            scenario=scenario,
-            kind=kind,
-            test=test,
-            specs=specs,
-            runtime=runtime,
-            scorer=scorer,
-            calibrate=calibrate,
+        return self.run(
+            MeasurementPlan(
+                scenario=scenario,
+                kind=kind,
+                test=test,
+                specs=specs,
+                runtime=runtime,
+                scorer=scorer,
+                calibrate=calibrate,
+            )
         )
-        return MeasurementRun(plan, self._context).run()
 
     def soak(
         self,
@@ -248,13 +251,29 @@ class Session:
 
         The other arguments are as for `measure`; raises as `measure` does.
         """
-        plan = MeasurementPlan(
-            scenario=scenario,
-            kind=kind,
-            test=test,
-            specs=specs,
-            runtime=runtime,
-            soak_s=duration_s,
-            scorer=scorer,
+        return self.run(
+            MeasurementPlan(
+                scenario=scenario,
+                kind=kind,
+                test=test,
+                specs=specs,
+                runtime=runtime,
+                soak_s=duration_s,
+                scorer=scorer,
+            )
         )
+
+    def run(self, plan: MeasurementPlan) -> Record:
+        """Measure what a plan asks for; raises as `measure` does."""
         return MeasurementRun(plan, self._context).run()
+
+    def record(self, scenario: Scenario, kind: TopologyKind, target: RecordingTarget) -> Recorded:
+        """Run external agents once and write what they ask into a file; see docs/recordings.md.
+
+        What was asked before an agent failed, or before Ctrl-C, is written, too.
+
+        Raises:
+            UsageError: an agent is not external, or the file cannot be written.
+            LlmperfError: the servers cannot be used.
+        """
+        return record_agents(scenario, kind, target, self._context)

@@ -6,17 +6,17 @@ import difflib
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines.baseline_files import to_save
-from pytest_llmperf.model import Agent, ExternalAgent
+from pytest_llmperf.model import Agent, RecordedAgent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_llmperf.model import Baseline, Measurement, Scenario, Stored
+    from pytest_llmperf.model import AnyAgent, Baseline, Measurement, Scenario, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,33 +28,48 @@ class Key:
         scenario: its name.
         topology: its kind.
         workload: fingerprint of the scenario as it runs, see `baselines.fingerprint`.
+        recording: what is replayed, in words, for messages; it is part of the workload.
     """
 
     test: str
     scenario: str
     topology: str
     workload: str
+    recording: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, entry: Stored) -> Key:
         """That of a stored measurement."""
-        return cls(test=entry.test, scenario=entry.scenario, topology=entry.topology, workload=entry.workload)
+        return cls(
+            test=entry.test,
+            scenario=entry.scenario,
+            topology=entry.topology,
+            workload=entry.workload,
+            recording=entry.session[-1].manifest.get("recording", ""),
+        )
 
     def __str__(self) -> str:
-        return f"{self.test} (scenario {self.scenario}, topology {self.topology}, workload {self.workload})"
+        return f"{self.test} ({self.work})"
+
+    @property
+    def work(self) -> str:
+        """Scenario, topology and workload, in words."""
+        recording = f", recording {self.recording}" if self.recording else ""
+        return f"scenario {self.scenario}, topology {self.topology}, workload {self.workload}{recording}"
 
 
 def fingerprint(scenario: Scenario) -> str:
     """A short SHA-256 (16 hex digits) of what the agents do, in their order.
 
-    Of our own agents that is name, prompts, options and, if it is set, `think`; of others name and command, or the
-    callable's qualified name; of all, if they are set, the agents before them, loops and pauses.
+    Of our own agents that is name, prompts, options and, if it is set, `think`; of recorded ones name and the hash of
+    their requests; of others name and command, or the callable's qualified name; of all, if they are set, the agents
+    before them, loops and pauses.
     """
     work = list(map(_work, scenario.agents))
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _work(agent: Agent | ExternalAgent) -> list[object]:
+def _work(agent: AnyAgent) -> list[object]:
     """What an agent does, and what it waits for, if there is anything."""
     waits: dict[str, object] = {"after": agent.after}
     if isinstance(agent, Agent):
@@ -63,7 +78,8 @@ def _work(agent: Agent | ExternalAgent) -> list[object]:
         loop = [agent.loop.back_to, agent.loop.times] if agent.loop else []
         waits |= {"loop": loop, "think_s": agent.think_s, "tool_s": agent.tool_s}
     else:
-        work = [agent.name, "external", agent.stored]
+        kind = "recorded" if isinstance(agent, RecordedAgent) else "external"
+        work = [agent.name, kind, agent.stored]
     given = {name: value for name, value in waits.items() if value}
     return [*work, given] if given else work
 
@@ -80,6 +96,7 @@ def key_of(test: str, measurement: Measurement) -> Key:
         scenario=measurement.scenario.name,
         topology=str(measurement.topology.kind),
         workload=fingerprint(measurement.scenario),
+        recording=measurement.scenario.recording,
     )
 
 
@@ -101,9 +118,18 @@ def entry_of(stored: Baseline, key: Key) -> Stored:
         names = " ".join(map(shlex.quote, (stored.name, old, key.test)))
         save = f"if the test was renamed: pytest-llmperf rename {names}; else {save}"
     if same_test:
-        held = "; ".join(f"scenario {e.scenario}, topology {e.topology}, workload {e.workload}" for e in same_test)
+        held = "; ".join(Key.of(entry).work for entry in same_test)
         save = f"if scenario, prompts or options changed on purpose, {save}"
+        if key.recording and any(_is_of_other_requests(entry, key) for entry in same_test):
+            held += ": the recording was changed, so this is other work, not a slower server"
+            save = f"if the agents were changed on purpose, {save.rpartition(', ')[2]}; else replay the old recording"
     raise BaselineError(f"baseline {stored.name} has no stored session of {key}; it has {held}", next_step=save)
+
+
+def _is_of_other_requests(entry: Stored, key: Key) -> bool:
+    """Whether it is stored of another recording for the same scenario."""
+    stored = Key.of(entry)
+    return bool(stored.recording) and (stored.scenario, stored.topology) == (key.scenario, key.topology)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

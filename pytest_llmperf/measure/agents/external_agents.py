@@ -30,6 +30,7 @@ class AgentRecording:
     Attributes:
         requests: those that are timed, in the order sent.
         exchanges: of these requests.
+        sent: their HTTP requests, as the agent sent them.
         first_ns: when its first bytes left the tap, of any request.
         start_up_ns: from its start to the first bytes that it sent.
         untimed: its requests that are in no figure.
@@ -37,6 +38,7 @@ class AgentRecording:
 
     requests: tuple[RequestTiming, ...]
     exchanges: tuple[Exchange, ...]
+    sent: tuple[HttpExchange, ...]
     first_ns: int
     start_up_ns: int
     untimed: tuple[Untimed, ...] = ()
@@ -132,27 +134,36 @@ class Progress:
         self._ends[place].set()
 
 
-def own_work(requests_to: Callable[[str], Sequence[Request]], agent: int, progress: Progress) -> AsyncAgent:
-    """One of our own agents as a callable: it sends its requests in turn; the tap captures the times.
+def own_work(
+    requests_to: Callable[[str], Sequence[Request]], agent: int, progress: Progress, *, in_turn: bool = True
+) -> AsyncAgent:
+    """One of our own agents, or a recorded one, as a callable: it sends its requests; the tap captures the times.
 
     Args:
         requests_to: its requests for a base address.
-        agent: its index in the scenario.
+        agent: its index in the part.
         progress: of the part.
+        in_turn: whether each request waits for the one before it; else only for what its step says.
     """
 
+    async def send(position: int, request: Request) -> None:
+        await progress.wait(request.step)
+        reader, writer = await asyncio.open_connection(request.host, request.port)
+        try:
+            writer.write(request.signed())
+            ending = Ending()
+            while (data := await reader.read(65536)) and not ending.add(data):
+                pass
+        finally:
+            writer.close()
+        await progress.end((agent, position), request.step)
+
     async def work(url: str) -> None:
-        for position, request in enumerate(requests_to(url)):
-            await progress.wait(request.step)
-            reader, writer = await asyncio.open_connection(request.host, request.port)
-            try:
-                writer.write(request.signed())
-                ending = Ending()
-                while (data := await reader.read(65536)) and not ending.add(data):
-                    pass
-            finally:
-                writer.close()
-            await progress.end((agent, position), request.step)
+        async with asyncio.TaskGroup() as group:
+            for position, request in enumerate(requests_to(url)):
+                task = group.create_task(send(position, request))
+                if in_turn:
+                    await task
 
     return work
 
@@ -180,12 +191,13 @@ def _recording(
         if reason := _untimed_reason(http_exchange, request):
             untimed[f"{http_exchange.method} {http_exchange.path}", reason] += 1
         elif request is not None:
-            timed.append((request, http_exchange.exchange))
+            timed.append((request, http_exchange))
     handed = [chunk.handed_ns for connection in connections for chunk in connection.up.chunks if chunk.handed_ns]
     arrived = [connection.first_ns for connection in connections if connection.first_ns]
     return AgentRecording(
         requests=tuple(request for request, _ in timed),
-        exchanges=tuple(exchange for _, exchange in timed),
+        exchanges=tuple(sent.exchange for _, sent in timed),
+        sent=tuple(sent for _, sent in timed),
         first_ns=min(handed, default=capture.start_ns),
         start_up_ns=max(0, min(arrived, default=capture.end_ns) - started_ns),
         untimed=tuple(

@@ -31,6 +31,7 @@ class HttpExchange:
 
     Attributes:
         method, path: of the request; the path without a query.
+        sent: the request's body, without its framing.
         exchange: when the request was sent, and the answer's bytes with their times.
         whole: whether the answer is complete.
         left_ns: when the agent closed the connection before the answer was complete; 0 if it did not.
@@ -38,6 +39,7 @@ class HttpExchange:
 
     method: str
     path: str
+    sent: bytes
     exchange: Exchange
     whole: bool
     left_ns: int
@@ -78,6 +80,7 @@ def exchanges_of(connection: CapturedConnection, capture: Capture, *, label: str
         yield HttpExchange(
             method=request.method,
             path=request.path,
+            sent=request.body,
             exchange=Exchange(
                 sent_ns=min(request.sent_ns, begun_ns or request.sent_ns),
                 pieces=answer,
@@ -126,6 +129,7 @@ def timing(http_exchange: HttpExchange) -> RequestTiming:
 class _Request:
     method: str
     path: str
+    body: bytes
     sent_ns: int
 
 
@@ -138,6 +142,7 @@ def _requests(up: Stream, label: str) -> Iterator[_Request]:
     """The requests of one direction; each was sent when its last byte was handed to the server."""
     connection = h11.Connection(h11.SERVER)
     head: h11.Request | None = None
+    body = bytearray()
     sent_ns = 0
     try:
         for chunk in up.chunks:
@@ -145,9 +150,12 @@ def _requests(up: Stream, label: str) -> Iterator[_Request]:
             for event in events(connection, chunk.data):
                 if isinstance(event, h11.Request):
                     head = event
+                    body.clear()
+                elif isinstance(event, h11.Data):
+                    body += event.data
                 elif isinstance(event, h11.EndOfMessage) and head is not None:
                     if sent_ns:  # else it never left
-                        yield _as_request(head, sent_ns)
+                        yield _as_request(head, bytes(body), sent_ns)
                     head = None
                     if not _next_cycle(connection):
                         return
@@ -157,7 +165,7 @@ def _requests(up: Stream, label: str) -> Iterator[_Request]:
             next_step="the agent must speak plain HTTP/1.1",
         ) from error
     if head is not None and sent_ns:
-        yield _as_request(head, sent_ns)  # its end is missing, but it may have been answered
+        yield _as_request(head, bytes(body), sent_ns)  # its end is missing, but it may have been answered
 
 
 def _next_cycle(connection: h11.Connection) -> bool:
@@ -171,9 +179,9 @@ def _next_cycle(connection: h11.Connection) -> bool:
     return True
 
 
-def _as_request(head: h11.Request, sent_ns: int) -> _Request:
+def _as_request(head: h11.Request, body: bytes, sent_ns: int) -> _Request:
     path = head.target.decode("ascii", "replace").partition("?")[0]
-    return _Request(method=head.method.decode("ascii"), path=path, sent_ns=sent_ns)
+    return _Request(method=head.method.decode("ascii"), path=path, body=body, sent_ns=sent_ns)
 
 
 def _answer(method: str, rest: deque[Piece], *, ended: bool) -> tuple[tuple[Piece, ...], bool, int]:

@@ -8,21 +8,25 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import did_you_mean
 from pytest_llmperf.model.workload.agent import Agent, ExternalAgent, Pauses
+from pytest_llmperf.model.workload.recorded_agent import RecordedAgent
 
 Place = tuple[int, int]
 """A request: the index of its agent in the scenario, and its own among the agent's; -1: the agent's last."""
 
 LAST = -1
 
+AnyAgent = Agent | ExternalAgent | RecordedAgent
+
 _NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One request of one of our own agents.
+    """One request of one of our own agents, or of a recorded one.
 
     Attributes:
         waits_for: requests of other agents whose ends it waits for; it always waits for the agent's own one before it.
+            A recorded request waits only for these, which may be its agent's own.
         think_ns: pause before it is sent, after all these have ended.
         tool_ns: how long tools take after its answer; only then has it ended.
     """
@@ -36,7 +40,7 @@ AT_ONCE = Step()
 """A request that waits for nothing but the one before it."""
 
 
-def graph_fault(agents: Sequence[Agent | ExternalAgent]) -> str:
+def graph_fault(agents: Sequence[AnyAgent]) -> str:
     """What is wrong with the edges and loops between agents, in words with what to do; empty if nothing is."""
     names = [agent.name for agent in agents]
     for agent in agents:
@@ -60,19 +64,43 @@ def graph_fault(agents: Sequence[Agent | ExternalAgent]) -> str:
     return _loop_fault(agents)
 
 
-def steps_of(agents: Sequence[Agent | ExternalAgent]) -> tuple[tuple[Step, ...], ...]:
+def steps_of(agents: Sequence[AnyAgent]) -> tuple[tuple[Step, ...], ...]:
     """The requests of each agent, in the order sent; of an external agent, whose requests are not known, the first.
 
     Args:
         agents: without `graph_fault`.
     """
-    passages = _Passages(agents)
-    return tuple(map(passages.steps, agents))
+    passages, recorded = _Passages(agents), _recorded_places(agents)
+    return tuple(
+        _recorded_steps(agent, recorded) if isinstance(agent, RecordedAgent) else passages.steps(agent)
+        for agent in agents
+    )
 
 
 def alone(steps: Sequence[Step]) -> tuple[Step, ...]:
     """The same requests if the agent runs without the others: its pauses remain."""
     return tuple(Step(think_ns=step.think_ns, tool_ns=step.tool_ns) for step in steps)
+
+
+def _recorded_places(agents: Sequence[AnyAgent]) -> dict[tuple[str, int], Place]:
+    """The places of recorded requests, by the hash of their recording and their id in it."""
+    return {
+        (agent.recording, step.id): (index, at)
+        for index, agent in enumerate(agents)
+        if isinstance(agent, RecordedAgent)
+        for at, step in enumerate(agent.steps)
+    }
+
+
+def _recorded_steps(agent: RecordedAgent, places: Mapping[tuple[str, int], Place]) -> tuple[Step, ...]:
+    """The requests of a recorded agent; what they wait for is left out if it is not in the scenario."""
+    return tuple(
+        Step(
+            waits_for=tuple(places[agent.recording, id_] for id_ in step.after if (agent.recording, id_) in places),
+            think_ns=round(step.pause_ms * 1e6),
+        )
+        for step in agent.steps
+    )
 
 
 class _Passages:
@@ -82,7 +110,7 @@ class _Passages:
         agents: of a scenario.
     """
 
-    def __init__(self, agents: Sequence[Agent | ExternalAgent]) -> None:
+    def __init__(self, agents: Sequence[AnyAgent]) -> None:
         self._agents = {agent.name: agent for agent in agents}
         self._places = {agent.name: place for place, agent in enumerate(agents)}
         self._closing = {
@@ -120,6 +148,8 @@ class _Passages:
     def _end(self, name: str, successor: Agent | ExternalAgent, passage: int) -> Place:
         """The end that a successor waits for: of the same passage, if both are in one loop; else of the last."""
         agent = self._agents[name]
+        if isinstance(agent, RecordedAgent):
+            return self._places[name], len(agent.steps) - 1
         if not isinstance(agent, Agent):
             return self._places[name], LAST
         together = name in self._closing and self._closing[name] is self._closing.get(successor.name)
@@ -127,7 +157,7 @@ class _Passages:
         return self._places[name], passages * len(agent.prompts) - 1
 
 
-def body_of(agents: Sequence[Agent | ExternalAgent], closing: Agent) -> frozenset[str]:
+def body_of(agents: Sequence[AnyAgent], closing: Agent) -> frozenset[str]:
     """The agents that a loop repeats: those on a path from the agent that it goes back to, to the one that has it."""
     assert closing.loop is not None
     after = {agent.name: agent.after for agent in agents}
@@ -145,7 +175,7 @@ def _reached(name: str, after: Mapping[str, Sequence[str]]) -> set[str]:
     return reached
 
 
-def _loop_fault(agents: Sequence[Agent | ExternalAgent]) -> str:
+def _loop_fault(agents: Sequence[AnyAgent]) -> str:
     """What is wrong with the loops; the edges are right."""
     names, looped = [agent.name for agent in agents], set[str]()
     ours = {agent.name for agent in agents if isinstance(agent, Agent)}

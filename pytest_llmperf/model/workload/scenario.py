@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from pytest_llmperf.masking import masked_words
 from pytest_llmperf.model.texts import check_texts
 from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, kind_of, qualified_name
-from pytest_llmperf.model.workload.graph import graph_fault
+from pytest_llmperf.model.workload.graph import AnyAgent, graph_fault, steps_of
+from pytest_llmperf.model.workload.recorded_agent import RecordedAgent, in_words, recorded_agents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Scenario:
     """
 
     name: str
-    agents: tuple[Agent | ExternalAgent, ...]
+    agents: tuple[AnyAgent, ...]
     source: str = ""
     scaled_by: str = ""
     fixed: tuple[str, ...] = ()
@@ -67,7 +69,49 @@ class Scenario:
     @property
     def graph(self) -> bool:
         """Whether an agent waits for others."""
-        return any(agent.after for agent in self.agents)
+        return any(
+            place[0] != index
+            for index, steps in enumerate(steps_of(self.agents))
+            for step in steps
+            for place in step.waits_for
+        )
+
+    @classmethod
+    def from_recording(cls, file: str | Path, *, name: str = "", max_pause_s: float | None = None) -> Scenario:
+        """The scenario that replays a recording: the same requests in the same order, with the recorded pauses.
+
+        Args:
+            file: a recording (docs/recordings.md), or an export of OpenTelemetry traces (OTLP, JSON).
+            name: of the scenario; empty: the file's, without its suffix.
+            max_pause_s: longer pauses are cut to this, s; 0: no pauses; None: as recorded.
+
+        Raises:
+            UsageError: the file cannot be read, or a line of it is wrong.
+            ValueError: max_pause_s is not a number of seconds.
+        """
+        from pytest_llmperf.recordings.recording_file import read_recording  # noqa: PLC0415 - only to replay
+
+        if max_pause_s is not None and not (isinstance(max_pause_s, int | float) and 0 <= max_pause_s < math.inf):
+            raise ValueError(f"max_pause_s is {max_pause_s!r}, wanted seconds, 0 or more, or None")
+        path = Path(file)
+        recording = read_recording(path)
+        source = f"recording {path.name} (sha256 {recording.short_sha256})"
+        if recording.end != "complete":
+            source += f", not complete: {recording.end}"
+        if max_pause_s is not None:
+            source += f", pauses of at most {max_pause_s:g} s"
+        agents = recorded_agents(recording, max_pause_ms=None if max_pause_s is None else max_pause_s * 1e3)
+        return cls(name=name or path.stem, agents=agents, source=source)
+
+    @property
+    def recording(self) -> str:
+        """What was recorded of its agents, with the hash of the recording; empty if nothing is replayed."""
+        return in_words(tuple(agent for agent in self.agents if isinstance(agent, RecordedAgent)))
+
+    @property
+    def ours(self) -> bool:
+        """Whether all agents are our own, with prompts; none is external or recorded."""
+        return all(isinstance(agent, Agent) for agent in self.agents)
 
     @property
     def external(self) -> bool:
@@ -95,7 +139,7 @@ class Scenario:
         return replace(self, agents=agents, scaled_by=scaled_by)
 
 
-def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[str]], *, name: str) -> Scenario:
+def scenario_of(agents: Sequence[AnyAgent | AsyncAgent | Sequence[str]], *, name: str) -> Scenario:
     """A scenario of agents, async callables and commands, each named after its function, script or program.
 
     >>> [agent.name for agent in scenario_of([["node", "critic.mjs"], ["curl", "-s"], ["curl"]], name="x").agents]
@@ -108,10 +152,10 @@ def scenario_of(agents: Sequence[Agent | ExternalAgent | AsyncAgent | Sequence[s
     """
     if isinstance(agents, str) or not isinstance(agents, Sequence):
         raise ValueError(f"wanted a scenario or a list of agents, got {kind_of(agents)}")
-    made: list[Agent | ExternalAgent] = []
+    made: list[AnyAgent] = []
     taken = {"together"}  # the name of the part with all of them
     for agent in agents:
-        if isinstance(agent, Agent | ExternalAgent):
+        if isinstance(agent, AnyAgent):
             made.append(agent)
         else:
             if isinstance(agent, str):

@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
@@ -27,7 +27,14 @@ _OWN_INFO = "llmperf."
 Facts = dict[str, str]
 
 
-def manifest(topology: Topology, *, runtime: str, timing_source: str, folder: Path | None = None) -> Manifest:
+def manifest(
+    topology: Topology,
+    *,
+    runtime: str,
+    timing_source: str,
+    folder: Path | None = None,
+    more: Mapping[str, str] | None = None,
+) -> Manifest:
     """The current facts of a measurement on this topology.
 
     Never raises: an unknown fact is absent. Facts about the machine are looked up once in each process. If an instance
@@ -38,8 +45,10 @@ def manifest(topology: Topology, *, runtime: str, timing_source: str, folder: Pa
         runtime: what drove the agents, e.g. `asyncio`.
         timing_source: how arrivals were stamped.
         folder: of the tests, for the commit; None: the working directory.
+        more: facts that the caller knows.
     """
     facts: Facts = {
+        **(more or {}),
         "backend": topology.backend,
         "model": topology.model,
         "engine": _engine(topology),

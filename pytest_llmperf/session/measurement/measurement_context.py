@@ -15,8 +15,10 @@ from pytest_llmperf.measure.runtimes import Runtime
 from pytest_llmperf.measure.wire.arrival import expected_source
 from pytest_llmperf.model import Manifest, Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.model.node_id import file_of
+from pytest_llmperf.recordings.recording_file import RecordingTarget
 from pytest_llmperf.servers.probes.deployment_facts import manifest
 from pytest_llmperf.session.baselines_in_force import BaselinesInForce
+from pytest_llmperf.session.measurement.agent_recording import AgentRecording
 from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
 from pytest_llmperf.session.measurement.sampler_factory import SamplerFactory
 from pytest_llmperf.session.progress_listener import ProgressListener
@@ -49,25 +51,38 @@ class MeasurementContext:
     clients: Clients
     samplers: SamplerFactory
 
-    def manifest(self, topology: Topology, runtime: str, test: str = "") -> Manifest:
-        """The facts of a running deployment.
+    def manifest(self, topology: Topology, runtime: str, test: str = "", recording: str = "") -> Manifest:
+        """The facts of a running deployment, and what is replayed on it.
 
         The commit is that of the repository that holds the test's file; of the root, if the name is no file's.
         """
         file = self.root / file_of(test)
         sources = {expected_source(instance.url) for instance in topology.instances}
         folder = file.parent if is_file(file) else self.root
-        return manifest(topology, runtime=runtime, timing_source=", ".join(sorted(sources)), folder=folder)
+        return manifest(
+            topology,
+            runtime=runtime,
+            timing_source=", ".join(sorted(sources)),
+            folder=folder,
+            more={"recording": recording},
+        )
 
-    def rounds(self, scenario: Scenario, topology: Topology, runtime: Runtime) -> Rounds:
-        """The rounds of a scenario on running servers. Raises UsageError if the two do not fit."""
+    def rounds(
+        self, scenario: Scenario, topology: Topology, runtime: Runtime, recording: AgentRecording | None = None
+    ) -> Rounds:
+        """The rounds of a scenario on running servers, the first of them recorded if there is a recording to write.
+
+        Raises:
+            UsageError: the scenario does not fit the servers.
+        """
         try:
             return Rounds(
                 scenario,
                 topology,
                 runtime=runtime,
                 timeout_s=self.settings.timeout_s,
-                tap=self.clients.tap if scenario.external else None,
+                tap=self.clients.tap if scenario.external or recording else None,
+                record=recording.keep if recording else None,
             )
         except ValueError as error:
             raise UsageError(str(error), next_step="use a topology with an instance an agent") from error
@@ -86,6 +101,7 @@ class MeasurementPlan:
         soak_s: run rounds for this long, watched, instead of until every gate is decided; 0: no soak.
         scorer: scores answers for the gate `quality`.
         calibrate: measure what the harness itself costs, if the settings say so, too.
+        record: where the agents' requests of the first round are recorded to; None: nowhere.
     """
 
     scenario: Scenario
@@ -96,3 +112,4 @@ class MeasurementPlan:
     soak_s: float = 0.0
     scorer: Scorer = DEFAULT_SCORER
     calibrate: bool = True
+    record: RecordingTarget | None = None

@@ -19,8 +19,10 @@ from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.soak import Soak, exceeded_levels
 from pytest_llmperf.judge.stats.numpy_on_demand import importing
+from pytest_llmperf.measure.replayed_requests import REPLAY_NOTE, difference_note
 from pytest_llmperf.measure.rounds import EXTERNAL_NOTE
 from pytest_llmperf.model import Gate, Measurement, RequestTiming, Verdict
+from pytest_llmperf.session.measurement.agent_recording import AgentRecording
 from pytest_llmperf.session.measurement.arm import Arm
 from pytest_llmperf.session.measurement.measurement_context import MeasurementContext, MeasurementPlan
 from pytest_llmperf.session.measurement.round_loop import RoundLoop
@@ -43,6 +45,7 @@ class MeasurementRun:
         self._context = context
         self._settings = context.settings
         self._listener = context.listener
+        self._recording: AgentRecording | None = None
 
     def run(self) -> Record:
         """Warm up, run rounds until every gate is decided (or the maximum is reached), and judge.
@@ -75,7 +78,10 @@ class MeasurementRun:
             slower, triaged = self._look_back(candidate.measurement, incumbent)
         finally:
             self._listener.done()
-        candidate.add_note(*pool.fired_faults())
+        agents, rounds = candidate.measurement.scenario.agents, candidate.measurement.rounds
+        if rounds and (note := difference_note(agents, rounds[0].together)):
+            candidate.add_note(note)
+        candidate.add_note(*pool.fired_faults(), *(self._recording.notes if self._recording else ()))
         if soaked is None and candidate.measurement.telemetry is not None and candidate.measurement.telemetry.gpus:
             levels, _ = self._context.baselines.soak_levels(candidate.measurement)
             candidate.add_note(*exceeded_levels(candidate.measurement, levels, gates))
@@ -132,6 +138,7 @@ class MeasurementRun:
         notes = [*lease.degradation, lease.backend.passed_over]
         if not name:
             notes += [*context.notes, EXTERNAL_NOTE if scenario.external else "", *context.samplers.missing]
+            notes.append(REPLAY_NOTE if scenario.recording else "")
         measurement = Measurement(
             scenario=scenario,
             topology=topology,
@@ -140,11 +147,19 @@ class MeasurementRun:
             started_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             notes=tuple(filter(None, notes)),
         )
+        if not name and plan.record is not None:
+            self._recording = AgentRecording(plan.record, scenario, topology)
         return Arm(
             lease,
-            context.rounds(scenario, topology, clients),
+            context.rounds(scenario, topology, clients, None if name else self._recording),
             measurement,
-            partial(context.manifest, topology, "tap" if scenario.external else clients.name, plan.test),
+            partial(
+                context.manifest,
+                topology,
+                "tap" if scenario.external or plan.record else clients.name,
+                plan.test,
+                scenario.recording,
+            ),
             name=name,
             sampler=sampler,
         )

@@ -76,8 +76,8 @@ class RecoveringRounds:
         self._contexts: dict[str, int] = {}
         # agents that share a server and ask for different contexts have it load the model again by themselves
         asked = {agent.options.num_ctx for agent in scenario.agents if isinstance(agent, Agent)}
-        self._agreed = not topology.kind.shared or (len(asked) == 1 and not scenario.external)
-        self._external = scenario.external
+        self._agreed = not topology.kind.shared or (len(asked) == 1 and scenario.ours)
+        self._ours = scenario.ours
         self._loads_ns: list[int] = []
 
     def warm_up(self, times: int) -> tuple[RequestTiming, ...]:
@@ -120,8 +120,8 @@ class RecoveringRounds:
         return self._answered(partial(self._rounds.answers, times), "the comparison of answers")
 
     def _disturbed(self, round_: Round) -> tuple[str, ...]:
-        """What the servers report about other clients; external agents set the model's keep-alive themselves."""
-        if self._external:
+        """What the servers report about other clients; only our own agents ask for the keep-alive that we know."""
+        if not self._ours:
             return ()
         return self._servers.disturbed(round_, keep_alive_s=keep_alive_s(self._servers.settings.timeout_s))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.model import Agent, Place, Step, steps_of
+from pytest_llmperf.model import ExternalAgent, Place, RecordedAgent, Step, steps_of
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import AgentRun, RequestTiming, Scenario
@@ -51,14 +51,15 @@ def edges_of(scenario: Scenario, runs: Sequence[AgentRun]) -> Edges:
     steps, before = dict.fromkeys(requests, Step()), dict[Place, tuple[Place, ...]]()
     for index, (agent, own) in enumerate(zip(scenario.agents, steps_of(scenario.agents), strict=True)):
         count = len(runs[index].requests)
-        if isinstance(agent, Agent) and count != len(own):
+        if not isinstance(agent, ExternalAgent) and count != len(own):
             raise MeasurementError(f"agent {agent.name!r} sent {count} requests, wanted {len(own)}")
         for at in range(count):
             place = index, at
-            if isinstance(agent, Agent) or (not at and own[at].waits_for):
+            if not isinstance(agent, ExternalAgent) or (not at and own[at].waits_for):
                 steps[place] = own[at]
                 waits_for = [_at(waited, runs) for waited in own[at].waits_for]
-                before[place] = (*waits_for, *([(index, at - 1)] if at else []))
+                one_by_one = at and not isinstance(agent, RecordedAgent)
+                before[place] = (*waits_for, *([(index, at - 1)] if one_by_one else []))
             else:
                 before[place] = _inferred(requests[place], requests, scenario)
     return Edges(start_ns=runs[0].start_ns, requests=requests, before=before, steps=steps)
@@ -75,6 +76,6 @@ def _inferred(request: RequestTiming, requests: Mapping[Place, RequestTiming], s
     ended = [
         place
         for place, earlier in requests.items()
-        if not isinstance(scenario.agents[place[0]], Agent) and earlier.done_ns <= request.sent_ns
+        if isinstance(scenario.agents[place[0]], ExternalAgent) and earlier.done_ns <= request.sent_ns
     ]
     return (max(ended, key=lambda place: requests[place].done_ns),) if ended else ()

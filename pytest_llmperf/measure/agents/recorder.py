@@ -1,0 +1,108 @@
+"""Makes a recording of what the agents of a part asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_llmperf.measure.tap.http_exchanges import HttpExchange
+from pytest_llmperf.model import RequestTiming
+from pytest_llmperf.recordings.inferred_edges import Interval, inferred_edges
+from pytest_llmperf.recordings.recorded_requests import RecordedRequest, Recording
+from pytest_llmperf.recordings.recording_lines import parsed_line
+from pytest_llmperf.recordings.redaction import Redaction
+
+Asked = tuple[RequestTiming, HttpExchange]
+"""A timed request, and what was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """Makes recordings.
+
+    Args:
+        redaction: takes secrets and chosen fields out of bodies.
+        bodies: whether bodies are kept.
+        model: its name on the servers.
+        source: where the servers come from, in words.
+    """
+
+    redaction: Redaction = field(default_factory=Redaction)
+    bodies: bool = True
+    model: str = ""
+    source: str = ""
+
+    def recording(
+        self, asked: Sequence[tuple[str, str, Sequence[Asked]]], *, start_ns: int, end: str = "complete"
+    ) -> Recording:
+        """The recording of a part.
+
+        Args:
+            asked: name, server's address and requests of each agent.
+            start_ns: when the barrier opened.
+            end: how it ended, one of ENDS.
+        """
+        sent = sorted(
+            (
+                (timing, http_exchange, agent, url)
+                for agent, url, requests in asked
+                for timing, http_exchange in requests
+            ),
+            key=lambda each: each[0].sent_ns,
+        )
+        agents = [agent for _, _, agent, _ in sent]
+        edges = inferred_edges(
+            [Interval(timing.sent_ns, timing.done_ns) for timing, *_ in sent],
+            lambda index, earlier: agents[index] == agents[earlier],
+        )
+        requests = []
+        for index, ((timing, http_exchange, agent, url), (after, waited_ms)) in enumerate(
+            zip(sent, edges, strict=True)
+        ):
+            pause_ms = waited_ms if after else _since_barrier_ms(timing.sent_ns - start_ns)
+            requests.append(
+                RecordedRequest(
+                    id=index + 1,
+                    agent=agent,
+                    path=http_exchange.path.removeprefix(urlsplit(url).path.rstrip("/")),
+                    after=tuple(place + 1 for place in after),
+                    pause_ms=round(pause_ms, 3),
+                    input_tokens=timing.prompt_eval_count,
+                    output_tokens=timing.eval_count,
+                    e2e_ms=round((timing.done_ns - timing.sent_ns) / 1e6, 3),
+                    done_reason=timing.done_reason,
+                    **self._body(http_exchange.sent, streamed=timing.streamed),
+                )
+            )
+        return Recording(
+            agents=tuple(name for name, _, requests_of in asked if requests_of),
+            requests=tuple(requests),
+            model=self.model,
+            recorded_at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+            source=self.source,
+            redacted=self.redaction.used,
+            end=end,
+        )
+
+    def _body(self, sent: bytes, *, streamed: bool) -> dict[str, Any]:
+        """The fields of a request's body."""
+        try:
+            body = parsed_line(sent.decode()) if self.bodies else None
+        except ValueError:
+            body = None
+        if body is not None:
+            return {"body": self.redaction.of_body(body)}
+        return {"body_bytes": len(sent), "body_sha256": hashlib.sha256(sent).hexdigest(), "stream": streamed}
+
+
+_AT_BARRIER_MS = 5.0
+"""A first request that left so soon after the barrier left with it."""
+
+
+def _since_barrier_ms(waited_ns: int) -> float:
+    """The pause of a request that waited for no answer; of one that was held at the barrier, none."""
+    return waited_ns / 1e6 if waited_ns > _AT_BARRIER_MS * 1e6 else 0.0
