@@ -75,7 +75,7 @@ _CONVERTER = cattrs.Converter()
 _CONVERTER.register_unstructure_hook(StrEnum, lambda member: member.value)
 _CONVERTER.register_unstructure_hook(
     ExternalAgent,
-    lambda agent: {"name": agent.name, "run": agent.stored, **({"after": agent.after} if agent.after else {})},
+    lambda agent: {"name": agent.name, "run": agent.stored, "after": list(agent.after)},
 )
 _CONVERTER.register_unstructure_hook(
     RecordedAgent,

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import MissingExtraError
+from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import Agent, AgentRun, Bound, GpuSample, Manifest, RequestTiming, Round, Scenario, Settings
 from pytest_llmperf.report import html
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.files.output_formats import check_outputs
-from tests.judge.build import MS, gate, observed, sample
+from tests.judge.build import MS, gate, graph_measurement, graph_round, observed, sample
 from tests.report.browser import ARGUMENTS, BROWSER
 from tests.report.conftest import run_of
 
@@ -394,6 +395,21 @@ def test_a_thousand_rounds_are_written_soon() -> None:
     took_s = time.monotonic() - begun_s
     print(f"1000 rounds: {took_s:.2f} s, {len(page) / 1e6:.1f} MB")
     assert took_s < 3
+
+
+def test_edges_and_the_critical_path_are_drawn(show) -> None:
+    """Who waits for whom in the together part, the critical path apart and in the text; alone nobody waits."""
+    record = Record(test="t.py::t", measurement=graph_measurement(graph_round(200), graph_round(index=1)))
+    page = show(document(Run(records=[record], settings=Settings())))
+    assert len(page.query_selector_all(".drawing path.edge")) == 6
+    assert len(page.query_selector_all(".drawing path.edge.critical")) == 2
+    assert len(page.query_selector_all(".drawing rect.critical")) == 3
+    assert page.inner_text(".said").endswith("critical path: planner > w3 > critic.")
+    page.click("button.after")
+    assert page.inner_text(".said").endswith("critical path: planner > w1 > critic.")
+    page.select_option("select.part", "alone")
+    assert page.query_selector_all(".drawing .edge, .drawing .critical") == []
+    assert "critical path" not in page.inner_text(".said")
 
 
 def test_the_machine_stands_under_the_timeline(show) -> None:
