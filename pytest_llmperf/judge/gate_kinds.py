@@ -123,8 +123,8 @@ _KINDS = (
     ),
     GateKind(
         "contention",
-        "the share of contended rounds is above the limit; contended: some TTFT is above 3 times that alone "
-        "('throughput': an agent decodes more than 5 % slower than alone)",
+        "the share of contended rounds is above the limit; contended: a TTFT is more than 3 times the agent's own "
+        "alone ('throughput': an agent decodes more than 5 % slower than alone)",
         (
             number(
                 "max_rate",
@@ -204,7 +204,7 @@ _KINDS = (
     ),
     GateKind(
         "quality",
-        "an answer together differs from the answer alone although the engine repeats itself, or answers together "
+        "an agent's answer changes when agents run together although it repeats itself alone, or answers together "
         "score lower by more than the limit, points",
         (number("max_drop_pp", most=100), flag("same", default=True), whole_number("samples", 3, 100, 5)),
         judged="answers",
@@ -228,7 +228,7 @@ _KINDS = (
     GateKind(
         "regression",
         "a metric is significantly worse than in the baseline of --llmperf-compare or on the incumbent of "
-        "--llmperf-against; it passes if a change of delta (points or percent) is excluded",
+        "--llmperf-against; it passes if a loss of delta or more (points or percent) is excluded",
         (metrics("metrics", GATED_METRICS, COMPARED_METRICS), number("delta")),
         judged="comparison",
         page="docs/verdicts.md",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def refusal(faults: Iterable[str]) -> str:
     """Why no test could run: every fault once."""
-    return "\n  ".join(("pytest-llmperf: nothing was started, because of:", *faults))
+    return "\n  ".join(("pytest-llmperf: usage errors, no server was started:", *faults))
 
 
 def short_refusal(faults: Iterable[str], test: str) -> str:

@@ -30,7 +30,7 @@ def header(session: Session, markers_by_test: Mapping[str, Sequence[Marker]]) ->
     stored = [session.stored] if session.stored is not None else []
     lines += [f"llmperf: {line}" for line in cost_lines(markers_by_test, session.settings, [baseline, *stored])]
     if backend.kind == "simulated":
-        lines.append("llmperf: SIMULATED: a scripted server answers; no figure below is of a real engine")
+        lines.append("llmperf: SIMULATED: all figures come from a scripted server, not from a real engine")
     return lines
 
 

@@ -47,7 +47,7 @@ def test_servers_of_our_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert "SIMULATED: all rows were measured on a scripted server, not on a real engine" in lines
     assert lines[-2].startswith("the agents run well together: ")
     assert lines[-1] == "  next: write tests that fail if this gets worse: pytest-llmperf init"
-    assert "quick on dual: round 5: so far: balance" in err
+    assert "quick on dual: round 5: balance" in err
     assert list(Path().iterdir()) == []
 
 

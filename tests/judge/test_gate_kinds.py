@@ -50,7 +50,7 @@ def test_every_way_of_judging_has_a_resolver() -> None:
 
 def test_reports_name_the_metric_unless_the_gate_says_it() -> None:
     """The first limit's usual metric is what the name stands for; kinds of several metrics always name theirs."""
-    assert {name: usual_metric(name) for name in (*GATE_KINDS, "compare", "against")} == {
+    assert {name: usual_metric(name) for name in (*GATE_KINDS, "against")} == {
         "efficiency": "efficiency_pct",
         "scaling": "scaling_efficiency_pct",
         "contention": "contention_rate_ttft",
@@ -61,7 +61,7 @@ def test_reports_name_the_metric_unless_the_gate_says_it() -> None:
         "critical_path": "critical_queue_share",
         "memory": "vram_gib",
         "thermal": "gpu_temperature_c",
-        **dict.fromkeys(("consistency", "cost", "quality", "regression", "compare", "against"), ""),
+        **dict.fromkeys(("consistency", "cost", "quality", "regression", "against"), ""),
     }
 
 

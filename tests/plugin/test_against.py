@@ -96,7 +96,7 @@ def test_a_slower_deployment_fails(simulated, deployments: Path, pytester: pytes
             "policy: *; against an incumbent it fails",
         ]
     )
-    assert "gate compare" not in result.stdout.str()
+    assert "gate regression" not in result.stdout.str()
     assert "gate against holds" not in result.stdout.str()
 
 

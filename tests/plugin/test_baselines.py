@@ -74,7 +74,7 @@ def test_a_regression_fails(simulated, pytester: pytest.Pytester) -> None:
         "--llmperf-script=decode_tok_s=67,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     )
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["gate compare (*tok_s): *tok/s* is worse than the stored *"])
+    result.stdout.fnmatch_lines(["gate regression (*tok_s): *tok/s* is worse than the stored *"])
 
 
 def test_compare_without_an_entry_is_an_error(simulated, pytester: pytest.Pytester) -> None:
@@ -195,8 +195,8 @@ def test_ratio_metrics_gate_across_machines(simulated, pytester: pytest.Pytester
     result.stdout.fnmatch_lines(
         [
             "note: baseline mine: another machine, so tok/s and ms are not compared: cpu: another -> *",
-            "pair on dual: gate compare (system_tok_s) is not comparable here: *cpu: baseline another, here *",
-            "pair on dual: gate compare (ttft_ms) is not comparable here: *cpu: baseline another, here *",
+            "pair on dual: gate regression (system_tok_s) is not comparable here: *cpu: baseline another, here *",
+            "pair on dual: gate regression (ttft_ms) is not comparable here: *cpu: baseline another, here *",
         ]
     )
     assert not any("efficiency_pct" in line and "not comparable" in line for line in result.stdout.lines)
@@ -378,7 +378,7 @@ def test_differing_manifests_are_named_old_against_new(simulated, pytester: pyte
             "note: baseline decision_card: another machine, so tok/s and ms are not compared: gpu: NVIDIA *",
             "note: baseline decision_card: only its limits on ratios apply here*: gpu: NVIDIA * (GPU changed*",
             "note: baseline mine: another machine, so tok/s and ms are not compared: cpu: another -> *",
-            "note: baseline mine: also differs, without effect on verdicts: python: CPython 2.7 -> *",
+            "note: baseline mine: differs, too, but verdicts do not depend on it: python: CPython 2.7 -> *",
         ]
     )
     (record,) = json.loads((pytester.path / "run.json").read_text())["records"]

@@ -81,7 +81,7 @@ def test_a_graph_is_compared_by_its_makespan(simulated, example: pytest.Pytester
     assert compared == {"makespan_s", "graph_efficiency_pct", "system_tok_s", "ttft_ms"}
     slow = simulated("--llmperf-compare=mine", "--llmperf-script=decode_tok_s=133,ttft_ms=30,load_ms=1,jitter_pct=0.2")
     slow.assert_outcomes(failed=1)
-    slow.stdout.re_match_lines([r"gate compare \(makespan_s\): .* is worse than the stored"])
+    slow.stdout.re_match_lines([r"gate regression \(makespan_s\): .* is worse than the stored"])
     slow.stdout.re_match_lines([r"  cause: decode of .* alone takes 2\.\d times as long as in baseline mine"])
 
 

@@ -339,7 +339,7 @@ def test_what_is_printed_into_a_file(project: Path, pytester: pytest.Pytester, o
     assert "llmperf: starting" not in result.stdout.str()
     *steps, last = [line for line in result.stderr.lines if line]
     if option != "-q":
-        assert last.startswith("llmperf: pair on dual: round 1: so far: balance ")
+        assert last.startswith("llmperf: pair on dual: round 1: balance ")
     assert [*steps, *([last] if option == "-q" else [])] == [
         "llmperf: starting dual (simulated)",
         "llmperf: loading simulated:scripted on instance a",

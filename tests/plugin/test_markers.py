@@ -33,7 +33,7 @@ def test_every_fault_is_listed_at_once(simulated, pytester: pytest.Pytester, aft
     assert_clear(
         simulated(),
         pytest.ExitCode.USAGE_ERROR,
-        "*nothing was started*",
+        "*no server was started*",
         "*::test_range: marker efficiency: min_pct is 120*(0, 100]*",
         "*::test_keyword: marker contention has no keyword 'rate'*max_rate*",
         "*::test_type: marker throughput: min_tok_s*",
@@ -63,7 +63,7 @@ def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.
     result = simulated("-n", "2", own_process=True)
     result.assert_outcomes(errors=5, passed=1)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["*= llmperf =*", "pytest-llmperf: nothing was started, because of:"])
+    result.stdout.fnmatch_lines(["*= llmperf =*", "pytest-llmperf: usage errors, no server was started:"])
     count = sum("::test_keyword: marker contention has no keyword" in line for line in result.stdout.lines)
     assert count == 2  # its own failure, the list
 

@@ -80,7 +80,9 @@ def test_what_typed_options_name_is_not_there(project, name: str, case: tuple[st
     backend, value, words = case
     result = project(f"--llmperf-backend={backend}", f"--llmperf-{name}={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: pytest-llmperf: nothing was started, because of:", f"*{words}*", "*next: *"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: pytest-llmperf: usage errors, no server was started:", f"*{words}*", "*next: *"]
+    )
     assert len(result.stderr.lines + result.stdout.lines) < 10
 
 

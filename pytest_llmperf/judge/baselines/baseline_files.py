@@ -73,9 +73,10 @@ def load_named(name: str, dirs: Sequence[Path]) -> Baseline:
         if NAME.fullmatch(name) and is_there(path):
             return load(path) if folder in dirs else _load_ours(path)
     exist = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    places = (f"in {', '.join(map(str, dirs))}" if dirs else "", "among the plugin's own")
     raise BaselineError(
-        f"there is no baseline {name!r} in {', '.join(str(folder) for folder in folders)}; "
-        f"there {'is' if len(exist) == 1 else 'are'} {', '.join(exist) or 'none'}{did_you_mean(name, exist)}",
+        f"there is no baseline {name!r} {' or '.join(filter(None, places))}; "
+        f"available: {', '.join(exist) or 'none'}{did_you_mean(name, exist)}",
         next_step=f"use one of these, a path ending in .toml, or save one: pytest --llmperf-save {name or 'NAME'}",
     )
 

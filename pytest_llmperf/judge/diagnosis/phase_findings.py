@@ -40,7 +40,7 @@ TO_LOOK_AT = {
     "queue": "slots and other clients of the server",
     "load": "the memory that is left for the model, keep_alive",
     "prefill": "prompts, num_ctx, num_batch, the server's version",
-    "decode": "model and quantization, num_thread, num_gpu, clocks of the device, the server's version",
+    "decode": "model and quantization, num_thread, num_gpu, device clocks, the server's version",
     "tokens": "num_predict and the prompts",
     "rest": "the network, the server's version",
 }

@@ -109,7 +109,7 @@ def compare_gates(stored: Baseline, target: Target, *, metrics: tuple[str, ...] 
         )
     delta = target.option_limit("regression")
     return tuple(
-        comparison_gate(metric, marker="compare", delta=delta, stored=stored, target=target, demanded=False)
+        comparison_gate(metric, marker="regression", delta=delta, stored=stored, target=target, demanded=False)
         for metric in held
     )
 

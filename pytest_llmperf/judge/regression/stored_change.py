@@ -108,8 +108,9 @@ def _stored_change(
     """The change after n rounds with where the spread between sessions comes from, and the sessions that are needed."""
     count, needed = model.stored.count, None
     if count < SESSIONS_FOR_SPREAD:
-        spread = f"{_sessions(count)}: a spread between sessions assumed, save {SESSIONS_FOR_SPREAD - count} more "
-        return StoredChange(change=change, spread=f"{spread}to have it measured", sessions_needed=SESSIONS_FOR_SPREAD)
+        more = SESSIONS_FOR_SPREAD - count
+        spread = f"with {_sessions(count)}, the spread between sessions is assumed; save {more} more to measure it"
+        return StoredChange(change=change, spread=spread, sessions_needed=SESSIONS_FOR_SPREAD)
     if change.outcome is Outcome.INCONCLUSIVE:
         final = replace(look, last=True)
 

@@ -178,7 +178,7 @@ def limits(raw: str) -> dict[str, float]:
         from pytest_llmperf.masking import refused
 
         near = did_you_mean(unknown[0], GATE_KINDS)
-        raise ValueError(f"no gate {refused(', '.join(unknown))}; gates: {', '.join(GATE_KINDS)}{near}")
+        raise ValueError(f"unknown gate {refused(', '.join(unknown))}; known gates: {', '.join(GATE_KINDS)}{near}")
     for name, value in values.items():
         GATE_KINDS[name].checked(GATE_KINDS[name].limits[0], value)
     return values

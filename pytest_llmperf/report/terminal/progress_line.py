@@ -107,7 +107,7 @@ class ProgressLine:
         counts = ", ".join(f"{many} {outcome}" for outcome, many in outcomes.items())
         known = _joined(*estimates, each)
         rests = (
-            _joined(f"so far: {known}" if known else "", left),
+            _joined(known, left),
             _joined(*estimates[:1], each, left),
             _joined(*estimates[:1], counts, left),
             _joined(*estimates[:1], counts, left.removeprefix("at most ")),

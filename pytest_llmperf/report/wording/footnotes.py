@@ -111,7 +111,7 @@ def _from_baselines(record: Record, verbosity: int) -> Iterator[str]:
         for facts, effect in (
             (bound, "another machine, so tok/s and ms are not compared"),
             (list(void), "only its limits on ratios apply here, by its own conditions, because these facts differ"),
-            (noted, "also differs, without effect on verdicts"),
+            (noted, "differs, too, but verdicts do not depend on it"),
         ):
             if facts:
                 yield f"note: baseline {baseline}: {effect}: {_few(facts, verbosity)}"
@@ -172,7 +172,7 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
     late, requests = merged_firsts(measurement)
     if late:
         notes.append(
-            f"TTFT of {late} of {requests} requests is an upper bound: their first chunk was read together with "
+            f"for {late} of {requests} requests, TTFT is an upper bound: the first chunk arrived together with "
             "later chunks"
         )
     return [*notes, *notes_of_answers(measurement), *measurement.notes]

@@ -15,6 +15,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
 from pytest_llmperf.judge.stats.summary import MIN_ROUNDS
 from pytest_llmperf.model import Bound, Outcome, Verdict
+from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.figures import value_of
 from pytest_llmperf.report.severity_order import merged, worst_first
 from pytest_llmperf.report.wording.amounts import amount, digits_of, figure, limit_amount
@@ -142,7 +143,7 @@ def young_lines(record: Record, verdicts: Sequence[Verdict]) -> list[str]:
     ]
     return [
         f"gate {gate.marker} is inconclusive: {name_of(record)}: no clear difference; baseline {gate.baseline} has "
-        f"{stored} of the {SESSIONS_FOR_SPREAD} sessions needed to know how much sessions differ",
+        f"{counted(stored, 'session')}, {SESSIONS_FOR_SPREAD} are needed to measure how much sessions differ",
         f"  {', '.join(figures)}",
         f"  next: save passing runs on other days: --llmperf-save={gate.baseline}",
     ]

@@ -46,7 +46,7 @@ def choose(settings: Settings, *, say: Say = lambda _: None) -> Backend:
         )
     if kind == "auto":
         return _auto(settings, say)
-    reason = f"asked for with llmperf_backend = {kind}"
+    reason = f"selected by llmperf_backend = {kind}"
     if kind == "openai":
         if not settings.urls:
             raise ServerError(

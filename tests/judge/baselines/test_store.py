@@ -243,7 +243,7 @@ def test_the_packaged_folder_comes_before_the_repositorys(tmp_path: Path, monkey
     package.mkdir(parents=True)
     monkeypatch.setattr(baseline_files, "__file__", str(package / "baseline_files.py"))
     assert baseline_files.builtin_dir() == tmp_path / "site" / "baselines"
-    with pytest.raises(BaselineError, match="there are none"):
+    with pytest.raises(BaselineError, match="available: none"):
         baseline_files.load_named("golden", ())
     (package / "packaged").mkdir()
     assert baseline_files.builtin_dir() == package / "packaged"

@@ -38,7 +38,7 @@ MISUSES = {
     "--llmperf-proxy=https://p:1": "wanted a proxy that accepts plain HTTP",
     "--llmperf-gpus=first": "wanted numbers, GPU-... UUIDs or -1",
     "--llmperf-limit=efficiency": "wanted NAME=VALUE",
-    "--llmperf-limit=elegance=3": "no gate elegance",
+    "--llmperf-limit=elegance=3": "unknown gate elegance; known gates: ",
     "--llmperf-limit=efficiency=120": "min_pct",
     "--llmperf-on-mismatch=shrug": "wanted one of fail, warn, skip",
     "--llmperf-on-inconclusive=skip": "wanted one of fail, warn",

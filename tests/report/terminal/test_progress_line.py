@@ -37,17 +37,17 @@ def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5, wanted: in
     [
         (
             200,
-            f"{WRITTEN} chimera_homo on dual: round 5: so far: balance 96.3 % (INTERVAL); scaling 95.0 %; "
+            f"{WRITTEN} chimera_homo on dual: round 5: balance 96.3 % (INTERVAL); scaling 95.0 %; "
             "efficiency inconclusive, contention pass; at most 4 s left",
         ),
         (
             150,
-            "chimera_homo on dual: round 5: so far: balance 96.3 % (INTERVAL); scaling 95.0 %; "
+            "chimera_homo on dual: round 5: balance 96.3 % (INTERVAL); scaling 95.0 %; "
             "efficiency inconclusive, contention pass; at most 4 s left",
         ),
         (
             130,
-            "round 5: so far: balance 96.3 % (INTERVAL); scaling 95.0 %; "
+            "round 5: balance 96.3 % (INTERVAL); scaling 95.0 %; "
             "efficiency inconclusive, contention pass; at most 4 s left",
         ),
         (110, "round 5: balance 96.3 % (INTERVAL); efficiency inconclusive, contention pass; at most 4 s left"),
@@ -146,5 +146,5 @@ def test_an_interval_that_says_nothing_is_not_shown(together_ms, shown: bool, ca
         measurement_of(*(round_of((95, 95), durations, index=i) for i, durations in enumerate(together_ms))), ()
     )
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "so far: balance " in line
+    assert ": balance " in line
     assert (" to " in line) is shown
