@@ -72,8 +72,11 @@ def test_one_server_for_all(capsys: pytest.CaptureFixture[str], arguments: tuple
     with simulated_server(**SCRIPT) as url, known(url, Script(**SCRIPT)):
         assert main(["quick", url, *arguments]) == 0
     *_, sentence, step = capsys.readouterr().out.splitlines()
-    assert sentence.startswith("the agents slow each other down: 1.0")
-    assert f" x the work of one at a time, the slowest agent {agents - 1}.9" in sentence or f"{agents}.0" in sentence
+    assert sentence.startswith("the agents slow each other down: together 1.0")
+    assert (
+        f" x as much work per second as one after the other, the slowest agent {agents - 1}.9" in sentence
+        or f"{agents}.0" in sentence
+    )
     assert "; requests wait for a slot (queue time " in sentence
     assert step.startswith("  next: give the second agent a server of its own")
 

@@ -33,7 +33,8 @@ def _figures(record: Record) -> str:
     gain, slowdown = value_of(record, "scaling_speedup"), value_of(record, "slowdown")
     if gain is None or slowdown is None:
         return ""
-    return f": {gain:.2f} x the work of one at a time, the slowest agent {slowdown:.2f} x as slow as alone"
+    work = f"together {gain:.2f} x as much work per second as one after the other"
+    return f": {work}, the slowest agent {slowdown:.2f} x as slow as alone"
 
 
 def _cause(diagnosis: Diagnosis | None) -> str:
