@@ -3,9 +3,9 @@
     python benchmarks/envelope.py [--runs 20000] [--shard 1/4] [--csv FILE] [--page PAGE]   (`make verdicts-wide`)
     python benchmarks/envelope.py --chosen                                                  (in `make verdicts`)
 
-Results go to the CSV as they come: a run that was interrupted, or asked for more runs, goes on. A cell is simulated
-again if it has too few runs, or if the version of its rule has changed. `--chosen` simulates the cells of CHOSEN, with
-fewer runs, and exits 1 if a promise is broken there that the page does not list as broken.
+Results go to the CSV as they come: a run that was interrupted, or asked for more runs, goes on; shards share the file.
+A cell is simulated again if it has too few runs, or if the version of its rule has changed. `--chosen` simulates every
+seventeenth cell, with fewer runs, and exits 1 if a promise is broken there that the page does not list as broken.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import io
 import math
 import sys
 import time
@@ -46,6 +47,8 @@ PROMISES = {"stored": 1.0, "pairs": 1.0, "compare": 1.0, "limit": 2.5, "betting"
 """The largest share of wrong verdicts on each side, percent."""
 LOOK_EVERY = 5
 """Rounds between two looks of a gate that bets."""
+ALONE, MOST_ALONE = ("cv", "ttft"), 1000
+"""Limit gates on these are judged one by one: a hundred times as long."""
 ERRORS = 3.0
 """Standard errors that a measured share may be above its promise."""
 
@@ -79,12 +82,17 @@ class Result:
 
 def simulate(task: tuple[Cell, int]) -> tuple[Cell, Result]:
     """One cell; the seed depends on the cell only."""
-    cell, runs = task
+    cell, runs = task[0], runs_of(*task)
     rng = np.random.default_rng(zlib.crc32(cell.name.encode()))
     parts = [_simulate(cell, rng, min(BATCH, runs - start)) for start in range(0, runs, BATCH)]
     fails, passes, open_, rounds = (float(np.mean(np.concatenate(columns))) for columns in zip(*parts, strict=True))
     in_family = 1 - (1 - fails) ** cell.gates
     return cell, Result(runs=runs, fails=100 * in_family, passes=100 * passes, open=100 * open_, rounds=rounds)
+
+
+def runs_of(cell: Cell, runs: int) -> int:
+    """The runs of a cell, when so many are asked for: fewer, if they are judged one by one."""
+    return min(runs, MOST_ALONE) if cell.rule == "limit" and cell.metric in ALONE else runs
 
 
 def _simulate(cell: Cell, rng, runs: int):
@@ -190,17 +198,35 @@ def read(path: Path) -> dict[str, tuple[str, Result]]:
     return known
 
 
-def write(path: Path, cells: Sequence[Cell], known: Mapping[str, tuple[str, Result]]) -> None:
-    """All results, in the order of the grid, with every parameter of each cell."""
-    parameters, figures = [field.name for field in fields(Cell)], [field.name for field in fields(Result)]
-    with path.open("w", newline="", encoding="utf-8") as file:
+PARAMETERS = tuple(field.name for field in fields(Cell))
+FIGURES = tuple(field.name for field in fields(Result))
+
+
+def _row(cell: Cell, version: str, result: Result) -> list[object]:
+    """A row of the file: every parameter of the cell, and what was measured."""
+    measured = [f"{getattr(result, name):.6g}" for name in FIGURES]
+    return [cell.name, version, *(getattr(cell, name) for name in PARAMETERS), *measured]
+
+
+def append(path: Path, cell: Cell, version: str, result: Result) -> None:
+    """Add a result to the file; several shards may share it."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    if not path.exists():
+        rows.writerow(("cell", "version", *PARAMETERS, *FIGURES))
+    rows.writerow(_row(cell, version, result))
+    with path.open("a", newline="", encoding="utf-8") as file:
+        file.write(text.getvalue())
+
+
+def tidy(path: Path, cells: Sequence[Cell]) -> None:
+    """One row for each cell, in the order of the grid, in place of all that were added."""
+    known, tidied = read(path), path.with_suffix(".part")
+    with tidied.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("cell", "version", *parameters, *figures))
-        for cell in cells:
-            if cell.name in known:
-                version, result = known[cell.name]
-                shown = [f"{getattr(result, name):.6g}" for name in figures]
-                rows.writerow((cell.name, version, *(getattr(cell, name) for name in parameters), *shown))
+        rows.writerow(("cell", "version", *PARAMETERS, *FIGURES))
+        rows.writerows(_row(cell, *known[cell.name]) for cell in cells if cell.name in known)
+    tidied.replace(path)
 
 
 def table(cells: Sequence[Cell], known: Mapping[str, tuple[str, Result]]) -> list[str]:
@@ -284,9 +310,10 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     print(f"{len(missing)} of {len(cells)} cells to simulate, {given.runs} runs each", flush=True)
     for cell, result in _simulated(missing, given.runs, given.processes):
-        known[cell.name] = versions[cell.rule], result
-        write(given.csv, cells, known)
-    lines = table(cells, known)
+        append(given.csv, cell, versions[cell.rule], result)
+    if shards == 1:
+        tidy(given.csv, cells)
+    lines = table(cells, read(given.csv))
     print("\n".join(lines))
     print(f"{len(missing)} cells in {time.monotonic() - started:.0f} s")
     if given.page:
@@ -312,7 +339,7 @@ def check_chosen(cells: Sequence[Cell], path: Path, processes: int) -> int:
 def _lacks(cell: Cell, known: Mapping[str, tuple[str, Result]], versions: Mapping[str, str], runs: int) -> bool:
     """Whether a cell has too few runs under the rule of today."""
     version, result = known.get(cell.name, ("", None))
-    return result is None or version != versions[cell.rule] or result.runs < runs
+    return result is None or version != versions[cell.rule] or result.runs < runs_of(cell, runs)
 
 
 def _simulated(cells: Sequence[Cell], runs: int, processes: int) -> Iterator[tuple[Cell, Result]]:

@@ -180,6 +180,26 @@ def stored_null(cell, old, new):
     return Null(variances + step * (1 + 1 / sessions), weights, skew), d
 
 
+def drifting(old, new):
+    """Whether stored and new rounds (runs, sessions, m) and (runs, n) drift alike, and the new ones are more."""
+    m, n = old.shape[2], new.shape[1]
+    if n <= m:
+        return np.zeros(len(new), bool)
+    slopes, squares, spreads = [], [], []
+    for rounds in (old, new[:, None, :]):
+        number = np.arange(rounds.shape[2]) - (rounds.shape[2] - 1) / 2
+        e = rounds - rounds.mean(-1, keepdims=True)
+        slopes.append((e * number).sum((-1, -2)))
+        squares.append((e**2).sum((-1, -2)))
+        spreads.append(rounds.shape[1] * (number**2).sum())
+    slope, spread = sum(slopes) / sum(spreads), sum(spreads)
+    df = old.shape[1] * (m - 1) + n - 2
+    variance = np.maximum(sum(squares) - slope**2 * spread, 0) / df / spread
+    around = new - (slopes[1] / spreads[1])[:, None] * np.arange(n)
+    t = slope / np.maximum(np.sqrt(variance) * wider_ends(around), 1e-300)
+    return (slopes[0] * slopes[1] > 0) & (np.abs(t) > stats.t.ppf(0.975, df))
+
+
 def median_variances(within, n):
     """Variance of the median of n rounds from the order statistics of all residuals (Maritz and Jarrett)."""
     pool = np.sort(within.reshape(len(within), -1), axis=-1)
@@ -259,18 +279,28 @@ def sides(cell, rng, runs, deltas):
     return seen(cell, old), seen(cell, new)
 
 
+def stored_look(cell, old, new, most):
+    """Who passes and who fails; drifting sessions are compared by as many rounds as the stored ones have."""
+    shares, codes = drifting(old, new), np.zeros((2, len(new)), bool)
+    for some, count in ((shares, old.shape[2]), (~shares, new.shape[1])):
+        if some.any():
+            null, d = stored_null(cell, old[some], new[some, :count])
+            deltas = losses_lost(cell, 1), losses_lost(cell, 1.5)
+            codes[:, some] = decide(null, d, *deltas, new.shape[1], most, cell["gates"])
+    return codes
+
+
 def comparison(cell, rng, runs, deltas):
     """Codes (1 pass, 2 fail, 0 open) of whole runs when so many deltas are lost."""
     (old, new), codes, rows = sides(cell, rng, runs, deltas), np.zeros(runs, int), np.arange(runs)
     most = FIRST if cell["rule"] == "compare" else cell["most"]
     for n in range(FIRST, most + 1):
-        if cell["rule"] == "compare":
-            null, d = compare_null(old, new)
-        elif cell["rule"] == "pairs":
-            null, d = pairs_null(cell, old[rows, :n], new[rows, :n], n == most)
+        if cell["rule"] == "stored":
+            passes, fails = stored_look(cell, old[rows], new[rows, :n], most)
         else:
-            null, d = stored_null(cell, old[rows], new[rows, :n])
-        passes, fails = decide(null, d, losses_lost(cell, 1), losses_lost(cell, 1.5), n, most, cell["gates"])
+            taken = old[rows, :n], new[rows, :n]
+            null, d = compare_null(old, new) if cell["rule"] == "compare" else pairs_null(cell, *taken, n == most)
+            passes, fails = decide(null, d, losses_lost(cell, 1), losses_lost(cell, 1.5), n, most, cell["gates"])
         codes[rows[passes]], codes[rows[fails]] = 1, 2
         rows = rows[~(passes | fails)]
         if not len(rows):
@@ -291,32 +321,53 @@ def wider_ends(values):
 def limit_ends(cell, values, alpha):
     """Interval of the mean of rows (runs, n)."""
     n = values.shape[1]
-    mean, wider = values.mean(-1), wider_ends(values)
-    s = values.std(-1, ddof=1) * wider
+    mean, s = values.mean(-1), values.std(-1, ddof=1)
     t = stats.t.ppf(1 - alpha / 2, n - 1)
     low, high = mean - t * s / math.sqrt(n), mean + t * s / math.sqrt(n)
     if cell["metric"] == "efficiency":
-        roots = np.cbrt(100 - values)
-        middle, sd = roots.mean(-1), roots.std(-1, ddof=1) * wider
-        ends = []
-        for p in (alpha / 2, 1 - alpha / 2):
-            ends.append(100 - gamma_mean(middle, sd, n, p))
-        low, high = np.minimum(low, ends[1]), np.maximum(high, ends[0])
-    half = min(cell["step"], 0.1) / 2
-    return low - half, high + half
+        far, near = fourth_root_ends(100 - values, alpha)
+        low, high = np.minimum(low, 100 - far), np.maximum(high, 100 - near)
+        low = np.minimum(low, hall_low(values, t, 2 * s / np.maximum(100 - mean, 1e-9)))
+    else:
+        logs = log_high(values, alpha)
+        high = np.where(logs - mean > 1.02 * (high - mean), logs, high)
+    wider, half = wider_ends(values), min(cell["step"], 0.1) / 2
+    return mean - wider * (mean - low) - half, mean + wider * (high - mean) + half
 
 
-def gamma_mean(middle, sd, n, p):
-    """A limit of the mean of cubes of normal values: generalized, from fixed draws of mean and sd."""
-    rng = np.random.default_rng(7)
-    z, u = rng.normal(size=2000), rng.chisquare(n - 1, 2000)
-    out = np.empty(len(middle))
-    for start in range(0, len(middle), 500):
-        part = slice(start, start + 500)
-        var = (n - 1) * sd[part, None] ** 2 / u
-        centre = middle[part, None] + z * np.sqrt(var / n)
-        out[part] = np.quantile(np.maximum(centre, 0) ** 3 + 3 * np.maximum(centre, 0) * var, p, axis=1)
-    return out
+def hall_low(values, t, explained):
+    """The lower end of a mean whose tail below few rounds do not show."""
+    n = values.shape[1]
+    e = values - values.mean(-1, keepdims=True)
+    second = np.maximum((e**2).mean(-1), 1e-100)
+    skew = np.where((e**2).sum(-1) > 0, (e**3).mean(-1) / second**1.5, 0)
+    a = np.minimum(0.5 * skew - 0.95 + explained, -1e-6) / math.sqrt(n)
+    quantile = 3 / a * (np.cbrt(1 + a * (t - a / 6)) - 1)
+    return values.mean(-1) - np.maximum(quantile, t) * values.std(-1, ddof=1) / math.sqrt(n)
+
+
+def log_high(values, alpha):
+    """The upper end of a mean by logarithms."""
+    logs, n = np.log(values), values.shape[1]
+    half = logs.var(-1, ddof=1) / 2
+    of_mean = stats.t.ppf(1 - alpha / 2, n - 1) * np.sqrt(2 * half / n)
+    of_variance = half * ((n - 1) / stats.chi2.ppf(alpha / 2, n - 1) - 1)
+    return np.exp(logs.mean(-1) + half + np.hypot(of_mean, of_variance))
+
+
+def fourth_root_ends(distances, alpha):
+    """The largest and the smallest mean of fourth powers of normal values, by generalized pivots on a grid."""
+    roots, n = np.maximum(distances, 0) ** 0.25, distances.shape[1]
+    z = special.ndtri((np.arange(80) + 0.5) / 80)[:, None]
+    variances = (n - 1) / stats.chi2.ppf((np.arange(60) + 0.5) / 60, n - 1)[None, :]
+    far, near = np.empty(len(roots)), np.empty(len(roots))
+    for start in range(0, len(roots), 200):
+        part = slice(start, start + 200)
+        v = roots[part].var(-1, ddof=1)[:, None, None] * variances
+        m = roots[part].mean(-1)[:, None, None] + z * np.sqrt(v / n)
+        means = ((np.sign(m) * m**2 + 3 * v) ** 2 - 6 * v**2).reshape(len(m), -1)
+        far[part], near[part] = np.quantile(means, (1 - alpha / 2, alpha / 2), axis=1)
+    return far, near
 
 
 def capital(values, mean):
@@ -348,7 +399,8 @@ def limit_look(cell, rows, truth):
             return np.zeros(len(rows), bool), np.zeros(len(rows), bool)
         half = min(cell["step"], 0.1) / 2
         return capital(rows, truth + half) >= 40, capital(100 - rows, 100 - truth + half) >= 40
-    alpha = 0.05 / (cell["most"] - FIRST + 1) ** 0.7
+    looks = cell["most"] - FIRST + 1
+    alpha = 0.05 * (0.7 if rows.shape[1] == cell["most"] else 0.3 / (looks - 1) ** 0.7)
     if cell["metric"] in ("ttft", "cv"):
         low, high = (median_ends if cell["metric"] == "ttft" else cv_ends)(rows, alpha)
         return high <= truth, low > truth
@@ -373,8 +425,12 @@ def cv_ends(rows, alpha):
     """Interval of the coefficient of variation, percent."""
     n = rows.shape[1]
     s, mean = rows.std(-1, ddof=1), rows.mean(-1)
-    off_mean = stats.t.ppf(1 - alpha / 4, n - 1) * s / math.sqrt(n)
-    low, high = (s * math.sqrt((n - 1) / stats.chi2.ppf(p, n - 1)) for p in (1 - alpha / 4, alpha / 4))
+    e2 = (rows - mean[:, None]) ** 2
+    shown = (e2**2).mean(-1) / e2.mean(-1) ** 2 - 3 + 6 / (n + 1)
+    df = np.minimum(2 * n / (np.maximum(0.5 * shown + 1.25, 0) + 2 * n / (n - 1)), n - 1)
+    df = np.maximum(np.floor(10 * df) / 10, 1)
+    off_mean = stats.t.ppf(1 - alpha * 0.05, n - 1) * s / math.sqrt(n)
+    low, high = (s * np.sqrt(df / stats.chi2.ppf(p, df)) for p in (1 - 0.45 * alpha, 0.45 * alpha))
     return moved(rows, 100 * s / mean, 100 * low / (mean + off_mean), 100 * high / (mean - off_mean))
 
 
