@@ -55,14 +55,14 @@ def function_of(name: str) -> Callable[..., Any]:
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The parsed command line; `run` names the command's function, `agents` has the words after `--`."""
-    words, agents = list(arguments), list[str]()
+    """The parsed command line; `run` names the command's function, `agent_commands` has the words after `--`."""
+    words, agent_commands = list(arguments), list[str]()
     recording = words[:1] == [RECORD_AGENTS]
     if recording and "--" in words:
         at = words.index("--")
-        words, agents = words[:at], words[at + 1 :]
+        words, agent_commands = words[:at], words[at + 1 :]
     given = parser(recording=recording).parse_args(words)
-    given.agents = agents
+    given.agent_commands = agent_commands
     return given
 
 

@@ -33,7 +33,7 @@ def record_agents(given: Namespace) -> int:
     from pytest_llmperf.session.session import Session  # noqa: PLC0415 - takes time to import, `show` has no use for it
 
     try:
-        scenario = scenario_of(_commands(given.agents), name=Path(given.output).stem or "recording")
+        scenario = scenario_of(_commands(given.agent_commands), name=Path(given.output).stem or "recording")
         target = RecordingTarget(file=given.output, redact=given.redact, bodies=given.bodies, max_mb=given.max_mb)
     except ValueError as error:
         raise UsageError(str(error), next_step=_USAGE) from error
