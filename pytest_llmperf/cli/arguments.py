@@ -170,7 +170,13 @@ def _add_quick(commands: Any) -> None:
         default=RUNTIMES[0],
         help="how the agents' clients run concurrently (default: %(default)s)",
     )
-    quick.add_argument("--agents", type=_agents, metavar="N", help="number of agents (default: 2, or one per URL)")
+    quick.add_argument(
+        "--agents",
+        dest="agent_count",
+        type=_agents,
+        metavar="N",
+        help="number of agents (default: 2, or one per URL)",
+    )
     quick.add_argument(
         "--seconds", type=_seconds, default=60.0, metavar="N", help="time for all rounds (default: %(default)g)"
     )

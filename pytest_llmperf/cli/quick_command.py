@@ -100,7 +100,7 @@ def quick(given: Namespace) -> int:
     settings, look = _settings(given), QuickLook(given.seconds)
     record, end = None, ""
     with Session(settings, root=Path.cwd(), listener=look) as session:
-        agents = _agents(given.agents, session.backend.urls)
+        agents = _agents(given.agent_count, session.backend.urls)
         session.check()
         for line in header(session, {}):
             print(clean(wrapped(line, width())), file=sys.stderr if given.json else sys.stdout, flush=True)
