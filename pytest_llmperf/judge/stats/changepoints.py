@@ -6,7 +6,8 @@ stretch, and both parts are tested again (binary segmentation). If neither expla
 it are tested, each with its share of the error, and the most certain change is taken, since down and up again is no
 change over the whole (seeded stretches, after Kovacs, Buhlmann, Li and Munk 2023). For several steps against one creep
 the explanation with the lower BIC is taken. Sessions are assumed to be independent, with the same variance about their
-level; rounded values have at least the variance of their rounding.
+level; rounded values have at least the variance of their rounding. In each test a session that is far from the median
+of its stretch counts as nearer: one bad session in ten is no change of level.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ FEWEST = 5
 
 _SIDE = 2
 """Sessions on each side of a step: one alone may be an outlier."""
+
+_FAR = 3 * 1.4826
+"""Values count as at most this many median distances from the median: three standard deviations of normal values."""
 
 _EQUAL = 1e-12
 """Squares left over that are less than this share of the squares of the values are rounding."""
@@ -80,6 +84,12 @@ class _Stretch:
     def part(self, first: int, last: int) -> _Stretch:
         """From one index in the series up to another."""
         return replace(self, values=self.values[first - self.start : last - self.start], start=first)
+
+    def without_outliers(self) -> _Stretch:
+        """The stretch with values far from its median taken as nearer; as it is if more than half are equal."""
+        middle = np.median(self.values)
+        far = _FAR * np.median(np.abs(self.values - middle))
+        return replace(self, values=np.clip(self.values, middle - far, middle + far)) if far > 0 else self
 
     @property
     def count(self) -> int:
@@ -202,6 +212,7 @@ def _bic(stretch: _Stretch, changes: Sequence[Break]) -> float:
 
 def _step(stretch: _Stretch) -> Break:
     """The two levels that explain most."""
+    stretch = stretch.without_outliers()
     values, count = stretch.values, stretch.count
     lengths = np.arange(_SIDE, count - _SIDE + 1)
     # From the mean of all, two levels explain S^2 (1 / n + 1 / m), where S is the sum of the first n of n + m values.
@@ -219,6 +230,7 @@ def _step(stretch: _Stretch) -> Break:
 
 def _line(stretch: _Stretch) -> Break:
     """The straight line that explains most."""
+    stretch = stretch.without_outliers()
     count, middle = stretch.count, float(row_means(stretch.values))
     places: Array = np.arange(count, dtype=np.float64) - (count - 1) / 2
     share = 12 / (count * (count**2 - 1))

@@ -71,3 +71,13 @@ def test_how_often_it_cries_wolf(count: int, tail: str) -> None:
     draw = {"normal": lambda: rng.gauss(95, 1), "skewed": lambda: 100 - rng.gammavariate(2, 1)}[tail]
     alarms = sum(bool(breaks([draw() for _ in range(count)], 0.05)) for _ in range(300))
     assert alarms <= 26
+
+
+def test_bad_sessions_here_and_there_are_no_change_of_level() -> None:
+    """Of 100 histories of 12 sessions, each session ten standard deviations low with 1 in 10, hardly any changes."""
+    rng = random.Random(16)
+
+    def level() -> float:
+        return 95 + rng.gauss(0, 1) - 10 * (rng.random() < 0.1)
+
+    assert sum(bool(breaks([level() for _ in range(12)], 0.01)) for _ in range(100)) <= 4
