@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.plugin.options import parsers
@@ -58,9 +58,30 @@ def value_of(config: pytest.Config, name: str) -> object:
         try:
             value = config.getini(name)
         except Exception:  # pytest's type of error for this changed from version to version
-            files: Any = getattr(config, "_inicfg", None) or config.inicfg
-            value = getattr(files[name], "value", files[name])
+            given: Any = _given(config)[name]
+            value = getattr(given, "value", given)
     return None if value is None or value in ("", [], {}) else value
+
+
+def names_in(config: pytest.Config) -> tuple[str, ...]:
+    """The names that the ini file gives values to, whoever knows them."""
+    return tuple(_given(config))
+
+
+def is_declared(config: pytest.Config, name: str) -> bool:
+    """Whether pytest or some plugin declares an ini option of that name."""
+    try:
+        config.getini(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def _given(config: pytest.Config) -> Mapping[str, Any]:
+    """What the ini file holds, by name, as each version of pytest keeps it."""
+    if (given := getattr(config, "_inicfg", None)) is None:
+        given = config.inicfg
+    return given
 
 
 def text_of(value: object, parse: Callable[[str], Any]) -> str:

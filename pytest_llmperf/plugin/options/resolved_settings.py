@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.config import FILE, deployment_of, load, named_or_at
-from pytest_llmperf.errors import UsageError
+from pytest_llmperf.errors import UsageError, did_you_mean
 from pytest_llmperf.files.atomic_write import is_there
 from pytest_llmperf.masking import MASK, refused
 from pytest_llmperf.model import STARTED, Settings
 from pytest_llmperf.model.paths import placed
 from pytest_llmperf.model.texts import text_fault
 from pytest_llmperf.plugin.options import parsers
-from pytest_llmperf.plugin.options.ini_values import comment_hint, text_of, value_of
+from pytest_llmperf.plugin.options.ini_values import comment_hint, is_declared, names_in, text_of, value_of
 from pytest_llmperf.plugin.options.option import Option
 from pytest_llmperf.plugin.options.option_table import OPTIONS
 
@@ -34,6 +34,7 @@ def resolve(config: pytest.Config) -> Settings:
     given = _Given()
     for option in OPTIONS:
         given.read(config, option)
+    given.faults += _unknown(config)
     given.configure(config.rootpath)
     values, typed, faults = given.values, given.typed, given.faults
     closer = "urls" not in typed and ("backend" in typed or values.get("deployment"))
@@ -105,6 +106,18 @@ class _Given:
                 values["incumbent"] = named_or_at(values["configuration"], against, parsers.urls)
         except UsageError as error:
             self.faults.append(str(error))
+
+
+def _unknown(config: pytest.Config) -> list[str]:
+    """What is wrong with ini names that begin like ours and that no plugin declares (pytest only warns)."""
+    known = {option.ini for option in OPTIONS}
+    overridden = [text.partition("=")[0] for text in config.option.override_ini or ()]
+    faults = []
+    for name in dict.fromkeys((*names_in(config), *overridden)):
+        if name.startswith("llmperf_") and name not in known and not is_declared(config, name):
+            where = "-o" if name in overridden else config.inipath
+            faults.append(f"{refused(name)} in {where}: there is no such option{did_you_mean(name, known)}")
+    return faults
 
 
 def _value(option: Option, text: str, folder: Path) -> Any:

@@ -139,6 +139,26 @@ def test_an_override_comes_before_the_file(pytester: pytest.Pytester) -> None:
     assert resolve(pytester.parseconfigure("-o", "llmperf_rounds=9")).min_rounds == 9
 
 
+@pytest.mark.parametrize("way", [*FORMATS, "-o"])
+def test_a_name_that_is_no_option_is_an_error(pytester: pytest.Pytester, way: str) -> None:
+    """A slip would leave a run ungated: pytest warns of a file's, and says nothing of `-o`."""
+    name, section = FORMATS.get(way, ("tox.ini", "[pytest]"))
+    lines = {"native TOML": 'llmperf_compre = "main"', "-o": "", "ini": "llmperf_compre = main"}
+    line = lines.get(way, 'llmperf_compre = "main"')
+    pytester.path.joinpath(name).write_text(f"{section}\n{line}\n")
+    config = pytester.parseconfig(*(("-o", "llmperf_compre=main") if way == "-o" else ("-W", "ignore")))
+    where = "-o" if way == "-o" else name
+    with pytest.raises(pytest.UsageError, match=rf"llmperf_compre in .*{where}: there is no such option; did you mean"):
+        resolve(config)
+
+
+def test_a_name_that_another_plugin_declares_is_none_of_ours(pytester: pytest.Pytester) -> None:
+    """Though it begins alike; so is any other unknown name, which is pytest's to warn of."""
+    pytester.makeini("[pytest]\nllmperf_theirs = 1\nfoo = 2\n")
+    pytester.makeconftest("def pytest_addoption(parser): parser.addini('llmperf_theirs', 'a help')")
+    resolve(pytester.parseconfigure("-W", "ignore"))
+
+
 def test_a_table_for_the_script(pytester: pytest.Pytester) -> None:
     """Numbers by key."""
     script = settings_of(pytester, "native TOML", llmperf_script="{ ttft_ms = 5, seed = 3 }").script
