@@ -147,3 +147,15 @@ def test_an_interruption_leaves_what_was_asked(folder: Path, number: signal.Sign
     assert process.returncode == 130
     assert "recorded 2 requests of 1 agent in recording.jsonl" in printed
     assert read_recording(folder / "recording.jsonl").end == "interrupted"
+
+
+@pytest.mark.slow
+def test_what_is_not_recorded_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request to an endpoint that nobody knows; control requests are of no interest."""
+    strange = "\nimport contextlib\nfor path in ('/api/tags', '/v1/rerank'):\n    with contextlib.suppress(OSError):\n"
+    (folder / "strange.py").write_text(AGENT + strange + "        urllib.request.urlopen(url + path, b'{}')\n")
+    assert record(script="strange.py") == 0
+    printed = capsys.readouterr().out
+    assert "recorded 2 requests of 1 agent" in printed
+    assert "not recorded, since the endpoint is unknown: POST /v1/rerank" in printed
+    assert "tags" not in printed

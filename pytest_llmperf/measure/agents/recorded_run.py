@@ -13,6 +13,7 @@ from pytest_llmperf.measure.agents.recorder import Asked
 from pytest_llmperf.measure.tap.http_exchanges import exchanges_of, timing
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.tap.recording import Capture
+from pytest_llmperf.model.endpoints import is_control
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +25,14 @@ class RecordedRun:
         start_ns: when the barrier opened.
         end: how it ended, one of `recorded_requests.ENDS`.
         failure: of an agent or a server; None if there was none.
+        unknown: method and path of requests that may generate something, but are to no endpoint that is known.
     """
 
     asked: tuple[tuple[Asked, ...], ...]
     start_ns: int
     end: str
     failure: LlmperfError | None
+    unknown: frozenset[str] = frozenset()
 
 
 def run_recorded(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: float) -> RecordedRun:
@@ -65,19 +68,25 @@ def run_recorded(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: 
         part.kill()
         tap.close()  # whatever it was doing
         raise
-    asked = []
+    asked, unknown = [], set[str]()
     for index, member in enumerate(members):
-        answered, fault = _answered(capture, index, member, to_the_end=end == "complete" and failure is None)
+        answered, fault = _answered(capture, index, member, unknown, to_the_end=end == "complete" and failure is None)
         asked.append(answered)
         failure = failure or fault
     if failure is None and end == "complete":
         silent = [member for member, answered in zip(members, asked, strict=True) if not answered]
-        failure = part.failures.silence(silent[0], []) if silent else None
-    return RecordedRun(asked=tuple(asked), start_ns=capture.start_ns, end="failed" if failure else end, failure=failure)
+        failure = part.failures.silence(silent[0], sorted(unknown)) if silent else None
+    return RecordedRun(
+        asked=tuple(asked),
+        start_ns=capture.start_ns,
+        end="failed" if failure else end,
+        failure=failure,
+        unknown=frozenset(unknown),
+    )
 
 
 def _answered(
-    capture: Capture, index: int, member: Member, *, to_the_end: bool
+    capture: Capture, index: int, member: Member, unknown: set[str], *, to_the_end: bool
 ) -> tuple[tuple[Asked, ...], MeasurementError | None]:
     """The requests of an agent that were answered, and the first failure of a server.
 
@@ -85,6 +94,7 @@ def _answered(
         capture: of the part.
         index: of the agent.
         member: the agent.
+        unknown: takes the requests to unknown endpoints.
         to_the_end: whether all agents ended by themselves; else answers that were under way are left out.
     """
     answered: list[Asked] = []
@@ -92,6 +102,8 @@ def _answered(
     for connection in capture.agents[index]:
         try:
             for http_exchange in exchanges_of(connection, capture, label=member.label):
+                if not http_exchange.generation and not is_control(http_exchange.path):
+                    unknown.add(f"{http_exchange.method} {http_exchange.path}")
                 if not http_exchange.generation or not (http_exchange.whole or to_the_end):
                     continue
                 request = timing(http_exchange)

@@ -56,7 +56,10 @@ class AgentRecording:
         if self.notes:
             return
         recording = self._recorder.recording(asked, start_ns=start_ns, end=end)
-        left_out = write_recording(self._target, recording) if recording.requests else 0
+        if not recording.requests:
+            self.notes = (f"nothing was recorded: no request was answered; {self._target.file} was not written",)
+            return
+        left_out = write_recording(self._target, recording)
         written = len(recording.requests) - left_out
         agents = counted(len(recording.agents), "agent")
         notes = [f"recorded {counted(written, 'request')} of {agents} in {self._target.file}"]

@@ -57,7 +57,8 @@ def record_agents(
         for index, (agent, requests) in enumerate(zip(scenario.agents, run.asked, strict=True))
     ]
     recording.keep(asked, run.start_ns, run.end)
-    return Recorded(notes=recording.notes, end=run.end, failure=run.failure)
+    unknown = [f"not recorded, since the endpoint is unknown: {request}" for request in sorted(run.unknown)]
+    return Recorded(notes=(*recording.notes, *unknown), end=run.end, failure=run.failure)
 
 
 def _members(scenario: Scenario, topology: Topology) -> list[Member]:
