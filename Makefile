@@ -9,6 +9,8 @@
 # make docs     write the tables of options, fixtures and markers in README.md and docs/ anew, after a change of the tables in the code
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
+# make frameworks two agents of each framework (LangGraph, CrewAI, OpenAI Agents, ...) through the tap, each in an environment of its own
+#               (.frameworks, some 3 GB); writes docs/frameworks.md
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
@@ -28,7 +30,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test coverage slow flaky lint schema docs fuzz proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: perf test coverage slow flaky lint schema docs fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -75,6 +77,12 @@ fuzz: .venv/dev
 	@$(BIN)/python -m tests.fuzz.fuzz_inputs --inputs $(INPUTS)
 	@echo "== requests to our own server (a minute)"
 	@LLMPERF_FUZZ=3000 $(BIN)/python -m pytest -q -m slow tests/fuzz/test_api.py
+
+frameworks: .venv/dev
+	@echo "== installing the frameworks that are missing (some minutes)"
+	@$(BIN)/python -m tests.frameworks.install
+	@echo "== two agents of each on the embedded engine and on the simulated one (some minutes)"
+	@LLMPERF_FRAMEWORKS_PAGE=1 $(BIN)/python -m pytest tests/frameworks -m frameworks $(ARGS)
 
 proofs: .venv/dev
 	@echo "== the tests that take long"

@@ -138,7 +138,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-TIERS = {"long": "a long proof: make proofs, or pytest -m long", "slow": "slow: make slow, or pytest -m slow"}
+TIERS = {
+    "long": "a long proof: make proofs, or pytest -m long",
+    "slow": "slow: make slow, or pytest -m slow",
+    "frameworks": "real frameworks: make frameworks",
+}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
