@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pytest_llmperf.judge.baselines.baseline_files import load_named
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
 from pytest_llmperf.judge.diagnosis.outlying_session import outlying_session
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.baseline_comparison import Compared, compare_stored, only_in
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.gates.reasons import signed
@@ -29,7 +28,7 @@ def compare(given: Namespace) -> int:
         min_sessions=given.min_sessions,
         on_mismatch="warn",
     )
-    compared = compare_stored(standard, candidate, settings=settings, metrics=tuple(given.metric or COMPARED_METRICS))
+    compared = compare_stored(standard, candidate, settings=settings, metrics=tuple(given.metric or ()))
     for measurement in compared:
         print("\n".join(_block(measurement, standard, candidate)))
         for name, entry in ((given.standard, measurement.old), (given.candidate, measurement.new)):

@@ -6,7 +6,7 @@ from argparse import Namespace
 from itertools import groupby
 
 from pytest_llmperf.judge.baselines.baseline_files import builtin_names, load_named, to_save
-from pytest_llmperf.judge.baselines.trend import METRICS, trends
+from pytest_llmperf.judge.baselines.trend import trends
 from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.wording.baseline_history import said
 
@@ -14,7 +14,7 @@ from pytest_llmperf.report.wording.baseline_history import said
 def trend(given: Namespace) -> int:
     """Prints the changes over the sessions; returns 1 after an unrecovered loss, 2 if there are too few sessions."""
     baseline = load_named(given.name, (given.dir,))
-    histories = trends(baseline, tuple(given.metric or METRICS), given.delta)
+    histories = trends(baseline, tuple(given.metric or ()), given.delta)
     for key, own in groupby(histories, key=lambda history: history.key):
         print(f"{key.test}\n  scenario {key.scenario}, topology {key.topology}, work {key.workload}")
         for history in own:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.baselines.trend import METRICS, loss
+from pytest_llmperf.judge.baselines.trend import loss
+from pytest_llmperf.judge.compared_metrics import compared_of
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.metrics.series import series
 from pytest_llmperf.judge.soak import MEMORY, Drift
@@ -30,7 +31,8 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
     """
     size = max(FEWEST, len(measurement.rounds) // _BLOCKS)
     drifted = []
-    for name in METRICS:
+    names = compared_of(measurement.scenario)
+    for name in names:
         metric = metric_of(name)
         try:
             values = series(measurement, name)
@@ -38,7 +40,7 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
             continue
         starts = range(0, len(values) - size + 1, size)
         centres = [aggregate_values(metric.aggregate, values[start : start + size]) for start in starts]
-        fitted = levels(centres, breaks(centres, _ERROR / len(METRICS), step=step_of(values))) if centres else ()
+        fitted = levels(centres, breaks(centres, _ERROR / len(names), step=step_of(values))) if centres else ()
         lost, before = max(((loss(metric, level, fitted[-1]), level) for level in fitted), default=(0.0, 0.0))
         if lost >= metric.delta:
             drifted.append(Drift(name=name, before=before, after=fitted[-1], lost=lost, matters=metric.delta))

@@ -10,6 +10,7 @@ from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines import baseline_files, lookup, store
 from pytest_llmperf.judge.baselines.lookup import Key
 from pytest_llmperf.judge.baselines.manifest_diff import Difference, differences_for
+from pytest_llmperf.judge.compared_metrics import compared_of
 from pytest_llmperf.judge.diagnosis.outlying_session import outlying_session
 from pytest_llmperf.judge.diagnosis.phase_findings import PhaseRegression
 from pytest_llmperf.judge.diagnosis.phase_regressions import held_in_words, than_stored
@@ -17,7 +18,7 @@ from pytest_llmperf.judge.gates.comparison_gates import compare_gates, without_r
 from pytest_llmperf.judge.gates.incumbent import against_gates
 from pytest_llmperf.judge.gates.limit_lookup import Baselines, resolve
 from pytest_llmperf.judge.gates.robust.betting_gates import as_asked, notes_of
-from pytest_llmperf.judge.gates.target import Target, compared_of
+from pytest_llmperf.judge.gates.target import Target
 from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.soak import Level, levels_for
 from pytest_llmperf.model import Baseline, Gate, Measurement, Scenario, Settings, Workload

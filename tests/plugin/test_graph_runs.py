@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.report.html.timeline import timeline
+from pytest_llmperf.report.wording.baseline_text import described
 from tests.report.published_schema import PUBLISHED_SCHEMA
 
 PAGE = Path(__file__).parents[2] / "docs" / "graphs.md"
@@ -79,6 +81,8 @@ def test_a_graph_is_compared_by_its_makespan(simulated, example: pytest.Pytester
     content = json.loads((example.path / "run.json").read_text())
     compared = {verdict["gate"]["metric"] for verdict in content["records"][0]["verdicts"] if verdict["gate"]["delta"]}
     assert compared == {"makespan_s", "graph_efficiency_pct", "system_tok_s", "ttft_ms"}
+    shown = described(baseline_files.load(example.path / "baselines" / "mine.toml"))
+    assert any("makespan_s  graph_efficiency_pct  system_tok_s" in line for line in shown)
     slow = simulated("--llmperf-compare=mine", "--llmperf-script=decode_tok_s=133,ttft_ms=30,load_ms=1,jitter_pct=0.2")
     slow.assert_outcomes(failed=1)
     slow.stdout.re_match_lines([r"gate regression \(makespan_s\): .* is worse than the stored"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.comparability import is_like
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
+from pytest_llmperf.judge.compared_metrics import compared_in
 from pytest_llmperf.judge.metrics.catalogue import Metric, metric_of
 from pytest_llmperf.judge.regression.effect_scale import PERCENT_OF_ZERO
 from pytest_llmperf.judge.stats.changepoints import FEWEST, Break, breaks, levels
@@ -18,9 +18,6 @@ from pytest_llmperf.model import Baseline, Bound, Stored, StoredSession
 
 ERROR = 0.01
 """How often a whole baseline in which nothing changed may be said to change."""
-
-METRICS = COMPARED_METRICS
-"""The metrics that are checked by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +70,18 @@ class Trend:
         return self.lost >= self.matters
 
 
-def trends(baseline: Baseline, metrics: Sequence[str] = METRICS, delta: float | None = None) -> tuple[Trend, ...]:
+def trends(baseline: Baseline, metrics: Sequence[str] = (), delta: float | None = None) -> tuple[Trend, ...]:
     """Every metric of every measurement that a baseline holds sessions of.
 
     Args:
         baseline: whose sessions.
-        metrics: names in the catalogue.
+        metrics: names in the catalogue; none: those that are compared.
         delta: the smallest loss that counts, in points of percentages, else percent; None: each metric's own.
     """
     trends = [
         (entry, metric, points)
         for entry in baseline.stored
-        for metric in metrics
+        for metric in metrics or compared_in(entry)
         if (points := _points(entry, metric_of(metric)))
     ]
     looked_at = sum(len(points) >= FEWEST for _, _, points in trends)

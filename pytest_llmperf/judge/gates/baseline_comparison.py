@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.baselines.comparability import is_like
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, COMPARED_OF_GRAPHS
+from pytest_llmperf.judge.compared_metrics import compared_in
 from pytest_llmperf.judge.gates.change_verdicts import judge_sessions
 from pytest_llmperf.judge.gates.comparison_gates import compare_gates
 from pytest_llmperf.judge.gates.evaluate import judge_values
@@ -44,7 +44,7 @@ def compare_stored(
     candidate: Baseline,
     *,
     settings: Settings | None = None,
-    metrics: tuple[str, ...] = COMPARED_METRICS,
+    metrics: tuple[str, ...] = (),
 ) -> tuple[Compared, ...]:
     """Judge a baseline by another, as `--llmperf-compare` would judge its rounds.
 
@@ -56,7 +56,7 @@ def compare_stored(
         standard: what to hold to.
         candidate: what is judged.
         settings: with the limit of `regression`, if any; None: the usual ones.
-        metrics: to compare; metrics that some session of the standard lacks are left out.
+        metrics: to compare, none: the usual ones; those that some session of the standard lacks are left out.
 
     Returns:
         One for each measurement (test, scenario, topology, work) that both hold, in the standard's order.
@@ -70,17 +70,12 @@ def compare_stored(
         key: compare_gates(
             standard,
             Target(key=key, facts=theirs[key].session[-1].manifest, settings=settings or Settings()),
-            metrics=COMPARED_OF_GRAPHS if metrics == COMPARED_METRICS and _is_graph(old) else metrics,
+            metrics=metrics or compared_in(old),
         )
         for key, old in both
     }
     count = sum(map(len, gates.values()))  # they share the error of a fail
     return tuple(_compared(key, old, theirs[key], gates[key], count) for key, old in both)
-
-
-def _is_graph(entry: Stored) -> bool:
-    """Whether some of its agents waited for others."""
-    return all("graph_efficiency_pct" in session.rounds for session in entry.session)
 
 
 def only_in(baseline: Baseline, reference: Baseline) -> tuple[Key, ...]:

@@ -38,7 +38,7 @@ def against_gates(
         specs: the test's markers.
         name: of the incumbent.
         settings: with the limit of `regression`, if any.
-        compared: the default metrics, see `compared_of`.
+        compared: the default metrics, see `compared_metrics`.
 
     Returns:
         Gates whose limit is not known yet: it is the incumbent's aggregate, see `judge_against`.

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.judge.baselines.lookup import Key
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, COMPARED_OF_GRAPHS, GATE_KINDS
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS
 from pytest_llmperf.judge.markers import Marker
-from pytest_llmperf.model import Scenario, Settings
+from pytest_llmperf.model import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Target:
         key: of the measurement.
         facts: of its manifest.
         settings: of the session.
-        compared: the metrics that are compared unless a marker names others, see `compared_of`.
+        compared: the metrics that are compared unless a marker names others, see `compared_metrics`.
     """
 
     key: Key
@@ -31,12 +31,6 @@ class Target:
     def option_limit(self, name: str) -> float | None:
         """The limit that the command line or ini gives for a gate kind; raises as `option_limit` does."""
         return option_limit(name, self.settings)
-
-
-def compared_of(scenario: Scenario) -> tuple[str, ...]:
-    """The metrics that are compared by default; graph efficiency is undefined for external agents."""
-    of_graph = tuple(name for name in COMPARED_OF_GRAPHS if not (scenario.external and name == "graph_efficiency_pct"))
-    return of_graph if scenario.graph else COMPARED_METRICS
 
 
 def named_metrics(marker: Marker, compared: tuple[str, ...]) -> tuple[str, ...]:

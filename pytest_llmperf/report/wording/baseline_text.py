@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
+from pytest_llmperf.judge.compared_metrics import compared_in
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.summary import reference_centre
 from pytest_llmperf.model import Baseline, Stored
 from pytest_llmperf.model.texts import counted
 from pytest_llmperf.report.wording.amounts import amount
-
-SHOWN = COMPARED_METRICS
-"""The metrics shown for stored sessions: those that a comparison judges."""
 
 
 def centre_of(entry: Stored, metric: str) -> float | None:
@@ -36,7 +33,7 @@ def changes(before: Baseline, after: Baseline) -> tuple[str, ...]:
         replaced = sum(len(stored.session) for stored in old)
         figures = [
             f"{metric} {_figure(old, metric)}{amount(centre_of(entry, metric), metric)}"
-            for metric in SHOWN
+            for metric in compared_in(entry)
             if centre_of(entry, metric) is not None
         ]
         count = f"{counted(len(entry.session), 'session')} instead of {replaced}"
@@ -73,12 +70,13 @@ def described(baseline: Baseline) -> list[str]:
     for entry in baseline.stored:
         newest = entry.session[-1]
         lines += ["", f"{entry.test}", f"  scenario {entry.scenario}, topology {entry.topology}, work {entry.workload}"]
-        rows = [["session", "rounds", *SHOWN, "commit", "backend"]]
+        shown = compared_in(entry)
+        rows = [["session", "rounds", *shown, "commit", "backend"]]
         rows += [
             [
                 session.saved_at,
                 str(max(map(len, session.rounds.values()))),
-                *(_alone(entry, index, metric) for metric in SHOWN),
+                *(_alone(entry, index, metric) for metric in shown),
                 _commit(session.manifest),
                 session.manifest.get("backend", "?"),
             ]

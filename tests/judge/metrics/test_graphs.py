@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.errors import MeasurementError
+from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.judge.metrics.catalogue import CATALOGUE, PHASES
 from pytest_llmperf.judge.metrics.graphs.critical_path import CriticalPath, hops_of, path_of
 from pytest_llmperf.judge.metrics.series import all_series, series
@@ -210,3 +211,5 @@ def test_every_phase_is_in_the_catalogue() -> None:
     assert Counter(name for name in CATALOGUE if name.endswith("_share")) == Counter(
         f"critical_{phase}_share" for phase in PHASES
     )
+    (choices,) = [row.choices for row in GATE_KINDS["critical_path"].keywords if row.choices]
+    assert choices == PHASES
