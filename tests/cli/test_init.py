@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from errno import EACCES
 from pathlib import Path
 
+# pytester forgets the modules that an inner run has imported; these cannot be loaded twice.
+import httpcore  # noqa: F401
+import numpy as np  # noqa: F401
 import pytest
 import yaml
 
