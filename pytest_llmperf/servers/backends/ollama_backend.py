@@ -135,7 +135,7 @@ class OllamaBackend:
                     wait_until(ready, process, timeout_s=self._settings.start_timeout_s)
                 return process, url, env
             except BaseException as error:
-                lost_port = not process.alive and "address already in use" in process.log_tail(50)
+                lost_port = not process.alive and "address already in use" in process.log_tail(50).lower()
                 lost_port |= isinstance(error, StrangerError)
                 process.stop()
                 if port or not lost_port or attempt == _ATTEMPTS - 1:
