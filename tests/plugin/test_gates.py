@@ -71,6 +71,8 @@ EVERY_GATE = {
     "quality": "samples=3",
     "memory": "max_vram_gib=11, max_rss_gib=4",
     "thermal": "max_gpu_c=85",
+    "makespan": "max_s=0.1",
+    "critical_path": "max_share=0.2, of='queue'",
 }
 PRICES = "[prices]\nusd_per_hour = 0.5\n"  # the limit of `cost` is 231 tok/s
 WORSE = """
@@ -82,8 +84,14 @@ WORSE = """
 """
 BROKEN = {
     "nothing": ((), ()),
-    "one instance": (("--llmperf-topology=single",), ("efficiency", "scaling", "speedup", "contention", "ttft")),
-    "slow": (("--llmperf-script=decode_tok_s=100,ttft_ms=30,load_ms=1",), ("throughput", "regression", "cost")),
+    "one instance": (
+        ("--llmperf-topology=single",),
+        ("efficiency", "scaling", "speedup", "contention", "ttft", "critical_path"),
+    ),
+    "slow": (
+        ("--llmperf-script=decode_tok_s=100,ttft_ms=30,load_ms=1",),
+        ("throughput", "regression", "cost", "makespan"),
+    ),
     "unsteady": (("--llmperf-script=decode_tok_s=267,ttft_ms=60,load_ms=1,jitter_pct=100",), ("consistency",)),
     "worse answers": (("-p", "worse"), ("quality",)),
     "a hot and full GPU": ((), ("memory", "thermal")),

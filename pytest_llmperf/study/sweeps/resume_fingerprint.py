@@ -18,6 +18,7 @@ BEARING = (
     *("backend", "urls", "proxy", "model", "gguf", "threads", "ollama_bin", "gpus", "force_topology", "script"),
     *("faults", "runtime", "calibrate", "min_rounds", "max_rounds", "warmups"),
     *("against", "incumbent", "baseline", "baselines_dir", "compare", "update", "limits"),
+    "robust",
 )
 """The settings that influence a cell's figures or verdicts. The others do not: output files, logins, time limits, and
 the action of an inconclusive gate, which is derived from the verdicts again."""
