@@ -110,12 +110,14 @@ def work_of(agents: int, lanes: Sequence[Lane], part: Part) -> tuple[ClientWork,
 
 def _lanes_of(agent: int, steps: Sequence[Step]) -> list[tuple[int, ...]]:
     """The positions of an agent's requests, in as few lanes as the order in which they were sent allows."""
-    waited: list[frozenset[int]] = []
+    waited: list[int] = []  # a bit for each of the agent's requests that it waits for, directly or not
     lanes: list[list[int]] = []
     for position, step in enumerate(steps):
-        own = [at for waiter, at in step.waits_for if waiter == agent]
-        waited.append(frozenset(own).union(*(waited[at] for at in own)))
-        lane = next((lane for lane in lanes if lane[-1] in waited[position]), None)
+        bits = 0
+        for at in (at for waiter, at in step.waits_for if waiter == agent):
+            bits |= 1 << at | waited[at]
+        waited.append(bits)
+        lane = next((lane for lane in lanes if bits >> lane[-1] & 1), None)
         if lane is None:
             lanes.append([position])
         else:

@@ -111,14 +111,22 @@ def _with_own(recording: Recording) -> Mapping[int, tuple[int, ...]]:
 
     So an agent's own order is known if it runs alone.
     """
-    waited: dict[int, frozenset[int]] = {}
-    agents = {request.id: request.agent for request in recording.requests}
+    places = {request.id: place for place, request in enumerate(recording.requests)}
+    waited: list[int] = []  # a bit for each request that it waits for, directly or not
+    own = dict.fromkeys(recording.agents, 0)  # a bit for each request of the agent
     after = {}
-    for request in recording.requests:
-        waited[request.id] = frozenset(request.after).union(*(waited[id_] for id_ in request.after))
-        own = {id_ for id_ in waited[request.id] if agents[id_] == request.agent}
-        last = own.difference(*(waited[id_] for id_ in own))
+    for place, request in enumerate(recording.requests):
+        bits = 0
+        for earlier in map(places.__getitem__, request.after):
+            bits |= 1 << earlier | waited[earlier]
+        waited.append(bits)
+        last, left = list[int](), bits & own[request.agent]
+        while left:
+            latest = left.bit_length() - 1
+            last.append(recording.requests[latest].id)
+            left &= ~(1 << latest | waited[latest])
         after[request.id] = tuple(sorted({*request.after, *last}))
+        own[request.agent] |= 1 << place
     return after
 
 

@@ -74,6 +74,16 @@ def test_a_wrong_limit_of_pauses_is_an_error(tmp_path: Path, wrong: object) -> N
         Scenario.from_recording(written(tmp_path), max_pause_s=wrong)
 
 
+def test_a_long_recording_is_read_as_a_short_one_is() -> None:
+    """Thousands of requests in turn, of two agents: each knows the one of its own agent that it waits for."""
+    count = 4000
+    requests = tuple(asked(id_, "ab"[id_ % 2], *range(max(1, id_ - 1), id_)) for id_ in range(1, count + 1))
+    for agent in recorded_agents(Recording(agents=("a", "b"), requests=requests)):
+        assert len(agent.steps) == count // 2
+        for step in agent.steps:
+            assert step.after == tuple(id_ for id_ in (step.id - 2, step.id - 1) if id_ > 0)
+
+
 def test_a_missing_recording_is_an_error_with_a_next_step(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.jsonl cannot be read"):
         Scenario.from_recording(tmp_path / "none.jsonl")
