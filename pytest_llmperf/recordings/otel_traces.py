@@ -19,6 +19,8 @@ _SPANS = "resourceSpans"
 _HEAD = 65_536
 _NEXT = "export the traces in OTLP's JSON, e.g. by the file exporter of the collector"
 _VALUES = {"stringValue": str, "boolValue": bool, "intValue": int, "doubleValue": float}
+_WRONG = (ValueError, TypeError, OverflowError, RecursionError)
+"""What the conversion of a value that is none raises: an infinite count, a list nested too deeply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ def _spans(path: Path, text: str) -> Iterator[_Span]:
     for number, line in lines:
         try:
             yield from _spans_of(parsed_line(line), number)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except (*_WRONG, AttributeError, KeyError) as error:
             where = f"{path}, line {number}" if not whole else str(path)
             raise UsageError(
                 f"{where}: it is no export of traces that can be read ({error})", next_step=_NEXT
@@ -167,9 +169,9 @@ def _came_after(way: Sequence[_Span], other_way: Sequence[_Span]) -> bool:
 def _request(
     path: Path, id: int, span: _Span, agent: str, *, after: tuple[int, ...], pause_ms: float
 ) -> RecordedRequest:
-    body = body_of(span.path, span.attributes)
     finish = span.get("finish")
     try:
+        body = body_of(span.path, span.attributes)
         return RecordedRequest(
             id=id,
             agent=agent,
@@ -183,7 +185,7 @@ def _request(
             e2e_ms=round(max(0, span.done_ns - span.sent_ns) / 1e6, 3),
             done_reason=str(finish[0]) if isinstance(finish, list) and finish else "",
         )
-    except (ValueError, TypeError) as error:
+    except _WRONG as error:
         raise UsageError(
             f"{path}, line {span.line}, span {span.id}: it cannot be replayed: {error}",
             next_step=f"record {ATTRIBUTES['input_tokens'][0]} or {ATTRIBUTES['messages'][0]}",

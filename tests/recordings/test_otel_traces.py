@@ -11,6 +11,7 @@ from pytest_llmperf.recordings.recording_file import read_recording
 
 MS = 1_000_000
 START = 1_790_000_000_000_000_000
+NESTED = '{"arrayValue": {"values": [' * 3000 + '{"intValue": "1"}' + "]}}" * 3000
 
 
 def value(given: object) -> dict:
@@ -179,6 +180,9 @@ def test_what_cannot_be_read_or_replayed_is_an_error(tmp_path: Path) -> None:
         (json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"spanId": "a"}]}]}]}), "line 1: .*traceId"),
         (json.dumps({"resourceSpans": 3}), "line 1: it is no export"),
         (json.dumps(export(span("a", 0, 1, **{"gen_ai.operation.name": "chat"}))), "span a: it cannot be replayed"),
+        (whole.replace('"20"', "1e999"), "line 1: it is no export of traces that can be read .*infinity"),
+        (whole.replace('{"intValue": "20"}', '{"doubleValue": "inf"}'), "span a: it cannot be replayed: .*infinity"),
+        (whole.replace('{"intValue": "20"}', NESTED), "line 1: it is no export of traces that can be read"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=rf"traces\.json.*{said}") as caught:
