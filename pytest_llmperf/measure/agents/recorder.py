@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -93,12 +94,9 @@ class Recorder:
 
     def _body(self, sent: bytes, *, streamed: bool) -> dict[str, Any]:
         """The fields of a request's body."""
-        try:
-            body = parsed_line(sent.decode()) if self.bodies else None
-        except ValueError:
-            body = None
-        if body is not None:
-            return {"body": self.redaction.of_body(body)}
+        if self.bodies:
+            with suppress(ValueError, RecursionError):  # it is no JSON object, or nested too deeply to be redacted
+                return {"body": self.redaction.of_body(parsed_line(sent.decode()))}
         return {"body_bytes": len(sent), "body_sha256": hashlib.sha256(sent).hexdigest(), "stream": streamed}
 
 
