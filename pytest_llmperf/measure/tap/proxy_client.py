@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.tap.recording import Capture
-from pytest_llmperf.measure.tap.upstream import Upstream, secured
+from pytest_llmperf.measure.tap.upstream import Upstream
 from pytest_llmperf.measure.wire.prepared_request import target_of
 from pytest_llmperf.measure.wire.request_connection import CONNECT_S, MAX_ANSWER_BYTES, PIECE_BYTES
 from pytest_llmperf.model import DIRECT, Access
@@ -189,8 +189,7 @@ def _upstream_of(url: str, access: Access, label: str) -> Upstream:
         with contextlib.closing(socket.create_connection((target.host, target.port), CONNECT_S)) as probe:
             family, address = probe.family, probe.getpeername()
             if target.tls:
-                with contextlib.closing(secured(probe, upstream)) as shaken:
-                    shaken.do_handshake()
+                access.tls().wrap_socket(probe, server_hostname=target.host).close()
     except ssl.SSLCertVerificationError as error:
         raise MeasurementError(
             f"{label}: the server's certificate is not trusted ({error.verify_message})",

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +84,17 @@ def test_a_server_gets_its_own_login(
     assert b"Host: " + host in heard[0]
     assert b"dummy" not in heard[0]
     assert b"hunter2" not in b"".join(piece.data for exchange in recording.exchanges for piece in exchange.pieces)
+
+
+def test_the_other_connections_to_a_tls_server_are_not_those_of_the_tap(
+    tap: Tap, server: tuple[str, str], tmp_path: Path
+) -> None:
+    """They share its TLS context, whose sockets stay the usual ones."""
+    cert, context = certificate(tmp_path)
+    access = Access(ca_file=str(cert))
+    with relay(server[0], tls=context) as url:
+        tap.open([url], ["agent a"], accesses=[access])
+    assert access.tls().sslsocket_class is ssl.SSLSocket
 
 
 def test_a_certificate_that_is_not_trusted_is_named_before_an_agent_starts(tap: Tap, tmp_path: Path) -> None:
