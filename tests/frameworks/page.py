@@ -13,10 +13,10 @@ RESULTS = ENVIRONMENTS / "results.json"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "frameworks.md"
 HEAD = """# Frameworks behind the tap
 
-`make frameworks` installs each framework in an environment of its own and runs two agents of it at once on two
-embedded engines, through the [tap](tap.md). The tap must see the requests and token counts that the servers have,
-request by request; TTFT must be defined if the framework streams, and undefined if it does not. The same agents are
-then offered a tool on the simulated server, which calls it once. This table is made from the last run.
+`make frameworks` installs each framework in an environment of its own and runs two of its agents at once on two
+embedded engines, through the [tap](tap.md). It checks that the tap and the servers agree on every request and token
+count, and that TTFT is defined if the framework streams and undefined if it does not. The same agents then run on the
+simulated server, which calls a tool once. The last run wrote this table.
 
 | framework | version | endpoint | streams | requests | tokens | TTFT | requests with a tool |
 |---|---|---|---|---|---|---|---|
