@@ -121,11 +121,11 @@ def as_embedded(printed: list[str], backend: Backend) -> list[str]:
             line = f"llmperf: {backend.kind}, model {backend.model}, {backend.where} ({backend.reason})"  # noqa: PLW2901
         line = re.sub("simulated, not a real engine; |; manifest lacks git_commit", "", line)  # noqa: PLW2901
         line = line.replace("SIMULATED, ", "").replace("simulated simulated:scripted", "embedded gemma3:270m")  # noqa: PLW2901
-        lines.append(line.replace("rounds (simulated)", "rounds (publishable)"))
+        lines.append(line.replace("rounds (evidence: simulated)", "rounds (evidence: publishable)"))
     return lines
 
 
-SITUATION = re.compile(r"note: (?!scaled to |baseline )")
+SITUATION = re.compile(r"note: (?!the baseline sets |baseline )")
 """Lines that tell of a single run: work that differed, rounds that do not count. Another run has others."""
 
 

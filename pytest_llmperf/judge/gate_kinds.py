@@ -81,13 +81,16 @@ class GateKind(NamedTuple):
         shown = (
             f"{keyword.name}={'...' if isinstance(keyword.default, tuple) else repr(keyword.default)}"
             for keyword in self.keywords
-            if keyword is not ROBUST
         )
-        robust = "; robust=True: decided by betting" if ROBUST in self.keywords else ""
-        return (
-            f"{self.name}({', '.join(shown)}): fails if {self.fails_if} "
-            f"[llmperf gate; without a value: the baseline's limit{robust}]"
+        limit = (
+            "; without a limit, that of --llmperf-limit or the baseline"
+            if self.limits and self.judged != "comparison"
+            else ""
         )
+        robust = (
+            "; robust=True: assumes no distribution of rounds, needs more of them" if ROBUST in self.keywords else ""
+        )
+        return f"{self.name}({', '.join(shown)}): fails if {self.fails_if} [pytest-llmperf gate{limit}{robust}]"
 
     def usage(self, but: str = "") -> str:
         """The keywords and their valid values, for messages; without the keyword that the message is about."""

@@ -27,9 +27,9 @@ def marker_lines() -> tuple[str, ...]:
     """The markers for `pytest --markers`."""
     return (
         *(kind.marker_line for kind in GATE_KINDS.values()),
-        *(f"{name}: {text} [llmperf selection]" for name, text in SELECTIONS.items()),
+        *(f"{name}: {text} [pytest-llmperf, selects only]" for name, text in SELECTIONS.items()),
         f"{RUNTIME_MARKER}(name=None): the clients' runtime for this test, instead of --llmperf-runtime (TR115) "
-        "[llmperf]",
+        "[pytest-llmperf]",
         f"{PROFILE_MARKER}(name): generation options of llmperf.toml or of the report, by deployment mode (8.5, C6) "
-        "[llmperf]",
+        "[pytest-llmperf]",
     )

@@ -192,7 +192,7 @@ SCENES = (
         Scene(
             "the machine's clock is stepped",
             "the offset between the clocks moves by a second in every part",
-            "client overhead:...(threads, read times)",
+            "client overhead:...(runtime threads, read times)",
             "arrivals of that part are read times; the client overhead line says so",
         ),
         clock_stepped,

@@ -74,7 +74,7 @@ def test_a_regression_fails(simulated, pytester: pytest.Pytester) -> None:
         "--llmperf-script=decode_tok_s=67,ttft_ms=30,load_ms=1,jitter_pct=0.2",
     )
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["gate regression (*tok_s): *tok/s* is worse than the stored *"])
+    result.stdout.fnmatch_lines(["gate regression (*tok_s): *tok/s* is worse than the baseline's *"])
 
 
 def test_compare_without_an_entry_is_an_error(simulated, pytester: pytest.Pytester) -> None:
@@ -336,15 +336,16 @@ def test_policy_and_evidence_stand_in_every_output(simulated, pytester: pytest.P
     lacks = "simulated, not a real engine; no alternative tried"
     result.stdout.fnmatch_lines(
         [
-            "  SIMULATED, scenario pair, * rounds (simulated); *",
+            "  SIMULATED, scenario pair, * rounds (evidence: simulated); *",
             "pair on single *",
             f"evidence: not decision-grade: {lacks}*: pair on single",
-            "policy: an inconclusive limit gate warns; an inconclusive regression gate warns while its baseline *",
-            "policy: a gate whose limit comes from another machine fails",
+            "policy: an inconclusive limit gate only warns (--llmperf-on-inconclusive)",
+            "policy: an inconclusive regression gate only warns until its baseline *",
+            "policy: a gate whose limit comes from another machine fails its test *",
         ]
     )
     document = json.loads((pytester.path / "run.json").read_text())
-    assert document["policy"][0].startswith("policy: an inconclusive limit gate warns")
+    assert document["policy"][0].startswith("policy: an inconclusive limit gate only warns")
     evidence = document["records"][0]["evidence"]
     assert evidence["grade"] == "simulated"
     assert evidence["lacks"][:2] == lacks.split("; ")

@@ -25,8 +25,8 @@ def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
-            r"client overhead: at most \d+\.\d\d pp of efficiency, \d\.\d{3} of a core "
-            r"\(threads, (kernel timestamps|read times).*\)",
+            r"client overhead: at most \d+\.\d\d pp of efficiency, \d\.\d{3} CPU cores "
+            r"\(runtime threads, (kernel timestamps|read times).*\)",
             r"  calibrated at 2 x \d+ tok/s: \d+ us of CPU per token, arrivals \d+\.\d\d ms late \(p99\), "
             r"bias [+-]\d+\.\d\d pp",
         ]
@@ -43,7 +43,7 @@ def test_the_calibration_can_be_left_out(pytester, simulated) -> None:
     """The rounds' own cost is shown all the same."""
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("--llmperf-calibrate=off")
-    result.stdout.fnmatch_lines(["client overhead: *(threads, *"])
+    result.stdout.fnmatch_lines(["client overhead: *(runtime threads, *"])
     result.stdout.no_fnmatch_line("*calibrated*")
 
 
@@ -76,7 +76,7 @@ def test_the_runtime_is_chosen_by_option(pytester, simulated, aftermath, name) -
     )
     result = simulated(f"--llmperf-runtime={name}", *TWO, own_process=True)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"client overhead: *({name}, *"])
+    result.stdout.fnmatch_lines([f"client overhead: *(runtime {name}, *"])
     aftermath.assert_nothing_left()
 
 

@@ -42,7 +42,7 @@ def test_one_instance_fails_the_item(simulated, pytester: pytest.Pytester) -> No
         [
             "gate contention: 100 % (* is above the maximum 20 % (marker contention(max_rate=0.2))",
             "gate efficiency: 7?.? % (* % CI * to *) is below the minimum 85.0 % (marker efficiency(min_pct=85))",
-            "  SIMULATED, scenario pair, topology single, *rounds (simulated); balance efficiency*",
+            "  SIMULATED, scenario pair, topology single, *rounds (evidence: simulated); balance efficiency*",
             "  cause: requests wait for a slot*",
             "  next: run one instance per agent: use dual_ollama without --llmperf-topology",
         ]

@@ -85,7 +85,7 @@ def test_a_graph_is_compared_by_its_makespan(simulated, example: pytest.Pytester
     assert any("makespan_s  graph_efficiency_pct  system_tok_s" in line for line in shown)
     slow = simulated("--llmperf-compare=mine", "--llmperf-script=decode_tok_s=133,ttft_ms=30,load_ms=1,jitter_pct=0.2")
     slow.assert_outcomes(failed=1)
-    slow.stdout.re_match_lines([r"gate regression \(makespan_s\): .* is worse than the stored"])
+    slow.stdout.re_match_lines([r"gate regression \(makespan_s\): .* is worse than the baseline's"])
     slow.stdout.re_match_lines([r"  cause: decode of .* alone takes 2\.\d times as long as in baseline mine"])
 
 
@@ -97,7 +97,9 @@ def test_a_graph_is_compared_with_an_incumbent_by_its_makespan(simulated, exampl
     )
     result = simulated("--llmperf-against=old")
     result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines([r"gate against \(makespan_s\): .* is worse than the incumbent's"])
+    result.stdout.re_match_lines(
+        [r"gate regression against the incumbent \(makespan_s\): .* is worse than the incumbent's"]
+    )
 
 
 CONFIGURATION = (PAGE.parent / "configuration.md").read_text(encoding="utf-8")

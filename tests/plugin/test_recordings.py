@@ -90,7 +90,7 @@ def test_a_slower_server_is_told_from_other_work(simulated, pytester: pytest.Pyt
         "--llmperf-compare=mine", "--llmperf-script=decode_tok_s=240,ttft_ms=33,load_ms=1,jitter_pct=0.2"
     )
     slower.assert_outcomes(failed=1)
-    slower.stdout.fnmatch_lines(["gate compare (*): * is worse than the stored *"])
+    slower.stdout.fnmatch_lines(["gate regression (*): * is worse than the baseline's *"])
     changed = write(pytester.path / "team.jsonl", *ONE_MORE)
     refused = simulated("--llmperf-compare=mine")
     refused.assert_outcomes(failed=1)

@@ -101,7 +101,7 @@ def test_a_comparison_that_fails_explains_itself_on_one_screen(
         assert not all(line.startswith("  ") for line in shown[begun + 1 : begun + 10]), text
         start = next(index for index, line in enumerate(shown) if line.startswith("gate regression"))
         assert all(len(line) <= columns for line in shown[start:]), text
-        assert " ".join(text.split()).count("is worse than the stored") == 1
+        assert " ".join(text.split()).count("is worse than the baseline's") == 1
         assert "  cause: prefill of " in text
         assert "as long as in baseline mine (1 session, " in " ".join(text.split()), text
         assert text.count("  cause: ") <= 2, text

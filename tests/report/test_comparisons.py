@@ -13,7 +13,7 @@ from pytest_llmperf.report.severity_order import merged
 from tests.judge.build import gate
 from tests.report.conftest import GATES, run_of
 
-SOURCE = "baseline main, 4 sessions, the newest of 2026-01-01"
+SOURCE = "baseline main, 4 sessions, newest saved at 2026-01-01"
 SLOWER = [(100, 88 + 0.1 * index) for index in range(5)]
 
 

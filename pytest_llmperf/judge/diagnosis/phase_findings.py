@@ -113,7 +113,7 @@ def in_words(phases: Sequence[PhaseRegression]) -> str:
         if worst.before_ms >= 1
         else f"{worst.more_ms:.0f} ms more than {against}"
     )
-    since = f", since {worst.since}" if worst.since else ""
+    since = f"; last session without it: {worst.since}" if worst.since else ""
     return f"{_NAMES[worst.part]} of {agents} {worst.where} takes {took} {figures}{since}"
 
 

@@ -65,7 +65,7 @@ def comparison_gate(
         metric=metric_name,
         bound=metric.good,
         limit=centre,
-        source=f"baseline {stored.name}, {count}, the newest of {sessions[-1].saved_at}",
+        source=f"baseline {stored.name}, {count}, newest saved at {sessions[-1].saved_at}",
         delta=metric.delta if delta is None else delta,
         reference=reference,
         not_comparable=why,

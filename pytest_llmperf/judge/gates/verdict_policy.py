@@ -31,20 +31,20 @@ def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) ->
 
 
 def in_words(settings: Settings) -> tuple[str, ...]:
-    """The policy of a session: one line for undecided gates, one for limits of another machine."""
-    regression = {
-        "fail": "fails",
-        "warn": "warns",
-        "young": f"warns while its baseline has fewer than {settings.min_sessions} sessions, then fails"
-        + ("; against an incumbent it fails" if settings.against else ""),
-    }[settings.on_inconclusive_regression]
-    limit = {"fail": "fails", "warn": "warns"}[settings.on_inconclusive]
-    machine = {"fail": "fails", "warn": "warns", "skip": "skips its test"}[settings.on_mismatch]
+    """The policy of a session: a line each for limit gates, regression gates and limits of another machine."""
+    acts = {"fail": "fails its test", "warn": "only warns", "skip": "skips its test"}
+    regression = acts.get(
+        settings.on_inconclusive_regression,
+        f"only warns until its baseline has {settings.min_sessions} sessions, then fails its test"
+        + ("; against an incumbent it fails its test" if settings.against else ""),
+    )
+    machine = acts[settings.on_mismatch]
     if settings.compare and settings.on_mismatch != "warn":
-        machine += "; a gate that --llmperf-compare adds only warns if others of its test can be compared"
+        machine += "; a gate that --llmperf-compare adds only warns if another such gate of its test can be compared"
     return (
-        f"policy: an inconclusive limit gate {limit}; an inconclusive regression gate {regression}",
-        f"policy: a gate whose limit comes from another machine {machine}",
+        f"policy: an inconclusive limit gate {acts[settings.on_inconclusive]} (--llmperf-on-inconclusive)",
+        f"policy: an inconclusive regression gate {regression} (--llmperf-on-inconclusive-regression)",
+        f"policy: a gate whose limit comes from another machine {machine} (--llmperf-on-mismatch)",
     )
 
 

@@ -203,9 +203,13 @@ def _not_green(record: Record, style: SummaryStyle) -> list[Line]:
 
 def _policy(records: Sequence[Record], style: SummaryStyle) -> Iterable[str]:
     """How the settings treat inconclusive and not comparable gates, if there are any, or at -v."""
-    outcomes = {verdict.outcome for record in records for verdict in record.verdicts}
-    inconclusive, machine = in_words(style.settings)
-    if Outcome.INCONCLUSIVE in outcomes or style.verbosity > 0:
-        yield inconclusive
-    if Outcome.NOT_COMPARABLE in outcomes or style.verbosity > 0:
-        yield machine
+    verdicts = [verdict for record in records for verdict in record.verdicts]
+    inconclusive = [verdict.gate for verdict in verdicts if verdict.outcome is Outcome.INCONCLUSIVE]
+    concerned = (
+        any(gate.delta is None for gate in inconclusive),
+        any(gate.delta is not None for gate in inconclusive),
+        any(verdict.outcome is Outcome.NOT_COMPARABLE for verdict in verdicts),
+    )
+    for line, shown in zip(in_words(style.settings), concerned, strict=True):
+        if shown or style.verbosity > 0:
+            yield line

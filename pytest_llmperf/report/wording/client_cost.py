@@ -35,8 +35,8 @@ def _lines(runtime: str, source: str, measurements: Sequence[Measurement], *, ca
     rounds = [round_ for measurement in measurements for round_ in measurement.rounds]
     cost_pp, share = max(map(client_cost_pp, rounds)), max(map(client_cpu_share, rounds))
     lines = [
-        f"client overhead: at most {cost_pp:.2f} pp of efficiency, {share:.3f} of a core "
-        f"({runtime}, {_SOURCES[source]})"
+        f"client overhead: at most {cost_pp:.2f} pp of efficiency, {share:.3f} CPU cores "
+        f"(runtime {runtime}, {_SOURCES[source]})"
     ]
     calibrations = [
         measurement.calibration for measurement in measurements if calibrated and measurement.calibration is not None

@@ -137,7 +137,9 @@ def _scaled(records: Sequence[Record]) -> list[str]:
         scenario = record.measurement.scenario
         if scenario.scaled_by:
             scenarios.setdefault(scenario.scaled_by, []).append(scenario.name)
-    return [f"note: scaled to {scale}: {', '.join(dict.fromkeys(names))}" for scale, names in scenarios.items()]
+    return [
+        f"note: the baseline sets {scale} in: {', '.join(dict.fromkeys(names))}" for scale, names in scenarios.items()
+    ]
 
 
 def _is_large(diagnosis: Diagnosis) -> bool:

@@ -37,7 +37,8 @@ _MOST_CAUSES = 2
 def gate_name(verdict: Verdict) -> str:
     """The gate, with its metric unless that is the default one: `efficiency`, `ttft (ttft_ratio)`."""
     gate = verdict.gate
-    return gate.marker if usual_metric(gate.marker) == gate.metric else f"{gate.marker} ({gate.metric})"
+    name = "regression against the incumbent" if gate.incumbent else gate.marker
+    return name if usual_metric(gate.marker) == gate.metric else f"{name} ({gate.metric})"
 
 
 def limit_words(verdict: Verdict) -> str:
@@ -48,7 +49,7 @@ def limit_words(verdict: Verdict) -> str:
         if gate.incumbent:
             return f"the incumbent's {limit}"
         part = f"first {verdict.rounds} rounds of each session; " if _in_part(verdict) else ""
-        return f"the stored {limit} ({part}{gate.source})"
+        return f"the baseline's {limit} ({part}{gate.source})"
     return f"the {gate.bound.word} {limit_amount(gate.limit, gate.metric, more)} ({gate.source})"
 
 
@@ -101,7 +102,7 @@ def _explained(record: Record, verdict: Verdict, first: Verdict, diagnosis: Diag
         [
             head,
             f"  {real}scenario {measurement.scenario.name}, topology {topology.kind}, {topology.backend} "
-            f"{topology.model}, {first.rounds} rounds ({graded_as}); {_overall(record)}",
+            f"{topology.model}, {first.rounds} rounds (evidence: {graded_as}); {_overall(record)}",
             *([f"  {path_words(path)}"] if path is not None else []),
             *(f"  {label}: {words}" for words in _causes(record, verdict, diagnosis)),
             *([f"  note: {bounded}"] if bounded not in head else []),  # a comparison has it in its first line

@@ -220,7 +220,9 @@ def _match(record: Plain) -> str:
 
 def _notes(record: Plain) -> list[str]:
     measurement = record["measurement"]
-    scaled = [f"scaled to {measurement['scenario']['scaled_by']}"] if measurement["scenario"]["scaled_by"] else []
+    scaled = (
+        [f"the baseline sets {measurement['scenario']['scaled_by']}"] if measurement["scenario"]["scaled_by"] else []
+    )
     lost = [f"{len(measurement['discarded'])} rounds discarded"] if measurement["discarded"] else []
     return [*scaled, *lost, *measurement["notes"], *record["evidence"]["lacks"]]
 

@@ -233,7 +233,7 @@ def test_regression_takes_the_stored_rounds() -> None:
     assert by_metric["efficiency_pct"].delta == DEFAULT_DELTA_PP == 2
     assert by_metric["scaling_efficiency_pct"].delta == 5
     assert by_metric["ttft_ms"].delta == DEFAULT_DELTA_PCT
-    assert by_metric["ttft_ms"].source == "baseline mine, 2 sessions, the newest of 2026-02-02T00:00:00+00:00"
+    assert by_metric["ttft_ms"].source == "baseline mine, 2 sessions, newest saved at 2026-02-02T00:00:00+00:00"
     (own,) = gates("regression", stored=stored, metrics=("ttft_ms",), delta=3, limits={"regression": 4})
     assert own.delta == 3
     assert gates("regression", stored=stored, limits={"regression": 4})[0].delta == 4

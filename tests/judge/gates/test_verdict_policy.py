@@ -79,18 +79,20 @@ def test_another_machine_follows_its_own_setting() -> None:
 
 
 def test_the_policy_in_words() -> None:
-    """Both settings, whichever they are."""
+    """A line for each setting, which names its option."""
     assert in_words(Settings()) == (
-        "policy: an inconclusive limit gate fails; an inconclusive regression gate warns while its baseline has fewer "
-        "than 4 sessions, then fails",
-        "policy: a gate whose limit comes from another machine fails",
+        "policy: an inconclusive limit gate fails its test (--llmperf-on-inconclusive)",
+        "policy: an inconclusive regression gate only warns until its baseline has 4 sessions, then fails its test "
+        "(--llmperf-on-inconclusive-regression)",
+        "policy: a gate whose limit comes from another machine fails its test (--llmperf-on-mismatch)",
     )
     words = in_words(Settings(on_inconclusive="warn", on_inconclusive_regression="fail", on_mismatch="skip"))
-    assert "limit gate warns; an inconclusive regression gate fails" in words[0]
-    assert "skips its test" in words[1]
+    assert "limit gate only warns" in words[0]
+    assert "regression gate fails its test" in words[1]
+    assert "skips its test" in words[2]
     words = in_words(Settings(compare="main"))
-    assert words[1] == (
-        "policy: a gate whose limit comes from another machine fails; a gate that --llmperf-compare adds only warns if "
-        "others of its test can be compared"
+    assert words[2] == (
+        "policy: a gate whose limit comes from another machine fails its test; a gate that --llmperf-compare adds only "
+        "warns if another such gate of its test can be compared (--llmperf-on-mismatch)"
     )
-    assert in_words(Settings(compare="main", on_mismatch="warn"))[1].endswith("another machine warns")
+    assert "only warns (" in in_words(Settings(compare="main", on_mismatch="warn"))[2]

@@ -40,7 +40,7 @@ def failing() -> dict:
         limit=98.0,
         delta=2.0,
         reference=((98.0, 97.5, 98.5), (98.2, 97.9)),
-        source="baseline main, 9 sessions, the newest of 2026-11-24T12:06:57+00:00",
+        source="baseline main, 9 sessions, newest saved at 2026-11-24T12:06:57+00:00",
     )
     return read_back(run_of(together_ms=UNEVEN, gates=(gate(marker="efficiency"), stored, CONTENTION)))
 

@@ -136,9 +136,9 @@ def test_a_shorter_comparison_says_so() -> None:
     measurement = measurement_of(*(round_of((100, 100), (100, 90), index=index) for index in range(5)))
     stored = ((97.0,) * 5 + (87.0,) * 5,) * 4
     verdict = judge(gate(limit=92.0, delta=2.0, reference=stored), measurement, looks=1)
-    assert limit_words(verdict) == "the stored 97.0 % (first 5 rounds of each session; here)"
+    assert limit_words(verdict) == "the baseline's 97.0 % (first 5 rounds of each session; here)"
     equal = judge(gate(limit=97.0, delta=2.0, reference=((97.0,) * 5,) * 4), measurement, looks=1)
-    assert limit_words(equal) == "the stored 97.0 % (here)"
+    assert limit_words(equal) == "the baseline's 97.0 % (here)"
 
 
 @pytest.mark.parametrize(
