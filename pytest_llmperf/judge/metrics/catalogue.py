@@ -72,8 +72,10 @@ class Metric:
     @property
     def shape(self) -> Shape:
         """What is known of the rounds: a bad share or multiple of the ideal is farther off than a good one."""
-        tail_below = self.aggregate is Aggregate.MEAN and self.kind is MetricClass.RATIO and self.good is Bound.MIN
-        return Shape(ceiling=self.ceiling, tail_below=tail_below)
+        has_tail = self.aggregate is Aggregate.MEAN and self.kind is MetricClass.RATIO
+        tail_below = has_tail and self.good is Bound.MIN
+        tail_above = has_tail and self.good is Bound.MAX and self.ceiling is not None
+        return Shape(ceiling=self.ceiling, tail_below=tail_below, tail_above=tail_above)
 
     @property
     def change_unit(self) -> str:

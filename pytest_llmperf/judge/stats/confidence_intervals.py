@@ -156,11 +156,14 @@ def _mean_method(values: Array, alpha: float, ends: tuple[float, float], shape: 
     """Student's t, and what has made the interval of a mean notably wider than that."""
     low, high = student_ends(values, alpha)
     seen = variance_inflation(values) ** 0.5 * (1 + NOTABLE) * (high - low) / 2
-    bounded = shape.ceiling is not None and values.max() <= shape.ceiling and values.size <= MOST_BOUNDED
+    inside = shape.ceiling is not None and (values.min() >= 0 if shape.tail_above else values.max() <= shape.ceiling)
+    bounded = inside and values.size <= MOST_BOUNDED
     more = ["fourth roots"] if bounded else []
     middle = float(row_means(values))
     if shape.tail_below and middle - ends[0] > seen:
         more.append(f"a tail of low rounds that {values.size} may not show")
+    if shape.tail_above and ends[1] - middle > seen:
+        more.append(f"a tail of high rounds that {values.size} may not show")
     if shape.ceiling is None and ends[1] - middle > seen:
         more.append("logarithms")
     return " and ".join(["Student t", *more]) if len(more) < 2 else f"Student t, {more[0]} and {more[1]}"
@@ -172,7 +175,11 @@ def mean_ends(values: Array, alpha: float, shape: Shape) -> tuple[Array, Array]:
     Each end is the outermost of: Student's t; with a ceiling that no value of the row exceeds, `bounded_ends` (of at
     most MOST_BOUNDED rounds); with a tail below, `end_with_tail_below` for the skewness that the ceiling does not
     explain; without a ceiling, `end_by_logarithms` if all values of the row are positive and it is notably farther.
+    With a tail above, the ends are those of what the shares leave of the whole, mirrored.
     """
+    if shape.tail_above and shape.ceiling is not None:
+        low, high = mean_ends(shape.ceiling - values, alpha, Shape(ceiling=shape.ceiling, tail_below=True))
+        return shape.ceiling - high, shape.ceiling - low
     middle, (low, high) = row_means(values), student_ends(values, alpha)
     explained, ceiling = np.zeros_like(middle), shape.ceiling
     if ceiling is None:

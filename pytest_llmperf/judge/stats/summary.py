@@ -34,10 +34,12 @@ class Shape:
     Attributes:
         ceiling: the largest value that the metric's definition allows; None: there is none.
         tail_below: whether there may be a long tail of low rounds that few rounds do not show.
+        tail_above: the same for high rounds of a share of a whole, which has a wall at 0; only with a ceiling.
     """
 
     ceiling: float | None = None
     tail_below: bool = False
+    tail_above: bool = False
 
 
 UNKNOWN_SHAPE = Shape()

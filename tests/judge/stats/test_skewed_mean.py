@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import verdicts, whole_runs
 from pytest_llmperf.judge.gates.evaluate import judge_values
+from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.confidence_intervals import interval, mean_ends, student_ends
 from pytest_llmperf.judge.stats.skewed_mean import (
     SHOWN,
@@ -64,6 +65,20 @@ def test_logarithms_hardly_matter_for_calm_rates_and_do_for_wild_ones() -> None:
     assert math.isinf(end_by_logarithms(np.array([1e-300, 1e300]), 0.01))
     low, high = mean_ends(np.array([0.0, 5.0, 10.0]), 0.05, UNKNOWN_SHAPE)
     assert low + high == pytest.approx(10.0)  # 0 has no logarithm
+
+
+def test_a_share_near_0_is_judged_like_a_balance_near_its_ceiling() -> None:
+    """Student's t would pass a share whose few high rounds are not all shown; 0 is as much a wall as 100 % is."""
+    shares = np.array([0.01, 0.02, 0.05, 0.09, 0.14])
+    rest = mean_ends(1 - shares, 0.05, Shape(ceiling=1.0, tail_below=True))
+    low, high = mean_ends(shares, 0.05, metric_of("critical_queue_share").shape)
+    assert (low, high) == (pytest.approx(1 - rest[1]), pytest.approx(1 - rest[0]))
+    student = student_ends(shares, 0.05)
+    assert low <= student[0]
+    assert high > 1.2 * student[1]
+    verdict = judge_values(gate("critical_queue_share", float(student[1]) + 0.01, Bound.MAX), shares.tolist(), looks=1)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "Student t, fourth roots and a tail of high rounds that 5 may not show" in verdict.reason
 
 
 def test_a_reason_says_what_made_the_interval_wider() -> None:

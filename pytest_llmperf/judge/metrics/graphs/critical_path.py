@@ -191,7 +191,8 @@ def share_of(scenario: Scenario, round_: Round, phase: str) -> float:
             "`total_duration`, as a /v1 stream never does",
             next_step="measure it with Ollama's own API",
         )
-    return sum(hop.phases_ns[phase] for hop in hops) / makespan_ns(round_)
+    # Two clocks measured `rest`: it may be a little below 0.
+    return max(sum(hop.phases_ns[phase] for hop in hops) / makespan_ns(round_), 0.0)
 
 
 def _request(round_: Round, place: Place) -> RequestTiming:
