@@ -151,9 +151,9 @@ class Parts:
             timeout_s=self._timeout_s,
             barrier=barrier,
         )
-        self._start_up_ns |= {
-            agent.name: recording.start_up_ns for (agent, _), recording in zip(members, part.recordings, strict=True)
-        }
+        for (agent, _), own, recording in zip(members, steps, part.recordings, strict=True):
+            known_ns = self._start_up_ns.setdefault(agent.name, 0)
+            self._start_up_ns[agent.name] = known_ns if own[0].waits_for else recording.start_up_ns
         times = client_times(part.start_ns, steps, [recording.exchanges for recording in part.recordings])
         if barrier and self._record is not None and len(members) == len(self._steps):
             asked = [

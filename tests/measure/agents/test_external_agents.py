@@ -22,8 +22,9 @@ import psutil
 import pytest
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.measure.agents import external_agents
 from pytest_llmperf.measure.agents.agent_failures import Member
-from pytest_llmperf.measure.agents.external_agents import run_tapped
+from pytest_llmperf.measure.agents.external_agents import TapResult, run_tapped
 from pytest_llmperf.measure.rounds import Rounds
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.measure.tap.http_exchanges import CANCELLED
@@ -182,6 +183,31 @@ def test_a_graph_through_the_tap(dual: Topology, tap: Tap, program: list[str]) -
     assert result.together[0].paused_ns > critic[0].done_ns - start_ns
     assert result.together[1].paused_ns > planner[3].done_ns - start_ns
     assert [run.paused_ns >= 40_000_000 for run in result.solo] == [False, False, True, False]
+
+
+def test_waiting_for_other_agents_is_no_start_up(dual: Topology, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else those that it waits for would be started after it, and later in each round."""
+    told: list[dict[str, int]] = []
+
+    def spied(members: list[Member], **more: object) -> TapResult:
+        told.append({member.name: member.start_up_ns for member in members})
+        return run_tapped(members, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(external_agents, "run_tapped", spied)
+    options = GenerationOptions(num_predict=TOKENS)
+    agents = (
+        Agent(name="planner", prompts=("x",), options=options, tool_s=(0.1,)),
+        Agent(name="writer", prompts=("x",), options=options, after=("planner",)),
+        ExternalAgent(name="critic", run=asking(dual.model)),
+    )
+    single = replace(dual, kind=TopologyKind.SINGLE, instances=dual.instances[:1])
+    rounds = Rounds(Scenario(name="team", agents=agents), single, runtime=runtime_of("threads"), timeout_s=30, tap=tap)
+    rounds.warm_up(2)
+    first, second = told
+    assert set(first.values()) == {0}
+    assert second["agent writer"] == 0
+    assert second["agent planner"] > 0
+    assert second["agent critic"] > 0
 
 
 def test_who_pauses_at_the_barrier_cannot_be_beside_external_agents(dual: Topology, tap: Tap) -> None:
