@@ -66,6 +66,12 @@ def test_rounds_on_the_limit_prove_nothing() -> None:
     assert judge_values(gate(robust=True), [95.0] * 400, looks=16).outcome is Outcome.INCONCLUSIVE
 
 
+def test_a_median_on_the_limit_needs_more_rounds_than_any_session_has() -> None:
+    """Values that repeat are known to half a step: more of them will never tell the side of the limit."""
+    verdict = judge_values(robust("ttft"), [500.0] * 12, looks=16)
+    assert (verdict.outcome, verdict.rounds_needed) == (Outcome.INCONCLUSIVE, None)
+
+
 def test_more_gates_fail_later() -> None:
     """The error of `fail` is shared; that of `pass` is not."""
     lost, kept = [92.0] * 12, [98.7] * 130

@@ -114,8 +114,8 @@ def _sides(
     """
     metric, least = metric_of(gate.metric), gate.bound is Bound.MIN
     if metric.aggregate is Aggregate.MEDIAN:
-        good = [float(value >= gate.limit if least else value <= gate.limit) for value in values]
-        return (good, 0.5), ([1.0 - value for value in good], 0.5)
+        beyond = [value - gate.limit if least else gate.limit - value for value in values]
+        return ([float(by >= half) for by in beyond], 0.5), ([float(by < -half) for by in beyond], 0.5)
     ceiling = metric.ceiling or 0.0
     half = 0.0 if metric.aggregate is Aggregate.RATE else half
     above = values, gate.limit + half
