@@ -269,8 +269,7 @@ def scripted_call(job: Job, most: int) -> ToolCall | None:
         return None
     tool = job.tools[made % len(job.tools)]
     arguments = sample({**tool.parameters, "type": "object"})
-    assert isinstance(arguments, dict)
-    return ToolCall(name=tool.name, arguments=arguments)
+    return ToolCall(name=tool.name, arguments=arguments if isinstance(arguments, dict) else {})
 
 
 def _pieces_of(job: Job, call: ToolCall | None, prompt: str, limit: int) -> Iterator[str]:

@@ -173,6 +173,15 @@ def test_calls_go_through_the_tools_in_turn() -> None:
     assert called == ["forecast", "final_answer"]
 
 
+@pytest.mark.parametrize("schema", [{"anyOf": [{"type": "string"}]}, {"enum": [1]}, {"const": None}, {}])
+def test_arguments_are_an_object_whatever_the_schema_says(schema: object) -> None:
+    """A schema of no object gets an empty one."""
+    tools = [{"type": "function", "function": {"name": "odd", "parameters": schema}}]
+    answer = asked(client_of(tool_calls=1), "/api/chat", tools=tools, stream=False, options={}).json()
+    (call,) = answer["message"]["tool_calls"]
+    assert (call["function"]["name"], call["function"]["arguments"]) == ("odd", {})
+
+
 @pytest.mark.parametrize(
     ("choice", "calls"),
     [
