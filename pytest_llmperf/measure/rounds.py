@@ -89,10 +89,10 @@ class Rounds:
             for agent, (first, *_) in zip(scenario.agents, steps_of(scenario.agents), strict=True)
             if first.think_ns and not first.waits_for
         ]
-        if scenario.external and pauses_first:
+        if self._tapped and pauses_first:
             raise UsageError(
                 f"agent {pauses_first[0]} pauses before its first request, at the barrier, where all agents wait for "
-                "the first request of each: this cannot be measured beside external agents",
+                "the first request of each: this cannot be measured beside external agents, nor while it is recorded",
                 next_step="let its think_s begin with 0: one number for each prompt",
             )
         self._requests = AgentRequests(model=topology.model, keep_alive_s=keep_alive_s(timeout_s))

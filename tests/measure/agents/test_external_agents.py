@@ -217,6 +217,11 @@ def test_who_pauses_at_the_barrier_cannot_be_beside_external_agents(dual: Topolo
         rounds_of([dreamer, asking(dual.model)], dual, tap)
     assert "let its think_s begin with 0" in caught.value.next_step
     rounds_of([replace(dreamer, think_s=(0, 1)), asking(dual.model)], dual, tap)
+    alone = Scenario(name="x", agents=(dreamer,))
+    make = partial(Rounds, alone, dual, runtime=runtime_of("threads"), timeout_s=30, tap=tap)
+    make()  # its own connections
+    with pytest.raises(UsageError, match="agent dreamer pauses before its first request"):
+        make(record=lambda *_: None)
 
 
 def test_the_tap_and_our_own_clients_agree(dual: Topology, tap: Tap) -> None:
