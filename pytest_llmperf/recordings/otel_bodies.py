@@ -50,9 +50,7 @@ def _messages(system: Any, messages: Any) -> list[dict[str, Any]]:
     given = [{"role": "system", "parts": system}] if system else []
     for message in (*given, *(messages if isinstance(messages, list) else ())):
         parts = message.get("parts") if isinstance(message, dict) else None
-        if not isinstance(parts, list) or not all(
-            isinstance(part, dict) and part.get("type") in _PARTS for part in parts
-        ):
+        if not isinstance(parts, list) or not all(map(_is_known, parts)):
             return []
         made += _in_openais_form(str(message.get("role", "user")), parts)
     return made if messages else []
