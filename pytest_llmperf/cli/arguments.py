@@ -161,7 +161,7 @@ def _add_quick(commands: Any) -> None:
         "--llmperf-auth",
         default="",
         metavar="KIND:NAME",
-        help="how to log in: bearer:NAME or basic:NAME, NAME being the environment variable with the secret",
+        help="how to log in: bearer:NAME or basic:NAME, NAME is the environment variable with the secret",
     )
     quick.add_argument(
         "--runtime",
@@ -178,7 +178,7 @@ def _add_quick(commands: Any) -> None:
         help="number of agents (default: 2, or one per URL)",
     )
     quick.add_argument(
-        "--seconds", type=_seconds, default=60.0, metavar="N", help="time for all rounds (default: %(default)g)"
+        "--seconds", type=_seconds, default=60.0, metavar="N", help="time for all rounds, s (default: %(default)g)"
     )
     quick.add_argument("--json", action="store_true", help="print the JSON document that --llmperf-json writes")
 
@@ -189,7 +189,7 @@ def _add_init(commands: Any) -> None:
         "init",
         "init_command.init",
         "write tests, llmperf.toml and a CI workflow to start with; nothing is overwritten",
-        "Exit code: 0 = success, also if everything was there; 2 = a file could not be written.",
+        "Exit code: 0 = success, also if all files existed; 2 = a file could not be written.",
     )
     init.add_argument(
         "folder", nargs="?", type=Path, default=Path(), metavar="DIR", help="pytest's root folder (default: here)"
@@ -198,8 +198,8 @@ def _add_init(commands: Any) -> None:
         "--ci",
         choices=("auto", "github", "gitlab", "none"),
         default="auto",
-        help="the host to write a workflow for; auto: by the address of the git remote, else by the files that are "
-        "there (default: %(default)s)",
+        help="the CI host to write a workflow for; auto: detect it by the address of the git remote, else by existing "
+        "files (default: %(default)s)",
     )
 
 

@@ -12,6 +12,9 @@ RECORD_AGENTS = "record-agents"
 _SERVERS = ("backend", "urls", "auth", "ca_file", "model", "gguf", "force_topology", "script", "timeout_s")
 """The options of pytest that say which servers the agents are recorded on."""
 
+_HELP = {"force_topology": "topology of the servers: dual, single, single_parallel"}
+"""Help of the options that pytest's help describes for tests."""
+
 
 def add_record_agents(commands: Any, *, with_servers: bool) -> None:
     """Adds the command.
@@ -23,12 +26,12 @@ def add_record_agents(commands: Any, *, with_servers: bool) -> None:
     record = commands.add_parser(
         RECORD_AGENTS,
         usage="%(prog)s [options] -- COMMAND [--and COMMAND ...]",
-        help="run agents once and record what they ask",
-        description="Run agents together, once, and record what they ask of their servers, to replay it: "
-        "Scenario.from_recording(FILE), see docs/recordings.md. A COMMAND is a program and its arguments; each finds "
-        "its server's address in {url} of an argument and in the environment (OLLAMA_HOST, OPENAI_BASE_URL, ...). "
-        "Ctrl-C ends the recording, which keeps what was asked until then.",
-        epilog="Exit code: 1 = an agent or a server failed, 130 = interrupted; the recording has what was asked.",
+        help="run agents once and record their requests",
+        description="Run agents once, all at the same time, and record their requests. Scenario.from_recording(FILE) "
+        "replays them, see docs/recordings.md. A COMMAND is a program and its arguments. {url} in an argument becomes "
+        "the address of its server, which is also in the environment (OLLAMA_HOST, OPENAI_BASE_URL, ...). Ctrl-C ends "
+        "the recording and keeps the requests answered so far.",
+        epilog="Exit code: 1 = an agent or a server failed, 130 = interrupted; the requests answered so far are kept.",
     )
     record.set_defaults(run="recording_commands.record_agents")
     record.add_argument(
@@ -39,20 +42,20 @@ def add_record_agents(commands: Any, *, with_servers: bool) -> None:
         action="append",
         default=[],
         metavar="FIELD",
-        help="redact this field of the requests, e.g. user or metadata.user_id; repeatable. A text becomes as many "
-        "characters of filler. Secrets are always redacted",
+        help="redact this field of the requests, e.g. user or metadata.user_id; repeatable. A text becomes filler of "
+        "the same length. Secrets are always redacted",
     )
     record.add_argument(
         "--no-bodies",
         dest="bodies",
         action="store_false",
-        help="keep sizes and hashes of the requests only; they are replayed with filler of as many tokens",
+        help="keep only sizes and hashes of the requests; a replay sends filler with the same number of tokens",
     )
     record.add_argument(
-        "--max-mb", type=float, default=64.0, metavar="N", help="size limit of the recording (default: %(default)g)"
+        "--max-mb", type=float, default=64.0, metavar="N", help="size limit of the recording, MB (default: %(default)g)"
     )
     if with_servers:
-        _add_servers(record.add_argument_group("servers, as for pytest --llmperf-..."))
+        _add_servers(record.add_argument_group("servers (the same as pytest's options --llmperf-...)"))
 
 
 def _add_servers(group: Any) -> None:
@@ -64,7 +67,7 @@ def _add_servers(group: Any) -> None:
                 dest=option.field,
                 type=_type_of(option.parse),
                 metavar=option.metavar,
-                help=option.help_text.replace("%", "%%"),
+                help=_HELP.get(option.field, option.help_text).replace("%", "%%"),
             )
 
 

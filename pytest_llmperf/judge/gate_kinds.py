@@ -166,8 +166,8 @@ _KINDS = (
     ),
     GateKind(
         "makespan",
-        "the time from the barrier to the last answer is above the limit, s, or its critical path alone is a smaller "
-        "share of it than the limit, percent",
+        "the time from the barrier to the last answer is above the limit, s, or the graph efficiency is below the "
+        "limit, percent",
         (
             number("max_s", metric="makespan_s"),
             number("min_efficiency_pct", metric="graph_efficiency_pct", most=100),

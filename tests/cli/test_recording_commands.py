@@ -157,5 +157,5 @@ def test_what_is_not_recorded_is_named(folder: Path, capsys: pytest.CaptureFixtu
     assert record(script="strange.py") == 0
     printed = capsys.readouterr().out
     assert "recorded 2 requests of 1 agent" in printed
-    assert "not recorded, since the endpoint is unknown: POST /v1/rerank" in printed
+    assert "not recorded, because the endpoint is unknown: POST /v1/rerank" in printed
     assert "tags" not in printed

@@ -57,7 +57,7 @@ def record_agents(
         for index, (agent, requests) in enumerate(zip(scenario.agents, run.asked, strict=True))
     ]
     recording.keep(asked, run.start_ns, run.end)
-    unknown = [f"not recorded, since the endpoint is unknown: {request}" for request in sorted(run.unknown)]
+    unknown = [f"not recorded, because the endpoint is unknown: {request}" for request in sorted(run.unknown)]
     return Recorded(notes=(*recording.notes, *unknown), end=run.end, failure=run.failure)
 
 

@@ -116,7 +116,7 @@ def _faults(matrix: Matrix, scenarios: Collection[str]) -> Iterator[str]:
     """Faults of a well-formed matrix."""
     if not _NAME.fullmatch(matrix.name):
         yield (
-            f"name {matrix.name!r}: wanted letters, digits, '_', '-' and '.', since it names files; give another: "
+            f"name {matrix.name!r}: wanted letters, digits, '_', '-' and '.', because it names files; give another: "
             'run_matrix(..., name="NAME")'
         )
     if matrix.mode and matrix.mode not in tuple(Mode):

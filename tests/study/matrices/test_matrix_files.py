@@ -186,7 +186,7 @@ def test_what_makes_no_sense_is_said(tables: dict, fault: str) -> None:
 
 def test_a_name_that_is_no_file_name() -> None:
     """Results are called after the matrix."""
-    with pytest.raises(UsageError, match="since it names files"):
+    with pytest.raises(UsageError, match="because it names files"):
         parse({"schema": 1}, name="../m")
 
 
