@@ -151,6 +151,13 @@ def test_the_cost_is_known_before_anything_starts() -> None:
     assert cost_lines({"first": markers}, Settings(), [CARD]) == ()
 
 
+def test_the_assumed_rounds_are_on_the_good_side_of_a_maximum() -> None:
+    """Half the allowed share, as for a minimum half of what is left below the bound."""
+    (line,) = cost_lines({"first": (build("critical_path", kwargs={"max_share": 0.2}),)}, ROBUSTLY, [CARD])
+    assert line.startswith("critical_path maximum 0.2 ratio, by betting: needs about ")
+    assert "rounds to pass if their mean is 0.1 ratio, their sd 0.012" in line
+
+
 def test_the_cost_by_stored_rounds() -> None:
     """Stored rounds of the test say more than an assumption."""
     session = StoredSession(saved_at="2026-01-01T00:00:00+00:00", manifest={}, rounds={"efficiency_pct": (99.9, 99.7)})

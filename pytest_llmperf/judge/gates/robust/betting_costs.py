@@ -9,7 +9,7 @@ from pytest_llmperf.judge.gates.reasons import limit_words
 from pytest_llmperf.judge.gates.robust.betting_gates import bets, notes_of, rounds_to_pass
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.summary import Aggregate
-from pytest_llmperf.model import Gate
+from pytest_llmperf.model import Bound, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -89,8 +89,9 @@ def _line(gate: Gate, stored: Sequence[float], most: int) -> str:
     if stored:
         supposed, like = stored, "if rounds are like the stored ones"
     elif metric.aggregate is Aggregate.MEAN and metric.ceiling is not None:
-        half = (metric.ceiling - gate.limit) / 2
-        middle, sd = gate.limit + half, min(_ASSUMED_SHARE * metric.ceiling, half)
+        best = metric.ceiling if gate.bound is Bound.MIN else 0.0
+        middle = (gate.limit + best) / 2
+        sd = min(_ASSUMED_SHARE * metric.ceiling, abs(best - middle))
         supposed, like = (middle - sd, middle + sd), f"if their mean is {middle:g} {metric.unit}, their sd {sd:g}"
     else:
         best = gate.limit if metric.aggregate is Aggregate.MEDIAN else 0.0
