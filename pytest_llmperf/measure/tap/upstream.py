@@ -65,7 +65,8 @@ def secured(sock: socket.socket, upstream: Upstream) -> TlsSocket:
 class HeadRewriter:
     """Sets headers in each request that an agent sends on one connection; all other bytes pass as they are.
 
-    What is not HTTP passes from there on.
+    What is not HTTP passes from there on. An offer to go on in HTTP/2 (h2c), which Java's client makes in its first
+    request, is taken out: the server answers in HTTP/1.1, and the requests after it get their headers, too.
 
     Args:
         headers: to set, in place of those of the same name.
@@ -130,8 +131,10 @@ class HeadRewriter:
                 self._passing = not value.isdigit()
             elif name == b"transfer-encoding":
                 self._chunked = True
-            elif name == b"upgrade":
+            elif name == b"upgrade" and value.lower() != b"h2c":
                 self._passing = True
-        kept = [line for name, line in fields if name not in self._names]
+        offer = any(name == b"http2-settings" for name, _ in fields)
+        gone = self._names | ({b"upgrade", b"http2-settings"} if offer else set())
+        kept = [line for name, line in fields if name not in gone]
         ours = [name + b": " + value for name, value in self._headers.items()]
         return b"\r\n".join((first, *ours, *kept)) + b"\r\n\r\n"

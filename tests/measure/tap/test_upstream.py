@@ -156,6 +156,17 @@ def test_requests_get_their_headers_however_they_are_cut(data: st.DataObject) ->
     assert sent == b"".join(map(rewritten, requests))
 
 
+def test_an_offer_to_go_on_in_http_2_is_taken_out() -> None:
+    """As Java's client makes it; its next request gets the headers as well."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAE\r\nUpgrade: h2c\r\n"
+    first = b"POST /x HTTP/1.1\r\n" + offer + b"Content-Length: 2\r\n\r\n{}"
+    sent = HeadRewriter(HEADERS).feed(first + plain(b"/y", b"abc"))
+    assert b"h2c" not in sent
+    assert b"AAE" not in sent
+    assert sent.count(b"Authorization: Bearer real") == 2
+    assert sent.endswith(rewritten(plain(b"/y", b"abc")))
+
+
 @pytest.mark.parametrize(
     "odd",
     [
