@@ -103,9 +103,7 @@ def _spans(path: Path, text: str) -> Iterator[_Span]:
             yield from _spans_of(parsed_line(line), number)
         except (*_WRONG, AttributeError, KeyError) as error:
             where = f"{path}, line {number}" if not whole else str(path)
-            raise UsageError(
-                f"{where}: it is no export of traces that can be read ({error})", next_step=_NEXT
-            ) from error
+            raise UsageError(f"{where}: it is not a readable trace export ({error})", next_step=_NEXT) from error
 
 
 def _spans_of(export: Mapping[str, Any], line: int) -> Iterator[_Span]:

@@ -55,7 +55,8 @@ def recording_of(path: Path, text: str) -> Recording:
     """
     if conflicts := conflict_lines(text):
         raise UsageError(
-            f"{path}, line {conflicts[0]}: a merge conflict of git", next_step="resolve it, or record again"
+            f"{path}, line {conflicts[0]}: a merge conflict of git is not resolved",
+            next_step="resolve it, or record again",
         )
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
@@ -90,7 +91,7 @@ def parsed_line(line: str) -> dict[str, Any]:
     except (RecursionError, MemoryError) as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return value
 
 
@@ -182,7 +183,7 @@ class _Reader:
         return UsageError(f"{self._path}, line {number}: {fault}", next_step=next_step)
 
     def _no_recording(self, number: int, why: str) -> UsageError:
-        return UsageError(f"{self._path}, line {number}: the file is no recording: {why}", next_step=AGAIN)
+        return UsageError(f"{self._path}, line {number}: the file is not a recording: {why}", next_step=AGAIN)
 
     def _torn_after(self, number: int, fault: str) -> UsageError:
         return UsageError(
@@ -225,4 +226,4 @@ def _size(line: str) -> int:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

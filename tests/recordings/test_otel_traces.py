@@ -175,14 +175,14 @@ def test_what_cannot_be_read_or_replayed_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "traces.json"
     whole = json.dumps(export(chat("a", 0, 10)))
     for text, said in (
-        (f"{whole}\n{whole[:-30]}", "line 2: it is no export of traces that can be read"),
+        (f"{whole}\n{whole[:-30]}", "line 2: it is not a readable trace export"),
         (json.dumps(export(span("a", 0, 10))), "no span is a request to a model"),
         (json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"spanId": "a"}]}]}]}), "line 1: .*traceId"),
-        (json.dumps({"resourceSpans": 3}), "line 1: it is no export"),
+        (json.dumps({"resourceSpans": 3}), "line 1: it is not a readable trace export"),
         (json.dumps(export(span("a", 0, 1, **{"gen_ai.operation.name": "chat"}))), "span a: it cannot be replayed"),
-        (whole.replace('"20"', "1e999"), "line 1: it is no export of traces that can be read .*infinity"),
+        (whole.replace('"20"', "1e999"), "line 1: it is not a readable trace export .*infinity"),
         (whole.replace('{"intValue": "20"}', '{"doubleValue": "inf"}'), "span a: it cannot be replayed: .*infinity"),
-        (whole.replace('{"intValue": "20"}', NESTED), "line 1: it is no export of traces that can be read"),
+        (whole.replace('{"intValue": "20"}', NESTED), "line 1: it is not a readable trace export"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=rf"traces\.json.*{said}") as caught:
