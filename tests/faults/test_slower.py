@@ -57,7 +57,7 @@ def test_what_has_become_slower_is_named(fault: Fault, metric: str, says: str, a
     assert failed.outcome is Outcome.FAIL
     text = explain(record, (failed,))
     against = r"as long as in baseline main \(4 sessions, \d+ -> \d+ ms\)"
-    cause = rf"  cause: {says} {against}, since ddddddddd of \d{{4}}-\d\d-\d\d\n"
+    cause = rf"  cause: {says} {against}; last session without it: ddddddddd of \d{{4}}-\d\d-\d\d\n"
     assert re.search(cause, text), text
     assert text.endswith("\n  next: see what changed since then: git log --oneline ddddddddd..HEAD")
     assert text.count("cause:") == 2
