@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, COMPARED_OF_GRAPHS
 
 if TYPE_CHECKING:
-    from pytest_llmperf.model import Scenario, Stored
+    from pytest_llmperf.model import Scenario, Stored, StoredSession
 
 _OF_STEPS = "graph_efficiency_pct"
 """Only graphs of our own agents have it."""
@@ -21,5 +21,15 @@ def compared_of(scenario: Scenario) -> tuple[str, ...]:
 
 def compared_in(entry: Stored) -> tuple[str, ...]:
     """Those of a stored measurement, by what its sessions have."""
-    lacking = not entry.session or any(_OF_STEPS not in session.rounds for session in entry.session)
-    return COMPARED_METRICS if lacking else COMPARED_OF_GRAPHS
+    if not entry.session or not all(map(_is_of_graph, entry.session)):
+        return COMPARED_METRICS
+    has_steps = all(_OF_STEPS in session.rounds for session in entry.session)
+    return tuple(name for name in COMPARED_OF_GRAPHS if has_steps or name != _OF_STEPS)
+
+
+def _is_of_graph(session: StoredSession) -> bool:
+    """Whether several agents have a makespan and no balance; of a single agent, `parts` has two values."""
+    several = any(len(values) > len(("alone", "together")) for values in session.parts.values())
+    return _OF_STEPS in session.rounds or (
+        several and "makespan_s" in session.rounds and "efficiency_pct" not in session.rounds
+    )
