@@ -176,7 +176,7 @@ def test_interrupted(project: pytest.Pytester, simulated) -> None:
     ("call", "words"),
     [
         ("run_agents(PAIR, on=None)", "*on=None): wanted one of the server fixtures"),
-        ("run_agents('curl x', on=dual_ollama)", "*wanted a scenario or a list of agents, got a text; scenarios with a name: *conversation"),
+        ("run_agents('curl x', on=dual_ollama)", "*wanted a scenario or a list of agents, got a text; *conversation"),
         ("run_agents(['curl', 'x'], on=dual_ollama)", "*a command is a list of words of its own, got a text"),
         ("run_agents(3, on=dual_ollama)", "*wanted a scenario or a list of agents, got a value of type int"),
     ],
