@@ -11,6 +11,8 @@ from pytest_llmperf.judge.metrics.request_pairs import came_at_once
 from pytest_llmperf.judge.metrics.round_checks import together
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_llmperf.model import RequestTiming, Round
 
 
@@ -44,15 +46,7 @@ def worst_e2e_ms(round_: Round) -> float:
 
 def worst_server_ttft_ms(round_: Round) -> float:
     """Load and prefill by the server, ms; raises MeasurementError if an answer gives no durations."""
-    texts = texts_of(round_)
-    known_ms = [wait_ms for request in texts if (wait_ms := request_formulas.server_ttft_ms(request)) is not None]
-    if len(known_ms) < len(texts):
-        raise MeasurementError(
-            f"server_ttft_ms is undefined: {len(texts) - len(known_ms)} of {len(texts)} answers give no "
-            "`total_duration`, as a /v1 answer never does",
-            next_step="measure it with Ollama's own API",
-        )
-    return max(known_ms)
+    return _worst_of_server(round_, request_formulas.server_ttft_ms, "server_ttft_ms")
 
 
 def worst_ttft_reasoning_ms(round_: Round) -> float:
@@ -66,12 +60,21 @@ def worst_ttft_reasoning_ms(round_: Round) -> float:
 
 def worst_queue_ms(round_: Round) -> float:
     """Queue time by the server, ms; raises MeasurementError if an answer gives no total."""
-    waits_ms = [request_formulas.queue_ms(request) for request in texts_of(round_)]
+    return _worst_of_server(round_, request_formulas.queue_ms, "queue_ms")
+
+
+def _worst_of_server(round_: Round, wait_ms_of: Callable[[RequestTiming], float | None], metric: str) -> float:
+    """The longest wait by the server's durations, ms.
+
+    Raises:
+        MeasurementError: an answer gives none.
+    """
+    waits_ms = [wait_ms_of(request) for request in texts_of(round_)]
     known_ms = [wait_ms for wait_ms in waits_ms if wait_ms is not None]
     if len(known_ms) < len(waits_ms):
         raise MeasurementError(
-            f"queue_ms is undefined: {len(waits_ms) - len(known_ms)} of {len(waits_ms)} answers give no "
-            "`total_duration`, as a /v1 stream never does",
+            f"{metric} is undefined: {len(waits_ms) - len(known_ms)} of {len(waits_ms)} answers give no "
+            "`total_duration`, as a /v1 answer never does",
             next_step="measure it with Ollama's own API",
         )
     return max(known_ms)

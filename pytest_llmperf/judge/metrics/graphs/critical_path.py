@@ -188,7 +188,7 @@ def share_of(scenario: Scenario, round_: Round, phase: str) -> float:
     if phase not in CLIENT_PHASES and untold:
         raise MeasurementError(
             f"the share of {phase} in the critical path is undefined: {len(untold)} of its {len(hops)} answers give no "
-            "`total_duration`, as a /v1 stream never does",
+            "`total_duration`, as a /v1 answer never does",
             next_step="measure it with Ollama's own API",
         )
     # Two clocks measured `rest`: it may be a little below 0.

@@ -7,17 +7,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from pytest_llmperf.servers.emulator.api.answer_forms import Ending, Part, calls_of, compact, text_of
-from pytest_llmperf.servers.emulator.api.openai_api import v1_sampling
+from pytest_llmperf.servers.emulator.api.openai_api import v1_request, v1_sampling
 from pytest_llmperf.servers.emulator.api.request_bodies import (
     GenerationRequest,
     as_message,
-    flag_of,
     model_of,
     refuse_thinking,
 )
 from pytest_llmperf.servers.emulator.api.request_options import RequestError
 from pytest_llmperf.servers.emulator.api.tool_offers import chosen, tools_of
-from pytest_llmperf.servers.emulator.engine import Job, LoadOptions, Message, ModelCard, Piece, ToolCall
+from pytest_llmperf.servers.emulator.engine import Job, Message, ModelCard, Piece, ToolCall
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens"}
 _ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error", 503: "overloaded_error"}
@@ -127,14 +126,7 @@ def parse_messages(body: Mapping[str, object], card: ModelCard) -> GenerationReq
         tools=tools_of(body, card, schema="input_schema"),
         sampling=v1_sampling({**fields, "stop": body.get("stop_sequences")}),
     )
-    return GenerationRequest(
-        model=model_of(body),
-        job=chosen(job, body.get("tool_choice")),
-        load=LoadOptions(),
-        keep_alive_s=None,
-        stream=flag_of(body, "stream", default=False),
-        form=MessagesForm(model_of(body)),
-    )
+    return v1_request(body, job=chosen(job, body.get("tool_choice")), form=MessagesForm(model_of(body)))
 
 
 def _messages(body: Mapping[str, object], card: ModelCard) -> tuple[Message, ...]:

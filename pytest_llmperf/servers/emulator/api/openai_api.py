@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pytest_llmperf.model.model_names import full_name
-from pytest_llmperf.servers.emulator.api.answer_forms import Ending, Part, call_id, calls_of, compact, text_of
+from pytest_llmperf.servers.emulator.api.answer_forms import Ending, Form, Part, call_id, calls_of, compact, text_of
 from pytest_llmperf.servers.emulator.api.request_bodies import (
     GenerationRequest,
     as_message,
@@ -178,9 +178,14 @@ def _request(body: Mapping[str, object], *, chat: bool, job: Callable[[Sampling]
     if options is not None and not isinstance(options, dict):
         raise RequestError("stream_options: want an object")
     form = V1Form(model_of(body), chat=chat, usage=flag_of(options or {}, "include_usage", default=False))
+    return v1_request(body, job=job(v1_sampling(body)), form=form)
+
+
+def v1_request(body: Mapping[str, object], *, job: Job, form: Form) -> GenerationRequest:
+    """A request of a `/v1` endpoint, which sets nothing of how the model is loaded; raises RequestError."""
     return GenerationRequest(
         model=model_of(body),
-        job=job(v1_sampling(body)),
+        job=job,
         load=LoadOptions(),
         keep_alive_s=None,
         stream=flag_of(body, "stream", default=False),

@@ -8,17 +8,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from pytest_llmperf.servers.emulator.api.answer_forms import Ending, Part, call_id, calls_of, compact, text_of
-from pytest_llmperf.servers.emulator.api.openai_api import v1_error, v1_sampling
+from pytest_llmperf.servers.emulator.api.openai_api import v1_error, v1_request, v1_sampling
 from pytest_llmperf.servers.emulator.api.request_bodies import (
     GenerationRequest,
     as_message,
-    flag_of,
     model_of,
     refuse_thinking,
 )
 from pytest_llmperf.servers.emulator.api.request_options import RequestError
 from pytest_llmperf.servers.emulator.api.tool_offers import chosen, tools_of
-from pytest_llmperf.servers.emulator.engine import Completion, Job, LoadOptions, Message, ModelCard, Piece, ToolCall
+from pytest_llmperf.servers.emulator.engine import Completion, Job, Message, ModelCard, Piece, ToolCall
 
 _STATEFUL = ("previous_response_id", "conversation", "background", "prompt")
 _TEXT_PARTS = ("input_text", "output_text", "text")
@@ -148,14 +147,7 @@ def parse_responses(body: Mapping[str, object], card: ModelCard) -> GenerationRe
         schema=_schema(body, card),
         sampling=v1_sampling({**body, **limit}),
     )
-    return GenerationRequest(
-        model=model_of(body),
-        job=chosen(job, body.get("tool_choice")),
-        load=LoadOptions(),
-        keep_alive_s=None,
-        stream=flag_of(body, "stream", default=False),
-        form=ResponsesForm(model_of(body)),
-    )
+    return v1_request(body, job=chosen(job, body.get("tool_choice")), form=ResponsesForm(model_of(body)))
 
 
 def _messages(body: Mapping[str, object], card: ModelCard) -> tuple[Message, ...]:
