@@ -21,9 +21,6 @@ from pytest_llmperf.programs import git
 _RESULTS = "llmperf-results/"
 """Where matrices and the workflows write what is not to be committed."""
 
-_KEPT = (
-    "stored sessions: kept on the branch llmperf-baselines, which {committer} commits to (KEEP_IN has the alternative)"
-)
 _COMMITTERS = {"github": "github-actions[bot]", "gitlab": "the bot of LLMPERF_TOKEN, which you have to create,"}
 
 

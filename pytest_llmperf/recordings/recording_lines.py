@@ -39,10 +39,6 @@ class _Header:
     redacted: tuple[str, ...] = ()
 
 
-class _LineError(Exception):
-    """What is wrong with a line."""
-
-
 def recording_of(path: Path, text: str) -> Recording:
     """The recording that a text of this format is.
 
