@@ -73,6 +73,7 @@ INSIDE = {
         "backends": {"addresses", "clients", "emulator", "probes", "processes", "provision"},
     },
     "measure": {
+        "interrupts": set(),
         "waiting": set(),
         "wire": set(),
         "decoding": {"wire"},

@@ -11,6 +11,7 @@ from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.measure.agent_requests import keep_alive_s
 from pytest_llmperf.measure.client_pool import Clients
+from pytest_llmperf.measure.interrupts import no_interrupt_lost
 from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.model import Baseline, Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.recordings.recording_file import RecordingTarget
@@ -151,6 +152,7 @@ class Session:
         self._context.pool.check()
         self._context.baselines.check_save()
 
+    @no_interrupt_lost()
     def facts(self) -> Mapping[str, str]:
         """The manifest's facts of the running deployment; starts `dual` (`single` on one server) if nothing runs yet.
 
@@ -162,6 +164,7 @@ class Session:
         topology = running or self.open(TopologyKind.SINGLE if alone else TopologyKind.DUAL)
         return self._context.manifest(topology, self.settings.runtime).facts
 
+    @no_interrupt_lost()
     def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
         """Running servers for that many agents; reused while the same topology is asked for.
 
@@ -185,6 +188,7 @@ class Session:
             stack.callback(self._context.samplers.close)
             self._context.clients.close()
 
+    @no_interrupt_lost()
     def warm_up(self, scenario: Scenario, topology: Topology, times: int) -> None:
         """Load the model on each instance and send each agent's first request `times` times, untimed."""
         context, lease = self._context, self._context.pool.candidate
@@ -263,10 +267,12 @@ class Session:
             )
         )
 
+    @no_interrupt_lost()
     def run(self, plan: MeasurementPlan) -> Record:
         """Measure what a plan asks for; raises as `measure` does."""
         return MeasurementRun(plan, self._context).run()
 
+    @no_interrupt_lost()
     def record(self, scenario: Scenario, kind: TopologyKind, target: RecordingTarget) -> Recorded:
         """Run external agents once and write what they ask into a file; see docs/recordings.md.
 
