@@ -136,7 +136,7 @@ INSIDE = {
         "terminal": {"figures", "severity_order", "wording"},
         "document": {"figures", "session_outcomes", "wording"},
         "comparisons": {"severity_order", "wording"},
-        "html": {"document", "figures", "session_outcomes", "wording"},
+        "html": {"comparisons", "document", "figures", "session_outcomes", "severity_order", "wording"},
         "files": {
             *("comparisons", "document", "html", "repository_paths"),
             *("session_outcomes", "severity_order", "wording"),

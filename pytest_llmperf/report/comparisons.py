@@ -8,6 +8,7 @@ from typing import Any
 from pytest_llmperf.judge.gates.reasons import change_words, signed
 from pytest_llmperf.judge.metrics.catalogue import metric_of
 from pytest_llmperf.judge.stats.summary import Aggregate
+from pytest_llmperf.model import Outcome
 from pytest_llmperf.report.severity_order import severity
 from pytest_llmperf.report.wording.amounts import amount, digits_in
 
@@ -16,6 +17,8 @@ Judged = tuple[Plain, Plain, Plain]
 """A record, a verdict of it in words, and the verdict."""
 
 _MOST_TITLES = 3
+NOISE_ONLY = "noise only"
+NOISE_ONLY_NOTE = "noise only: a loss below delta fails, too, if it is larger than noise explains"
 
 
 def judged(records: Iterable[Plain]) -> list[Judged]:
@@ -34,13 +37,17 @@ def is_comparison(verdict: Plain) -> bool:
 
 
 def cells(verdict: Plain) -> tuple[str, str, str, str]:
-    """Old, new, change and allowed change, e.g. `98.0 %`, `95.0 %`, `-3.0 pp`, `-2 pp`."""
+    """Old, new, change and allowed change, e.g. `98.0 %`, `95.0 %`, `-3.0 pp`, `-2 pp`.
+
+    A loss below delta that failed is allowed as far as it may be noise.
+    """
     gate, more = verdict["gate"], digits_in(verdict)
     metric = metric_of(gate["metric"])
     sign = -1 if gate["bound"] == "min" else 1
     worse_by = verdict["worse_by"]
     change = "?" if worse_by is None else f"{signed(sign * worse_by)} {metric.change_unit}"
-    allowed = f"{sign * gate['delta']:+g} {metric.change_unit}"
+    failed = verdict["outcome"] == Outcome.FAIL and worse_by is not None and worse_by < gate["delta"]
+    allowed = NOISE_ONLY if failed else f"{sign * gate['delta']:+g} {metric.change_unit}"
     return amount(gate["limit"], metric.name, more), amount(verdict["value"], metric.name, more), change, allowed
 
 

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 _TYPED = 4
 """Decimals of a limit that a person may have typed."""
 
+_LOSS = {
+    Outcome.PASS: "a loss of {} or more is excluded",
+    Outcome.FAIL: "more than noise explains; delta is {}",
+    Outcome.INCONCLUSIVE: "a loss of {} or more is not excluded",
+}
+"""What is said of delta."""
+
 
 def change_words(worse_by: float, unit: str) -> str:
     """A change by its direction: `worse by 3.0 pp`, `better by 0.9 %`."""
@@ -53,7 +60,7 @@ def change_reason(
     mean = f", the mean of {pairs} pairs" if pairs else ""
     text = (
         f"{change_words(change.estimate, change.unit)} (95 % CI {low:.1f} to {high:.1f}{spread}){mean}; "
-        f"changes of {delta:g} {change.unit} or more count"
+        f"{_LOSS[change.outcome].format(f'{delta:g} {change.unit}')}"
     ) + (f"; {change.caveat}" if change.caveat else "")
     if change.floored:
         return f"{text}; a change this large need not wait for the last look"

@@ -9,6 +9,8 @@ from typing import Any
 
 from pytest_llmperf.model.node_id import short_name
 from pytest_llmperf.report.comparisons import (
+    NOISE_ONLY,
+    NOISE_ONLY_NOTE,
     Judged,
     by_source,
     cells,
@@ -130,6 +132,8 @@ def _compared(verdicts: Sequence[Judged]) -> Iterator[str]:
         yield from table("verdict", "test", "metric", "old", "new", "change", "allowed")
         for record, words, verdict in own:
             yield row(_outcome(words), _name(record), escaped(words["metric"]), *cells(verdict))
+        if any(NOISE_ONLY in cells(verdict) for *_, verdict in own):
+            yield from ("", NOISE_ONLY_NOTE)
 
 
 def _agents(record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.model.node_id import short_name
+from pytest_llmperf.report.comparisons import NOISE_ONLY, NOISE_ONLY_NOTE
 from pytest_llmperf.report.document import Document, endings_of, headline, unexplained
 
 _HERE = Path(__file__).parent
@@ -46,6 +47,7 @@ def page(content: Document) -> str:
     import jinja2  # noqa: PLC0415 - of the extra
 
     from pytest_llmperf.report.figures import CALLED  # noqa: PLC0415 - loads numpy
+    from pytest_llmperf.report.html.verdict_rows import failures, is_long  # noqa: PLC0415 - as above
     from pytest_llmperf.report.html.views import breakable, view  # noqa: PLC0415 - loads the extra
 
     script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
@@ -53,6 +55,7 @@ def page(content: Document) -> str:
     views = [
         view(record, number, endings.get(record["test"], "")) for number, record in enumerate(content["records"], 1)
     ]
+    failed, in_all = failures(views, unexplained(content))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -66,6 +69,12 @@ def page(content: Document) -> str:
         headline=headline(content),
         views=views,
         failed=unexplained(content),
+        failures=failed,
+        failures_in_all=in_all,
+        folded=is_long(views),
+        sources=dict.fromkeys(row.source for view_ in views for row in view_.judged if row.old.value is not None),
+        noise_only=NOISE_ONLY,
+        noise_only_note=NOISE_ONLY_NOTE,
         called=CALLED,
         script=script,
         style=style,

@@ -19,8 +19,8 @@ from pytest_llmperf.report.html.phase_table import by_agent, tokens_ns
 from pytest_llmperf.report.html.round_charts import Level, history_chart, rounds_chart
 from pytest_llmperf.report.html.share_charts import distribution_chart, loss_chart, phases_chart
 from pytest_llmperf.report.html.timeline import timeline
+from pytest_llmperf.report.html.verdict_rows import Figure, Judged, figure, judged_of
 from pytest_llmperf.report.session_outcomes import Ending
-from pytest_llmperf.report.wording.amounts import amount, digits_in
 
 Plain = Mapping[str, Any]
 
@@ -38,29 +38,6 @@ _BY_DURATIONS = (
 _DIFFERS_PP = 0.05
 _ALWAYS = ("efficiency_pct", "scaling_efficiency_pct")
 """Metrics that are shown whatever is gated."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A number and its text; `value` is None if it is undefined."""
-
-    value: float | None
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A row of the table of verdicts."""
-
-    gate: str
-    metric: str
-    value: Figure
-    low: Figure
-    high: Figure
-    limit: str
-    outcome: str
-    action: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +60,11 @@ class View:
         outcome: the worst of its verdicts; `fail` if its test failed for another reason.
         why: a failure other than a gate, in one line; empty: none.
         ending: the test's outcome, see `session_outcomes.Ending`; empty: unknown.
-        judged: its verdicts, those other than a pass first.
+        judged: its verdicts, the worst first.
         figures: definition, name and value of each defined figure.
         both: the two efficiencies with their names, if they are defined.
-        charts: of the rounds, in the order of reading.
+        by_round: the gated metrics by round, those of the worst verdicts first.
+        charts: of phases and distributions, in the order of reading.
         timeline: the data from which the page's script draws a selected round.
         machine: charts of the machine during the rounds.
         history: a chart per metric of the baseline's sessions.
@@ -101,6 +79,7 @@ class View:
     judged: tuple[Judged, ...]
     figures: tuple[tuple[str, str, Figure], ...]
     both: tuple[tuple[str, Figure], ...]
+    by_round: tuple[Chart, ...]
     charts: tuple[Chart, ...]
     timeline: Plain
     machine: tuple[Chart, ...]
@@ -115,7 +94,7 @@ def breakable(name: str) -> Markup:
 
 def view(record: Plain, number: int, ending: str) -> View:
     """The section of a measurement; `number` makes its anchor unique, `ending` is its test's outcome."""
-    judged = _without_repeats(sorted(_judged(record), key=lambda verdict: verdict.outcome not in _BAD))
+    judged = _without_repeats(judged_of(record))
     outcomes = {verdict.outcome for verdict in judged}
     best = "fail" if ending == Ending.FAILED else "pass" if judged else "no gate"
     return View(
@@ -126,15 +105,16 @@ def view(record: Plain, number: int, ending: str) -> View:
         ending=ending,
         judged=tuple(judged),
         figures=tuple(
-            (CATALOGUE[name].definition, name, _figure(record["figures"][name], name))
+            (CATALOGUE[name].definition, name, figure(record["figures"][name], name))
             for name in SHOWN
             if name in record["figures"]
         ),
         both=tuple(
-            (CALLED[name].partition(" ")[0], _figure(record["figures"][name], name))
+            (CALLED[name].partition(" ")[0], figure(record["figures"][name], name))
             for name in _ALWAYS
             if name in record["figures"]
         ),
+        by_round=tuple(_by_round(record, judged)),
         charts=tuple(_charts(record)),
         timeline=timeline(record["measurement"], record.get("critical_path", {}).get("traced", ())),
         machine=tuple(machine_charts(record["measurement"]["telemetry"])),
@@ -156,31 +136,6 @@ def _without_repeats(judged: Sequence[Judged]) -> list[Judged]:
     return shortened
 
 
-def _figure(value: float | None, metric: str, more: int = 0) -> Figure:
-    return Figure(value=value, words=amount(value, metric, more))
-
-
-def _judged(record: Plain) -> Iterator[Judged]:
-    for verdict, words in zip(record["verdicts"], record["judged"], strict=True):
-        metric, more = words["metric"], digits_in(verdict)
-        yield Judged(
-            gate=words["gate"],
-            metric=metric,
-            value=_figure(verdict["value"], metric, more),
-            low=_end(verdict["low"], metric, more),
-            high=_end(verdict["high"], metric, more),
-            limit=words["limit"],
-            outcome=words["outcome"],
-            action=words["action"],
-            text=words["text"],
-        )
-
-
-def _end(value: float | None, metric: str, more: int) -> Figure:
-    """An end of an interval, without unit."""
-    return Figure(value=value, words=amount(value, metric, more).partition(" ")[0])
-
-
 def _facts(record: Plain) -> Iterator[Fact]:
     here = record["measurement"]["manifest"]["facts"]
     differing = {difference["key"]: difference for difference in record["differences"]}
@@ -200,12 +155,14 @@ def _facts(record: Plain) -> Iterator[Fact]:
         )
 
 
-def _charts(record: Plain) -> Iterator[Chart]:
-    series: Mapping[str, Sequence[float]] = record["series"]
-    gated = dict.fromkeys(_drawn_for(verdict["gate"]["metric"]) for verdict in record["verdicts"])
+def _by_round(record: Plain, judged: Sequence[Judged]) -> Iterator[Chart]:
+    gated = dict.fromkeys(_drawn_for(verdict.metric) for verdict in judged)
     for metric in gated or _ALWAYS:
-        if metric in series:
+        if metric in record["series"]:
             yield _rounds(record, metric)
+
+
+def _charts(record: Plain) -> Iterator[Chart]:
     rounds = record["measurement"]["rounds"]
     if rounds and all(run["requests"] for round_ in rounds for run in (*round_["solo"], *round_["together"])):
         yield phases_chart("Phases, alone and together", by_agent(rounds), _PHASES_NOTE)

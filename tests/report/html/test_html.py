@@ -8,6 +8,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.judge.record import Record
@@ -113,18 +114,89 @@ def test_the_verdicts_come_first(show) -> None:
         verdict = by_gate[tuple(cells[1].inner_text().split())]
         assert cells[0].inner_text().split()[1] == verdict["outcome"]
         shown = [float(data.get_attribute("value")) for data in row.query_selector_all("td data")]
-        assert shown == [verdict["value"], verdict["low"], verdict["high"]]
+        old = [] if verdict["gate"]["delta"] is None else [verdict["gate"]["limit"]]
+        assert shown == [*old, verdict["value"], verdict["low"], verdict["high"]]
     assert "fail" in rows[0].inner_text()
     both = [float(data.get_attribute("value")) for data in rows[0].query_selector_all("th data")]
     assert both == [record["figures"][name] for name in ("efficiency_pct", "scaling_efficiency_pct")]
     page.click("#verdicts a")
     assert page.url.endswith("#m1")
-    texts = [verdict["text"] for verdict in record["judged"] if verdict["outcome"] != "pass"]
+    by_name = {verdict["gate"]: verdict["text"] for verdict in record["judged"] if verdict["outcome"] != "pass"}
+    names = [row.query_selector_all("td")[1].inner_text().split()[0] for row in rows]
+    texts = [by_name[name] for name in names if name in by_name]  # the worst first
     shown = [block.inner_text() for block in page.query_selector_all("pre")]
     assert [text[: len(pre)] for text, pre in zip(texts, shown, strict=True)] == shown
     assert [pre.count("next:") for pre in shown] == [0, 1]  # what they have in common is said once
     assert shown[-1] == texts[-1]
     assert [note for note in record["notes"] if note.capitalize() not in page.inner_text("body").capitalize()] == []
+
+
+def test_the_first_screen_says_what_failed(show) -> None:
+    """The test, its metrics and by how much, the causes, what to do; a click leads to the rest."""
+    content = failing()
+    (record,) = content["records"]
+    page = show(content, (1280, 800))
+    summary = page.locator("#summary li")
+    text = summary.inner_text()
+    assert "efficiency fail" in text
+    assert re.search(r"efficiency_pct worse by \d+\.\d pp", text)
+    failing_texts = [verdict["text"] for verdict in record["judged"] if verdict["outcome"] == "fail"]
+    causes = re.findall(r"^  cause: (.*)$", "\n".join(failing_texts), re.MULTILINE)
+    next_steps = re.findall(r"^  next: (.*)$", "\n".join(failing_texts), re.MULTILINE)
+    assert causes
+    assert all(cause in text for cause in causes)
+    assert any(step in text for step in next_steps)
+    box = page.locator("#summary").bounding_box()
+    assert box["y"] + box["height"] <= 800  # nobody has to scroll
+    summary.locator("a").click()
+    assert page.url.endswith("#m1")
+
+
+def test_a_row_has_old_new_change_and_allowed(show) -> None:
+    """The worst verdict first; a limit has no old value; where each comes from."""
+    content = failing()
+    page = show(content)
+    header = page.locator("#verdicts thead th").all_inner_texts()
+    assert header == ["test", "verdict", "gate", "old", "new", "95 % CI", "change", "allowed", "by"]
+    rows = {
+        cells[1].split()[0]: cells[2:]
+        for row in page.locator("#verdicts tbody tr").all()
+        if (cells := row.locator("td").all_inner_texts())
+    }
+    old, new, _, change, allowed, source = rows["regression"]
+    assert (old, source) == ("98.0 %", "baseline main")
+    assert change == f"{float(new.split()[0]) - 98:+.1f} pp"
+    assert allowed == "-2 pp"
+    assert rows["efficiency"][0] == rows["efficiency"][3] == "-"
+    assert rows["efficiency"][4] == "at least 95.0 %"
+    assert "baseline main, 9 sessions, newest saved at" in page.inner_text("#verdicts")
+
+
+def test_many_passes_are_folded(show) -> None:
+    """What failed stays in sight."""
+    run = run_of(
+        together_ms=UNEVEN,
+        tests=tuple(f"t.py::test_{number}" for number in range(6)),
+        gates=(gate(limit=1.0), CONTENTION),
+    )
+    page = show(read_back(run))
+    assert page.locator("#verdicts > table tbody tr").count() == 0
+    page.click("#verdicts > details summary")
+    assert page.locator("#verdicts > details tbody tr").count() == 12
+
+
+AXE = Axe()
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 800)], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility(show, size: tuple[int, int], scheme: str) -> None:
+    """The rules of axe, with everything unfolded: no violation."""
+    page = show(failing(), size, color_scheme=scheme)
+    for summary in page.query_selector_all("summary"):
+        summary.click()
+    results = AXE.run(page)
+    assert results.violations_count == 0, results.generate_report()
 
 
 def test_numbers_are_those_of_the_json(show) -> None:
@@ -412,8 +484,8 @@ def test_edges_and_the_critical_path_are_drawn(show) -> None:
     assert "critical path" not in page.inner_text(".said")
 
 
-def test_the_machine_stands_under_the_timeline(show) -> None:
-    """A chart for each unit that was observed, right after the round; its table holds what the JSON's samples say."""
+def test_the_machine_stands_below_what_is_judged(show) -> None:
+    """A chart for each unit that was observed, after what the gates judge; its table holds the JSON's samples."""
     run = run_of()
     gpus = tuple(GpuSample(memory_used_mib=mib, temperature_c=60.0, power_w=100.0) for mib in (1024.0, 2048.0))
     seen = observed(
@@ -427,14 +499,15 @@ def test_the_machine_stands_under_the_timeline(show) -> None:
     measurement = replace(record.measurement, telemetry=replace(seen.telemetry, gpus=("RTX", "RTX")))
     page = show(read_back(replace(run, records=[replace(record, measurement=measurement)])))
     titles = page.eval_on_selector_all("figure h3", "all => all.map(one => one.textContent)")
-    assert titles[:5] == [
-        "Timeline of a round",
+    place = titles.index("Timeline of a round")
+    assert titles[:place] == [title for title in titles if title.endswith("by round")]
+    assert titles[titles.index("The machine's processors") :][:4] == [
         "The machine's processors",
         "Resident memory",
         "Temperature",
         "GPU memory in use",
     ]
-    figures = page.query_selector_all("figure")
+    figures = page.query_selector_all("figure")[titles.index("The machine's processors") - 1 :]
     assert values_in(figures[1]) == [2, 0.1, 0.1, 0.1, 2, 0.1, 0.3, 0.5, 2, 0.3, 0.35, 0.4]
     assert values_in(figures[4]) == [4, 1024, 1024, 1024, 4, 2048, 2048, 2048]
     assert "Not observed: instance b is on another machine" in page.inner_text("section:last-of-type")
