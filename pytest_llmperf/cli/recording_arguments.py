@@ -31,7 +31,7 @@ def add_record_agents(commands: Any, *, with_servers: bool) -> None:
         "replays them, see docs/recordings.md. A COMMAND is a program and its arguments. {url} in an argument becomes "
         "the address of its server, which is also in the environment (OLLAMA_HOST, OPENAI_BASE_URL, ...). Ctrl-C ends "
         "the recording and keeps the requests answered so far.",
-        epilog="Exit code: 1 = an agent or a server failed, 130 = interrupted; the requests answered so far are kept.",
+        epilog="Exit code: 1 = an agent or a server failed, 2 = interrupted; the requests answered so far are kept.",
     )
     record.set_defaults(run="recording_commands.record_agents")
     record.add_argument(

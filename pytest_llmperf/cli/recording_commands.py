@@ -43,12 +43,12 @@ def record_agents(given: Namespace) -> int:
             recorded = session.record(scenario, kind, target)
     except KeyboardInterrupt:
         print("interrupted before an agent had asked for anything: nothing was recorded")
-        return 130
+        return 2
     print("\n".join(recorded.notes))
     if recorded.failure is not None:
         print(f"{type(recorded.failure).__name__}: {recorded.failure}", file=sys.stderr)
         return 1
-    return 130 if recorded.end == "interrupted" else 0
+    return 2 if recorded.end == "interrupted" else 0
 
 
 @contextmanager

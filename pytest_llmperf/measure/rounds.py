@@ -85,15 +85,17 @@ class Rounds:
                 next_step="measure them from where the server can be reached, without --llmperf-proxy",
             )
         pauses_first = [
-            agent.name
+            agent
             for agent, (first, *_) in zip(scenario.agents, steps_of(scenario.agents), strict=True)
             if first.think_ns and not first.waits_for
         ]
         if self._tapped and pauses_first:
             raise UsageError(
-                f"agent {pauses_first[0]} pauses before its first request, at the barrier, where all agents wait for "
-                "the first request of each: this cannot be measured beside external agents, nor while it is recorded",
-                next_step="let its think_s begin with 0: one number for each prompt",
+                f"agent {pauses_first[0].name} pauses before its first request, at the barrier, where all agents wait "
+                "for the first request of each: it cannot be measured beside external agents, nor while it is recorded",
+                next_step="let its think_s begin with 0: one number for each prompt"
+                if isinstance(pauses_first[0], Agent)
+                else "replay it without pauses: Scenario.from_recording(..., max_pause_s=0)",
             )
         self._requests = AgentRequests(model=topology.model, keep_alive_s=keep_alive_s(timeout_s))
         self._parts = Parts(

@@ -101,7 +101,7 @@ _CONTROL = (
     *("/v1/models", "/v1/messages/count_tokens", "/version", "/health", "/ping", "/props", "/slots", "/metrics"),
     *("/tokenize", "/detokenize", "/apply-template"),
 )
-_CONTROL_BELOW = ("/api/blobs/", "/v1/models/")
+_CONTROL_BELOW = ("/api/blobs", "/v1/models")
 
 
 def endpoint_of(method: str, path: str) -> Endpoint | None:
@@ -116,11 +116,14 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     return next((row for row in ENDPOINTS if method == "POST" and path.endswith(row.path)), None)
 
 
-def is_control(path: str) -> bool:
-    """Whether a path is known to generate nothing, whatever the method.
+def is_control(method: str, path: str) -> bool:
+    """Whether a request is known to generate nothing.
 
-    >>> is_control("/"), is_control("/api/tags"), is_control("/v1/rerank")
+    >>> is_control("GET", "/"), is_control("POST", "/api/show"), is_control("POST", "/v1/rerank")
     (True, True, False)
+    >>> is_control("GET", "/v1/models/gemma3"), is_control("POST", "/v1/models/gemma3:generateContent")
+    (True, False)
     """
     path = path.rstrip("/")
-    return not path or path.endswith(_CONTROL) or any(part in path for part in _CONTROL_BELOW)
+    below = path.rpartition("/")[0].endswith(_CONTROL_BELOW) and (method != "POST" or "/api/blobs/" in path)
+    return not path or path.endswith(_CONTROL) or below

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ MOST_READ_BYTES = 256 * 1024 * 1024
 
 MOST_MB = 64.0
 """The usual size limit of a recording, MB."""
+
+_OF_A_SESSION = re.compile(r'\s*{\s*"schema":\s*\d+,\s*"plugin_version"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,11 @@ def read_recording(path: Path) -> Recording:
         UsageError: it is missing, unreadable, torn, of a newer version, or a line is wrong; says which and why.
     """
     text = _text(path)
+    if _OF_A_SESSION.match(text):
+        raise UsageError(
+            f"{path} is the JSON of a session (--llmperf-json), not a recording",
+            next_step="for people, have pytest write --llmperf-html; for a record, pytest-llmperf record",
+        )
     return recording_of_traces(path, text) if has_traces(text) else recording_of(path, text)
 
 

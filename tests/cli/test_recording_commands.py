@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.cli import main
+from pytest_llmperf.model import Settings
 from pytest_llmperf.recordings.recording_file import read_recording
+from pytest_llmperf.report.document import Run, as_text, document
 from tests.plugin.conftest import until
 
 QUICK = ("--backend", "simulated", "--script", "ttft_ms=1,load_ms=1,decode_tok_s=2000")
@@ -99,6 +101,15 @@ def test_two_agents_are_recorded_and_shown(folder: Path, capsys: pytest.CaptureF
     assert {tuple(row[1:3]) for row in rows} == {("writer", "/api/chat"), ("writer_2", "/api/chat")}
 
 
+def test_the_json_of_a_session_is_no_recording(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`show` says what it is, and what reads it."""
+    (folder / "run.json").write_text(as_text(document(Run(records=[], settings=Settings()))))
+    assert main(["show", "run.json"]) == 2
+    error = capsys.readouterr().err
+    assert "run.json is the JSON of a session (--llmperf-json), not a recording" in error
+    assert "--llmperf-html" in error
+
+
 @pytest.mark.slow
 def test_without_bodies_no_text_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert record("--no-bodies") == 0
@@ -144,7 +155,7 @@ def test_an_interruption_leaves_what_was_asked(folder: Path, number: signal.Sign
     until(lambda: (folder / "asked").exists() or process.poll() is not None, lambda: "the agent has not asked")
     process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 2
     assert "recorded 2 requests of 1 agent in recording.jsonl" in printed
     assert read_recording(folder / "recording.jsonl").end == "interrupted"
 

@@ -489,18 +489,29 @@ def _response_delta(kind: str, chunk: dict[str, Any]) -> _Said:
     return _Said(content=True)
 
 
+def _place_of(chunk: dict[str, Any], name: str, kind: str) -> object:
+    """What tells one item from others: its place, else its id, else its kind."""
+    if isinstance(place := chunk.get("output_index"), int) and not isinstance(place, bool) and place >= 0:
+        return place
+    kinds = {"reasoning": "thought", "message": "text", "output_text": "text", "refusal": "text"}
+    return name or next((kinds[start] for start in kinds if kind.startswith(start)), "call")
+
+
 def _responses(chunk: dict[str, Any], state: _State) -> _Said:
     if chunk.get("object") == "response":
         return _answered(chunk, _text(chunk, "status") or "completed")
-    kind, place = _text(chunk, "type"), _number(chunk.get("output_index"), -1)
+    kind = _text(chunk, "type")
     if not kind:
         raise Malformed
     if kind.endswith(".delta"):
-        state.told.add(place)
+        state.told.add(_place_of(chunk, _text(chunk, "item_id"), kind.split(".", 1)[-1]))
         state.any = True
         return _response_delta(kind, chunk)
-    if kind == "response.output_item.done" and place not in state.told:
-        said = _output([_dict(chunk, "item")])
+    if kind == "response.output_item.done":
+        item = _dict(chunk, "item")
+        if _place_of(chunk, _text(item, "id"), _text(item, "type")) in state.told:
+            return _Said()
+        said = _output([item])
         state.any = state.any or said.content or said.thought != ""
         return said
     if kind in {f"response.{status}" for status in ("completed", "incomplete", "failed", "cancelled")}:

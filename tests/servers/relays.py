@@ -71,9 +71,14 @@ def address(url: str) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def relay(
-    *urls: str, tls: ssl.SSLContext | None = None, heard: list[bytes] | None = None, needs: str = ""
+    *urls: str,
+    tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
+    heard: list[bytes] | None = None,
+    needs: str = "",
 ) -> Iterator[str]:
     """An address that leads to these servers by turns; with TLS where asked for; notes what clients say.
+
+    A function gives each connection a context of its own.
 
     Without the line that it needs, a request is answered with 401.
     """
@@ -81,7 +86,7 @@ def relay(
 
     def handle(client: socket.socket) -> None:
         if tls is not None:
-            client = tls.wrap_socket(client, server_side=True)
+            client = (tls() if callable(tls) else tls).wrap_socket(client, server_side=True)
         with client, socket.create_connection(address(next(turns)), PATIENCE_S) as server:
             first = client.recv(65536)
             if needs.lower() not in first.decode("latin-1").lower():

@@ -16,13 +16,13 @@ from pytest_llmperf.judge.stats.confidence_intervals import (
     MEDIAN_FACTOR,
     Interval,
     alpha_of_look,
-    first_rounds,
     interval,
     rate_interval,
     rounds_to_decide,
 )
 from pytest_llmperf.judge.stats.distributions import beta_quantile, normal_tail
 from pytest_llmperf.judge.stats.resolution import above, nearly, step_of, varies
+from pytest_llmperf.judge.stats.roots import first_rounds
 from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, mean, sample_sd
 from pytest_llmperf.model import Bound, Outcome, Verdict
 
@@ -112,7 +112,9 @@ def _interval_verdict(undecided: Verdict, values: Sequence[float], look: Look, k
         needed = rounds_of(gate, values, look.gates)
         words = more_words(needed, len(values))
     else:
-        needed = rounds_to_decide(metric.aggregate, values, gate.limit, looks=look.looks, gates=look.gates)
+        needed = rounds_to_decide(
+            metric.aggregate, values, gate.limit, looks=look.looks, gates=look.gates, known=shared
+        )
         words = needed_words(needed)
     beyond = known.high < gate.limit if least else known.low > gate.limit
     correction = f"but not significant after correcting for {look.gates} gates"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.stats.confidence_intervals import MOST_ROUNDS
+from pytest_llmperf.judge.stats.roots import MOST_ROUNDS
 from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.null_distribution import NullDistribution
-from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import normal_tail
 from pytest_llmperf.judge.stats.error_spending import (
     BETA_AT_DELTA,
@@ -29,6 +28,7 @@ from pytest_llmperf.judge.stats.error_spending import (
     error_of_look,
 )
 from pytest_llmperf.judge.stats.numpy_on_demand import np
+from pytest_llmperf.judge.stats.roots import first_rounds
 from pytest_llmperf.model import Outcome
 
 if TYPE_CHECKING:

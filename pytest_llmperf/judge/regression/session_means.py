@@ -22,9 +22,9 @@ from pytest_llmperf.judge.regression.null_distribution import NullDistribution
 from pytest_llmperf.judge.regression.sampling_variance import centres_of, rounding_variance, sampling_variance
 from pytest_llmperf.judge.regression.stored_change import MOST_SESSIONS, StoredChange
 from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
-from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.distributions import chi2_nodes
 from pytest_llmperf.judge.stats.numpy_on_demand import np
+from pytest_llmperf.judge.stats.roots import first_rounds
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, Aggregate, check_finite
 from pytest_llmperf.model import Outcome

@@ -16,8 +16,8 @@ from pytest_llmperf.judge.regression.stored_sessions import (
     HistoryModel,
     StoredRounds,
 )
-from pytest_llmperf.judge.stats.confidence_intervals import first_rounds
 from pytest_llmperf.judge.stats.numpy_on_demand import np
+from pytest_llmperf.judge.stats.roots import first_rounds
 from pytest_llmperf.judge.stats.summary import Aggregate, check_finite
 from pytest_llmperf.model import Bound, Outcome
 

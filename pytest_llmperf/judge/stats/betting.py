@@ -17,8 +17,9 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT, MOST_ROUNDS, Interval, first_rounds
+from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT, Interval
 from pytest_llmperf.judge.stats.numpy_on_demand import np
+from pytest_llmperf.judge.stats.roots import MOST_ROUNDS, first_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

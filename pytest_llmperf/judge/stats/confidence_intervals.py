@@ -21,6 +21,7 @@ from pytest_llmperf.judge.stats.distributions import beta_quantile, chi2_quantil
 from pytest_llmperf.judge.stats.error_spending import FINAL_LOOK_SHARE, check_counts
 from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.resolution import step_of
+from pytest_llmperf.judge.stats.roots import first_rounds
 from pytest_llmperf.judge.stats.row_statistics import row_means, row_variances
 from pytest_llmperf.judge.stats.skewed_mean import bounded_ends, end_by_logarithms, end_with_tail_below, sd_freedom
 from pytest_llmperf.judge.stats.summary import (
@@ -34,15 +35,12 @@ from pytest_llmperf.judge.stats.summary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pytest_llmperf.judge.stats.row_statistics import Array
 
 CONFIDENCE_PCT = 95.0
 """Confidence of an interval, two-sided, over all looks of a session together."""
-
-MOST_ROUNDS = 1000
-"""The largest number of rounds that is tried when estimating how many would decide."""
 
 MEDIAN_FACTOR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal values."""
@@ -260,9 +258,17 @@ def t_half_width(sd: float, n: int, alpha: float) -> float:
 
 
 def rounds_to_decide(
-    aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int, gates: int = 1
+    aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int, gates: int = 1, known: Interval
 ) -> int | None:
     """About how many rounds would put the limit outside the interval, if centre, spread and resolution stayed.
+
+    Args:
+        aggregate: of the metric.
+        values: of the rounds so far.
+        limit: of the gate.
+        looks: at the data, at most.
+        gates: that share the error.
+        known: the interval of these values; as far as it is wider than Student's, it stays so with more rounds.
 
     Returns:
         The number, or None if it is above MOST_ROUNDS (the centre is too near the limit).
@@ -278,21 +284,15 @@ def rounds_to_decide(
             return (bound_pct < limit) if cv_pct < limit else (bound_pct > limit)
     else:
         median = aggregate is Aggregate.MEDIAN
-        gap = abs((statistics.median(values) if median else middle) - limit) - step_of(values) / 2
+        centre = statistics.median(values) if median else middle
+        gap = abs(centre - limit) - step_of(values) / 2
         wider = math.sqrt(variance_inflation(values)) * (MEDIAN_FACTOR if median else 1.0)
+        side = centre - known.low if centre > limit else known.high - centre
+        plain = t_half_width(sd, n, alpha)
+        if math.isfinite(side) and plain > 0:
+            wider = max(wider, side / plain)
 
         def decided(rounds: int) -> bool:
             return wider * t_half_width(sd, rounds, alpha) < gap
 
     return first_rounds(decided, n + 1)
-
-
-def first_rounds(decided: Callable[[int], bool], start: int, most: int = MOST_ROUNDS) -> int | None:
-    """The least number from `start` to `most` that decides, or None; once decided, always decided."""
-    if start > most or not decided(most):
-        return None
-    low, high = start, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if decided(middle) else (middle + 1, high)
-    return high

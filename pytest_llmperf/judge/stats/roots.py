@@ -1,4 +1,4 @@
-"""Where smooth functions cross zero, in few steps: each value is an average over dozens of normal tails."""
+"""Where functions cross zero, in few steps: each value of a smooth one is an average over dozens of normal tails."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _RELATIVE = 1e-7
 _NUDGE = 0.2
 """Share of the bracket, towards its middle, at first: then the root is on the far side, which narrows the bracket."""
+
+MOST_ROUNDS = 1000
+"""The largest number of rounds that is tried when estimating how many would decide."""
 
 
 def crossing(rising: Callable[[Array], Array], start: Array, *, most: float) -> Array:
@@ -47,3 +50,14 @@ def crossing(rising: Callable[[Array], Array], start: Array, *, most: float) -> 
         high, above = np.where(right, tried, high), np.where(right, value, above)
         steps = steps - 1
     return np.where(at_zero, 0.0, np.where(beyond, math.inf, high))
+
+
+def first_rounds(decided: Callable[[int], bool], start: int, most: int = MOST_ROUNDS) -> int | None:
+    """The least number from `start` to `most` that decides, or None; once decided, always decided."""
+    if start > most or not decided(most):
+        return None
+    low, high = start, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decided(middle) else (middle + 1, high)
+    return high

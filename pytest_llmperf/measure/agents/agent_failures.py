@@ -87,8 +87,17 @@ class AgentFailures:
         return _with(failure, self._awaited(capture, capture.end_ns), failure.next_step)
 
     def given_up(self, member: Member, capture: Capture, failure: LlmperfError) -> LlmperfError:
-        """The failure of an agent; if it gave up requests at the barrier, with how long it waited and for whom."""
+        """The failure of an agent, with what the tap knows.
+
+        That is a server that it could not connect to, or requests that the agent gave up at the barrier.
+        """
         connections = capture.agents[self._members.index(member)]
+        if fault := next((connection.fault for connection in connections if connection.fault), ""):
+            return _with(
+                failure,
+                f"\n  the tap could not connect to {member.url}: {fault}",
+                "look at the server's log; if its certificate is new, give its authority's with --llmperf-ca",
+            )
         given_up = [connection for connection in connections if connection.given_up_ns and connection.first_ns]
         if not given_up:
             return failure

@@ -210,7 +210,7 @@ def _untimed_reason(http_exchange: HttpExchange, request: RequestTiming | None) 
     """Why a request is not timed, a key of UNTIMED; empty if it is, or if it is of no interest."""
     if request is not None:
         return "load" if request.done_reason in LOADS else ""
-    return "" if is_control(http_exchange.path) else "unknown"
+    return "" if is_control(http_exchange.method, http_exchange.path) else "unknown"
 
 
 def _asked(connections: Sequence[CapturedConnection], capture: Capture) -> list[str]:

@@ -102,7 +102,7 @@ def _answered(
     for connection in capture.agents[index]:
         try:
             for http_exchange in exchanges_of(connection, capture, label=member.label):
-                if not http_exchange.generation and not is_control(http_exchange.path):
+                if not http_exchange.generation and not is_control(http_exchange.method, http_exchange.path):
                     unknown.add(f"{http_exchange.method} {http_exchange.path}")
                 if not http_exchange.generation or not (http_exchange.whole or to_the_end):
                     continue

@@ -42,7 +42,7 @@ class ResponsesReader:
     """
 
     def __init__(self) -> None:
-        self._told: set[int] = set()
+        self._told: set[int | str] = set()
         self._any = False
 
     def read(self, chunk: Object) -> Part:
@@ -67,7 +67,7 @@ class ResponsesReader:
     def _delta(self, kind: str, chunk: Object) -> Part:
         """A piece; of the arguments of a call, or of a form that has no text, it has none."""
         self._any = True
-        self._told.add(_index(chunk))
+        self._told.add(_name(chunk, chunk, "item_id") or _group(kind.removeprefix(PREFIX)))
         if kind.startswith("response.reasoning"):
             return Part(thinking=string_of(chunk, "delta"))
         if kind in _TEXTS:
@@ -77,9 +77,10 @@ class ResponsesReader:
 
     def _item(self, chunk: Object) -> Part:
         """An item that is complete; it says nothing new if its deltas came."""
-        if _index(chunk) in self._told:
+        item = object_of(chunk, "item")
+        if (_name(chunk, item, "id") or _group(string_of(item, "type"))) in self._told:
             return Part()
-        part = _item(object_of(chunk, "item"))
+        part = _item(item)
         self._any = self._any or part.content or bool(part.thinking)
         return part
 
@@ -124,10 +125,17 @@ def _texts(item: Object, name: str) -> str:
     return "".join(string_of(part, "text") + string_of(part, "refusal") for part in objects_of(item, name))
 
 
-def _index(chunk: Object) -> int:
-    """Of the item that an event belongs to; -1 if it names none."""
+def _name(chunk: Object, holder: Object, key: str) -> int | str:
+    """Of the item that an event belongs to: its place, counted from 1, or its id; empty if the event has neither."""
     index = chunk.get("output_index")
-    return index if type(index) is int else -1
+    return index + 1 if type(index) is int and index >= 0 else string_of(holder, key)
+
+
+def _group(kind: str) -> str:
+    """Of the items of a server that does not name them: all that are of one kind."""
+    if kind.startswith("reasoning"):
+        return "reasoning"
+    return "message" if kind.startswith(("message", "output_text", "refusal")) else "call"
 
 
 def ending() -> bytes:

@@ -78,6 +78,7 @@ class CapturedConnection(NamedTuple):
         given_up_ns: when the agent closed the connection before the barrier opened; 0 if it did not. The server got
             nothing of such a connection, and its bytes are not kept.
         given_up: method and path of the request that it closed the connection for; empty if it had sent none.
+        fault: why the tap could not connect to the server; empty if it could, or did not try.
     """
 
     up: Stream
@@ -87,6 +88,7 @@ class CapturedConnection(NamedTuple):
     first_ns: int = 0
     given_up_ns: int = 0
     given_up: str = ""
+    fault: str = ""
 
 
 class CpuReading(NamedTuple):

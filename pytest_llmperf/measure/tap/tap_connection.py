@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import selectors
 import socket
 import ssl
@@ -11,8 +10,9 @@ import struct
 
 from pytest_llmperf.measure.tap.direction import Direction, Tally
 from pytest_llmperf.measure.tap.recording import CapturedConnection, request_line, without_logins
+from pytest_llmperf.measure.tap.tap_sockets import check_connected, has_left, prepare
 from pytest_llmperf.measure.tap.upstream import HeadRewriter, TlsSocket, Upstream, secured
-from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Clock, ask_for_kernel_time
+from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Clock
 
 READ_BYTES = 16384
 
@@ -20,7 +20,6 @@ HELD_BYTES = 8 * 1024 * 1024
 """Maximum bytes read from an agent before the barrier opens; the rest stays in its socket."""
 
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has bytes before it; others when it is read
 _RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
 
 
@@ -62,7 +61,7 @@ class Connection:
         self.alive = True
         self.connecting = False
         self.first_ns = self.given_up_ns = 0
-        self._given_up = ""
+        self._given_up = self._fault = ""
         self._connect_ns = self._connected_ns = 0
         self._held = True
         self._client = client
@@ -76,7 +75,7 @@ class Connection:
         self._up, self._down = Direction(), Direction()
         self._up.source = self._down.sink = client
         self._watched: dict[socket.socket, int] = {}
-        _prepare(client)
+        prepare(client)
         self._watch()
 
     def connect(self) -> None:
@@ -84,15 +83,15 @@ class Connection:
         if self._server is not None or not self.alive:
             return
         self._server = self._up.sink = self._down.source = socket.socket(self._upstream.family, socket.SOCK_STREAM)
-        _prepare(self._server)
+        prepare(self._server)
         self._connect_ns = self._clock()
         self.connecting, self._awaits = True, selectors.EVENT_WRITE
         try:
             self._server.connect(self._upstream.address)
         except _NOT_NOW:
             pass
-        except OSError:
-            self._fail(self._down)
+        except OSError as error:
+            self._fail_to_connect(error)
         else:
             self._go_on_connecting()
         self._watch()
@@ -100,16 +99,21 @@ class Connection:
     def _go_on_connecting(self) -> None:
         """The TCP connection is there: so is the connection, or its TLS handshake takes its next step."""
         try:
+            check_connected(self._server)
             if self._upstream.tls_name:
                 self._secure().do_handshake()
         except ssl.SSLWantReadError:
             self._awaits = selectors.EVENT_READ
         except ssl.SSLWantWriteError:
             self._awaits = selectors.EVENT_WRITE
-        except OSError:
-            self._fail(self._down)
+        except OSError as error:
+            self._fail_to_connect(error)
         else:
             self.connecting, self._connected_ns = False, self._clock()
+
+    def _fail_to_connect(self, error: OSError) -> None:
+        self._fault = str(error)
+        self._fail(self._down)
 
     def _secure(self) -> TlsSocket:
         """The server's socket with TLS, in place of the plain one."""
@@ -136,7 +140,7 @@ class Connection:
 
     def waits(self) -> bool:
         """Looks whether bytes are held whose client is still there."""
-        if self._held and self.alive and _has_left(self._client):
+        if self._held and self.alive and has_left(self._client):
             self._give_up()
         return self.alive and bool(self._up.waiting)
 
@@ -170,6 +174,7 @@ class Connection:
             first_ns=self.first_ns,
             given_up_ns=self.given_up_ns,
             given_up=self._given_up,
+            fault=self._fault,
         )
 
     def abort(self) -> None:
@@ -293,17 +298,3 @@ class Connection:
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             sock.close()
-
-
-def _has_left(sock: socket.socket) -> bool:
-    """Whether its other side has closed or reset it, also while bytes from before that are unread."""
-    poll = select.poll()
-    poll.register(sock, _LEFT)
-    return bool(poll.poll(0))
-
-
-def _prepare(sock: socket.socket) -> None:
-    """Never wait for it, nor let it wait for more; its bytes are stamped when they arrive."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    ask_for_kernel_time(sock)

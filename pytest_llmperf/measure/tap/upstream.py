@@ -41,6 +41,12 @@ class Upstream(NamedTuple):
         return {b"Host": self.host.encode("ascii"), **self.access.headers()}
 
 
+_KEYS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+"""Headers in which agents of some SDKs send a key in place of `Authorization`."""
+
+_BEARER = b"Bearer "
+
+
 class TlsSocket(ssl.SSLSocket):
     """A TLS connection with the few methods of a plain one that the tap needs; its bytes have no kernel stamp."""
 
@@ -65,8 +71,10 @@ def secured(sock: socket.socket, upstream: Upstream) -> TlsSocket:
 class HeadRewriter:
     """Sets headers in each request that an agent sends on one connection; all other bytes pass as they are.
 
-    What is not HTTP passes from there on. An offer to go on in HTTP/2 (h2c), which Java's client makes in its first
-    request, is taken out: the server answers in HTTP/1.1, and the requests after it get their headers, too.
+    If a login is set, an agent's keys in other headers are dummies, too: each gets the token, or is taken out if the
+    login is no token. What is not HTTP passes from there on. An offer to go on in HTTP/2 (h2c), which Java's client
+    makes in its first request, is taken out: the server answers in HTTP/1.1, and the requests after it get their
+    headers, too.
 
     Args:
         headers: to set, in place of those of the same name.
@@ -75,6 +83,9 @@ class HeadRewriter:
     def __init__(self, headers: dict[bytes, bytes]) -> None:
         self._headers = headers
         self._names = {name.lower() for name in headers}
+        login = headers.get(b"Authorization")
+        self._token = login.removeprefix(_BEARER) if login is not None and login.startswith(_BEARER) else b""
+        self._keys = frozenset(_KEYS if login is not None else ())
         self._held = b""
         self._body = 0  # bytes until something must be understood
         self._chunked = self._in_trailer = self._passing = False
@@ -134,7 +145,9 @@ class HeadRewriter:
             elif name == b"upgrade" and value.lower() != b"h2c":
                 self._passing = True
         offer = any(name == b"http2-settings" for name, _ in fields)
-        gone = self._names | ({b"upgrade", b"http2-settings"} if offer else set())
+        gone = self._names | self._keys | ({b"upgrade", b"http2-settings"} if offer else set())
         kept = [line for name, line in fields if name not in gone]
         ours = [name + b": " + value for name, value in self._headers.items()]
+        if self._token:
+            ours += [name + b": " + self._token for name, _ in fields if name in self._keys]
         return b"\r\n".join((first, *ours, *kept)) + b"\r\n\r\n"

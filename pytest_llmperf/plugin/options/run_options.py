@@ -109,8 +109,8 @@ GATE_OPTIONS = (
         "robust",
         "",
         parsers.switch,
-        "decide limits on efficiency, contention and TTFT by betting, which assumes no distribution of rounds and "
-        "takes many more of them; other gates keep their rule, and a note lists them, see docs/verdicts.md",
+        "decide limits on efficiency, contention, TTFT and critical path by betting, which assumes no distribution of "
+        "rounds and takes many more of them; other gates keep their rule, and a note lists them, see docs/verdicts.md",
     ),
     Option(
         "on_inconclusive",

@@ -11,7 +11,7 @@ from pytest_llmperf.judge.diagnosis.loss_explanation import OWN_CORE, TAP_CORE, 
 from pytest_llmperf.judge.diagnosis.phase_findings import TO_LOOK_AT, explaining
 from pytest_llmperf.judge.gate_kinds import GATE_KINDS
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.judge.stats.confidence_intervals import MOST_ROUNDS
+from pytest_llmperf.judge.stats.roots import MOST_ROUNDS
 from pytest_llmperf.judge.stats.summary import MIN_ROUNDS
 from pytest_llmperf.model import Measurement, Outcome, Verdict
 

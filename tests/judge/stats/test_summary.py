@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.gates.evaluate import judge_values
-from pytest_llmperf.judge.stats import confidence_intervals, distributions, summary
+from pytest_llmperf.judge.stats import confidence_intervals, distributions, roots, summary
 from pytest_llmperf.judge.stats.distributions import (
     beta_cdf,
     beta_quantile,
@@ -230,17 +230,27 @@ def test_intervals_cover_the_truth(aggregate: Aggregate, draw, truth: float, n: 
 
 
 def test_rounds_to_decide_is_the_first_number_that_decides() -> None:
-    """For a mean: one fewer would not have done; for a limit on the centre: none would."""
+    """For a mean: one fewer would not have done; for a limit on the centre: none would; for a wider interval: more."""
     values, limit = (94.0, 96.0, 98.0), 95.0
-    needed = confidence_intervals.rounds_to_decide(Aggregate.MEAN, values, limit, looks=1)
+    known = confidence_intervals.Interval(low=94.0, high=98.0, method="")
+    wide = confidence_intervals.Interval(low=80.0, high=98.0, method="")
+
+    def needed(aggregate: Aggregate, against: float, interval=known) -> int | None:
+        return confidence_intervals.rounds_to_decide(aggregate, values, against, looks=1, known=interval)
+
+    first = needed(Aggregate.MEAN, limit)
     alpha = confidence_intervals.alpha_of_look(1)
     half_width = confidence_intervals.t_half_width
-    assert half_width(2.0, needed, alpha) < 1 <= half_width(2.0, needed - 1, alpha)
-    assert confidence_intervals.rounds_to_decide(Aggregate.MEAN, values, 96.0, looks=1) is None
-    assert confidence_intervals.rounds_to_decide(Aggregate.MEDIAN, values, limit, looks=1) > needed
+    assert half_width(2.0, first, alpha) < 1 <= half_width(2.0, first - 1, alpha)
+    assert needed(Aggregate.MEAN, 96.0) is None
+    assert needed(Aggregate.MEDIAN, limit) > first
+    times = 16.0 / half_width(2.0, 3, alpha)  # the low end is so much further away than Student's would be
+    slow = needed(Aggregate.MEAN, limit, wide)
+    assert times * half_width(2.0, slow, alpha) < 1 <= times * half_width(2.0, slow - 1, alpha)
+    assert needed(Aggregate.MEAN, 97.0, wide) == needed(Aggregate.MEAN, 97.0)  # the other side is as it was
     for limit_pct in (4.0, 1.0):
-        assert 4 <= confidence_intervals.rounds_to_decide(Aggregate.CV, values, limit_pct, looks=1) <= 100
-    assert confidence_intervals.first_rounds(lambda _: True, confidence_intervals.MOST_ROUNDS + 1) is None
+        assert 4 <= needed(Aggregate.CV, limit_pct) <= 100
+    assert roots.first_rounds(lambda _: True, roots.MOST_ROUNDS + 1) is None
 
 
 @pytest.mark.parametrize("rounds", [1000, 5000])

@@ -34,6 +34,7 @@ from pytest_llmperf.model import (
     ExternalAgent,
     GenerationOptions,
     Loop,
+    RecordedAgent,
     Scenario,
     Script,
     Settings,
@@ -42,6 +43,7 @@ from pytest_llmperf.model import (
     Untimed,
     scenario_of,
 )
+from pytest_llmperf.model.workload.recorded_agent import RecordedStep
 from pytest_llmperf.servers.backends import choose
 from tests.measure.scripted import serving
 
@@ -222,6 +224,11 @@ def test_who_pauses_at_the_barrier_cannot_be_beside_external_agents(dual: Topolo
     make()  # its own connections
     with pytest.raises(UsageError, match="agent dreamer pauses before its first request"):
         make(record=lambda *_: None)
+    steps = (RecordedStep(id=1, pause_ms=5.0),)
+    recorded = RecordedAgent(name="dreamer", recording="1", work="2", steps=steps)
+    with pytest.raises(UsageError, match="agent dreamer pauses before its first request") as caught:
+        rounds_of([recorded, asking(dual.model)], dual, tap)
+    assert "max_pause_s=0" in caught.value.next_step  # it has no think_s
 
 
 def test_the_tap_and_our_own_clients_agree(dual: Topology, tap: Tap) -> None:

@@ -156,6 +156,27 @@ STREAMS: dict[str, tuple[str, list[Timed], float | None, float | None]] = {
         44,
         None,
     ),
+    "responses, items without a place": (
+        "/v1/responses",
+        [
+            event(14, "response.reasoning_text.delta", delta="hm"),
+            event(15, "response.output_item.done", item={"type": "reasoning", "content": [{"text": "hm"}]}),
+            event(44, "response.output_item.done", item={"type": "function_call", "arguments": "{}"}),
+            event(90, "response.completed", response={**COMPLETED, "output": []}),
+        ],
+        44,
+        14,
+    ),
+    "responses, items that only have an id": (
+        "/v1/responses",
+        [
+            event(14, "response.reasoning_text.delta", item_id="rs_1", delta="hm"),
+            event(46, "response.output_item.done", item={**COMPLETED["output"][0], "id": "msg_1"}),  # type: ignore[index]
+            event(90, "response.completed", response={**COMPLETED, "output": []}),
+        ],
+        46,
+        14,
+    ),
     "messages": (
         "/v1/messages",
         [
@@ -360,10 +381,24 @@ def test_a_request_is_timed_by_method_and_path(method: str, path: str, wanted: s
     assert (row.path if row else "") == wanted
 
 
-@pytest.mark.parametrize(("path", "control"), [("/", True), ("/api/tags", True), ("/v1/models/x", True), ("/x", False)])
-def test_control_requests_are_known(path: str, control: bool) -> None:
-    """They are not worth naming."""
-    assert is_control(path) is control
+@pytest.mark.parametrize(
+    ("method", "path", "control"),
+    [
+        ("GET", "/", True),
+        ("GET", "/api/tags", True),
+        ("POST", "/api/show", True),
+        ("GET", "/v1/models/x", True),
+        ("DELETE", "/v1/models/x", True),
+        ("POST", "/api/blobs/sha256:x", True),
+        ("POST", "/v1/models/x:generateContent", False),
+        ("POST", "/v1/models/x/infer", False),
+        ("GET", "/v1/models/x/metrics/of/another", False),
+        ("POST", "/x", False),
+    ],
+)
+def test_control_requests_are_known(method: str, path: str, control: bool) -> None:
+    """They are not worth naming; what may generate is."""
+    assert is_control(method, path) is control
 
 
 def test_what_was_given_up_before_it_was_sent_is_named_apart() -> None:

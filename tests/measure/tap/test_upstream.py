@@ -107,6 +107,39 @@ def test_a_certificate_that_is_not_trusted_is_named_before_an_agent_starts(tap: 
         tap.open([url], ["agent a"])
 
 
+def test_a_certificate_that_is_not_trusted_any_more_is_named(tap: Tap, server: tuple[str, str], tmp_path: Path) -> None:
+    """A server that got another one after the start: the agent's own error says only that its connection broke."""
+    folders = [tmp_path / "old", tmp_path / "new"]
+    for folder in folders:
+        folder.mkdir()
+    (trusted, context), (_, untrusted) = map(certificate, folders)
+    served = [context, untrusted]
+    with (
+        relay(server[0], tls=lambda: served.pop(0) if len(served) > 1 else served[0]) as url,
+        pytest.raises(
+            MeasurementError,
+            match=r"(?s)agent x.*the tap could not connect to https://.*CERTIFICATE_VERIFY_FAILED.*--llmperf-ca",
+        ),
+    ):
+        run(tap, url, server[1], Access(ca_file=str(trusted)))
+
+
+def test_a_server_that_is_gone_is_named(tap: Tap) -> None:
+    """It answered at the start; the agent's own error says only that its connection broke."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        async def agent(at_tap: str) -> None:
+            listener.close()
+            async with httpx.AsyncClient(base_url=at_tap, trust_env=False) as client:
+                await client.post("/api/generate", json={"model": "m", "prompt": "p"})
+
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        member = Member(label="agent x, instance a", url=url, run=agent)
+        with pytest.raises(MeasurementError, match=rf"(?s)agent x.*could not connect to {url}: .*refused.*log"):
+            run_tapped([member], tap=tap, model="m", timeout_s=30)
+
+
 def test_a_secret_that_is_missing_is_named_before_an_agent_starts(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the name of its variable."""
     monkeypatch.delenv("NO_TOKEN", raising=False)
@@ -154,6 +187,19 @@ def test_requests_get_their_headers_however_they_are_cut(data: st.DataObject) ->
     rewriter = HeadRewriter(HEADERS)
     sent = b"".join(rewriter.feed(stream[a:b]) for a, b in pairwise(cuts))
     assert sent == b"".join(map(rewritten, requests))
+
+
+@pytest.mark.parametrize("key", [b"x-api-key", b"API-Key", b"X-Goog-Api-Key"])
+def test_a_key_in_another_header_is_a_dummy_too(key: bytes) -> None:
+    """It gets the token, goes if the login is a password, and passes to a server without a login."""
+    asked = b"POST /v1/messages HTTP/1.1\r\n" + key + b": dummy\r\nContent-Length: 0\r\n\r\n"
+    token = HeadRewriter(HEADERS).feed(asked)
+    assert b"dummy" not in token
+    assert key.lower() + b": real\r\n" in token
+    assert b"Authorization: Bearer real\r\n" in token
+    password = HeadRewriter({b"Authorization": b"Basic cmVhbA=="}).feed(asked)
+    assert key.lower() not in password.lower()
+    assert key + b": dummy\r\n" in HeadRewriter({b"Host": b"h"}).feed(asked)
 
 
 def test_an_offer_to_go_on_in_http_2_is_taken_out() -> None:

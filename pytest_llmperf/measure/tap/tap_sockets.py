@@ -1,0 +1,31 @@
+"""The sockets of the tap: how they are prepared, and how they tell that they failed or ended."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+
+from pytest_llmperf.measure.wire.arrival import ask_for_kernel_time
+
+_LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has bytes before it; others when it is read
+
+
+def has_left(sock: socket.socket) -> bool:
+    """Whether its other side has closed or reset it, also while bytes from before that are unread."""
+    poll = select.poll()
+    poll.register(sock, _LEFT)
+    return bool(poll.poll(0))
+
+
+def check_connected(sock: socket.socket | None) -> None:
+    """Raises OSError if a connection that was begun has failed."""
+    if sock is not None and (number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+        raise OSError(number, os.strerror(number))
+
+
+def prepare(sock: socket.socket) -> None:
+    """Never wait for it, nor let it wait for more; its bytes are stamped when they arrive."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ask_for_kernel_time(sock)
