@@ -165,7 +165,7 @@ LIMIT_RULES: Mapping[Aggregate, tuple[str, Callable[[Verdict, Sequence[float], L
     Aggregate.RATE: (SHARE_RULE, _share_verdict),
     Aggregate.MAX: (PEAK_RULE, _peak_verdict),
 }
-"""How a limit gate is judged, by the aggregate of its metric: the rule, and from the undecided verdict to the decided."""
+"""How a limit gate is judged, by its metric's aggregate: the rule's name, and what decides the undecided verdict."""
 
 
 def limit_rule(gate: Gate) -> str:
