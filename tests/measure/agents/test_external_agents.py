@@ -317,9 +317,9 @@ def test_a_recorded_request_that_only_loads_is_an_error(dual: Topology, tap: Tap
         RecordedRequest(id=3, agent="critic", path="/api/generate", body=bodies[0], after=(2,)),
     ]
     agents = recorded_agents(Recording(agents=("planner", "critic"), requests=tuple(loads), model="m"))
-    other = ExternalAgent(name="writer", run=asking(dual.model))
+    writer = ExternalAgent(name="writer", run=asking(dual.model))
     single = replace(dual, kind=TopologyKind.SINGLE, instances=dual.instances[:1])
-    scenario = Scenario(name="team", agents=(*agents, other))
+    scenario = Scenario(name="team", agents=(*agents, writer))
     rounds = Rounds(scenario, single, runtime=runtime_of("threads"), timeout_s=30, tap=tap)
     wanted = r"agent planner.*: 1 of 2 requests could be timed; POST /api/generate: nothing was asked but to load"
     with pytest.raises(MeasurementError, match=wanted) as caught:
