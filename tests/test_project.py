@@ -19,10 +19,20 @@ RELEASE = runpy.run_path(str(ROOT / ".ci" / "release.py"))
 PAGES = ("CONTRIBUTING.md", "SECURITY.md", "docs/upgrading.md", "docs/start.md", "docs/ci.md")
 
 
+def test_the_pictures_are_of_today() -> None:
+    """`make pictures` after a change of how the report looks."""
+    pictures = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    assert pictures["MADE_OF"].read_text("utf-8").strip() == pictures["sources_sha256"]()
+
+
 def test_every_link_of_the_package_s_page_is_absolute() -> None:
     """There, the README has no files beside it; each link leads to a file of the repository."""
-    (rule,) = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+    picture, rule = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
     readme = (ROOT / "README.md").read_text("utf-8")
+    pictures = re.findall(picture["pattern"], readme)
+    assert pictures
+    assert all((ROOT / target).is_file() for _, target in pictures)
+    readme = re.sub(picture["pattern"], picture["replacement"], readme)
     relative = re.findall(rule["pattern"], readme)
     assert relative
     for target in relative:
