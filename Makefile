@@ -7,6 +7,7 @@
 #               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make docs     write the tables of options, fixtures and markers in docs/ anew, and build the site of docs/, strictly, into site/
+# make prose    check the English of the docs with vale, built from its Go module (needs go; without it, tests/test_prose.py does)
 # make pictures take the pictures of the docs anew, from real runs on the embedded engine (a minute; needs Chromium)
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
@@ -31,7 +32,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test coverage slow flaky lint schema docs pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: perf test coverage slow flaky lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -72,6 +73,14 @@ docs: .venv/dev
 	@$(BIN)/python docs/generate.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "== the site is in site/"
+
+prose: .venv/bin/vale
+	@$(BIN)/vale README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
+
+.venv/bin/vale: .venv/bin/python
+	@command -v go >/dev/null || { echo "vale is built with go, which is not on PATH: install go"; exit 1; }
+	@echo "== building vale (a minute or two)"
+	@GOBIN="$(CURDIR)/$(BIN)" go install github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 2>/dev/null
 
 pictures: .venv/dev
 	@$(BIN)/python docs/pictures.py
