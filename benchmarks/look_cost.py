@@ -21,9 +21,6 @@ ROUNDS = (1000, 5000)
 MOST = 100.0
 """One look, in times that sorting the values takes."""
 
-ONLY_SHOWN = ("limit, mean", "limit, mean of rounded values", "stored sessions, mean", "pairs, mean")
-"""At the fewest rounds these take 70 to 110, most of it for the cube roots of an interval: no limit yet."""
-
 
 def gates_of(rounds: int) -> dict[str, tuple[Gate, Sequence[float], Sequence[float] | None]]:
     """Gates that so many rounds leave undecided or decide late, with their values and those of an incumbent."""
@@ -88,8 +85,7 @@ def rows(repetitions: int) -> list[Row]:
             look_s = best_s(look, repetitions)
             beside = f"{1e3 * look_s:.1f} ms, sorted() {1e3 * sorted_s:.2f} ms"
             figure = f"one look, {name}, {rounds} rounds: over sorted()"
-            most = None if rounds == min(ROUNDS) and name in ONLY_SHOWN else MOST
-            shown.append(Row(figure, look_s / sorted_s, "x", most=most, beside=beside))
+            shown.append(Row(figure, look_s / sorted_s, "x", most=MOST, beside=beside))
     return shown
 
 

@@ -89,8 +89,7 @@ class Verdict:
         sessions_needed: stored sessions in total that would decide; None: more sessions do not help.
         autocorrelation: of neighbouring rounds; None for few rounds or equal values.
         outliers: numbers (from 1) of the outlying rounds; all of them count.
-        rule: name and version of the rule that judged, of regression gates (`stored 2`) and of limit gates that bet
-            (`betting 1`); empty: not judged, or another gate.
+        rule: name and version of the rule that judged (`stored 3`, `interval 1`); empty: not judged.
     """
 
     gate: Gate

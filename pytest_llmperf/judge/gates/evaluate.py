@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.judge.gates.change_verdicts import as_compared, judge_change
 from pytest_llmperf.judge.gates.evidence_grade import grade
-from pytest_llmperf.judge.gates.limit_verdicts import interval_of, limit_verdict
+from pytest_llmperf.judge.gates.limit_verdicts import interval_of, limit_rule, limit_verdict
 from pytest_llmperf.judge.gates.reasons import rounds_words
 from pytest_llmperf.judge.gates.robust.betting_gates import reason_of
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
@@ -158,14 +158,17 @@ def _decide(gate: Gate, values: Sequence[float], look: Look, incumbent: Sequence
         outliers=() if is_rate else outliers(values),
     )
     # Also if the gate is decided already, so that a broken reference is never hidden.
-    verdict = undecided if gate.delta is None else judge_change(undecided, gate.delta, values, look, incumbent)
+    if gate.delta is None:
+        verdict = replace(undecided, rule=limit_rule(gate))
+    else:
+        verdict = judge_change(undecided, gate.delta, values, look, incumbent)
     if gate.not_comparable:
         return replace(undecided, outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
     if len(values) < MIN_ROUNDS or (known is None and metric.aggregate is not Aggregate.MAX):
         few = f"{rounds_words(len(values))}; a verdict needs at least {MIN_ROUNDS}"
         verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=few)
     elif not compared:
-        verdict = limit_verdict(undecided, values, look, known)
+        verdict = limit_verdict(verdict, values, look, known)
     return replace(
         verdict,
         worse_by=_finite(verdict.worse_by),

@@ -155,18 +155,26 @@ def _peak_verdict(undecided: Verdict, values: Sequence[float], _: Look, __: Inte
     return replace(undecided, outcome=Outcome.PASS, reason=reason)
 
 
-LIMIT_RULES: Mapping[Aggregate, Callable[[Verdict, Sequence[float], Look, Interval | None], Verdict]] = {
-    Aggregate.MEAN: _interval_verdict,
-    Aggregate.MEDIAN: _interval_verdict,
-    Aggregate.CV: _interval_verdict,
-    Aggregate.RATE: _share_verdict,
-    Aggregate.MAX: _peak_verdict,
+INTERVAL_RULE, SHARE_RULE, PEAK_RULE = "interval 1", "share 1", "maximum 1"
+"""Names and versions of the rules of limit gates, see `judge.regression.stored_sessions.RULE`."""
+
+LIMIT_RULES: Mapping[Aggregate, tuple[str, Callable[[Verdict, Sequence[float], Look, Interval | None], Verdict]]] = {
+    Aggregate.MEAN: (INTERVAL_RULE, _interval_verdict),
+    Aggregate.MEDIAN: (INTERVAL_RULE, _interval_verdict),
+    Aggregate.CV: (INTERVAL_RULE, _interval_verdict),
+    Aggregate.RATE: (SHARE_RULE, _share_verdict),
+    Aggregate.MAX: (PEAK_RULE, _peak_verdict),
 }
-"""How a limit gate is judged, by the aggregate of its metric: from the undecided verdict to the decided one."""
+"""How a limit gate is judged, by its metric's aggregate: the rule's name, and what decides the undecided verdict."""
+
+
+def limit_rule(gate: Gate) -> str:
+    """Name and version of the rule that judges a limit gate."""
+    return BETTING_RULE if bets(gate) else LIMIT_RULES[metric_of(gate.metric).aggregate][0]
 
 
 def limit_verdict(undecided: Verdict, values: Sequence[float], look: Look, known: Interval | None) -> Verdict:
     """The verdict of a limit gate: by its interval if it bets, else by the rule of its aggregate."""
     if bets(undecided.gate):
-        return _interval_verdict(replace(undecided, rule=BETTING_RULE), values, look, known)
-    return LIMIT_RULES[metric_of(undecided.gate.metric).aggregate](undecided, values, look, known)
+        return _interval_verdict(undecided, values, look, known)
+    return LIMIT_RULES[metric_of(undecided.gate.metric).aggregate][1](undecided, values, look, known)

@@ -204,8 +204,12 @@ def _excess(stored: SamplingVariance, pooled: SamplingVariance, losses: Array) -
     if not isinstance(stored, MeanVariance) or stored.freedom < 1:
         return np.zeros(())
     n, before, now, any_round = losses.shape[-1], stored.moments(1)[0], row_variances(losses), pooled.moments(1)[0]
+    if not (now > before).any():
+        return np.zeros(())
     # P(F > r) is the beta distribution below this share.
     share = beta_quantile(NOISIER, stored.freedom / 2, (n - 1) / 2)
     critical_ratio = stored.freedom * (1 - share) / ((n - 1) * share)
     noisier = (now > before) & (now > critical_ratio * before)
+    if not noisier.any():
+        return np.zeros(())
     return np.where(noisier, few_rounds(n) * now - any_round, 0.0)

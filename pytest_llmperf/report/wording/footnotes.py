@@ -27,11 +27,11 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
 
     Args:
         records: of the run.
-        verbosity: pytest's; above 0 adds what each measurement lacks to be decision-grade, losses, regression rules.
+        verbosity: pytest's; above 0 adds what each measurement lacks to be decision-grade, losses, rules.
         explained: tests whose failure text has the diagnosis.
     """
     lines = [*_graded(records, verbosity), *_scaled(records), *_differing(records, verbosity)]
-    lines += [*_lost(records), *_grouped("regression rule", records, _rules)] if verbosity > 0 else []
+    lines += [*_lost(records), *_grouped("rules", records, _rules)] if verbosity > 0 else []
     names_by_note: dict[str, list[str]] = {}
     for record in records:
         own = notes_of(record, None if record.test in explained else diagnose(record.measurement))
@@ -58,7 +58,7 @@ def _lost(records: Sequence[Record]) -> list[str]:
 
 
 def _rules(record: Record) -> str:
-    """The rules that judged the regression gates, with their versions; empty if there was none."""
+    """The rules that judged the gates, with their versions; empty if there was none."""
     return ", ".join(dict.fromkeys(verdict.rule for verdict in record.verdicts if verdict.rule))
 
 

@@ -213,12 +213,16 @@ def test_verdicts_say_what_their_evidence_was_worth() -> None:
     assert undecided.power_pct < 50
 
 
-def test_verdicts_of_a_regression_name_their_rule() -> None:
-    """Stored sessions and pairs each have one, with a version; other gates, and what was not judged, have none."""
+def test_verdicts_name_their_rule() -> None:
+    """Stored sessions, pairs and each kind of limit have one, with a version; what was not judged has none."""
     asked = gate(**{**REGRESSION, "delta": 2.0})
     assert re.fullmatch(r"stored \d+", judge_values(asked, GOOD, looks=16).rule)
     assert re.fullmatch(r"pairs \d+", judge_values(asked, GOOD, looks=16, incumbent=GOOD).rule)
-    assert judge_values(gate(), GOOD, looks=16).rule == ""
+    assert re.fullmatch(r"interval \d+", judge_values(gate(), GOOD, looks=16).rule)
+    contended = gate("contention_rate_ttft", 0.2, Bound.MAX)
+    assert re.fullmatch(r"share \d+", judge_values(contended, [0.0] * 5, looks=16).rule)
+    memory = gate("vram_gib", 100.0, Bound.MAX)
+    assert re.fullmatch(r"maximum \d+", judge_values(memory, [90.0] * 5, looks=16).rule)
     away = gate(**{**REGRESSION, "delta": 2.0, "not_comparable": "cpu"})
     assert judge_values(away, GOOD, looks=16).rule == ""
 

@@ -120,15 +120,15 @@ def test_ends_of_an_interval_and_rates_are_told_apart_from_the_limit() -> None:
     assert digits_apart("efficiency_pct", 90.0, [90.0, None, 90.0 + 1e-12]) == 0
 
 
-def test_rules_of_regression_gates_are_named_at_v() -> None:
+def test_rules_are_named_at_v() -> None:
     """Each once, with the measurements it judged; not without -v."""
     measurement = measurement_of(*(round_of((100, 100), (100, 99), index=index) for index in range(5)))
     verdict = judge(gate(limit=90), measurement, looks=1)
     verdicts = (verdict, *[replace(verdict, rule="stored 7")] * 2)
     record = Record(test="test", measurement=measurement, verdicts=verdicts)
-    named = f"regression rule: stored 7: {measurement.scenario.name} on {measurement.topology.kind}"
+    named = f"rules: interval 1, stored 7: {measurement.scenario.name} on {measurement.topology.kind}"
     assert notes([record], verbosity=1).count(named) == 1
-    assert "regression rule" not in " ".join(notes([record]))
+    assert "interval 1" not in " ".join(notes([record]))
 
 
 def test_a_shorter_comparison_says_so() -> None:
