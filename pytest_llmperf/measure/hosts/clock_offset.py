@@ -118,19 +118,22 @@ def estimate(probes: Sequence[Probe]) -> ClockOffset:
     Raises:
         MeasurementError: they contradict each other or themselves: a clock was stepped meanwhile.
     """
-    best = min(probes, key=lambda probe: probe.round_trip_ns)
+    best = min(probes, key=_bound_ns)
     for probe in probes:
-        apart_ns = _parts(abs(probe.sent_ns - best.sent_ns), RATE_PPM)
-        if (
-            probe.least_ns > probe.most_ns
-            or max(probe.least_ns - best.most_ns, best.least_ns - probe.most_ns) > apart_ns
-        ):
+        allowed_ns = _parts(max(probe.arrived_ns, best.arrived_ns) - min(probe.sent_ns, best.sent_ns), RATE_PPM) + 1
+        apart_ns = max(probe.least_ns - best.most_ns, best.least_ns - probe.most_ns, -probe.round_trip_ns)
+        if apart_ns > allowed_ns:
             raise _stepped("its answers to probes contradict each other")
     return ClockOffset(
         at_ns=(best.sent_ns + best.arrived_ns) // 2,
         offset_ns=(best.least_ns + best.most_ns) // 2,
-        bound_ns=(best.round_trip_ns + 1) // 2 + _parts(best.arrived_ns - best.sent_ns, RATE_PPM),
+        bound_ns=_bound_ns(best),
     )
+
+
+def _bound_ns(probe: Probe) -> int:
+    """Half the round trip, and how far the clocks may have drifted apart meanwhile."""
+    return (probe.round_trip_ns + 1) // 2 + _parts(probe.arrived_ns - probe.sent_ns, RATE_PPM)
 
 
 def line(estimates: Sequence[ClockOffset]) -> ClockLine:

@@ -44,8 +44,8 @@ def offset(at_s: float, offset_ns: int, bound_ns: int = 10) -> ClockOffset:
 
 def test_equal_ways_give_the_offset_itself() -> None:
     """The error is half the difference of the two ways."""
-    found = estimate([probe(5, 1_000, 77, 1_000)])
-    assert (found.offset_ns, found.at_ns, found.bound_ns) == (AHEAD_NS, 5 + 2_077 // 2, 1_000 + 3)
+    clock = estimate([probe(5, 1_000, 77, 1_000)])
+    assert (clock.offset_ns, clock.at_ns, clock.bound_ns) == (AHEAD_NS, 5 + 2_077 // 2, 1_000 + 3)
 
 
 def test_a_way_of_no_length_is_the_worst_case() -> None:
@@ -71,9 +71,9 @@ def test_the_true_offset_is_within_the_bound(ways: list[tuple[int, int, int]], a
     for there_ns, busy_ns, back_ns in ways:
         probes.append(probe(at_ns, there_ns, busy_ns, back_ns, ahead_ns=ahead_ns, ppm=ppm))
         at_ns = probes[-1].arrived_ns + 1
-    found = estimate(probes)
-    true_ns = ahead_ns + Fraction(found.at_ns * ppm, 1_000_000)
-    assert abs(found.offset_ns - true_ns) <= found.bound_ns + 2  # the scripted clock itself counts whole nanoseconds
+    clock = estimate(probes)
+    true_ns = ahead_ns + Fraction(clock.at_ns * ppm, 1_000_000)
+    assert abs(clock.offset_ns - true_ns) <= clock.bound_ns + 2  # the scripted clock itself counts whole nanoseconds
 
 
 @given(st.integers(20_000, 10**12), st.sampled_from((1, -1)), st.integers(1, 7))
@@ -143,9 +143,9 @@ def test_with_a_history_a_small_step_is_found(ppm: int, sign: int) -> None:
     """Its rate so far says where the clock should be, within microseconds: here 20 of wander, 0.04 of bounds."""
     estimates = [offset(at, ppm * 1_000 * at) for at in range(4)]
     line(estimates)
-    for step_ns, found in ((20_000, False), (25_000 + 20_000, True)):
+    for step_ns, too_far in ((20_000, False), (25_000 + 20_000, True)):
         stepped = [*estimates[:-1], offset(3, estimates[-1].offset_ns + sign * step_ns)]
-        if found:
+        if too_far:
             with pytest.raises(MeasurementError, match="were expected"):
                 line(stepped)
         else:
