@@ -6,7 +6,8 @@
 # make flaky    every test that uses sockets, processes or sleeps, 50 times (10 if it is long), beside two busy loops a core; for hours,
 #               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
-# make docs     write the tables of options, fixtures and markers in README.md and docs/ anew, after a change of the tables in the code
+# make docs     write the tables of options, fixtures and markers in docs/ anew, and build the site of docs/, strictly, into site/
+# make pictures take the pictures of the docs anew, from real runs on the embedded engine (a minute; needs Chromium)
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
 # make frameworks two agents of each framework (LangGraph, CrewAI, OpenAI Agents, ...) through the tap, each in an environment of its own
@@ -30,7 +31,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test coverage slow flaky lint schema docs fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: perf test coverage slow flaky lint schema docs pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -69,6 +70,11 @@ schema: .venv/dev
 
 docs: .venv/dev
 	@$(BIN)/python docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "== the site is in site/"
+
+pictures: .venv/dev
+	@$(BIN)/python docs/pictures.py
 
 fuzz: .venv/dev
 	@echo "== $(BYTES) bytes through the decoder (half a minute)"

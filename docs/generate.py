@@ -40,7 +40,7 @@ def fixture_table() -> str:
     """A row per fixture: how it is called, what it gives or does."""
     rows = []
     for name, summary in FIXTURES.items():
-        text = re.sub(r"docs/(\w+\.md)", r"[docs/\1](docs/\1)", summary.removesuffix("."))
+        text = re.sub(r"docs/(\w+\.md)", r"[\1](\1)", summary.removesuffix("."))
         call, colon, purpose = text.partition("`: ") if text.startswith("`") else ("", "", "")
         rows.append(f"| `{call[1:]}` | {purpose} |" if colon else f"| `{name}` | {text[0].lower()}{text[1:]} |")
     return "\n".join(("| fixture | what it is |", "|---|---|", *rows))
@@ -72,7 +72,7 @@ def variable_table() -> str:
 
 
 TABLES = {
-    "README.md": {"fixtures": fixture_table},
+    "docs/writing-tests.md": {"fixtures": fixture_table},
     "docs/tap.md": {"endpoints": endpoint_table, "variables": variable_table},
     "docs/configuration.md": {"options": option_tables, "selections": selection_table},
 }

@@ -19,10 +19,20 @@ RELEASE = runpy.run_path(str(ROOT / ".ci" / "release.py"))
 PAGES = ("CONTRIBUTING.md", "SECURITY.md", "docs/upgrading.md", "docs/start.md", "docs/ci.md")
 
 
+def test_the_pictures_are_of_today() -> None:
+    """`make pictures` after a change of how the report looks."""
+    pictures = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    assert pictures["MADE_OF"].read_text("utf-8").strip() == pictures["sources_sha256"]()
+
+
 def test_every_link_of_the_package_s_page_is_absolute() -> None:
     """There, the README has no files beside it; each link leads to a file of the repository."""
-    (rule,) = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+    picture, rule = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
     readme = (ROOT / "README.md").read_text("utf-8")
+    pictures = re.findall(picture["pattern"], readme)
+    assert pictures
+    assert all((ROOT / target).is_file() for _, target in pictures)
+    readme = re.sub(picture["pattern"], picture["replacement"], readme)
     relative = re.findall(rule["pattern"], readme)
     assert relative
     for target in relative:
@@ -43,6 +53,7 @@ def test_yaml_parses(path: Path) -> None:
     if path.parent.name == "workflows":
         assert "permissions" in content
         least = {"checkout": 6, "setup-python": 6, "upload-artifact": 6, "download-artifact": 7}
+        least |= {"upload-pages-artifact": 4, "deploy-pages": 4}
         for action, major in re.findall(r"uses: actions/([\w-]+)@v(\d+)", path.read_text("utf-8")):
             assert int(major) >= least[action]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -51,7 +52,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
     except OSError as error:
         if durable or not _only_in_place(path, error):
             raise
-        _overwrite(path, data)
+        _overwrite(path, io.BytesIO(data))
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def replacement_of(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
         durable: whether it must survive a power cut.
 
     Raises:
-        OSError: it cannot be written; the old file is unchanged.
+        OSError: it cannot be written; the old file is unchanged, unless it had to be overwritten and the disk is full.
     """
     place = place_of(path)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,14 @@ def replacement_of(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
                 os.fsync(file.fileno())
         with suppress(OSError):  # there is no old file, or the disk (SMB, FAT) has no modes
             shutil.copymode(place, temporary)
-        temporary.replace(place)
+        try:
+            temporary.replace(place)
+        except OSError as error:
+            if durable or not _only_in_place(place, error):
+                raise
+            with temporary.open("rb") as file:
+                _overwrite(place, file)
+            temporary.unlink()
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -243,10 +251,10 @@ def _mounts() -> set[str]:
     return set()
 
 
-def _overwrite(path: Path, data: bytes) -> None:
+def _overwrite(path: Path, source: IO[bytes]) -> None:
     """Writes over a file that exists. Raises OSError."""
     with place_of(path).open("r+b") as file:
-        file.write(data)
+        shutil.copyfileobj(source, file)
         file.truncate()
 
 

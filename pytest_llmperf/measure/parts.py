@@ -151,7 +151,9 @@ class Parts:
             timeout_s=self._timeout_s,
             barrier=barrier,
         )
-        for (agent, _), own, recording in zip(members, steps, part.recordings, strict=True):
+        for (agent, instance), own, recording in zip(members, steps, part.recordings, strict=True):
+            if not isinstance(agent, ExternalAgent):
+                recording.check_count(label_of(agent, instance), len(own))
             known_ns = self._start_up_ns.setdefault(agent.name, 0)
             self._start_up_ns[agent.name] = known_ns if own[0].waits_for else recording.start_up_ns
         times = client_times(part.start_ns, steps, [recording.exchanges for recording in part.recordings])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.files import atomic_write, special_files
-from pytest_llmperf.files.atomic_write import leftovers, probe, read_text, write_whole
+from pytest_llmperf.files.atomic_write import leftovers, probe, read_text, replacement_of, write_whole
 from tests.disk import full
 
 
@@ -230,6 +230,11 @@ def test_a_file_that_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(Path, "replace", refused)
     probe(place)
+    write_whole(place, "new")
+    assert place.read_text() == "new"
+    with replacement_of(place) as file:  # as a model is assembled
+        file.write(b"in pieces")
+    assert place.read_text() == "in pieces"
     write_whole(place, "new")
     assert place.read_text() == "new"
     assert os.listdir(tmp_path) == ["report"]  # noqa: PTH208 - hidden ones too

@@ -72,7 +72,7 @@ class Framework:
 
 CLIENTS = Environment(name="clients", packages=("ollama", "openai", "anthropic"))
 PLUGIN = f"{HERE.parent.parent}[simulated]"
-"""The plugin itself: the README shows both in one environment."""
+"""The plugin itself: docs/how-to/langgraph.md shows both in one environment."""
 
 LANGGRAPH = Environment(name="langgraph", packages=("langgraph", "langchain-ollama", PLUGIN))
 CREWAI = Environment(name="crewai", packages=("crewai",))

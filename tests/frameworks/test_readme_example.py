@@ -1,4 +1,4 @@
-"""The README's example with LangGraph, run as printed: in one environment with the plugin, as a user has it."""
+"""The example with LangGraph of docs/how-to, run as printed: in one environment with the plugin, as a user has it."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from tests.frameworks.catalogue import LANGGRAPH
 
 pytestmark = pytest.mark.frameworks
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "langgraph.md"
 OPTIONS = ("--llmperf-backend=simulated", "--llmperf-baseline=embedded", "--llmperf-rounds=2", "--llmperf-max-rounds=2")
 
 
@@ -19,7 +19,7 @@ def test_the_example_with_langgraph_passes(tmp_path: Path) -> None:
     """Two agents, alone and together."""
     if LANGGRAPH.problem:
         pytest.skip(f"LangGraph: {LANGGRAPH.problem}")
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     (code,) = (block for block in blocks if "langgraph" in block)
     (tmp_path / "test_langgraph.py").write_text(code, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "LLMPERF_"))}

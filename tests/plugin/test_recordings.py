@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
+from pytest_llmperf.model import AsyncAgent, ExternalAgent, Scenario, Script, Settings, TopologyKind
 from pytest_llmperf.recordings.recorded_requests import RecordedRequest, Recording
 from pytest_llmperf.recordings.recording_file import RecordingTarget, read_recording, write_recording
+from pytest_llmperf.session.session import Session
 
 REPLAY = """
     from pytest_llmperf import Scenario
@@ -101,6 +104,31 @@ def test_a_slower_server_is_told_from_other_work(simulated, pytester: pytest.Pyt
             "*next: *",
         ]
     )
+
+
+@pytest.mark.slow
+def test_agents_that_wait_for_others_are_recorded_so(tmp_path: Path) -> None:
+    """In a run that only records: the critic starts when the writer has ended, and its first request says so."""
+
+    def asking(text: str, times: int) -> AsyncAgent:
+        async def agent(url: str) -> None:
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+                model = (await client.get("/api/tags")).json()["models"][0]["name"]
+                body = {"model": model, "prompt": text, "options": {"num_predict": 4}}
+                for _ in range(times):
+                    (await client.post("/api/generate", json=body)).raise_for_status()
+
+        return agent
+
+    critic = ExternalAgent(name="critic", run=asking("judge", 1), after=("writer",))
+    scenario = Scenario(name="team", agents=(critic, ExternalAgent(name="writer", run=asking("write", 2))))
+    path = tmp_path / "team.jsonl"
+    settings = Settings(backend="simulated", script=Script(ttft_ms=1, load_ms=1, decode_tok_s=2000))
+    with Session(settings, root=tmp_path) as session:
+        recorded = session.record(scenario, TopologyKind.SINGLE_PARALLEL, RecordingTarget(file=str(path)))
+    assert (recorded.end, recorded.failure) == ("complete", None)
+    requests = [(request.agent, request.after) for request in read_recording(path).requests]
+    assert requests == [("writer", ()), ("writer", (1,)), ("critic", (2,))]
 
 
 def test_what_cannot_be_replayed_fails_the_test_with_its_line(simulated, pytester: pytest.Pytester) -> None:

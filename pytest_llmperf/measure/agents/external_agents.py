@@ -16,7 +16,7 @@ from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection
 from pytest_llmperf.measure.wire.answer_end import Ending
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
-from pytest_llmperf.model import LAST, AsyncAgent, Place, RequestTiming, Step, Untimed
+from pytest_llmperf.model import LAST, UNTIMED, AsyncAgent, Place, RequestTiming, Step, Untimed
 from pytest_llmperf.model.endpoints import is_control
 
 LOADS = ("load", "unload")
@@ -42,6 +42,15 @@ class AgentRecording:
     first_ns: int
     start_up_ns: int
     untimed: tuple[Untimed, ...] = ()
+
+    def check_count(self, label: str, wanted: int) -> None:
+        """Raises MeasurementError if another number of requests than wanted is timed; others may wait for each."""
+        if len(self.requests) != wanted:
+            reasons = "".join(f"; {each.request}: {UNTIMED[each.reason]}" for each in self.untimed)
+            raise MeasurementError(
+                f"{label}: {len(self.requests)} of {wanted} requests could be timed{reasons}",
+                next_step="take requests that ask for no answer out of its prompts or its recording",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ def run_recorded(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: 
             [member.url for member in members],
             [member.label for member in members],
             accesses=[member.access for member in members],
+            later=[index for index, member in enumerate(members) if not member.at_barrier],
         )
     except KeyboardInterrupt:
         tap.close()  # it may just have begun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,12 +30,15 @@ class Recorder:
         bodies: whether bodies are kept.
         model: its name on the servers.
         source: where the servers come from, in words.
+        after: of each agent, the names of those that it waits for as its scenario says; others' requests are not
+            waited for, since two that were sent one after the other may have nothing to do with each other.
     """
 
     redaction: Redaction = field(default_factory=Redaction)
     bodies: bool = True
     model: str = ""
     source: str = ""
+    after: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def recording(
         self, asked: Sequence[tuple[str, str, Sequence[Asked]]], *, start_ns: int, end: str = "complete"
@@ -58,7 +61,7 @@ class Recorder:
         agents = [agent for _, _, agent, _ in sent]
         edges = inferred_edges(
             [Interval(timing.sent_ns, timing.done_ns) for timing, *_ in sent],
-            lambda index, earlier: agents[index] == agents[earlier],
+            lambda index, earlier: agents[earlier] in (agents[index], *self.after.get(agents[index], ())),
         )
         first_of = {agent: index for index, agent in reversed(list(enumerate(agents)))}
         requests = []

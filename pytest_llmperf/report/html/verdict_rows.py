@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.model.node_id import short_name
-from pytest_llmperf.report.comparisons import cells, is_comparison, titles
+from pytest_llmperf.report.comparisons import cells, is_comparison
 from pytest_llmperf.report.severity_order import severity
 from pytest_llmperf.report.wording.amounts import amount, digits_in, limit_amount
 
 Plain = Mapping[str, Any]
 
 _MOST_FAILURES = 5
+_MOST_WORDS = 3
 _MOST_PASSES = 10
 _PASSED = ("pass",)
 
@@ -146,24 +147,25 @@ def _end(value: float | None, metric: str, more: int) -> Figure:
 def _failure(view: Any) -> Failure | None:
     """A measurement whose test a gate or an alarm of it failed."""
     record = view.record
-    failing = [
-        (words, verdict)
-        for words, verdict in zip(record["judged"], record["verdicts"], strict=True)
-        if words["action"] == "fail" and words["outcome"] != "pass"
-    ]
+    failing = [row for row in view.judged if row.action == "fail" and row.outcome not in _PASSED]
+    failing = [row for row in failing if row.outcome != "inconclusive"] or failing
     if not failing and not view.why:
         return None
-    sure = [pair for pair in failing if pair[0]["outcome"] != "inconclusive"]
-    failing = sure or failing
-    failing.sort(key=lambda pair: severity(pair[0]["outcome"], pair[1]["gate"]["delta"], pair[1]["worse_by"]))
-    lines = [line for words, _ in failing for line in words["text"].splitlines()[1:]]
+    lines = [line for row in failing for line in row.text.splitlines()[1:]]
     return Failure(
         anchor=view.anchor,
         name=short_name(record["test"]),
-        words=titles(failing) if failing else view.why,
+        words="; ".join(map(_words, failing[:_MOST_WORDS])) if failing else view.why,
         causes=tuple(_labelled(lines, "cause: ")),
         next_step=next(_labelled(lines, "next: "), ""),
     )
+
+
+def _words(row: Judged) -> str:
+    """How much is wrong."""
+    if row.old.value is not None:
+        return f"{row.metric} {row.change}, {row.old.words} to {row.new.words}"
+    return f"{row.gate} {row.new.words}, allowed is {row.allowed}"
 
 
 def _error(test: Plain) -> Failure:

@@ -8,7 +8,7 @@ from pytest_llmperf.errors import UsageError, did_you_mean
 from pytest_llmperf.files.atomic_write import advice, probe
 from pytest_llmperf.masking import secrets_of
 from pytest_llmperf.measure.agents.recorder import Asked, Recorder
-from pytest_llmperf.model import ExternalAgent, Scenario, Topology
+from pytest_llmperf.model import ExternalAgent, Scenario, Topology, steps_of
 from pytest_llmperf.model.texts import counted
 from pytest_llmperf.recordings.recording_file import RecordingTarget, write_recording
 from pytest_llmperf.recordings.redaction import Redaction
@@ -45,6 +45,10 @@ class AgentRecording:
             bodies=target.bodies,
             model=topology.model,
             source=f"backend {topology.backend}",
+            after={
+                agent.name: {scenario.agents[waited].name for step in steps for waited, _ in step.waits_for}
+                for agent, steps in zip(scenario.agents, steps_of(scenario.agents), strict=True)
+            },
         )
 
     def keep(self, asked: Sequence[tuple[str, str, Sequence[Asked]]], start_ns: int, end: str = "complete") -> None:

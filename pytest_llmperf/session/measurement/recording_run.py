@@ -63,6 +63,7 @@ def record_agents(
 
 def _members(scenario: Scenario, topology: Topology) -> list[Member]:
     members = []
+    places = {agent.name: index for index, agent in enumerate(scenario.agents)}
     for index, agent in enumerate(scenario.agents):
         if not isinstance(agent, ExternalAgent) or isinstance(agent.run, str):
             raise UsageError(
@@ -70,5 +71,14 @@ def _members(scenario: Scenario, topology: Topology) -> list[Member]:
                 next_step="agents with prompts need no recording: their requests are written in the test",
             )
         instance = topology.instance_of(index)
-        members.append(Member(label=label_of(agent, instance), url=instance.url, run=agent.run, access=instance.access))
+        members.append(
+            Member(
+                label=label_of(agent, instance),
+                url=instance.url,
+                run=agent.run,
+                access=instance.access,
+                after=tuple(places[name] for name in agent.after),
+                at_barrier=not agent.after,
+            )
+        )
     return members

@@ -202,6 +202,13 @@ def test_a_round_that_lacks_requests_has_no_path() -> None:
     assert path_of(graph_measurement()) is None
     with pytest.raises(MeasurementError, match="agent 'planner' sent 2 requests, wanted 1"):
         series(measurement, "critical_queue_share")
+    silent = replace(base.together[0], requests=())  # the others wait for it
+    without = graph_measurement(replace(base, together=(silent, *base.together[1:])))
+    outside = replace(TEAM, agents=(ExternalAgent(name="planner", run=("plan",)), *TEAM.agents[1:]))
+    for measurement, wanted in ((without, "1"), (replace(without, scenario=outside), "at least 1")):
+        assert path_of(measurement) is None
+        with pytest.raises(MeasurementError, match=f"agent 'planner' sent 0 requests, wanted {wanted}"):
+            series(measurement, "critical_queue_share")
 
 
 def test_every_phase_is_in_the_catalogue() -> None:

@@ -43,7 +43,8 @@ from pytest_llmperf.model import (
     Untimed,
     scenario_of,
 )
-from pytest_llmperf.model.workload.recorded_agent import RecordedStep
+from pytest_llmperf.model.workload.recorded_agent import RecordedStep, recorded_agents
+from pytest_llmperf.recordings.recorded_requests import RecordedRequest, Recording
 from pytest_llmperf.servers.backends import choose
 from tests.measure.scripted import serving
 
@@ -305,6 +306,25 @@ def test_loading_is_no_work(dual: Topology, tap: Tap) -> None:
 
     (run,) = rounds_of([careful], dual, tap).run(0).together
     assert len(run.requests) == 1
+
+
+def test_a_recorded_request_that_only_loads_is_an_error(dual: Topology, tap: Tap) -> None:
+    """Beside external agents: others may wait for it, by its place among the requests that are timed."""
+    bodies = ({"model": "m", "prompt": "p", "options": {"num_predict": TOKENS}}, {"model": "m"})
+    loads = [
+        RecordedRequest(id=1, agent="planner", path="/api/generate", body=bodies[0]),
+        RecordedRequest(id=2, agent="planner", path="/api/generate", body=bodies[1], after=(1,)),
+        RecordedRequest(id=3, agent="critic", path="/api/generate", body=bodies[0], after=(2,)),
+    ]
+    agents = recorded_agents(Recording(agents=("planner", "critic"), requests=tuple(loads), model="m"))
+    writer = ExternalAgent(name="writer", run=asking(dual.model))
+    single = replace(dual, kind=TopologyKind.SINGLE, instances=dual.instances[:1])
+    scenario = Scenario(name="team", agents=(*agents, writer))
+    rounds = Rounds(scenario, single, runtime=runtime_of("threads"), timeout_s=30, tap=tap)
+    wanted = r"agent planner.*: 1 of 2 requests could be timed; POST /api/generate: nothing was asked but to load"
+    with pytest.raises(MeasurementError, match=wanted) as caught:
+        rounds.run(0)
+    assert "recording" in caught.value.next_step
 
 
 def test_requests_to_other_paths_are_named_and_in_no_figure(dual: Topology, tap: Tap) -> None:

@@ -138,8 +138,8 @@ def test_the_first_screen_says_what_failed(show) -> None:
     page = show(content, (1280, 800))
     summary = page.locator("#summary li")
     text = summary.inner_text()
-    assert "efficiency fail" in text
-    assert re.search(r"efficiency_pct worse by \d+\.\d pp", text)
+    assert re.search(r"efficiency \d\d\.\d %, allowed is at least 95.0 %", text)
+    assert re.search(r"efficiency_pct -\d+\.\d pp, 98.0 % to \d\d\.\d %", text)
     failing_texts = [verdict["text"] for verdict in record["judged"] if verdict["outcome"] == "fail"]
     causes = re.findall(r"^  cause: (.*)$", "\n".join(failing_texts), re.MULTILINE)
     next_steps = re.findall(r"^  next: (.*)$", "\n".join(failing_texts), re.MULTILINE)

@@ -43,17 +43,20 @@ def edges_of(scenario: Scenario, runs: Sequence[AgentRun]) -> Edges:
     """The edges of a together part.
 
     Raises:
-        MeasurementError: an agent sent another number of requests than its steps.
+        MeasurementError: an agent sent another number of requests than its steps, or none.
     """
     requests = {(agent, at): request for agent, run in enumerate(runs) for at, request in enumerate(run.requests)}
     if not requests:
         raise MeasurementError("a round has an empty together part")
     steps, before = dict.fromkeys(requests, Step()), dict[Place, tuple[Place, ...]]()
-    for index, (agent, own) in enumerate(zip(scenario.agents, steps_of(scenario.agents), strict=True)):
-        count = len(runs[index].requests)
-        if not isinstance(agent, ExternalAgent) and count != len(own):
-            raise MeasurementError(f"agent {agent.name!r} sent {count} requests, wanted {len(own)}")
-        for at in range(count):
+    all_steps = steps_of(scenario.agents)
+    for agent, own, run in zip(scenario.agents, all_steps, runs, strict=True):
+        count = len(run.requests)
+        if not count or (not isinstance(agent, ExternalAgent) and count != len(own)):
+            wanted = "at least 1" if isinstance(agent, ExternalAgent) else len(own)
+            raise MeasurementError(f"agent {agent.name!r} sent {count} requests, wanted {wanted}")
+    for index, (agent, own) in enumerate(zip(scenario.agents, all_steps, strict=True)):
+        for at in range(len(runs[index].requests)):
             place = index, at
             if not isinstance(agent, ExternalAgent) or (not at and own[at].waits_for):
                 steps[place] = own[at]
