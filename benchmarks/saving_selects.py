@@ -2,8 +2,8 @@
 
     python benchmarks/saving_selects.py [--runs 4000]
 
-Efficiency has a true mean of 96 %, rounds scatter with 1.21 points, sessions with tau. Saved are eight sessions of five
-rounds each, chosen by the verdict of `efficiency(95)`; new runs of 5 to 20 rounds are compared with them, delta 2 points.
+Efficiency has a true mean of 96 %, rounds scatter with 1.21 points, sessions with tau. Eight sessions of five rounds
+each, chosen by the verdict of `efficiency(95)`, are saved; new runs of 5 to 20 rounds are compared, delta 2 points.
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=4000)
     asked = parser.parse_args()
-    print("sessions saved by the verdict of efficiency(95), true mean 96: pass / fail / inconclusive at drops of 0, 3 pp")
+    print("saved by the verdict of efficiency(95), true mean 96: pass / fail / inconclusive at drops of 0, 3 pp")
     for spread in SPREADS:
         simulate(spread, asked.runs)
