@@ -6,7 +6,7 @@
 # make flaky    every test that uses sockets, processes or sleeps, 50 times (10 if it is long), beside two busy loops a core; for hours,
 #               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
-# make docs     write the tables of options, fixtures and markers in docs/ anew, after a change of the tables in the code
+# make docs     write the tables of options, fixtures and markers in docs/ anew, and build the site of docs/, strictly, into site/
 # make pictures take the pictures of the docs anew, from real runs on the embedded engine (a minute; needs Chromium)
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
@@ -70,6 +70,8 @@ schema: .venv/dev
 
 docs: .venv/dev
 	@$(BIN)/python docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "== the site is in site/"
 
 pictures: .venv/dev
 	@$(BIN)/python docs/pictures.py

@@ -53,6 +53,7 @@ def test_yaml_parses(path: Path) -> None:
     if path.parent.name == "workflows":
         assert "permissions" in content
         least = {"checkout": 6, "setup-python": 6, "upload-artifact": 6, "download-artifact": 7}
+        least |= {"upload-pages-artifact": 4, "deploy-pages": 4}
         for action, major in re.findall(r"uses: actions/([\w-]+)@v(\d+)", path.read_text("utf-8")):
             assert int(major) >= least[action]
 
