@@ -16,6 +16,8 @@
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
+# make hosts    the clocks of several hosts in network and time namespaces of this machine: 1,000 estimates of each network (a few
+#               minutes; Linux, as root)
 # make verdicts how often verdicts are wrong, simulated, against limits, and some cells of the envelope (some minutes on two cores)
 # make verdicts-wide the whole envelope, 20,000 runs a cell, and its page (hours; goes on where it was interrupted;
 #               ARGS="--shard 1/4" runs a quarter, ARGS="--runs 2000" fewer); make verdicts-independent simulates cells anew, without our code
@@ -32,7 +34,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test coverage slow flaky lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -58,6 +60,10 @@ slow: .venv/dev
 flaky: .venv/dev
 	@echo "== repeating tests beside busy neighbours (hours; what is done is in .flaky.jsonl)"
 	@$(BIN)/python -m pytest -q -p tests.flaky $(ARGS)
+
+hosts: .venv/dev
+	@echo "== 1,000 estimates of the clocks of two and of four hosts, directly and through a relay (a few minutes, as root)"
+	@LLMPERF_ESTIMATES=1000 $(BIN)/python -m pytest tests/measure/hosts -m "slow or not slow" -s $(ARGS)
 
 lint: .venv/dev
 	@echo "== ruff"
