@@ -143,6 +143,7 @@ INSIDE = {
         },
     },
     "study": {
+        "agents": set(),
         "economics": set(),
         "records": set(),
         "matrices": set(),
