@@ -7,6 +7,7 @@
 #               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make docs     write the tables of options, fixtures and markers in docs/ anew, and build the site of docs/, strictly, into site/
+# make prose    check the English of the docs with vale, built from its Go module (needs go; without it, tests/test_prose.py does)
 # make pictures take the pictures of the docs anew, from real runs on the embedded engine (a minute; needs Chromium)
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
@@ -16,6 +17,8 @@
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
+# make hosts    the clocks of several hosts in network and time namespaces of this machine: 1,000 estimates of each network (a few
+#               minutes; Linux, as root)
 # make verdicts how often verdicts are wrong, simulated, against limits, and some cells of the envelope (some minutes on two cores)
 # make verdicts-wide the whole envelope, 20,000 runs a cell, and its page (hours; goes on where it was interrupted;
 #               ARGS="--shard 1/4" runs a quarter, ARGS="--runs 2000" fewer); make verdicts-independent simulates cells anew, without our code
@@ -32,7 +35,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: languages perf test coverage slow flaky lint schema docs pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: languages perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -62,6 +65,10 @@ flaky: .venv/dev
 	@echo "== repeating tests beside busy neighbours (hours; what is done is in .flaky.jsonl)"
 	@$(BIN)/python -m pytest -q -p tests.flaky $(ARGS)
 
+hosts: .venv/dev
+	@echo "== 1,000 estimates of the clocks of two and of four hosts, directly and through a relay (a few minutes, as root)"
+	@LLMPERF_ESTIMATES=1000 $(BIN)/python -m pytest tests/measure/hosts -m "slow or not slow" -s $(ARGS)
+
 lint: .venv/dev
 	@echo "== ruff"
 	@$(BIN)/ruff check .
@@ -76,6 +83,14 @@ docs: .venv/dev
 	@$(BIN)/python docs/generate.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "== the site is in site/"
+
+prose: .venv/bin/vale
+	@$(BIN)/vale README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
+
+.venv/bin/vale: .venv/bin/python
+	@command -v go >/dev/null || { echo "vale is built with go, which is not on PATH: install go"; exit 1; }
+	@echo "== building vale (a minute or two)"
+	@GOBIN="$(CURDIR)/$(BIN)" go install github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 2>/dev/null
 
 pictures: .venv/dev
 	@$(BIN)/python docs/pictures.py

@@ -78,6 +78,7 @@ INSIDE = {
         "wire": set(),
         "decoding": {"wire"},
         "runtimes": {"waiting", "wire"},
+        "hosts": {"runtimes", "wire"},
         "tap": {"decoding", "runtimes", "wire"},
         "agents": {"tap", "waiting", "wire"},
         "calibration_server": set(),

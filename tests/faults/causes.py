@@ -205,7 +205,7 @@ CAUSES = (
         says="instance b: 60 % of the model",
     ),
     Cause(
-        name="the model lies on the GPU on one instance only",
+        name="the model is on the GPU on one instance only",
         faults=(is_so("spill", "a", factor=1.0),),
         cause="unequal places",
         says="these agents do not run on equal terms",
@@ -223,7 +223,7 @@ CAUSES = (
         says="gave the same request different contexts: 4096 and 1024 tokens",
     ),
     Cause(
-        name="one instance has less context than was asked for",
+        name="one instance has less context than requested",
         injected='`kind = "small_context", instance = "b", num_ctx = 1024`; `num_ctx` of the agents is 4096',
         faults=(is_so("small_context", num_ctx=1024),),
         scenario=ROOMY,

@@ -112,7 +112,7 @@ def settle(raw: Sequence[Raw], before_ns: int, after_ns: int) -> tuple[tuple[Pie
         was stepped meanwhile. No arrival is later than its read or earlier than the arrival before it.
     """
     held = [read for read in raw if read.data]
-    stamps = [_stamp_ns(read.ancillary) for read in held]
+    stamps = [stamp_ns(read.ancillary) for read in held]
     if not stamps or None in stamps or abs(after_ns - before_ns) > STEP_NS:
         return tuple(Piece(read.read_ns, read.read_ns, read.data) for read in held), READ
     offset_ns = min(before_ns, after_ns)  # of two nearly equal ones that which never lets bytes arrive too early
@@ -124,8 +124,8 @@ def settle(raw: Sequence[Raw], before_ns: int, after_ns: int) -> tuple[tuple[Pie
     return tuple(pieces), KERNEL
 
 
-def _stamp_ns(ancillary: Ancillary) -> int | None:
-    """The kernel's stamp, ns since the epoch."""
+def stamp_ns(ancillary: Ancillary) -> int | None:
+    """The kernel's stamp in what `recvmsg` gave, ns since the epoch; None if there is none."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)

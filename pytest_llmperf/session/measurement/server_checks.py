@@ -90,7 +90,7 @@ def _loaded(seats: Sequence[Seat]) -> tuple[Answer, Answer]:
     where = "as a whole in the GPU's memory" if on_gpu else "nowhere in a GPU's memory"
     return (
         answer("context", consistency.contexts(seats), ", ".join(lengths) or "the servers do not say"),
-        answer("memory", consistency.places(seats), f"the model lies {where}"),
+        answer("memory", consistency.places(seats), f"the model is {where}"),
     )
 
 

@@ -127,7 +127,7 @@ WRONG = {
     "GOOD; GOOD; GOOD": "request 3: wanted no request, got POST /api/generate",
     "GOOD": "request 2: wanted POST /api/generate, got no request",
     "GOOD; ask(options={'seed': 42}, stream=False)": "request 2: streaming: wanted True, got False",
-    "ask(options={'seed': 42}, keep=True); ask(options={'seed': 42}, keep=True)": "request 2: connection: wanted 1, got 0",
+    "KEPT; KEPT": "request 2: connection: wanted 1, got 0",
     "GOOD; ask(options={'seed': 42}, prompt='Hello')": "request 2: body.prompt: .*no prefix",
 }
 
@@ -142,7 +142,7 @@ def good(run: Run) -> tuple[SentRequest, ...]:
 @pytest.mark.parametrize("code", WRONG)
 def test_a_difference_is_found(run: Run, good: tuple[SentRequest, ...], code: str) -> None:
     """One field, one request, no streaming, a kept connection, no prefix."""
-    code_run = code.replace("GOOD", "ask(options={'seed': 42})")
+    code_run = code.replace("GOOD", "ask(options={'seed': 42})").replace("KEPT", "ask(options={'seed': 42}, keep=True)")
     wrong = run((sys.executable, "-c", AGENT + code_run))
     with pytest.raises(MeasurementError, match="wrong differs from good in " + WRONG[code]):
         check_parity({"good": good, "wrong": wrong}, {})

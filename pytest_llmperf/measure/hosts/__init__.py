@@ -1,0 +1,1 @@
+"""Agents on several hosts: what their clocks have in common."""

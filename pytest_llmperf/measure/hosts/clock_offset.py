@@ -1,0 +1,184 @@
+"""How far another host's monotonic clock is ahead of ours: estimates with a bound that holds, no sockets.
+
+A probe leaves at `sent_ns` (our clock), is there at `received_ns` (theirs), its answer leaves at `answered_ns` (theirs)
+and is here at `arrived_ns` (ours). Nothing arrives before it left, so that the offset, theirs minus ours, is at most
+`received_ns - sent_ns` and at least `answered_ns - arrived_ns`, however unequal the two ways are. The estimate is the
+middle of the two (RFC 5905, section 8), its bound half the round trip. Of several probes the one with the least round
+trip counts: it waited least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.errors import MeasurementError
+
+WANDER_PPM = 10
+"""Between two estimates the offset is a line; the rate of a clock may change by this much meanwhile."""
+
+RATE_PPM = 1_000
+"""Clocks whose rates differ by more are not both right: an NTP daemon slews each by 500 ppm at most."""
+
+BOUND_SHARE = 0.01
+"""A round whose bound is more than this share of its wall time does not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The four timestamps of a probe, ns; see the module's text.
+
+    Each is on the safe side: `sent_ns` and `answered_ns` not after the packet left, the others not before it came.
+    """
+
+    sent_ns: int
+    received_ns: int
+    answered_ns: int
+    arrived_ns: int
+
+    @property
+    def least_ns(self) -> int:
+        """The least offset that these timestamps allow, ns."""
+        return self.answered_ns - self.arrived_ns
+
+    @property
+    def most_ns(self) -> int:
+        """The largest offset that they allow, ns."""
+        return self.received_ns - self.sent_ns
+
+    @property
+    def round_trip_ns(self) -> int:
+        """Time under way, both ways together, ns."""
+        return self.most_ns - self.least_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockOffset:
+    """An estimate.
+
+    Attributes:
+        at_ns: when it is right, on our clock.
+        offset_ns: their clock minus ours.
+        bound_ns: the true offset is at most this far from `offset_ns`.
+    """
+
+    at_ns: int
+    offset_ns: int
+    bound_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockLine:
+    """Their clock during a part of a round: a line between the estimates before and after it.
+
+    Attributes:
+        before, after: the estimates.
+    """
+
+    before: ClockOffset
+    after: ClockOffset
+
+    @property
+    def bound_ns(self) -> int:
+        """How far any moment between the estimates may be off, ns: half the least round trip plus drift."""
+        half_ns = (self.after.at_ns - self.before.at_ns + 1) // 2
+        return max(self.before.bound_ns, self.after.bound_ns) + _parts(half_ns, WANDER_PPM)
+
+    def offset_ns(self, at_ns: int) -> int:
+        """Their clock minus ours at a moment of ours, ns."""
+        return self.before.offset_ns + self._drift_ns(at_ns - self.before.at_ns, self._elapsed_ns)
+
+    def theirs_ns(self, ours_ns: int) -> int:
+        """The moment on their clock."""
+        return ours_ns + self.offset_ns(ours_ns)
+
+    def ours_ns(self, theirs_ns: int) -> int:
+        """A moment of their clock on ours."""
+        since_ns = theirs_ns - self.before.at_ns - self.before.offset_ns
+        return theirs_ns - self.before.offset_ns - self._drift_ns(since_ns, self._elapsed_ns + self._change_ns)
+
+    @property
+    def _elapsed_ns(self) -> int:
+        return self.after.at_ns - self.before.at_ns
+
+    @property
+    def _change_ns(self) -> int:
+        return self.after.offset_ns - self.before.offset_ns
+
+    def _drift_ns(self, since_ns: int, elapsed_ns: int) -> int:
+        return self._change_ns * since_ns // elapsed_ns if self._elapsed_ns > 0 else 0
+
+
+def estimate(probes: Sequence[Probe]) -> ClockOffset:
+    """The estimate of the probe with the least round trip.
+
+    Args:
+        probes: of one burst, in the order sent; at least one.
+
+    Raises:
+        MeasurementError: they contradict each other or themselves: a clock was stepped meanwhile.
+    """
+    best = min(probes, key=_bound_ns)
+    for probe in probes:
+        allowed_ns = _parts(max(probe.arrived_ns, best.arrived_ns) - min(probe.sent_ns, best.sent_ns), RATE_PPM) + 1
+        apart_ns = max(probe.least_ns - best.most_ns, best.least_ns - probe.most_ns, -probe.round_trip_ns)
+        if apart_ns > allowed_ns:
+            raise _stepped("its answers to probes contradict each other")
+    return ClockOffset(
+        at_ns=(best.sent_ns + best.arrived_ns) // 2,
+        offset_ns=(best.least_ns + best.most_ns) // 2,
+        bound_ns=_bound_ns(best),
+    )
+
+
+def _bound_ns(probe: Probe) -> int:
+    """Half the round trip, and how far the clocks may have drifted apart meanwhile."""
+    return (probe.round_trip_ns + 1) // 2 + _parts(probe.arrived_ns - probe.sent_ns, RATE_PPM)
+
+
+def line(estimates: Sequence[ClockOffset]) -> ClockLine:
+    """The clock between the last two estimates.
+
+    Args:
+        estimates: of one host, in the order made; at least two. Those before the last two tell the clock's rate.
+
+    Raises:
+        MeasurementError: the clock was stepped between the last two: it moved further than clocks drift, or than it did
+            before.
+    """
+    *earlier, before, after = estimates
+    elapsed_ns, moved_ns = after.at_ns - before.at_ns, after.offset_ns - before.offset_ns
+    unsure_ns = before.bound_ns + after.bound_ns
+    if abs(moved_ns) > unsure_ns + _parts(elapsed_ns, RATE_PPM):
+        raise _stepped(f"it moved by {moved_ns / 1e6:.3f} ms in {elapsed_ns / 1e9:.1f} s")
+    for start in earlier:
+        since_ns = before.at_ns - start.at_ns
+        if since_ns <= 0:
+            continue
+        expected_ns = (before.offset_ns - start.offset_ns) * elapsed_ns // since_ns
+        rate_unsure_ns = (before.bound_ns + start.bound_ns) * elapsed_ns // since_ns
+        wander_ns = _parts(elapsed_ns + since_ns, WANDER_PPM)
+        if abs(moved_ns - expected_ns) > unsure_ns + rate_unsure_ns + wander_ns:
+            raise _stepped(f"it moved by {moved_ns / 1e6:.3f} ms, {expected_ns / 1e6:.3f} ms were expected")
+    return ClockLine(before=before, after=after)
+
+
+def is_sharp(bound_ns: int, wall_ns: int) -> bool:
+    """Whether a round of this wall time counts, given its bound.
+
+    >>> is_sharp(1_000_000, 100_000_000), is_sharp(1_000_001, 100_000_000)
+    (True, False)
+    """
+    return bound_ns <= wall_ns * BOUND_SHARE
+
+
+def _parts(duration_ns: int, ppm: int) -> int:
+    """That many millionths of a duration, rounded up."""
+    return -(-duration_ns * ppm // 1_000_000)
+
+
+def _stepped(what_happened: str) -> MeasurementError:
+    return MeasurementError(
+        f"the monotonic clock of a host was stepped: {what_happened}",
+        next_step="was that host suspended or moved meanwhile? measure again",
+    )
