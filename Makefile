@@ -13,6 +13,7 @@
 #               TOML files and addresses; thousands of odd requests to our own server
 # make frameworks two agents of each framework (LangGraph, CrewAI, OpenAI Agents, ...) through the tap, each in an environment of its own
 #               (.frameworks, some 3 GB); writes docs/frameworks.md
+# make languages build the agents of perf_suites/agents in all languages, and check that they send the same requests (the first build takes minutes)
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
@@ -34,7 +35,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: languages perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -56,6 +57,9 @@ slow: .venv/dev
 	@echo "== running the slow tests (some minutes: whole runs, the engine, a browser)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not alone" $(ARGS)
 	@$(BIN)/python -m pytest -m "slow and alone" $(ARGS)
+
+languages: .venv/dev
+	@$(BIN)/python -m pytest -m "slow or long" tests/study/agents $(ARGS)
 
 flaky: .venv/dev
 	@echo "== repeating tests beside busy neighbours (hours; what is done is in .flaky.jsonl)"

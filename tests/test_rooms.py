@@ -144,6 +144,7 @@ INSIDE = {
         },
     },
     "study": {
+        "agents": set(),
         "economics": set(),
         "records": set(),
         "matrices": set(),

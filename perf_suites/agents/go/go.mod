@@ -1,0 +1,3 @@
+module llmperf/agent
+
+go 1.22

@@ -1,0 +1,1 @@
+"""Agents in other languages: the table that lists them, and their builds."""
