@@ -77,6 +77,23 @@ class Scenario:
         )
 
     @classmethod
+    def replicated(cls, agent: Agent | ExternalAgent, count: int, *, name: str = "") -> Scenario:
+        """A scenario of equal agents, `NAME_1` to `NAME_COUNT`.
+
+        Args:
+            agent: to replicate; built-in agents get unique prefixes for their prompts as always.
+            count: the number of agents, 1 or more.
+            name: of the scenario; empty: the agent's name and the number, `writer_x4`.
+
+        Raises:
+            ValueError: count is not a number of 1 or more.
+        """
+        if type(count) is not int or count < 1:
+            raise ValueError(f"count is {count!r}, wanted a number of agents, 1 or more")
+        agents = tuple(replace(agent, name=f"{agent.name}_{number}") for number in range(1, count + 1))
+        return cls(name=name or f"{agent.name}_x{count}", agents=agents)
+
+    @classmethod
     def from_recording(cls, file: str | Path, *, name: str = "", max_pause_s: float | None = None) -> Scenario:
         """The scenario that replays a recording: the same requests in the same order, with the recorded pauses.
 

@@ -123,3 +123,20 @@ def test_words_of_a_command_may_be_any_bytes() -> None:
     """As a system's file names are; records can be written all the same."""
     agent = ExternalAgent(name="a", run=("cat", HALF))
     assert agent.run == ("cat", HALF)
+
+
+def test_equal_agents() -> None:
+    """They differ by name only; the scenario's name tells how many they are."""
+    writer = Agent(name="writer", prompts=("x",), options=GenerationOptions(seed=1))
+    team = Scenario.replicated(writer, 3)
+    assert team.name == "writer_x3"
+    assert [agent.name for agent in team.agents] == ["writer_1", "writer_2", "writer_3"]
+    assert {(agent.prompts, agent.options) for agent in team.agents} == {(writer.prompts, writer.options)}
+    program = Scenario.replicated(ExternalAgent(name="tool", run=("true",)), 2, name="tools")
+    assert (program.name, [agent.name for agent in program.agents]) == ("tools", ["tool_1", "tool_2"])
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 2.0, "2"])
+def test_a_number_of_agents_is_a_number(count: object) -> None:
+    with pytest.raises(ValueError, match="wanted a number of agents, 1 or more"):
+        Scenario.replicated(Agent(name="writer", prompts=("x",)), count)
