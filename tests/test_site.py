@@ -65,3 +65,10 @@ def test_the_api_is_all_that_the_package_offers(site: Path) -> None:
     page = (site / "api" / "index.html").read_text("utf-8")
     for name in pytest_llmperf.__all__:
         assert f'id="pytest_llmperf.{name}"' in page
+
+
+def test_every_page_is_in_the_menu() -> None:
+    """As `mkdocs build --strict` wants it, without building."""
+    menu = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8")))
+    folder = ROOT / "docs"
+    assert {str(page.relative_to(folder)) for page in folder.rglob("*.md")} == menu
