@@ -59,7 +59,7 @@ slow: .venv/dev
 	@$(BIN)/python -m pytest -m "slow and alone" $(ARGS)
 
 languages: .venv/dev
-	@$(BIN)/python -m pytest -m "slow or long" tests/study/agents $(ARGS)
+	@LLMPERF_AGENTS_BUILD=$(CURDIR)/perf_suites/agents/build $(BIN)/python -m pytest -m "slow or long" tests/study/agents $(ARGS)
 
 flaky: .venv/dev
 	@echo "== repeating tests beside busy neighbours (hours; what is done is in .flaky.jsonl)"

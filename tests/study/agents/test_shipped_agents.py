@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -26,8 +27,10 @@ Run = Callable[..., tuple[SentRequest, ...]]
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentBuilds]:
+    """Builds in a folder of this run, or in that of `make languages`, which keeps it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMPERF_AGENTS_BUILD", str(tmp_path_factory.mktemp("build")))
+        folder = os.environ.get("LLMPERF_AGENTS_BUILD") or str(tmp_path_factory.mktemp("build"))
+        patch.setenv("LLMPERF_AGENTS_BUILD", folder)
         yield AgentBuilds()
 
 
@@ -79,12 +82,12 @@ def check_all(names: tuple[str, ...] | None, run: Run, builds: AgentBuilds, fold
             if name != "null":
                 written[name] = (place / "agent.md").read_bytes()
         check_parity(requests, written)
-        first, second = next(iter(requests.values()))
+        name, report = next(iter(written.items()))
+        first, second = requests[name]
         assert first.body["prompt"] != second.body["prompt"]
         assert first.streamed
         assert (first.connection, second.connection) == (0, 1)
-        text = next(iter(written.values())).decode()
-        assert text == f"# Report\n\n## Analysis\n\n{first.answer}\n\n## Report\n\n{second.answer}\n"
+        assert report.decode() == f"# Report\n\n## Analysis\n\n{first.answer}\n\n## Report\n\n{second.answer}\n"
         assert first.answer
 
 
