@@ -22,6 +22,11 @@ function post(base, path, body, onText) {
   });
 }
 
+// Tells the tap where the agent begins or ends, if it reads marks.
+async function mark(base, moment) {
+  if (process.env.LLMPERF_MARKS === "1") await post(base, `/llmperf/${moment}`, "", () => {});
+}
+
 async function ask(base, prompt) {
   const body = JSON.stringify({
     model: process.env.LLMPERF_MODEL,
@@ -62,7 +67,7 @@ function ingest() {
 }
 
 async function agent(name, base) {
-  await post(base, "/llmperf/begin", "", () => {});
+  await mark(base, "begin");
   const first = folder ? `Readings of ${ingest()}. What stands out is` : "Describe the readings.";
   const analysis = await ask(base, first);
   const second = folder ? "Write the report. The readings show" : "In one sentence, the readings show";
@@ -70,7 +75,7 @@ async function agent(name, base) {
   if (reports) {
     writeFileSync(join(reports, `${name}.md`), `# Report\n\n## Analysis\n\n${analysis}\n\n## Report\n\n${report}\n`);
   }
-  await post(base, "/llmperf/end", "", () => {});
+  await mark(base, "end");
 }
 
 const names = process.env.LLMPERF_AGENTS;
