@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pytest_llmperf.errors import MissingExtraError
 from pytest_llmperf.model.node_id import short_name
@@ -18,6 +20,9 @@ from pytest_llmperf.report.comparisons import NOISE_ONLY, NOISE_ONLY_NOTE
 from pytest_llmperf.report.document import Document, endings_of, headline, unexplained
 
 _HERE = Path(__file__).parent
+_MOST_DRAWN = 20
+"""A measurement takes some 300 kB of the page, nearly all for charts."""
+
 _PACKAGES = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
 
@@ -52,8 +57,10 @@ def page(content: Document) -> str:
 
     script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     endings = endings_of(content)
+    drawn = _drawn(content["records"])
     views = [
-        view(record, number, endings.get(record["test"], "")) for number, record in enumerate(content["records"], 1)
+        view(record, number, endings.get(record["test"], ""), drawn=number in drawn)
+        for number, record in enumerate(content["records"], 1)
     ]
     failed, in_all = failures(views, unexplained(content))
     environment = jinja2.Environment(
@@ -72,6 +79,7 @@ def page(content: Document) -> str:
         failures=failed,
         failures_in_all=in_all,
         folded=is_long(views),
+        undrawn=len(views) - len(drawn),
         sources=dict.fromkeys(row.source for view_ in views for row in view_.judged if row.old.value is not None),
         noise_only=NOISE_ONLY,
         noise_only_note=NOISE_ONLY_NOTE,
@@ -80,5 +88,13 @@ def page(content: Document) -> str:
         style=style,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         # No text may end the script element that contains it.
-        timelines=json.dumps([view_.timeline for view_ in views], separators=(",", ":")).replace("<", "\\u003c"),
+        timelines=json.dumps([view_.timeline for view_ in views if view_.timeline], separators=(",", ":")).replace(
+            "<", "\\u003c"
+        ),
     )
+
+
+def _drawn(records: Sequence[Mapping[str, Any]]) -> frozenset[int]:
+    """The measurements with charts, by number from 1: of many, those of tests that failed come first."""
+    numbers = sorted(range(1, len(records) + 1), key=lambda number: bool(records[number - 1]["passed"]))
+    return frozenset(numbers[:_MOST_DRAWN])

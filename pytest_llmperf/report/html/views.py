@@ -65,7 +65,7 @@ class View:
         both: the two efficiencies with their names, if they are defined.
         by_round: the gated metrics by round, those of the worst verdicts first.
         charts: of phases and distributions, in the order of reading.
-        timeline: the data from which the page's script draws a selected round.
+        timeline: the data from which the page's script draws a selected round; None if nothing is drawn.
         machine: charts of the machine during the rounds.
         history: a chart per metric of the baseline's sessions.
         facts: of the manifest, differing ones first.
@@ -81,7 +81,7 @@ class View:
     both: tuple[tuple[str, Figure], ...]
     by_round: tuple[Chart, ...]
     charts: tuple[Chart, ...]
-    timeline: Plain
+    timeline: Plain | None
     machine: tuple[Chart, ...]
     history: tuple[Chart, ...]
     facts: tuple[Fact, ...]
@@ -92,8 +92,11 @@ def breakable(name: str) -> Markup:
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
-def view(record: Plain, number: int, ending: str) -> View:
-    """The section of a measurement; `number` makes its anchor unique, `ending` is its test's outcome."""
+def view(record: Plain, number: int, ending: str, *, drawn: bool = True) -> View:
+    """The section of a measurement; `number` makes its anchor unique, `ending` is its test's outcome.
+
+    Without `drawn` it has neither charts nor a timeline.
+    """
     judged = _without_repeats(judged_of(record))
     outcomes = {verdict.outcome for verdict in judged}
     best = "fail" if ending == Ending.FAILED else "pass" if judged else "no gate"
@@ -114,11 +117,11 @@ def view(record: Plain, number: int, ending: str) -> View:
             for name in _ALWAYS
             if name in record["figures"]
         ),
-        by_round=tuple(_by_round(record, judged)),
-        charts=tuple(_charts(record)),
-        timeline=timeline(record["measurement"], record.get("critical_path", {}).get("traced", ())),
-        machine=tuple(machine_charts(record["measurement"]["telemetry"])),
-        history=tuple(_history(record)),
+        by_round=tuple(_by_round(record, judged)) if drawn else (),
+        charts=tuple(_charts(record)) if drawn else (),
+        timeline=timeline(record["measurement"], record.get("critical_path", {}).get("traced", ())) if drawn else None,
+        machine=tuple(machine_charts(record["measurement"]["telemetry"])) if drawn else (),
+        history=tuple(_history(record)) if drawn else (),
         facts=tuple(_facts(record)),
     )
 

@@ -185,6 +185,26 @@ def test_many_passes_are_folded(show) -> None:
     assert page.locator("#verdicts > details tbody tr").count() == 12
 
 
+def test_a_session_of_hundreds_of_tests_has_a_page_of_bounded_size(show) -> None:
+    """Twenty measurements are drawn, those of failed tests first; each of the others has its figures."""
+    run = run_of(together_ms=UNEVEN, tests=tuple(f"t.py::test_{number}" for number in range(60)))
+    content = read_back(run)
+    for number, record in enumerate(content["records"]):
+        record["passed"] = number < 50
+    few = {**content, "records": content["records"][:20]}
+    size, most = (len(html.page(each)) for each in (content, few))
+    assert size < 1.7 * most  # a third of the sections has nearly all of the bytes
+    page = show(content)
+    assert page.locator("figure.timeline").count() == 20
+    for number in (1, 10, 51, 60):
+        assert page.locator(f"#m{number} figure.timeline").count() == 1
+    assert page.locator("#m11 figure").count() == 0
+    assert page.locator("#m11 h3 + table").count() == 1
+    assert "40 of 60 measurements have no charts" in page.inner_text("#verdicts")
+    page.locator("#m60 select.round").select_option("1")  # each timeline draws its own measurement
+    assert page.locator("#m60 .said").inner_text().startswith("Round 2")
+
+
 AXE = Axe()
 
 
