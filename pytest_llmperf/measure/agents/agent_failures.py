@@ -79,14 +79,14 @@ class AgentFailures:
         )
 
     def explained(self, failure: LlmperfError, capture: Capture, failed: Member | None) -> LlmperfError:
-        """The failure; if its agent may have failed because it waited at the barrier, with the agents it waited for."""
+        """The failure, with what the tap knows about its agent (`failed`), or with the agents that were waited for."""
         if failed is not None:
-            return self.given_up(failed, capture, failure)
+            return self._of_agent(failed, capture, failure)
         if capture.start_ns or len(self._members) == 1:
             return failure
         return _with(failure, self._awaited(capture, capture.end_ns), failure.next_step)
 
-    def given_up(self, member: Member, capture: Capture, failure: LlmperfError) -> LlmperfError:
+    def _of_agent(self, member: Member, capture: Capture, failure: LlmperfError) -> LlmperfError:
         """The failure of an agent, with what the tap knows.
 
         That is a server that it could not connect to, or requests that the agent gave up at the barrier.

@@ -58,14 +58,7 @@ def run_for_parity(member: Member, *, tap: Tap, model: str, timeout_s: float) ->
     Raises:
         LlmperfError: the implementation or the server failed.
     """
-    urls = tap.open([member.url], [member.label], accesses=[member.access], later=[])
-    part = Agents([member], urls, tap=tap, model=model, timeout_s=timeout_s)
-    try:
-        capture, failure = part.run()
-    except BaseException:
-        part.kill()
-        tap.close()
-        raise
+    capture, failure = Agents.opened([member], tap=tap, model=model, timeout_s=timeout_s).run_or_kill()
     if failure:
         raise failure
     return sent_requests(capture, 0, label=member.label)

@@ -84,25 +84,8 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
         MeasurementError: an agent or one of its requests failed; the other agents were stopped, no process is left.
         UsageError: see `Tap.open`.
     """
-    later = [index for index, member in enumerate(members) if not member.at_barrier]
-    try:
-        urls = tap.open(
-            [member.url for member in members],
-            [member.label for member in members],
-            accesses=[member.access for member in members],
-            barrier=barrier,
-            later=later,
-        )
-    except KeyboardInterrupt:
-        tap.close()  # it may just have begun
-        raise
-    part = Agents(members, urls, tap=tap, model=model, timeout_s=timeout_s)
-    try:
-        capture, failure = part.run()
-    except BaseException:
-        part.kill()
-        tap.close()  # whatever it was doing
-        raise
+    part = Agents.opened(members, tap=tap, model=model, timeout_s=timeout_s, barrier=barrier)
+    capture, failure = part.run_or_kill()
     try:
         recordings = tuple(
             _recording(member, connections, capture, started_ns=part.failures.started_ns.get(member, 0))
@@ -114,7 +97,7 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
         raise failure
     for member, recording, connections in zip(members, recordings, capture.agents, strict=True):
         if not recording.requests:
-            raise part.failures.given_up(member, capture, part.failures.silence(member, _asked(connections, capture)))
+            raise part.failures.explained(part.failures.silence(member, _asked(connections, capture)), capture, member)
     end_ns = max(request.done_ns for recording in recordings for request in recording.requests)
     return TapResult(
         start_ns=capture.start_ns,

@@ -66,6 +66,33 @@ class Agents:
         self._failed: Member | None = None
         self.failures = AgentFailures(members, timeout_s=timeout_s)
 
+    @classmethod
+    def opened(
+        cls, members: Sequence[Member], *, tap: Tap, model: str, timeout_s: float, barrier: bool = True
+    ) -> Agents:
+        """The agents of a part that the tap has opened, with or without a barrier; raises as `Tap.open`."""
+        try:
+            urls = tap.open(
+                [member.url for member in members],
+                [member.label for member in members],
+                accesses=[member.access for member in members],
+                barrier=barrier,
+                later=[index for index, member in enumerate(members) if not member.at_barrier],
+            )
+        except KeyboardInterrupt:
+            tap.close()  # it may just have begun
+            raise
+        return cls(members, urls, tap=tap, model=model, timeout_s=timeout_s)
+
+    def run_or_kill(self) -> tuple[Capture, LlmperfError | None]:
+        """As `run`; if that is cut short, no process is left, and the tap is closed."""
+        try:
+            return self.run()
+        except BaseException:
+            self.kill()
+            self._tap.close()  # whatever it was doing
+            raise
+
     def run(self) -> tuple[Capture, LlmperfError | None]:
         """Until all have ended, or one has failed and the others were given up; what passed, and the failure."""
         with _environment_without_proxy():

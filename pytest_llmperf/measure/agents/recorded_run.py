@@ -47,17 +47,7 @@ def run_recorded(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: 
     Raises:
         LlmperfError: a server cannot be reached, or the tap died.
     """
-    try:
-        urls = tap.open(
-            [member.url for member in members],
-            [member.label for member in members],
-            accesses=[member.access for member in members],
-            later=[index for index, member in enumerate(members) if not member.at_barrier],
-        )
-    except KeyboardInterrupt:
-        tap.close()  # it may just have begun
-        raise
-    part, failure, end = Agents(members, urls, tap=tap, model=model, timeout_s=timeout_s), None, "complete"
+    part, failure, end = Agents.opened(members, tap=tap, model=model, timeout_s=timeout_s), None, "complete"
     try:
         try:
             capture, failure = part.run()
