@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.files.atomic_write import read_text
+from pytest_llmperf.files.toml_text import tables_of
 from pytest_llmperf.files.toml_values import each_item, faults_of, strict_converter
 
 BUILD_VARIABLE = "LLMPERF_AGENTS_BUILD"
@@ -57,7 +58,7 @@ def read_agents(path: Path) -> dict[str, AgentProgram]:
         UsageError: the file cannot be read, or does not have the form; all faults are named.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tables_of(read_text(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}", next_step="correct the table of agents") from error
     agents = tables.get("agents")
@@ -77,13 +78,7 @@ def read_agents(path: Path) -> dict[str, AgentProgram]:
         return tuple(words)
 
     return {
-        name: AgentProgram(
-            language=program.language,
-            runtime=program.runtime,
-            run=placed(program.run),
-            build=placed(program.build),
-            requires=program.requires,
-        )
+        name: replace(program, run=placed(program.run), build=placed(program.build))
         for name, program in programs.items()
     }
 
