@@ -52,7 +52,7 @@ def page(content: Document) -> str:
     import jinja2  # noqa: PLC0415 - of the extra
 
     from pytest_llmperf.report.figures import CALLED  # noqa: PLC0415 - loads numpy
-    from pytest_llmperf.report.html.verdict_rows import failures, is_long  # noqa: PLC0415 - as above
+    from pytest_llmperf.report.html.verdict_rows import are_folded, failures  # noqa: PLC0415 - as above
     from pytest_llmperf.report.html.views import breakable, view  # noqa: PLC0415 - loads the extra
 
     script, style = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
@@ -62,7 +62,9 @@ def page(content: Document) -> str:
         view(record, number, endings.get(record["test"], ""), drawn=number in drawn)
         for number, record in enumerate(content["records"], 1)
     ]
-    failed, in_all = failures(views, unexplained(content))
+    rows = [row for each in views for row in each.judged]
+    failed = unexplained(content)
+    listed, in_all = failures(views, failed)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -75,14 +77,14 @@ def page(content: Document) -> str:
         content=content,
         headline=headline(content),
         views=views,
-        failed=unexplained(content),
-        failures=failed,
+        failed=failed,
+        failures=listed,
         failures_in_all=in_all,
-        folded=is_long(views),
+        folded=are_folded(rows),
         undrawn=len(views) - len(drawn),
-        sources=dict.fromkeys(row.source for view_ in views for row in view_.judged if row.old.value is not None),
-        noise_only=NOISE_ONLY,
-        noise_only_note=NOISE_ONLY_NOTE,
+        compared_with=dict.fromkeys(row.compared_with for row in rows if row.compared_with),
+        noise_note=NOISE_ONLY_NOTE if any(row.allowed == NOISE_ONLY for row in rows) else "",
+        contention=any(row.gate == "contention" for row in rows),
         called=CALLED,
         script=script,
         style=style,

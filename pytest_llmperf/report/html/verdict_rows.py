@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_llmperf.model import Outcome
 from pytest_llmperf.model.node_id import short_name
-from pytest_llmperf.report.comparisons import cells, is_comparison
-from pytest_llmperf.report.severity_order import severity
+from pytest_llmperf.report.comparisons import cells, is_comparison, judged
 from pytest_llmperf.report.wording.amounts import amount, digits_in, limit_amount
 
 Plain = Mapping[str, Any]
@@ -16,7 +16,6 @@ Plain = Mapping[str, Any]
 _MOST_FAILURES = 5
 _MOST_WORDS = 3
 _MOST_PASSES = 10
-_PASSED = ("pass",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +43,9 @@ class Judged:
         low, high: the ends of its interval.
         change: from old to new, e.g. `-3.0 pp`; `-` for a limit.
         allowed: the change or the value that passes.
-        source: where the limit or the old value comes from.
+        source: where the limit comes from, or the name of what is compared with.
+        compared_with: what is compared with, in full; empty for a limit.
         text: the verdict with its explanation.
-        order: a sort key, the worst first.
     """
 
     gate: str
@@ -60,8 +59,8 @@ class Judged:
     change: str
     allowed: str
     source: str
+    compared_with: str
     text: str
-    order: tuple[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +89,7 @@ def figure(value: float | None, metric: str, more: int = 0) -> Figure:
 
 def judged_of(record: Plain) -> list[Judged]:
     """The verdicts of a measurement, the worst first."""
-    return sorted(_judged(record), key=lambda verdict: verdict.order)
+    return [_row(words, verdict) for _, words, verdict in judged([record])]
 
 
 def failures(views: Sequence[Any], unexplained: Iterable[Plain]) -> tuple[list[Failure], int]:
@@ -105,38 +104,36 @@ def failures(views: Sequence[Any], unexplained: Iterable[Plain]) -> tuple[list[F
     return entries[:_MOST_FAILURES], len(entries)
 
 
-def is_long(views: Sequence[Any]) -> bool:
-    """Whether passing verdicts are so many that they are folded."""
-    return sum(verdict.outcome in _PASSED for view in views for verdict in view.judged) > _MOST_PASSES
+def are_folded(rows: Iterable[Judged]) -> bool:
+    """Whether the passing verdicts of all measurements are too many to be shown unfolded."""
+    return sum(row.outcome == Outcome.PASS for row in rows) > _MOST_PASSES
 
 
-def _judged(record: Plain) -> Iterator[Judged]:
-    for verdict, words in zip(record["verdicts"], record["judged"], strict=True):
-        gate, metric, more = verdict["gate"], words["metric"], digits_in(verdict)
-        compared = is_comparison(verdict)
-        if compared:
-            old = figure(gate["limit"], metric, more)
-            *_, change, allowed = cells(verdict)
-        else:
-            old, change = NOTHING, "-"
-            allowed = (
-                f"{'at least' if gate['bound'] == 'min' else 'at most'} {limit_amount(gate['limit'], metric, more)}"
-            )
-        yield Judged(
-            gate=words["gate"],
-            metric=metric,
-            outcome=words["outcome"],
-            action=words["action"],
-            old=old,
-            new=figure(verdict["value"], metric, more),
-            low=_end(verdict["low"], metric, more),
-            high=_end(verdict["high"], metric, more),
-            change=change,
-            allowed=allowed,
-            source=gate["source"] or words["limit"],
-            text=words["text"],
-            order=severity(words["outcome"], gate["delta"], verdict["worse_by"]),
-        )
+def _row(words: Plain, verdict: Plain) -> Judged:
+    gate, metric, more = verdict["gate"], words["metric"], digits_in(verdict)
+    source = gate["source"] or words["limit"]
+    if is_comparison(verdict):
+        old, compared_with, source = figure(gate["limit"], metric, more), source, source.partition(", ")[0]
+        *_, change, allowed = cells(verdict)
+    else:
+        least = "at least" if gate["bound"] == "min" else "at most"
+        old, compared_with, change = NOTHING, "", "-"
+        allowed = f"{least} {limit_amount(gate['limit'], metric, more)}"
+    return Judged(
+        gate=words["gate"],
+        metric=metric,
+        outcome=words["outcome"],
+        action=words["action"],
+        old=old,
+        new=figure(verdict["value"], metric, more),
+        low=_end(verdict["low"], metric, more),
+        high=_end(verdict["high"], metric, more),
+        change=change,
+        allowed=allowed,
+        source=source,
+        compared_with=compared_with,
+        text=words["text"],
+    )
 
 
 def _end(value: float | None, metric: str, more: int) -> Figure:
@@ -147,8 +144,8 @@ def _end(value: float | None, metric: str, more: int) -> Figure:
 def _failure(view: Any) -> Failure | None:
     """A measurement whose test a gate or an alarm of it failed."""
     record = view.record
-    failing = [row for row in view.judged if row.action == "fail" and row.outcome not in _PASSED]
-    failing = [row for row in failing if row.outcome != "inconclusive"] or failing
+    failing = [row for row in view.judged if row.action == "fail"]
+    failing = [row for row in failing if row.outcome != Outcome.INCONCLUSIVE] or failing
     if not failing and not view.why:
         return None
     lines = [line for row in failing for line in row.text.splitlines()[1:]]
@@ -163,7 +160,7 @@ def _failure(view: Any) -> Failure | None:
 
 def _words(row: Judged) -> str:
     """How much is wrong."""
-    if row.old.value is not None:
+    if row.compared_with:
         return f"{row.metric} {row.change}, {row.old.words} to {row.new.words}"
     return f"{row.gate} {row.new.words}, allowed is {row.allowed}"
 
