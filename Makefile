@@ -59,6 +59,7 @@ slow: .venv/dev
 	@$(BIN)/python -m pytest -m "slow and alone" $(ARGS)
 
 languages: .venv/dev
+	@echo "== building the agents and comparing what they send (the first build takes some minutes)"
 	@LLMPERF_AGENTS_BUILD=$(CURDIR)/perf_suites/agents/build $(BIN)/python -m pytest -m "slow or long" tests/study/agents $(ARGS)
 
 flaky: .venv/dev
@@ -90,10 +91,11 @@ prose: .venv/bin/vale
 .venv/bin/vale: .venv/bin/python
 	@command -v go >/dev/null || { echo "vale is built with go, which is not on PATH: install go"; exit 1; }
 	@echo "== building vale (a minute or two)"
-	@GOBIN="$(CURDIR)/$(BIN)" go install github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 2>/dev/null
+	@GOBIN="$(CURDIR)/$(BIN)" go install github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 2>$@.log || { cat $@.log; exit 1; }
 
 pictures: .venv/dev
-	@$(BIN)/python docs/pictures.py
+	@echo "== measuring for the picture (a minute)"
+	@$(BIN)/python -m docs.pictures
 
 fuzz: .venv/dev
 	@echo "== $(BYTES) bytes through the decoder (half a minute)"

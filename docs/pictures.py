@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from tests.report.browser import ARGUMENTS, BROWSER
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "pictures" / "report.png"
@@ -31,15 +32,14 @@ def make() -> None:
     """Runs the suite and takes the picture."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the development tools
 
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if browser is None:
+    if BROWSER is None:
         sys.exit("no Chromium on PATH\n  next: install it (apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         command = (sys.executable, "-m", "pytest", *RUN, f"--llmperf-html={page}")
         subprocess.run(command, cwd=ROOT, check=False)  # it fails, and the report says why
         with sync_playwright() as playwright:
-            started = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+            started = playwright.chromium.launch(executable_path=BROWSER, args=list(ARGUMENTS))
             shown = started.new_page(viewport=SIZE, color_scheme="light")
             shown.goto(page.as_uri())
             PICTURE.parent.mkdir(exist_ok=True)

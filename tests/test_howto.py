@@ -15,6 +15,7 @@ from pytest_llmperf.cli import main
 from pytest_llmperf.judge.baselines import baseline_files
 from pytest_llmperf.model import Script
 from tests.lent import known
+from tests.page_blocks import blocks, kinds
 from tests.started import simulated_server
 
 pytestmark = pytest.mark.slow
@@ -53,10 +54,6 @@ OTHERS = ("git", "pip", "ollama", "vllm")
 """Programs of others, which a page may show."""
 
 
-def blocks(page: Path, kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-
-
 def python_blocks() -> Iterator[tuple[str, str]]:
     """Those that need no framework; `make frameworks` runs the others."""
     for page in PAGES:
@@ -91,10 +88,7 @@ def test_commands_work_in_order(page: Path, pytester: pytest.Pytester, monkeypat
             if program == "pytest":
                 target = () if "perf" in words else ("perf",)
                 chosen = () if any("llmperf-urls" in word for word in words) else SIMULATED
-                result = pytester.runpytest_inprocess(
-                    *words, *target, *chosen, "-W", "default", "-p", "no:cacheprovider"
-                )
-                result.assert_outcomes(passed=1)
+                pytester.runpytest_inprocess(*words, *target, *chosen, *USUAL).assert_outcomes(passed=1)
             elif program == "pytest-llmperf":
                 if words[0] == "record-agents":
                     words[1:1] = ["--backend", "simulated"]
@@ -114,8 +108,7 @@ def test_toml_blocks_load(page: Path, tmp_path: Path) -> None:
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     """A new kind of block needs a test here."""
     for page in PAGES:
-        kinds = set(re.findall(r"^```(\w+)$", page.read_text("utf-8"), re.MULTILINE))
-        assert kinds <= {"python", "sh", "toml"}, page
+        assert kinds(page) <= {"python", "sh", "toml"}, page
 
 
 def test_every_job_has_a_page() -> None:

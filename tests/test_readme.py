@@ -18,12 +18,13 @@ from pytest_llmperf.model import Settings
 from pytest_llmperf.plugin.fixtures import FIXTURES
 from pytest_llmperf.servers.backends import Backend, backend_factory
 from pytest_llmperf.servers.processes.server_process import free_port
+from tests.page_blocks import blocks, kinds
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+PAGE = ROOT / "README.md"
+README = PAGE.read_text(encoding="utf-8")
 FAST = (
     "--llmperf-backend=simulated",
     "--llmperf-script=decode_tok_s=800,ttft_ms=2,load_ms=1,jitter_pct=0.2",
@@ -34,10 +35,6 @@ FAST = (
     "-p",
     "no:cacheprovider",
 )
-
-
-def blocks(kind: str) -> list[str]:
-    return [text for block_kind, text in BLOCKS if block_kind == kind]
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     """A new kind of block needs a test here."""
-    assert {kind for kind, _ in BLOCKS} == {"python", "sh", "text"}
+    assert kinds(PAGE) == {"python", "sh", "text"}
 
 
 def test_it_is_read_in_a_few_minutes() -> None:
@@ -60,7 +57,7 @@ def test_it_is_read_in_a_few_minutes() -> None:
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("def ")[1].split("(")[0])
+@pytest.mark.parametrize("code", blocks(PAGE, "python"), ids=lambda code: code.split("def ")[1].split("(")[0])
 def test_python_blocks_pass(pytester: pytest.Pytester, code: str) -> None:
     """Each is a whole test file; two rounds do where there is no gate."""
     pytester.makepyfile(code)
@@ -72,7 +69,7 @@ def test_shell_blocks_work_in_order(suites: pytest.Pytester) -> None:
     """`make` targets and extras exist, every pytest command runs the suites, and all commands end with 0."""
     extras = metadata("pytest-llmperf").get_all("Provides-Extra") or []
     ran = 0
-    for command in (line for text in blocks("sh") for line in text.splitlines()):
+    for command in (line for text in blocks(PAGE, "sh") for line in text.splitlines()):
         words = shlex.split(command)
         if words[0] == "make":
             subprocess.run(["make", "--dry-run", words[1]], cwd=ROOT, check=True, capture_output=True)
@@ -134,8 +131,8 @@ SITUATION = re.compile(r"note: (?!the baseline sets |baseline )")
 @pytest.mark.parametrize(
     ("shown", "options", "begins"),
     [
-        (blocks("text")[0], (), "=== llmperf ==="),
-        (blocks("text")[1], ("-k", "identical", "--llmperf-topology=single"), "gate efficiency:"),
+        (blocks(PAGE, "text")[0], (), "=== llmperf ==="),
+        (blocks(PAGE, "text")[1], ("-k", "identical", "--llmperf-topology=single"), "gate efficiency:"),
     ],
     ids=["passing", "failing"],
 )

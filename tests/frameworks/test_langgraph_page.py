@@ -1,13 +1,13 @@
 """The example with LangGraph of docs/how-to, run as printed: in one environment with the plugin, as a user has it."""
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.frameworks.catalogue import LANGGRAPH
+from tests.page_blocks import blocks
 
 pytestmark = pytest.mark.frameworks
 
@@ -19,8 +19,7 @@ def test_the_example_with_langgraph_passes(tmp_path: Path) -> None:
     """Two agents, alone and together."""
     if LANGGRAPH.problem:
         pytest.skip(f"LangGraph: {LANGGRAPH.problem}")
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    (code,) = (block for block in blocks if "langgraph" in block)
+    (code,) = (block for block in blocks(PAGE, "python") if "langgraph" in block)
     (tmp_path / "test_langgraph.py").write_text(code, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "LLMPERF_"))}
     done = subprocess.run(
