@@ -20,7 +20,7 @@ _LOSS = {
     Outcome.FAIL: "more than noise explains; delta is {}",
     Outcome.INCONCLUSIVE: "a loss of {} or more is not excluded",
 }
-"""What is said of delta."""
+"""What a reason says about delta, by outcome."""
 
 
 def change_words(worse_by: float, unit: str) -> str:

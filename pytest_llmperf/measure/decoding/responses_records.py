@@ -126,13 +126,13 @@ def _texts(item: Object, name: str) -> str:
 
 
 def _name(chunk: Object, holder: Object, key: str) -> int | str:
-    """Of the item that an event belongs to: its place, counted from 1, or its id; empty if the event has neither."""
+    """The place of an event's item, counted from 1, or the item's id; empty if the event has neither."""
     index = chunk.get("output_index")
     return index + 1 if type(index) is int and index >= 0 else string_of(holder, key)
 
 
 def _group(kind: str) -> str:
-    """Of the items of a server that does not name them: all that are of one kind."""
+    """The kind of an item, in place of its name if the server gives none."""
     if kind.startswith("reasoning"):
         return "reasoning"
     return "message" if kind.startswith(("message", "output_text", "refusal")) else "call"

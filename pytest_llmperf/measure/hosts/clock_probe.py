@@ -35,7 +35,7 @@ class Clocks(NamedTuple):
     """A host's clocks, ns.
 
     Attributes:
-        monotonic: in which its moments are told.
+        monotonic: the clock of its moments.
         wall: on which its kernel stamps packets.
         stamp: the kernel's stamp of a packet, on `wall`, from what `recvmsg` gave; None if it has none.
     """
@@ -46,7 +46,7 @@ class Clocks(NamedTuple):
 
 
 HERE = Clocks()
-"""Those of the host on which this runs."""
+"""The clocks of the host on which this runs."""
 
 
 class PacketTimes:

@@ -1,4 +1,4 @@
-"""What happened on another host, told in moments of our clock."""
+"""Moves the times of another host to our clock."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def check_connected(sock: socket.socket | None) -> None:
 
 
 def prepare(sock: socket.socket) -> None:
-    """Never wait for it, nor let it wait for more; its bytes are stamped when they arrive."""
+    """Makes a socket non-blocking and send without delay; the kernel stamps the bytes that arrive."""
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     ask_for_kernel_time(sock)
