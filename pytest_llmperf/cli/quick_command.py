@@ -61,8 +61,8 @@ class QuickLook(ProgressLine):
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
     ) -> None:
         """Keeps and shows the rounds so far; raises _TimeUpError if there is no time for another one."""
+        self.measurement = measurement  # first: who reads that the round has ended may press Ctrl-C at once
         super().round_done(measurement, verdicts, gates=gates, of=of)
-        self.measurement = measurement
         if len(measurement.rounds) < ROUNDS and self._now() + round_s(measurement) > self._end_s:
             raise _TimeUpError
 

@@ -14,6 +14,7 @@ from pytest_llmperf.cli import main, quick_command
 from pytest_llmperf.cli.arguments import parser
 from pytest_llmperf.cli.quick_command import QuickLook
 from pytest_llmperf.model import Script, TopologyKind
+from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.session.session import Session
 from tests.lent import known
 from tests.report.published_schema import PUBLISHED_SCHEMA
@@ -158,11 +159,39 @@ def test_ctrl_c_before_the_first_round(
     assert "pytest-llmperf quick: interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
+def test_a_round_is_kept_before_it_is_shown(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """Whatever ends the line that shows it."""
+
+    class Rounds:
+        rounds = (1,)
+
+    def show(*_: object, **__: object) -> None:
+        raise error
+
+    look = QuickLook(150.0, clock=lambda: 0.0)
+    monkeypatch.setattr(ProgressLine, "round_done", show)
+    with pytest.raises(error):
+        look.round_done(Rounds, ())
+    assert look.measurement is Rounds
+
+
 CODE = """
 import sys
+import time
 import pytest
 from pytest_llmperf.cli import main
+from pytest_llmperf.cli.quick_command import QuickLook
 from tests.keeps_up import keep_up
+
+shown = QuickLook.round_done
+
+def show_and_wait(*args, **more):
+    shown(*args, **more)
+    while True:  # until the Ctrl-C, which may also come while the round is shown
+        time.sleep(0.01)
+
+QuickLook.round_done = show_and_wait
 keep_up(pytest.MonkeyPatch())
 sys.exit(main(sys.argv[1:]))
 """
@@ -186,7 +215,7 @@ def test_a_real_ctrl_c(folder: Path) -> None:
     finally:
         started.kill()
     assert started.returncode == 2, err
-    assert "interrupted after 1 of 5 rounds" in out
+    assert "interrupted after 1 of 5 rounds" in out, err
     assert "Traceback" not in err
     assert psutil.wait_procs(children, timeout=60)[1] == []
 
