@@ -58,8 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Find the tests that use the plugin; validate all their markers before any server starts."""
-    gated: dict[Any, bool] = {None: False}
-    users = [item for item in items if _uses_fixtures(item) or _has_gate(item, gated)]
+    ours, gated = fixtures.FIXTURES.keys(), {None: False}
+    users = [item for item in items if not ours.isdisjoint(getattr(item, "fixturenames", ())) or _has_gate(item, gated)]
     if users:
         from pytest_llmperf.plugin.activation import prepare
 
@@ -78,14 +78,9 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     return [encodable(clean(wrapped(line, width())), stream) for line in runner.header()]
 
 
-def _uses_fixtures(item: pytest.Item) -> bool:
-    """Whether the test uses one of the plugin's fixtures."""
-    return not fixtures.FIXTURES.keys().isdisjoint(getattr(item, "fixturenames", ()))
-
-
 def _has_gate(node: Any, gated: dict[Any, bool]) -> bool:
     """Whether a test, or a node above it, has a gate marker; the answers for nodes above tests are kept in `gated`."""
-    if any(mark.name in GATE_KINDS for mark in node.own_markers):
+    if node.own_markers and any(mark.name in GATE_KINDS for mark in node.own_markers):
         return True
     parent = node.parent
     if parent not in gated:
