@@ -112,7 +112,9 @@ def test_docstrings_and_comments_have_no_finding(package: str) -> None:
     """See the rule's message for what to write."""
     modules = sorted((ROOT / package).rglob("*.py"))
     flagged = [
-        (str(path.relative_to(ROOT)), *found) for path in modules for found in module_findings(path.read_text("utf-8"))
+        (str(path.relative_to(ROOT)), *finding)
+        for path in modules
+        for found in module_findings(path.read_text("utf-8"))
     ]
     assert modules
     assert flagged == []
