@@ -114,7 +114,7 @@ def test_docstrings_and_comments_have_no_finding(package: str) -> None:
     flagged = [
         (str(path.relative_to(ROOT)), *finding)
         for path in modules
-        for found in module_findings(path.read_text("utf-8"))
+        for finding in module_findings(path.read_text("utf-8"))
     ]
     assert modules
     assert flagged == []
