@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge.clock_bounds import clock_error, with_clock_error
 from pytest_llmperf.judge.gates.change_verdicts import as_compared, judge_change
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.gates.limit_verdicts import interval_of, limit_rule, limit_verdict
@@ -67,7 +68,12 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         if gate.not_comparable and metric.aggregate is Aggregate.MAX:  # a GPU's limit, where there is no GPU
             return replace(verdict, outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
         return verdict
-    verdict = judge_values(gate, values, looks=looks, last=last, gates=gates)
+    verdict = with_clock_error(
+        lambda possible: judge_values(gate, possible, looks=looks, last=last, gates=gates),
+        gate,
+        values,
+        clock_error(measurement, gate.metric),
+    )
     words = upper_bound_words(verdict, measurement)
     return replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
 

@@ -175,6 +175,8 @@ class Round:
         together: one run an agent, in the scenario's order, all with the same start_ns.
         timing_source: `kernel` if every arrival is the kernel's receive time, else `read`.
         client_cpu_ns: CPU time of each client process in the together part; for agents behind a tap, the tap's.
+        clock_bound_ns: how far the together part's times on different hosts, and from the barrier on, may be off at
+            most, because the hosts have clocks of their own; None if all its agents ran on one host.
     """
 
     index: int
@@ -183,6 +185,7 @@ class Round:
     together: tuple[AgentRun, ...]
     timing_source: str = ""
     client_cpu_ns: tuple[int, ...] = ()
+    clock_bound_ns: int | None = None
 
     @property
     def work_mismatch(self) -> bool:
@@ -220,7 +223,7 @@ class Measurement:
         warmups: requests sent to each instance and discarded.
         started_at: ISO 8601 with the zone.
         notes: observations for the reader, e.g. a scaled workload.
-        discarded: rounds in which the client was saturated: kept, never judged.
+        discarded: rounds in which the client was saturated, or the hosts' clocks too uncertain: kept, never judged.
         calibration: the harness's own cost at this load; None if it was not measured.
         incidents: problems with the servers that did not end the measurement.
         quality: answers alone and together; None if they were not requested.
