@@ -72,8 +72,8 @@ def test_marks_on_the_connection_of_the_requests(stage: Stage) -> None:
     stage.asks(1)
     stage.turn(1)
     stage.until(lambda: stage.released)
-    server, other = stage.accepted()
-    assert [each.recv(len(REQUEST)) for each in (server, other)] == [REQUEST] * 2
+    server, second = stage.accepted()
+    assert [each.recv(len(REQUEST)) for each in (server, second)] == [REQUEST] * 2
     server.sendall(ANSWER)
     stage.turn(1)
     server.setblocking(False)
