@@ -59,7 +59,7 @@ def undefined_next(measurement: Measurement, metric: str) -> str:
 
 
 def _of_unstreamed(whole: list[RequestTiming], every: int) -> str:
-    """Of answers in one object: what there is in place of their TTFT."""
+    """A note on answers that were not streamed: which figures replace their TTFT."""
     server_ms = [server for request in whole if (server := request_formulas.server_ttft_ms(request)) is not None]
     servers = f", the server's own TTFT {median(server_ms):.0f} ms (server_ttft_ms)" if server_ms else ""
     return (
@@ -70,7 +70,7 @@ def _of_unstreamed(whole: list[RequestTiming], every: int) -> str:
 
 
 def _of_untimed(runs: list[AgentRun]) -> list[str]:
-    """Of requests that are in no figure, a note for each reason."""
+    """Notes on requests that no figure includes: one note for each reason."""
     counts: dict[str, Counter[str]] = {}
     for run in runs:
         for untimed in run.untimed:
@@ -98,7 +98,7 @@ def _of_marks(runs: list[AgentRun]) -> list[str]:
 
 
 def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:
-    """Of requests whose answers have thoughts."""
+    """Notes on requests whose answers contain thoughts."""
     if not thinking:
         return []
     silent = [request for request in thinking if not request.arrivals_ns]

@@ -31,13 +31,13 @@ from pytest_llmperf.model import Measurement, TopologyKind
 from pytest_llmperf.model.results.server_observations import Observed
 
 LEAST_PP = 1.0
-"""Less lost efficiency than this has no cause worth a name."""
+"""A smaller loss of efficiency, in points, is not diagnosed."""
 
 LARGE_PP = 10.0
-"""So much is named even where no gate fails."""
+"""A loss of at least this size, in points, is reported even if no gate fails."""
 
 _MUCH_CORES = 0.5
-"""So much of a core is worth having."""
+"""Other processes are a busy neighbour if they use at least this many cores and leave at most this many idle."""
 
 BUSY_NEIGHBOUR = "busy neighbour"
 

@@ -73,7 +73,7 @@ VARIABLES = (
     Variable(name="CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", value="1", readers="Claude Code"),
     Variable(name="DO_NOT_TRACK", value="1", readers="many tools, by convention"),
 )
-"""Every variable that a command gets, besides those of the caller, NO_PROXY and no_proxy."""
+"""Every variable that a command gets in addition to the caller's environment, NO_PROXY and no_proxy."""
 
 
 def command_environment(caller: Mapping[str, str], *, url: str, model: str) -> dict[str, str]:
