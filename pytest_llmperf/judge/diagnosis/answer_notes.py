@@ -44,7 +44,7 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
             f"{at_once} of {every} answers arrived at once, in one chunk or buffered by a proxy: their TTFT is the "
             "time of the whole answer, and contention is determined as for answers that are not streamed"
         )
-    return (*notes, *_of_untimed(runs))
+    return (*notes, *_of_untimed(runs), *_of_marks(runs))
 
 
 def undefined_next(measurement: Measurement, metric: str) -> str:
@@ -84,6 +84,17 @@ def _of_untimed(runs: list[AgentRun]) -> list[str]:
             f"{counted(requests.total(), 'request')} {verb} in no figure, because {UNTIMED[reason]}: {named}{more}"
         )
     return notes
+
+
+def _of_marks(runs: list[AgentRun]) -> list[str]:
+    """Notes on marks that do not count: one for each agent and fault."""
+    faults = Counter((run.agent, run.marks_fault) for run in runs if run.marks_fault)
+    ran = Counter(run.agent for run in runs)
+    return [
+        f"the marks of {agent} were ignored in {count} of {counted(ran[agent], 'run')}, because {fault}: its work "
+        "before its first request and after its last answer is unknown there"
+        for (agent, fault), count in sorted(faults.items())
+    ]
 
 
 def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:

@@ -36,6 +36,7 @@ class Variable:
 VARIABLES = (
     Variable(name="LLMPERF_BASE_URL", value="{url}", readers="programs that are written for this"),
     Variable(name="LLMPERF_MODEL", value="{model}", readers="programs that are written for this"),
+    Variable(name="LLMPERF_MARKS", value="1", readers="programs that mark their begin and end at the tap"),
     Variable(
         name="OLLAMA_HOST",
         value="{url}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pytest_llmperf.model.manifest import Manifest
 from pytest_llmperf.model.results.answer_quality import Quality
 from pytest_llmperf.model.results.calibration import Calibration
+from pytest_llmperf.model.results.external_work import Workflow
 from pytest_llmperf.model.results.machine_samples import Telemetry
 from pytest_llmperf.model.workload.scenario import Scenario
 from pytest_llmperf.model.workload.topology import Topology
@@ -131,6 +132,9 @@ class AgentRun:
         lag_ns: the 90th percentile of how late the client would have acted, measured by a heartbeat in its thread. For
             an agent behind a tap, the tap's.
         untimed: its requests that are in no figure; those to control endpoints (/api/tags, ...) are not listed.
+        workflow: its work between its own marks; None: it sent none, or they are wrong, and the boundary of its times
+            is the barrier and its last answer, without its work before and after.
+        marks_fault: what is wrong with its marks, in words; empty: nothing, or it sent none.
     """
 
     agent: str
@@ -141,6 +145,8 @@ class AgentRun:
     paused_ns: int = 0
     lag_ns: int = 0
     untimed: tuple[Untimed, ...] = ()
+    workflow: Workflow | None = None
+    marks_fault: str = ""
 
     @property
     def duration_ns(self) -> int:
