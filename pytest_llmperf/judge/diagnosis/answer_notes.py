@@ -87,7 +87,7 @@ def _of_untimed(runs: list[AgentRun]) -> list[str]:
 
 
 def _of_marks(runs: list[AgentRun]) -> list[str]:
-    """Of agents whose marks do not bound their work, a note for each and what is wrong."""
+    """Notes on marks that do not count: one for each agent and fault."""
     faults = Counter((run.agent, run.marks_fault) for run in runs if run.marks_fault)
     ran = Counter(run.agent for run in runs)
     return [
