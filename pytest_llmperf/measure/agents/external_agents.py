@@ -173,7 +173,12 @@ def own_work(
 
 
 def _recording(
-    member: Member, connections: Sequence[CapturedConnection], capture: Capture, *, started_ns: int, use: CommandUse | None
+    member: Member,
+    connections: Sequence[CapturedConnection],
+    capture: Capture,
+    *,
+    started_ns: int,
+    use: CommandUse | None,
 ) -> AgentRecording:
     """The requests on all connections of an agent.
 

@@ -80,7 +80,9 @@ class Proc:
     def show(self, pid: int, *, kib: int | None, children: tuple[tuple[int, ...], ...] = ((),)) -> None:
         place = self._folder / str(pid)
         place.mkdir(exist_ok=True)
-        (place / "status").write_text("Name:\tx\n" + (f"VmPeak:\t 9 kB\nVmHWM:\t  {kib} kB\n" if kib else "State:\tZ\n"))
+        (place / "status").write_text(
+            "Name:\tx\n" + (f"VmPeak:\t 9 kB\nVmHWM:\t  {kib} kB\n" if kib else "State:\tZ\n")
+        )
         for task, pids in enumerate(children):
             (place / "task" / str(task)).mkdir(parents=True, exist_ok=True)
             (place / "task" / str(task) / "children").write_text("".join(f"{child} " for child in pids))
