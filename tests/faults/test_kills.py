@@ -72,7 +72,7 @@ class Run:
 
 
 def strike(run: Run, aftermath: Aftermath, chance: random.Random) -> str:
-    """Kills pytest itself, or some process that it started; who it was, empty where there was nobody left."""
+    """Kills pytest itself or some process that it started, and returns its name; empty if no process was left."""
     if run.process.poll() is not None:
         return ""
     others = [process for process in aftermath.processes() if process.pid != run.process.pid]

@@ -41,7 +41,7 @@ class Row:
 
 
 def version_of(framework: Framework) -> str:
-    """Of its package, as installed."""
+    """The version of the framework's installed package."""
     environment = framework.environment
     if environment.language == "node":
         package = environment.folder / "node_modules" / framework.package / "package.json"
