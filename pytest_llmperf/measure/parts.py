@@ -179,6 +179,7 @@ class Parts:
                 untimed=recording.untimed,
                 workflow=recording.workflow,
                 marks_fault=recording.marks_fault,
+                process=recording.process,
             )
             for (agent, instance), recording, own, (first, *_) in zip(
                 members, part.recordings, times, steps, strict=True
