@@ -7,7 +7,8 @@
 #               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make docs     write the tables of options, fixtures and markers in docs/ anew, and build the site of docs/, strictly, into site/
-# make prose    check the English of the docs with vale, built from its Go module (needs go; without it, tests/test_prose.py does)
+# make prose    check the English of the docs with vale, built from its Go module (needs go); tests/test_prose.py checks the same rules,
+#               also in docstrings and comments
 # make pictures take the pictures of the docs anew, from real runs on the embedded engine (a minute; needs Chromium)
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server

@@ -51,7 +51,7 @@ class Parts:
 
     Args:
         scenario: the agents and their work.
-        requests: of the agents that are not external.
+        requests: the requests of the agents that are not external.
         runtime: runs the clients.
         timeout_s: time limit for a request, s; behind the tap, for all requests of an agent.
         model: its name on the servers.
@@ -177,6 +177,8 @@ class Parts:
                 else own.paused_ns,
                 lag_ns=part.lag_ns,
                 untimed=recording.untimed,
+                workflow=recording.workflow,
+                marks_fault=recording.marks_fault,
             )
             for (agent, instance), recording, own, (first, *_) in zip(
                 members, part.recordings, times, steps, strict=True

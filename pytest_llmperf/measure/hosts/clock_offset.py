@@ -20,9 +20,6 @@ WANDER_PPM = 10
 RATE_PPM = 1_000
 """Clocks whose rates differ by more are not both right: an NTP daemon slews each by 500 ppm at most."""
 
-BOUND_SHARE = 0.01
-"""A round whose bound is more than this share of its wall time does not count."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
@@ -113,7 +110,7 @@ def estimate(probes: Sequence[Probe]) -> ClockOffset:
     """The estimate of the probe with the least round trip.
 
     Args:
-        probes: of one burst, in the order sent; at least one.
+        probes: the probes of one burst, in the order sent; at least one.
 
     Raises:
         MeasurementError: they contradict each other or themselves: a clock was stepped meanwhile.
@@ -140,11 +137,11 @@ def line(estimates: Sequence[ClockOffset]) -> ClockLine:
     """The clock between the last two estimates.
 
     Args:
-        estimates: of one host, in the order made; at least two. Those before the last two tell the clock's rate.
+        estimates: at least two estimates of one host, in the order made; all but the last two give the clock's rate.
 
     Raises:
-        MeasurementError: the clock was stepped between the last two: it moved further than clocks drift, or than it did
-            before.
+        MeasurementError: the clock was stepped between the last two estimates: it moved further than clocks drift, or
+            further than it did before.
     """
     *earlier, before, after = estimates
     elapsed_ns, moved_ns = after.at_ns - before.at_ns, after.offset_ns - before.offset_ns
@@ -161,15 +158,6 @@ def line(estimates: Sequence[ClockOffset]) -> ClockLine:
         if abs(moved_ns - expected_ns) > unsure_ns + rate_unsure_ns + wander_ns:
             raise _stepped(f"it moved by {moved_ns / 1e6:.3f} ms, {expected_ns / 1e6:.3f} ms were expected")
     return ClockLine(before=before, after=after)
-
-
-def is_sharp(bound_ns: int, wall_ns: int) -> bool:
-    """Whether a round of this wall time counts, given its bound.
-
-    >>> is_sharp(1_000_000, 100_000_000), is_sharp(1_000_001, 100_000_000)
-    (True, False)
-    """
-    return bound_ns <= wall_ns * BOUND_SHARE
 
 
 def _parts(duration_ns: int, ppm: int) -> int:

@@ -35,7 +35,7 @@ class ServerProcess:
 
     Attributes:
         label: for messages, e.g. `instance a (embedded)`.
-        pid: of the supervisor, which leads the session and the group.
+        pid: the process id of the supervisor, which leads the session and the group.
         log_path: where its output goes; removed by `stop`.
     """
 
@@ -74,7 +74,7 @@ class ServerProcess:
         except OSError as error:
             raise no_room(f"{label}: its log", error) from error
         self.log_path = Path(name)
-        # -S -E: the supervisor needs nothing but the standard library, and starts faster without
+        # -S -E: the supervisor needs only the standard library, and starts faster without site-packages
         supervisor = [sys.executable, "-S", "-E", str(_SUPERVISOR), str(os.getpid())]
         try:
             with SEALED:
@@ -184,7 +184,7 @@ class OwnServer(ServerProcess):
     """Our own API server as a process; see ServerProcess. `port` waits until it listens.
 
     Args:
-        arguments: of `pytest_llmperf.servers.emulator.serve`.
+        arguments: the arguments of `pytest_llmperf.servers.emulator.serve`.
         label: for messages.
 
     Raises:
