@@ -40,7 +40,7 @@ def skewed(generator, _agents):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Law:
-    """A law to draw rounds from; `knee`: linear up to so many agents, then flat."""
+    """A law to draw rounds from; `knee`: linear up to this number of agents, then flat."""
 
     name: str
     growth: Growth = Growth.UNDECIDED
@@ -51,7 +51,7 @@ class Law:
     noise: Noise = normal
 
     def throughput(self, agents):
-        """Of this number of agents, tok/s."""
+        """The throughput of this number of agents, tok/s."""
         if self.knee:
             return 100.0 * min(agents, self.knee)
         return 100.0 * agents / (1 + self.contention * (agents - 1) + self.coherency * agents * (agents - 1))
@@ -59,7 +59,7 @@ class Law:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """Of the runs: the region holds the true law, the kind is right, lack of fit, lack of fit next to the knee."""
+    """Shares of runs: region with the true law, kind right, lack of fit, lack of fit next to the knee."""
 
     held: float
     right: float

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _COARSE, _FINE = 41, 121
-"""Points of a grid along each parameter, while the region is looked for and in the end."""
+"""Points of a grid along each parameter, of the search for the region, and of the region."""
 
 _MOST_ZOOMS = 60
 _MOST_COHERENCY = 2.0

@@ -8,7 +8,7 @@ Rounds scatter by a share of their value, so the law is fitted to logarithms by 
 to 1 and a coherency from 0 on. Regions and intervals are by profile likelihood: all laws whose residual sum of squares
 is within an F quantile of the least, in units of the scatter of rounds with the same number of agents. A server that
 serves one agent after the other, and one that grows linearly, are on the edge of the parameters, where a bootstrap is
-wrong too often. There the least sum is too large, and the region with it, so that it holds the truth more often. Every
+wrong too often. There the least sum is too large, and so is the region, which then contains the truth more often. Every
 interval is the range of a figure over the joint region: on the edge, one for a single figure would be too short.
 """
 

@@ -23,7 +23,7 @@ def rounds_of(law: scaling.Law) -> dict[int, list[float]]:
     "law", [scaling.LINEAR, scaling.SERIAL, scaling.AMDAHL, scaling.SEVERE], ids=lambda law: law.name
 )
 def test_rounds_of_a_law_give_it_back(law: scaling.Law) -> None:
-    """Also on the edge: no contention, nothing but contention, no coherency."""
+    """Also on the edge: no contention, full contention, no coherency."""
     fit = fit_scaling_law(rounds_of(law))
     assert fit.misfit is None
     assert fit.growth is law.growth
