@@ -134,10 +134,11 @@ INSIDE = {
         "severity_order": set(),
         "session_outcomes": set(),
         "figures": set(),
+        "external_figures": set(),
         "repository_paths": set(),
-        "wording": {"figures", "severity_order"},
+        "wording": {"external_figures", "figures", "severity_order"},
         "terminal": {"figures", "severity_order", "wording"},
-        "document": {"figures", "session_outcomes", "wording"},
+        "document": {"external_figures", "figures", "session_outcomes", "wording"},
         "comparisons": {"severity_order", "wording"},
         "html": {"comparisons", "document", "figures", "session_outcomes", "severity_order", "wording"},
         "files": {

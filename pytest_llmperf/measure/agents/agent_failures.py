@@ -37,6 +37,11 @@ class Member:
         """The label without the instance."""
         return self.label.partition(",")[0]
 
+    @property
+    def agent(self) -> str:
+        """The agent's name in its scenario."""
+        return self.name.removeprefix("agent ")
+
 
 class AgentFailures:
     """Makes the errors for the agents of one part.

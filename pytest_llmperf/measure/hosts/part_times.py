@@ -1,4 +1,4 @@
-"""Moves the times of another host to our clock."""
+"""Moves the times of another host to this host's clock."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pytest_llmperf.model.manifest import Manifest
 from pytest_llmperf.model.results.answer_quality import Quality
 from pytest_llmperf.model.results.calibration import Calibration
-from pytest_llmperf.model.results.external_work import Workflow
+from pytest_llmperf.model.results.external_work import ProcessUse, Workflow
 from pytest_llmperf.model.results.machine_samples import Telemetry
 from pytest_llmperf.model.workload.scenario import Scenario
 from pytest_llmperf.model.workload.topology import Topology
@@ -135,6 +135,7 @@ class AgentRun:
         workflow: its work between its own marks; None: it sent none, or they are wrong, and the boundary of its times
             is the barrier and its last answer, without its work before and after.
         marks_fault: what is wrong with its marks, in words; empty: nothing, or it sent none.
+        process: what its program used; None: it is no command.
     """
 
     agent: str
@@ -147,6 +148,7 @@ class AgentRun:
     untimed: tuple[Untimed, ...] = ()
     workflow: Workflow | None = None
     marks_fault: str = ""
+    process: ProcessUse | None = None
 
     @property
     def duration_ns(self) -> int:

@@ -127,7 +127,7 @@ class Scenario:
 
     @property
     def ours(self) -> bool:
-        """Whether all agents are our own, with prompts; none is external or recorded."""
+        """Whether all agents are built in, with prompts; none is external or recorded."""
         return all(isinstance(agent, Agent) for agent in self.agents)
 
     @property

@@ -74,7 +74,7 @@ def recorded(env: Mapping[str, str], *, ollama: bool) -> tuple[str, ...]:
 
     Args:
         env: the server's environment.
-        ollama: whether it is an Ollama; our own server does not read Ollama's settings.
+        ollama: whether it is an Ollama; the emulator does not read Ollama's settings.
     """
     names = _DEVICES + (_COMPUTING if ollama else ())
     return tuple(

@@ -78,7 +78,7 @@ def gpu_here() -> bool:
 
 
 def _engine(topology: Topology) -> str:
-    """The engine, from the versions, in which our own servers name themselves."""
+    """The engine, from the version, in which the plugin's own servers name themselves."""
     names = set()
     for instance in topology.instances:
         if instance.version.endswith("-simulated"):
