@@ -57,7 +57,7 @@ def _advantage(
     values = [getattr(figures[name], metric) for name in (PYTHON, RUST)]
     look = Look(looks=1, last=True)
     if len(values[0]) != len(values[1]) or not all(values):
-        return claim, UNTESTABLE, "the system does not report this figure in each round"
+        return claim, UNTESTABLE, "the figure is undefined in some round"
     change = change_between_pairs(
         bound=bound, in_points=False, delta=stated_pct, incumbent=values[0], candidate=values[1], look=look
     )

@@ -115,8 +115,8 @@ def figures(measurement: Measurement) -> Figures:
     rounds = measurement.rounds
     return Figures(
         cpu_us=[value for round_ in rounds if (value := _cpu_us(round_)) is not None],
-        ttft_ms=series(measurement, "ttft_ms"),
-        decode_tok_s=series(measurement, "client_decode_tok_s"),
+        ttft_ms=_defined(measurement, "ttft_ms"),
+        decode_tok_s=_defined(measurement, "client_decode_tok_s"),
         efficiency_pct=series(measurement, "efficiency_pct"),
         scaling_pct=series(measurement, "scaling_efficiency_pct"),
         memory_mib=[
@@ -130,6 +130,15 @@ def figures(measurement: Measurement) -> Figures:
             if (starts := [run.process.start_up_ns / 1e6 for run in round_.solo if run.process is not None])
         ],
     )
+
+
+def _defined(measurement: Measurement, metric: str) -> tuple[float, ...]:
+    """The series of a metric; empty if a round leaves it undefined, because no round may drop out."""
+    try:
+        return series(measurement, metric)
+    except MeasurementError as error:
+        print(f"{metric}: {error}", file=sys.stderr)
+        return ()
 
 
 def _used(round_: Round) -> list[ProcessUse]:

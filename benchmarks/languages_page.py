@@ -37,7 +37,8 @@ COLUMNS = """
 | start-up | from the start of the process to its first bytes at the tap, alone |
 
 Each cell is the mean over the rounds and its 95 % confidence interval (Student's t). Intervals are not corrected for
-the number of cells.
+the number of cells. A cell is empty if a round leaves the figure undefined, for example because the tokens of an answer
+arrived at once.
 """
 
 
@@ -128,6 +129,9 @@ def _ttft_changes(figures: Mapping[str, Figures]) -> str:
         f"of {DELTA_PCT:g} % counts.\n\n| implementation | change, % | verdict |\n|---|---|---|\n"
     )
     for name, own in others:
+        if len(own.ttft_ms) != len(base.ttft_ms):
+            text += f"| `{name}` |  | undefined |\n"
+            continue
         change = change_between_pairs(
             bound=Bound.MAX,
             in_points=False,

@@ -1,5 +1,6 @@
 """The page about languages: which implementations it measures, and what it says of the report's claims."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,8 @@ def test_claims_that_differ_and_that_do_not() -> None:
     assert statuses(table)[3] == "not reproduced"
     table["rust-tokio-default"] = figures(decode=118)
     assert statuses(table)[0] == "reproduced"
+    table["python-httpx"] = replace(figures(), decode_tok_s=(), ttft_ms=())
+    assert statuses(table)[0] == UNTESTABLE
 
 
 def test_the_page_says_its_conditions() -> None:
