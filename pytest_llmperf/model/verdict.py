@@ -41,7 +41,8 @@ class Gate:
         source: where the limit came from, in words, e.g. `baseline decision_card, E.1 #6`.
         delta: regression gates: the smallest change for the worse that counts (pp for percentages of ratio
             class, else percent of the limit). None for limit gates.
-        reference: regression gates: the stored rounds' values, one tuple a session.
+        reference: the stored rounds' values, one tuple a session. Regression gates compare with them; limit gates take
+            from them how much sessions differ.
         not_comparable: why it cannot be judged here (keys that differ), or empty.
         demanded: a marker asked for it (False: added by `--llmperf-compare`).
         baseline: name of the baseline that the limit comes from; empty: the user gave it.
@@ -89,7 +90,7 @@ class Verdict:
         sessions_needed: stored sessions in total that would decide; None: more sessions do not help.
         autocorrelation: of neighbouring rounds; None for few rounds or equal values.
         outliers: numbers (from 1) of the outlying rounds; all of them count.
-        rule: name and version of the rule that judged (`stored 3`, `interval 1`); empty: not judged.
+        rule: name and version of the rule that judged (`stored 3`, `interval 2`); empty: not judged.
     """
 
     gate: Gate
