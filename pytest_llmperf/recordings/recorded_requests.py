@@ -35,16 +35,16 @@ class RecordedRequest:
     """One request for text or embeddings.
 
     Attributes:
-        id: unique in the recording; requests are in the order sent.
-        agent: which sent it.
-        path: below the server's base address.
+        id: an id that is unique in the recording; requests are in the order sent.
+        agent: the agent that sent it.
+        path: the path below the server's base address.
         after: ids of the requests whose ends it waits for.
-        pause_ms: from the last of these ends to the request; without any, from the start of the recording.
+        pause_ms: time from the last of these ends to the request; without any, from the start of the recording.
         body: the JSON object that was sent; None if it was not kept.
         body_bytes, body_sha256: size and hash of a body that was not kept.
-        stream: whether a body that was not kept asked for a stream.
-        input_tokens, output_tokens: as the server counted; 0 if it did not.
-        e2e_ms: from the request to the end of its answer; not replayed.
+        stream: whether a body that was not kept requested a stream.
+        input_tokens, output_tokens: the server's token counts; 0 if it did not count.
+        e2e_ms: time from the request to the end of its answer; not replayed.
         done_reason: why the answer ended; not replayed.
     """
 
@@ -106,13 +106,13 @@ class Recording:
     """The requests of one run of several agents.
 
     Attributes:
-        agents: their names, in the order of the scenario; each has a request.
-        requests: in the order sent.
-        model: its name on the servers; in bodies it stands for the model of whatever deployment replays them.
+        agents: the agents' names, in the order of the scenario; each has at least one request.
+        requests: the requests in the order sent.
+        model: the model's name on the servers; in replayed bodies it is replaced with the deployment's model.
         recorded_at: ISO 8601 with the zone; empty if unknown.
-        source: where it comes from, in words.
+        source: the origin of the recording, in words.
         redacted: the fields that were redacted.
-        end: how it ended, one of ENDS.
+        end: how the recording ended, one of ENDS.
     """
 
     agents: tuple[str, ...]
@@ -156,11 +156,11 @@ def agents_fault(agents: Sequence[str]) -> str:
 
 
 def place_fault(request: RecordedRequest, agents: Sequence[str], before: Mapping[int, RecordedRequest]) -> str:
-    """What is wrong with a request where it is; empty if nothing is.
+    """The fault of a request's agent, id or order in its recording; empty if there is none.
 
     Args:
-        request: to check.
-        agents: of the recording.
+        request: the request to check.
+        agents: the agents of the recording.
         before: the requests before it, by id.
     """
     if request.agent not in agents:

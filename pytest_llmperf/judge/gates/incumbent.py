@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
+from pytest_llmperf.judge.clock_bounds import clock_error, with_clock_error
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.evaluate import invalid, judge_values
 from pytest_llmperf.judge.gates.target import named_metrics, option_limit
@@ -36,8 +37,8 @@ def against_gates(
 
     Args:
         specs: the test's markers.
-        name: of the incumbent.
-        settings: with the limit of `regression`, if any.
+        name: the name of the incumbent.
+        settings: the settings, with the limit of `regression` if there is one.
         compared: the default metrics, see `compared_metrics`.
 
     Returns:
@@ -79,12 +80,12 @@ def judge_against(
     """Judges one of `against_gates` by the pairs of rounds so far; see `judge.gates.evaluate.judge`.
 
     Args:
-        gate: of the incumbent.
+        gate: the gate of the incumbent.
         measurement: the candidate's.
-        incumbent: with as many rounds, each run beside the candidate's of the same place.
+        incumbent: a measurement of equal length; each round was run next to the candidate's round of the same index.
         looks: how often the session may look at this gate.
         last: whether no further look follows.
-        gates: of the run, which share the error of `fail`.
+        gates: the number of gates of the run, which share the error of `fail`.
 
     Returns:
         A verdict whose gate has the incumbent's centre for its limit; `invalid` where the metric is undefined in some
@@ -100,4 +101,9 @@ def judge_against(
         gate = replace(gate, limit=aggregate_values(metric_of(gate.metric).aggregate, old))
     except MeasurementError as error:
         return invalid(gate, rounds, f"incumbent {gate.incumbent}: {error.args[0]}")
-    return judge_values(gate, values, looks=looks, last=last, gates=gates, incumbent=old)
+    return with_clock_error(
+        lambda possible: judge_values(gate, possible, looks=looks, last=last, gates=gates, incumbent=old),
+        gate,
+        values,
+        max(clock_error(arm, gate.metric) for arm in (measurement, incumbent)),
+    )

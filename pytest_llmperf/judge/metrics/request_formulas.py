@@ -21,14 +21,14 @@ THINK_NEXT = "raise num_predict, or switch thoughts off: Agent(think=False), or 
 """Where a model spends its tokens on thoughts."""
 
 E2E_NEXT = "compare whole answers: @pytest.mark.regression(metrics=('e2e_ms',))"
-"""What to gate where there is no TTFT."""
+"""The next step for a gate on a TTFT that is undefined."""
 
 
 def ttft_ms(request: RequestTiming) -> float:
     """Time to the first chunk of content (text or a tool call), on the client's clock, ms; thoughts are none.
 
     Args:
-        request: with at least one arrival.
+        request: a request with at least one arrival.
 
     Raises:
         MeasurementError: the answer was not streamed, no content chunk arrived, or it arrived before the request was

@@ -22,7 +22,7 @@ class Turns:
         places: requests that others wait for; the ends of others are not kept.
 
     Attributes:
-        places: as given.
+        places: the given places.
     """
 
     def __init__(self, places: Collection[Place]) -> None:
@@ -68,11 +68,11 @@ class Turns:
 
 
 class RelayedTurns(Turns):
-    """For the one client of a process: its parent tells the ends of others, and is told the client's.
+    """For the only client of a process: the parent sends the ends of other requests and receives the client's own.
 
     Args:
         places: as for Turns, with the client's index in this process.
-        channel: to the parent.
+        channel: the channel to the parent.
     """
 
     def __init__(self, places: Collection[Place], channel: Channel) -> None:

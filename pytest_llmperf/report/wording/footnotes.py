@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from pytest_llmperf.judge.diagnosis.answer_notes import notes_of_answers
-from pytest_llmperf.judge.diagnosis.client_saturation import discarded_of_total, last_saturation, merged_firsts
+from pytest_llmperf.judge.diagnosis.client_saturation import (
+    discarded_of_total,
+    last_saturation,
+    merged_firsts,
+    why_discarded,
+)
 from pytest_llmperf.judge.diagnosis.diagnose import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.gates.evidence_grade import grade
@@ -15,6 +20,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
 from pytest_llmperf.report.wording.contention_text import detector_notes
 from pytest_llmperf.report.wording.critical_path_text import path_words, traced_path
+from pytest_llmperf.report.wording.program_text import program_lines
 from pytest_llmperf.report.wording.verdict_text import name_of
 
 _FULL_GRADE = "publishable"
@@ -28,7 +34,7 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
     """The notes below the table, each once, with the measurements it is about.
 
     Args:
-        records: of the run.
+        records: the records of the run.
         verbosity: pytest's; above 0 adds what each measurement lacks to be decision-grade, losses, rules.
         explained: tests whose failure text has the diagnosis.
     """
@@ -164,8 +170,8 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
     """The notes on one measurement, without its incidents.
 
     Args:
-        record: of the measurement.
-        diagnosis: of the measurement; None: there is none, or the failure text has it.
+        record: the record of the measurement.
+        diagnosis: the diagnosis of the measurement; None: there is none, or the failure text has it.
     """
     measurement = record.measurement
     notes = []
@@ -173,6 +179,7 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
         notes.append(diagnosis.sentence)
     if (path := traced_path(measurement)) is not None:
         notes.append(path_words(path))
+    notes += program_lines(measurement)
     mismatched = sum(round_.work_mismatch for round_ in measurement.rounds)
     if mismatched:
         notes.append(
@@ -181,7 +188,7 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
         )
     if measurement.discarded:
         why = last_saturation(measurement)
-        notes.append(f"{discarded_of_total(measurement)} discarded because the client was saturated: {why}")
+        notes.append(f"{discarded_of_total(measurement)} discarded because {why_discarded(measurement)}: {why}")
     if unbelievable := contradictions.in_words(measurement.rounds):
         notes.append(unbelievable)
     notes += detector_notes(record)

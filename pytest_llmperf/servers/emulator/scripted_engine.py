@@ -43,7 +43,7 @@ _WORDS = (
     "this text is scripted and carries no meaning it only stands where a model would have put words so that "
     "clients can count them and time them"
 ).split()
-_SPILT_BYTES = 1_000_000_000  # a model that lies nowhere has no size; one that spills needs some
+_SPILT_BYTES = 1_000_000_000  # a scripted model has no size; one that spills needs a size
 _MOST_CTX = 131072
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _PIECE = re.compile(r"\s*(?:\w+|[^\w\s])")
@@ -71,7 +71,7 @@ class ScriptedEngine:
         instance: its name in the plan.
 
     Attributes:
-        script, plan, instance: as given.
+        script, plan, instance: the given values.
         version: says that it is simulated; a fault may change it.
     """
 
@@ -259,7 +259,7 @@ def scripted_call(job: Job, most: int) -> ToolCall | None:
     """The call that is the answer to a job; None if the answer is text.
 
     Args:
-        job: with the tools that are offered.
+        job: the job with the offered tools.
         most: calls before the answer to a user is text.
     """
     roles = [message.role for message in job.messages]

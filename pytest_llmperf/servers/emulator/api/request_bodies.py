@@ -22,7 +22,7 @@ class GenerationRequest:
     """One request for text, of any endpoint.
 
     Attributes:
-        model: as the client wrote it.
+        model: the model's name as the client wrote it.
         job: what to generate; None asks only to load (or, with `keep_alive_s` 0, to unload).
         load: options of the loaded model.
         keep_alive_s: seconds to keep it loaded afterwards; None = as before.
@@ -176,7 +176,7 @@ def _schema(body: Mapping[str, object], card: ModelCard) -> Mapping[str, object]
 
 
 def refuse_thinking(think: object, model: str) -> None:
-    """Raises RequestError if thoughts are asked for."""
+    """Raises RequestError if the request asks for thoughts."""
     if think is not None and not isinstance(think, bool | str):
         raise RequestError("think must be a boolean or a level")
     if think:
