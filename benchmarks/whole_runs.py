@@ -78,7 +78,7 @@ def judge_session_means(scale: Scale, standard, candidate, *, delta: float):
 def judge_limit(values, limit: float, shape: Shape, sessions=None):
     """Whole runs of a limit gate, a minimum of the mean, values of shape (runs, rounds): outcomes and rounds.
 
-    With stored sessions (runs, sessions, rounds), their spread is charged.
+    With stored sessions (runs, sessions, rounds), the intervals include their spread.
     """
 
     @functools.cache

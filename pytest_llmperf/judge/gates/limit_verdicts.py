@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def charged_spread(gate: Gate, values: Sequence[float]) -> SessionSpread | None:
-    """How far the stored sessions of a limit gate differ, at the level of these values; None if it is not charged.
+    """The spread between the stored sessions of a limit gate, at the level of these values; None if it does not apply.
 
     That is so if too few sessions are stored (see `session_spread`), for metrics that are no mean or median, and for
     gates that bet. For tok/s and ms, sessions are taken to differ by the same percentage at any level.

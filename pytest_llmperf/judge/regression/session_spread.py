@@ -1,4 +1,4 @@
-"""How far sessions differ, charged to the interval of one session: then it is about the deployment.
+"""The spread between sessions in the interval of one session, which is then about the deployment.
 
 The interval of a limit gate knows the rounds of one session only. Where stored sessions know how sessions differ, the
 variance between them is added. It is the variance of their centres without the sampling variance, at least 0, and as
@@ -98,5 +98,5 @@ class SessionSpread:
 
 @lru_cache(maxsize=4)  # a verdict asks several times
 def spread_of(aggregate: Aggregate, sessions: tuple[tuple[float, ...], ...], rounds: int) -> SessionSpread | None:
-    """The spread between stored sessions over their first rounds, as many as the new session has; None if not known."""
+    """The spread between stored sessions over this number of first rounds; None if it is not known."""
     return SessionSpread.of(aggregate, grouped([session[:rounds] for session in sessions])) if sessions else None

@@ -209,7 +209,7 @@ def test_ratios_and_typed_limits_hold_everywhere() -> None:
 
 
 def test_limits_take_the_sessions_that_are_comparable() -> None:
-    """They tell how much sessions differ; none is needed, and those of other machines serve ratios only."""
+    """They show the spread between sessions; a gate needs none, and sessions of other machines serve ratios only."""
     stored = saved(
         *(session(facts=facts, efficiency_pct=(97.0, 98.0), decode_tok_s=(9.0, 8.0)) for facts in (FACTS, {}))
     )

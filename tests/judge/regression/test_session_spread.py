@@ -1,4 +1,4 @@
-"""The spread between stored sessions, charged to limit gates."""
+"""The spread between stored sessions in the verdicts of limit gates."""
 
 import math
 
