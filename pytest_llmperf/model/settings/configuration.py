@@ -45,6 +45,7 @@ class NamedDeployment:
         topology: a topology kind for every test on this deployment.
         script: of the simulated backend.
         faults: its fault plan; a relative path starts at the file's folder.
+        ray_address: of the Ray cluster on whose hosts the agents run, with the runtime `ray`.
 
     Raises:
         ValueError: neither urls nor a backend, or values that make no sense; lists every one.
@@ -63,6 +64,7 @@ class NamedDeployment:
     topology: str = ""
     script: Script | None = None
     faults: str = ""
+    ray_address: str = ""
 
     def __post_init__(self) -> None:
         faults = []
@@ -142,9 +144,17 @@ class Configuration:
         profiles: generation options by deployment mode, for the marker `profile`; beside those of the report.
         scenarios: what agents do together, by a name, for `run_agents` and for matrices; beside those of the report.
         prices: what machines and changes cost; None: nothing is stated, and nothing is assumed.
+        hosts: with the runtime `ray`, the label `KEY=VALUE` of the hosts that an agent runs on, by the agent's name.
     """
 
     deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     scenarios: Mapping[str, NamedScenario] = field(default_factory=dict)
     prices: Prices | None = None
+    hosts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for agent, label in self.hosts.items():
+            key, equals, value = label.partition("=")
+            if not (key and equals and value):
+                raise ValueError(f"hosts.{agent} = {refused(label)!r}, wanted a label KEY=VALUE of a Ray node")

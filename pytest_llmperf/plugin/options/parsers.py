@@ -217,6 +217,14 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def ray_address(raw: str) -> str:
+    """`auto`, or host and port of a Ray cluster's head."""
+    host, colon, port = raw.strip().rpartition(":")
+    if raw.strip() == "auto" or (colon and host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536):
+        return raw.strip()
+    raise ValueError("wanted auto, or HOST:PORT of the cluster's head (6379 unless started otherwise)")
+
+
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
