@@ -91,6 +91,7 @@ class RayCluster:
                 next_step="call ray.shutdown() before, or use another runtime",
             )
         self._before: dict[str, str | None] = {}
+        self._silenced: tuple[Any, Any] | None = None
         self._cluster = None if address else start()
         try:
             self._connect(address)
@@ -178,6 +179,10 @@ class RayCluster:
             else:
                 os.environ[name] = value
         self._before.clear()
+        if self._silenced is not None:
+            worker, printing = self._silenced
+            worker.print_to_stdstream = printing
+            self._silenced = None
         if self._cluster is not None:
             self._cluster.stop()
             self._cluster = None
@@ -225,6 +230,9 @@ class RayCluster:
         else:
             package = str(Path(pytest_llmperf.__file__).parent)
             options["runtime_env"] = {"py_modules": [package], "excludes": ["**/__pycache__"]}
+        worker: Any = importlib.import_module("ray._private.worker")
+        self._silenced = worker, worker.print_to_stdstream
+        worker.print_to_stdstream = _print_nothing  # what Ray's own processes say of a death, on our standard output
         with _quietly():
             try:
                 self._ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
@@ -233,6 +241,10 @@ class RayCluster:
                     f"the Ray cluster at {address} cannot be used: {printable(str(error), most=400)}",
                     next_step="is it up (`ray status`), and is it of the same Ray and Python version as this?",
                 ) from error
+
+
+def _print_nothing(*_: Any, **__: Any) -> None:
+    pass
 
 
 @contextmanager

@@ -180,10 +180,13 @@ class RayRuntime:
         self._number += 1
         orders = orders_of(self._number, crews, clients, timeout_s)
         opened = [(crew.host, crew.actor.prepare.remote(order)) for crew, order in zip(crews, orders, strict=True)]
-        for error in filter(None, cluster.answers(opened, limit_s=_START_S + CONNECT_S)):
+        try:
+            for error in filter(None, cluster.answers(opened, limit_s=_START_S + CONNECT_S)):
+                raise error
+            before = self._offsets(crews)
+        except LlmperfError:
             self._give_up(crews)
-            raise error
-        before = self._offsets(crews)
+            raise
         start_ns = time.monotonic_ns() + LEAD_NS + LEAD_HOST_NS * len(crews)
         told = [
             (crew.host, crew.actor.perform.remote(start_ns + (before[crew.host.node].offset_ns if before else 0)))

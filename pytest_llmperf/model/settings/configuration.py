@@ -27,6 +27,18 @@ STARTED = ("ollama", "embedded", "simulated")
 """Backends that start their servers, and can have no addresses of running ones."""
 
 
+def ray_address_fault(address: str) -> str:
+    """What is wrong with the address of a Ray cluster, in words; empty if nothing is.
+
+    >>> ray_address_fault("auto"), ray_address_fault("10.0.0.1:6379")
+    ('', '')
+    """
+    host, _, port = address.rpartition(":")
+    if address == "auto" or (host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536):
+        return ""
+    return f"{refused(address)!r}, wanted auto, or HOST:PORT of the cluster's head (6379 unless started otherwise)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedDeployment:
     """One `[deployments.NAME]`: servers to be had by a name. What is not stated is as the options say.
@@ -81,10 +93,11 @@ class NamedDeployment:
             faults.append(f"urls: {'; '.join(bad)}")
         if unfit := [fault for auth in self.auth if (fault := auth_fault(auth))]:
             faults.append(f"auth: {unfit[0]}")
-        if self.proxy and (fault := url_fault(self.proxy)):
-            faults.append(f"proxy: {fault}")
-        if self.proxy_auth and (fault := auth_fault(self.proxy_auth)):
-            faults.append(f"proxy_auth: {fault}")
+        faults += [
+            f"{key}: {fault}"
+            for key, fault_of in (("proxy", url_fault), ("proxy_auth", auth_fault), ("ray_address", ray_address_fault))
+            if (value := getattr(self, key)) and (fault := fault_of(value))
+        ]
         if bad_ports := [port for port in self.ports if not 0 < port < 65536]:
             faults.append(f"ports hold {', '.join(map(str, bad_ports))}, wanted ports from 1 to 65535")
         if len(set(self.ports)) < len(self.ports):

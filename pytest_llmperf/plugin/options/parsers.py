@@ -219,10 +219,11 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 def ray_address(raw: str) -> str:
     """`auto`, or host and port of a Ray cluster's head."""
-    host, colon, port = raw.strip().rpartition(":")
-    if raw.strip() == "auto" or (colon and host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536):
-        return raw.strip()
-    raise ValueError("wanted auto, or HOST:PORT of the cluster's head (6379 unless started otherwise)")
+    from pytest_llmperf.model.settings.configuration import ray_address_fault
+
+    if fault := ray_address_fault(address := raw.strip()):
+        raise ValueError(fault.partition(", ")[2])  # the error has the value
+    return address
 
 
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")

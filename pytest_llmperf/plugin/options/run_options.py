@@ -39,7 +39,7 @@ ROUND_OPTIONS = (
         "ray-address",
         "ADDRESS",
         parsers.ray_address,
-        "Ray cluster for --llmperf-runtime=ray: HOST:PORT of its head, or auto for the one that Ray finds",
+        "Ray cluster for --llmperf-runtime=ray: HOST:PORT of its head, or auto, with which Ray looks for it",
         unset="a cluster on this machine, for the run",
     ),
     Option(
