@@ -43,7 +43,7 @@ class Clients:
         self._stamping: socket.socket | None = None
 
     def runtime(self, name: str) -> Runtime:
-        """The runtime of that name, one of RUNTIMES, `ray`, or `tap`: our own clients behind the tap.
+        """The runtime of that name, one of RUNTIMES, `ray`, or `tap`: the plugin's clients behind the tap.
 
         Raises:
             MissingExtraError: it is not installed.
