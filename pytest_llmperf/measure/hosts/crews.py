@@ -1,4 +1,4 @@
-"""A part's clients by host: what each actor is told, and one part of what all of them did."""
+"""A part's clients by host: the orders for the actors, and one part from all of their answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def near_request(requests: Sequence[Request]) -> Request | None:
 
 
 def orders_of(part: int, crews: Sequence[Crew], clients: Clients, timeout_s: float) -> list[Order]:
-    """What each crew is told."""
+    """The order for each crew."""
     places = awaited(clients)
     orders = []
     for crew in crews:
@@ -66,7 +66,7 @@ def orders_of(part: int, crews: Sequence[Crew], clients: Clients, timeout_s: flo
 
 
 def merged(crews: Sequence[Crew], parts: Sequence[Part], lines: Mapping[str, ClockLine], start_ns: int) -> Part:
-    """One part of those of all crews, on our clock."""
+    """Merges the parts of all crews into one, on our clock."""
     if lines:
         parts = [on_our_clock(part, lines[crew.host.node]) for crew, part in zip(crews, parts, strict=True)]
     several = len({crew.host.node for crew in crews}) > 1

@@ -138,7 +138,7 @@ class HostActor:
             self._turns.hear(place)
 
     def give_up(self, part: int) -> None:
-        """Ends the clients of a part, because those of another actor have failed."""
+        """Ends the clients of a part, because another actor's clients have failed."""
         if part == self._part and (start := self._start) is not None:
             start.abort()
 

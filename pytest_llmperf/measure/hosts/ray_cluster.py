@@ -22,7 +22,7 @@ from pytest_llmperf.measure.hosts.ray_plan import OwnCluster
 from pytest_llmperf.measure.waiting import LOOK_S, until
 
 _CALLS_AT_ONCE = 4
-"""Of an actor: a part, the ends of requests on other hosts, and giving up."""
+"""An actor's calls at the same time: a part, the ends of requests on other hosts, and giving up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

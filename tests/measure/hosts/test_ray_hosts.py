@@ -76,7 +76,7 @@ def test_times_are_on_one_clock(cluster: Cluster) -> None:
 
 
 def test_an_agent_waits_for_one_of_another_host(cluster: Cluster) -> None:
-    """The end of a request is told from host to host."""
+    """One host's actor calls the other's when a request has ended."""
     said = cluster.part("chain")
     first, second = said["rows"]
     print(f"\nfrom host to host: {(second['sent_ns'] - first['ended_ns']) / 1e6:.2f} ms")

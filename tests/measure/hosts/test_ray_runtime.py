@@ -43,7 +43,7 @@ class Actor:
 
 
 class Cluster:
-    """Stands for RayCluster."""
+    """In place of RayCluster."""
 
     own = False
 
@@ -155,7 +155,7 @@ def test_a_label_chooses_the_host(runtime: RayRuntime, cluster: Cluster) -> None
 def test_many_clients_share_several_actors(
     runtime: RayRuntime, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An actor has so many clients at most; those of one host have one clock, and no bound."""
+    """An actor has at most that number of clients; the clients of one host have one clock, and no bound."""
     monkeypatch.setattr(module, "MOST_CLIENTS", 2)
     cluster.all = [host(0)]
     with serving(lambda sock: sock.sendall(ANSWER)) as url:
@@ -166,7 +166,7 @@ def test_many_clients_share_several_actors(
 
 @pytest.mark.parametrize("team", [TEAM, LOOPED, PAUSED], ids=["fan-out and join", "loop", "pauses"])
 def test_every_request_waits_for_its_turn(runtime: RayRuntime, team: Any, cluster: Cluster) -> None:
-    """The end of a request is told to the hosts whose agents wait for it. Here the hosts have one clock."""
+    """The actors whose agents wait for a request hear of its end. Here the hosts have one clock."""
     with serving(lambda sock: sock.sendall(ANSWER)) as url:
         for _ in range(2):
             clients = [
@@ -203,7 +203,7 @@ def test_a_refused_connection_names_the_agent(runtime: RayRuntime) -> None:
 
 
 def test_loopback_is_another_machine_on_each_host(runtime: RayRuntime, cluster: Cluster) -> None:
-    """Nothing but what was named is measured: on another host, 127.0.0.1 is that host."""
+    """Only the servers that the user named are measured: on another host, 127.0.0.1 is that host."""
     cluster.all = [host(0, here=False, address="10.0.0.7")]
     with serving(lambda sock: sock.sendall(ANSWER)) as url:
         with pytest.raises(UsageError, match=r"(?s)a: its client runs on host 10.0.0.7, where 127.0.0.1 is that host"):
@@ -259,7 +259,7 @@ def test_a_clock_that_steps_is_found(runtime: RayRuntime, cluster: Cluster, monk
     ("name", "changes"), [("Python", {"python": "CPython 3.9"}), ("pytest-llmperf", {"plugin": "x"})]
 )
 def test_other_versions_are_an_error(name: str, changes: dict[str, str]) -> None:
-    """Of Python and of the plugin, with the host's name; another kernel is only recorded."""
+    """Other versions of Python and the plugin, with the host's name; another kernel is only recorded."""
     ours = facts_here()
     check_versions("host 10.0.0.7", replace(ours, kernel="Linux 2.4"), ours)
     with pytest.raises(UsageError, match=rf"(?s)host 10.0.0.7 runs {name} .*install the same {name}"):
