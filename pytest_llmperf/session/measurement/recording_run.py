@@ -16,7 +16,7 @@ from pytest_llmperf.session.measurement.measurement_context import MeasurementCo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What came of it.
+    """The result of recording agents.
 
     Attributes:
         notes: what was written, in words.

@@ -1,4 +1,4 @@
-"""What must be equal in two runs for a finished cell of the first to count in the second."""
+"""The conditions that must be equal for a finished cell of an earlier run to count."""
 
 from __future__ import annotations
 
