@@ -53,7 +53,7 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     assert "a server's prompt cache may speed up later rounds" in result.stdout.str()
     (record,) = json.loads((suite.path / "run.json").read_text())["records"]
     agents = record["measurement"]["scenario"]["agents"]
-    assert agents[0] == {"name": "writer", "run": "test_team.writer", "after": []}
+    assert agents[0] == {"name": "writer", "run": "test_team.writer", "after": [], "team": ""}
     assert agents[1]["name"] == "critic"
     assert agents[1]["run"][1:] == ["critic.py"]
     assert record["measurement"]["manifest"]["facts"]["runtime"] == "tap"
