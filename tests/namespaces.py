@@ -34,7 +34,7 @@ class Program:
 
     Args:
         module: run with `python -m`, once `start` was called.
-        ahead_s: of its monotonic clock; None: it shares the namespaces of `beside`.
+        ahead_s: how far its monotonic clock is ahead; None: it shares the namespaces of `beside`.
         beside: see ahead_s.
     """
 
@@ -80,7 +80,7 @@ class Hosts:
 
     Args:
         module: the program of all.
-        count: of the hosts.
+        count: number of hosts.
 
     Attributes:
         coordinator: its monotonic clock is the machine's.

@@ -53,7 +53,7 @@ class Parts:
 
     Args:
         scenario: the agents and their work.
-        requests: of the agents that are not external.
+        requests: the requests of the agents that are not external.
         runtime: runs the clients.
         timeout_s: time limit for a request, s; behind the tap, for all requests of an agent.
         model: its name on the servers.

@@ -76,8 +76,8 @@ class Channel:
         """The whole answer, whatever its status.
 
         Args:
-            method: of the request.
-            path: of the request.
+            method: the method of the request.
+            path: the path of the request.
             within_s: from now to the last byte of the answer, s.
             **more: of the HTTP client: `json`, `content`.
 
@@ -101,8 +101,8 @@ class Channel:
         """The lines of a streamed answer as they come; of one whose status is an error, the status and its text.
 
         Args:
-            method: of the request.
-            path: of the request.
+            method: the method of the request.
+            path: the path of the request.
             quiet_s: to the next whole line, s.
             within_s: from now to the end, s.
             **more: of the HTTP client.

@@ -33,7 +33,7 @@ def owner_of(port: int, group: int, *, proc: Path = _PROC) -> Owner:
     """The owner of the sockets that take connections to this port of 127.0.0.1.
 
     Args:
-        port: of TCP.
+        port: the port of TCP.
         group: our process group, with all that its members have started; its number is its leader's pid.
         proc: for tests.
 

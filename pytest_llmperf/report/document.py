@@ -42,8 +42,8 @@ class Run:
     """The results of a session.
 
     Attributes:
-        records: of the whole run.
-        settings: of the session.
+        records: the records of the whole run.
+        settings: the settings of the session.
         accepted: the records whose test passed.
         tests: the tests that use the plugin, with their outcomes; some may have no record.
         stored: the baseline whose sessions are the history of the measurements, if any.

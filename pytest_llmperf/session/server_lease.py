@@ -30,9 +30,9 @@ class ServerLease:
     are open, the machine's lock is held: two sessions (xdist workers, CI jobs) never time at once.
 
     Args:
-        settings: of the deployment.
+        settings: the settings of the deployment.
         listener: receives the progress.
-        lock: of the machine; the deployments of a session share it.
+        lock: the lock of the machine; the deployments of a session share it.
         unrestored: takes the texts that say what could not be restored on servers that the session did not start.
 
     Attributes:

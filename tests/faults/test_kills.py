@@ -42,7 +42,7 @@ class Run:
     Args:
         folder: the inner project.
         environment: with the mark and the temporary folder.
-        options: of the inner pytest.
+        options: options of the inner pytest.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str], *options: str) -> None:

@@ -105,7 +105,7 @@ class Inputs:
     """Random inputs for each parser.
 
     Args:
-        seed: of them.
+        seed: seed of the inputs.
         folder: for files.
     """
 

@@ -29,7 +29,7 @@ class Terminal:
 
     Args:
         folder: the inner project.
-        options: of the inner pytest.
+        options: options of the inner pytest.
         columns, rows: its size.
         colour: whether pytest is to use colours.
     """

@@ -81,7 +81,7 @@ class Inner:
 
     Args:
         folder: the inner project.
-        options: of the inner pytest.
+        options: options of the inner pytest.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:

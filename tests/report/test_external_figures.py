@@ -39,7 +39,7 @@ def measured(*together: dict, solo: dict | None = None):
 
 
 def test_medians_over_the_rounds_and_the_highest_memory() -> None:
-    """Of the external agent only, alone and together."""
+    """Only the external agent has them, alone and together."""
     made = measured(*({"process": use(factor=factor), "workflow": workflow(factor=factor)} for factor in (1, 3, 2)))
     alone, together = external_figures(made)
     assert (alone.agent, alone.part, together.part, together.runs) == ("y", "alone", "together", 3)
@@ -76,7 +76,7 @@ def test_medians_over_the_rounds_and_the_highest_memory() -> None:
     ],
 )
 def test_the_line_of_an_agent(changes: list[dict], line: str | None) -> None:
-    """Nothing is said that is not known; the boundary always is."""
+    """It has the known figures only, and always the boundary."""
     assert program_lines(measured(*changes)) == ([] if line is None else [line])
 
 

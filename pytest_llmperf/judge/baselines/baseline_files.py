@@ -46,7 +46,7 @@ def load(path: Path) -> Baseline:
     """Read a baseline file.
 
     Args:
-        path: of the TOML file; its stem becomes the baseline's name.
+        path: the path of the TOML file; its stem becomes the baseline's name.
 
     Raises:
         BaselineError: missing or unreadable, torn, of another schema, or with a key or value that does not belong;

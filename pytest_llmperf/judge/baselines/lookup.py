@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What must be equal for a measurement and a stored one to be of the same thing.
+    """The key that a measurement must share with a stored measurement to be compared with it.
 
     Attributes:
-        test: node id.
-        scenario: its name.
-        topology: its kind.
+        test: the test's node id.
+        scenario: the scenario's name.
+        topology: the topology's kind.
         workload: fingerprint of the scenario as it runs, see `baselines.fingerprint`.
-        recording: what is replayed, in words, for messages; it is part of the workload.
+        recording: the replayed recording in words, for messages; it is part of the workload.
     """
 
     test: str

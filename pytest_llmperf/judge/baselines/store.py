@@ -45,7 +45,7 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
         directory: the user's folder of baselines.
         saved: sessions, each under its measurement's key, after those that are stored of it already. Their `rounds`
             are what `metrics.series.all_series` returns; entries of one key are one session.
-        description: of a new file.
+        description: the description of a new file.
 
     Returns:
         The file's path.
@@ -119,7 +119,7 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
     """Change a baseline file, whole or not at all; it is written in the newest layout.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         change: from the old value to the new one.
         new: what to start from if there is no file; None: there must be one.
 

@@ -51,7 +51,7 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
 
     Args:
         tables: as `tomllib` gives them.
-        name: of the baseline.
+        name: the name of the baseline.
 
     Returns:
         Faults, each naming its key, and the baseline, which is None when there is a fault.

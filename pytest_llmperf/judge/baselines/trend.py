@@ -25,8 +25,8 @@ class Point:
     """A metric in one session.
 
     Attributes:
-        saved_at: ISO 8601.
-        commit: of git, empty if not known; with a star if files were changed.
+        saved_at: when the session was saved, ISO 8601.
+        commit: git commit, with a star if files were changed; empty if unknown.
         value: the session's centre, in the metric's unit.
     """
 

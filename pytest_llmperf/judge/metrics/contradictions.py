@@ -52,12 +52,12 @@ DURATIONS = frozenset({"total_duration", "load_duration", "prompt_eval_duration"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contradiction:
-    """A figure of the server's and what our clock says.
+    """A contradiction between a server's figure and the client's clock.
 
     Attributes:
-        figures: of the server's that are not to be believed.
-        theirs: what the server says, in words.
-        ours: what was seen here, in words.
+        figures: the server's figures that cannot be true.
+        theirs: the server's statement, in words.
+        ours: the client's observation, in words.
     """
 
     figures: frozenset[str]

@@ -263,9 +263,9 @@ def rounds_to_decide(
     """About how many rounds would put the limit outside the interval, if centre, spread and resolution stayed.
 
     Args:
-        aggregate: of the metric.
-        values: of the rounds so far.
-        limit: of the gate.
+        aggregate: the aggregate of the metric.
+        values: the values of the rounds so far.
+        limit: the limit of the gate.
         looks: at the data, at most.
         gates: that share the error.
         known: the interval of these values; as far as it is wider than Student's, it stays so with more rounds.

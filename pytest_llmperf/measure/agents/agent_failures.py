@@ -16,7 +16,7 @@ class Member:
 
     Attributes:
         label: for error messages.
-        url: of its server.
+        url: the base address of its server.
         run: what does its work.
         start_up_ns: how long it takes from its start to its first request, as far as is known.
         after: the members that must have ended before it is started, by index.

@@ -30,11 +30,11 @@ class AgentRecording:
     """The requests of one agent in a part.
 
     Attributes:
-        requests: those that are timed, in the order sent.
-        exchanges: of these requests.
+        requests: the timed requests, in the order sent.
+        exchanges: the exchanges of these requests.
         sent: their HTTP requests, as the agent sent them.
         forward_ns: how long the tap kept its first bytes after the barrier.
-        start_up_ns: from its start to the first bytes that it sent.
+        start_up_ns: time from the agent's start to the first bytes that it sent.
         untimed: its requests that are in no figure.
         workflow, marks_fault, process: as of AgentRun.
     """
@@ -65,7 +65,7 @@ class TapResult:
 
     Attributes:
         start_ns: when the barrier opened.
-        recordings: of each member.
+        recordings: one recording for each member.
         cpu_ns: CPU time of the tap from the barrier to the last answer.
         lag_ns: the tap's scheduling lag in that time.
     """
@@ -147,7 +147,7 @@ def own_work(
     Args:
         requests_to: its requests for a base address.
         agent: its index in the part.
-        progress: of the part.
+        progress: the progress of the part.
         in_turn: whether each request waits for the one before it; else only for what its step says.
     """
 

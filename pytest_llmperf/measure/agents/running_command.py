@@ -148,7 +148,7 @@ def tail_of(output: IO[bytes], secrets: Iterable[str] | None = None) -> str:
     A panic's reason comes before its backtrace, which may be longer than any tail.
 
     Args:
-        output: of the command.
+        output: the output of the command.
         secrets: see `masked`.
     """
     output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))

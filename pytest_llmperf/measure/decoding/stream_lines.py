@@ -19,7 +19,7 @@ class Line(NamedTuple):
     """One line, or the data of one event.
 
     Attributes:
-        number: of its first line in the body, from 1.
+        number: the number of its first line in the body, from 1.
         start: offset of its first byte in the body.
         end: offset after its last byte, with the line end (for an event, with the blank line).
         data: the bytes without the line end.

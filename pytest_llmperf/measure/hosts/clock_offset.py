@@ -110,7 +110,7 @@ def estimate(probes: Sequence[Probe]) -> ClockOffset:
     """The estimate of the probe with the least round trip.
 
     Args:
-        probes: of one burst, in the order sent; at least one.
+        probes: the probes of one burst, in the order sent; at least one.
 
     Raises:
         MeasurementError: they contradict each other or themselves: a clock was stepped meanwhile.
@@ -137,11 +137,11 @@ def line(estimates: Sequence[ClockOffset]) -> ClockLine:
     """The clock between the last two estimates.
 
     Args:
-        estimates: of one host, in the order made; at least two. Those before the last two tell the clock's rate.
+        estimates: at least two estimates of one host, in the order made; all but the last two give the clock's rate.
 
     Raises:
-        MeasurementError: the clock was stepped between the last two: it moved further than clocks drift, or than it did
-            before.
+        MeasurementError: the clock was stepped between the last two estimates: it moved further than clocks drift, or
+            further than it did before.
     """
     *earlier, before, after = estimates
     elapsed_ns, moved_ns = after.at_ns - before.at_ns, after.offset_ns - before.offset_ns

@@ -17,7 +17,7 @@ def on_our_clock(part: Part, clock: ClockLine) -> Part:
 
     Args:
         part: in moments of that host's clock.
-        clock: of that host, from estimates before and after the part.
+        clock: the clock of that host, from estimates before and after the part.
     """
     return replace(
         part,

@@ -23,7 +23,7 @@ class Mark(NamedTuple):
 
     Attributes:
         kind: BEGIN or END.
-        read_ns, ancillary: of the read that completed it, as in `recording.Chunk`.
+        read_ns, ancillary: time and ancillary data of the read that completed it, as in `recording.Chunk`.
     """
 
     kind: str

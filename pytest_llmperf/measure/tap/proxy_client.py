@@ -54,7 +54,7 @@ class Tap:
 
         Args:
             urls: the server of each agent.
-            labels: of each agent, for error messages.
+            labels: the labels of each agent, for error messages.
             accesses: how each server is reached; none = all of them without login, by the system's authorities.
             limit_bytes: maximum memory for the captured bytes of one agent, with their bookkeeping.
             barrier: whether all agents are held until each has sent something; else their bytes are passed on at once.

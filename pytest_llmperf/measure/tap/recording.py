@@ -110,7 +110,7 @@ class Capture(NamedTuple):
         before_ns, after_ns: `arrival.wall_offset_ns` at the beginning and end of the part.
         agents: the connections of each agent, in the order they were made.
         used: CPU time of the tap's process, at the barrier, with every beat, and at the end.
-        beats: of the tap's pulse.
+        beats: the beats of the tap's pulse.
     """
 
     start_ns: int

@@ -10,9 +10,9 @@ class Workflow:
     """An agent's whole work, between the marks that it sent to the tap when it began and ended.
 
     Attributes:
-        before_ns: from its mark `begin` to the arrival of its first request at the tap.
-        after_ns: from the end of its last answer to its mark `end`.
-        total_ns: from `begin` to `end`, without the wait at the barrier.
+        before_ns: time from its mark `begin` to the arrival of its first request at the tap.
+        after_ns: time from the end of its last answer to its mark `end`.
+        total_ns: time from `begin` to `end`, without the wait at the barrier.
     """
 
     before_ns: int

@@ -43,7 +43,7 @@ class Claim:
             needed to name one row of the decision card; empty where the report gives an order or a direction only.
         figure: what is computed from our rows: one of FIGURES.
         metric: column of the results.
-        statistic: of the metric over the rows of a selection: one of STATISTICS.
+        statistic: statistic of the metric over the rows of a selection, one of STATISTICS.
         of: the cells that it is about; empty: all.
         against: the cells that they are compared with; for `difference`, `change_pct` and `ratio`.
         over: the axis whose values are the groups; for `spread`, `spread_pct` and `order`.

@@ -114,7 +114,7 @@ class _Passages:
     """How often each agent does its work, and where each time ends.
 
     Args:
-        agents: of a scenario.
+        agents: the agents of a scenario.
     """
 
     def __init__(self, agents: Sequence[AnyAgent]) -> None:

@@ -26,12 +26,12 @@ class Profile:
 
     Attributes:
         mode: one of Mode.
-        options: replace every agent's own options if they are set.
-        think: like an agent's; None leaves the agents' own.
-        source: where they come from.
+        options: options that replace every agent's own options if they are set.
+        think: as for an agent; None leaves the agents' own value.
+        source: the source of these options.
 
     Raises:
-        ValueError: no such mode, or nothing is set.
+        ValueError: there is no such mode, or nothing is set.
     """
 
     mode: str

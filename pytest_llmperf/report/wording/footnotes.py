@@ -32,7 +32,7 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
     """The notes below the table, each once, with the measurements it is about.
 
     Args:
-        records: of the run.
+        records: the records of the run.
         verbosity: pytest's; above 0 adds what each measurement lacks to be decision-grade, losses, rules.
         explained: tests whose failure text has the diagnosis.
     """
@@ -156,8 +156,8 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
     """The notes on one measurement, without its incidents.
 
     Args:
-        record: of the measurement.
-        diagnosis: of the measurement; None: there is none, or the failure text has it.
+        record: the record of the measurement.
+        diagnosis: the diagnosis of the measurement; None: there is none, or the failure text has it.
     """
     measurement = record.measurement
     notes = []

@@ -22,7 +22,7 @@ class OpenedTopology:
 
     Attributes:
         topology: its running instances.
-        pids: of the first process of each instance that was started, by its name.
+        pids: id of the first process of each started instance, by the instance's name.
         fired: returns which faults of a fault plan have fired since it was opened, in words; nothing without a plan.
 
     Args:

@@ -52,7 +52,7 @@ def environment(home: Path, port: int, slots: int, *, gpu: str = "", store: Path
         port: on loopback.
         slots: requests that it serves at once.
         gpu: the only one that it sees, by number or UUID; -1 = none, empty = as the environment says.
-        store: of its models; None = the user's.
+        store: the folder of its models; None = the user's.
     """
     clean = {name: value for name, value in os.environ.items() if _kept(name)}
     user_home = Path(os.environ.get("HOME") or Path.home())

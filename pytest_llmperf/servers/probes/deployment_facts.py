@@ -44,7 +44,7 @@ def manifest(
         topology: with running servers, which are asked about the model.
         runtime: what drove the agents, e.g. `asyncio`.
         timing_source: how arrivals were stamped.
-        folder: of the tests, for the commit; None: the working directory.
+        folder: the folder of the tests, for the commit; None: the working directory.
         more: facts that the caller knows.
     """
     facts: Facts = {

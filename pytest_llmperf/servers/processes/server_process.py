@@ -35,7 +35,7 @@ class ServerProcess:
 
     Attributes:
         label: for messages, e.g. `instance a (embedded)`.
-        pid: of the supervisor, which leads the session and the group.
+        pid: the process id of the supervisor, which leads the session and the group.
         log_path: where its output goes; removed by `stop`.
     """
 
@@ -184,7 +184,7 @@ class OwnServer(ServerProcess):
     """Our own API server as a process; see ServerProcess. `port` waits until it listens.
 
     Args:
-        arguments: of `pytest_llmperf.servers.emulator.serve`.
+        arguments: the arguments of `pytest_llmperf.servers.emulator.serve`.
         label: for messages.
 
     Raises:

@@ -27,7 +27,7 @@ class Arm:
 
     Args:
         lease: its servers, open.
-        rounds: of the scenario on them.
+        rounds: runs the rounds of the scenario on these servers.
         measurement: without rounds and manifest.
         describe: returns the manifest, which says where the loaded model is; called once the model is loaded.
         name: for messages; empty for the deployment that is judged.

@@ -24,7 +24,7 @@ class GenerationResponse:
 
     Args:
         request: what is asked.
-        scheduler: of the model.
+        scheduler: the scheduler of the model.
         clock: monotonic nanoseconds.
         started_ns: when the request's handler began, on that clock.
     """

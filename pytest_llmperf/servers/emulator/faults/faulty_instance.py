@@ -49,7 +49,7 @@ class FaultyInstance:
 
         Args:
             request: the request.
-            scheduler: of the model.
+            scheduler: the scheduler of the model.
             usual: returns the answer of a working server.
         """
         self._count += 1

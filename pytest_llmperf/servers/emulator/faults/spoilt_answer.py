@@ -31,7 +31,7 @@ class SpoiltAnswer:
         form: how it is written.
         fault: one of plan.OF_ANSWERS, `status` excepted.
         host: the process.
-        number: of the request.
+        number: the number of the request.
         pause_s: between tokens that this class makes.
         crashed: is called when the model's runner dies.
     """
