@@ -77,7 +77,7 @@ VARIABLES = (
 
 
 def team_environment(urls: Mapping[str, str], agents: Sequence[str]) -> dict[str, str | None]:
-    """The variables of a team's program, besides those of `command_environment`; None: it must not be there.
+    """The variables of a team's program, in addition to `command_environment`; None: remove the variable.
 
     Args:
         urls: the addresses of the agents that run, by name.

@@ -26,7 +26,7 @@ _PLACE = re.compile(r"\{url(?::([^{}]*))?\}")
 class ExternalTeam:
     """One external program that runs several agents at once; each is measured as an agent of its own.
 
-    In a scenario, it stands for its agents, in this order. Each gets an address. The program finds the addresses in
+    A scenario replaces it by its agents, in this order. Each gets an address. The program finds the addresses in
     the environment, `LLMPERF_BASE_URL_COLLECTOR` for an agent `collector`, or in `{url:collector}` of an argument, and
     in LLMPERF_AGENTS the names of the agents to run now, separated by commas: one, to measure it alone, or all.
 
@@ -93,7 +93,7 @@ class ExternalTeam:
 
 
 def without_teams(agents: Sequence[AnyAgent | ExternalTeam]) -> tuple[AnyAgent, ...]:
-    """The agents, with those of each team in its place.
+    """The agents; each team is replaced by its agents.
 
     Raises:
         ValueError: two teams have one name.
@@ -123,7 +123,7 @@ def mates_of(agent: AnyAgent, agents: Sequence[AnyAgent]) -> tuple[str, ...]:
 
 
 def team_words(run: Command, urls: dict[str, str]) -> list[str]:
-    """A team's command with the addresses of the agents that run; empty in place of those of the others.
+    """A team's command with the addresses of the agents that run; empty for the other agents.
 
     >>> team_words(("agents", "{url:a}", "--other={url:b}"), {"a": "http://127.0.0.1:1"})
     ['agents', 'http://127.0.0.1:1', '--other=']

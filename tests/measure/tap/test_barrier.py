@@ -141,6 +141,21 @@ def test_the_barrier_does_not_wait_for_those_that_come_later() -> None:
         assert server.recv(len(REQUEST)) == REQUEST
 
 
+def test_the_barrier_waits_for_one_agent_of_a_program() -> None:
+    """Which of them asks first is up to the program; the agents of other programs are waited for as always."""
+    with contextlib.closing(Stage(agents=3, awaited=(0, 0, 2))) as stage:
+        stage.asks(1)
+        stage.turn(60)
+        assert not stage.released
+        stage.asks(2)
+        stage.turn(1)
+        assert stage.released
+        assert len(stage.accepted()) == 2
+        stage.asks(0)
+        (server,) = stage.accepted()
+        assert server.recv(len(REQUEST)) == REQUEST
+
+
 @LEAVING
 def test_what_was_given_up_at_the_barrier_never_reaches_the_server(stage: Stage, leave) -> None:
     """An agent whose client gives up after a second and asks again: its last request only is sent, and counts."""
