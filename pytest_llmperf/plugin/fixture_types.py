@@ -15,7 +15,6 @@ from pytest_llmperf.study.claims.claim_findings import Finding
 from pytest_llmperf.study.economics.deployment_cost import Economy
 from pytest_llmperf.study.sweeps.study_results import Results
 
-
 ManyAgents = Sequence[AnyAgent | ExternalTeam | AsyncAgent | Sequence[str]]
 """Agents in place of a scenario."""
 
