@@ -23,6 +23,7 @@
 # make verdicts how often verdicts are wrong, simulated, against limits, and some cells of the envelope (some minutes on two cores)
 # make verdicts-wide the whole envelope, 20,000 runs a cell, and its page (hours; goes on where it was interrupted;
 #               ARGS="--shard 1/4" runs a quarter, ARGS="--runs 2000" fewer); make verdicts-independent simulates cells anew, without our code
+# make scaling  how often the fitted scaling law is wrong, by simulation (some minutes)
 # make bench    what the plugin costs, used and unused, beside its peers, a row a figure; limits are ratios that hold on any machine (some minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
@@ -36,7 +37,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: languages perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: languages perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent scaling bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -141,6 +142,10 @@ verdicts-wide: .venv/dev
 verdicts-independent: .venv/dev
 	@echo "== verdicts simulated again, with rules and noise that share no code with the package (some minutes)"
 	@$(BIN)/python benchmarks/independent.py $(ARGS)
+
+scaling: .venv/dev
+	@echo "== how often the scaling law is wrong, by simulation (some minutes)"
+	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }

@@ -151,9 +151,10 @@ INSIDE = {
         "economics": set(),
         "records": set(),
         "matrices": set(),
+        "scaling": set(),
         "rows": {"matrices"},
         "claims": {"matrices", "rows"},
-        "sweeps": {"claims", "matrices", "rows"},
+        "sweeps": {"claims", "matrices", "rows", "scaling"},
     },
 }
 """The same inside the large rooms."""

@@ -2,7 +2,8 @@
 
 To add a kind, add a row to GATE_KINDS; its metric must be in the catalogue (`judge.metrics.catalogue`).
 
-pytest imports this module at every start, also in projects that never use us: it needs only the standard library.
+pytest imports this module at every start, even in projects that never use the plugin: it imports only the standard
+library.
 """
 
 from typing import Literal, NamedTuple

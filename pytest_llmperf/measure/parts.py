@@ -215,7 +215,7 @@ class Parts:
 
 
 def _after(agent: AnyAgent, steps: Sequence[Step], members: Sequence[Placed]) -> tuple[int, ...]:
-    """The members that must have ended before this one is started; our own agents wait for each other by themselves."""
+    """The members that must have ended before this one starts; built-in agents wait for each other by themselves."""
     return tuple(
         client
         for client, _ in steps[0].waits_for

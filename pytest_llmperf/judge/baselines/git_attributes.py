@@ -1,4 +1,4 @@
-"""What git does with our files: how it merges baselines, what it leaves out, and where the repository is."""
+"""How git handles the plugin's files: merging baselines, ignored files, and the repository's top folder."""
 
 from __future__ import annotations
 

@@ -102,9 +102,9 @@ def target_of(name: str, directory: Path) -> Path:
     """The path that a run can be saved to.
 
     Raises:
-        UsageError: a name that is no file name, or that of a packaged baseline: a file of measurements without its
-            thresholds would be found in its place. In our own repository, whose folder is that of the packaged ones, it
-            is the file itself.
+        UsageError: the name is not a file name, or it is the name of a packaged baseline, which the new file without
+            its thresholds would hide. (In the plugin's own repository the folder is the packaged one: there the path is
+            the packaged file.)
     """
     packaged = builtin_names()
     if name in packaged and place_of(directory) != place_of(builtin_dir()):
@@ -120,7 +120,7 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
 
     Args:
         path: the path of the file.
-        change: from the old value to the new one.
+        change: returns the new value for the old one.
         new: what to start from if there is no file; None: there must be one.
 
     Returns:

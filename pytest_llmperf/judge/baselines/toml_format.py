@@ -50,7 +50,7 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
     """Tables as a baseline, or what is wrong with them.
 
     Args:
-        tables: as `tomllib` gives them.
+        tables: the tables as `tomllib` returns them.
         name: the name of the baseline.
 
     Returns:
@@ -133,7 +133,7 @@ _Numbers = tuple[float, ...]
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    """Finite numbers: a list, or a text of them; by the thousand, so the good case takes no loop of ours."""
+    """Finite numbers: a list, or a text of them; there are thousands, so valid lists need no loop."""
     if isinstance(value, str):
         value = value.split()
         with suppress(ValueError):

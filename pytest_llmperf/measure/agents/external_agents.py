@@ -121,7 +121,7 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
 
 
 class Progress:
-    """How far our own agents of a part have come, for those that wait for them."""
+    """The progress of a part's built-in agents, for agents that wait for them."""
 
     def __init__(self) -> None:
         self._ends: defaultdict[Place, asyncio.Event] = defaultdict(asyncio.Event)
@@ -142,13 +142,13 @@ class Progress:
 def own_work(
     requests_to: Callable[[str], Sequence[Request]], agent: int, progress: Progress, *, in_turn: bool = True
 ) -> AsyncAgent:
-    """One of our own agents, or a recorded one, as a callable: it sends its requests; the tap captures the times.
+    """A built-in or a recorded agent as a callable: it sends its requests; the tap captures the times.
 
     Args:
         requests_to: its requests for a base address.
         agent: its index in the part.
         progress: the progress of the part.
-        in_turn: whether each request waits for the one before it; else only for what its step says.
+        in_turn: whether each request waits for the previous one; otherwise only for the requests that its step names.
     """
 
     async def send(position: int, request: Request) -> None:

@@ -75,7 +75,7 @@ class RunningCommand:
                     stderr=subprocess.STDOUT,
                     env=Hidden(env),
                     pass_fds=(theirs,),
-                    start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+                    start_new_session=True,  # only this process handles a Ctrl-C in the terminal
                 )
         except BaseException:
             os.close(self._report)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
-_IGNORED = (b"id", b"retry", b"")  # fields that say nothing to us; a comment is a field without a name
+_IGNORED = (b"id", b"retry", b"")  # fields that are not used; a comment is a field without a name
 _ERROR = b"error"
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
 _EVENT_START = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry|error)?:|(?:data|event|id|retry)[\r\n])")

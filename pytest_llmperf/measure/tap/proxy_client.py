@@ -125,7 +125,7 @@ class Tap:
                 [sys.executable, "-P", "-m", "pytest_llmperf.measure.tap", str(theirs.fileno()), str(self._realtime)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+                start_new_session=True,  # only this process handles a Ctrl-C in the terminal
             )
         finally:
             theirs.close()

@@ -46,7 +46,7 @@ class Agent:
         awaited: the barrier waits for one agent of each number; None: not for this one.
 
     Attributes:
-        awaited: as given.
+        awaited: the given value.
         connections: the connections that the agent made, in order, without `given_up`.
         given_up: the connections that the agent closed before the barrier opened.
         arrived: whether the parent knows that the agent has sent something.
@@ -85,7 +85,7 @@ class Forwarder:
     barrier has opened, and `("full", agent)` when an agent's notes exceed the limit.
 
     Args:
-        channel: to the parent.
+        channel: the channel to the parent.
         clock: monotonic nanoseconds.
         cpu: CPU time of this process, nanoseconds.
     """

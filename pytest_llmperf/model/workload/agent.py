@@ -1,4 +1,4 @@
-"""Agents: ours, which send prompts, and external ones, which are a callable or a command."""
+"""Agents: built-in agents, which send prompts, and external agents, which are callables or commands."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Profile:
         return {**self.options.as_request(), **({} if self.think is None else {"think": self.think})}
 
     def over(self, scenario: Scenario, name: str) -> Scenario:
-        """The scenario with these options for each of our own agents, and with a note in its source."""
+        """The scenario with these options for each built-in agent, and with a note in its source."""
         agents = tuple(
             agent.with_options(self._laid) if isinstance(agent, Agent) else agent for agent in scenario.agents
         )

@@ -92,7 +92,7 @@ class FaultyInstance:
                 self._engine.version = fault.version
 
     async def _traffic(self, fault: Fault, scheduler: Scheduler) -> None:
-        """Another client's request takes its place before ours."""
+        """Another client's request takes its place before this request."""
         begun = asyncio.Event()
 
         async def another() -> None:
