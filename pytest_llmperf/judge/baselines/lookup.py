@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines.baseline_files import to_save
-from pytest_llmperf.model import Agent, RecordedAgent
+from pytest_llmperf.model import Agent, RecordedAgent, team_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,6 +80,7 @@ def _work(agent: AnyAgent) -> list[object]:
     else:
         kind = "recorded" if isinstance(agent, RecordedAgent) else "external"
         work = [agent.name, kind, agent.stored]
+        waits["team"] = team_of(agent)
     given = {name: value for name, value in waits.items() if value}
     return [*work, given] if given else work
 
