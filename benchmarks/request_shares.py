@@ -34,7 +34,7 @@ PROMISE, ERRORS = 2.5, 3.0
 MARK, END = "<!-- request shares -->", "<!-- end of request shares -->"
 BATCH = 2000
 NEAR = 1.9
-"""Standard errors: nothing nearer is beyond an exact tail of 1.75 % (2.02 at least, on a grid of six million counts)."""
+"""Standard errors: nothing nearer is beyond an exact tail of 1.75 % (2.02 at least, of six million counts)."""
 CORRELATIONS = (0.0, 0.2, 0.6)
 
 
@@ -163,6 +163,15 @@ def broken(cell: Cell, result: tuple[float, float, float], runs: int) -> bool:
     return cell.promised and max(result[:2]) > PROMISE + ERRORS * error
 
 
+def _simulated(tasks: list[tuple[Cell, int]], processes: int):
+    """The cells with their results, as they come."""
+    if processes == 1:
+        yield from map(simulate, tasks)
+        return
+    with Pool(processes) as pool:
+        yield from pool.imap_unordered(simulate, tasks)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Simulates, prints, and says whether every promise holds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -172,11 +181,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     tasks = [(cell, given.runs) for cell in cells()]
     results = {}
-    with Pool(given.processes) as pool:
-        for cell, result in pool.imap_unordered(simulate, tasks):
-            results[cell] = result
-            if broken(cell, result, given.runs):
-                print(f"BROKEN {cell}: {result[0]:.2f} % pass, {result[1]:.2f} % fail", flush=True)
+    for cell, result in _simulated(tasks, given.processes):
+        results[cell] = result
+        if broken(cell, result, given.runs):
+            print(f"BROKEN {cell}: {result[0]:.2f} % pass, {result[1]:.2f} % fail", flush=True)
     ordered = {cell: results[cell] for cell, _ in tasks}
     lines = table(ordered, given.runs)
     print("\n".join(lines))

@@ -212,8 +212,8 @@ _KINDS = (
         page="docs/percentiles.md",
         lacks=MappingProxyType(
             {
-                "min_score": "scores are of answers asked for after the rounds, since timed answers are not kept; use "
-                "the gate quality for them"
+                "min_score": "timed answers are not kept, and scores are of answers to extra requests; use "
+                "the gate quality"
             }
         ),
     ),

@@ -182,7 +182,7 @@ def _words(bad: BadRequests, outcome: Outcome, things: str) -> str:
 
 def _pct(share: float) -> str:
     """A share in percent, for a sentence."""
-    return f"{100 * share:.2g}" if share > 0.0001 else "0"
+    return f"{100 * share:.3g}" if share > 0.0001 else "0"
 
 
 def _verdict(
