@@ -41,8 +41,8 @@ class TapCost:
     """The figures.
 
     Attributes:
-        delays_ns: of the chunks to their clients, of each repetition, by side: `direct`, `tapped`, `forwarded`.
-        passage_ns: from a chunk's arrival at the tap to its arrival at the client, the chunks of `tapped`.
+        delays_ns: delays of the chunks to their clients in each repetition, by side: `direct`, `tapped`, `forwarded`.
+        passage_ns: times from a chunk's arrival at the tap to its arrival at the client, for the chunks of `tapped`.
         cpu_us: CPU time of the tap for a chunk, microseconds.
         exact: whether all arrivals were the kernel's.
     """
@@ -86,7 +86,7 @@ def tap_cost(*, tok_s: float = TOK_S, tokens: int = TOKENS, repetitions: int = 2
         tok_s: pace of each of the two agents.
         tokens: chunks of each answer.
         repetitions: how often each side is measured.
-        realtime: whether the tap may use the real-time class, where it is allowed to.
+        realtime: whether the tap may use the real-time class if the system allows it.
     """
     delays_ns: dict[str, list[list[int]]] = {side: [] for side in SIDES}
     passage_ns, cpu_ns, sources = list[int](), 0, set[str]()

@@ -30,7 +30,7 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
     """The file as one validated value.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         wanted: the user named it; else it may be missing, and the result is empty.
 
     Raises:

@@ -28,7 +28,7 @@ NAME = "quick"
 """The name of the scenario, and that under which it is recorded."""
 
 ROUNDS = 5
-"""As many as a gate needs at least."""
+"""The minimum number of rounds for a gate."""
 
 _PROMPT = (
     "You write the diary of a lighthouse. Describe at length the weather, the ships and the visitors of every day. "

@@ -26,7 +26,7 @@ _Hook = Callable[[Any, Any], Any]
 
 
 def strict_converter() -> cattrs.Converter:
-    """A converter of dataclasses that coerces nothing but whole numbers to floats."""
+    """A converter for dataclasses whose only coercion is from integers to floats."""
     converter = cattrs.Converter(forbid_extra_keys=True, omit_if_default=True)
     converter.register_structure_hook(str, lambda value, _: exactly(str, value, "text"))
     converter.register_structure_hook(int, lambda value, _: exactly(int, value, "a whole number"))
@@ -51,7 +51,7 @@ def strict_converter() -> cattrs.Converter:
         def hook(value: Any, _: Any) -> dict[str, Any]:
             table = exactly(dict, value, "a table")
             if get_args(kind)[1] is str and set(map(type, table.values())) <= {str}:
-                return dict(table)  # manifests, by the thousand: the good case takes no loop of ours
+                return dict(table)  # manifests, by the thousand: valid tables need no loop
             return each_item(converter, kind, get_args(kind)[1], table.items())
 
         return hook
@@ -139,7 +139,7 @@ def _number_or_numbers(value: Any) -> float | tuple[float, ...]:
 
 
 def _truth(value: Any) -> bool:
-    """True or false; not a number or a text that stands for one."""
+    """True or false; numbers and strings are refused."""
     if not isinstance(value, bool):
         raise TypeError(f"got {got(value)}, wanted true or false")
     return value

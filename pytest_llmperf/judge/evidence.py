@@ -21,7 +21,7 @@ class Evidence:
 
     Attributes:
         grade: `exploratory`, `directional` or `publishable`, by rounds (decision card), or `simulated`.
-        lacks: what it lacks to be decision-grade (glossary D, P.1), a clause each; empty: it is.
+        lacks: the unmet requirements of decision-grade evidence (glossary D, P.1), a clause each; empty: none.
     """
 
     grade: str

@@ -1,4 +1,4 @@
-"""Which process listens on a port of this machine: an answer alone does not prove that our own process gave it."""
+"""Which process listens on a port of this machine: an answer alone does not prove which process gave it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def owner_of(port: int, group: int, *, proc: Path = _PROC) -> Owner:
     """The owner of the sockets that take connections to this port of 127.0.0.1.
 
     Args:
-        port: of TCP.
-        group: our process group, with all that its members have started; its number is its leader's pid.
+        port: the port of TCP.
+        group: the plugin's process group with all descendants of its members; its number is its leader's pid.
         proc: for tests.
 
     Returns:
@@ -75,7 +75,7 @@ def members_of(group: int, *, proc: Path = _PROC) -> set[int]:
 
 
 def told_ports(group: int) -> set[int]:
-    """Ports that processes of a group were told to listen on (`--port N`), as an Ollama tells its runners."""
+    """The ports in the command lines of a process group (`--port N`), which Ollama passes to its runners."""
     ports = set()
     for pid in members_of(group):
         with suppress(OSError):
@@ -162,7 +162,7 @@ def _stat_of(entry: Path) -> tuple[int, int] | None:
 
 
 def _members_by_psutil(group: int) -> set[int]:
-    import psutil  # noqa: PLC0415 - where there is no /proc
+    import psutil  # noqa: PLC0415 - on systems without /proc
 
     members: set[int] = set()
     for process in psutil.process_iter():
@@ -173,7 +173,7 @@ def _members_by_psutil(group: int) -> set[int]:
 
 
 def _by_psutil(port: int, members: set[int]) -> Owner:
-    """Without a table of sockets: our own processes show their sockets, others only to some users."""
+    """Without a table of sockets: a user's own processes show their sockets, others only to some users."""
     import psutil  # noqa: PLC0415 - as above
 
     for pid in members:

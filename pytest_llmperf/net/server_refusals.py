@@ -164,7 +164,7 @@ def advice(text: str, status: int = 0) -> Advice:
 
     Args:
         text: the server's.
-        status: of the answer; 0 if the error came in mid-stream.
+        status: the HTTP status of the answer; 0 if the error came in mid-stream.
     """
     if is_out_of_memory(text):
         return Advice(MEMORY)

@@ -14,7 +14,7 @@ def body_of(path: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Args:
         path: that replays it.
-        attributes: of the span.
+        attributes: the attributes of the span.
     """
 
     def get(name: str) -> Any:

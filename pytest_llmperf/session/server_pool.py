@@ -1,4 +1,4 @@
-"""The servers of a session: those of the deployment that is judged, and those of its incumbent, if it has one."""
+"""The servers of a session: the candidate's servers, and the incumbent's servers if there is an incumbent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ServerPool:
     """The leases of both deployments, under one lock of the machine.
 
     Args:
-        settings: of the deployment that is judged.
+        settings: the settings of the candidate.
         listener: receives the progress.
         unrestored: takes the texts that say what could not be restored on servers that the session did not start.
 

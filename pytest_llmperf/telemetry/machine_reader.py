@@ -33,7 +33,7 @@ class Machine:
 
     Args:
         servers: the first process of each instance that runs here and whose processes are known, by its name.
-        gpus: of this machine.
+        gpus: the gpus of this machine.
         clock: monotonic seconds.
 
     Attributes:
@@ -64,7 +64,7 @@ class Machine:
 
         Args:
             at_ns: now.
-            index: of the round.
+            index: the index of the round.
             timed: whether the clock of a round runs.
         """
         now_s = self._clock()

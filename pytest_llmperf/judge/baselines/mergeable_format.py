@@ -136,7 +136,7 @@ def tables_in(text: str) -> dict[str, Any]:
 
 
 def _tidied(text: str) -> str:
-    """Lines that are there twice once, our own before all tables."""
+    """The lines without duplicates, the plugin's own lines before all tables."""
     lines = text.splitlines(keepends=True)
     ours = dict.fromkeys(line for line in lines if _OURS.match(line))
     return "".join((*ours, *(line for line in lines if line not in ours)))

@@ -27,7 +27,7 @@ _HEADER = "# Written by pytest-llmperf; comments are not kept when a session is 
 
 
 class Change(NamedTuple):
-    """A file that was changed: its path, what it held before, what it holds now."""
+    """A changed file: its path, its content before and after the change."""
 
     path: Path
     before: Baseline
@@ -45,7 +45,7 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
         directory: the user's folder of baselines.
         saved: sessions, each under its measurement's key, after those that are stored of it already. Their `rounds`
             are what `metrics.series.all_series` returns; entries of one key are one session.
-        description: of a new file.
+        description: the description of a new file.
 
     Returns:
         The file's path.
@@ -102,9 +102,9 @@ def target_of(name: str, directory: Path) -> Path:
     """The path that a run can be saved to.
 
     Raises:
-        UsageError: a name that is no file name, or that of a packaged baseline: a file of measurements without its
-            thresholds would be found in its place. In our own repository, whose folder is that of the packaged ones, it
-            is the file itself.
+        UsageError: the name is not a file name, or it is the name of a packaged baseline, which the new file without
+            its thresholds would hide. (In the plugin's own repository the folder is the packaged one: there the path is
+            the packaged file.)
     """
     packaged = builtin_names()
     if name in packaged and place_of(directory) != place_of(builtin_dir()):
@@ -119,7 +119,7 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
     """Change a baseline file, whole or not at all; it is written in the newest layout.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         change: from the old value to the new one.
         new: what to start from if there is no file; None: there must be one.
 
@@ -143,11 +143,11 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
 
 
 def check_editable(path: Path, *, must_exist: bool) -> None:
-    """Whether a file can be changed, or made: before a measurement, which is too dear to lose.
+    """Checks that a file can be changed or created, before a long measurement whose results would be lost otherwise.
 
     Raises:
-        BaselineError: it cannot be read, holds comments that would be lost, its folder may not be written, or it does
-            not exist and must.
+        BaselineError: the file cannot be read, has comments that would be lost, its folder is not writable, or the file
+            is missing although `must_exist` is set.
     """
     if must_exist or is_there(path):
         _editable(path)

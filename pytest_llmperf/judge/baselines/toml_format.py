@@ -51,7 +51,7 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
 
     Args:
         tables: as `tomllib` gives them.
-        name: of the baseline.
+        name: the name of the baseline.
 
     Returns:
         Faults, each naming its key, and the baseline, which is None when there is a fault.
@@ -119,7 +119,7 @@ def _stored_faults(index: int, stored: Stored) -> list[str]:
 
 
 def _parts_faults(where: str, parts: Mapping[str, tuple[float, ...]]) -> list[str]:
-    """What stored parts get wrong: some are missing, or not as many as agents alone and together."""
+    """The faults of stored parts: a missing part, or another number of values than agents alone and together."""
     lengths = sorted({len(values) for values in parts.values()})
     if not parts or (set(parts) == set(STORED_PARTS) and len(lengths) == 1 and lengths[0] and lengths[0] % 2 == 0):
         return []
@@ -133,7 +133,7 @@ _Numbers = tuple[float, ...]
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    """Finite numbers: a list, or a text of them; by the thousand, so the good case takes no loop of ours."""
+    """Finite numbers: a list, or a text of them; there are thousands, so valid lists need no loop."""
     if isinstance(value, str):
         value = value.split()
         with suppress(ValueError):

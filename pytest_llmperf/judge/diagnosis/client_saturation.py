@@ -1,8 +1,8 @@
-"""Whether a round says something about the servers, or only about a client that could not keep up.
+"""Whether a round measures the servers, or only a client that could not keep up.
 
-The client's own part in a round is measured in every round: time in which it was the client's turn to act, how late it
-would have acted at any moment, and its CPU time. A saturated round is set aside before any gate sees its figures; where
-the client's own time is small, yet too much of rounds that are short, the whole measurement is no verdict.
+The plugin measures the client's own share of every round: the time in which the next action was the client's, how late
+the client would have acted at any moment, and its CPU time. A saturated round is discarded before any gate sees its
+figures. If the client's own time is small, but too large a share of short rounds, the whole measurement is invalid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ does not saturate a round: any machine interrupts a process for some millisecond
 `client_overhead_problem`."""
 
 MOST_CPU_SHARE = 0.8
-"""Of one core: above it a process that runs Python has no reserve left."""
+"""The largest share of one core that a Python process may use; above it the process has no reserve left."""
 
 
 def client_cost_pp(round_: Round) -> float:
@@ -93,7 +93,7 @@ def client_overhead_problem(measurement: Measurement) -> str:
 
 
 def explain_discard(measurement: Measurement) -> str:
-    """Why a measurement with too many discarded rounds is no verdict on the servers, in words."""
+    """Explains why a measurement with too many discarded rounds is invalid."""
     of_total, last = discarded_of_total(measurement), last_saturation(measurement)
     return f"{why_discarded(measurement)} in {of_total}; in the last one {last}"
 

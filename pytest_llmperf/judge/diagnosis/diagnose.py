@@ -31,13 +31,13 @@ from pytest_llmperf.model import Measurement, TopologyKind
 from pytest_llmperf.model.results.server_observations import Observed
 
 LEAST_PP = 1.0
-"""Less lost efficiency than this has no cause worth a name."""
+"""A smaller loss of efficiency, in points, is not diagnosed."""
 
 LARGE_PP = 10.0
-"""So much is named even where no gate fails."""
+"""A loss of at least this size, in points, is reported even if no gate fails."""
 
 _MUCH_CORES = 0.5
-"""So much of a core is worth having."""
+"""Other processes are a busy neighbour if they use at least this many cores and leave at most this many idle."""
 
 BUSY_NEIGHBOUR = "busy neighbour"
 
@@ -71,15 +71,15 @@ class Diagnosis:
     """Why efficiency was lost.
 
     Attributes:
-        cause: in a few words: a fact's, else the largest share's name (of a graph: phase and agents, e.g. `queue of
-            w1`), else `throttling`, `saturated client` or `uncertain clocks`.
-        facts: what is known of the servers and bears on the figures, as it was noted.
-        sentence: what the figures say; empty if they say nothing.
+        cause: the cause in a few words: a fact's cause, else the name of the largest share (for a graph: phase and
+            agents, e.g. `queue of w1`), else `throttling`, `saturated client` or `uncertain clocks`.
+        facts: notes on the servers that explain the figures.
+        sentence: the explanation by the figures; empty if they explain nothing.
         next_step: what to do; empty if it depends on the gate.
         of: the efficiency that lost more, `scaling` or `balance`, or `graph`; empty if none is defined.
-        loss_pp: what it lost by durations, mean over rounds, points.
-        shares_pp: of the loss, points, by `PART alone` (one agent is slower, even alone) and `PART together` (slower in
-            company); they add up to it; negative: gained.
+        loss_pp: the loss of this efficiency by durations, mean over rounds, points.
+        shares_pp: the shares of the loss, points, by `PART alone` (one agent is slower, even alone) and `PART together`
+            (slower when agents run together); they add up to the loss; a negative share is a gain.
     """
 
     cause: str

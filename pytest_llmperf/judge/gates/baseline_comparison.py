@@ -25,7 +25,7 @@ class Compared:
     """A measurement that both baselines hold.
 
     Attributes:
-        key: of the measurement.
+        key: the key of the measurement.
         old: what the standard holds.
         new: what is judged by it.
         verdicts: one a metric that both hold.

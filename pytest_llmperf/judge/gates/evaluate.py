@@ -52,7 +52,7 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         measurement: one or more rounds.
         looks: how often the session may look at this gate, e.g. `max_rounds - min_rounds + 1`.
         last: whether no further look follows.
-        gates: of the run, which share the error of `fail`.
+        gates: the number of gates of the run, which share the error of `fail`.
 
     Returns:
         A verdict; `invalid` if the metric of some round is undefined.
@@ -71,7 +71,7 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         values = series(measurement, gate.metric)
     except MeasurementError as error:
         verdict = invalid(gate, len(measurement.rounds), str(error.args[0]))
-        if gate.not_comparable and metric.aggregate is Aggregate.MAX:  # a GPU's limit, where there is no GPU
+        if gate.not_comparable and metric.aggregate is Aggregate.MAX:  # a GPU's limit without a GPU
             return replace(verdict, outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
         return verdict
     verdict = with_clock_error(
@@ -128,10 +128,10 @@ def invalid(gate: Gate, rounds: int, reason: str) -> Verdict:
 
 
 def merge_looks(before: Verdict, now: Verdict) -> Verdict:
-    """The verdict of a gate after another look, which other gates of the test have asked for.
+    """The verdict of a gate after a further look that other gates of the test required.
 
-    A regression gate keeps its first decision, since its error rates are those of stopping there; only a measurement
-    that has become invalid undoes it. A limit gate takes the later look: its interval holds over all looks at once.
+    A regression gate keeps its first decision, because its error rates assume that it stops there; only a measurement
+    that has become invalid undoes it. A limit gate takes the later look: its interval is valid over all looks at once.
     """
     decided = before.gate.delta is not None and before.outcome in (Outcome.PASS, Outcome.FAIL)
     return before if decided and now.outcome is not Outcome.INVALID else now

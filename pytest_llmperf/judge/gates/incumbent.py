@@ -37,7 +37,7 @@ def against_gates(
 
     Args:
         specs: the test's markers.
-        name: of the incumbent.
+        name: the name of the incumbent.
         settings: with the limit of `regression`, if any.
         compared: the default metrics, see `compared_metrics`.
 
@@ -80,12 +80,12 @@ def judge_against(
     """Judges one of `against_gates` by the pairs of rounds so far; see `judge.gates.evaluate.judge`.
 
     Args:
-        gate: of the incumbent.
+        gate: the gate of the incumbent.
         measurement: the candidate's.
         incumbent: with as many rounds, each run beside the candidate's of the same place.
         looks: how often the session may look at this gate.
         last: whether no further look follows.
-        gates: of the run, which share the error of `fail`.
+        gates: the number of gates of the run, which share the error of `fail`.
 
     Returns:
         A verdict whose gate has the incumbent's centre for its limit; `invalid` where the metric is undefined in some

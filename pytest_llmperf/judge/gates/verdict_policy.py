@@ -16,7 +16,7 @@ def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) ->
     Args:
         verdict: to act on.
         verdicts: all of its measurement.
-        settings: of the session.
+        settings: the settings of the session.
     """
     if verdict.outcome is Outcome.PASS:
         return "pass"

@@ -89,7 +89,7 @@ def decide(null: NullDistribution, shift: Array, scale: Scale, delta: float, loo
     Args:
         null: distribution of the difference if nothing has changed.
         shift: the difference of centres on the loss scale, shape (...).
-        scale: of the shift.
+        scale: the scale of the shift.
         delta: the smallest change that matters, in the scale's unit.
         look: which look this is.
     """
@@ -169,7 +169,7 @@ def estimate_change(
         null_after: the null distribution after a number of rounds.
         rounds: so far.
         shift: the difference on the loss scale; positive is worse.
-        scale: of the shift.
+        scale: the scale of the shift.
         delta: the smallest change that matters, in the scale's unit.
         look: which look this is.
         round_sd: standard deviation of one round on the loss scale.

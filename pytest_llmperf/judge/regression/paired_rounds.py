@@ -46,7 +46,7 @@ class PairsModel:
         pairs: how many.
         shift: the mean difference, candidate less incumbent; positive is worse.
         difference_variance: sample variance of the differences.
-        autocorrelation: of neighbouring pairs, as far as it counts.
+        autocorrelation: the autocorrelation of neighbouring pairs, as far as it counts.
         rounding: variance of the mean difference because values are rounded.
     """
 
@@ -61,7 +61,7 @@ class PairsModel:
         """From the values of two or more pairs, each side of shape (..., pairs), in the metric's unit.
 
         Args:
-            scale: of the losses.
+            scale: the scale of the losses.
             incumbent: one value a pair.
             candidate: the same.
             last: whether the session ends with these pairs.
@@ -78,7 +78,7 @@ class PairsModel:
         )
 
     def null_distribution(self, pairs: int) -> NullDistribution:
-        """The null distribution of the mean difference of so many pairs."""
+        """The null distribution of the mean difference of `pairs` pairs."""
         # What is assumed of a few pairs is not assumed of more.
         counts = (self.pairs < FEWEST_PAIRS) == (pairs < FEWEST_PAIRS)
         inflation = pair_inflation(self.autocorrelation * counts, pairs)

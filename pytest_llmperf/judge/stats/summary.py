@@ -135,7 +135,7 @@ def reference_centre(aggregate: Aggregate, sessions: Sequence[Sequence[float]]) 
     """The stored sessions' centre: the mean of each session's own, so that long sessions do not outweigh short ones.
 
     Args:
-        aggregate: of the metric.
+        aggregate: the aggregate of the metric.
         sessions: one or more, each with one value a round.
 
     Raises:

@@ -26,7 +26,7 @@ class SentRequest:
     """A request, without what differs from run to run.
 
     Attributes:
-        method, path: of the request.
+        method, path: method and path of the request.
         body: parsed, its prompt without the unique prefix; None if there is none, the text if it is not JSON.
         streamed: whether the answer was streamed.
         connection: which connection of the agent it used, from 0.
@@ -41,7 +41,7 @@ class SentRequest:
     answer: str = ""
 
     def as_fields(self) -> dict[str, Any]:
-        """Its members by name; those of the body as `body.name`."""
+        """The request's members by name; a member of the body is named `body.name`."""
         fields = {"request": f"{self.method} {self.path}", "streaming": self.streamed, "connection": self.connection}
         return {**fields, **_flat(self.body, "body")}
 
@@ -68,8 +68,8 @@ def sent_requests(capture: Capture, index: int, *, label: str) -> tuple[SentRequ
     """The timed requests of an agent, in the order in which they were sent.
 
     Args:
-        capture: of a part.
-        index: of the agent.
+        capture: the capture of a part.
+        index: the index of the agent.
         label: for error messages.
 
     Raises:
@@ -97,12 +97,12 @@ def sent_requests(capture: Capture, index: int, *, label: str) -> tuple[SentRequ
 
 
 def check_parity(requests: Mapping[str, Sequence[SentRequest]], reports: Mapping[str, bytes]) -> None:
-    """Checks that all implementations did what the first did.
+    """Checks that all implementations did the same work as the first.
 
     Args:
-        requests: of each implementation, by name.
-        reports: the report that each implementation wrote, in which its own answers stand for those of the others; an
-            implementation that writes none is left out.
+        requests: the requests of each implementation, by name.
+        reports: the report of each implementation that writes one, by name. Before reports are compared, the number of
+            each answer replaces its text, which may differ from run to run.
 
     Raises:
         MeasurementError: an implementation differs; names the first difference.

@@ -53,7 +53,7 @@ class PacketTimes:
     """When packets came to a socket, on the monotonic clock; never before they came.
 
     Args:
-        clocks: of this host.
+        clocks: the clocks of this host.
     """
 
     def __init__(self, clocks: Clocks) -> None:
@@ -84,7 +84,7 @@ class ClockServer:
     Args:
         host: the address of this host on which it listens.
         key: see KEY_BYTES.
-        clocks: of this host.
+        clocks: the clocks of this host.
 
     Attributes:
         address: its host and port.
@@ -133,9 +133,9 @@ class ClockProber:
     """Asks one host's ClockServer.
 
     Args:
-        address: of the server.
+        address: the address of the server.
         key: see KEY_BYTES.
-        clocks: of this host.
+        clocks: the clocks of this host.
     """
 
     def __init__(self, address: tuple[str, int], key: bytes, *, clocks: Clocks = HERE) -> None:
@@ -149,7 +149,7 @@ class ClockProber:
         """The probes that were answered.
 
         Args:
-            count: of answers that are wanted.
+            count: the number of answers that are wanted.
             timeout_s: in which each may come; what is lost is sent again, up to `count` times in all.
 
         Raises:

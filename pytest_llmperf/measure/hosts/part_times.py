@@ -1,4 +1,4 @@
-"""Moves the times of another host to our clock."""
+"""Moves the times of another host to this host's clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def on_our_clock(part: Part, clock: ClockLine) -> Part:
 
     Args:
         part: in moments of that host's clock.
-        clock: of that host, from estimates before and after the part.
+        clock: the clock of that host, from estimates before and after the part.
     """
     return replace(
         part,

@@ -22,7 +22,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One request of one of our own agents, or of a recorded one.
+    """One request of a built-in or a recorded agent.
 
     Attributes:
         waits_for: requests of other agents whose ends it waits for; it always waits for the agent's own one before it.
@@ -37,7 +37,7 @@ class Step:
 
 
 AT_ONCE = Step()
-"""A request that waits for nothing but the one before it."""
+"""The step of a request that waits only for the agent's previous request."""
 
 
 def graph_fault(agents: Sequence[AnyAgent]) -> str:
@@ -107,7 +107,7 @@ class _Passages:
     """How often each agent does its work, and where each time ends.
 
     Args:
-        agents: of a scenario.
+        agents: the agents of a scenario.
     """
 
     def __init__(self, agents: Sequence[AnyAgent]) -> None:
@@ -158,7 +158,7 @@ class _Passages:
 
 
 def body_of(agents: Sequence[AnyAgent], closing: Agent) -> frozenset[str]:
-    """The agents that a loop repeats: those on a path from the agent that it goes back to, to the one that has it."""
+    """The agents that a loop repeats: all on a path from the loop's first agent to `closing`, which has the loop."""
     assert closing.loop is not None
     after = {agent.name: agent.after for agent in agents}
     before = _reached(closing.name, after)

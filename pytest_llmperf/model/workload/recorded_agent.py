@@ -15,9 +15,9 @@ class RecordedStep:
     """One recorded request: when it is sent.
 
     Attributes:
-        id: in the recording.
-        after: ids of the requests whose ends it waits for, of any agent.
-        pause_ms: pause after these ends; without any, after the barrier.
+        id: the request's id in the recording.
+        after: ids of the requests, of any agent, that must have ended before.
+        pause_ms: pause after the last of these ends; after the barrier if there is none.
     """
 
     id: int
@@ -27,15 +27,15 @@ class RecordedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedAgent:
-    """An agent that sends recorded requests again, each after those that it waited for, with the recorded pauses.
+    """An agent that sends recorded requests again, in the recorded order of dependence and with the recorded pauses.
 
     Attributes:
-        name: unique within the scenario.
+        name: a name that is unique within the scenario.
         recording: hash of the recording, 16 hex digits.
         work: hash of this agent's requests as they are replayed, 16 hex digits.
         steps: when each of its requests is sent, in their order.
         model: the model's name in the recording; requests for it are sent to the model of the deployment.
-        requests: what is sent; empty in a record that was read back.
+        requests: the recorded requests; empty in a record that was read back.
     """
 
     name: str
@@ -60,7 +60,7 @@ class RecordedAgent:
 
     @property
     def options(self) -> GenerationOptions:
-        """The options to load the model with: those of its first request to Ollama's API, as far as they matter."""
+        """The options to load the model with, taken from the agent's first request to Ollama's API."""
         first = next((request.body for request in self.requests if request.body is not None), None)
         given = (first or {}).get("options")
         if not isinstance(given, dict):
@@ -107,9 +107,10 @@ def recorded_agents(recording: Recording, *, max_pause_ms: float | None = None) 
 
 
 def _with_own(recording: Recording) -> Mapping[int, tuple[int, ...]]:
-    """What each request waits for, by id, with those of its own agent that it waits for through others' requests.
+    """The requests that each request waits for, by id.
 
-    So an agent's own order is known if it runs alone.
+    They include requests of the same agent that it waits for only through other agents' requests, so that the order of
+    an agent's own requests is known if the agent runs alone.
     """
     places = {request.id: place for place, request in enumerate(recording.requests)}
     waited: list[int] = []  # a bit for each request that it waits for, directly or not

@@ -24,7 +24,7 @@ class Option(NamedTuple):
     """One option. Its command line form, its ini twin, its help and its row in the docs are derived from it.
 
     Attributes:
-        field: of Settings.
+        field: the field of Settings.
         name: on the command line, behind `--llmperf-`.
         metavar: placeholder of the value; an option without one is a flag, which means `on`.
         parse: returns the value of a text; raises ValueError.

@@ -22,7 +22,7 @@ class OpenedTopology:
 
     Attributes:
         topology: its running instances.
-        pids: of the first process of each instance that was started, by its name.
+        pids: id of the first process of each started instance, by the instance's name.
         fired: returns which faults of a fault plan have fired since it was opened, in words; nothing without a plan.
 
     Args:
@@ -96,11 +96,11 @@ class OpenedTopology:
         notes += consistency.check(self.topology.model, seats)
         if self._traffic is not None:
             self._traffic.begin({seat.instance.name: seat.loaded.expires_at for seat in seats if seat.loaded})
-        # instances of our own server are known to be on this machine
+        # emulator instances are known to be on this machine
         return (*notes, *consistency.shared(seats)) if self.topology.backend in ("attach", "ollama") else notes
 
     def _told_apart(self) -> tuple[str, ...]:
-        """Notes about whether the instances are different servers (running before), or ours (started)."""
+        """Notes on whether running instances are different servers, and whether started ones are the plugin's."""
         if self._traffic is None:
             return self.check_ours()
         return distinctness.check(self.topology, self._at_load)

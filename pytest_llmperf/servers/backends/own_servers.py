@@ -1,4 +1,4 @@
-"""The embedded and the simulated backend: our own server processes, with a real engine or a scripted one."""
+"""The embedded and the simulated backend: emulator processes with a real or a scripted engine."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class OwnBackend:
         self.model = MODEL_NAME if kind == "simulated" else settings.model or settings.gguf or model_files.PACKAGED_NAME
         self._settings = settings
         self._plan = FaultPlan()
-        if settings.faults:  # each instance reads it; what is wrong with it is said before any starts
+        if settings.faults:  # each instance reads it; faults in it are reported before any instance starts
             self._plan = load_plan(Path(settings.faults))
             self.where += f", where things go wrong by the fault plan {settings.faults}"
 

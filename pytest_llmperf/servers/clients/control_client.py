@@ -100,8 +100,8 @@ class ControlClient(ABC):
         """Any other request; failures become ServerError, the caller checks the status.
 
         Args:
-            method: of the request.
-            path: of the request.
+            method: the method of the request.
+            path: the path of the request.
             within_s: to the last byte of the answer, s; None = 10 s.
             **more: `json` or `content`.
         """
@@ -152,8 +152,8 @@ class ControlClient(ABC):
         """The lines of a streamed answer, as they come.
 
         Args:
-            method: of the request.
-            path: of the request.
+            method: the method of the request.
+            path: the path of the request.
             quiet_s: to the next line, s.
             within_s: to the end, s.
             **more: `json` or `content`.

@@ -34,8 +34,8 @@ class ModelCard:
     Attributes:
         name: as clients ask for it, with a tag.
         digest: sha256 of the file, hexadecimal; of the name if there is no file.
-        size_bytes: of the file.
-        size_vram_bytes: of the part on a GPU when it is loaded.
+        size_bytes: size of the file.
+        size_vram_bytes: size of the part on a GPU when it is loaded.
         modified_at: RFC 3339.
         format, family, parameter_size, quantization: the `details`.
         context_length: the model's maximum context, tokens.
@@ -85,8 +85,8 @@ class Sampling:
     """The options of one generation, with Ollama's defaults.
 
     Attributes:
-        num_predict: maximum tokens to generate; zero or less = as many as ten contexts have.
-        seed: negative = a different one each time.
+        num_predict: maximum tokens to generate; zero or less = ten times the context size.
+        seed: seed of the sampler; negative = another seed for each generation.
         stop: texts that end the answer and are not part of it.
     """
 
@@ -126,7 +126,7 @@ class Tool:
     """A tool that a request offers.
 
     Attributes:
-        name: of the tool.
+        name: the name of the tool.
         parameters: JSON Schema of its arguments.
     """
 

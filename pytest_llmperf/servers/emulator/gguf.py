@@ -38,7 +38,7 @@ _FILE_TYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The part of the header that we use.
+    """The part of the header that the emulator uses.
 
     Attributes:
         architecture: e.g. `gemma3`.

@@ -1,4 +1,4 @@
-"""`python -m pytest_llmperf.servers.emulator.serve`: one instance of our own API server, in this process, on loopback.
+"""`python -m pytest_llmperf.servers.emulator.serve`: one emulator instance, in this process, on loopback.
 
 It announces `{"port": ...}` or `{"error": ...}` as one JSON line on a file descriptor that its parent gave it, or
 prints the address when there is none.
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     try:
         engine = _engine(options)
-    except (ImportError, LlmperfError) as error:  # one line of log, which becomes our parent's message
+    except (ImportError, LlmperfError) as error:  # one line of log, which becomes the parent's message
         sys.exit(f"engine {options.engine} is not available: {error}")
     port = listener.getsockname()[1]
     here = UvicornHost(partial(_listen, port))
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     _announce(options.announce_fd, {"port": port})
     server.run(sockets=[listener])
-    # an engine thread may still compute; there is nothing of ours to unwind, and waiting for it would hold the port
+    # an engine thread may still compute; there is nothing to unwind, and waiting for it would hold the port
     logging.shutdown()
     os._exit(0)
 
@@ -140,7 +140,7 @@ def _script_from_json(text: str) -> Script:
 
 
 def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's algorithm off only where it is told that this is TCP; else each second write waits 40 ms
+    # asyncio disables Nagle's algorithm only if the protocol is TCP explicitly; else each second write waits 40 ms
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

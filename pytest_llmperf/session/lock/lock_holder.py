@@ -25,7 +25,7 @@ class Holder:
     """Who holds the lock, by the file; any user of the machine may have written it.
 
     Attributes:
-        pid: of the process, in its own container.
+        pid: the process id, in the process's own container.
         user: its name there.
         host: name of the machine or container.
         since: when it took the lock, ISO 8601 with zone.

@@ -33,13 +33,14 @@ _here: dict[tuple[int, Path], weakref.ref[MachineLock]] = {}
 
 
 class MachineLock:
-    """The lock of this machine. Those who share the object may take it several times.
+    """The lock of this machine. Users of the same object may acquire it several times.
 
     Args:
-        folder: where its file is; None: that of `LLMPERF_LOCK_DIR`, else the one that all users share.
-        socket_name: in the abstract space; None: that of every lock whose folder nobody has chosen; empty: none.
-        clock: seconds, monotonic.
-        sleep: waits, seconds.
+        folder: the folder of the lock file; None: `LLMPERF_LOCK_DIR`, else the folder that all users share.
+        socket_name: a name in Linux' abstract namespace; None: the default name, unless a folder was chosen; empty: no
+            socket.
+        clock: monotonic time, seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -153,7 +154,7 @@ class MachineLock:
 
 
 def _bound(name: str) -> tuple[bool, socket.socket | None]:
-    """Whether the abstract name is ours now (or there are no such names), and its socket."""
+    """Whether this process now has the abstract name (or there are no such names), and its socket."""
     held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         held.bind(name)

@@ -27,7 +27,7 @@ class Arm:
 
     Args:
         lease: its servers, open.
-        rounds: of the scenario on them.
+        rounds: runs the rounds of the scenario on these servers.
         measurement: without rounds and manifest.
         describe: returns the manifest, which says where the loaded model is; called once the model is loaded.
         name: for messages; empty for the deployment that is judged.
@@ -71,7 +71,7 @@ class Arm:
         self._builder.add_note(*notes)
 
     def load(self) -> None:
-        """Load the model on each instance and note where it is; the first time, record the manifest.
+        """Load the model on each instance and note its placement; the first time, record the manifest.
 
         Raises:
             ServerError: an instance could not load it or is dead, or the instances do not serve the same model.

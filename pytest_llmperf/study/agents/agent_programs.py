@@ -87,7 +87,7 @@ class AgentBuilds:
     """Builds implementations, each command once in a run; between runs the language's own tool decides what is stale.
 
     Args:
-        timeout_s: of one build, s.
+        timeout_s: the time limit of one build, s.
     """
 
     def __init__(self, *, timeout_s: float = 1200.0) -> None:

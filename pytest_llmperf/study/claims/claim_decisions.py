@@ -63,7 +63,7 @@ def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Deci
     """All claims with their findings, in the order of the claims.
 
     Args:
-        findings: of any experiments; the part of an id before the dot names the claim.
+        findings: the findings of any experiments; the part of an id before the dot names the claim.
         claims: words by id.
 
     Raises:

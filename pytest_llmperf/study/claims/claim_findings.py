@@ -39,7 +39,7 @@ class Finding:
         value: the measured figure; None: there is none.
         low, high: its 95 % CI, from resampled rounds; None: too few rounds.
         reported: the report's figure; None: the claim is an order or a direction.
-        unit: of both figures.
+        unit: the unit of both figures.
         rounds: number of rounds used.
         simulated: whether some of them were measured on a scripted server.
     """

@@ -21,7 +21,7 @@ from pytest_llmperf.model import (
 )
 
 OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name != "stop")
-"""Axes that are generation options, which override those of every agent."""
+"""Axes that are generation options, which override every agent's options."""
 
 THINK = "think"
 """The axis or option for reasoning, which is sent outside the generation options."""
@@ -103,10 +103,10 @@ def scenario_of_cell(
     """The scenario of a cell.
 
     Args:
-        matrix: of the cell.
+        matrix: the matrix of the cell.
         cell: its options override each agent's, and no baseline's workload changes them.
         made: by the user's function, instead of the matrix's own agents.
-        profile: of the matrix; overrides the agents' options, and is overridden by all others.
+        profile: the profile of the matrix; overrides the agents' options, and is overridden by all others.
         simulated: whether the server is simulated.
         scenarios: that the matrix may name.
 
@@ -141,9 +141,9 @@ def script_of(matrix: Matrix, cell: Cell, given: Script) -> Script:
     """The simulated server's script in a cell: the matrix's, overridden by the user's.
 
     Args:
-        matrix: its matching `played` tables apply, later ones over earlier ones.
-        cell: to match.
-        given: of the settings; values other than the defaults win.
+        matrix: its matching `played` tables apply, later tables override earlier ones.
+        cell: the cell to match.
+        given: the script of the settings; values other than the defaults win.
     """
     default = asdict(Script())
     typed = {key: value for key, value in asdict(given).items() if value != default[key]}

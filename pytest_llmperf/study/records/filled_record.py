@@ -21,7 +21,7 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *
     Args:
         kind: one of RECORDS.
         records: at least one; those whose gates all pass count as passed.
-        settings: of the session.
+        settings: the settings of the session.
         root: folder that the paths of results and baselines start from.
         also: Markdown to append.
 

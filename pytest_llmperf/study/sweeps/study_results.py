@@ -49,7 +49,7 @@ class Results:
         notes: on finished cells of an earlier run that do not count.
         findings: one per claim.
         resumed: number of cells that an earlier run had finished.
-        profile: of the matrix, in words; empty: none.
+        profile: the profile of the matrix, in words; empty: none.
         transfers: warnings that the profile is for another mode than some cells' agents.
     """
 

@@ -26,7 +26,7 @@ class RequestError(Exception):
     """The client's request is wrong.
 
     Attributes:
-        status: of the answer.
+        status: the HTTP status of the answer.
     """
 
     def __init__(self, message: str, *, status: int = 400) -> None:
@@ -80,7 +80,7 @@ _OF_LOAD = frozenset(field.name for field in fields(LoadOptions))
 
 
 def parse_options(given: Mapping[str, object]) -> tuple[LoadOptions, Sampling]:
-    """Sorts a request's options into those of the loaded model and those of the generation.
+    """Splits a request's options into options of the loaded model and options of the generation.
 
     Unknown options are logged and otherwise ignored, as Ollama does; null leaves the default.
 
