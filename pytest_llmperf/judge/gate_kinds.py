@@ -78,6 +78,8 @@ class GateKind(NamedTuple):
         names_metric: whether reports name the metric although it is the usual one.
         checks_placement: whether a failure may mean that requests did not reach the intended instance.
         page: the page of the docs, for the README.
+        common_word: whether other projects use the name to select tests: without keywords, it is a gate only on tests
+            that use the plugin's fixtures.
         lacks: keywords that one might expect and that it does not have, with the reason.
     """
 
@@ -88,6 +90,7 @@ class GateKind(NamedTuple):
     names_metric: bool = False
     checks_placement: bool = False
     page: str = ""
+    common_word: bool = False
     lacks: Mapping[str, str] = MappingProxyType({})
 
     @property
@@ -201,6 +204,7 @@ _KINDS = (
         "percentile of all requests",
         (number("max_s", metric="e2e{percentile}_s"), PERCENTILE, ROBUST),
         page="docs/percentiles.md",
+        common_word=True,
     ),
     GateKind(
         "goodput",

@@ -68,3 +68,26 @@ def test_the_markers_are_listed(simulated, pytester: pytest.Pytester) -> None:
             "@pytest.mark.goodput(min_share=None, ttft_ms=None, tpot_ms=None, e2e_s=None, robust=False): fails if *",
         ]
     )
+
+
+def test_a_projects_own_e2e_marker_is_no_gate(pytester: pytest.Pytester) -> None:
+    """Bare, on a test that does not use the plugin; with a limit it is a gate, and the test must measure."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.e2e
+        def test_shop(): pass
+
+        class TestShop:
+            pytestmark = pytest.mark.e2e
+            def test_basket(self): pass
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*llmperf: *")
+    pytester.makepyfile("import pytest\n@pytest.mark.e2e(max_s=1)\ndef test_it(): pass\n")
+    result = pytester.runpytest_inprocess("--llmperf-backend=simulated")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["gate e2e: the test recorded no run, so there is nothing to judge"])
