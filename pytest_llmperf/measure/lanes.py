@@ -29,10 +29,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientWork:
-    """What an agent's clients did.
+    """The work of an agent's clients.
 
     Attributes:
-        exchanges: in the order of the agent's requests.
+        exchanges: the exchanges in the order of the agent's requests.
         client_ns, paused_ns: see `client_times`; of several lanes the largest, and the time with no request under way.
         lag_ns: the largest of the clients.
     """
@@ -82,7 +82,7 @@ def clients_of(lanes: Sequence[Lane], requests: Sequence[Sequence[Request]]) -> 
 
 
 def work_of(agents: int, lanes: Sequence[Lane], part: Part) -> tuple[ClientWork, ...]:
-    """What the clients of each of that many agents did."""
+    """The work of each agent's clients."""
     times = client_times(part.start_ns, [lane.steps for lane in lanes], part.exchanges)
     works = []
     for agent in range(agents):

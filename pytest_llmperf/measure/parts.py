@@ -24,7 +24,9 @@ from pytest_llmperf.model import (
     Scenario,
     Step,
     alone,
+    mates_of,
     steps_of,
+    team_of,
 )
 
 if TYPE_CHECKING:
@@ -143,6 +145,8 @@ class Parts:
                     access=instance.access,
                     after=_after(agent, own, members),
                     at_barrier=not own[0].waits_for,
+                    team=team_of(agent),
+                    team_agents=mates_of(agent, self._scenario.agents),
                 )
                 for index, ((agent, instance), own) in enumerate(zip(members, steps, strict=True))
             ],
@@ -171,7 +175,7 @@ class Parts:
                 requests=recording.requests,
                 client_ns=own.client_ns
                 if isinstance(agent, Agent)
-                else (0 if first.waits_for else recording.first_ns - part.start_ns),
+                else (0 if first.waits_for else recording.forward_ns),
                 paused_ns=idle_ns(part.start_ns, recording.exchanges)
                 if isinstance(agent, RecordedAgent)
                 else own.paused_ns,

@@ -36,6 +36,7 @@ from pytest_llmperf.model.workload.report_scenarios import (
 )
 from pytest_llmperf.model.workload.scenario import Scenario, Workload, scenario_of
 from pytest_llmperf.model.workload.script import Script
+from pytest_llmperf.model.workload.team import ExternalTeam, mates_of, team_of
 from pytest_llmperf.model.workload.topology import Instance, Topology, TopologyKind
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "Dialect",
     "Endpoint",
     "ExternalAgent",
+    "ExternalTeam",
     "Gate",
     "GenerationOptions",
     "GpuSample",
@@ -123,7 +125,9 @@ __all__ = [
     "Workflow",
     "Workload",
     "alone",
+    "mates_of",
     "mode_of",
     "scenario_of",
     "steps_of",
+    "team_of",
 ]

@@ -1,4 +1,4 @@
-"""What the markers of a test ask for, and whether they are valid."""
+"""The requirements of a test's markers, and the checks of their values."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """What became of a question."""
+    """The state of a question."""
 
     OK = "ok"
     FOUND = "found"
@@ -58,10 +58,10 @@ def unknown(question: str, why: str) -> Answer:
 
 
 def of_measurement(measurement: Measurement, slower: Sequence[PhaseRegression], held: str) -> Iterator[Answer]:
-    """What the rounds say.
+    """The answers that the rounds give.
 
     Args:
-        measurement: with its rounds.
+        measurement: the measurement with its rounds.
         slower: see Record.
         held: what it was compared with, in words; empty: nothing.
     """

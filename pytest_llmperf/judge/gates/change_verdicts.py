@@ -68,9 +68,9 @@ def judge_sessions(verdict: Verdict, sessions: Sequence[Sequence[float]], gates:
     """The verdict on several sessions, by the means of sessions; the given one if there are too few for that.
 
     Args:
-        verdict: by all rounds of these sessions, as if they were one.
+        verdict: the verdict on all rounds of these sessions as one session.
         sessions: the values of the metric, one sequence a session.
-        gates: that share the error of `fail`.
+        gates: number of gates that share the error of `fail`.
     """
     gate, delta, metric = verdict.gate, verdict.gate.delta, metric_of(verdict.gate.metric)
     rounds = common_rounds(gate.reference, sessions)
@@ -124,7 +124,7 @@ def _base(gate: Gate, metric: Metric) -> float | None:
 
 
 def _zero_words(metric: Metric, base: float) -> str:
-    """What a change is a percentage of, if that is not the base."""
+    """The reference of a percentage change in words, if it is not the base."""
     if metric.in_points or base:
         return ""
     return f"; the reference is 0: percent of {PERCENT_OF_ZERO:g} {metric.unit}"

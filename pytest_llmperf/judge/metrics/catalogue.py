@@ -46,8 +46,8 @@ class Metric:
     """One line of the catalogue.
 
     Attributes:
-        name: with its unit as suffix.
-        unit: as baselines spell it: `%`, `ratio`, `ms`, `tok/s`, `x`, ...
+        name: the name, with its unit as suffix.
+        unit: the unit as spelled in baselines: `%`, `ratio`, `ms`, `tok/s`, `x`, ...
         good: `min`: more is better, a limit is a minimum; `max`: less is better.
         kind: what it may be compared with.
         aggregate: over rounds.
@@ -74,7 +74,7 @@ class Metric:
 
     @property
     def shape(self) -> Shape:
-        """What is known of the rounds: a bad share or multiple of the ideal is farther off than a good one."""
+        """The shape of the distribution: a bad ratio may be much farther from the ideal than a good one."""
         has_tail = self.aggregate is Aggregate.MEAN and self.kind is MetricClass.RATIO
         tail_below = has_tail and self.good is Bound.MIN
         tail_above = has_tail and self.good is Bound.MAX and self.ceiling is not None
@@ -82,7 +82,7 @@ class Metric:
 
     @property
     def change_unit(self) -> str:
-        """What changes are stated in: `pp` or `%`."""
+        """The unit of changes: `pp` or `%`."""
         return "pp" if self.in_points else "%"
 
     @property

@@ -35,7 +35,7 @@ OVER_REQUESTS = (Aggregate.PERCENTILE, Aggregate.REQUESTS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What is known of the distribution of rounds beforehand.
+    """Prior knowledge of the distribution of rounds.
 
     Attributes:
         ceiling: the largest value that the metric's definition allows; None: there is none.
@@ -58,7 +58,7 @@ class Summary:
     Attributes:
         values: one a round.
         n: the number of values.
-        mean, median, min, max: in the metric's unit.
+        mean, median, min, max: these statistics in the metric's unit.
         sd: sample standard deviation (ddof = 1); None for one value.
         cv_pct: sd / mean * 100; None for one value or a mean that is not positive.
         p50, p95, p99: percentiles by linear interpolation, or the maximum if n cannot support them.

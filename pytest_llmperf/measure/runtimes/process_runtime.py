@@ -72,7 +72,7 @@ class ProcessesRuntime:
 
 
 def lead_ns(workers: int) -> int:
-    """How far ahead of the telling the barrier's moment is, for this number of workers."""
+    """How far in advance the barrier is announced to this number of workers."""
     return LEAD_NS * workers
 
 
@@ -143,7 +143,7 @@ def _answers(
 
 
 def _ready(channels: Sequence[Channel], until_s: float) -> list[Channel]:
-    """Those that have something to say, once one has.
+    """Waits until a channel has a message, and returns all channels that have one.
 
     Raises:
         MeasurementError: none had until that moment.

@@ -1,4 +1,4 @@
-"""What `llmperf.toml` may say: a field of Configuration a section, a frozen dataclass an entry.
+"""The content of `llmperf.toml`: each field of Configuration is a section, each frozen dataclass an entry.
 
 To add a section, write a frozen dataclass of its entries whose `__post_init__` raises ValueError for values that make
 no sense (`key = got, wanted ...`, several of them joined by `; `), add a field with a default to Configuration and a
@@ -96,7 +96,7 @@ class NamedDeployment:
         object.__setattr__(self, "urls", tuple(url.rstrip("/") for url in self.urls))
 
     def stated(self) -> dict[str, object]:
-        """What it states, by the names of the fields of Settings."""
+        """The stated values by the names of the fields of Settings."""
         values = {field_.name: value for field_ in fields(self) if (value := getattr(self, field_.name))}
         values["backend"] = self.backend or "attach"
         if "topology" in values:

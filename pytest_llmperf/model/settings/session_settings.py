@@ -1,4 +1,4 @@
-"""What a session was asked to do: options, ini values and defaults, resolved once."""
+"""The settings of a session: options, ini values and defaults, resolved once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests of a round wait for which: as the scenario says; of external agents, as their times suggest."""
+"""The dependence of a round's requests: as the scenario states; for external agents, as inferred from their times."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Edges:
 
     Attributes:
         start_ns: when the barrier opened.
-        requests: by place.
+        requests: the requests by place.
         before: the places of the requests that each waits for; none: it waits for the barrier.
-        steps: with the pauses of each.
+        steps: the steps, with the pauses of each request.
     """
 
     start_ns: int

@@ -15,10 +15,10 @@ from pytest_llmperf.servers.emulator.engine import Embeddings, LoadOptions, Mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest:
-    """What is asked.
+    """The requested embeddings.
 
     Attributes:
-        texts: to embed.
+        texts: the texts to embed.
         load: options of the loaded model; None = as it is loaded.
         keep_alive_s: seconds to keep the model loaded afterwards; None = as before.
         answer: writes the vectors; gets the total and the load duration, ns.
