@@ -35,7 +35,7 @@ MOST_CORRELATION = 0.7
 """The correlation in a round of the largest design effect: 0.6 is promised, the rest is for skewed shares of rounds."""
 
 PSEUDO_ROUNDS = 8
-"""So many rounds count as if they had shown the largest correlation."""
+"""Rounds that are added as if they had shown the largest correlation."""
 
 UNLIKELY = 0.05
 """The probability that a design effect is above its bound by chi-square."""
@@ -105,7 +105,7 @@ _NONE = 1e-9
 
 
 def _chi2_factors(telling: Array, n: int) -> Array:
-    """By how much a variance may be larger than it seems, if so many of n rounds have a bad (or a good) request."""
+    """By how much a variance may be larger than it seems, by the rounds of n with a bad (or a good) request."""
     values, places = np.unique(telling, return_inverse=True)
     factors = [_chi2_factor(int(value), n) for value in values]
     return np.asarray(factors)[places].reshape(telling.shape)
