@@ -41,11 +41,19 @@ Placed = tuple[AnyAgent, Instance]
 
 
 class PartRuns(NamedTuple):
-    """One part of a round: what each of its agents did, the sources of arrival times, the CPU time of each process."""
+    """One part of a round.
+
+    Attributes:
+        runs: what each of its agents did.
+        sources: of arrival times.
+        cpu_ns: CPU time of each process.
+        clock_bound_ns: see `Part`.
+    """
 
     runs: tuple[AgentRun, ...]
     sources: frozenset[str]
     cpu_ns: tuple[int, ...]
+    clock_bound_ns: int | None = None
 
 
 class Parts:
@@ -125,7 +133,7 @@ class Parts:
             for (agent, instance), work in zip(members, work_of(len(members), lanes, part), strict=True)
         ]
         sources = frozenset(exchange.source for client in part.exchanges for exchange in client)
-        return PartRuns(tuple(runs), sources, part.cpu_ns)
+        return PartRuns(tuple(runs), sources, part.cpu_ns, part.clock_bound_ns)
 
     def _tapped(self, members: Sequence[Placed], tap: Tap, *, barrier: bool) -> PartRuns:
         """Runs these agents at once through the tap; before the first barrier, once unmeasured: see `start_up`."""

@@ -20,7 +20,7 @@ from pytest_llmperf.model.results.timing import UNTIMED, AgentRun, Incident, Mea
 from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Configuration, NamedDeployment, NamedScenario
 from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS, Cell, Claim, Matrix, Played, Value
 from pytest_llmperf.model.settings.prices import Prices
-from pytest_llmperf.model.settings.session_settings import RUNTIMES, SERIAL, Settings
+from pytest_llmperf.model.settings.session_settings import CLIENT_RUNTIMES, RAY, RUNTIMES, SERIAL, Settings
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, RequestLimit, Verdict
 from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, Loop, Pauses
 from pytest_llmperf.model.workload.generation_options import OLLAMA_ONLY, GenerationOptions, Think
@@ -45,6 +45,7 @@ __all__ = [
     "BASELINE_VS_CHIMERA",
     "CHIMERA_HETERO",
     "CHIMERA_HOMO",
+    "CLIENT_RUNTIMES",
     "CONVERSATION",
     "DIRECT",
     "ENDPOINTS",
@@ -55,6 +56,7 @@ __all__ = [
     "NOTED",
     "OLLAMA_ONLY",
     "PROFILES",
+    "RAY",
     "RELATIONS",
     "RUNTIMES",
     "SCENARIOS",

@@ -52,7 +52,7 @@ class ProcessesRuntime:
             for worker in workers:
                 worker.tell(start_ns)
             parts: Sequence[Part] = _answers(
-                workers, _limit_s(clients, timeout_s), relay=partial(_relay, workers, clients)
+                workers, limit_s(clients, timeout_s), relay=partial(_relay, workers, clients)
             )
         except BaseException:
             self.close()  # a worker in the middle of a request can only be ended
@@ -101,7 +101,7 @@ class _Worker:
         self._process.wait()
 
 
-def _limit_s(clients: Clients, timeout_s: float) -> float:
+def limit_s(clients: Clients, timeout_s: float) -> float:
     """The longest time that a part can take: in a graph, one request after the other."""
     steps = [request.step for requests in clients for request in requests]
     count = len(steps) if awaited(clients) else max(map(len, clients))

@@ -64,7 +64,7 @@ class MeasurementContext:
             runtime=runtime,
             timing_source=", ".join(sorted(sources)),
             folder=folder,
-            more={"recording": recording},
+            more={"recording": recording, "hosts": self.clients.hosts(runtime)},
         )
 
     def rounds(

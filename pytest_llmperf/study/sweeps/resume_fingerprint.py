@@ -16,7 +16,7 @@ from pytest_llmperf.study.sweeps.sweep_options import SweepOptions
 
 BEARING = (
     *("backend", "urls", "proxy", "model", "gguf", "threads", "ollama_bin", "gpus", "force_topology", "script"),
-    *("faults", "runtime", "calibrate", "min_rounds", "max_rounds", "warmups"),
+    *("faults", "runtime", "ray_address", "calibrate", "min_rounds", "max_rounds", "warmups"),
     *("against", "incumbent", "baseline", "baselines_dir", "compare", "update", "limits"),
     "robust",
 )
