@@ -23,6 +23,7 @@ _SWITCH = (("true", True), ("false", False), ('"on"', True), ('"off"', False), (
 
 TYPED: dict[object, tuple[tuple[str, object], ...]] = {
     parsers.switch: _SWITCH,
+    parsers.agents: (("1", 1), ("64", 64), ('"8"', 8)),
     parsers.count: (("0", 0), ("3", 3), ('"3"', 3)),
     parsers.rounds: (("7", 7), ('"7"', 7)),
     parsers.seconds: (("2", 2.0), ("0.5", 0.5), ('"0.5"', 0.5)),
