@@ -78,7 +78,7 @@ def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], t
     """The deployment of a name, or of addresses (a text with a colon, a slash or an `@`).
 
     Args:
-        configuration: with the names.
+        configuration: the configuration that defines the names.
         text: name, or addresses between commas.
         urls: reads addresses; raises ValueError.
 

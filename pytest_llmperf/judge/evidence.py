@@ -46,7 +46,7 @@ def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
     """How strong the evidence of a record is.
 
     Args:
-        record: to weigh.
+        record: the record to grade.
         run: the records of the same run so far: the same scenario on another topology, backend or model is an
             alternative that was tried.
     """

@@ -127,7 +127,7 @@ def levels_for(
     it has neither, the levels of the decision card apply.
 
     Args:
-        baseline: in force.
+        baseline: the baseline in force.
         card: the decision card.
         here: facts of the manifest.
     """

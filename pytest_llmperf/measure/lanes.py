@@ -32,7 +32,7 @@ class ClientWork:
     """What an agent's clients did.
 
     Attributes:
-        exchanges: in the order of the agent's requests.
+        exchanges: the exchanges in the order of the agent's requests.
         client_ns, paused_ns: see `client_times`; of several lanes the largest, and the time with no request under way.
         lag_ns: the largest of the clients.
     """

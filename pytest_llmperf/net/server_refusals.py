@@ -182,8 +182,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
 
     Args:
         status: its status.
-        headers: by names in small letters.
-        body: as far as it came.
+        headers: the headers by their names in lower case.
+        body: the part of the body that arrived.
     """
     value = _json_of(body)
     error = error_of(value)

@@ -13,7 +13,7 @@ def body_of(path: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
     """The body of a request, if its span has the messages as texts and calls of tools; else None.
 
     Args:
-        path: that replays it.
+        path: the path of the replayed request.
         attributes: the attributes of the span.
     """
 

@@ -36,7 +36,7 @@ class ServerLease:
         unrestored: takes the texts that say what could not be restored on servers that the session did not start.
 
     Attributes:
-        settings: as given, without the servers that have died.
+        settings: the given settings without the servers that have died.
         placement_notes: what a reader must know about where the model was loaded.
         degradation: why topologies of several instances are no longer measured, in words; empty while they are.
     """

@@ -38,7 +38,7 @@ class Machine:
 
     Attributes:
         cores: how many it has.
-        gpus: as given.
+        gpus: the given GPUs.
     """
 
     def __init__(

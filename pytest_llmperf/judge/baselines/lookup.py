@@ -89,7 +89,7 @@ def key_of(test: str, measurement: Measurement) -> Key:
 
     Args:
         test: node id, or a script's own name for it.
-        measurement: as it ran.
+        measurement: the measurement as it ran.
     """
     return Key(
         test=test,

@@ -65,7 +65,7 @@ def grouped(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
     """Tables of version 3 as tables of version 1 (except for the rounds, which stay texts).
 
     Args:
-        tables: as `tomllib` gives them; what version 2 knows is read as well.
+        tables: the tables as `tomllib` returns them; tables of version 2 are read as well.
 
     Returns:
         The tables; what is wrong with them; for each stored measurement the names of its sessions, for faults that

@@ -120,7 +120,7 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
 
     Args:
         path: the path of the file.
-        change: from the old value to the new one.
+        change: returns the new value for the old one.
         new: what to start from if there is no file; None: there must be one.
 
     Returns:

@@ -50,7 +50,7 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
     """Tables as a baseline, or what is wrong with them.
 
     Args:
-        tables: as `tomllib` gives them.
+        tables: the tables as `tomllib` returns them.
         name: the name of the baseline.
 
     Returns:

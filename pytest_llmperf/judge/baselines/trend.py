@@ -74,7 +74,7 @@ def trends(baseline: Baseline, metrics: Sequence[str] = (), delta: float | None 
     """Every metric of every measurement that a baseline holds sessions of.
 
     Args:
-        baseline: whose sessions.
+        baseline: the baseline with the sessions.
         metrics: names in the catalogue; none: those that are compared.
         delta: the smallest loss that counts, in points of percentages, else percent; None: each metric's own.
     """

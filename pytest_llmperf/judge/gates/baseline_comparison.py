@@ -55,8 +55,8 @@ def compare_stored(
     Args:
         standard: what to hold to.
         candidate: what is judged.
-        settings: with the limit of `regression`, if any; None: the usual ones.
-        metrics: to compare, none: the usual ones; those that some session of the standard lacks are left out.
+        settings: the settings, with the limit of `regression` if there is one; None: the defaults.
+        metrics: the metrics to compare; empty: the defaults. Metrics that a session of the standard lacks are left out.
 
     Returns:
         One for each measurement (test, scenario, topology, work) that both hold, in the standard's order.

@@ -38,7 +38,7 @@ def against_gates(
     Args:
         specs: the test's markers.
         name: the name of the incumbent.
-        settings: with the limit of `regression`, if any.
+        settings: the settings, with the limit of `regression` if there is one.
         compared: the default metrics, see `compared_metrics`.
 
     Returns:
@@ -82,7 +82,7 @@ def judge_against(
     Args:
         gate: the gate of the incumbent.
         measurement: the candidate's.
-        incumbent: with as many rounds, each run beside the candidate's of the same place.
+        incumbent: a measurement of equal length; each round was run next to the candidate's round of the same index.
         looks: how often the session may look at this gate.
         last: whether no further look follows.
         gates: the number of gates of the run, which share the error of `fail`.

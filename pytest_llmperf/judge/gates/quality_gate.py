@@ -82,7 +82,7 @@ def scorer_raised(scorer: str, error: Exception) -> UsageError:
     """The error for a scorer that raises instead of scoring.
 
     Args:
-        scorer: in words.
+        scorer: the scorer in words.
         error: what it raised.
     """
     frames = traceback.extract_tb(error.__traceback__)

@@ -59,7 +59,7 @@ def memory_mib(telemetry: Telemetry, every_s: float) -> list[dict[str, float]]:
     """Resident memory of the harness and of each instance that is known, MiB, at equal distances in time.
 
     Args:
-        telemetry: with samples.
+        telemetry: telemetry with samples.
         every_s: the distance, s.
     """
     memory: list[dict[str, float]] = []

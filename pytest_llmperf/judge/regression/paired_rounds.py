@@ -112,7 +112,7 @@ def change_between_pairs(
         delta: the smallest change that matters.
         incumbent: one value a pair.
         candidate: one value a pair, in the same order.
-        look: which look this is.
+        look: the current look.
 
     Returns:
         None for fewer than two pairs.

@@ -29,7 +29,7 @@ class SentRequest:
         method, path: method and path of the request.
         body: parsed, its prompt without the unique prefix; None if there is none, the text if it is not JSON.
         streamed: whether the answer was streamed.
-        connection: which connection of the agent it used, from 0.
+        connection: index of the agent's connection that it used, from 0.
         answer: the text of the answer; not compared.
     """
 

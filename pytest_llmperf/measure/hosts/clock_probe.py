@@ -36,7 +36,7 @@ class Clocks(NamedTuple):
 
     Attributes:
         monotonic: the clock of its moments.
-        wall: on which its kernel stamps packets.
+        wall: the clock with which its kernel stamps packets.
         stamp: the kernel's stamp of a packet, on `wall`, from what `recvmsg` gave; None if it has none.
     """
 
@@ -149,11 +149,11 @@ class ClockProber:
         """The probes that were answered.
 
         Args:
-            count: the number of answers that are wanted.
-            timeout_s: in which each may come; what is lost is sent again, up to `count` times in all.
+            count: the wanted number of answers.
+            timeout_s: time limit for each answer; lost probes are sent again, up to `count` times in total.
 
         Raises:
-            MeasurementError: none was.
+            MeasurementError: no probe was answered.
         """
         probes, lost = list[Probe](), 0
         while len(probes) < count and lost < count:

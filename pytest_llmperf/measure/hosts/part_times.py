@@ -16,7 +16,7 @@ def on_our_clock(part: Part, clock: ClockLine) -> Part:
     a request remain what that host measured.
 
     Args:
-        part: in moments of that host's clock.
+        part: a part in moments of that host's clock.
         clock: the clock of that host, from estimates before and after the part.
     """
     return replace(

@@ -41,7 +41,7 @@ class Runtime(Protocol):
     """A way to run several clients at once.
 
     Attributes:
-        name: as in `--llmperf-runtime`.
+        name: the name, as in `--llmperf-runtime`.
     """
 
     name: str
@@ -77,8 +77,8 @@ class Start:
 
     Attributes:
         connections: the connections of each client.
-        turns: as given.
-        pulse: to be beaten in the thread of the clients.
+        turns: the given turns.
+        pulse: the pulse, to be beaten in the thread of the clients.
         start_ns: when the barrier opened.
     """
 

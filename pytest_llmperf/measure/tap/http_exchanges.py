@@ -59,7 +59,7 @@ def exchanges_of(connection: CapturedConnection, capture: Capture, *, label: str
     """The requests of one connection, in order, each with its answer.
 
     Args:
-        connection: as captured.
+        connection: the captured connection.
         capture: the part that it belongs to.
         label: for error messages.
 

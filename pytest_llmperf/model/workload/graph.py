@@ -68,7 +68,7 @@ def steps_of(agents: Sequence[AnyAgent]) -> tuple[tuple[Step, ...], ...]:
     """The requests of each agent, in the order sent; of an external agent, whose requests are not known, the first.
 
     Args:
-        agents: without `graph_fault`.
+        agents: agents without a `graph_fault`.
     """
     passages, recorded = _Passages(agents), _recorded_places(agents)
     return tuple(

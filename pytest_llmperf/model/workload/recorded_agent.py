@@ -77,7 +77,7 @@ def recorded_agents(recording: Recording, *, max_pause_ms: float | None = None) 
     """The agents of a recording.
 
     Args:
-        recording: as read.
+        recording: the recording as read from the file.
         max_pause_ms: longer pauses are cut to this; None leaves them as they are.
     """
     after = _with_own(recording)

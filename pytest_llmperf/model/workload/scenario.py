@@ -81,7 +81,7 @@ class Scenario:
         """A scenario of equal agents, `NAME_1` to `NAME_COUNT`.
 
         Args:
-            agent: to replicate; built-in agents get unique prefixes for their prompts as always.
+            agent: the agent to replicate; as always, prompts of built-in agents get unique prefixes.
             count: the number of agents, 1 or more.
             name: the name of the scenario; empty: the agent's name and the number, `writer_x4`.
 

@@ -34,7 +34,7 @@ def rounds_chart(
     Args:
         title: the title of the chart.
         unit: the unit of the values.
-        values: by the number of the round, from 1.
+        values: the values by the number of the round, from 1.
         levels: limits and stored aggregates, drawn as lines.
         interval: the interval of the aggregate.
         stored: values of stored sessions, if any.

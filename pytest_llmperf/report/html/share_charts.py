@@ -111,7 +111,7 @@ def loss_chart(title: str, shares_pp: Mapping[str, float], note: str) -> Chart:
 
     Args:
         title: the title of the chart.
-        shares_pp: by name, percentage points; negative: a gain.
+        shares_pp: the shares by name, percentage points; negative: a gain.
         note: how to read it.
     """
     ordered = sorted(shares_pp.items(), key=lambda item: -item[1])

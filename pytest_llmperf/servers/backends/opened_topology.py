@@ -23,15 +23,15 @@ class OpenedTopology:
     Attributes:
         topology: its running instances.
         pids: id of the first process of each started instance, by the instance's name.
-        fired: returns which faults of a fault plan have fired since it was opened, in words; nothing without a plan.
+        fired: returns the faults of the fault plan that have fired since it was opened, in words; empty without a plan.
 
     Args:
         topology: its running instances.
         stack: stops what was started.
         checks: one for each instance.
-        pids: as above.
-        found_servers: the servers, if they were running before: others may use them, and two may be the same one.
-        fired: as above.
+        pids: see the attribute.
+        found_servers: the servers, if they were running before: others may use them, and two may be the same server.
+        fired: see the attribute.
         notes: returns the notes for every measurement on it, once the model is loaded.
     """
 

@@ -49,7 +49,7 @@ def environment(home: Path, port: int, slots: int, *, gpu: str = "", store: Path
 
     Args:
         home: an own folder; `serve` writes a key there.
-        port: on loopback.
+        port: the port on loopback.
         slots: requests that it serves at once.
         gpu: the only one that it sees, by number or UUID; -1 = none, empty = as the environment says.
         store: the folder of its models; None = the user's.

@@ -35,7 +35,7 @@ class ControlClient(ABC):
         until_s: no request lasts longer, whatever it is; monotonic, s.
         access: how it is reached.
         transport: for tests.
-        sleep: between polls.
+        sleep: waits between polls.
     """
 
     KIND: ClassVar[str]
@@ -154,8 +154,8 @@ class ControlClient(ABC):
         Args:
             method: the method of the request.
             path: the path of the request.
-            quiet_s: to the next line, s.
-            within_s: to the end, s.
+            quiet_s: time limit to the next line, s.
+            within_s: time limit to the end, s.
             **more: `json` or `content`.
 
         Raises:

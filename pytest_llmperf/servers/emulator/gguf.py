@@ -42,7 +42,7 @@ class Header:
 
     Attributes:
         architecture: e.g. `gemma3`.
-        name: as its makers call it, or empty.
+        name: the name given by its makers, or empty.
         quantization: e.g. `Q4_K_M`; `unknown` for types newer than this table.
         context_length: tokens; 0 when the file does not say.
         parameters: number of weights.

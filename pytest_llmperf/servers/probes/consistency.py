@@ -46,7 +46,7 @@ def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat,
     """Asks every instance how it serves the model.
 
     Args:
-        topology: with the model loaded.
+        topology: the topology with the model loaded.
         asked_ctx: by instance, the context that its agents ask for; see Seat.
 
     Raises:

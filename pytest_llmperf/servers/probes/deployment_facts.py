@@ -41,7 +41,7 @@ def manifest(
     is on another machine, that machine's hardware is unknown, and the manifest says so.
 
     Args:
-        topology: with running servers, which are asked about the model.
+        topology: a topology with running servers, which are asked about the model.
         runtime: what drove the agents, e.g. `asyncio`.
         timing_source: how arrivals were stamped.
         folder: the folder of the tests, for the commit; None: the working directory.

@@ -29,7 +29,7 @@ class Traffic:
     (The session sees in the round itself if an agent waits although it is alone.)
 
     Args:
-        topology: in use.
+        topology: the topology in use.
         wall: seconds since the epoch; for tests.
         monotonic_ns: the clock of the rounds; for tests.
     """

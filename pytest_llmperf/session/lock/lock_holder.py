@@ -29,7 +29,7 @@ class Holder:
         user: its name there.
         host: name of the machine or container.
         since: when it took the lock, ISO 8601 with zone.
-        command: that was run, shortened and without secrets.
+        command: the command line, shortened and without secrets.
     """
 
     pid: int

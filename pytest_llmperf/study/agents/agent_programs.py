@@ -27,7 +27,7 @@ class AgentProgram:
     """An implementation, one table `[agents.NAME]`.
 
     Attributes:
-        language, runtime: in words, for reports.
+        language, runtime: language and runtime in words, for reports.
         run: the command.
         build: the command that builds it; empty if nothing is built.
         requires: programs that must be on PATH.

@@ -18,8 +18,8 @@ class Decided:
 
     Attributes:
         id: e.g. `C2`; its findings have ids such as `C2.contention`.
-        claim: in words.
-        findings: at least one.
+        claim: the claim in words.
+        findings: at least one finding.
     """
 
     id: str

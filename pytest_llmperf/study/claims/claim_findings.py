@@ -68,7 +68,7 @@ def compare(
     """Checks every claim of a matrix against the rows.
 
     Args:
-        matrix: with valid claims (see `faults_of`).
+        matrix: a matrix with valid claims (see `faults_of`).
         rows: the measured rows.
         card: the decision card with the report's figures.
         same_machine: whether figures of the report's hardware can be compared (also true on the simulated server, which

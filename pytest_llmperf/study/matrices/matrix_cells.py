@@ -40,7 +40,7 @@ def cells_of(matrix: Matrix, *, without: tuple[str, ...] = ()) -> tuple[Cell, ..
     """All cells, in the order in which they run.
 
     Args:
-        matrix: as read.
+        matrix: the matrix as read from the file.
         without: axes that are not swept here; single cells that name them are dropped.
     """
     axes = {axis: values for axis, values in matrix.axes.items() if axis not in without}
@@ -109,10 +109,10 @@ def scenario_of_cell(
     Args:
         matrix: the matrix of the cell.
         cell: its options override each agent's, and no baseline's workload changes them.
-        made: by the user's function, instead of the matrix's own agents.
+        made: agents made by the user's function, instead of the matrix's own agents.
         profile: the profile of the matrix; overrides the agents' options, and is overridden by all others.
         simulated: whether the server is simulated.
-        scenarios: that the matrix may name.
+        scenarios: the scenarios that the matrix may name.
 
     Raises:
         UsageError: the matrix has neither a scenario nor prompts, and there is no function.

@@ -118,7 +118,7 @@ def effects(rows: Sequence[Row], metric: str) -> tuple[Effect, ...]:
     residual is floored at 0.
 
     Args:
-        rows: at least one.
+        rows: at least one row.
         metric: a column.
 
     Raises:

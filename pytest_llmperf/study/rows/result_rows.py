@@ -33,7 +33,7 @@ class Row:
         parallel_efficiency_pct: balance efficiency, %; None for a single agent.
         concurrency_speedup: sum of the agents' times over the wall time, x; None for a single agent.
         contention_detected: a TTFT above 3 times the TTFT alone; None for a single agent.
-        num_gpu, num_ctx, temperature: as sent; None: the server's default, or agents differ.
+        num_gpu, num_ctx, temperature: the values sent; None: the server's default, or agents differ.
         vram_mb: peak VRAM, MB; None if not measured.
         timestamp: ISO 8601: when the cell's measurement began, plus the time from its first round to this one.
         cv_throughput: CV of the throughput over the configuration's rounds, % (R.2).
@@ -41,9 +41,9 @@ class Row:
         cost_per_1M_tokens: cost at the rate of all agents over the wall time, USD (R.2); None without a price.
         memory_efficiency: tok/s per GiB of VRAM (R.2); None without VRAM.
         experiment, scenario, topology, backend: what was measured; `simulated` is not a real engine.
-        round: from 1, in its cell.
+        round: number of the round in its cell, from 1.
         agents: number of concurrent agents.
-        num_thread, num_predict: as sent; None as above.
+        num_thread, num_predict: the values sent; None as above.
         server_ttft_ms: load and prefill by the server's clock, worst request, ms.
         load_ms, prefill_ms, decode_ms, queue_ms: server's durations, mean over requests, ms; queue: waiting for a slot.
         own_ms: the agents' time outside their requests, mean over agents, ms.

@@ -35,7 +35,7 @@ def conditions(matrix: Matrix, session: Session, options: SweepOptions) -> Mappi
 
     Args:
         matrix: what is measured; most of it concerns single cells (see `asked`).
-        session: with its settings.
+        session: the session with its settings.
         options: the options of every cell.
     """
     settings, baseline = session.settings, session.baseline

@@ -23,7 +23,7 @@ def summary(results: Results, folder: Path) -> tuple[str, ...]:
 
     Args:
         results: the results of the experiment.
-        folder: that they were written to.
+        folder: the folder that they were written to.
     """
     return tuple(_lines(results, folder))
 

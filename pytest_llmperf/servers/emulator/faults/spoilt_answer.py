@@ -32,7 +32,7 @@ class SpoiltAnswer:
         fault: one of plan.OF_ANSWERS, `status` excepted.
         host: the process.
         number: the number of the request.
-        pause_s: between tokens that this class makes.
+        pause_s: pause between tokens that this class makes.
         crashed: is called when the model's runner dies.
     """
 
