@@ -16,7 +16,7 @@ from pytest_llmperf.cli.recording_arguments import RECORD_AGENTS, add_record_age
 from pytest_llmperf.errors import did_you_mean
 from pytest_llmperf.judge.gate_kinds import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
-from pytest_llmperf.model import BACKENDS, RUNTIMES
+from pytest_llmperf.model import BACKENDS, CLIENT_RUNTIMES, RUNTIMES
 
 _NAME = "a baseline's name (looked up in DIR, then among the baselines of the package), or a .toml file"
 _OWN_NAME = "the name of a baseline in DIR, or a .toml file"
@@ -166,7 +166,7 @@ def _add_quick(commands: Any) -> None:
     quick.add_argument(
         "--runtime",
         "--llmperf-runtime",
-        choices=RUNTIMES,
+        choices=CLIENT_RUNTIMES,
         default=RUNTIMES[0],
         help="how the agents' clients run concurrently (default: %(default)s)",
     )
