@@ -43,6 +43,7 @@ TYPED: dict[object, tuple[tuple[str, object], ...]] = {
         ('"efficiency=95,ttft=9"', {"efficiency": 95, "ttft": 9}),
     ),
     parsers.proxy: (('"http://p:1"', "http://p:1"),),
+    parsers.ray_address: (('"auto"', "auto"), ('"10.0.0.1:6379"', "10.0.0.1:6379")),
     parsers.one_auth: (('"basic:B"', "basic:B"),),
     parsers.stem: (('"main"', "main"),),
     parsers.text: (('"word"', "word"), ('"/word"', "/word")),
