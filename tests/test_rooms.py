@@ -151,10 +151,10 @@ INSIDE = {
         "economics": set(),
         "records": set(),
         "matrices": set(),
-        "scaling": set(),
         "rows": {"matrices"},
+        "scaling": {"matrices", "rows"},
         "claims": {"matrices", "rows"},
-        "sweeps": {"claims", "matrices", "rows", "scaling"},
+        "sweeps": {"claims", "matrices", "rows"},
     },
 }
 """The same inside the large rooms."""
