@@ -136,6 +136,8 @@ verdicts: .venv/dev
 verdicts-wide: .venv/dev
 	@echo "== the envelope of the verdicts: hundreds of cells (hours; goes on where it was interrupted)"
 	@$(BIN)/python benchmarks/envelope.py --page docs/envelope.md $(ARGS)
+	@echo "== how often a search for the capacity promises too much or too little (an hour)"
+	@$(BIN)/python benchmarks/capacity_errors.py
 
 verdicts-independent: .venv/dev
 	@echo "== verdicts simulated again, with rules and noise that share no code with the package (some minutes)"

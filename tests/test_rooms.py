@@ -101,6 +101,7 @@ INSIDE = {
         "metrics": {"stats"},
         "regression": {"stats"},
         "baselines": {"compared_metrics", "gate_kinds", "metrics", "regression", "stats"},
+        "capacity": {"metrics", "stats"},
         "diagnosis": {"baselines", "gate_kinds", "metrics", "regression", "stats"},
         "soak": {"baselines", "metrics", "stats"},
         "soak_drift": {"compared_metrics", "baselines", "metrics", "soak", "stats"},
@@ -125,7 +126,8 @@ INSIDE = {
         "server_lease": {"lock", "progress_listener"},
         "server_pool": {"lock", "progress_listener", "server_lease"},
         "measurement": {"baselines_in_force", "progress_listener", "server_lease", "server_pool"},
-        "session": {"baselines_in_force", "measurement", "progress_listener", "server_pool"},
+        "capacity_run": {"measurement"},
+        "session": {"baselines_in_force", "capacity_run", "measurement", "progress_listener", "server_pool"},
         "session_header": {"session"},
     },
     "report": {

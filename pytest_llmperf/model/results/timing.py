@@ -165,7 +165,7 @@ class Round:
     Attributes:
         index: 0-based.
         order: the parts in the order they ran: agent names and `together`.
-        solo: one run an agent, in the scenario's order.
+        solo: one run an agent, in the scenario's order; empty in a search for the capacity.
         together: one run an agent, in the scenario's order, all with the same start_ns.
         timing_source: `kernel` if every arrival is the kernel's receive time, else `read`.
         client_cpu_ns: CPU time of each client process in the together part; for agents behind a tap, the tap's.
