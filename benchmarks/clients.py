@@ -1,4 +1,4 @@
-"""The clients that we are compared with: each streams so many answers at once here, and gives its CPU time."""
+"""The clients that the plugin is compared with: each streams n answers at once and returns its CPU time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BODY = {"model": "paced", "prompt": "x", "stream": True}
 
 
 async def nothing() -> None:
-    """Nothing is to be closed."""
+    """Closes nothing."""
 
 
 def cpu_ns_of(
     stream: Callable[[], Awaitable[None]], agents: int, *, close: Callable[[], Awaitable[None]] = nothing
 ) -> int:
-    """CPU time of this process while so many streams run at once; closing is not counted."""
+    """CPU time of this process while `agents` streams run at once; closing is not counted."""
 
     async def main() -> int:
         before_ns = time.process_time_ns()
@@ -79,7 +79,7 @@ def aiohttp_bare(url: str, agents: int) -> int:
 
 
 def plain_reader(url: str, agents: int) -> Part:
-    """Ten lines: one loop that reads what there is and notes the time of each read; no time of the kernel's."""
+    """Ten lines: one loop that reads the available bytes and notes the time of each read, without kernel timestamps."""
     requests = [prepare(url, "/api/generate", b'{"model": "paced"}', label=f"client {n}") for n in range(agents)]
     pieces: list[list[Piece]] = [[] for _ in requests]
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:

@@ -55,15 +55,15 @@ ERRORS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A simulated cell.
+    """The result of a simulated cell.
 
     Attributes:
-        runs: on each side.
-        fails: percent that `fail`: nothing is lost, or the true value is on the limit. Of a family of gates: of runs in
-            which some gate does, were gates independent.
-        passes: percent that `pass`: 1.5 delta is lost, or the true value is on the limit.
-        open: percent that are inconclusive when nothing is lost, or the true value is on the limit.
-        rounds: mean number then.
+        runs: the number of runs on each side.
+        fails: percent of runs that `fail` although nothing is lost, or the true value is on the limit. For a family of
+            gates: percent of runs in which at least one gate fails, if the gates were independent.
+        passes: percent of runs that `pass` although 1.5 delta is lost, or the true value is on the limit.
+        open: percent of runs that are inconclusive if nothing is lost, or the true value is on the limit.
+        rounds: mean number of rounds if nothing is lost, or the true value is on the limit.
     """
 
     runs: int
@@ -91,7 +91,7 @@ def simulate(task: tuple[Cell, int]) -> tuple[Cell, Result]:
 
 
 def runs_of(cell: Cell, runs: int) -> int:
-    """The runs of a cell, when so many are asked for: fewer, if they are judged one by one."""
+    """The number of runs of a cell if `runs` are requested: fewer if they are judged one by one."""
     return min(runs, MOST_ALONE) if cell.rule == "limit" and cell.metric in ALONE else runs
 
 

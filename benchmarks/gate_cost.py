@@ -32,7 +32,7 @@ def test_pair(dual_ollama, run_agents):
     run_agents(PAIR, on=dual_ollama)
 """
 VERDICTS = (0, 1)
-"""Exit codes of a run that measured: on a busy machine its rounds may be no verdict, which costs the same."""
+"""Exit codes of a run that measured: on a busy machine its rounds may be invalid, which costs the same."""
 
 MOST_COST, MOST_MEMORY = 8.0, 2.5
 """Measured: 4.7 and 1.6 on a quiet machine, 4.8 and 1.7 on one where ten others waited for two cores. A gate that took

@@ -259,7 +259,7 @@ def compare_null(old, new):
 
 
 def losses_lost(cell, deltas):
-    """So many deltas as a difference of losses."""
+    """A number of deltas, as a difference of losses."""
     change = deltas * DELTA[cell["metric"]]
     if cell["metric"] == "efficiency":
         return change
@@ -291,7 +291,7 @@ def stored_look(cell, old, new, most):
 
 
 def comparison(cell, rng, runs, deltas):
-    """Codes (1 pass, 2 fail, 0 open) of whole runs when so many deltas are lost."""
+    """Codes (1 pass, 2 fail, 0 open) of whole runs that lose `deltas` deltas."""
     (old, new), codes, rows = sides(cell, rng, runs, deltas), np.zeros(runs, int), np.arange(runs)
     most = FIRST if cell["rule"] == "compare" else cell["most"]
     for n in range(FIRST, most + 1):

@@ -23,7 +23,7 @@ MOST = 100.0
 
 
 def gates_of(rounds: int) -> dict[str, tuple[Gate, Sequence[float], Sequence[float] | None]]:
-    """Gates that so many rounds leave undecided or decide late, with their values and those of an incumbent."""
+    """Gates that `rounds` rounds leave undecided or decide late, with their values and an incumbent's values."""
     rng = random.Random(rounds)
     shares = [95 + rng.gauss(0, 1) for _ in range(rounds)]
     delays = [500 * 2.0 ** rng.gauss(0, 0.15) for _ in range(rounds)]

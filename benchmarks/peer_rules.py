@@ -11,7 +11,7 @@ DELTA = 2.0
 
 
 def mean_pct(percent: float):
-    """Fails when the mean is worse by so many percent (pytest-benchmark's `mean:5%`)."""
+    """Fails if the mean is worse by more than `percent` percent (pytest-benchmark's `mean:5%`)."""
 
     def rule(rng, base, new):  # noqa: ARG001 - all rules are called alike
         old = base[:, :ROUNDS].mean(axis=1)
@@ -38,7 +38,7 @@ def bootstrap(rng, base, new, *, draws: int = 1000):
 
 
 def sequential(rng, base, new):  # noqa: ARG001
-    """Student's t after each round from 5 to 20 against 20 stored rounds: charges their error, not other sessions."""
+    """Student's t after each round from 5 to 20 against 20 stored rounds, with their error but no session variance."""
     outcomes, rounds, rows = np.zeros(len(new), int), np.full(len(new), MOST), np.arange(len(new))
     old, old_var = base[:, :LONG].mean(axis=1), base[:, :LONG].var(axis=1, ddof=1)
     for n in range(ROUNDS, MOST + 1):

@@ -1,7 +1,7 @@
-"""The load testers that we are compared with where they are installed: `aiperf` and `guidellm`, found on PATH.
+"""The load testers that the plugin is compared with if they are installed: `aiperf` and `guidellm`, found on PATH.
 
-Each streams 16 answers at once from a paced server with a TTFT of 50 ms. They are asked for nothing else, so that what
-is left of their wall time is their fixed cost.
+Each streams 16 answers at once from a paced server with a TTFT of 50 ms and does no other work, so that the rest of its
+wall time is its fixed cost.
 """
 
 from __future__ import annotations

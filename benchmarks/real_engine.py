@@ -98,7 +98,7 @@ class Proof:
     outcomes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
     def settings(self, **more: object) -> Settings:
-        """Of one session."""
+        """The settings of one session."""
         common = Settings(
             backend="embedded",
             baseline="no_limits",
@@ -109,7 +109,7 @@ class Proof:
         return replace(common, **more)  # type: ignore[arg-type]
 
     def save(self, scenario: Scenario, sessions: int) -> None:
-        """Stores so many healthy sessions."""
+        """Stores `sessions` healthy sessions."""
         for number in range(1, sessions + 1):
             began_s = time.monotonic()
             settings = self.settings(save=scenario.name, max_rounds=5)
@@ -144,7 +144,7 @@ def _measured(settings: Settings, scenario: Scenario, specs: Sequence[Marker] = 
 
 
 def _worst(record: Record) -> str:
-    """Of a comparison with several gates, as a test would end."""
+    """The outcome that a test would have after a comparison with several gates."""
     order = (Outcome.FAIL, Outcome.INVALID, Outcome.NOT_COMPARABLE, Outcome.INCONCLUSIVE, Outcome.PASS)
     outcomes = {verdict.outcome for verdict in record.verdicts}
     return next(outcome.value for outcome in order if outcome in outcomes)

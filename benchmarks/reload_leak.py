@@ -20,7 +20,8 @@ SETTLED = 3
 """Reloads that are not counted."""
 
 MOST = 0.02
-"""Of the set once the model is loaded: a lost model would be half of it, a lost cache of 512 tokens a fiftieth."""
+"""Limit as a share of the resident set with the model loaded: a leaked model would add a half, a leaked cache of 512
+tokens a fiftieth."""
 
 
 def resident_mb(port: int) -> float:

@@ -1,7 +1,7 @@
-"""A row a figure, with its limit and whether it holds.
+"""One row per figure, with its limit and whether the figure is within it.
 
-A limit is never one of absolute time or memory, which says more of the machine than of us: it is one of a ratio to
-something that was measured in the same run, in turn with ours. The absolute figures stand beside it.
+No limit is an absolute time or memory size, which would depend more on the machine than on the plugin. A limit applies
+to a ratio: the plugin's figure over a figure measured in the same run, in turn with it. Absolute figures have no limit.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Row:
         figure: what was measured.
         value: in `unit`.
         unit: of value and limit.
-        most, least: the limits, of ratios (`x`) and counts; None = none on that side, both None = only shown.
-        beside: conditions and the figures behind it.
+        most, least: the limits of ratios (`x`) and counts; None = no limit on that side, both None = only shown.
+        beside: the conditions and the underlying figures.
     """
 
     figure: str
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """Whether the value keeps its limits."""
+        """Whether the value is within its limits."""
         return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
 
     def __str__(self) -> str:

@@ -43,7 +43,7 @@ LEAST_OF_TRUE = 0.9995
 
 
 def main() -> int:
-    """Runs what is asked for and prints the rows."""
+    """Runs the requested parts and prints the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=5, help="of each figure (default 5)")
     parts: dict[str, Callable[[int], list[Row]]] = {
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def play(runtime: Runtime, url: str, agents: int) -> Part:
-    """One paced answer for each of so many clients."""
+    """One paced answer for each of `agents` clients."""
     requests = [[prepare(url, "/api/generate", b'{"model": "paced"}', label=f"client {n}")] for n in range(agents)]
     return runtime.run(requests, timeout_s=120)
 
@@ -147,7 +147,7 @@ def p99(errors: Iterable[Sequence[float]]) -> float:
 
 
 def blocked_loop() -> asyncio.AbstractEventLoop:
-    """An event loop that stands still for 5 ms, again and again, at random."""
+    """An event loop that is blocked for 5 ms again and again, at random moments."""
     loop = asyncio.new_event_loop()
 
     def block() -> None:
@@ -176,7 +176,7 @@ def _arrival_rows(
     plain: Callable[[str, int], Part] | None = None,
     more: str = "",
 ) -> list[Row]:
-    """Ours over the times of our own reads, or over those of another client in the same run."""
+    """The plugin's errors over the errors of its own read times, or over another client's errors in the same run."""
     agents, tok_s, tokens = load
     ours, theirs = list[Errors](), list[Errors]()
     with paced_server(ttft_ms=TTFT_MS, tok_s=tok_s, tokens=tokens) as url:

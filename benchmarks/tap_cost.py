@@ -86,7 +86,7 @@ def tap_cost(*, tok_s: float = TOK_S, tokens: int = TOKENS, repetitions: int = 2
         tok_s: pace of each of the two agents.
         tokens: chunks of each answer.
         repetitions: how often each side is measured.
-        realtime: whether the tap may use the real-time class, where it is allowed to.
+        realtime: whether the tap may use the real-time class if the system allows it.
     """
     delays_ns: dict[str, list[list[int]]] = {side: [] for side in SIDES}
     passage_ns, cpu_ns, sources = list[int](), 0, set[str]()

@@ -2,8 +2,8 @@
 
     python -m benchmarks.telemetry_cost [--repetitions 5]
 
-Two ideal agents, whose truth is 100 %, against a paced server, and two scripted servers beside it whose processes are
-looked at as those of a measurement are. Each repetition is a round without and a round with both.
+Two ideal agents, whose true efficiency is 100 %, run against a paced server. Two scripted servers run beside it, and
+telemetry samples their processes as in a measurement. Each repetition is a round without both and a round with both.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Table:
     short: list[str] = field(default_factory=list)
 
     def figure(self, name: str, value: float, limit: float, *, most: bool, unit: str = "%") -> None:
-        """Prints a figure with its limit and whether it holds."""
+        """Prints a figure with its limit and whether the figure is within it."""
         share = min(max(limit / 100, 0.001), 0.999)
         slack = self.forgiving * (100 * math.sqrt(share * (1 - share) / self.runs) if unit == "%" else 0.5)
         holds = value <= limit + slack if most else value >= limit - slack
@@ -152,7 +152,7 @@ class Table:
 
 
 def noise_of(rng, kind: str, runs: int, rounds: int):
-    """Badness of rounds around its mean, shape (runs, rounds): positive is worse."""
+    """Losses of rounds around their mean, shape (runs, rounds): positive is worse."""
     if kind == "skewed":
         return rng.gamma((1.3 / SD) ** 2, SD**2 / 1.3, (runs, rounds)) - 1.3
     if kind == "TTFT":
@@ -223,7 +223,7 @@ def _one_gate(cell: Cell, rng, runs: int, gates: int = 1):
     noise = noise_of(rng, cell.noise, runs, MOST) * (2 if cell.noise == "twice as noisy" else 1)
     values = noise + cell.tau * rng.standard_normal((runs, 1)) + drop
     if cell.noise in DRIFTS:
-        # Every session drifts alike: by so many points a round.
+        # Every session drifts alike, by DRIFTS points a round.
         sessions = sessions + DRIFTS[cell.noise] * np.arange(STORED)
         values = values + DRIFTS[cell.noise] * np.arange(MOST)
     if cell.noise in ROUNDED:
@@ -245,7 +245,7 @@ def _session_means(cell: Cell, rng, runs: int):
 
 
 def _rounded(rng, kind: str, *sides):
-    """Both sides as they are given; the level lies anywhere between two steps, and the same for both."""
+    """Both sides rounded to steps; the level is random between two steps, the same for both sides."""
     step, _ = ROUNDED[kind]
     level = step * rng.random(len(sides[0]))
     return [np.round(np.round((side.T + level).T / step) * step, 6) for side in sides]

@@ -104,7 +104,7 @@ def judge_gate(metric: str, values, limit: float, bound: Bound):
 
 
 def judge_betting(values, limit: float, ceiling: float, *, every: int):
-    """Whole runs of a limit gate that bets, a look every so many rounds: outcomes and rounds."""
+    """Whole runs of a limit gate that bets, with a look after every `every` rounds: outcomes and rounds."""
 
     def look_at(rows, n: int, _: int):
         if n % every:
@@ -117,7 +117,7 @@ def judge_betting(values, limit: float, ceiling: float, *, every: int):
 
 
 def by_rule(model_of, scale: Scale, delta: float, gates: int):
-    """Looks by the regression rule, at n rounds; the last look unless it is said."""
+    """Looks by the regression rule at n rounds; `last` overrides whether a look is the last."""
 
     def look_at(rows, n: int, looks: int, last: bool | None = None):
         model = model_of(rows, n)

@@ -49,7 +49,7 @@ def agents(llmperf):
             fixed = ("num_ctx", "num_predict")
             first, second = (with_options(agent, num_ctx=1024, num_predict=8) for agent in (first, second))
             second = with_options(second, **TUNED) if cell["tuned"] == "one" else second
-        elif simulated:  # the second agent has so much less to do that the pair balances as the report states
+        elif simulated:  # the second agent has less to do, so that the pair balances as the report states
             fixed = ("num_predict",)
             played = PLAYED_PCT[cell["claim"]]
             balance_pct = played if not isinstance(played, dict) else played[cell.get("model") or cell["topology"]]
@@ -61,7 +61,7 @@ def agents(llmperf):
 
 
 def test_what_of_the_claims_holds_here(run_matrix, agents, decide_claims, write_record):
-    """The architecture is what this suite stands for: C2 must hold wherever it runs."""
+    """This suite depends on the architecture that C2 states: C2 must be reproduced wherever the suite runs."""
     results = run_matrix("matrices/claims.toml", agents=agents)
     decided, table = decide_claims(results.findings, CLAIMS)
     write_record("decision", *results.records, also=table)

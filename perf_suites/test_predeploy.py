@@ -67,7 +67,7 @@ def test_02_the_clients_runtime_is_no_bottleneck(warm, run_agents):
 
 
 def test_03_every_layer_is_on_the_gpu(warm, llmperf):
-    """At least 80 layers are asked for, and nothing is left to the CPU."""
+    """The options request at least 80 layers, and no layer is left to the CPU."""
     if not llmperf.has_gpu():
         pytest.skip("no GPU here: num_gpu and VRAM cannot be checked (E.1 #3)")
     assert all((agent.options.num_gpu or 0) >= LEAST_LAYERS for agent in PAIR.agents)
@@ -125,7 +125,7 @@ def test_09_memory_has_headroom(warm, run_agents, llmperf):
 @pytest.mark.efficiency
 @pytest.mark.contention
 def test_10_the_model_is_the_one_that_was_validated(warm, run_agents, write_record):
-    """One digest and one quantization on both instances; they stand in the record that is filled here (S.2)."""
+    """Both instances have the same digest and quantization, which this test writes to the record (S.2)."""
     entries = loaded(warm)
     assert len({entry["digest"] for entry in entries}) == 1
     assert len({entry["details"]["quantization_level"] for entry in entries}) == 1

@@ -6,7 +6,7 @@ pytestmark = pytest.mark.sweep
 
 
 def test_which_options_balance_two_agents_best(run_matrix):
-    """Contexts, temperatures, equal and different options, and GPU layers where there is a GPU."""
+    """Contexts, temperatures, equal and different options, and on machines with a GPU its layers."""
     results = run_matrix("matrices/sweep_tr110.toml")
     assert results.mean("parallel_efficiency_pct", scenario="chimera_homo") > 75  # one after the other
 

@@ -1,7 +1,7 @@
 """An agent's workflow, as TR109 measured it: scan a folder, read its files, an analysis call, a report call, a report.
 
-A program of its own, with the standard library only; it knows of pytest-llmperf nothing but two variables of its
-environment, OLLAMA_HOST and LLMPERF_MODEL.
+A program of its own that uses only the standard library. Its only link to pytest-llmperf is two environment variables,
+OLLAMA_HOST and LLMPERF_MODEL.
 
     python workflow_agent.py FOLDER --report FILE [--analysis JSON] [--writing JSON] [--cold]
 """

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: without the program's name; None: those of the process.
+        arguments: the command line without the program's name; None: `sys.argv[1:]`.
 
     Returns:
         The exit code: 0 = success; 1 = a regression or a fault was found; 2 = the command could not run.

@@ -34,7 +34,7 @@ def host_of(top: Path) -> tuple[str, str]:
 
 
 def default_branch(top: Path) -> str:
-    """The branch that is the remote's default, else `main` or `master`, else the one that is checked out."""
+    """The remote's default branch, else `main` or `master`, else the branch that is checked out."""
     if remote := git(top, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"):
         return remote.partition("/")[2]
     refs = [f"{place}/{name}" for name in _USUAL_BRANCHES for place in ("refs/remotes/origin", "refs/heads")]

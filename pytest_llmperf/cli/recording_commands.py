@@ -19,7 +19,7 @@ from pytest_llmperf.recordings.recording_file import RecordingTarget, read_recor
 from pytest_llmperf.report.wording.baseline_text import aligned
 
 SUFFIXES = (".jsonl", ".json")
-"""Of the files that are recordings, or exports of traces."""
+"""Suffixes of files that may be recordings or exported traces."""
 
 _HEAD = ["id", "agent", "endpoint", "after", "pause ms", "streamed", "tokens in", "out", "e2e ms", "ended by", "bytes"]
 

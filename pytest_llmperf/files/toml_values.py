@@ -26,7 +26,7 @@ _Hook = Callable[[Any, Any], Any]
 
 
 def strict_converter() -> cattrs.Converter:
-    """A converter of dataclasses that coerces nothing but whole numbers to floats."""
+    """A converter for dataclasses whose only coercion is from integers to floats."""
     converter = cattrs.Converter(forbid_extra_keys=True, omit_if_default=True)
     converter.register_structure_hook(str, lambda value, _: exactly(str, value, "text"))
     converter.register_structure_hook(int, lambda value, _: exactly(int, value, "a whole number"))
@@ -139,7 +139,7 @@ def _number_or_numbers(value: Any) -> float | tuple[float, ...]:
 
 
 def _truth(value: Any) -> bool:
-    """True or false; not a number or a text that stands for one."""
+    """True or false; numbers and strings are refused."""
     if not isinstance(value, bool):
         raise TypeError(f"got {got(value)}, wanted true or false")
     return value

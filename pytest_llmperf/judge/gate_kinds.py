@@ -72,7 +72,7 @@ class GateKind(NamedTuple):
 
     @property
     def limits(self) -> tuple[Keyword, ...]:
-        """The keywords that are limits; the first is the one that `--llmperf-limit NAME=VALUE` sets."""
+        """The keywords that are limits; `--llmperf-limit NAME=VALUE` sets the first keyword."""
         return tuple(keyword for keyword in self.keywords if keyword.default is None)
 
     @property

@@ -19,10 +19,10 @@ class Keyword(NamedTuple):
         name: as written on a test.
         valid: the valid values, in words.
         check: returns the value to keep; raises TypeError, or ValueError with a hint for the end of the message.
-        default: the value if the keyword is left out. None: the keyword is a limit, which comes from elsewhere then.
-        metric: the metric that it limits; `{name}` stands for the value of another keyword.
-        means: the parts of metric names that values stand for, unless they are the values themselves.
-        also: by metric, a further threshold of a baseline that is used if the metric has none of its own.
+        default: the value if the keyword is omitted. None: the keyword is a limit, whose default comes from elsewhere.
+        metric: the metric that it limits; `{name}` is replaced with the value of the keyword `name`.
+        means: the part of the metric's name for each value, unless the value itself is that part.
+        also: by metric, another threshold of a baseline that is used if the metric has no threshold of its own.
         choices: the valid values, if they are words.
     """
 

@@ -20,12 +20,12 @@ from pytest_llmperf.model import ExternalAgent, Measurement, Pauses, RecordedAge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incumbent:
-    """The deployment that took turns with the one that is judged.
+    """The deployment that took turns with the candidate.
 
     Attributes:
-        name: of the deployment, or its addresses.
-        measurement: its rounds, each run beside the candidate's round of the same place.
-        differences: of the two manifests, the incumbent's fact first.
+        name: the name of the deployment, or its addresses.
+        measurement: its rounds; each was run next to the candidate's round of the same index.
+        differences: the differences between the two manifests, the incumbent's fact first.
     """
 
     name: str

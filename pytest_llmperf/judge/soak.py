@@ -1,6 +1,6 @@
 """A long run, watched as section H.2 of the report says: windows against warning and critical levels.
 
-Times are those of the rounds, from the first barrier on.
+Times are measured from the first barrier and include only the rounds.
 """
 
 from __future__ import annotations

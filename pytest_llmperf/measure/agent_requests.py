@@ -14,7 +14,7 @@ from pytest_llmperf.measure.wire.unique_prefix import prefixes
 from pytest_llmperf.model import Agent, AnyAgent, Instance, RecordedAgent, Step
 
 STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everything said so far in mind."
-"""Stands for the model's answers in a conversation's history: a fixed text, so that every run does the same work."""
+"""Replaces the model's answers in a conversation's history: a fixed text, so that every run does the same work."""
 
 
 def keep_alive_s(timeout_s: float) -> int:

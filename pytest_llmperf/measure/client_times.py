@@ -1,4 +1,4 @@
-"""How long clients themselves took, and how long they were to wait: for other agents, for tools, in thought."""
+"""How long clients themselves took, and how long their scenario had them wait: for agents, for tools, to think."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pytest_llmperf.model import Place, Step
 
 
 class ClientTimes(NamedTuple):
-    """Of one client in one part.
+    """The times of one client in one part.
 
     Attributes:
-        client_ns: it was its turn to act: not the server's to close a connection or to accept one.
-        paused_ns: its scenario had it wait.
+        client_ns: time in which the next action was the client's, not the server's (accepting or closing a connection).
+        paused_ns: time for which its scenario had it wait.
     """
 
     client_ns: int

@@ -71,7 +71,7 @@ def lanes_of(steps: Sequence[Sequence[Step]], free: Sequence[bool]) -> tuple[Lan
 
 
 def clients_of(lanes: Sequence[Lane], requests: Sequence[Sequence[Request]]) -> Clients:
-    """The requests of each lane, given those of each agent."""
+    """The requests of each lane, taken from the requests of each agent."""
     return [
         [
             replace(requests[lane.agent][position], step=step)

@@ -177,6 +177,8 @@ class Parts:
                 else own.paused_ns,
                 lag_ns=part.lag_ns,
                 untimed=recording.untimed,
+                workflow=recording.workflow,
+                marks_fault=recording.marks_fault,
             )
             for (agent, instance), recording, own, (first, *_) in zip(
                 members, part.recordings, times, steps, strict=True

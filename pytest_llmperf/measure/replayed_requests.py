@@ -23,7 +23,7 @@ PROBE_TOKENS = 8
 """Size of the request that shows how many tokens a server adds to a prompt."""
 
 _BYTES_A_TOKEN = 4
-"""Of a body whose tokens were not counted."""
+"""The assumed bytes per token of a body whose tokens were not counted."""
 
 
 def _ollama(text: str, tokens: int, stream: bool) -> Body:
@@ -95,7 +95,7 @@ class ReplayedBodies:
         return self._filled(path, filler_of_tokens(PROBE_TOKENS), 1, False)
 
     def learn(self, path: str, counted: int) -> None:
-        """Notes how many tokens a server counts beyond those of the text: its template's."""
+        """Notes how many tokens the server's template adds to the text."""
         self._added[path] = max(0, counted - PROBE_TOKENS)
 
     def _filled(self, path: str, text: str, tokens: int, stream: bool) -> Body:

@@ -125,7 +125,7 @@ async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 def _is_done(ended: Future[Any], wait_s: float) -> bool:
-    """Whether it is done, or failed, within so many seconds."""
+    """Whether the future is done, or failed, within `wait_s` seconds."""
     try:
         ended.exception(timeout=wait_s)
     except TimeoutError:

@@ -24,14 +24,15 @@ _HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::[0-9]{1,5})?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How a server is reached. May be stored, shown and sent anywhere: it has no secrets, only the names of variables.
+    """How to reach a server. It may be stored, shown and sent anywhere: it has only names of variables, no secrets.
 
     Attributes:
-        auth: `bearer:NAME` or `basic:NAME`, NAME being the environment variable that holds the token, or
-            `user:password`; empty = none.
-        ca_file: certificates that TLS trusts, PEM; empty = those of the system.
-        proxy: `http://host:port` that requests go through; empty = straight. The environment's proxies are not used.
-        proxy_auth: of the proxy, as `auth`.
+        auth: `bearer:NAME` or `basic:NAME`, where the environment variable NAME has the token, or `user:password`;
+            empty = none.
+        ca_file: PEM file with the certificates that TLS trusts; empty = the system's certificates.
+        proxy: the proxy that requests go through, `http://host:port`; empty = none. Proxies that the environment names
+            are never used.
+        proxy_auth: the login for the proxy, in the form of `auth`.
     """
 
     auth: str = ""
@@ -120,7 +121,7 @@ def addresses(texts: Iterable[str]) -> tuple[str, ...]:
 
 def url_fault(url: str) -> str:
     """The fault of a server's address, in words without the parts that may be secret; empty = none."""
-    if has_login(url):  # wherever it stands: behind a password with `/`, `?` or `#`, the rest would pass for a path
+    if has_login(url):  # anywhere: after a password with `/`, `?` or `#`, the rest would pass for a path
         return (
             "an address holds a user or password: put them into the environment, see --llmperf-auth and "
             "--llmperf-proxy-auth"

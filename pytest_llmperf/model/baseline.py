@@ -17,13 +17,13 @@ class Threshold:
     """A limit that the baseline sets.
 
     Attributes:
-        metric: name in the catalogue, or of a figure that is not measured yet (e.g. `vram_gib`).
-        level: `validation` (gates use it), `warning`, `critical`, or another word of the source.
+        metric: the metric's name in the catalogue, or the name of a figure that is not measured yet (e.g. `vram_gib`).
+        level: `validation` (used by gates), `warning`, `critical`, or another word from the source.
         bound: `min` or `max`.
-        value: in `unit`.
+        value: the limit, in `unit`.
         unit: e.g. `%`, `ratio`, `ms`, `tok/s`, `x`, `GiB`.
-        source: report and section.
-        topology, scenario: the ones that it applies to; empty = all. The most specific match wins.
+        source: the report and section that state it.
+        topology, scenario: the topology and scenario that it applies to; empty = all. The most specific match wins.
         note: a remark for the reader.
     """
 

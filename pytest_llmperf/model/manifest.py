@@ -20,7 +20,7 @@ class Manifest:
     """Facts by key, all text; an unknown fact is absent, never empty.
 
     Attributes:
-        facts: e.g. `gpu`, `gpu_driver`, `cpu`, `model_digest`; the keys are those of `KEYS`.
+        facts: e.g. `gpu`, `gpu_driver`, `cpu`, `model_digest`; every key is in `KEYS`.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)

@@ -26,7 +26,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
 """Maximum size of a line of a streamed answer."""
 
-_AHEAD = 16  # parts of an answer that are read before they are asked for
+_AHEAD = 16  # parts of an answer that are read in advance
 _LEAVE_S = 0.5  # for a thread whose sockets are shut to end
 _TOLD = ("location", *WAITS)
 """Headers that an answer keeps; a hostile charset or encoding is none of them."""
@@ -220,7 +220,7 @@ class _Flight:
         sock = info["return_value"].get_extra_info("socket")
         if isinstance(sock, socket.socket):
             self._sockets.append(sock)
-            if self._abandoned.is_set():  # then other sockets may be those of a later request
+            if self._abandoned.is_set():  # then other sockets may belong to a later request
                 _shut(sock)
 
 

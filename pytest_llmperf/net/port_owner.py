@@ -75,7 +75,7 @@ def members_of(group: int, *, proc: Path = _PROC) -> set[int]:
 
 
 def told_ports(group: int) -> set[int]:
-    """Ports that processes of a group were told to listen on (`--port N`), as an Ollama tells its runners."""
+    """The ports in the command lines of a process group (`--port N`), which Ollama passes to its runners."""
     ports = set()
     for pid in members_of(group):
         with suppress(OSError):
@@ -162,7 +162,7 @@ def _stat_of(entry: Path) -> tuple[int, int] | None:
 
 
 def _members_by_psutil(group: int) -> set[int]:
-    import psutil  # noqa: PLC0415 - where there is no /proc
+    import psutil  # noqa: PLC0415 - on systems without /proc
 
     members: set[int] = set()
     for process in psutil.process_iter():

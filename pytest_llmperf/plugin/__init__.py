@@ -1,7 +1,7 @@
 """The plugin's hooks: options, markers, fixtures, and two parts that are registered only if a test uses the plugin.
 
-It imports nothing but the standard library and pytest, so that it costs nothing if it is installed and not used; the
-other packages are imported when tests that use it are collected.
+It imports only the standard library and pytest, so that an installed but unused plugin costs nothing; the other
+packages are imported when pytest collects tests that use the plugin.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _STEP = "next: correct these markers, e.g. @pytest.mark.efficiency(min_pct=95); 
 
 
 def steps_last(faults: Sequence[str]) -> list[str]:
-    """The faults, then the next steps: the general one, and those of single tests."""
+    """The faults, then the next steps: first the general step, then the steps for single tests."""
     steps: dict[str, None] = {}
     lines = []
     for fault in faults:

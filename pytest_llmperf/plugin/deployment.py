@@ -23,10 +23,10 @@ class Deployment:
         self.kind = kind
 
     def open(self, agents: int = 2) -> Topology:
-        """The running servers for that many agents; started if necessary, after those of another topology are stopped.
+        """The running servers for `agents` agents; servers of another topology are stopped before new ones start.
 
         Raises:
-            ServerError: they could not be found, started or loaded.
+            ServerError: the servers could not be found, started or loaded.
         """
         from pytest_llmperf.model import TopologyKind
 

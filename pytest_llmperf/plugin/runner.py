@@ -148,7 +148,7 @@ class Runner:
         return default_scorer.score(response)
 
     def scenarios(self) -> dict[str, Scenario]:
-        """The scenarios that have a name: the report's, and those of llmperf.toml."""
+        """The named scenarios: the report's scenarios and the scenarios of llmperf.toml."""
         from pytest_llmperf.config import scenarios_of
 
         return scenarios_of(self.session.settings.configuration)

@@ -106,13 +106,13 @@ class Recording:
     """The requests of one run of several agents.
 
     Attributes:
-        agents: their names, in the order of the scenario; each has a request.
-        requests: in the order sent.
-        model: its name on the servers; in bodies it stands for the model of whatever deployment replays them.
+        agents: the agents' names, in the order of the scenario; each has at least one request.
+        requests: the requests in the order sent.
+        model: the model's name on the servers; in replayed bodies it is replaced with the deployment's model.
         recorded_at: ISO 8601 with the zone; empty if unknown.
-        source: where it comes from, in words.
+        source: the origin of the recording, in words.
         redacted: the fields that were redacted.
-        end: how it ended, one of ENDS.
+        end: how the recording ended, one of ENDS.
     """
 
     agents: tuple[str, ...]
@@ -156,11 +156,11 @@ def agents_fault(agents: Sequence[str]) -> str:
 
 
 def place_fault(request: RecordedRequest, agents: Sequence[str], before: Mapping[int, RecordedRequest]) -> str:
-    """What is wrong with a request where it is; empty if nothing is.
+    """The fault of a request's agent, id or order in its recording; empty if there is none.
 
     Args:
-        request: to check.
-        agents: of the recording.
+        request: the request to check.
+        agents: the agents of the recording.
         before: the requests before it, by id.
     """
     if request.agent not in agents:

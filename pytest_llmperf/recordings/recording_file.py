@@ -47,7 +47,7 @@ class RecordingTarget:
 
     @property
     def path(self) -> Path:
-        """Of the file."""
+        """The path of the file."""
         return Path(self.file)
 
 

@@ -1,4 +1,4 @@
-"""The baselines of a session: the one that limits come from, and the stored one that `--llmperf-compare` names."""
+"""The baselines of a session: the source of limits, and the stored baseline that `--llmperf-compare` names."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class BaselinesInForce:
             store.check_editable(store.target_of(name, folder), must_exist=bool(self._settings.update))
 
     def scaled(self, scenario: Scenario) -> Scenario:
-        """The scenario as the baseline in force scales it, with the number of threads that was asked for.
+        """The scenario as the baseline in force scales it, with the requested number of threads.
 
-        Servers that the session did not start take their number of threads from each request only.
+        Servers that the session did not start take their number of threads only from each request.
         """
         scenario = scenario.scaled(self.baseline.workload)
         if self._settings.threads and self._backend_kind() in ("attach", "ollama"):

@@ -85,10 +85,10 @@ class ServerLease:
         return self._opened.pids if self._opened is not None else {}
 
     def open(self, kind: TopologyKind, agents: int) -> Topology:
-        """Running servers for that many agents; reused while the same topology is asked for.
+        """Running servers for `agents` agents; reused while callers request the same topology.
 
         Raises:
-            ServerError: they could not be found, started or loaded.
+            ServerError: the servers could not be found, started or loaded.
         """
         if self.settings.force_topology:
             kind = TopologyKind(self.settings.force_topology)
@@ -118,10 +118,10 @@ class ServerLease:
         return self._opened.topology
 
     def load(self, scenario: Scenario, topology: Topology, *, keep_alive_s: int) -> None:
-        """Load the model on each instance with its agent's options, one after the other, and check where it is.
+        """Load the model on each instance with its agent's options, one after the other, and check its placement.
 
         Raises:
-            ServerError: an instance could not load it, or is dead, or they do not serve the same model.
+            ServerError: an instance could not load it or is dead, or the instances do not serve the same model.
         """
         patience_s, asked_ctx = self.settings.start_timeout_s, dict[str, int | None]()
         try:
@@ -147,7 +147,7 @@ class ServerLease:
         """Unload the model on each instance.
 
         Raises:
-            ServerError: an instance does not unload it, or died.
+            ServerError: an instance failed to unload the model, or died.
         """
         if self._opened is None:
             return

@@ -1,4 +1,4 @@
-"""The servers of a session: those of the deployment that is judged, and those of its incumbent, if it has one."""
+"""The servers of a session: the candidate's servers, and the incumbent's servers if there is an incumbent."""
 
 from __future__ import annotations
 

@@ -124,9 +124,9 @@ class Session:
         """A session with other settings and another listener. Close this one before it opens any servers.
 
         Args:
-            settings: of the new session.
-            listener: of the new session.
-            more_gates: number of gates of the run beyond those of this session.
+            settings: settings of the new session.
+            listener: listener of the new session.
+            more_gates: the number of gates of the run in addition to this session's gates.
         """
         return Session(
             settings,
@@ -167,10 +167,10 @@ class Session:
 
     @no_interrupt_lost()
     def open(self, kind: TopologyKind, agents: int = 2) -> Topology:
-        """Running servers for that many agents; reused while the same topology is asked for.
+        """Running servers for `agents` agents; reused while callers request the same topology.
 
         Raises:
-            ServerError: they could not be found, started or loaded.
+            ServerError: the servers could not be found, started or loaded.
         """
         return self._context.pool.candidate.open(kind, agents)
 

@@ -89,8 +89,8 @@ def is_here(host: str) -> bool:
 def listener_on(host: str, port: int) -> int | None:
     """The process that listens at this address of this machine; None if the system does not show exactly one.
 
-    A port may have listeners on several addresses, and a socket may have several processes: then it is the one that
-    started the others.
+    A port may have listeners on several addresses, and several processes may share a socket: then the process that
+    started the others is returned.
     """
     with suppress(OSError, UnicodeError):
         host = socket.gethostbyname(host)

@@ -27,7 +27,7 @@ NAME = "quick"
 """The name of the scenario, and that under which it is recorded."""
 
 ROUNDS = 5
-"""As many as a gate needs at least."""
+"""The minimum number of rounds for a gate."""
 
 
 class _TimeUpError(Exception):

@@ -1,8 +1,8 @@
-"""What differs between a baseline's manifest and the one here, and what follows from each difference.
+"""The differences between a baseline's manifest and the current manifest, and the consequences of each difference.
 
-Identity keys make machine-bound figures (tok/s, ms) not comparable. Keys that a baseline's own `invalidated_by` rows
-name void it, as its authors say: ratios are still judged by its limits, and the reader is told. All other keys are
-noted.
+If an identity key differs, machine-bound figures (tok/s, ms) are not comparable. If a key differs that the baseline's
+own `invalidated_by` rows name, the baseline is void according to its authors: its limits still apply to ratios, and the
+report says that it is void. A difference in any other key is only noted.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class Difference:
 def differences_for(
     gates: Sequence[Gate], baseline: Baseline, stored: Baseline | None, key: Key, here: Mapping[str, str]
 ) -> tuple[Difference, ...]:
-    """What is not as in the baselines that gave these gates their limits.
+    """The facts that differ from the baselines that the limits of these gates come from.
 
     Args:
-        gates: of the measurement.
-        baseline: in force; its manifest counts if it gave a limit.
-        stored: of `--llmperf-compare`, or None: the one in force; the newest session of the measurement counts where
-            there is a regression gate.
-        key: of the measurement.
-        here: facts of the manifest here.
+        gates: the gates of the measurement.
+        baseline: the baseline in force; its manifest is compared if one of its limits is used.
+        stored: the baseline of `--llmperf-compare`; None: the baseline in force. If there is a regression gate, the
+            manifest of the measurement's newest session is compared.
+        key: the key of the measurement.
+        here: the facts of the current manifest.
     """
     differences: tuple[Difference, ...] = ()
     gates = [gate for gate in gates if not gate.incumbent]
@@ -83,12 +83,12 @@ def differences_of(
     """Each fact that differs, in the order of `model.KEYS`.
 
     Args:
-        baseline: its name.
-        stated: its manifest.
-        here: facts of the manifest here.
-        invalidated_by: its own conditions; of several that name a key the first is cited.
-        whole: `stated` is a whole manifest, as of a stored session: what only one side knows differs as well. Else
-            (the head of a file of limits) only what it states is compared.
+        baseline: the name of the baseline.
+        stated: the manifest of the baseline.
+        here: the facts of the current manifest.
+        invalidated_by: the conditions that the baseline states; the first condition that names a key is cited.
+        whole: whether `stated` is a complete manifest, as a stored session has: then a fact that only one side knows
+            is a difference, too. Otherwise (the head of a file of limits) only the stated facts are compared.
     """
     differences = []
     for key in KEYS:

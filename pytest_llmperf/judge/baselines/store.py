@@ -27,7 +27,7 @@ _HEADER = "# Written by pytest-llmperf; comments are not kept when a session is 
 
 
 class Change(NamedTuple):
-    """A file that was changed: its path, what it held before, what it holds now."""
+    """A changed file: its path, its content before and after the change."""
 
     path: Path
     before: Baseline
@@ -143,11 +143,11 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
 
 
 def check_editable(path: Path, *, must_exist: bool) -> None:
-    """Whether a file can be changed, or made: before a measurement, which is too dear to lose.
+    """Checks that a file can be changed or created, before a long measurement whose results would be lost otherwise.
 
     Raises:
-        BaselineError: it cannot be read, holds comments that would be lost, its folder may not be written, or it does
-            not exist and must.
+        BaselineError: the file cannot be read, has comments that would be lost, its folder is not writable, or the file
+            is missing although `must_exist` is set.
     """
     if must_exist or is_there(path):
         _editable(path)

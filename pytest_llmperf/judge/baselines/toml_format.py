@@ -119,7 +119,7 @@ def _stored_faults(index: int, stored: Stored) -> list[str]:
 
 
 def _parts_faults(where: str, parts: Mapping[str, tuple[float, ...]]) -> list[str]:
-    """What stored parts get wrong: some are missing, or not as many as agents alone and together."""
+    """The faults of stored parts: a missing part, or another number of values than agents alone and together."""
     lengths = sorted({len(values) for values in parts.values()})
     if not parts or (set(parts) == set(STORED_PARTS) and len(lengths) == 1 and lengths[0] and lengths[0] % 2 == 0):
         return []

@@ -37,16 +37,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """A metric of one measurement over the sessions.
+    """One metric of one measurement over the sessions.
 
     Attributes:
-        key: of the measurement.
-        metric: in the catalogue.
-        points: of the sessions that may be compared with the newest, oldest first.
-        left_out: sessions that may not, or lack the metric.
-        levels: at each point: constant between the breaks; the mean if there is none.
-        breaks: changes of level, oldest first; their indices are those of `points`.
-        lost: how much worse the newest level is than the best before it, in points or percent; 0: not worse.
+        key: the key of the measurement.
+        metric: the metric's entry in the catalogue.
+        points: one point for each session that is comparable with the newest session, oldest first.
+        left_out: the sessions that are not comparable or lack the metric.
+        levels: the level at each point: constant between breaks; the mean of all points if there is no break.
+        breaks: the changes of level, oldest first; their indices refer to `points`.
+        lost: how much worse the newest level is than the best earlier level, in points or percent; 0: not worse.
         matters: the smallest loss that counts.
     """
 

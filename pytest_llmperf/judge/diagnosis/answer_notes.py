@@ -44,7 +44,7 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
             f"{at_once} of {every} answers arrived at once, in one chunk or buffered by a proxy: their TTFT is the "
             "time of the whole answer, and contention is determined as for answers that are not streamed"
         )
-    return (*notes, *_of_untimed(runs))
+    return (*notes, *_of_untimed(runs), *_of_marks(runs))
 
 
 def undefined_next(measurement: Measurement, metric: str) -> str:
@@ -59,7 +59,7 @@ def undefined_next(measurement: Measurement, metric: str) -> str:
 
 
 def _of_unstreamed(whole: list[RequestTiming], every: int) -> str:
-    """Of answers in one object: what there is in place of their TTFT."""
+    """A note on answers that were not streamed: which figures replace their TTFT."""
     server_ms = [server for request in whole if (server := request_formulas.server_ttft_ms(request)) is not None]
     servers = f", the server's own TTFT {median(server_ms):.0f} ms (server_ttft_ms)" if server_ms else ""
     return (
@@ -70,7 +70,7 @@ def _of_unstreamed(whole: list[RequestTiming], every: int) -> str:
 
 
 def _of_untimed(runs: list[AgentRun]) -> list[str]:
-    """Of requests that are in no figure, a note for each reason."""
+    """Notes on requests that no figure includes: one note for each reason."""
     counts: dict[str, Counter[str]] = {}
     for run in runs:
         for untimed in run.untimed:
@@ -86,8 +86,19 @@ def _of_untimed(runs: list[AgentRun]) -> list[str]:
     return notes
 
 
+def _of_marks(runs: list[AgentRun]) -> list[str]:
+    """Notes on marks that do not count: one for each agent and fault."""
+    faults = Counter((run.agent, run.marks_fault) for run in runs if run.marks_fault)
+    ran = Counter(run.agent for run in runs)
+    return [
+        f"the marks of {agent} were ignored in {count} of {counted(ran[agent], 'run')}, because {fault}: its work "
+        "before its first request and after its last answer is unknown there"
+        for (agent, fault), count in sorted(faults.items())
+    ]
+
+
 def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:
-    """Of requests whose answers have thoughts."""
+    """Notes on requests whose answers contain thoughts."""
     if not thinking:
         return []
     silent = [request for request in thinking if not request.arrivals_ns]

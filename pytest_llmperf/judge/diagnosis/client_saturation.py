@@ -1,13 +1,15 @@
-"""Whether a round says something about the servers, or only about a client that could not keep up.
+"""Whether a round measures the servers, or only a client that could not keep up.
 
-The client's own part in a round is measured in every round: time in which it was the client's turn to act, how late it
-would have acted at any moment, and its CPU time. A saturated round is set aside before any gate sees its figures; where
-the client's own time is small, yet too much of rounds that are short, the whole measurement is no verdict.
+The plugin measures the client's own share of every round: the time in which the next action was the client's, how late
+the client would have acted at any moment, and its CPU time. A saturated round is discarded before any gate sees its
+figures. If the client's own time is small, but too large a share of short rounds, the whole measurement is invalid.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from pytest_llmperf.judge.clock_bounds import MOST_BOUND_SHARE, bound_ns, bound_share
 
 if TYPE_CHECKING:
     from pytest_llmperf.model import AgentRun, Measurement, Round
@@ -21,7 +23,7 @@ does not saturate a round: any machine interrupts a process for some millisecond
 `client_overhead_problem`."""
 
 MOST_CPU_SHARE = 0.8
-"""Of one core: above it a process that runs Python has no reserve left."""
+"""The largest share of one core that a Python process may use; above it the process has no reserve left."""
 
 
 def client_cost_pp(round_: Round) -> float:
@@ -45,7 +47,10 @@ def merged_firsts(measurement: Measurement) -> tuple[int, int]:
 
 
 def saturated(round_: Round) -> str:
-    """Why a round says nothing about the servers, in words; empty if the client kept up."""
+    """Why a round says nothing about the servers, in words; empty if the client kept up.
+
+    Clients on several hosts whose clocks cannot be compared well enough are no better than one that is late.
+    """
     for run in (*round_.together, *round_.solo):
         if run.lag_ns > MOST_LAG_MS * 1e6:
             return f"{_part(run, round_)} was {run.lag_ns / 1e6:.0f} ms late or more for a tenth of the time"
@@ -53,7 +58,19 @@ def saturated(round_: Round) -> str:
         if run.client_ns > MOST_LAG_MS * 1e6 and share_pct > MOST_COST_PP:
             return f"{_part(run, round_)} had an overhead of {share_pct:.1f} % of the time"
     busiest = max(round_.client_cpu_ns, default=0) / _wall_ns(round_)
-    return f"the clients used {busiest:.2f} of a core" if busiest > MOST_CPU_SHARE else ""
+    if busiest > MOST_CPU_SHARE:
+        return f"the clients used {busiest:.2f} of a core"
+    return _uncertain(round_)
+
+
+def _uncertain(round_: Round) -> str:
+    """Whether the clocks of the hosts are known too badly, in words; empty if they are not."""
+    if (share := bound_share(round_)) <= MOST_BOUND_SHARE:
+        return ""
+    return (
+        f"the hosts' clocks were known to {bound_ns(round_) / 1e6:.2f} ms only, {100 * share:.1f} % of the wall time "
+        f"(at most {100 * MOST_BOUND_SHARE:g} %)"
+    )
 
 
 def most_discarded(min_rounds: int) -> int:
@@ -76,10 +93,19 @@ def client_overhead_problem(measurement: Measurement) -> str:
 
 
 def explain_discard(measurement: Measurement) -> str:
-    """Why a measurement with too many discarded rounds is no verdict on the servers, in words."""
-    return (
-        f"the client was saturated in {discarded_of_total(measurement)}; in the last one {last_saturation(measurement)}"
-    )
+    """Explains why a measurement with too many discarded rounds is invalid."""
+    of_total, last = discarded_of_total(measurement), last_saturation(measurement)
+    return f"{why_discarded(measurement)} in {of_total}; in the last one {last}"
+
+
+def why_discarded(measurement: Measurement) -> str:
+    """What was wrong with the newest of the discarded rounds, in a few words."""
+    return "the hosts' clocks were too uncertain" if clocks_too_uncertain(measurement) else "the client was saturated"
+
+
+def clocks_too_uncertain(measurement: Measurement) -> bool:
+    """Whether it was the clocks that set the newest of the discarded rounds aside."""
+    return any(_uncertain(round_) == saturated(round_) != "" for round_ in measurement.discarded[-1:])
 
 
 def nothing_left(measurement: Measurement) -> str:

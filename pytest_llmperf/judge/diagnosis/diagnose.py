@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
-from pytest_llmperf.judge.diagnosis.client_saturation import discarded_of_total, last_saturation
+from pytest_llmperf.judge.diagnosis.client_saturation import (
+    clocks_too_uncertain,
+    discarded_of_total,
+    last_saturation,
+    why_discarded,
+)
 from pytest_llmperf.judge.diagnosis.decode_decline import decline_of, declining
 from pytest_llmperf.judge.diagnosis.loss_explanation import (
     SHARE_PP,
@@ -26,13 +31,13 @@ from pytest_llmperf.model import Measurement, TopologyKind
 from pytest_llmperf.model.results.server_observations import Observed
 
 LEAST_PP = 1.0
-"""Less lost efficiency than this has no cause worth a name."""
+"""A smaller loss of efficiency, in points, is not diagnosed."""
 
 LARGE_PP = 10.0
-"""So much is named even where no gate fails."""
+"""A loss of at least this size, in points, is reported even if no gate fails."""
 
 _MUCH_CORES = 0.5
-"""So much of a core is worth having."""
+"""Other processes are a busy neighbour if they use at least this many cores and leave at most this many idle."""
 
 BUSY_NEIGHBOUR = "busy neighbour"
 
@@ -67,7 +72,7 @@ class Diagnosis:
 
     Attributes:
         cause: in a few words: a fact's, else the largest share's name (of a graph: phase and agents, e.g. `queue of
-            w1`), else `throttling` or `saturated client`.
+            w1`), else `throttling`, `saturated client` or `uncertain clocks`.
         facts: what is known of the servers and bears on the figures, as it was noted.
         sentence: what the figures say; empty if they say nothing.
         next_step: what to do; empty if it depends on the gate.
@@ -100,8 +105,9 @@ def diagnose(measurement: Measurement) -> Diagnosis | None:
     elif sinking:
         cause, sentence, advice = "throttling", sinking, _THROTTLED
     elif measurement.discarded:  # they are not judged: no reason for what the others lost
-        cause, advice = "saturated client", client_advice(measurement)
-        sentence = f"the client was saturated in {discarded_of_total(measurement)}: {last_saturation(measurement)}"
+        cause = "uncertain clocks" if clocks_too_uncertain(measurement) else "saturated client"
+        advice = client_advice(measurement)
+        sentence = f"{why_discarded(measurement)} in {discarded_of_total(measurement)}: {last_saturation(measurement)}"
     if not facts and (machine := of_machine(measurement)) and _of_cores(measurement, loss, cause):
         sank = decline_of(measurement) if sentence and sentence == sinking else 0.0
         facts = [fact for fact in machine if fact[0] != BUSY_NEIGHBOUR or neighbour_share(measurement) >= sank]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
+from pytest_llmperf.judge.diagnosis.client_saturation import clocks_too_uncertain
 from pytest_llmperf.judge.metrics.graphs.critical_path import path_of
 from pytest_llmperf.judge.metrics.graphs.graph_loss import slower_parts
 from pytest_llmperf.judge.metrics.series import series
@@ -53,12 +54,16 @@ _NEXT = {
 }
 """What to do about a share; for the others it depends on where the servers run."""
 
+_LONGER = "let each agent do more work in a round, or use hosts with a shorter way to each other"
+
 _PRIVATE_QUEUE = "have each agent send its requests one after the other, or end what else runs on this machine"
 """What to do about a queue at a server that only this run uses."""
 
 
 def client_advice(measurement: Measurement) -> str:
     """What to do about a client that could not keep up: no runtime of ours drives agents that we did not write."""
+    if clocks_too_uncertain(measurement):
+        return _LONGER
     return TAP_CORE if measurement.scenario.external else CORE
 
 

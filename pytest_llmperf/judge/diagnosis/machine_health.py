@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Measurement, Sample, Telemetry
 
 _SHORTEST_S = 0.1
-"""The system counts CPU time in steps of 10 ms: over less than this nothing is said."""
+"""The shortest time over which CPU time is evaluated, s: the system counts it in steps of 10 ms."""
 
 _SWAPS_MIB_S = 1.0
 """Less than this moves between memory and swap on any machine."""
@@ -81,7 +81,7 @@ def sampled_s(telemetry: Telemetry) -> float:
 
 
 def _cores(telemetry: Telemetry | None) -> list[tuple[float, float, float]]:
-    """Of each round: cores that all used, that the client used, and that are left without the servers'."""
+    """The cores used in each round: by all processes, by the client, and by all others but the servers."""
     cores = []
     for first, last in _spans(telemetry):
         busy_s, client_s = last.busy_s - first.busy_s, last.client.cpu_s - first.client.cpu_s

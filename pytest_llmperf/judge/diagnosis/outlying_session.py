@@ -1,10 +1,11 @@
-"""The stored session that is far from the others of its measurement, if there is one.
+"""The outlying stored session of a measurement, if there is one.
 
-Each session's centre is compared with the centres of all others (leave one out), on the loss scale of the metric. The
-distance in standard deviations of the others is Student's t with (sessions - 2) degrees of freedom if all sessions are
-alike; the most distant session is named if chance gives so large a t with at most ERROR, shared by the sessions (which
-makes this Grubbs' test, 1969) and by the metrics of the measurement, and if the distance is at least delta, since a
-smaller one changes no verdict. Nothing is left out of a baseline by itself: people decide what disturbed a session.
+Each session's centre is compared with the centres of all other sessions (leave one out), on the loss scale of the
+metric. If all sessions are alike, the distance in standard deviations of the other sessions has Student's t
+distribution with (sessions - 2) degrees of freedom. The most distant session is reported if the probability of such a t
+is at most ERROR, divided by the number of sessions (which makes this Grubbs' test, 1969) and by the number of metrics
+of the measurement, and if the distance is at least delta: a smaller distance cannot change a verdict. The plugin never
+removes a session from a baseline by itself; people decide what disturbed it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def outlying_index(centres: Array, error: float, least: float) -> Array:
     middle, variance = row_means(centres)[..., None], row_variances(centres)[..., None]
     residuals = centres - middle
     distance = residuals * count / (count - 1)  # from the mean of the others
-    squares = (count - 1) * variance - residuals * distance  # those of the others about their own mean
+    squares = (count - 1) * variance - residuals * distance  # of the other centres about their own mean
     critical = t_quantile(1 - error / (2 * count), count - 2)
     width = critical * np.sqrt(np.maximum(squares, 0.0) / (count - 2) * count / (count - 1))
     most = np.abs(distance).argmax(axis=-1)[..., None]

@@ -179,7 +179,7 @@ def _moved(values: Sequence[float], sessions: Sequence[StoredSession]) -> tuple[
 
 
 def _columns(measurement: Measurement) -> list[list[Times]]:
-    """Of each agent alone, then of each together: times in ms and counts, round by round; empty: not all are there."""
+    """Times in ms and counts by round, for each agent alone, then for each together; empty if a run is missing."""
     agents = [run.agent for run in measurement.rounds[0].together] if measurement.rounds else []
     if not agents or any([run.agent for run in round_.solo] != agents for round_ in measurement.rounds):
         return []

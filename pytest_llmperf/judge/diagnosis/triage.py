@@ -33,12 +33,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A question of the triage.
+    """The answer to one question of the triage.
 
     Attributes:
-        question: in a word or two.
-        state: whether all is as it should be.
-        said: the state in words, what was found, or why it is not known.
+        question: the question in a word or two.
+        state: whether everything is as it should be.
+        said: the state in words, the evidence for it, or why it is unknown.
     """
 
     question: str

@@ -90,15 +90,15 @@ def compare_gates(stored: Baseline, target: Target, *, metrics: tuple[str, ...] 
     Args:
         stored: the baseline named by `--llmperf-compare`.
         target: the measurement that will be compared.
-        metrics: the metrics to compare, those of the target if there are none; those that some stored session lacks are
-            left out.
+        metrics: the metrics to compare; if empty, the target's metrics. Metrics that a stored session lacks are left
+            out.
 
     Returns:
         Gates with `demanded=False`.
 
     Raises:
-        UsageError: a setting that the marker would refuse.
-        BaselineError: nothing is stored of this measurement, or none of the metrics.
+        UsageError: the marker would refuse a setting.
+        BaselineError: the baseline has no session of this measurement, or none of the metrics.
     """
     entry, metrics = entry_of(stored, target.key), metrics or target.compared
     held = [metric for metric in metrics if all(metric in session.rounds for session in entry.session)]

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError, UsageError
+from pytest_llmperf.judge.clock_bounds import clock_error, with_clock_error
 from pytest_llmperf.judge.gates.change_verdicts import as_compared, judge_change
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.gates.limit_verdicts import interval_of, limit_rule, limit_verdict
@@ -64,10 +65,15 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         values = series(measurement, gate.metric)
     except MeasurementError as error:
         verdict = invalid(gate, len(measurement.rounds), str(error.args[0]))
-        if gate.not_comparable and metric.aggregate is Aggregate.MAX:  # a GPU's limit, where there is no GPU
+        if gate.not_comparable and metric.aggregate is Aggregate.MAX:  # a GPU's limit without a GPU
             return replace(verdict, outcome=Outcome.NOT_COMPARABLE, reason=gate.not_comparable)
         return verdict
-    verdict = judge_values(gate, values, looks=looks, last=last, gates=gates)
+    verdict = with_clock_error(
+        lambda possible: judge_values(gate, possible, looks=looks, last=last, gates=gates),
+        gate,
+        values,
+        clock_error(measurement, gate.metric),
+    )
     words = upper_bound_words(verdict, measurement)
     return replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
 
@@ -116,10 +122,10 @@ def invalid(gate: Gate, rounds: int, reason: str) -> Verdict:
 
 
 def merge_looks(before: Verdict, now: Verdict) -> Verdict:
-    """The verdict of a gate after another look, which other gates of the test have asked for.
+    """The verdict of a gate after a further look that other gates of the test required.
 
-    A regression gate keeps its first decision, since its error rates are those of stopping there; only a measurement
-    that has become invalid undoes it. A limit gate takes the later look: its interval holds over all looks at once.
+    A regression gate keeps its first decision, because its error rates assume that it stops there; only a measurement
+    that has become invalid undoes it. A limit gate takes the later look: its interval is valid over all looks at once.
     """
     decided = before.gate.delta is not None and before.outcome in (Outcome.PASS, Outcome.FAIL)
     return before if decided and now.outcome is not Outcome.INVALID else now

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.judge.baselines.manifest_diff import differences_of
+from pytest_llmperf.judge.clock_bounds import clock_error, with_clock_error
 from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS
 from pytest_llmperf.judge.gates.evaluate import invalid, judge_values
 from pytest_llmperf.judge.gates.target import named_metrics, option_limit
@@ -100,4 +101,9 @@ def judge_against(
         gate = replace(gate, limit=aggregate_values(metric_of(gate.metric).aggregate, old))
     except MeasurementError as error:
         return invalid(gate, rounds, f"incumbent {gate.incumbent}: {error.args[0]}")
-    return judge_values(gate, values, looks=looks, last=last, gates=gates, incumbent=old)
+    return with_clock_error(
+        lambda possible: judge_values(gate, possible, looks=looks, last=last, gates=gates, incumbent=old),
+        gate,
+        values,
+        max(clock_error(arm, gate.metric) for arm in (measurement, incumbent)),
+    )

@@ -49,11 +49,11 @@ def change_reason(
     """A change, its interval in the same direction, and what would be needed if it is not decided.
 
     Args:
-        change: to put in words.
+        change: the change to describe.
         delta: the smallest change that counts.
-        stored: given for a change from stored sessions.
+        stored: the model of the stored sessions, for a change from them.
         pairs: the number of pairs, for a mean difference of pairs.
-        each_side: whether the sessions needed are those of either side.
+        each_side: whether both sides need the stated number of sessions.
     """
     spread = f"; {stored.spread}" if stored else ""
     low, high = (-change.high, -change.low) if change.estimate < 0 else (change.low, change.high)

@@ -57,7 +57,7 @@ def _decided(metric: str, measurement: Measurement) -> int:
 
 
 def _rounds(metric: str, measurement: Measurement) -> Iterator[list[tuple[bool, float]]]:
-    """Of each request of each round: whether its TTFT is an upper bound, and what is compared with the limit."""
+    """For each request of each round: whether its TTFT is an upper bound, and the value compared with the limit."""
     if metric in _RATIOS:
         for agents in steps(measurement):
             streamed = filter(is_streamed, chain.from_iterable(agents))

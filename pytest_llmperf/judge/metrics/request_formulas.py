@@ -21,7 +21,7 @@ THINK_NEXT = "raise num_predict, or switch thoughts off: Agent(think=False), or 
 """Where a model spends its tokens on thoughts."""
 
 E2E_NEXT = "compare whole answers: @pytest.mark.regression(metrics=('e2e_ms',))"
-"""What to gate where there is no TTFT."""
+"""The next step for a gate on a TTFT that is undefined."""
 
 
 def ttft_ms(request: RequestTiming) -> float:

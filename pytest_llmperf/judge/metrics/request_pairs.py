@@ -146,15 +146,15 @@ def came_at_once(request: RequestTiming) -> bool:
 
 
 def contended(measurement: Measurement) -> tuple[float, ...]:
-    """Of each round 1 if some request had to wait, else 0: the detector `ttft`.
+    """For each round 1 if some request had to wait, else 0: the detector `ttft`.
 
     A streamed request had to wait if its TTFT ratio is above TTFT_RATIO_LIMIT. An answer that is not streamed, or that
-    came at once, has no first token that would show a queue: there the server's queue time decides, and if the server
-    does not tell it, the answer's duration can only show that the request had to wait, never the opposite. The same is
-    true of an embedding, which therefore says nothing if it was quick, unless an agent asks for nothing else.
+    arrived at once, has no first token that would show a queue, so the server's queue time decides. If the server does
+    not report its queue time, the answer's duration can only prove that the request had to wait, never that it did not.
+    The same is true of an embedding: a quick embedding is ignored unless an agent sends only embedding requests.
 
     Raises:
-        MeasurementError: it cannot be determined of some round.
+        MeasurementError: contention cannot be determined for some round.
     """
     verdicts = [_waits([step for steps_ in agents for step in steps_]) for agents in steps(measurement)]
     untold = sum(True not in round_ and None in round_ for round_ in verdicts)

@@ -1,4 +1,4 @@
-"""Checks of a round before anything is computed from it, with errors that say where it is incomplete."""
+"""Checks of a round before anything is computed from it, with errors that name the missing part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS_NEXT = 'an OpenAI-compatible stream has it if the request asks for it: "s
 def together(round_: Round) -> tuple[AgentRun, ...]:
     """The together part, checked to be complete, started by one barrier, and answered; else raises MeasurementError.
 
-    An agent whose every answer is empty did no work: its durations would be those of nothing.
+    An agent whose answers are all empty did no work, so its durations would be meaningless.
     """
     if not round_.together or not all(run.requests for run in round_.together):
         raise MeasurementError(f"round {round_.index} has an empty together part")

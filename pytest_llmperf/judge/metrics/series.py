@@ -134,7 +134,7 @@ def slowdowns(round_: Round) -> tuple[float, ...]:
 
 
 def _slowdown(alone: AgentRun, both: AgentRun) -> float:
-    """Of one agent; its counts must be known."""
+    """The slowdown of one agent, whose token counts must be known."""
     counts = (0, 0) if same_work(alone, both) else tokens((alone, both))
     return formulas.slowdown(alone.own_ns, counts[0], both.own_ns, counts[1])
 

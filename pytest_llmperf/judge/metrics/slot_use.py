@@ -1,4 +1,4 @@
-"""How many slots a shared instance has, as its answers tell: Ollama gives some models one, whatever was asked for."""
+"""How many slots a shared instance has, inferred from its answers: Ollama gives some models only one on any request."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def looked_at(measurement: Measurement, requests: Sequence[RequestTiming]) -> Me
 
 
 def fewer_slots(measurement: Measurement) -> list[tuple[str, str, str]]:
-    """Cause, what tells of it, and what to do, where a slot each was asked for and agents shared them."""
+    """The cause, its evidence and the next step, if each agent should have had a slot but agents shared slots."""
     wanted = asked(measurement)
     if not wanted:
         return []

@@ -2,8 +2,8 @@
 
 With S the time alone, C the time together, W the slowest C (agent m's) and N agents, scaling loses
 `1 - sum(S_i) / (N * W)`, which is `((C_m - S_m) + mean(S_m - S_i)) / W`; balance loses `mean(C_m - C_i) / W`, which is
-`mean((C_m - S_m) - (C_i - S_i) + (S_m - S_i)) / W`. Every duration is a sum of parts, so that every difference is one
-of differences by part: `alone` those of the solo runs, `together` those that come with the company.
+`mean((C_m - S_m) - (C_i - S_i) + (S_m - S_i)) / W`. Every duration is a sum of parts, so every difference is a sum of
+differences by part: `alone` are differences between solo runs, `together` are caused by running together.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pytest_llmperf.judge.metrics.contradictions import believable
 from pytest_llmperf.model import AgentRun, RequestTiming, Round
 
 PARTS = ("client", "queue", "load", "prefill", "decode", "tokens", "rest")
-"""`tokens`: more of them, at the other's pace; `rest`: in neither the client's nor the server's times."""
+"""`tokens`: time for more tokens, at the other agent's pace; `rest`: time outside the client's and server's times."""
 
 TIMED = tuple(part for part in PARTS if part != "tokens")
-"""Those whose time a run has by itself."""
+"""The parts whose time is known from one run alone."""
 
 COUNTS = ("read", "written")
 """Tokens of a run: of its prompts, and of its answers."""
 
 STORED_PARTS = (*(f"{part}_ms" for part in TIMED), *COUNTS)
-"""What baselines call them, in this order."""
+"""The names of these parts and counts in baselines, in this order."""
 
 Shares = Mapping[str, float]
 
@@ -36,15 +36,16 @@ Times = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EfficiencyLoss:
-    """What one of the two efficiencies lost, or a graph's critical path, mean over rounds.
+    """The loss of one of the two efficiencies, or of a graph's critical path, mean over rounds.
 
     Attributes:
         of: `balance`, `scaling` or `graph`.
-        loss_pp: 100 minus that efficiency by durations (not by token rates, where work differed), points; of a graph:
-            how much shorter the critical path would be if its requests took as long as alone, percent of the makespan.
-        shares_pp: of the loss, by `PART alone` and `PART together`, points; they add up to it; negative: gained.
-        slowest: the agent that was last in most rounds; of a graph: the agents that the largest share is of.
-        instance: that served it, or the first of them.
+        loss_pp: 100 minus the efficiency by durations (never by token rates), points; for a graph: how much shorter the
+            critical path would be if its requests took as long as alone, percent of the makespan.
+        shares_pp: the shares of the loss by `PART alone` and `PART together`, points; they add up to the loss; a
+            negative share is a gain.
+        slowest: the agent that was last in most rounds; for a graph: the agents with the largest share.
+        instance: the instance that served this agent, or the first of these agents.
     """
 
     of: str

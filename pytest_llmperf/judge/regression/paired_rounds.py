@@ -78,7 +78,7 @@ class PairsModel:
         )
 
     def null_distribution(self, pairs: int) -> NullDistribution:
-        """The null distribution of the mean difference of so many pairs."""
+        """The null distribution of the mean difference of `pairs` pairs."""
         # What is assumed of a few pairs is not assumed of more.
         counts = (self.pairs < FEWEST_PAIRS) == (pairs < FEWEST_PAIRS)
         inflation = pair_inflation(self.autocorrelation * counts, pairs)

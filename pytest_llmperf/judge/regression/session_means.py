@@ -112,7 +112,7 @@ class SessionMeansModel:
         """The distribution of the shift if nothing has changed.
 
         Args:
-            fewest: the number of sessions that each side has at least, scattered like those that it has.
+            fewest: the minimum number of sessions on each side; missing sessions are assumed to vary like the others.
         """
         sides = [side.extended(fewest) for side in (self.standard, self.candidate)]
         (x, weights), (y, other_weights) = (_nodes(side.count - 1) for side in sides)

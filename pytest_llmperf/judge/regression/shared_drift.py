@@ -1,9 +1,10 @@
 """A drift within sessions that stored sessions and this one share: later rounds are worse, or better, than early ones.
 
-A session that is longer than the stored ones would be judged by its later rounds, too, which theirs lack. If a drift
-shows, it is compared by as many first rounds as they have, which drift alike. The slope is pooled over stored sessions
-and this one, and counts if Student's t says so and both have its sign. Alike neighbours look like a drift: they are
-charged as everywhere (`judge.stats.autocorrelation`).
+A session that is longer than the stored sessions would also be judged by its later rounds, which have no counterpart
+there. If there is a drift, only the first rounds of the new session are compared, in the number of the stored rounds:
+these drift alike. The slope is pooled over the stored sessions and the new one; it counts if Student's t is significant
+and both slopes have its sign. Autocorrelated rounds look like a drift, so the variance is inflated for
+autocorrelation as everywhere (`judge.stats.autocorrelation`).
 """
 
 from __future__ import annotations

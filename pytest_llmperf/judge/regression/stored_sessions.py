@@ -63,15 +63,15 @@ NOISIER = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRounds:
-    """What the rule needs of stored sessions that are cut to as many rounds as there are new ones, as losses.
+    """What the rule needs to know of the stored sessions, each cut to the number of new rounds; values are losses.
 
     Attributes:
-        lengths: how many sessions have so many rounds.
+        lengths: the number of sessions by their number of rounds.
         centre: mean of the sessions' centres.
         centres_variance: sample variance of the sessions' centres; 0 for one session.
-        sampling: of the rounds of these sessions.
-        rounding: variance of `centre` because values are rounded.
-        slopes: of rounds within the sessions.
+        sampling: the sampling variance of the rounds of these sessions.
+        rounding: the variance of `centre` that is caused by the rounding of stored values.
+        slopes: the slopes of the rounds within the sessions.
     """
 
     lengths: Mapping[int, int]

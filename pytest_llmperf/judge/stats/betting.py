@@ -33,7 +33,7 @@ _ALL = 0.4
 """Share of the capital that bets everything: the best bet if every value is on one side."""
 
 _PRECISION = 1e-5
-"""Of an interval's end, as a share of the range; ends are rounded outwards."""
+"""Precision of an interval's end, as a share of the range; ends are rounded outwards."""
 
 _AT_ONCE = 1000
 """Values of one array: larger arrays leave the processor's cache."""

@@ -107,16 +107,16 @@ class _Stretch:
         return _EQUAL * max(float(self.values @ self.values), math.ulp(0.0))
 
     def residual_squares(self, fitted: Array) -> float:
-        """The squares that an explanation leaves over."""
+        """The residual sum of squares of an explanation."""
         return float(((self.values - fitted) ** 2).sum())
 
     def error(self, effect: float, residual_squares: float, share: float) -> float:
-        """How probably chance alone gives such an effect, or a larger one (Student's t with two fitted parameters).
+        """The probability of such an effect, or a larger one, by chance alone (Student's t with two fitted parameters).
 
         Args:
             effect: a difference of levels, or a slope.
-            residual_squares: squares left over; those of rounding count at least.
-            share: variance of the effect over that of one value.
+            residual_squares: the residual sum of squares; the sum expected from rounding is its minimum.
+            share: the variance of the effect divided by the variance of one value.
         """
         squares, freedom = share * max(residual_squares, self.count * self.rounding), self.count - 2
         if effect**2 <= self.negligible:
@@ -138,7 +138,7 @@ def breaks(values: Sequence[float], error: float, *, step: float = 0.0) -> tuple
     series = _Stretch(values=np.asarray(values, dtype=float), start=0, rounding=step * step / 12)
     changes = _explain(series, error)
     fitted = levels(values, changes)
-    # A step's levels are those of the sessions between it and its neighbours, which are known only now.
+    # The levels of a step are levels of the sessions between it and its neighbours, which are known only now.
     return tuple(replace(change, before=fitted[change.start], after=fitted[change.end]) for change in changes)
 
 

@@ -1,12 +1,12 @@
-"""Intervals that hold over every look of a session.
+"""Confidence intervals that are valid over all looks of a session.
 
-A session looks at its gates after each round from the least number to the most. The 5 % of error that a 95 %
-interval may make is shared over these looks, so that looking often cannot turn luck into a verdict: most of it waits
-for the last look, and since looks at growing data are alike, the earlier ones get more than an equal part of the rest
-(`make verdicts` shows that the whole holds).
+A session looks at its gates after each round, from the minimum to the maximum number of rounds. The 5 % error
+probability of a 95 % interval is shared by these looks, so that frequent looks cannot turn luck into a verdict. Most of
+it is spent at the last look. Looks at growing data are correlated, so the earlier looks get more than an equal part of
+the rest (`make verdicts` shows that the total error probability is kept).
 
-Autocorrelation widens an interval (`judge.stats.autocorrelation`). Skewed rounds do, too: where there is a ceiling
-(efficiency), a tail of low rounds, or positive values with a tail above, Student's t is too narrow (see `mean_ends`).
+Autocorrelation widens an interval (`judge.stats.autocorrelation`). So does skewness: with a ceiling (efficiency), a
+tail of low rounds, or positive values with an upper tail, Student's t interval is too narrow (see `mean_ends`).
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ MEDIAN_FACTOR = math.sqrt(math.pi / 2)
 
 
 MOST_BOUNDED = 200
-"""Of more rounds than this, a ceiling needs no treatment of its own: their mean is nearly normal."""
+"""With more rounds than this, a ceiling needs no special treatment: the mean is nearly normal."""
 
 OF_SD = 0.45
 """The share of the error for each end of the standard deviation in the interval of a CV; the mean has the rest."""
 
 NOTABLE = 0.02
-"""An end that is farther than Student's by this share is worth a word."""
+"""An end that is farther than Student's t end by more than this share is mentioned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +173,7 @@ def mean_ends(values: Array, alpha: float, shape: Shape) -> tuple[Array, Array]:
     Each end is the outermost of: Student's t; with a ceiling that no value of the row exceeds, `bounded_ends` (of at
     most MOST_BOUNDED rounds); with a tail below, `end_with_tail_below` for the skewness that the ceiling does not
     explain; without a ceiling, `end_by_logarithms` if all values of the row are positive and it is notably farther.
-    With a tail above, the ends are those of what the shares leave of the whole, mirrored.
+    With a tail above, the ends are computed for the complements, ceiling minus value, and mirrored.
     """
     if shape.tail_above and shape.ceiling is not None:
         low, high = mean_ends(shape.ceiling - values, alpha, Shape(ceiling=shape.ceiling, tail_below=True))

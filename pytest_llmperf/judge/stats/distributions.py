@@ -103,9 +103,9 @@ def binomial_tail(k: int, n: int) -> float:
 
 @lru_cache(maxsize=4096)
 def median_order(n: int, alpha: float) -> int:
-    """The order statistic of n values, from 1 at either end, between which the median lies with 1 - alpha; 0 if none.
+    """The rank k for which the k-th smallest and the k-th largest of n values enclose the median with 1 - alpha.
 
-    By bisection: of thousands of values a dozen binomial tails are computed, not all of them.
+    0 if there is no such rank. Bisection computes a dozen binomial tails for thousands of values instead of all tails.
     """
     low, high = -1, n // 2  # the tail up to `low` is small enough, that up to `high` is not
     while high - low > 1:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pytest_llmperf.judge.stats.row_statistics import Array
 
 TAIL = 0.95
-"""Skewness towards the bad side that few rounds may hide ..."""
+"""Skewness towards the bad side that few rounds may hide."""
 
 SHOWN = 0.5
-"""... and how much of that which they show is added: in few rounds it is mostly chance."""
+"""The share of the observed skewness that is added to it: the skewness of few rounds is mostly chance."""
 
 TAILS = 1.25
 """Kurtosis that few rounds may hide, where the standard deviation is what counts."""

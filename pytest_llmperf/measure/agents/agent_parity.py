@@ -41,7 +41,7 @@ class SentRequest:
     answer: str = ""
 
     def as_fields(self) -> dict[str, Any]:
-        """Its members by name; those of the body as `body.name`."""
+        """The request's members by name; a member of the body is named `body.name`."""
         fields = {"request": f"{self.method} {self.path}", "streaming": self.streamed, "connection": self.connection}
         return {**fields, **_flat(self.body, "body")}
 
@@ -97,12 +97,12 @@ def sent_requests(capture: Capture, index: int, *, label: str) -> tuple[SentRequ
 
 
 def check_parity(requests: Mapping[str, Sequence[SentRequest]], reports: Mapping[str, bytes]) -> None:
-    """Checks that all implementations did what the first did.
+    """Checks that all implementations did the same work as the first.
 
     Args:
-        requests: of each implementation, by name.
-        reports: the report that each implementation wrote, in which its own answers stand for those of the others; an
-            implementation that writes none is left out.
+        requests: the requests of each implementation, by name.
+        reports: the report of each implementation that writes one, by name. Before reports are compared, the number of
+            each answer replaces its text, which may differ from run to run.
 
     Raises:
         MeasurementError: an implementation differs; names the first difference.

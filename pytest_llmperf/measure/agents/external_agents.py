@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents.agent_failures import Member
+from pytest_llmperf.measure.agents.marked_workflow import workflow_of
 from pytest_llmperf.measure.agents.member_agents import Agents
 from pytest_llmperf.measure.tap.http_exchanges import HttpExchange, abandoned_of, exchanges_of, timing
 from pytest_llmperf.measure.tap.proxy_client import Tap
@@ -16,7 +17,7 @@ from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection
 from pytest_llmperf.measure.wire.answer_end import Ending
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
-from pytest_llmperf.model import LAST, UNTIMED, AsyncAgent, Place, RequestTiming, Step, Untimed
+from pytest_llmperf.model import LAST, UNTIMED, AsyncAgent, Place, RequestTiming, Step, Untimed, Workflow
 from pytest_llmperf.model.endpoints import is_control
 
 LOADS = ("load", "unload")
@@ -34,6 +35,7 @@ class AgentRecording:
         first_ns: when its first bytes left the tap, of any request.
         start_up_ns: from its start to the first bytes that it sent.
         untimed: its requests that are in no figure.
+        workflow, marks_fault: as of AgentRun.
     """
 
     requests: tuple[RequestTiming, ...]
@@ -42,6 +44,8 @@ class AgentRecording:
     first_ns: int
     start_up_ns: int
     untimed: tuple[Untimed, ...] = ()
+    workflow: Workflow | None = None
+    marks_fault: str = ""
 
     def check_count(self, label: str, wanted: int) -> None:
         """Raises MeasurementError if another number of requests than wanted is timed; others may wait for each."""
@@ -186,8 +190,10 @@ def _recording(
             timed.append((request, http_exchange))
     handed = [chunk.handed_ns for connection in connections for chunk in connection.up.chunks if chunk.handed_ns]
     arrived = [connection.first_ns for connection in connections if connection.first_ns]
+    requests = tuple(request for request, _ in timed)
+    workflow, marks_fault = workflow_of(connections, capture, requests)
     return AgentRecording(
-        requests=tuple(request for request, _ in timed),
+        requests=requests,
         exchanges=tuple(sent.exchange for _, sent in timed),
         sent=tuple(sent for _, sent in timed),
         first_ns=min(handed, default=capture.start_ns),
@@ -195,6 +201,8 @@ def _recording(
         untimed=tuple(
             Untimed(request=request, reason=reason, count=count) for (request, reason), count in sorted(untimed.items())
         ),
+        workflow=workflow,
+        marks_fault=marks_fault,
     )
 
 

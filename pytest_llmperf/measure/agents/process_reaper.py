@@ -1,10 +1,10 @@
-"""Runs one command and ends every process that it started, also those in sessions of their own.
+"""Runs one command and ends every process that the command started, even in sessions of their own.
 
-Started by `command.py` as a plain script, one a command. On Linux it becomes the parent of every orphan below it
-(`PR_SET_CHILD_SUBREAPER`), so that no process of the command can leave its tree; elsewhere the system has no such
-thing, and only processes that are still below the command, or in its process group, when it ends are found. It holds
-the reading end of a pipe whose writing end the parent holds: when the parent is gone, by any means, the system closes
-it. Standard library only, so that it starts at once.
+`command.py` starts it as a plain script, one for each command. On Linux it becomes the parent of every orphan below it
+(`PR_SET_CHILD_SUBREAPER`), so that no process of the command can leave its tree. Other systems have no such call: there
+it finds only processes that are still below the command, or in its process group, when the command ends. It has the
+reading end of a pipe, and its parent has the writing end: when the parent ends in any way, the system closes the pipe.
+It imports only the standard library, so that it starts at once.
 """
 
 import contextlib

@@ -42,9 +42,9 @@ def is_message(chunk: Object) -> bool:
 
 
 class MessagesReader:
-    """The events of one answer.
+    """Reads the events of one answer.
 
-    The counts of `message_delta` replace those of `message_start`, which may be estimates. A tool call without
+    The counts in `message_delta` replace the counts in `message_start`, which may be estimates. A tool call without
     arguments counts when its block ends.
     """
 

@@ -20,9 +20,6 @@ WANDER_PPM = 10
 RATE_PPM = 1_000
 """Clocks whose rates differ by more are not both right: an NTP daemon slews each by 500 ppm at most."""
 
-BOUND_SHARE = 0.01
-"""A round whose bound is more than this share of its wall time does not count."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
@@ -161,15 +158,6 @@ def line(estimates: Sequence[ClockOffset]) -> ClockLine:
         if abs(moved_ns - expected_ns) > unsure_ns + rate_unsure_ns + wander_ns:
             raise _stepped(f"it moved by {moved_ns / 1e6:.3f} ms, {expected_ns / 1e6:.3f} ms were expected")
     return ClockLine(before=before, after=after)
-
-
-def is_sharp(bound_ns: int, wall_ns: int) -> bool:
-    """Whether a round of this wall time counts, given its bound.
-
-    >>> is_sharp(1_000_000, 100_000_000), is_sharp(1_000_001, 100_000_000)
-    (True, False)
-    """
-    return bound_ns <= wall_ns * BOUND_SHARE
 
 
 def _parts(duration_ns: int, ppm: int) -> int:

@@ -24,7 +24,7 @@ from pytest_llmperf.measure.wire.prepared_request import Request
 from pytest_llmperf.measure.wire.request_connection import CONNECT_S
 
 LEAD_NS = 2_500_000
-"""How far ahead the barrier's moment is, for each worker: they are told one after the other, and share the cores."""
+"""How far ahead the barrier is scheduled, for each worker: workers are notified in turn and share the cores."""
 
 _START_S = 60.0  # for a worker's interpreter, on a busy machine
 

@@ -59,7 +59,7 @@ class Runtime(Protocol):
         ...
 
 
-_SPIN_NS = 300_000  # a sleep may end late by about so much
+_SPIN_NS = 300_000  # about how late a sleep may end
 
 
 class Start:
@@ -110,9 +110,9 @@ class Start:
         return self._addresses.get((connection.request.host, connection.request.port))
 
     def barrier(self, at_ns: int = 0) -> None:
-        """The clock starts, now or at a moment of the monotonic clock, and the first requests that need not wait leave.
+        """Starts the clock, now or at `at_ns` of the monotonic clock, and sends the first request of every client.
 
-        They are those of every client, but for agents that come after others.
+        Clients whose first request waits for other agents send nothing yet.
         """
         while (rest_ns := at_ns - self._clock()) > 0:
             if rest_ns > _SPIN_NS:

@@ -43,5 +43,5 @@ class SerialRuntime:
 
 
 def _may_go_on(step: Step, done: Sequence[int]) -> bool:
-    """Whether the requests that it waits for have ended, after so many of each client."""
+    """Whether every request that the step waits for has ended; `done` counts each client's ended requests."""
     return all(position < done[client] for client, position in step.waits_for)

@@ -68,7 +68,7 @@ class Turns:
 
 
 class RelayedTurns(Turns):
-    """For the one client of a process: its parent tells the ends of others, and is told the client's.
+    """For the only client of a process: the parent sends the ends of other requests and receives the client's own.
 
     Args:
         places: as for Turns, with the client's index in this process.

@@ -29,6 +29,11 @@ class Direction:
         return Stream(tuple(Chunk(*chunk) for chunk in (*self.chunks, *rest)), self.ended_ns)
 
 
+def between_requests(up: Direction, down: Direction) -> bool:
+    """Whether the next bytes of an agent begin a request, given that it waits for each answer."""
+    return not up.waiting and (not up.chunks or (bool(down.chunks) and down.chunks[-1][0] >= up.chunks[-1][0]))
+
+
 class Tally:
     """The memory for the captured bytes of one agent.
 

@@ -41,15 +41,15 @@ class Agent:
     """One agent's address, its server, and the connections made so far.
 
     Args:
-        upstream: its server.
+        upstream: the agent's server.
         piece: see Tally.
-        later: whether the barrier opens without it.
+        later: whether the barrier opens without waiting for this agent.
 
     Attributes:
         later: as given.
-        connections: that it made, in order, without those in `given_up`.
-        given_up: those that it closed before the barrier opened.
-        arrived: whether the parent was told that it has sent something.
+        connections: the connections that the agent made, in order, without `given_up`.
+        given_up: the connections that the agent closed before the barrier opened.
+        arrived: whether the parent knows that the agent has sent something.
     """
 
     def __init__(self, upstream: Upstream, piece: int, *, later: bool) -> None:

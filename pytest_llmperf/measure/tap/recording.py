@@ -6,6 +6,7 @@ import re
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from pytest_llmperf.measure.tap.marks import Mark
 from pytest_llmperf.measure.wire.arrival import Ancillary
 from pytest_llmperf.measure.wire.scheduling_lag import Beat, lag_ns
 
@@ -79,6 +80,7 @@ class CapturedConnection(NamedTuple):
             nothing of such a connection, and its bytes are not kept.
         given_up: method and path of the request that it closed the connection for; empty if it had sent none.
         fault: why the tap could not connect to the server; empty if it could, or did not try.
+        marks: that the agent sent on it; they are not in `up`, nor their answers in `down`.
     """
 
     up: Stream
@@ -89,6 +91,7 @@ class CapturedConnection(NamedTuple):
     given_up_ns: int = 0
     given_up: str = ""
     fault: str = ""
+    marks: tuple[Mark, ...] = ()
 
 
 class CpuReading(NamedTuple):

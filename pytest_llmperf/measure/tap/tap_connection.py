@@ -6,11 +6,11 @@ import contextlib
 import selectors
 import socket
 import ssl
-import struct
 
-from pytest_llmperf.measure.tap.direction import Direction, Tally
+from pytest_llmperf.measure.tap.direction import Direction, Tally, between_requests
+from pytest_llmperf.measure.tap.marks import MarkReader
 from pytest_llmperf.measure.tap.recording import CapturedConnection, request_line, without_logins
-from pytest_llmperf.measure.tap.tap_sockets import check_connected, has_left, prepare
+from pytest_llmperf.measure.tap.tap_sockets import check_connected, close, has_left, prepare
 from pytest_llmperf.measure.tap.upstream import HeadRewriter, TlsSocket, Upstream, secured
 from pytest_llmperf.measure.wire.arrival import ANCILLARY_BYTES, Clock
 
@@ -20,14 +20,13 @@ HELD_BYTES = 8 * 1024 * 1024
 """Maximum bytes read from an agent before the barrier opens; the rest stays in its socket."""
 
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
 
 
 class Connection:
     """An agent's connection to the tap, and the tap's connection to the server for it.
 
-    Until `release`, the client's bytes are held. A client that closes the connection before that has given up, even if
-    it closes only its half, because the two cannot be told apart.
+    Until `release`, the client's bytes are held, except marks, which the tap answers. A client that closes the
+    connection before that has given up, even if it closes only its half, because the two cannot be told apart.
 
     Both sockets are non-blocking. A direction is read only while none of its bytes wait to be handed on, so that a slow
     reader slows its writer down as without the tap; ends and resets are passed on as they come. A server that speaks
@@ -58,13 +57,13 @@ class Connection:
         tally: Tally,
         clock: Clock,
     ) -> None:
-        self.alive = True
+        self.alive = self._held = True
         self.connecting = False
         self.first_ns = self.given_up_ns = 0
         self._given_up = self._fault = ""
         self._connect_ns = self._connected_ns = 0
-        self._held = True
         self._client = client
+        self._marks = MarkReader(client)
         self._server: socket.socket | None = None
         self._upstream = upstream
         self._rewriter = HeadRewriter(headers) if (headers := upstream.headers) else None
@@ -141,6 +140,8 @@ class Connection:
     def waits(self) -> bool:
         """Looks whether bytes are held whose client is still there."""
         if self._held and self.alive and has_left(self._client):
+            if not self._up.waiting:
+                self._read(self._up)  # its last bytes may be a mark
             self._give_up()
         return self.alive and bool(self._up.waiting)
 
@@ -175,6 +176,7 @@ class Connection:
             given_up_ns=self.given_up_ns,
             given_up=self._given_up,
             fault=self._fault,
+            marks=self._marks.marks,
         )
 
     def abort(self) -> None:
@@ -192,6 +194,15 @@ class Connection:
         except OSError:
             self._fail(direction)
             return False
+        if direction is self._up and (self._marks.holds or between_requests(self._up, self._down)):
+            rest = self._marks.feed(data, read_ns, ancillary)
+            if data and not rest:
+                self.tally.add(len(data))
+                return True
+            data = rest
+            if self._marks.closed:
+                self._close(reset=False)
+                return True
         sent, forth = 0, data
         if self._rewriter is not None and direction is self._up:
             forth = self._rewriter.feed(data)
@@ -242,12 +253,14 @@ class Connection:
 
     def _give_up(self) -> None:
         """The client left before the barrier opened: what it asked for was not asked of the server, nor is it kept."""
+        if not self.alive:
+            return
         self.given_up_ns = self._up.ended_ns = self._clock()
         self._given_up = request_line(b"".join(data for _, _, data, _ in self._up.waiting)) or self._given_up
         self.tally.drop([len(data) for _, _, data, _ in self._up.waiting])
         self._up.waiting.clear()
         self.disconnect()
-        self._close(reset=True)
+        self._close(reset=bool(self.first_ns))  # an answer to a mark may still be on its way
 
     def _fail(self, direction: Direction) -> None:
         """The sender of this direction has reset its connection: so is the other one."""
@@ -294,7 +307,4 @@ class Connection:
                 continue
             if self._watched.pop(sock, 0):
                 self._selector.unregister(sock)
-            if reset:
-                with contextlib.suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            sock.close()
+            close(sock, reset=reset)

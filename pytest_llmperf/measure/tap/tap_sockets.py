@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
+import struct
 
 from pytest_llmperf.measure.wire.arrival import ask_for_kernel_time
 
+_RESET = struct.pack("ii", 1, 0)  # a `struct linger`: closing sends a reset
 _LEFT = getattr(select, "POLLRDHUP", 0)  # Linux tells an end that still has bytes before it; others when it is read
 
 
@@ -29,3 +32,11 @@ def prepare(sock: socket.socket) -> None:
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     ask_for_kernel_time(sock)
+
+
+def close(sock: socket.socket, *, reset: bool) -> None:
+    """Closes a socket, by a reset or in the usual way."""
+    if reset:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.close()

@@ -71,13 +71,13 @@ def secured(sock: socket.socket, upstream: Upstream) -> TlsSocket:
 class HeadRewriter:
     """Sets headers in each request that an agent sends on one connection; all other bytes pass as they are.
 
-    If a login is set, an agent's keys in other headers are dummies, too: each gets the token, or is taken out if the
-    login is no token. What is not HTTP passes from there on. An offer to go on in HTTP/2 (h2c), which Java's client
-    makes in its first request, is taken out: the server answers in HTTP/1.1, and the requests after it get their
-    headers, too.
+    If a login is set, keys that an agent sends in other headers are dummies, too: each is replaced with the token, or
+    removed if the login is not a token. From the first bytes that are not HTTP, everything passes unchanged. An offer
+    to upgrade to HTTP/2 (h2c), which Java's client makes in its first request, is removed: the server then answers in
+    HTTP/1.1, and later requests get their headers, too.
 
     Args:
-        headers: to set, in place of those of the same name.
+        headers: the headers to set; each replaces headers of the same name.
     """
 
     def __init__(self, headers: dict[bytes, bytes]) -> None:

@@ -115,7 +115,7 @@ def settle(raw: Sequence[Raw], before_ns: int, after_ns: int) -> tuple[tuple[Pie
     stamps = [stamp_ns(read.ancillary) for read in held]
     if not stamps or None in stamps or abs(after_ns - before_ns) > STEP_NS:
         return tuple(Piece(read.read_ns, read.read_ns, read.data) for read in held), READ
-    offset_ns = min(before_ns, after_ns)  # of two nearly equal ones that which never lets bytes arrive too early
+    offset_ns = min(before_ns, after_ns)  # nearly equal; the smaller never lets bytes arrive too early
     pieces, last_ns = [], 0
     for read, stamp in zip(held, stamps, strict=True):
         assert stamp is not None

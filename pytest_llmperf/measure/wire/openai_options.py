@@ -10,10 +10,11 @@ _NAMES = {"num_predict": "max_tokens", "stop": "stop", "seed": "seed", "temperat
 
 
 def v1_options(model: str, options: GenerationOptions, think: Think | None = None) -> dict[str, object]:
-    """The body of a streamed request, without its messages; the token counts are asked for.
+    """The body of a streamed request, without its messages; it requests the token counts.
 
-    `top_k` is not part of OpenAI's API, but local servers accept it; it is sent if it is set. `think` is called
-    `reasoning_effort` there, with `none` for no thoughts; `True`, thoughts without a level, cannot be expressed.
+    `top_k` is not part of OpenAI's API, but local servers accept it; it is sent if it is set. OpenAI's API has
+    `reasoning_effort` in place of `think`, with `none` for no thoughts; it cannot express `True`, thoughts without a
+    level.
     """
     set_here = options.as_request()
     effort = {} if think in (None, True) else {"reasoning_effort": think or "none"}

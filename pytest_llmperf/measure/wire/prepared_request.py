@@ -116,7 +116,7 @@ def prepare(url: str, path: str, body: bytes, *, label: str, access: Access = DI
     """
     target = target_of(url, label=label)
     host = _bracketed(target.host)
-    # a proxy is told the whole address, but of a tunnel's inside it sees nothing
+    # a proxy needs the whole address, except through a tunnel, whose content it does not see
     whole = f"http://{host}:{target.port}" if access.proxy and not target.tls else ""
     head = (
         f"POST {whole}{target.path}{path} HTTP/1.1\r\n"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pytest_llmperf.model.manifest import Manifest
 from pytest_llmperf.model.results.answer_quality import Quality
 from pytest_llmperf.model.results.calibration import Calibration
+from pytest_llmperf.model.results.external_work import Workflow
 from pytest_llmperf.model.results.machine_samples import Telemetry
 from pytest_llmperf.model.workload.scenario import Scenario
 from pytest_llmperf.model.workload.topology import Topology
@@ -131,6 +132,9 @@ class AgentRun:
         lag_ns: the 90th percentile of how late the client would have acted, measured by a heartbeat in its thread. For
             an agent behind a tap, the tap's.
         untimed: its requests that are in no figure; those to control endpoints (/api/tags, ...) are not listed.
+        workflow: its work between its own marks; None: it sent none, or they are wrong, and the boundary of its times
+            is the barrier and its last answer, without its work before and after.
+        marks_fault: what is wrong with its marks, in words; empty: nothing, or it sent none.
     """
 
     agent: str
@@ -141,6 +145,8 @@ class AgentRun:
     paused_ns: int = 0
     lag_ns: int = 0
     untimed: tuple[Untimed, ...] = ()
+    workflow: Workflow | None = None
+    marks_fault: str = ""
 
     @property
     def duration_ns(self) -> int:
@@ -169,6 +175,8 @@ class Round:
         together: one run an agent, in the scenario's order, all with the same start_ns.
         timing_source: `kernel` if every arrival is the kernel's receive time, else `read`.
         client_cpu_ns: CPU time of each client process in the together part; for agents behind a tap, the tap's.
+        clock_bound_ns: how far the together part's times on different hosts, and from the barrier on, may be off at
+            most, because the hosts have clocks of their own; None if all its agents ran on one host.
     """
 
     index: int
@@ -177,6 +185,7 @@ class Round:
     together: tuple[AgentRun, ...]
     timing_source: str = ""
     client_cpu_ns: tuple[int, ...] = ()
+    clock_bound_ns: int | None = None
 
     @property
     def work_mismatch(self) -> bool:
@@ -214,7 +223,7 @@ class Measurement:
         warmups: requests sent to each instance and discarded.
         started_at: ISO 8601 with the zone.
         notes: observations for the reader, e.g. a scaled workload.
-        discarded: rounds in which the client was saturated: kept, never judged.
+        discarded: rounds in which the client was saturated, or the hosts' clocks too uncertain: kept, never judged.
         calibration: the harness's own cost at this load; None if it was not measured.
         incidents: problems with the servers that did not end the measurement.
         quality: answers alone and together; None if they were not requested.

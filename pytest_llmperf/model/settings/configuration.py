@@ -29,25 +29,25 @@ STARTED = ("ollama", "embedded", "simulated")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedDeployment:
-    """One `[deployments.NAME]`: servers to be had by a name. What is not stated is as the options say.
+    """One `[deployments.NAME]` section: servers selected by a name. Options apply to whatever it does not state.
 
     Attributes:
-        urls: base addresses of running servers, one an agent.
-        auth: of each of them, or one for all: `bearer:NAME` or `basic:NAME`, NAME being an environment variable.
-        ca_file: certificates that https servers are checked with; a relative path starts at the file's folder.
-        proxy: that requests go through.
-        proxy_auth: of the proxy, as auth.
-        backend: one of BACKENDS; empty = `attach`, where there are urls.
-        model: name on the servers.
+        urls: base addresses of running servers, one for each agent.
+        auth: the login for each server, or one for all: `bearer:NAME` or `basic:NAME`, NAME an environment variable.
+        ca_file: certificates to verify https servers with; a relative path starts at the file's folder.
+        proxy: the proxy that requests go through.
+        proxy_auth: the login for the proxy, in the form of `auth`.
+        backend: one of BACKENDS; empty = `attach` if `urls` is set.
+        model: the model's name on the servers.
         gguf: a GGUF file to serve; a relative path starts at the file's folder.
-        ports: for the instances that we start.
-        threads: CPU threads an instance.
+        ports: ports for the instances that the plugin starts.
+        threads: CPU threads per instance.
         topology: a topology kind for every test on this deployment.
-        script: of the simulated backend.
-        faults: its fault plan; a relative path starts at the file's folder.
+        script: the script of the simulated backend.
+        faults: the fault plan of the simulated backend; a relative path starts at the file's folder.
 
     Raises:
-        ValueError: neither urls nor a backend, or values that make no sense; lists every one.
+        ValueError: neither `urls` nor `backend` is set, or values are invalid; the message lists every fault.
     """
 
     urls: tuple[str, ...] = ()
@@ -138,10 +138,10 @@ class Configuration:
     """The whole file; each field is a section.
 
     Attributes:
-        deployments: servers by a name, for `--llmperf-deployment` and `--llmperf-against`.
-        profiles: generation options by deployment mode, for the marker `profile`; beside those of the report.
-        scenarios: what agents do together, by a name, for `run_agents` and for matrices; beside those of the report.
-        prices: what machines and changes cost; None: nothing is stated, and nothing is assumed.
+        deployments: servers by name, for `--llmperf-deployment` and `--llmperf-against`.
+        profiles: generation options by deployment mode, for the marker `profile`; added to the report's profiles.
+        scenarios: scenarios by name, for `run_agents` and for matrices; added to the report's scenarios.
+        prices: the costs of machines and changes; None: not stated, and no price is assumed.
     """
 
     deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)

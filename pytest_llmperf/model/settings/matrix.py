@@ -1,4 +1,4 @@
-"""What a matrix file holds: the cells of an experiment, and what a report claims of them."""
+"""The content of a matrix file: the cells of an experiment, and a report's claims about them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Value = str | int | float
-"""Of an axis in a cell."""
+"""The value of an axis in a cell."""
 
 Cell = Mapping[str, Value]
-"""One combination: value by axis."""
+"""One combination: the value of each axis by its name."""
 
 FIGURES = ("value", "difference", "change_pct", "ratio", "spread", "spread_pct", "order")
 STATISTICS = ("mean", "median", "min", "max", "sd", "variance", "cv_pct")
@@ -21,9 +21,9 @@ class Played:
     """What differs on the simulated server, in the cells that match.
 
     Attributes:
-        when: values by axis; a cell matches that has them all, where an axis is not named, whatever it is.
-        script: how it behaves: fields of Script, by name.
-        options: of every agent, over all others: so that a figure that is played takes no longer than it must.
+        when: values by axis; a cell matches if it has all of them; axes that are not named may have any value.
+        script: the server's behavior: fields of Script, by name.
+        options: options for every agent, over all others, so that a simulated figure takes no longer than necessary.
     """
 
     when: Cell = field(default_factory=dict)
@@ -83,22 +83,22 @@ class Matrix:
 
     Attributes:
         schema: layout version, 1.
-        name: the file's stem; the results are called so.
-        description: what it asks.
-        mode: a Mode by its word, or empty: which deployment its configurations are for.
-        topology: where no axis says it: `single`, `single_parallel`, `dual` or `fleet`.
-        scenario: where no axis says it: one of SCENARIOS or of llmperf.toml by its name; empty where there are prompts,
-            or a function.
-        prompts: of agents that are defined here, rotated: each is a block of its own, named `prompt` in the cells.
-        agents: how many do the same work at once, where there are prompts.
-        rounds: of each cell; 0: as the settings say.
-        profile: name of a Profile, whose options every agent has before the matrix's own; empty: none.
-        options: of every agent, by Ollama's names, before those of axes.
-        axes: values by axis; the cells are their product, the last one varies fastest.
+        name: the file's stem, which is also the name of the results.
+        description: the question that the experiment answers.
+        mode: the value of the Mode that its configurations are for, or empty.
+        topology: `single`, `single_parallel`, `dual` or `fleet`; used if no axis sets the topology.
+        scenario: the name of a scenario of SCENARIOS or llmperf.toml; used if no axis sets the scenario; empty if
+            `prompts` is set or a function makes the agents.
+        prompts: prompts of agents that are defined here, in rotation: each is a block, named `prompt` in the cells.
+        agents: the number of agents that do the same work at once, if `prompts` is set.
+        rounds: rounds of each cell; 0: the number in the settings.
+        profile: the name of a Profile whose options apply to every agent unless the matrix overrides them; empty: none.
+        options: options of every agent, by Ollama's names; axes override them.
+        axes: values by axis; the cells are their product, in which the last axis varies fastest.
         cell: more cells, one by one, which need not name every axis.
-        show: columns of the results: by these the summary ranks the values of each axis.
-        played: what differs on the simulated server; all that match, later ones over earlier ones.
-        claim: what the report says.
+        show: columns of the results by which the summary ranks the values of each axis.
+        played: what differs on the simulated server; all matching entries apply, later entries override earlier ones.
+        claim: the claims of the report.
     """
 
     schema: int

@@ -92,7 +92,7 @@ class Agent:
 
 
 Command = tuple[str, ...]
-"""A program and its arguments; `{url}` in an argument stands for the agent's base address."""
+"""A program and its arguments; `{url}` in an argument is replaced with the agent's base address."""
 
 AsyncAgent = Callable[[str], Awaitable[object]]
 """An async function that does an agent's work, given the agent's base address."""

@@ -37,7 +37,7 @@ class Step:
 
 
 AT_ONCE = Step()
-"""A request that waits for nothing but the one before it."""
+"""The step of a request that waits only for the agent's previous request."""
 
 
 def graph_fault(agents: Sequence[AnyAgent]) -> str:
@@ -158,7 +158,7 @@ class _Passages:
 
 
 def body_of(agents: Sequence[AnyAgent], closing: Agent) -> frozenset[str]:
-    """The agents that a loop repeats: those on a path from the agent that it goes back to, to the one that has it."""
+    """The agents that a loop repeats: all on a path from the loop's first agent to `closing`, which has the loop."""
     assert closing.loop is not None
     after = {agent.name: agent.after for agent in agents}
     before = _reached(closing.name, after)

@@ -60,7 +60,7 @@ class RecordedAgent:
 
     @property
     def options(self) -> GenerationOptions:
-        """The options to load the model with: those of its first request to Ollama's API, as far as they matter."""
+        """The options to load the model with, taken from the agent's first request to Ollama's API."""
         first = next((request.body for request in self.requests if request.body is not None), None)
         given = (first or {}).get("options")
         if not isinstance(given, dict):
@@ -107,9 +107,10 @@ def recorded_agents(recording: Recording, *, max_pause_ms: float | None = None) 
 
 
 def _with_own(recording: Recording) -> Mapping[int, tuple[int, ...]]:
-    """What each request waits for, by id, with those of its own agent that it waits for through others' requests.
+    """The requests that each request waits for, by id.
 
-    So an agent's own order is known if it runs alone.
+    They include requests of the same agent that it waits for only through other agents' requests, so that the order of
+    an agent's own requests is known if the agent runs alone.
     """
     places = {request.id: place for place, request in enumerate(recording.requests)}
     waited: list[int] = []  # a bit for each request that it waits for, directly or not

@@ -1,4 +1,4 @@
-"""The files that a session may be asked for: those of the reports, and the CSV of the experiments' room."""
+"""The files that options may request: the reports' files, and a CSV file made by `study`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _OF_PYTEST = {"--junit-xml": "xmlpath", "--log-file": "log_file", "--benchmark-j
 
 
 def csv(document: Document) -> str:
-    """Every round as a row of the report's schema R.1, its test as experiment, what ran where as configuration.
+    """Every round as a row of the report's schema R.1: the experiment is the test, the configuration what ran where.
 
     Args:
-        document: of the session.
+        document: the session's document.
     """
     from pytest_llmperf.judge.record import from_plain
     from pytest_llmperf.study.rows.result_rows import Row, as_csv
@@ -42,7 +42,7 @@ OUTPUTS = (*REPORTS, Output("csv", csv, r"run_id,config_name,"))
 
 
 def check(config: pytest.Config, settings: Settings) -> None:
-    """Whether every file that was asked for can be written and destroys none of this run; raises as `check_outputs`."""
+    """Checks that every requested file can be written and replaces no file of this run; raises as `check_outputs`."""
     check_outputs(settings, config.rootpath, OUTPUTS, _others(config))
 
 

@@ -23,13 +23,13 @@ from pytest_llmperf.plugin.options.option_table import OPTIONS
 
 
 def resolve(config: pytest.Config) -> Settings:
-    """Command line, then ini file, then default, as one frozen value.
+    """The settings from the command line, else from the ini file, else the defaults, as one frozen value.
 
-    Relative paths start, as those of pytest's own options do, at the folder in which pytest was started (in `addopts`,
-    too); those of ini twins at the ini file's folder.
+    A relative path in an option (also in `addopts`) starts at the folder in which pytest was started, as in pytest's
+    own options; a relative path in the ini file starts at the folder of that file.
 
     Raises:
-        pytest.UsageError: lists every wrong value at once.
+        pytest.UsageError: values are invalid; the message lists all of them.
     """
     given = _Given()
     for option in OPTIONS:

@@ -20,8 +20,8 @@ _UNSEEN = ("ignore", "ignore_glob", "deselect", "lf", "stepwise")
 class Collected:
     """Records what pytest collects.
 
-    An entry counts as orphaned only if its test would have been collected: its file is under the paths that were asked
-    for, and nothing there failed to be collected, skipped itself or was left out.
+    An entry counts as orphaned only if its test would have been collected: its file is under the requested paths, and
+    nothing there failed to be collected, skipped itself or was left out.
 
     Args:
         config: pytest's.
@@ -81,7 +81,7 @@ class Collected:
             try:
                 baseline = load_named(name, (folder,))
             except BaselineError:
-                continue  # said where it was needed
+                continue  # reported by the code that needed it
             stored = dict.fromkeys(entry.test for entry in baseline.stored)
             gone = [test for test in stored if test not in there and self._looked_for(test)]
             lines += _in_words(name, gone, there.difference(stored), str(shown))

@@ -36,7 +36,7 @@ class Results:
         self._config = config
         self._records: list[Record] = []
         self._tests: dict[str, Tested] = {}  # of ours, as they ended
-        self._accepted: dict[str, list[Record]] = {}  # by test: those of its last attempt, where all phases passed
+        self._accepted: dict[str, list[Record]] = {}  # by test: from its last attempt, if all phases passed
         self._lines: list[str] = []  # what tests have to say, besides their records
         self._said: dict[str, None] = {}  # headers of xdist workers: each line once
         self._faults: dict[str, None] = {}  # and what they could not start for

@@ -97,6 +97,6 @@ def page(content: Document) -> str:
 
 
 def _drawn(records: Sequence[Mapping[str, Any]]) -> frozenset[int]:
-    """The measurements with charts, by number from 1: of many, those of tests that failed come first."""
+    """The numbers, from 1, of the measurements that get charts: if there are too many, failed tests come first."""
     numbers = sorted(range(1, len(records) + 1), key=lambda number: bool(records[number - 1]["passed"]))
     return frozenset(numbers[:_MOST_DRAWN])

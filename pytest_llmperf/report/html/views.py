@@ -63,12 +63,12 @@ class View:
         judged: its verdicts, the worst first.
         figures: definition, name and value of each defined figure.
         both: the two efficiencies with their names, if they are defined.
-        by_round: the gated metrics by round, those of the worst verdicts first.
-        charts: of phases and distributions, in the order of reading.
-        timeline: the data from which the page's script draws a selected round; None if nothing is drawn.
+        by_round: the gated metrics by round, the metrics with the worst verdicts first.
+        charts: charts of phases and distributions, in reading order.
+        timeline: the data from which the page's script draws a selected round; None if it draws nothing.
         machine: charts of the machine during the rounds.
-        history: a chart per metric of the baseline's sessions.
-        facts: of the manifest, differing ones first.
+        history: a chart of the baseline's sessions for each metric.
+        facts: the facts of the manifest, differing facts first.
     """
 
     anchor: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pytest_llmperf.judge.diagnosis.client_saturation import client_cost_pp, client_cpu_share
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.model import Calibration, Measurement
+from pytest_llmperf.model import Calibration, Measurement, Round
 from pytest_llmperf.report.figures import source_of
 
 _SOURCES = {
@@ -36,12 +36,18 @@ def _lines(runtime: str, source: str, measurements: Sequence[Measurement], *, ca
     cost_pp, share = max(map(client_cost_pp, rounds)), max(map(client_cpu_share, rounds))
     lines = [
         f"client overhead: at most {cost_pp:.2f} pp of efficiency, {share:.3f} CPU cores "
-        f"(runtime {runtime}, {_SOURCES[source]})"
+        f"(runtime {runtime}, {_SOURCES[source]}){_clock_words(rounds)}"
     ]
     calibrations = [
         measurement.calibration for measurement in measurements if calibrated and measurement.calibration is not None
     ]
     return [*lines, *(f"  calibrated at {words}" for words in dict.fromkeys(map(_words, calibrations)))]
+
+
+def _clock_words(rounds: Sequence[Round]) -> str:
+    """How well the hosts' clocks were known in the worst round; empty if all agents ran on one host."""
+    bounds_ns = [round_.clock_bound_ns for round_ in rounds if round_.clock_bound_ns is not None]
+    return f"; the hosts' clocks known to {max(bounds_ns) / 1e3:.0f} us" if bounds_ns else ""
 
 
 def _words(calibration: Calibration) -> str:

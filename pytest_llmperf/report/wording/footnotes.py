@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from pytest_llmperf.judge.diagnosis.answer_notes import notes_of_answers
-from pytest_llmperf.judge.diagnosis.client_saturation import discarded_of_total, last_saturation, merged_firsts
+from pytest_llmperf.judge.diagnosis.client_saturation import (
+    discarded_of_total,
+    last_saturation,
+    merged_firsts,
+    why_discarded,
+)
 from pytest_llmperf.judge.diagnosis.diagnose import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.gates.evidence_grade import grade
@@ -167,7 +172,7 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
         )
     if measurement.discarded:
         why = last_saturation(measurement)
-        notes.append(f"{discarded_of_total(measurement)} discarded because the client was saturated: {why}")
+        notes.append(f"{discarded_of_total(measurement)} discarded because {why_discarded(measurement)}: {why}")
     if unbelievable := contradictions.in_words(measurement.rounds):
         notes.append(unbelievable)
     notes += detector_notes(record)

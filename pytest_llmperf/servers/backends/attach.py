@@ -55,10 +55,10 @@ class AttachBackend:
             describe(instance_name(index), url, slots=0, access=self._access[url], api=self.api)
 
     def open(self, kind: TopologyKind, agents: int) -> OpenedTopology:
-        """Takes as many of the servers as the topology has; see Backend.
+        """Takes as many servers as the topology has; see Backend.
 
-        Closing unloads the model from the servers that had not loaded it before; where it was loaded, it gets back
-        its context and the time that it had left. What had to leave for it is loaded again.
+        Closing unloads the model from servers that had not loaded it before. On the other servers the model gets back
+        its context and its remaining keep-alive time. Models that were evicted for it are loaded again.
         """
         count, _ = instances_of(kind, agents)
         urls = self._distinct(kind, count)
@@ -81,7 +81,7 @@ class AttachBackend:
         return OpenedTopology(topology, stack=ExitStack(), checks=checks, found_servers=found_servers)
 
     def without_the_dead(self) -> Settings | None:
-        """Settings for the servers that still answer; None where that are all, or none."""
+        """Settings for the servers that still answer; None if all of them or none do."""
         alive = [url for url in self.urls if _answers(url, self._access[url])]
         if not alive or len(alive) == len(self.urls):
             return None
@@ -89,7 +89,7 @@ class AttachBackend:
         return replace(self._settings, backend=self.kind, urls=tuple(alive), auth=auth)
 
     def _distinct(self, kind: TopologyKind, count: int) -> tuple[str, ...]:
-        """The first servers, as many as needed, no two of them the same."""
+        """The first `count` distinct servers."""
         seen: dict[tuple[str, int, str], str] = {}
         for url in self.urls:
             seen.setdefault(place_of(url), url)
@@ -102,7 +102,7 @@ class AttachBackend:
         return tuple(seen.values())[:count]
 
     def _model(self, instances: tuple[Instance, ...]) -> str:
-        """The model that was asked for, or the only one that all of them have."""
+        """The requested model, or the only model that all instances have."""
         had = []
         for instance in instances:
             with client_of(instance) as control:
@@ -155,7 +155,7 @@ def _answers(url: str, access: Access) -> bool:
 
 
 def _way(settings: Settings) -> str:
-    """How they are reached, for the header: which variable, never what it holds."""
+    """How the servers are reached, for the header: the name of the variable, never its value."""
     ways = [_login(auth) for auth in dict.fromkeys(settings.auth)]
     if settings.proxy:
         login = f" with {_login(settings.proxy_auth)}" if settings.proxy_auth else ""

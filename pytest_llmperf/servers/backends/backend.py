@@ -41,7 +41,7 @@ class Backend(Protocol):
         ...
 
     def open(self, kind: TopologyKind, agents: int) -> OpenedTopology:
-        """Instances for so many agents.
+        """Provides instances for `agents` agents.
 
         Raises:
             ServerError: an instance cannot be found, started or loaded.

@@ -1,4 +1,4 @@
-"""Checks that an instance is alive, and that it is the one that was started."""
+"""Checks that an instance is alive, and that it is the started process."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class OllamaBackend:
         binary: path of `ollama`.
         settings: model, gguf, ports, gpus, pull and start_timeout_s are used.
         reason: why it was chosen.
-        say: is told what takes time.
+        say: called with a message before each step that takes time.
         passed_over: see Backend.
     """
 
@@ -170,10 +170,10 @@ def slots_refused(log: str, label: str, slots: int) -> tuple[str, ...]:
 
 
 def _answers_as_ours(control: OllamaClient, process: ServerProcess, port: int) -> bool:
-    """Whether the server answers and is the one that was started: another process may have taken its port.
+    """Whether the server answers and is the started process: another process may have taken its port.
 
     Raises:
-        StrangerError: another process listens there.
+        StrangerError: another process listens on the port.
     """
     if not control.answers():
         return False

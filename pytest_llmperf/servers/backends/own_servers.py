@@ -60,7 +60,7 @@ class OwnBackend:
         self.model = MODEL_NAME if kind == "simulated" else settings.model or settings.gguf or model_files.PACKAGED_NAME
         self._settings = settings
         self._plan = FaultPlan()
-        if settings.faults:  # each instance reads it; what is wrong with it is said before any starts
+        if settings.faults:  # each instance reads it; faults in it are reported before any instance starts
             self._plan = load_plan(Path(settings.faults))
             self.where += f", where things go wrong by the fault plan {settings.faults}"
 

@@ -41,7 +41,7 @@ def unused(settings: Settings, kind: str) -> str:
     """
     usual, used = Settings(), _USED.get(kind, frozenset(_OPTIONS))
     if settings.backend == "auto":
-        used |= {"ollama_bin"}  # it was looked for
+        used |= {"ollama_bin"}  # the plugin searched for Ollama
     idle = [
         f"--llmperf-{option}"
         for field, option in _OPTIONS.items()

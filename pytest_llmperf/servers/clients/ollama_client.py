@@ -39,11 +39,11 @@ class OllamaClient(ControlClient):
         return True
 
     def tags(self) -> tuple[ModelEntry, ...]:
-        """The models that it has. Raises ServerError."""
+        """The models that the server has. Raises ServerError."""
         return _entries(self._json("GET", "/api/tags"))
 
     def ps(self) -> tuple[ModelEntry, ...]:
-        """The models that it has loaded; none where it is too old to say. Raises ServerError."""
+        """The models that the server has loaded; empty if the server is too old to report them. Raises ServerError."""
         return _entries(self._json("GET", "/api/ps", absent={}))
 
     def show(self, model: str) -> Mapping[str, Any]:

@@ -16,13 +16,13 @@ class ModelEntry:
     """A model that an instance has, or has loaded.
 
     Attributes:
-        name: with its tag.
-        digest: as the server gives it.
-        size_bytes: of the model.
-        size_vram_bytes: of what lies on the GPU; None when the server does not say (a model not loaded).
-        family, parameter_size, quantization: the server's `details`; empty when absent.
-        context_length: tokens a slot, of a loaded model; 0 when absent.
-        expires_at: when a loaded model will leave, RFC 3339; empty when absent.
+        name: the name with its tag.
+        digest: the digest as the server reports it.
+        size_bytes: the size of the model.
+        size_vram_bytes: the size of its part on the GPU; None if the server does not report it (model not loaded).
+        family, parameter_size, quantization: the server's `details`; empty if absent.
+        context_length: tokens per slot of a loaded model; 0 if absent.
+        expires_at: when a loaded model will be unloaded, RFC 3339; empty if absent.
     """
 
     name: str

@@ -279,7 +279,7 @@ async def _request_error(request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the words of Ollama's router, with what there is instead."""
+    """The answer to unknown paths and methods, in the words of Ollama's router, with a list of the known paths."""
     assert isinstance(error, HTTPException)
     words = {404: "404 page not found", 405: "405 method not allowed"}.get(error.status_code, error.detail)
     paths = ", ".join(path for path, _, _ in _ROUTES[1:])

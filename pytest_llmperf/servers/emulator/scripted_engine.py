@@ -43,7 +43,7 @@ _WORDS = (
     "this text is scripted and carries no meaning it only stands where a model would have put words so that "
     "clients can count them and time them"
 ).split()
-_SPILT_BYTES = 1_000_000_000  # a model that lies nowhere has no size; one that spills needs some
+_SPILT_BYTES = 1_000_000_000  # a scripted model has no size; one that spills needs a size
 _MOST_CTX = 131072
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _PIECE = re.compile(r"\s*(?:\w+|[^\w\s])")

@@ -140,7 +140,7 @@ def _script_from_json(text: str) -> Script:
 
 
 def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's algorithm off only where it is told that this is TCP; else each second write waits 40 ms
+    # asyncio disables Nagle's algorithm only if the protocol is TCP explicitly; else each second write waits 40 ms
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -20,7 +20,7 @@ RESTORE_S = 180.0
 """Maximum time to restore all servers; enough to load a large model again."""
 
 MOST_LOADS = 8
-"""Maximum number of models to load again: more than a server keeps, unless it lies."""
+"""Maximum number of models to load again: more than any server keeps loaded, so that a wrong report is harmless."""
 
 _TRIES = 12
 _UNLOAD_S = 10.0

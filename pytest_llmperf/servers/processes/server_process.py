@@ -74,7 +74,7 @@ class ServerProcess:
         except OSError as error:
             raise no_room(f"{label}: its log", error) from error
         self.log_path = Path(name)
-        # -S -E: the supervisor needs nothing but the standard library, and starts faster without
+        # -S -E: the supervisor needs only the standard library, and starts faster without site-packages
         supervisor = [sys.executable, "-S", "-E", str(_SUPERVISOR), str(os.getpid())]
         try:
             with SEALED:

@@ -1,7 +1,7 @@
-"""Runs one server and makes sure that it ends together with its parent, even a killed one, and with all its children.
+"""Runs one server and ends it, with all its children, when the parent process ends, even if the parent is killed.
 
 `server_process.py` starts it as a plain script in a session of its own, so that a Ctrl-C in the terminal reaches only
-the parent. It holds the reading end of a pipe whose writing end the parent holds: when the parent is gone, for whatever
+the parent. It has the reading end of a pipe, and the parent has the writing end: when the parent ends for whatever
 reason, the system closes the pipe. It imports only the standard library, so that it starts at once.
 """
 

@@ -33,13 +33,14 @@ _here: dict[tuple[int, Path], weakref.ref[MachineLock]] = {}
 
 
 class MachineLock:
-    """The lock of this machine. Those who share the object may take it several times.
+    """The lock of this machine. Users of the same object may acquire it several times.
 
     Args:
-        folder: where its file is; None: that of `LLMPERF_LOCK_DIR`, else the one that all users share.
-        socket_name: in the abstract space; None: that of every lock whose folder nobody has chosen; empty: none.
-        clock: seconds, monotonic.
-        sleep: waits, seconds.
+        folder: the folder of the lock file; None: `LLMPERF_LOCK_DIR`, else the folder that all users share.
+        socket_name: a name in Linux' abstract namespace; None: the default name, unless a folder was chosen; empty: no
+            socket.
+        clock: monotonic time, seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class Arm:
         self._builder.add_note(*notes)
 
     def load(self) -> None:
-        """Load the model on each instance and note where it is; the first time, record the manifest.
+        """Load the model on each instance and note its placement; the first time, record the manifest.
 
         Raises:
             ServerError: an instance could not load it or is dead, or the instances do not serve the same model.

@@ -175,7 +175,7 @@ class MeasurementRun:
             arm.add_note(f"the harness could not be calibrated: {error.args[0]}")
 
     def _soak(self, candidate: Arm) -> Soak:
-        """Run rounds for the time that was asked for, watching the levels."""
+        """Run rounds for the requested time while watching the levels."""
         levels, notes = self._context.baselines.soak_levels(candidate.measurement)
         return soak(candidate, levels, self._plan.soak_s, listener=self._listener, notes=notes)
 

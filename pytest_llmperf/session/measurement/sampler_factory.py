@@ -35,11 +35,11 @@ class SamplerFactory:
         return (why,) if INSTALL in why else ()
 
     def sampler(self, topology: Topology, pids: Mapping[str, int]) -> Sampler | None:
-        """A sampler of a measurement on this topology; None if telemetry is off.
+        """A sampler for a measurement on this topology; None if telemetry is off.
 
         Args:
-            topology: with its servers running.
-            pids: first processes of instances, if known; those of other local instances are found by their ports.
+            topology: the topology; its servers must be running.
+            pids: the first process of each instance, if known; processes of other local instances are found by port.
         """
         if not self._every_s:
             return None

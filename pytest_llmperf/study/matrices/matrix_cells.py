@@ -21,7 +21,7 @@ from pytest_llmperf.model import (
 )
 
 OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name != "stop")
-"""Axes that are generation options, which override those of every agent."""
+"""Axes that are generation options, which override every agent's options."""
 
 THINK = "think"
 """The axis or option for reasoning, which is sent outside the generation options."""

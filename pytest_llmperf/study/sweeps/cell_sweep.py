@@ -48,7 +48,7 @@ class Sweep:
         self._opened_for: Settings | None = None
         self._calibrated: set[str] = set()
         gates = count_gates(options.specs, compare=bool(session.settings.compare))
-        self._more_gates = gates * (progress.total - 1)  # those of the first cell are counted already
+        self._more_gates = gates * (progress.total - 1)  # the first cell's gates are counted already
 
     def run(self, scenarios: Sequence[tuple[Cell, Scenario]], journal: Journal) -> None:
         """Measures every cell that is not in the journal, and keeps it there.

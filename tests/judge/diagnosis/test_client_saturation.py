@@ -14,6 +14,7 @@ from pytest_llmperf.judge.diagnosis.client_saturation import (
     most_discarded,
     saturated,
 )
+from pytest_llmperf.judge.diagnosis.diagnose import diagnose
 from pytest_llmperf.judge.gates.evaluate import invalid
 from pytest_llmperf.model import Outcome, Round
 from tests.judge.build import MS, gate, measurement_of, round_of
@@ -109,6 +110,21 @@ def test_an_invalid_measurement_says_why() -> None:
     assert verdict.outcome is Outcome.INVALID
     assert (verdict.value, verdict.low, verdict.rounds, verdict.grade) == (None, None, 1, "exploratory")
     assert [most_discarded(rounds) for rounds in (1, 2, 5, 20)] == [0, 1, 2, 10]
+
+
+def test_clocks_that_are_known_too_badly() -> None:
+    """More than 1 % of the wall time of 4 s is too much, and the reason is no saturated client's."""
+    assert saturated(replace(CALM, clock_bound_ns=40 * MS)) == ""
+    uncertain = replace(CALM, clock_bound_ns=41 * MS)
+    assert saturated(uncertain) == "the hosts' clocks were known to 41.00 ms only, 1.0 % of the wall time (at most 1 %)"
+    measurement = replace(measurement_of(CALM), discarded=(uncertain,))
+    assert explain_discard(measurement).startswith(
+        "the hosts' clocks were too uncertain in 1 of 2 rounds; in the last one the hosts' clocks were known to"
+    )
+    even = round_of((2000, 2000), (2000, 2000))
+    diagnosis = diagnose(replace(measurement_of(even, even), discarded=(uncertain,)))
+    assert diagnosis is not None
+    assert (diagnosis.cause, "do more work in a round" in diagnosis.next_step) == ("uncertain clocks", True)
 
 
 def test_times_to_first_token_that_are_upper_bounds_are_counted() -> None:

@@ -13,7 +13,6 @@ from pytest_llmperf.measure.hosts.clock_offset import (
     ClockOffset,
     Probe,
     estimate,
-    is_sharp,
     line,
 )
 
@@ -150,11 +149,3 @@ def test_with_a_history_a_small_step_is_found(ppm: int, sign: int) -> None:
                 line(stepped)
         else:
             line(stepped)
-
-
-def test_a_round_counts_up_to_one_percent() -> None:
-    """The bound over the wall time."""
-    assert is_sharp(0, 0)
-    assert is_sharp(10, 1_000)
-    assert not is_sharp(11, 1_000)
-    assert not is_sharp(1, 0)

@@ -23,18 +23,18 @@ _ASSUMED_SHARE = 0.012
 _MOST = 1_000_000
 
 _STAND_INS = {"cost": "system_tok_s", "answers": "quality_drop_pp", "comparison": "efficiency_pct"}
-"""Metrics of the kinds whose metric or limit is known only when something was measured; none of them can be bet on."""
+"""Metrics for the gate kinds whose metric or limit is known only after a measurement; betting cannot decide them."""
 
 
 def cost_lines(
     markers_by_test: Mapping[str, Sequence[Marker]], settings: Settings, baselines: Sequence[Baseline]
 ) -> tuple[str, ...]:
-    """A line for each limit that will be decided by betting, and one for the gates that cannot be; none twice.
+    """A line for each limit that betting will decide, and a line for the gates that it cannot decide; no duplicates.
 
     Args:
-        markers_by_test: gate markers by the name of the test.
-        settings: of the session.
-        baselines: the one that limits come from, then others with stored rounds.
+        markers_by_test: the gate markers by the name of the test.
+        settings: the settings of the session.
+        baselines: first the baseline that limits come from, then other baselines with stored rounds.
     """
     gates = {
         test: [
@@ -55,7 +55,7 @@ def cost_lines(
 
 
 def _gates(marker: Marker, settings: Settings, baseline: Baseline) -> Iterator[Gate]:
-    """The gates of a marker, with each limit that they may have: the stated one, else those of the baseline."""
+    """The gates of a marker, one for each possible limit: the stated limit, or else each limit of the baseline."""
     if marker.kind.judged in _STAND_INS:
         yield _gate(marker, _STAND_INS[marker.kind.judged], 0.0, delta=1.0 if marker.compares else None)
         return

@@ -1,7 +1,7 @@
 """The critical path of a round: the longest chain of dependent work, from the barrier to the last answer.
 
-It goes back from the last answer, from each request to the one that it waited for longest. Every moment of the makespan
-is in one phase of one request, so that the phases add up to it.
+The path is followed backward from the last answer: from each request to the request that it waited for longest. Every
+moment of the makespan belongs to one phase of one request, so that the phases add up to the makespan.
 """
 
 from __future__ import annotations

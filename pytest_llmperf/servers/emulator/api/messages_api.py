@@ -41,11 +41,11 @@ class MessagesForm:
         self._begun = self._in_text = self._called = False
 
     def framed(self, payload: str) -> bytes:
-        """An event that is an error, or what a fault writes."""
+        """An error event, or the output of a fault."""
         return f"event: error\ndata: {payload}\n\n".encode()
 
     def piece(self, piece: Piece) -> bytes:
-        """The events of a piece of text, or of a whole call; before the first one, that which begins the answer."""
+        """The events of a piece of text, or of a whole tool call; the first piece also begins the answer."""
         events = self._start()
         if isinstance(piece, ToolCall):
             return events + self._close_text() + self._call(piece)

@@ -77,7 +77,7 @@ class V1Form:
         return self._event([{"index": 0, "delta": {**role, **self._said((piece,))}, "finish_reason": None}])
 
     def end(self, ending: Ending) -> bytes:
-        """A chunk with the reason, one with the counts if they were asked for, and the mark of the end."""
+        """A chunk with the finish reason, a chunk with the token counts if requested, and the end mark."""
         said: Part = {"delta": {}} if self._chat else {"text": ""}
         events = self._event([{"index": 0, **said, "finish_reason": self._reason(ending)}])
         if self._usage:

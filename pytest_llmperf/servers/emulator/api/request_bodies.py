@@ -176,7 +176,7 @@ def _schema(body: Mapping[str, object], card: ModelCard) -> Mapping[str, object]
 
 
 def refuse_thinking(think: object, model: str) -> None:
-    """Raises RequestError if thoughts are asked for."""
+    """Raises RequestError if the request asks for thoughts."""
     if think is not None and not isinstance(think, bool | str):
         raise RequestError("think must be a boolean or a level")
     if think:

@@ -80,7 +80,7 @@ _OF_LOAD = frozenset(field.name for field in fields(LoadOptions))
 
 
 def parse_options(given: Mapping[str, object]) -> tuple[LoadOptions, Sampling]:
-    """Sorts a request's options into those of the loaded model and those of the generation.
+    """Splits a request's options into options of the loaded model and options of the generation.
 
     Unknown options are logged and otherwise ignored, as Ollama does; null leaves the default.
 

@@ -23,11 +23,11 @@ class Host(Protocol):
         ...
 
     def refuse(self, seconds: float) -> None:
-        """Listens no more for so long; 0 is for good."""
+        """Stops listening for `seconds`; 0 = forever."""
         ...
 
     def die(self) -> NoReturn:
-        """Ends at once, without a word to anyone."""
+        """Ends at once, without any cleanup."""
         ...
 
 

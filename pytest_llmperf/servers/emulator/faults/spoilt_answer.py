@@ -116,11 +116,11 @@ class SpoiltAnswer:
 
 
 class DelayedAnswer:
-    """ASGI: an answer whose bytes are all on their way for so long, while the server goes on.
+    """ASGI: an answer that is sent a fixed time after it is written, while the server continues.
 
     Args:
-        answer: what is written.
-        delay_s: between being written and being sent.
+        answer: the application that writes the answer.
+        delay_s: the time between writing and sending.
     """
 
     def __init__(self, answer: ASGIApp, delay_s: float) -> None:
