@@ -133,7 +133,7 @@ class CapacityRun:
             self._context.listener.done()
 
     def _round(self, agents: int) -> Kept | None:
-        """A round of so many agents; None: the client was saturated, and it does not count."""
+        """A round of that number of agents; None: the client was saturated, and it does not count."""
         arm = self._arms.get(agents) or self._begun(agents)
         listener, tried = self._context.listener, self.search.tried.get(agents)
         done = tried.all.rounds if tried else 0

@@ -1,4 +1,4 @@
-"""The requests of rounds, counted, of which those of one round are not independent.
+"""Counts of the requests of rounds; the requests of one round are not independent.
 
 A bet against a share `p` of good requests multiplies its capital by `1 + f (1 - p) / p` for a good request and by
 `1 - f` for a bad one (`stats.betting`). If requests are independent, the capital is 1 / error or more, ever, with

@@ -56,8 +56,10 @@ def _sentences(answer: CapacityAnswer, promise: str) -> Iterator[str]:
             f"carries {counted(answer.agents, 'agent')}: {promise} (at most {PROMISE_PCT} % of such answers promise "
             "too much)"
         )
-    if answer.at_most is not None and answer.agents != 0:
-        yield f"at most {counted(answer.at_most, 'agent')} (97.5 % confidence)"
+    if answer.at_most and answer.at_most == answer.agents:
+        yield "not more (97.5 % confidence)"
+    elif answer.at_most:
+        yield f"perhaps up to {counted(answer.at_most, 'agent')} (97.5 % confidence)"
     if first := answer.gives_first:
         yield _gives_first(first)
 

@@ -18,6 +18,7 @@ from pytest_llmperf.session import capacity_run
 from tests.lent import known
 from tests.started import simulated_server
 
+ROOT = Path(__file__).parents[3]
 SCRIPT = {"ttft_ms": 20, "decode_tok_s": 400, "load_ms": 1}
 THREE = ("--ttft-ms", "165", "--tokens", "8", "--share", "0.9", "--max-agents", "6")
 """Three agents keep the limit, the fourth does not."""
@@ -43,7 +44,7 @@ def test_a_table_a_sentence_and_a_step(url: str, capsys: pytest.CaptureFixture[s
     *_, sentence, step = out.splitlines()
     assert re.fullmatch(
         r"carries 3 agents: at least 90 % of requests keep TTFT at most 165 ms \(at most 1 % of such answers promise "
-        r"too much\); at most 3 agents \(97\.5 % confidence\); what gives first: the TTFT with 4 agents, "
+        r"too much\); not more \(97\.5 % confidence\); what gives first: the TTFT with 4 agents, "
         r"19\d(\.\d)? ms in the median of the requests that break it",
         sentence,
     )
@@ -58,6 +59,18 @@ def test_a_table_a_sentence_and_a_step(url: str, capsys: pytest.CaptureFixture[s
     )
     assert err.index("the search takes") < err.index("2 agents: warming up")
     assert list(Path().iterdir()) == []
+
+
+def test_the_page_shows_what_is_printed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of docs/capacity.md, but for figures."""
+    (shown,) = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "capacity.md").read_text("utf-8"), re.DOTALL)
+    main(["capacity", url, *THREE])
+    assert form(capsys.readouterr().out) == form(shown)
+
+
+def form(text: str) -> str:
+    """A text without its figures, addresses and spacing."""
+    return " ".join(re.sub(r"\d+(\.\d+)?", "#", re.sub(r"http://[\d.:]+", "URL", text)).split())
 
 
 @pytest.mark.parametrize(("least", "code"), [("3", 0), ("4", 1)])
