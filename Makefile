@@ -7,7 +7,8 @@
 #               goes on where it was interrupted; LLMPERF_SHARD=1/4 runs a quarter of the files, ARGS="-m slow" the slow tests
 # make schema write the JSON Schema of --llmperf-json anew, after a change of the values that it describes
 # make docs     write the tables of options, fixtures and markers in docs/ anew, and build the site of docs/, strictly, into site/
-# make prose    check the English of the docs with vale, built from its Go module (needs go; without it, tests/test_prose.py does)
+# make prose    check the English of the docs with vale, built from its Go module (needs go); tests/test_prose.py checks the same rules,
+#               also in docstrings and comments
 # make pictures take the pictures of the docs anew, from real runs on the embedded engine (a minute; needs Chromium)
 # make fuzz     ten million bytes of answers through the decoder, against a plain second one; a million inputs for options, markers,
 #               TOML files and addresses; thousands of odd requests to our own server
@@ -22,6 +23,7 @@
 # make verdicts how often verdicts are wrong, simulated, against limits, and some cells of the envelope (some minutes on two cores)
 # make verdicts-wide the whole envelope, 20,000 runs a cell, and its page (hours; goes on where it was interrupted;
 #               ARGS="--shard 1/4" runs a quarter, ARGS="--runs 2000" fewer); make verdicts-independent simulates cells anew, without our code
+# make scaling  how often the fitted scaling law is wrong, by simulation (some minutes)
 # make bench    what the plugin costs, used and unused, beside its peers, a row a figure; limits are ratios that hold on any machine (some minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
@@ -35,7 +37,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: languages perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent bench clean
+.PHONY: languages perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent scaling bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -142,6 +144,10 @@ verdicts-wide: .venv/dev
 verdicts-independent: .venv/dev
 	@echo "== verdicts simulated again, with rules and noise that share no code with the package (some minutes)"
 	@$(BIN)/python benchmarks/independent.py $(ARGS)
+
+scaling: .venv/dev
+	@echo "== how often the scaling law is wrong, by simulation (some minutes)"
+	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python"; exit 1; }

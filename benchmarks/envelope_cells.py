@@ -64,14 +64,14 @@ class Cell:
         rule: `stored`, `pairs`, `compare`, `limit` or `betting`.
         metric: `efficiency` (points, ceiling 100), `tok/s` (logarithms), `ttft` (logarithms, medians) or `cv` (of
             values around 100).
-        noise: of NOISES.
-        sd: of rounds within a session.
+        noise: the noise of NOISES.
+        sd: the standard deviation of rounds within a session.
         spread: between sessions, in sd of rounds.
         sessions: stored, on each side for `compare`.
         stored: rounds of a stored session.
         most: the largest number of rounds of the new session; the first look is at 5.
-        step: of rounded values; 0: none.
-        drift: of every session, a round.
+        step: the step of rounded values; 0: none.
+        drift: the drift of every session, a round.
         memory: autocorrelation of neighbouring rounds, on each side.
         ratio: standard deviation of the candidate's rounds, over that of the others.
         gates: that share the error of `fail`.

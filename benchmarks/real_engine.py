@@ -90,7 +90,7 @@ class Proof:
     Attributes:
         root: a folder of its own.
         rounds: most rounds of a comparison.
-        outcomes: of the comparisons so far, by kind: the worst verdict of each, and its seconds.
+        outcomes: the outcomes of the comparisons so far, by kind: the worst verdict of each, and its seconds.
     """
 
     root: Path

@@ -19,7 +19,7 @@ class Row:
     Attributes:
         figure: what was measured.
         value: in `unit`.
-        unit: of value and limit.
+        unit: the unit of value and limit.
         most, least: the limits of ratios (`x`) and counts; None = no limit on that side, both None = only shown.
         beside: the conditions and the underlying figures.
     """

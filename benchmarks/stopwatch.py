@@ -106,10 +106,10 @@ class Errors(NamedTuple):
     """Arrival minus truth over many tokens, ms; sorted.
 
     Attributes:
-        kernel: by the kernel's time, as reported.
-        read: by the time of the read, as it would have been without.
-        ttft: of the times to first token, by the kernel's time.
-        read_ttft: the same by the time of the read.
+        kernel: errors by the kernel's time, as reported.
+        read: errors by the time of the read, as without kernel times.
+        ttft: errors of the times to first token, by the kernel's time.
+        read_ttft: errors of the times to first token, by the time of the read.
         merged: share of tokens that were read together with later ones.
     """
 

@@ -41,8 +41,8 @@ class TapCost:
     """The figures.
 
     Attributes:
-        delays_ns: of the chunks to their clients, of each repetition, by side: `direct`, `tapped`, `forwarded`.
-        passage_ns: from a chunk's arrival at the tap to its arrival at the client, the chunks of `tapped`.
+        delays_ns: delays of the chunks to their clients in each repetition, by side: `direct`, `tapped`, `forwarded`.
+        passage_ns: times from a chunk's arrival at the tap to its arrival at the client, for the chunks of `tapped`.
         cpu_us: CPU time of the tap for a chunk, microseconds.
         exact: whether all arrivals were the kernel's.
     """

@@ -127,7 +127,7 @@ class Table:
     """Results by cell, and figures against limits.
 
     Attributes:
-        results: of the cells that were simulated.
+        results: the results of the cells that were simulated.
         runs: a cell.
         forgiving: standard errors that a figure may be off.
         short: names of the figures that fell short.

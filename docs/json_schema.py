@@ -24,6 +24,7 @@ from pytest_llmperf.judge.record import Record
 from pytest_llmperf.model import ExternalAgent, Outcome, Settings
 from pytest_llmperf.plugin.options.option_table import OPTIONS
 from pytest_llmperf.report.document import VERSION
+from pytest_llmperf.report.external_figures import ExternalFigures
 from pytest_llmperf.report.figures import SHOWN
 from pytest_llmperf.report.session_outcomes import Tested
 
@@ -79,6 +80,8 @@ def _record(definitions: dict[str, Any]) -> dict[str, Any]:
         "loss": _reference(EfficiencyLoss, definitions),
         # absent but of graphs and of external agents
         "critical_path": _reference(CriticalPath, definitions),
+        # absent without external agents
+        "external_agents": {"type": "array", "items": _reference(ExternalFigures, definitions)},
         "diagnosis": _reference(Diagnosis, definitions),  # absent if the loss is negligible and no cause is known
         "history": _object(
             "The sessions of the baseline that this run was compared with or saved to, before it; absent: none.",

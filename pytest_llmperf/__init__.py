@@ -1,6 +1,6 @@
 """Performance regression tests for several LLM agents at once.
 
-The names below are the public API; they are imported when first used, so that pytest starts as fast as without us.
+The names below are the public API. They are imported on first use, so that they do not slow down the start of pytest.
 """
 
 from __future__ import annotations

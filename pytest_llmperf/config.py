@@ -30,7 +30,7 @@ def load(path: Path, *, wanted: bool = True) -> Configuration:
     """The file as one validated value.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         wanted: the user named it; else it may be missing, and the result is empty.
 
     Raises:
@@ -78,7 +78,7 @@ def named_or_at(configuration: Configuration, text: str, urls: Callable[[str], t
     """The deployment of a name, or of addresses (a text with a colon, a slash or an `@`).
 
     Args:
-        configuration: with the names.
+        configuration: the configuration that defines the names.
         text: name, or addresses between commas.
         urls: reads addresses; raises ValueError.
 

@@ -7,7 +7,7 @@ LlmperfError
 │   ├── MissingExtraError  a package of an extra is not installed
 │   ├── ModelMissingError  the instance does not have the model
 │   ├── UnreachableError   nothing answers at the instance's address
-│   └── DegradedError      an instance died for good: tests that need it are not measured any more
+│   └── DegradedError      an instance died permanently: tests that need it are no longer measured
 └── MeasurementError    a timed request failed: refused, reset, stalled, torn stream, error line
 """
 
@@ -108,7 +108,7 @@ class ServerError(LlmperfError):
 
 
 class MissingExtraError(ServerError):
-    """A package of one of our extras is not installed."""
+    """A package of one of the plugin's extras is not installed."""
 
 
 class ModelMissingError(ServerError):
@@ -120,7 +120,7 @@ class UnreachableError(ServerError):
 
 
 class DegradedError(ServerError):
-    """An instance died for good; tests that need as many instances are not measured in the rest of the session."""
+    """An instance died permanently; tests that need more instances than are left are not measured in this session."""
 
 
 class MeasurementError(LlmperfError):

@@ -40,7 +40,7 @@ ALTERING = re.compile(
     r"PYTEST_THEME.*|PYTHON(WARNINGS|UTF8|IOENCODING|OPTIMIZE|HASHSEED|DEVMODE|ASYNCIODEBUG)|LC_.*|LANGUAGE|TZ|GIT_.*|"
     r"OLLAMA_.*|OPENAI_.*|ANTHROPIC_.*|GGML_.*|LLAMA_.*|CUDA_.*|HIP_.*|ROCR_.*|OMP_.*|([a-z]+_proxy|[A-Z]+_PROXY)"
 )
-"""Variables that alter what we, pytest, git, a server or a client do: those of whoever runs the tests are not ours."""
+"""Variables that change how the plugin, pytest, git, a server or a client behaves; the caller's values are removed."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,14 +54,14 @@ def no_altering_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def children_without_coverage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring what they execute is dear: it is done where servers and clients are the subject."""
+    """Measuring coverage of child processes is expensive: only tests of servers and clients do it."""
     if not {"contract", "measure", "servers"} & set(request.path.relative_to(request.config.rootpath).parts):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(autouse=True)
 def without_others(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inner runs load no plugins but these: to find and import those of others takes longer than most of our tests."""
+    """Inner runs load only these plugins: finding and importing other plugins takes longer than most tests."""
     if "pytester" in request.fixturenames:
         request.getfixturevalue("pytester")  # which takes the variable away
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -146,7 +146,7 @@ TIERS = {
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What takes long runs where it is asked for, and is seen to be skipped elsewhere: in one line, being from here."""
+    """Skips slow tiers unless they are selected; the skips are reported in one line, because they originate here."""
     tier = next(filter(item.get_closest_marker, TIERS), None)
     if tier is not None and tier not in item.config.option.markexpr:
         pytest.skip(TIERS[tier])

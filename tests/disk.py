@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def full(*, most_bytes: int) -> Iterator[None]:
-    """Meanwhile no file of this process may grow beyond so many bytes; who tries gets an OSError."""
+    """Limits the size of every file that this process writes to `most_bytes`; larger writes raise OSError."""
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most))
     try:

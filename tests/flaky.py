@@ -1,7 +1,7 @@
 """A pytest plugin that repeats each test that uses sockets, processes or sleeps, beside busy neighbours (make flaky).
 
 A test that takes less than half a second runs 50 times, a longer test 10 times, or until it fails. A journal has a line
-for each test, so that an interrupted run continues where it was; a test that failed is tried again.
+for each test, so that an interrupted run can be continued; a failed test is repeated.
 
 LLMPERF_SHARD=2/4 runs the second quarter of the files, LLMPERF_NEIGHBOURS sets the busy loops (default: two a core).
 """

@@ -1,7 +1,7 @@
 """Several hosts on one machine: network namespaces joined by veth pairs, each with a monotonic clock of its own.
 
-The hosts are processes; what they are told comes on their standard input, and they end with it. Their namespaces, with
-the links between them, end with them. Nothing of the machine's own network is touched.
+The hosts are processes that read commands from standard input and end when it is closed. Their namespaces, with the
+links between them, end with them. The machine's own network is not touched.
 """
 
 import json
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import Any
 
 AHEAD_S = 1_000
-"""Each host's monotonic clock is ahead of the one before it by so much."""
+"""How far each host's monotonic clock is ahead of the previous host's, s."""
 
 
 def why_not() -> str:
@@ -34,7 +34,7 @@ class Program:
 
     Args:
         module: run with `python -m`, once `start` was called.
-        ahead_s: of its monotonic clock; None: it shares the namespaces of `beside`.
+        ahead_s: how far its monotonic clock is ahead; None: it shares the namespaces of `beside`.
         beside: see ahead_s.
     """
 
@@ -80,7 +80,7 @@ class Hosts:
 
     Args:
         module: the program of all.
-        count: of the hosts.
+        count: number of hosts.
 
     Attributes:
         coordinator: its monotonic clock is the machine's.

@@ -39,7 +39,7 @@ def simulated_servers(count: int, **script: float) -> Iterator[tuple[str, ...]]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Of plain HTTP; it says nothing on stderr."""
+    """A handler of plain HTTP that prints nothing on stderr."""
 
     def body(self) -> dict:
         """The JSON that was sent."""

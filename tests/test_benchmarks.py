@@ -140,7 +140,7 @@ def test_peers_that_are_not_there_are_named(monkeypatch, capsys) -> None:
 
 
 def test_reloads_are_watched_from_outside() -> None:
-    """The scripted engine holds no model and keeps nothing; the server's process is the one that is weighed."""
+    """The scripted engine has no model and keeps nothing; the benchmark measures the server's process."""
     (row,) = reload_leak.rows(5, backend="simulated")
     assert row.holds
     assert "once loaded " in row.beside

@@ -189,7 +189,7 @@ def test_a_fault_names_file_key_and_what_was_wanted(tmp_path: Path, text: str, w
 
 
 def test_all_faults_come_at_once(tmp_path: Path) -> None:
-    """Four faults in three tables, one error, a line each (those of one table's values together)."""
+    """Four faults in three tables: one error with a line for each fault; a table's values share a line."""
     text = '[deployments.a]\nurl = 1\n[deployments.b]\nbackend = "gpu"\nthreads = -1\n[prizes]\nusd = 1'
     with pytest.raises(UsageError) as caught:
         load(written(tmp_path, text))
@@ -199,7 +199,7 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_of_ours(tmp_path: Path) -> None:
-    """Missing where it was named, a folder, no UTF-8, no TOML: each an error that names the path."""
+    """A missing file that was named, a folder, no UTF-8, no TOML: each an error that names the path."""
     assert load(tmp_path / "none.toml", wanted=False) == Configuration()
     with pytest.raises(UsageError, match="no such file"):
         load(tmp_path / "none.toml")
@@ -325,7 +325,7 @@ def test_the_page_shows_a_file_that_can_be_read(tmp_path: Path) -> None:
 
 
 class TestTheFileItself:
-    """What may lie where a file of ours is looked for."""
+    """What may be at the path of the configuration file."""
 
     @pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
     def test_what_is_no_plain_file(self, tmp_path: Path, kind: str) -> None:

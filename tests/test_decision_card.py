@@ -503,7 +503,7 @@ def test_levels_of_one_metric_grow_more_severe(card: Baseline, metric: str) -> N
 
 
 def test_boundaries_name_keys_of_the_manifest(card: Baseline) -> None:
-    """A condition of validity can be checked: its keys, and those of the card's own machine, are the manifest's."""
+    """A condition of validity can be checked: its keys, and the keys of the card's machine, are in the manifest."""
     keys = {key for row in (*card.valid_under, *card.invalidated_by) for key in row.keys}
     assert keys | set(card.manifest) <= set(KEYS)
     assert (card.manifest["gpu"], card.manifest["cpu"]) == (

@@ -54,7 +54,7 @@ SCRIPT = Script(ttft_ms=200, prefill_tok_s=1e6, decode_tok_s=20, jitter_pct=0)
 
 
 def measured(*, slots: int, scenario: Scenario = TEAM, rounds: int = 3) -> Measurement:
-    """Rounds in scripted time, with so many slots at the workers' server."""
+    """Rounds in scripted time, with `slots` slots at the workers' server."""
     with ExitStack() as stack:
         stack.enter_context(known(FRONT, SCRIPT, slots=2))
         stack.enter_context(known(BACK, SCRIPT, slots=slots))

@@ -32,7 +32,7 @@ def pattern(rule: dict) -> re.Pattern[str]:
 
 
 PATTERNS = {name: pattern(rule) for name, rule in RULES.items()}
-PACKAGES = ("pytest_llmperf", "perf_suites", "benchmarks", "docs")
+PACKAGES = ("pytest_llmperf", "perf_suites", "benchmarks", "docs", "tests")
 
 
 def findings(text: str) -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ def test_it_is_read_in_a_few_minutes() -> None:
 
 @pytest.mark.parametrize("code", blocks(PAGE, "python"), ids=lambda code: code.split("def ")[1].split("(")[0])
 def test_python_blocks_pass(pytester: pytest.Pytester, code: str) -> None:
-    """Each is a whole test file; two rounds do where there is no gate."""
+    """Each block is a whole test file; two rounds are enough without a gate."""
     pytester.makepyfile(code)
     few = () if "pytest.mark" in code else ("--llmperf-rounds=2", "--llmperf-max-rounds=2")
     pytester.runpytest_inprocess(*FAST, *few).assert_outcomes(passed=1)

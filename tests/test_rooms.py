@@ -46,7 +46,7 @@ MAY_IMPORT = {
         *("recordings", "report", "servers", "session", "study"),
     },
 }
-"""Which room may import which; each stands below those that import it."""
+"""The rooms that each room may import, in order of imports."""
 
 INSIDE = {
     "model": {
@@ -136,10 +136,11 @@ INSIDE = {
         "severity_order": set(),
         "session_outcomes": set(),
         "figures": set(),
+        "external_figures": set(),
         "repository_paths": set(),
-        "wording": {"figures", "severity_order"},
+        "wording": {"external_figures", "figures", "severity_order"},
         "terminal": {"figures", "severity_order", "wording"},
-        "document": {"figures", "session_outcomes", "wording"},
+        "document": {"external_figures", "figures", "session_outcomes", "wording"},
         "comparisons": {"severity_order", "wording"},
         "html": {"comparisons", "document", "figures", "session_outcomes", "severity_order", "wording"},
         "files": {
@@ -152,9 +153,10 @@ INSIDE = {
         "economics": set(),
         "records": set(),
         "matrices": set(),
+        "scaling": set(),
         "rows": {"matrices"},
         "claims": {"matrices", "rows"},
-        "sweeps": {"claims", "matrices", "rows"},
+        "sweeps": {"claims", "matrices", "rows", "scaling"},
     },
 }
 """The same inside the large rooms."""
@@ -194,7 +196,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 def test_the_tables_have_no_circle() -> None:
-    """Every table can be sorted so that each room imports only what stands before it, and names what is there."""
+    """Every table can be sorted so that each room imports only earlier rooms; every name in it exists."""
     for folder, table in (("", MAY_IMPORT), *INSIDE.items()):
         tuple(graphlib.TopologicalSorter(table).static_order())
         modules = {

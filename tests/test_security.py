@@ -86,7 +86,7 @@ def test_all_that_listens_does_so_on_loopback(tmp_path: Path) -> None:
     "name", ["../mine", "a/b", "/etc/mine", "..", ".", "", "mine\x00", "mine\n", "-mine", "a\\b", "~x"]
 )
 def test_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
-    """A name with a way in it names no baseline, to be read or written, also where a file lies there."""
+    """A name with a path in it names no baseline, for reading or writing, even if a file exists there."""
     folder = tmp_path / "baselines"
     folder.mkdir()
     for place in (tmp_path, folder):

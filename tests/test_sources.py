@@ -14,7 +14,7 @@ LISTED = {
     if line.startswith("| ")
     for section in re.findall(rf"(?<![\w.]){SECTION}(?![\w.])", line.split("|")[1])
 }
-"""Of a range such as `6.1 to 6.4` its ends."""
+"""Both ends of a range such as `6.1 to 6.4`."""
 
 
 def citing_texts() -> list[str]:

@@ -121,7 +121,7 @@ def test_the_reports_claims(suite, pytester: pytest.Pytester, altered: str, verd
 
 
 def test_the_ordering_of_topologies(suite) -> None:
-    """In turn, with slots, on two instances: each stands in the table, and the suite's own assertions hold."""
+    """The table has all topologies (in turn, with slots, on two instances), and the suite's own assertions pass."""
     result = suite("-m", "topology", *QUICK)
     assert outcomes(result) == {"passed": 1}
     result.stdout.re_match_lines_random(

@@ -83,7 +83,7 @@ def test_a_quick_run_prints_the_table_and_the_figures(capsys: pytest.CaptureFixt
 
 
 def test_a_figure_that_falls_short_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """On either side of its limit, and not where it holds."""
+    """It is named if it is on the wrong side of its limit, and only then."""
     table = verdicts.Table(results={}, runs=20_000)
     table.figure("false alarms", 1.01, 1, most=True)
     table.figure("found", 94.9, 95, most=False)

@@ -17,7 +17,7 @@ def host_of(top: Path) -> tuple[str, str]:
     """`github`, `gitlab` or an empty text; and the reason.
 
     Args:
-        top: of the repository.
+        top: the top folder of the repository.
     """
     for remote in _remotes(top):
         server = server_of(git(top, "remote", "get-url", remote) or "")

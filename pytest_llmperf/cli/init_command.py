@@ -29,7 +29,7 @@ class NewFile:
     """A file to write, unless it exists.
 
     Attributes:
-        path: of the file.
+        path: the path of the file.
         text: what it will contain.
         otherwise: printed if the file exists: what to do in that case.
     """

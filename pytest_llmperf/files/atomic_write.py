@@ -35,7 +35,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
     """Replaces the file's text, or writes to something that is not a plain file; creates the folder if it is missing.
 
     Args:
-        path: of the file; links are followed.
+        path: the path of the file; links are followed.
         text: lone surrogates, which UTF-8 does not have, are escaped.
         durable: whether the text must survive a power cut.
 
@@ -60,7 +60,7 @@ def replacement_of(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
     """A new file that replaces the old one at the end of the block, if the block raises nothing.
 
     Args:
-        path: of the file; links are followed, a missing folder is created.
+        path: the path of the file; links are followed, a missing folder is created.
         durable: whether it must survive a power cut.
 
     Raises:

@@ -51,7 +51,7 @@ def strict_converter() -> cattrs.Converter:
         def hook(value: Any, _: Any) -> dict[str, Any]:
             table = exactly(dict, value, "a table")
             if get_args(kind)[1] is str and set(map(type, table.values())) <= {str}:
-                return dict(table)  # manifests, by the thousand: the good case takes no loop of ours
+                return dict(table)  # manifests, by the thousand: valid tables need no loop
             return each_item(converter, kind, get_args(kind)[1], table.items())
 
         return hook

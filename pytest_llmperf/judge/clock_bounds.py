@@ -61,7 +61,7 @@ def with_clock_error(
     Args:
         judged: the verdict of a gate on such values.
         gate: the gate.
-        values: as measured, one a round.
+        values: the measured values, one for each round.
         error: see `clock_error`.
 
     Returns:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Scenario, Stored, StoredSession
 
 _OF_STEPS = "graph_efficiency_pct"
-"""Only graphs of our own agents have it."""
+"""Only graphs of built-in agents have it."""
 
 
 def compared_of(scenario: Scenario) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class Evidence:
 
     Attributes:
         grade: `exploratory`, `directional` or `publishable`, by rounds (decision card), or `simulated`.
-        lacks: what it lacks to be decision-grade (glossary D, P.1), a clause each; empty: it is.
+        lacks: the unmet requirements of decision-grade evidence (glossary D, P.1), a clause each; empty: none.
     """
 
     grade: str
@@ -46,7 +46,7 @@ def evidence_of(record: Record, run: Sequence[Record]) -> Evidence:
     """How strong the evidence of a record is.
 
     Args:
-        record: to weigh.
+        record: the record to grade.
         run: the records of the same run so far: the same scenario on another topology, backend or model is an
             alternative that was tried.
     """

@@ -2,7 +2,8 @@
 
 To add a kind, add a row to GATE_KINDS; its metric must be in the catalogue (`judge.metrics.catalogue`).
 
-pytest imports this module at every start, also in projects that never use us: it needs only the standard library.
+pytest imports this module at every start, even in projects that never use the plugin: it imports only the standard
+library.
 """
 
 from typing import Literal, NamedTuple
@@ -53,13 +54,13 @@ class GateKind(NamedTuple):
     """A row of the table.
 
     Attributes:
-        name: of the marker.
-        fails_if: for `pytest --markers` and the README.
-        keywords: of the marker; two limits make two gates.
-        judged: how.
+        name: the name of the marker.
+        fails_if: when the gate fails, for `pytest --markers` and the README.
+        keywords: the keywords of the marker; two limits make two gates.
+        judged: how the gate is judged.
         names_metric: whether reports name the metric although it is the usual one.
-        checks_placement: whether a failure may mean that requests did not reach the instance that they should.
-        page: of the docs, for the README.
+        checks_placement: whether a failure may mean that requests did not reach the intended instance.
+        page: the page of the docs, for the README.
     """
 
     name: str

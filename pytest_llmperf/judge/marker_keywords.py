@@ -16,7 +16,7 @@ class Keyword(NamedTuple):
     """A keyword of a gate marker.
 
     Attributes:
-        name: as written on a test.
+        name: the name as written on a test.
         valid: the valid values, in words.
         check: returns the value to keep; raises TypeError, or ValueError with a hint for the end of the message.
         default: the value if the keyword is omitted. None: the keyword is a limit, whose default comes from elsewhere.

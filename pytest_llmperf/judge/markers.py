@@ -19,7 +19,7 @@ class Marker:
 
     Attributes:
         kind: its row of the table.
-        values: of the keywords, in the order of the row.
+        values: the values of the keywords, in the order of the row.
     """
 
     kind: GateKind
@@ -113,7 +113,7 @@ def count_gates(markers: Sequence[Marker], *, compare: bool, against: bool = Fal
     """How many gates the markers of one test make, for one measurement.
 
     Args:
-        markers: of the test.
+        markers: the markers of the test.
         compare: whether `--llmperf-compare` adds comparisons to a test without a `regression` marker.
         against: whether `--llmperf-against` does, and judges the marker's comparisons a second time.
     """

@@ -1,4 +1,4 @@
-"""One measurement of one test and what became of its gates: what is reported, sent between processes and saved."""
+"""One measurement of one test with the verdicts of its gates: the value that is reported, sent and saved."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Record:
     """The outcome of one `run_agents` call.
 
     Attributes:
-        test: node id, or a script's own name for it.
-        measurement: the rounds.
-        verdicts: one a gate.
-        differences: between the manifests of the baselines that its gates took limits from and the one here.
-        incumbent: of `--llmperf-against`; None without.
-        soak: what a long run came to; None of any other.
+        test: the test's node id, or the name that a script gave.
+        measurement: the measurement with its rounds.
+        verdicts: one verdict for each gate.
+        differences: differences between this manifest and the manifests of the baselines that its gates use.
+        incumbent: the incumbent of `--llmperf-against`; None without that option.
+        soak: the result of a soak; None for other runs.
         phase_regressions: phases that take longer than in the stored sessions, or on the incumbent; the largest first.
         triage: the questions of `--llmperf-diagnose` with their answers; empty without that option.
     """
@@ -61,7 +61,7 @@ class Record:
         """One value per round, in the metric's unit; for names see `judge.metrics.catalogue.CATALOGUE`.
 
         Raises:
-            UsageError: no metric of that name.
+            UsageError: there is no metric of that name.
             MeasurementError: the metric is not defined for these rounds.
         """
         return series(self.measurement, metric)
@@ -104,7 +104,7 @@ def as_plain(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def from_plain(data: Sequence[dict[str, Any]]) -> list[Record]:
-    """What `as_plain` gave, in this release or an older one, as records again."""
+    """Restores records from the result of `as_plain`, of this release or an older one."""
     return [_CONVERTER.structure(with_new_keys(record), Record) for record in data]
 
 
@@ -117,7 +117,7 @@ _NEW_KEYS = (
     (("soak", "drifts", "what"), "name"),
     (("soak", "leaks", "what"), "name"),
 )
-"""Keys that layout 1 called differently, as paths, and what they are called in layout 2."""
+"""Keys that were renamed in layout 2: the path in layout 1, and the new name."""
 
 
 def with_new_keys(record: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def with_new_keys(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(value: Any, path: Sequence[str], key: str) -> Any:
-    """The value with the key at the end of the path renamed, if it is there; lists on the way stand for their items."""
+    """The value with the key at the end of the path renamed, if it exists; for a list on the path, in each item."""
     if isinstance(value, list):
         return [_renamed(item, path, key) for item in value]
     old, *further = path

@@ -31,14 +31,14 @@ _NAMES = {"contention_rate": "contention_rate_ttft"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A limit that a window is held to.
+    """A limit for the windows of a soak.
 
     Attributes:
-        metric: in the catalogue, a key of WINDOW_S.
+        metric: name in the catalogue, a key of WINDOW_S.
         level: `warning` or `critical`.
         bound: which side is good.
-        limit: in the metric's unit.
-        source: in words.
+        limit: the limit in the metric's unit.
+        source: the source of the limit, in words.
     """
 
     metric: str
@@ -54,14 +54,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """The first window that broke a level.
+    """The first window that exceeded a level.
 
     Attributes:
-        level: which.
-        at_s: when it ended, from the start.
-        value: of the window.
-        window_s: how long it was.
-        rounds: in it.
+        level: the level that was exceeded.
+        at_s: end of the window, from the start of the run.
+        value: the metric's value in the window.
+        window_s: length of the window.
+        rounds: number of rounds in the window.
     """
 
     level: Level
@@ -80,10 +80,10 @@ class Drift:
     """A series that changed its level for the worse during the run.
 
     Attributes:
-        name: of the metric, or `memory of ...` in MiB.
-        before, after: levels at the best and at the end.
-        lost: how much worse, in points, percent, or (memory) MiB.
-        matters: what would count.
+        name: name of the metric, or `memory of ...` in MiB.
+        before, after: the best level, and the level at the end.
+        lost: how much worse it became, in points, percent, or (memory) MiB.
+        matters: the smallest loss that counts.
     """
 
     name: str
@@ -95,13 +95,13 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soak:
-    """What a long run came to.
+    """The result of a long run.
 
     Attributes:
-        asked_s, lasted_s: how long it should run, and did.
-        alarms: the first of each metric and level.
-        drifts: of metrics over the whole run.
-        leaks: of memory over the whole run.
+        asked_s, lasted_s: the requested and the actual duration.
+        alarms: the first alarm of each metric and level.
+        drifts: drifts of metrics over the whole run.
+        leaks: growth of memory over the whole run.
         notes: what could not be watched, and why.
     """
 
@@ -127,7 +127,7 @@ def levels_for(
     it has neither, the levels of the decision card apply.
 
     Args:
-        baseline: in force.
+        baseline: the baseline in force.
         card: the decision card.
         here: facts of the manifest.
     """
@@ -154,9 +154,9 @@ def exceeded_levels(measurement: Measurement, watched: Sequence[Level], gates: S
     """Levels of the machine that some round crossed, in words: of each metric without a gate the worst one.
 
     Args:
-        measurement: with its rounds.
+        measurement: the measurement with its rounds.
         watched: the levels.
-        gates: of the measurement, which say the rest.
+        gates: the gates of the measurement, which report their metrics themselves.
     """
     said: dict[str, str] = {}
     gated = {gate.metric for gate in gates}
@@ -200,7 +200,7 @@ class Watch:
         """Add a round that counts; returns the alarms that its windows are the first to raise.
 
         Args:
-            measurement: of the round.
+            measurement: the measurement of the round.
             round_: the newest one.
         """
         at_s = self.elapsed_s(round_)

@@ -27,7 +27,7 @@ def drifts(measurement: Measurement) -> tuple[Drift, ...]:
     """Metrics whose level is significantly worse at the end than before, by the metric's delta or more.
 
     Args:
-        measurement: of the whole run; its rounds are taken in blocks of neighbours, whose centres are compared.
+        measurement: the whole run; its rounds are grouped in blocks of neighbours, whose centres are compared.
     """
     size = max(FEWEST, len(measurement.rounds) // _BLOCKS)
     drifted = []

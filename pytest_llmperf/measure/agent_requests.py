@@ -1,4 +1,4 @@
-"""The requests of our own agents, as bytes, each under a prefix that no other request has."""
+"""The requests of built-in agents as bytes, each with a unique prefix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAND_IN_ANSWER = "Understood. Please go on to the next point, and keep everythi
 def keep_alive_s(timeout_s: float) -> int:
     """How long a server keeps the model after a request, s: longer than any request, yet not forever.
 
-    Each request renews it. A server that is not ours gets its memory back even if pytest is killed.
+    Each request renews it. A server that the plugin did not start gets its memory back even if pytest is killed.
     """
     return round(timeout_s) + 600
 
@@ -31,7 +31,7 @@ def label_of(agent: AnyAgent, instance: Instance) -> str:
 
 
 class AgentRequests:
-    """Makes the requests of our own agents.
+    """Makes the requests of built-in agents.
 
     Args:
         model: its name on the servers.
@@ -61,7 +61,7 @@ class AgentRequests:
         )
 
     def _bodies(self, agent: Agent, instance: Instance) -> list[tuple[str, Body]]:
-        """Path and body of each request of one of our own agents."""
+        """Path and body of each request of a built-in agent."""
         common: dict[str, object] = {"model": self._model, "options": agent.options.as_request(), "stream": True}
         common["keep_alive"] = self._keep_alive_s
         if agent.think is not None:

@@ -194,7 +194,7 @@ def _arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 def _wall_offset_ns() -> int:
-    """Wall clock minus monotonic clock, by the quickest of some samples: we may be interrupted between the two."""
+    """Wall clock minus monotonic clock, from the quickest of some samples: reading both may be interrupted."""
     samples = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(8)]
     before_ns, wall_ns, after_ns = min(samples, key=lambda sample: sample[2] - sample[0])
     return wall_ns - (before_ns + after_ns) // 2

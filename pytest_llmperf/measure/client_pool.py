@@ -34,7 +34,7 @@ class Clients:
         self._stamping: socket.socket | None = None
 
     def runtime(self, name: str) -> Runtime:
-        """The runtime of that name, one of RUNTIMES, or `tap`: our own clients behind the tap.
+        """The runtime of that name, one of RUNTIMES, or `tap`: the plugin's clients behind the tap.
 
         Raises:
             MissingExtraError: it is not installed.

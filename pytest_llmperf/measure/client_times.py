@@ -28,8 +28,8 @@ def client_times(
 
     Args:
         start_ns: when the barrier opened.
-        steps: of each client, one for each exchange; of an external agent, for the first exchange only.
-        exchanges: of each client.
+        steps: the steps of each client, one for each exchange; for an external agent only for the first exchange.
+        exchanges: the exchanges of each client.
     """
 
     def end_ns(place: Place) -> int:

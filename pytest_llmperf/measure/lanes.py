@@ -18,8 +18,8 @@ class Lane:
 
     Attributes:
         agent: its index in the part.
-        positions: of these requests among the agent's.
-        steps: of these requests; they wait for places in lanes.
+        positions: positions of these requests among the agent's requests.
+        steps: the steps of these requests; they wait for places in lanes.
     """
 
     agent: int
@@ -32,7 +32,7 @@ class ClientWork:
     """What an agent's clients did.
 
     Attributes:
-        exchanges: in the order of the agent's requests.
+        exchanges: the exchanges in the order of the agent's requests.
         client_ns, paused_ns: see `client_times`; of several lanes the largest, and the time with no request under way.
         lag_ns: the largest of the clients.
     """
@@ -47,8 +47,8 @@ def lanes_of(steps: Sequence[Sequence[Step]], free: Sequence[bool]) -> tuple[Lan
     """The lanes of a part's agents, in the agents' order.
 
     Args:
-        steps: of each agent.
-        free: of each agent, whether its requests wait only for what their steps say; else also for the one before.
+        steps: the steps of each agent.
+        free: for each agent, whether its requests wait only as their steps say, and not for its previous request.
     """
     lanes = [
         (agent, lane)

@@ -51,7 +51,7 @@ class Parts:
 
     Args:
         scenario: the agents and their work.
-        requests: of the agents that are not external.
+        requests: the requests of the agents that are not external.
         runtime: runs the clients.
         timeout_s: time limit for a request, s; behind the tap, for all requests of an agent.
         model: its name on the servers.
@@ -179,6 +179,7 @@ class Parts:
                 untimed=recording.untimed,
                 workflow=recording.workflow,
                 marks_fault=recording.marks_fault,
+                process=recording.process,
             )
             for (agent, instance), recording, own, (first, *_) in zip(
                 members, part.recordings, times, steps, strict=True
@@ -210,7 +211,7 @@ class Parts:
 
 
 def _after(agent: AnyAgent, steps: Sequence[Step], members: Sequence[Placed]) -> tuple[int, ...]:
-    """The members that must have ended before this one is started; our own agents wait for each other by themselves."""
+    """The members that must have ended before this one starts; built-in agents wait for each other by themselves."""
     return tuple(
         client
         for client, _ in steps[0].waits_for

@@ -136,8 +136,8 @@ def difference_note(agents: Sequence[AnyAgent], runs: Sequence[AgentRun]) -> str
     """A note if replayed requests have other token counts than the recording; empty if they have the same.
 
     Args:
-        agents: of a scenario.
-        runs: of these agents in one part.
+        agents: the agents of a scenario.
+        runs: the runs of these agents in one part.
     """
     compared = [
         (agent.name, position + 1, request, timing)

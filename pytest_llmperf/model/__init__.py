@@ -14,7 +14,7 @@ from pytest_llmperf.model.endpoints import ENDPOINTS, Dialect, Endpoint
 from pytest_llmperf.model.manifest import IDENTITY, KEYS, NOTED, Manifest
 from pytest_llmperf.model.results.answer_quality import Answered, Quality
 from pytest_llmperf.model.results.calibration import Calibration
-from pytest_llmperf.model.results.external_work import Workflow
+from pytest_llmperf.model.results.external_work import ProcessUse, Workflow
 from pytest_llmperf.model.results.machine_samples import GpuSample, Sample, Telemetry, Used
 from pytest_llmperf.model.results.timing import UNTIMED, AgentRun, Incident, Measurement, RequestTiming, Round, Untimed
 from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Configuration, NamedDeployment, NamedScenario
@@ -96,6 +96,7 @@ __all__ = [
     "Place",
     "Played",
     "Prices",
+    "ProcessUse",
     "Profile",
     "Quality",
     "RecordedAgent",

@@ -46,7 +46,7 @@ class Reference:
         report: e.g. `TR114_v2`.
         metric: short name, e.g. `efficiency_pct`.
         statistic: `mean`, `best`, `worst`, `sd`, `cv`, `rate`, `count`, `delta`, `ratio`, `value`, ...
-        value: in `unit`.
+        value: the value in `unit`.
         unit: as in Threshold.
         source: section of the report.
         context: configuration, scenario, language, model ... in words.
@@ -68,7 +68,7 @@ class Boundary:
     """A condition under which the baseline is valid, or a change that invalidates it.
 
     Attributes:
-        text: in the source's words, shortened.
+        text: the condition in the source's words, shortened.
         source: section of the report.
         keys: manifest keys that show it.
     """
@@ -85,7 +85,7 @@ class StoredSession:
     Attributes:
         saved_at: time of the measurement, ISO 8601 with the zone.
         manifest: facts by key, including the commit (`git_commit`, `git_dirty`) and the plugin's version.
-        rounds: by metric name, one value for each round.
+        rounds: one value for each round, by the metric's name.
         parts: breakdown of the agents' time, medians over rounds: `client_ms`, `queue_ms`, `load_ms`, `prefill_ms`,
             `decode_ms`, `rest_ms`, and tokens `read` and `written`; one value for each agent alone, then one for each
             together, in the scenario's order. Empty: saved by an older release, or agents did not run alone.
@@ -105,7 +105,7 @@ class Stored:
         test: node id.
         scenario, topology: names, which must match to compare.
         workload: fingerprint of the scenario as it ran (prompts and options); must match to compare.
-        session: at least one, oldest first.
+        session: at least one session, oldest first.
     """
 
     test: str

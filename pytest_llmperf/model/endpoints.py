@@ -1,4 +1,4 @@
-"""The endpoints that generate text or embeddings: the tap times them, and our own server answers them.
+"""The endpoints that generate text or embeddings: the tap times them, and the emulator answers them.
 
 To add one, add a row here and, if its answers have a new form, a dialect in `measure.decoding.dialects`.
 """

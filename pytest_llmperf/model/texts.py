@@ -26,7 +26,7 @@ def check_texts(owner: str, texts: Iterable[object]) -> None:
 
     Args:
         owner: what they are, for the error.
-        texts: to check.
+        texts: the texts to check.
 
     Raises:
         ValueError: one cannot.

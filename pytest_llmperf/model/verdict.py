@@ -33,20 +33,20 @@ class Gate:
     """A limit on one metric of one measurement, with the value of the limit and its source.
 
     Attributes:
-        marker: the marker that asked for it, e.g. `efficiency`; `compare` for one that `--llmperf-compare` adds.
+        marker: the marker that requires it, e.g. `efficiency`; `compare` for a gate that `--llmperf-compare` adds.
         metric: name in the catalogue, e.g. `efficiency_pct`.
         bound: which side is good.
-        limit: in the metric's unit. For a regression gate: the aggregate of the stored baseline, or of the incumbent;
-            in a verdict, over as many rounds of each stored session as were compared.
+        limit: the limit in the metric's unit. For a regression gate: the aggregate of the stored baseline, or of the
+            incumbent; in a verdict, over the compared rounds of each stored session.
         source: where the limit came from, in words, e.g. `baseline decision_card, E.1 #6`.
         delta: regression gates: the smallest change for the worse that counts (pp for percentages of ratio
             class, else percent of the limit). None for limit gates.
-        reference: regression gates: the stored rounds' values, one tuple a session.
+        reference: regression gates: the values of the stored rounds, one tuple for each session.
         not_comparable: why it cannot be judged here (keys that differ), or empty.
-        demanded: a marker asked for it (False: added by `--llmperf-compare`).
+        demanded: whether a marker requires it (False: added by `--llmperf-compare`).
         baseline: name of the baseline that the limit comes from; empty: the user gave it.
         incumbent: regression gates: name of the deployment that took turns with this one; empty: stored sessions.
-        robust: to be decided by betting, without assumptions on the distribution of rounds.
+        robust: whether betting decides it, without assumptions on the distribution of rounds.
     """
 
     marker: str
@@ -68,7 +68,7 @@ class Verdict:
     """The outcome of one gate, with the evidence.
 
     Attributes:
-        gate: what was asked.
+        gate: the gate that was judged.
         outcome: see Outcome.
         value: the metric's aggregate over rounds, or None if it could not be computed.
         low, high: confidence interval of the aggregate at `confidence_pct`; None if undefined.
@@ -78,16 +78,17 @@ class Verdict:
         reason: the reason for this outcome, one clause.
         gates: number of gates in the run, which share the error of `fail`.
         worse_by: regression gates: how much worse than the stored sessions, or than the incumbent pair by pair, in
-            points for percentages of ratio class, else percent; negative: better. None: not known, or another gate.
+            points for percentages of ratio class, else percent; negative: better. None: unknown, or another gate.
         error_of_fail: probability that an unchanged value looks as bad as this one; None: not available.
         error_of_pass: regression gates: probability that a change of delta looks as good as this one.
         effect_size: distance from the limit, or from the stored aggregate, in standard deviations of a round; negative
             on the bad side. None if rounds are equal or the metric is not a mean or a median.
         power_pct: probability that a true value worse than the limit (or the stored aggregate) by delta, the metric's
             default for a limit gate, would have failed with this number of rounds, if this were the last look.
-        rounds_needed: inconclusive gates: rounds that would decide if aggregate and spread stay; None: too many.
-        sessions_needed: stored sessions in total that would decide; None: more sessions do not help.
-        autocorrelation: of neighbouring rounds; None for few rounds or equal values.
+        rounds_needed: inconclusive gates: number of rounds that would decide if aggregate and spread stay; None: too
+            many.
+        sessions_needed: total number of stored sessions that would decide; None: more sessions do not help.
+        autocorrelation: autocorrelation of neighbouring rounds; None for few rounds or equal values.
         outliers: numbers (from 1) of the outlying rounds; all of them count.
         rule: name and version of the rule that judged (`stored 3`, `interval 1`); empty: not judged.
     """

@@ -65,7 +65,7 @@ class Channel:
     """Sends requests by an HTTP client, one at a time.
 
     Args:
-        client: whose own timeouts do not matter; `close` closes it.
+        client: the HTTP client, whose own timeouts do not matter; `close` closes it.
     """
 
     def __init__(self, client: httpx.Client) -> None:
@@ -76,14 +76,14 @@ class Channel:
         """The whole answer, whatever its status.
 
         Args:
-            method: of the request.
-            path: of the request.
-            within_s: from now to the last byte of the answer, s.
-            **more: of the HTTP client: `json`, `content`.
+            method: the method of the request.
+            path: the path of the request.
+            within_s: time limit from now to the last byte of the answer, s.
+            **more: arguments for the HTTP client: `json`, `content`.
 
         Raises:
-            LateError: it is not complete by then.
-            TooLargeError: it is more than MAX_BODY_BYTES.
+            LateError: the answer is not complete in time.
+            TooLargeError: the answer is longer than MAX_BODY_BYTES.
             PackedError: see there.
             httpx.HTTPError, httpx.InvalidURL: the request failed.
         """
@@ -98,14 +98,14 @@ class Channel:
         return httpx.Response(status, headers=_told(headers), content=bytes(body))
 
     def lines(self, method: str, path: str, *, quiet_s: float, within_s: float, **more: Any) -> Iterator[str]:
-        """The lines of a streamed answer as they come; of one whose status is an error, the status and its text.
+        """The lines of a streamed answer as they arrive; raises if its status is an error.
 
         Args:
-            method: of the request.
-            path: of the request.
-            quiet_s: to the next whole line, s.
-            within_s: from now to the end, s.
-            **more: of the HTTP client.
+            method: the method of the request.
+            path: the path of the request.
+            quiet_s: time limit to the next whole line, s.
+            within_s: time limit from now to the end, s.
+            **more: arguments for the HTTP client.
 
         Raises:
             httpx.HTTPStatusError: the status is an error or a redirect; with the answer.

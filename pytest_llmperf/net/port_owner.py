@@ -1,4 +1,4 @@
-"""Which process listens on a port of this machine: an answer alone does not prove that our own process gave it."""
+"""Which process listens on a port of this machine: an answer alone does not prove which process gave it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def owner_of(port: int, group: int, *, proc: Path = _PROC) -> Owner:
     """The owner of the sockets that take connections to this port of 127.0.0.1.
 
     Args:
-        port: of TCP.
-        group: our process group, with all that its members have started; its number is its leader's pid.
+        port: the port of TCP.
+        group: the plugin's process group with all descendants of its members; its number is its leader's pid.
         proc: for tests.
 
     Returns:
@@ -173,7 +173,7 @@ def _members_by_psutil(group: int) -> set[int]:
 
 
 def _by_psutil(port: int, members: set[int]) -> Owner:
-    """Without a table of sockets: our own processes show their sockets, others only to some users."""
+    """Without a table of sockets: a user's own processes show their sockets, others only to some users."""
     import psutil  # noqa: PLC0415 - as above
 
     for pid in members:

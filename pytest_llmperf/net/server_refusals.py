@@ -164,7 +164,7 @@ def advice(text: str, status: int = 0) -> Advice:
 
     Args:
         text: the server's.
-        status: of the answer; 0 if the error came in mid-stream.
+        status: the HTTP status of the answer; 0 if the error came in mid-stream.
     """
     if is_out_of_memory(text):
         return Advice(MEMORY)
@@ -182,8 +182,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
 
     Args:
         status: its status.
-        headers: by names in small letters.
-        body: as far as it came.
+        headers: the headers by their names in lower case.
+        body: the part of the body that arrived.
     """
     value = _json_of(body)
     error = error_of(value)

@@ -36,7 +36,7 @@ def fail_without_traceback(work: Callable[[], _T], live: ProgressLine | None = N
 
 
 def without_our_frames(work: Callable[[], _T]) -> _T:
-    """Return what `work` returns; errors of the plugin's own keep their type and lose our frames."""
+    """Return what `work` returns; the plugin's own errors keep their type and lose the plugin's frames."""
     from pytest_llmperf.errors import LlmperfError
     from pytest_llmperf.secret_values import forget_frames
 

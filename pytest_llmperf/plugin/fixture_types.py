@@ -1,4 +1,4 @@
-"""Types of what the fixtures return, to annotate tests with."""
+"""The types of the fixtures' values, for annotations in tests."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class RunAgents(Protocol):
     ) -> Record:
         """Warm up, run rounds and judge them; a failing gate fails the test after its body.
 
-        Instead of a scenario, its name in `llmperf.toml` will do, or agents: our own, async callables that take a base
-        address, and commands (lists of words), named after their functions, scripts and programs. The scenario is then
-        called `name`, or as the test. What the agents ask in the first round is
-        written to the file `record`, if it is given.
+        `scenario` may also be the name of a scenario in `llmperf.toml`, or a list of agents: built-in agents, async
+        callables that take a base address, and commands (lists of words). Callables and commands are named after their
+        functions, scripts and programs, and the scenario is named `name`, or else after the test. If `record` is given,
+        the agents' requests in the first round are written to this file.
         """
 
 
 class Economics(Protocol):
-    """What measured deployments cost."""
+    """Computes the cost of measured deployments."""
 
     def __call__(self, *records: Record) -> tuple[Economy, ...]:
         """One economy per record, at the prices of `llmperf.toml`; the summary compares them with the first."""
@@ -55,9 +55,9 @@ class RunMatrix(Protocol):
     ) -> Results:
         """Run the matrix of a TOML file (a path relative to the test's file), write its rows, and check its claims.
 
-        Its tables will do as well, where the test makes them. `agents` says what the agents of a cell do, where the
-        matrix does not: it gets the cell, value by axis. `name` is the experiment's, in place of the file's or the
-        test's. Each cell is judged by the test's gate markers.
+        `matrix` may also be a mapping with the file's tables. If the matrix does not define agents, the function
+        `agents` makes the agents of a cell; its argument maps each axis to its value. `name` names the experiment; the
+        default is the name of the file or the test. Each cell is judged by the test's gate markers.
         """
 
 
@@ -65,14 +65,14 @@ class WriteRecord(Protocol):
     """Fills a record of appendix S."""
 
     def __call__(self, kind: str, *records: Record, also: str = "") -> Path:
-        """Writes `decision`, `validation` or `change` as `KIND-record.md` to the folder of results; `also` ends it."""
+        """Writes `decision`, `validation` or `change` as `KIND-record.md` to the results folder; appends `also`."""
 
 
 class DecideClaims(Protocol):
-    """Brings findings together."""
+    """Decides claims from findings."""
 
     def __call__(self, findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Mapping[str, Decided], str]:
-        """The decision on each claim (id to words), by id, and a Markdown table of them, which the summary prints."""
+        """The decision on each claim by its id, and a Markdown table of the decisions, which the summary prints."""
 
 
 class WarmUp(Protocol):

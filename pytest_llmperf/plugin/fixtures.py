@@ -29,7 +29,7 @@ _HOW = (
 
 
 FIXTURES: dict[str, str] = {}
-"""Every fixture, with the first line of its docstring: how it is called, and what it gives or does."""
+"""Every fixture with the first line of its docstring, which states its call and its value or effect."""
 
 
 def _fixture(scope: Literal["session", "function"] = "function") -> Callable[[Callable[..., Any]], Any]:

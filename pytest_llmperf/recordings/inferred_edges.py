@@ -22,7 +22,7 @@ def inferred_edges(
     for in turn are left out.
 
     Args:
-        intervals: of the requests, in the order sent.
+        intervals: the intervals of the requests, in the order sent.
         may_wait: whether a request (by index) may wait for an earlier one.
 
     >>> inferred_edges([Interval(0, 10), Interval(12, 20), Interval(13, 30), Interval(34, 40)], lambda *_: True)[3]

@@ -13,8 +13,8 @@ def body_of(path: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
     """The body of a request, if its span has the messages as texts and calls of tools; else None.
 
     Args:
-        path: that replays it.
-        attributes: of the span.
+        path: the path of the replayed request.
+        attributes: the attributes of the span.
     """
 
     def get(name: str) -> Any:

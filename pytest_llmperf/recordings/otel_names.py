@@ -1,4 +1,4 @@
-"""The names that OpenTelemetry's conventions for GenAI have for what we read of traces.
+"""The names that OpenTelemetry's conventions for GenAI have for the parts of traces that are read.
 
 The conventions are in development and are being renamed: to read a new name, add it to the front of its row.
 """

@@ -47,7 +47,7 @@ class _Span:
 
 
 def has_traces(text: str) -> bool:
-    """Whether a file is an export of traces, not a recording of ours."""
+    """Whether a file is an export of traces, not a recording."""
     return f'"{_SPANS}"' in text[:_HEAD] and f'"{KIND}"' not in text.partition("\n")[0]
 
 

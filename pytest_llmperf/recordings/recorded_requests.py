@@ -35,16 +35,16 @@ class RecordedRequest:
     """One request for text or embeddings.
 
     Attributes:
-        id: unique in the recording; requests are in the order sent.
-        agent: which sent it.
-        path: below the server's base address.
+        id: an id that is unique in the recording; requests are in the order sent.
+        agent: the agent that sent it.
+        path: the path below the server's base address.
         after: ids of the requests whose ends it waits for.
-        pause_ms: from the last of these ends to the request; without any, from the start of the recording.
+        pause_ms: time from the last of these ends to the request; without any, from the start of the recording.
         body: the JSON object that was sent; None if it was not kept.
         body_bytes, body_sha256: size and hash of a body that was not kept.
-        stream: whether a body that was not kept asked for a stream.
-        input_tokens, output_tokens: as the server counted; 0 if it did not.
-        e2e_ms: from the request to the end of its answer; not replayed.
+        stream: whether a body that was not kept requested a stream.
+        input_tokens, output_tokens: the server's token counts; 0 if it did not count.
+        e2e_ms: time from the request to the end of its answer; not replayed.
         done_reason: why the answer ended; not replayed.
     """
 

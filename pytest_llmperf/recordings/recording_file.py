@@ -1,4 +1,4 @@
-"""Files of recordings: our own format, and exports of OpenTelemetry traces."""
+"""Files of recordings: the plugin's own format, and exports of OpenTelemetry traces."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _OF_A_SESSION = re.compile(r'\s*{\s*"schema":\s*\d+,\s*"plugin_version"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingTarget:
-    """Where agents are recorded to, and what of them.
+    """The file to record agents to, and what to record.
 
     Attributes:
-        file: the recording's; an existing one is replaced.
+        file: the file of the recording; an existing file is replaced.
         redact: fields of the requests to redact, see `redaction.Redaction`.
-        bodies: whether the bodies of the requests are kept; else their sizes and hashes.
+        bodies: whether to keep the bodies of the requests; otherwise only their sizes and hashes.
         max_mb: maximum size of the file, MB; further requests are left out, and the file says so.
     """
 
@@ -55,7 +55,8 @@ def read_recording(path: Path) -> Recording:
     """Reads a recording, or an export of traces.
 
     Raises:
-        UsageError: it is missing, unreadable, torn, of a newer version, or a line is wrong; says which and why.
+        UsageError: the file is missing, unreadable, truncated or of a newer version, or a line is wrong; the message
+            names the line and the fault.
     """
     text = _text(path)
     if _OF_A_SESSION.match(text):
@@ -73,7 +74,7 @@ def write_recording(target: RecordingTarget, recording: Recording) -> int:
         The number of requests that did not fit.
 
     Raises:
-        UsageError: it cannot be written, or not even its first request fits.
+        UsageError: the file cannot be written, or not even its first request fits.
     """
     text, left_out = text_of(recording, most_bytes=round(target.max_mb * 1e6))
     if left_out == len(recording.requests):

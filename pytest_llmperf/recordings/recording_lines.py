@@ -43,8 +43,8 @@ def recording_of(path: Path, text: str) -> Recording:
     """The recording that a text of this format is.
 
     Args:
-        path: of the file, for errors.
-        text: of the file.
+        path: the path of the file, for errors.
+        text: the text of the file.
 
     Raises:
         UsageError: it is torn, of a newer version, or a line is wrong; says which and why.

@@ -21,7 +21,7 @@ class Redaction:
     and texts in fields whose names say that they hold one.
 
     Args:
-        fields: to redact.
+        fields: the fields to redact.
         secrets: more texts to take out.
     """
 

@@ -19,6 +19,7 @@ from pytest_llmperf.judge.metrics.series import all_series, observed_series
 from pytest_llmperf.judge.record import Record, as_plain
 from pytest_llmperf.masking import known, masked
 from pytest_llmperf.model import Baseline, Outcome, Settings, Verdict
+from pytest_llmperf.report.external_figures import external_figures
 from pytest_llmperf.report.figures import SHOWN, figures, value_of
 from pytest_llmperf.report.session_outcomes import Ending, Tested
 from pytest_llmperf.report.wording.amounts import amount
@@ -41,8 +42,8 @@ class Run:
     """The results of a session.
 
     Attributes:
-        records: of the whole run.
-        settings: of the session.
+        records: the records of the whole run.
+        settings: the settings of the session.
         accepted: the records whose test passed.
         tests: the tests that use the plugin, with their outcomes; some may have no record.
         stored: the baseline whose sessions are the history of the measurements, if any.
@@ -122,6 +123,8 @@ def _record(record: Record, run: Run, history: Sequence[Trend]) -> Document:
         plain["loss"] = asdict(loss)
     if (path := traced_path(record.measurement)) is not None:
         plain["critical_path"] = asdict(path)
+    if external := external_figures(record.measurement):
+        plain["external_agents"] = [asdict(each) for each in external]
     if diagnosis is not None:
         plain["diagnosis"] = {**asdict(diagnosis), "facts": list(diagnosis.facts)}
     if run.stored is not None and (past := history_of(record, run.stored.name, history)):

@@ -14,7 +14,8 @@ def inside(root: Path, environ: Mapping[str, str]) -> str:
 
     Args:
         root: the folder.
-        environ: of the process: without a `.git` (a copy in a container), the CI system's variables name the top.
+        environ: the process's environment: without a `.git` (a copy in a container), the CI system's variables name
+            the top folder.
     """
     root = Path(os.path.realpath(root))
     named = [environ.get(name, "") for name in ("CI_PROJECT_DIR", "GITHUB_WORKSPACE")]

@@ -21,8 +21,8 @@ class Tested:
     """A test that uses the plugin, with its outcome.
 
     Attributes:
-        test: its node id.
-        ending: its outcome; `xfailed`: it failed, as expected.
+        test: the test's node id.
+        ending: the test's outcome; `xfailed`: it failed as expected.
         text: why it failed or was skipped; empty if it passed or its gates explain it.
         file: the test's file.
         line: the test's first line, from 1.

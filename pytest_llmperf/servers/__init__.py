@@ -1,1 +1,1 @@
-"""Server instances: attached, Ollama, embedded or simulated; and the emulator, our own server with its engines."""
+"""Server instances (attached, Ollama, embedded, simulated), and the emulator: the plugin's own server and engines."""

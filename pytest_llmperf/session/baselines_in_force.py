@@ -28,7 +28,7 @@ class BaselinesInForce:
     """Both baselines, each read when it is first needed.
 
     Args:
-        settings: which name them.
+        settings: the settings that name them.
         root: folder that relative paths of the settings start from.
         backend_kind: returns the kind of the backend in force; raises ServerError.
     """
@@ -79,7 +79,7 @@ class BaselinesInForce:
 
         Args:
             specs: the test's gate markers.
-            measurement: with its manifest; rounds are not needed.
+            measurement: the measurement with its manifest; it needs no rounds.
             test: its name.
 
         Raises:

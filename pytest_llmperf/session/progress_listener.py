@@ -12,14 +12,14 @@ class ProgressListener(Protocol):
     """Receives the progress of a session, for a live display."""
 
     def say(self, text: str) -> None:
-        """Something that takes time has begun."""
+        """A step that takes time has begun."""
 
     def step(self, text: str) -> None:
-        """Something has begun that may take minutes: waiting for the machine, starting servers, loading a model."""
+        """A step that may take minutes has begun: waiting for the machine, starting servers, loading a model."""
         self.say(text)
 
     def note(self, text: str) -> None:
-        """Something that the reader must know before the session ends."""
+        """A note that the reader needs before the session ends."""
 
     def round_done(
         self, measurement: Measurement, verdicts: Sequence[Verdict], *, gates: int | None = None, of: str = ""
@@ -27,8 +27,8 @@ class ProgressListener(Protocol):
         """A round has ended.
 
         Args:
-            measurement: with all rounds so far.
-            verdicts: so far; empty before the minimum number of rounds.
+            measurement: the measurement with all rounds so far.
+            verdicts: the verdicts so far; empty before the minimum number of rounds.
             gates: number of gates that will be judged; None: the number of rounds is not bounded.
             of: the larger task that the measurement is a part of, and its progress; else empty.
         """

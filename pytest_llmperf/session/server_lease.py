@@ -30,13 +30,13 @@ class ServerLease:
     are open, the machine's lock is held: two sessions (xdist workers, CI jobs) never time at once.
 
     Args:
-        settings: of the deployment.
+        settings: the settings of the deployment.
         listener: receives the progress.
-        lock: of the machine; the deployments of a session share it.
+        lock: the lock of the machine; the deployments of a session share it.
         unrestored: takes the texts that say what could not be restored on servers that the session did not start.
 
     Attributes:
-        settings: as given, without the servers that have died.
+        settings: the given settings without the servers that have died.
         placement_notes: what a reader must know about where the model was loaded.
         degradation: why topologies of several instances are no longer measured, in words; empty while they are.
     """

@@ -32,7 +32,7 @@ class ServerPool:
     """The leases of both deployments, under one lock of the machine.
 
     Args:
-        settings: of the deployment that is judged.
+        settings: the settings of the candidate.
         listener: receives the progress.
         unrestored: takes the texts that say what could not be restored on servers that the session did not start.
 

@@ -35,9 +35,9 @@ class Session:
         settings: options of the session.
         root: folder that relative paths of the settings start from.
         listener: receives the progress.
-        notes: for the reader of every measurement.
+        notes: notes for the reader of every measurement.
         run_gates: number of gates of the whole run, which share the error probability of `fail`.
-        unrestored: see the attribute; of another session, whose list this one extends.
+        unrestored: the list of another session, which this session extends; see the attribute.
 
     Attributes:
         unrestored: texts that say what could not be restored on servers that the session did not start; complete once
@@ -77,25 +77,25 @@ class Session:
 
     @property
     def settings(self) -> Settings:
-        """As given."""
+        """The given settings."""
         return self._context.settings
 
     @property
     def root(self) -> Path:
-        """As given."""
+        """The given root folder."""
         return self._context.root
 
     @property
     def listener(self) -> ProgressListener:
-        """As given; else a silent one."""
+        """The given listener; without one, a silent listener."""
         return self._context.listener
 
     @property
     def backend(self) -> Backend:
-        """The backend in force; chosen once, nothing started.
+        """The backend in force. It is chosen on first use; nothing is started.
 
         Raises:
-            ServerError: none is available; says what to install or start.
+            ServerError: no backend is available; the message says what to install or start.
         """
         return self._context.pool.backend
 
@@ -138,14 +138,14 @@ class Session:
         )
 
     def check(self, runtimes: Iterable[str] = ()) -> None:
-        """Choose the backend and load the baselines, so that what cannot work fails before anything is started.
+        """Choose the backend and load the baselines, so that faults are found before anything is started.
 
         Args:
-            runtimes: that tests ask for, besides that of the settings.
+            runtimes: the runtimes that tests require in addition to the runtime of the settings.
 
         Raises:
-            LlmperfError: no backend, or its servers or model file are missing; a runtime is not installed; a baseline
-                is missing or malformed, or could not be saved; the incumbent is the candidate.
+            LlmperfError: there is no backend, or its servers or model file are missing; a runtime is not installed; a
+                baseline is missing or malformed, or could not be saved; the incumbent is the candidate.
         """
         _ = self.backend, self.baseline, self.stored
         for name in dict.fromkeys((self.settings.runtime, *runtimes)):
@@ -158,7 +158,7 @@ class Session:
         """The manifest's facts of the running deployment; starts `dual` (`single` on one server) if nothing runs yet.
 
         Raises:
-            ServerError: it could not be started.
+            ServerError: the deployment could not be started.
         """
         alone = len(self.backend.urls) == 1
         running = self._context.pool.candidate.topology
@@ -179,7 +179,7 @@ class Session:
         return gpu_here()
 
     def vram_mb(self) -> float | None:
-        """VRAM that the loaded model takes on all open instances, by their `/api/ps`, MB; None if it takes none."""
+        """VRAM that the loaded model uses on all open instances, from their `/api/ps`, MB; None if it uses none."""
         return self._context.pool.candidate.vram_mb()
 
     def close(self) -> None:
@@ -215,13 +215,13 @@ class Session:
         """Warm up, run rounds until every gate is decided (or the maximum is reached), and judge.
 
         Args:
-            scenario: what to run; scaled by the baseline in force.
-            kind: topology to run it on.
+            scenario: the scenario to run; the baseline in force may scale it.
+            kind: the topology to run it on.
             test: the name under which it is recorded.
             specs: gate markers (`judge.markers`).
-            runtime: one of RUNTIMES, instead of that of the settings.
+            runtime: one of RUNTIMES; empty: the runtime of the settings.
             scorer: scores answers for the gate `quality`.
-            calibrate: measure what the harness itself costs, if the settings say so, too.
+            calibrate: whether to measure the cost of the harness itself; the settings must allow it, too.
 
         Raises:
             ServerError: the servers could not be opened, or one of them died.
@@ -270,7 +270,7 @@ class Session:
 
     @no_interrupt_lost()
     def run(self, plan: MeasurementPlan) -> Record:
-        """Measure what a plan asks for; raises as `measure` does."""
+        """Carry out a measurement plan; raises as `measure` does."""
         return MeasurementRun(plan, self._context).run()
 
     def capacity(self, plan: CapacityPlan) -> CapacityRun:
@@ -279,9 +279,9 @@ class Session:
 
     @no_interrupt_lost()
     def record(self, scenario: Scenario, kind: TopologyKind, target: RecordingTarget) -> Recorded:
-        """Run external agents once and write what they ask into a file; see docs/recordings.md.
+        """Run external agents once and write their requests to a file; see docs/recordings.md.
 
-        What was asked before an agent failed, or before Ctrl-C, is written, too.
+        Requests sent before an agent failed, or before Ctrl-C, are written, too.
 
         Raises:
             UsageError: an agent is not external, or the file cannot be written.

@@ -14,7 +14,7 @@ def header(session: Session, markers_by_test: Mapping[str, Sequence[Marker]]) ->
     """Backend, its place, model and the reason for it; incumbent and baseline; what betting will cost.
 
     Args:
-        session: with settings that have been checked.
+        session: a session whose settings have been checked.
         markers_by_test: gate markers by the test's name.
     """
     backend, baseline, incumbent = session.backend, session.baseline, session.incumbent

@@ -30,7 +30,7 @@ class Gpus:
         nvml.NVMLError: there is no driver.
 
     Attributes:
-        names: of each.
+        names: the name of each GPU.
     """
 
     def __init__(self, nvml: Any) -> None:

@@ -33,12 +33,12 @@ class Machine:
 
     Args:
         servers: the first process of each instance that runs here and whose processes are known, by its name.
-        gpus: of this machine.
+        gpus: the gpus of this machine.
         clock: monotonic seconds.
 
     Attributes:
         cores: how many it has.
-        gpus: as given.
+        gpus: the given GPUs.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Machine:
 
         Args:
             at_ns: now.
-            index: of the round.
+            index: the index of the round.
             timed: whether the clock of a round runs.
         """
         now_s = self._clock()

@@ -19,7 +19,7 @@ class Tree:
     waited for it, even if it began and ended between two looks.
 
     Args:
-        root: of the tree.
+        root: the root of the tree.
     """
 
     def __init__(self, root: psutil.Process) -> None:

@@ -1,4 +1,4 @@
-"""What the command advises: never what it refuses, and what a misspelt word was meant to be."""
+"""The command's advice: never a refused value, and the nearest word for a misspelled one."""
 
 from pathlib import Path
 

@@ -84,7 +84,7 @@ def test_show_prints_limits_and_sessions(folder: Path, capsys: pytest.CaptureFix
 
 
 def test_what_is_missing_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, the command, what is wrong, what there is."""
+    """Exit code 2; stderr names the command, the fault and the existing baselines."""
     assert main(["show", "nothing"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -186,7 +186,7 @@ def test_compare_of_an_undecided_metric_follows_the_policy(folder: Path, capsys:
 
 
 def test_trim_keeps_the_newest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of each measurement; a number below 1 is refused."""
+    """The newest sessions of each measurement are kept; a number below 1 is refused."""
     path = saved(folder, "main", *(session(95, at=f"2026-01-0{day}") for day in (1, 2, 3)))
     assert main(["trim", "main", "--keep", "0"]) == 2
     assert main(["trim", "main", "--keep", "2"]) == 0
@@ -195,7 +195,7 @@ def test_trim_keeps_the_newest(folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_rename_moves_a_test_or_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Parameters and classes of the test stay; a name that is not there is told which is most like it."""
+    """Parameters and classes of the test stay; for an unknown name the error names the most similar test."""
     path = saved(folder, "main", session(95))
     saved(folder, "main", session(95), key=replace(KEY, test="t.py::TestX::test_y[1]"))
     assert main(["rename", "main", "t.py::test_pear", "t.py::test_duo"]) == 2
@@ -249,7 +249,7 @@ def test_an_outlying_session_is_named_and_removed(folder: Path, capsys: pytest.C
 
 
 def test_the_last_session_takes_the_measurement_along(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said in so many words; a time that is not stored changes nothing and lists those that are."""
+    """The output says so; an unknown time changes nothing, and the error lists the stored times."""
     path = saved(folder, "main", session(95))
     assert main(["remove", "main", "t.py::test_pair", "--session", "2025"]) == 2
     assert "it has:\n  2026-01-01T00:00:00+00:00: t.py::test_pair" in capsys.readouterr().err
@@ -375,7 +375,7 @@ def test_the_installed_command_knows_no_pytest(folder: Path) -> None:
 def test_doctor_finds_tests_whose_parameters_hold_colons(
     folder: Path, capsys: pytest.CaptureFixture[str], inside: str
 ) -> None:
-    """It looks for the function, not for what stands behind the last two colons; one that is gone is still told."""
+    """It looks for the function, not for the text after the last two colons; a deleted function is still reported."""
     saved(folder, "main", session(95), key=replace(KEY, test=f"t.py::{inside}"))
     saved(folder, "main", session(95), key=replace(KEY, test="t.py::test_gone[a::test_pair]"))
     main(["doctor"])

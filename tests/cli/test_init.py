@@ -173,7 +173,7 @@ def test_the_entry_in_gitignore(project: Path, before: bytes | None, after: byte
 
 
 def test_no_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything but a workflow, which is said; an asked-for one is written to the folder."""
+    """Everything but a workflow is written, and the output says so; a requested workflow is written to the folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     assert main(["init", "here"]) == 0

@@ -74,7 +74,7 @@ def test_the_help_has_the_options_of_the_servers(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.slow
 def test_two_agents_are_recorded_and_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Named after their scripts; secrets are gone, chosen fields filled up, a field that is not there is said."""
+    """Agents are named after their scripts; secrets and chosen fields are redacted; an unknown field is reported."""
     words = ("-o", "team.jsonl", "--redact", "user", "--redact", "contnet")
     agents = (sys.executable, "writer.py", "--and", sys.executable, "writer.py")
     assert main(["record-agents", *QUICK, *words, "--", *agents]) == 0

@@ -49,7 +49,7 @@ def test_a_creep_is_told_and_fails(stored, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_step_that_was_made_good(stored, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both are told; exit code 0."""
+    """Both changes are reported; the exit code is 0."""
     stored([98] * 6 + [94] * 6 + [98] * 6)
     assert main(["trend", "main"]) == 0
     out = capsys.readouterr().out
@@ -59,7 +59,7 @@ def test_a_step_that_was_made_good(stored, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_too_few_sessions(stored, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, and what to type; likewise where the metric that is asked for is not stored."""
+    """Exit code 2 and the command to type; also if the requested metric is not stored."""
     stored([98] * 4)
     assert main(["trend", "main"]) == 2
     assert "efficiency_pct: 4 sessions, a change can be detected from 5 on" in capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_too_few_sessions(stored, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_matters_can_be_said(stored, capsys: pytest.CaptureFixture[str]) -> None:
-    """A loss of one point is told, and fails only where that matters; others of another machine are left out."""
+    """A loss of one point is reported, and fails only if it matters; sessions of other machines are left out."""
     stored([98] * 8 + [97] * 8, sd=0.2)
     assert main(["trend", "main"]) == 0
     assert "below its best level (changes of 2 pp or more count)" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""One suite, three servers: the embedded engine, the scripted one, and a real Ollama where there is one.
+"""One suite, three servers: the embedded engine, the scripted engine, and a real Ollama if one is available.
 
 A real Ollama is taken from `LLMPERF_LIVE_URL` (with `LLMPERF_LIVE_MODEL`, or its first model), or started as
 `tests.live.live_settings` says. Its tests carry the marker `live`.

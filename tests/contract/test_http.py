@@ -135,10 +135,10 @@ def test_a_prompt_that_does_not_fit_is_refused(http, model_name, served):
 
 
 def test_one_slot_serves_in_order(http, model_name, served):
-    """Requests are served one after the other, and each waited longer than the one before, as total_duration shows.
+    """Requests are served one after the other; `total_duration` shows that each waited longer than the one before.
 
-    Ours finish in the order in which they came. A real Ollama hands each to a process of its own in between, so that
-    two that come at nearly the same moment may change places; the one that is being served may not.
+    The emulator's requests finish in the order of arrival. A real Ollama passes each request to another process, so
+    that two requests that arrive at nearly the same moment may swap places; the request that is being served may not.
     """
     finished, answers = [], {}
     http.post("/api/generate", json={"model": model_name, "options": {"num_ctx": 512}})  # loaded with these options

@@ -104,7 +104,7 @@ def test_an_unknown_model(client, endpoint):
 
 
 def test_an_unknown_model_streamed(client):
-    """The same where a stream was asked for: the error comes before it begins."""
+    """The same for a requested stream: the error comes before the stream begins."""
     with pytest.raises(ollama.ResponseError, match=r"model 'no-such-model' not found") as caught:
         list(client.chat("no-such-model", [{"role": "user", "content": "x"}], stream=True))
     assert caught.value.status_code == 404
@@ -177,7 +177,7 @@ def test_num_predict_limits_the_answer(client, model_name):
 
 
 def test_other_options_load_the_model_again(client, model_name):
-    """Another context window is in force after it was asked for, and loading it took time that is reported."""
+    """A request for another context window puts it into force, and the reported load time is not zero."""
     client.generate(model_name, "The sea", options=OPTIONS)
     warm = client.generate(model_name, "The sea", options=OPTIONS)
     reloaded = client.generate(model_name, "The sea", options={**OPTIONS, "num_ctx": 1024})

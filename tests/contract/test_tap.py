@@ -38,7 +38,7 @@ def tapped(tap, served):
 
 
 def check(heard: AgentRecording, count: int, *, tokens: int = TOKENS) -> None:
-    """So many whole requests with counts, texts and moments in order."""
+    """`count` complete requests with token counts and texts, and with moments in order."""
     assert len(heard.requests) == count
     for request in heard.requests:
         assert 0 < request.eval_count <= tokens
@@ -124,7 +124,7 @@ def test_langchain(tapped, model_name):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on PATH")
 def test_curl(tapped, model_name):
-    """A program that knows nothing but an address, asked to say it beforehand that its body is coming."""
+    """A program that knows only an address, and that announces its body with `Expect: 100-continue`."""
     options = '"num_predict": 8, "num_ctx": 512, "seed": 1, "temperature": 0.8'
     body = f'{{"model": "{model_name}", "prompt": "The sea", "options": {{{options}}}}}'
     check(

@@ -12,7 +12,7 @@ MOST_ROUNDS = 6
 
 
 def together(instance: str) -> tuple[int, ...]:
-    """Which requests of an instance are those of its agent together with the other; request 1 is the warm-up."""
+    """The requests of an instance that its agent sends in the together part; request 1 is the warm-up."""
     agent = "xy"["ab".index(instance)]
     parts = [part for index in range(MOST_ROUNDS) for part in order_of(index, "xy") if part in (agent, TOGETHER)]
     return tuple(number for number, part in enumerate(parts, 2) if part == TOGETHER)
@@ -27,16 +27,16 @@ class Cause:
     """One injected cause.
 
     Attributes:
-        name: in words, and the test's id.
-        cause: what the diagnosis names first.
-        says: what it says, in its facts or its sentence.
-        injected: in words; empty: the faults as they stand.
-        faults: of the plan, each with its instance; `requests = "together"` stands for those of the together part.
-        kind: of the topology.
-        script: of the servers.
-        scenario: that runs.
-        settings: of the session.
-        client_sleeps_s: before each turn but the first.
+        name: a name in words, and the test's id.
+        cause: the cause that the diagnosis names first.
+        says: the words of its facts or its sentence.
+        injected: the injected cause in words; empty: the faults describe it.
+        faults: the faults of the plan, each with its instance; `requests = "together"` selects the together part.
+        kind: the kind of the topology.
+        script: the script of the servers.
+        scenario: the scenario to run.
+        settings: the settings of the session.
+        client_sleeps_s: pause of the client before each turn but the first, s.
     """
 
     name: str

@@ -44,7 +44,7 @@ def listening(port: int) -> socket.socket:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Polls until it holds."""
+    """Polls until the condition is true."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline_s, condition

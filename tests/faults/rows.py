@@ -31,12 +31,12 @@ class Row:
     """One fault.
 
     Attributes:
-        name: in words, and the test's id.
-        faults: of the plan, on instance b where they do not say otherwise.
-        seen: what the user sees, an error or a note below the table; `...` stands for anything.
-        answer: what is done.
-        script: of the servers.
-        settings: of the session.
+        name: a name in words, and the test's id.
+        faults: the faults of the plan, on instance b unless they name another one.
+        seen: the error or the note below the table that the user sees; `...` matches anything.
+        answer: how the plugin handles it.
+        script: the script of the servers.
+        settings: the settings of the session.
     """
 
     name: str
@@ -298,6 +298,6 @@ ROWS = (
 
 
 def matches(pattern: str, seen: str) -> bool:
-    """Whether the pattern is in what was seen, however its lines are broken; `...` stands for anything."""
+    """Whether the text matches the pattern, whatever its line breaks; `...` matches anything."""
     parts = [re.escape(" ".join(part.split())) for part in pattern.split("...")]
     return re.search(".*".join(parts), " ".join(seen.split())) is not None

@@ -28,7 +28,7 @@ class ScriptedTime:
         return self._now_ns
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """At once, so much later."""
+        """Returns at once; the clock has advanced by `seconds`."""
         with self._lock:
             self._now_ns += round(seconds * 1e9)
         return event.is_set()

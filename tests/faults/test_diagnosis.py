@@ -120,7 +120,7 @@ def strangers(count: int) -> Iterator[None]:
 @pytest.mark.alone
 @pytest.mark.usefixtures("real_time")
 def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
-    """Processes that take every core, those of other tests too, while two servers of our own answer."""
+    """Processes take every core (processes of other tests may, too) while two servers of the plugin answer."""
     script = slow(ttft_ms=20, decode_tok_s=60)
     given = {"min_rounds": 2, "max_rounds": 2, "calibrate": False, "diagnose": True, "script": script}
     session = Session(Settings(backend="simulated", **given), root=tmp_path)
@@ -135,7 +135,7 @@ def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
 
 
 def test_the_table_and_the_tests_agree() -> None:
-    """Each row stands in docs/diagnosis.md as the test has it, and nothing else does; at least fifteen."""
+    """docs/diagnosis.md lists exactly the rows of the test, at least fifteen."""
     page = PAGE.read_text().split("## Injected causes")[1]
     rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| what", "|---"))]
     assert rows == [f"| {cause.name} | {cause.shown} | `{cause.cause}` |" for cause in CAUSES]

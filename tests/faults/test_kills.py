@@ -42,7 +42,7 @@ class Run:
     Args:
         folder: the inner project.
         environment: with the mark and the temporary folder.
-        options: of the inner pytest.
+        options: options of the inner pytest.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str], *options: str) -> None:
@@ -72,7 +72,7 @@ class Run:
 
 
 def strike(run: Run, aftermath: Aftermath, chance: random.Random) -> str:
-    """Kills pytest itself, or some process that it started; who it was, empty where there was nobody left."""
+    """Kills pytest itself or some process that it started, and returns its name; empty if no process was left."""
     if run.process.poll() is not None:
         return ""
     others = [process for process in aftermath.processes() if process.pid != run.process.pid]

@@ -59,7 +59,7 @@ def test_a_fault(row: Row, attached, tmp_path: Path) -> None:
 
 
 def test_the_table_and_the_tests_agree() -> None:
-    """Each row stands in docs/faults.md as the test has it; nothing else stands there; at least thirty."""
+    """docs/faults.md lists exactly the rows of the test, at least thirty."""
     page = PAGE.read_text().split("## What is done about them")[1]
     rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| fault", "|---"))]
     assert rows == [shown(row) for row in (*ROWS, *(scene for scene, _ in SCENES))]

@@ -102,7 +102,7 @@ def no_room_to_start(stage: Stage) -> str:
 
 
 REPORTS = ("json", "html", "csv", "markdown", "codequality", "openmetrics")
-"""What is asked for when the disk is full; each file has its old text afterwards."""
+"""The reports that are requested while the disk is full; each file keeps its old text."""
 
 
 def disk_full(stage: Stage) -> str:

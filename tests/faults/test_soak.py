@@ -53,7 +53,7 @@ def pair(tokens: int, **options) -> Scenario:
 
 
 def soak(session: Session, scenario: Scenario, goal: float, done_by: Callable[[Record], float]) -> list[Sample]:
-    """Measures until so much is done; a sample after each measurement."""
+    """Measures until `done_by` adds up to `goal`; takes a sample after each measurement."""
     samples, done = [], 0.0
     while done < goal:
         record = session.measure(scenario, TopologyKind.DUAL, test="soak")
@@ -66,7 +66,7 @@ def soak(session: Session, scenario: Scenario, goal: float, done_by: Callable[[R
 
 
 def assert_flat(samples: list[Sample], scenario: str) -> None:
-    """The last quarter against that which follows the warm-up, the first tenth."""
+    """The last quarter of the samples is compared with the samples after the warm-up, which is the first tenth."""
     warm = samples[len(samples) // 10 :]
     quarter = max(1, len(warm) // 4)
     first, last = warm[:quarter], warm[-quarter:]

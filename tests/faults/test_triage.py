@@ -97,7 +97,7 @@ def test_what_is_wrong_is_found(fault: Fault, question: str, says: str, attached
 
 
 def test_a_server_that_is_gone(attached) -> None:
-    """Its address is said; what only it could say is not known; what the rounds say stands."""
+    """Its address is reported; facts that only it could report are unknown; findings from the rounds remain."""
     record = triaged(attached, Fault(kind="refuse", **AFTER))
     assert record.triage[0].state is State.FOUND
     assert record.triage[0].said.startswith("instance b (http://127.0.0.1:")
@@ -106,7 +106,7 @@ def test_a_server_that_is_gone(attached) -> None:
 
 
 def test_a_server_that_tells_nothing(tmp_path: Path) -> None:
-    """Of an OpenAI-compatible one only that it lives is known."""
+    """For an OpenAI-compatible server, the only known fact is that it is alive."""
     with ExitStack() as stack:
         urls = tuple(stack.enter_context(serving("m"))[0] for _ in "ab")
         given = {"min_rounds": 2, "max_rounds": 2, "calibrate": False, "diagnose": True}
@@ -137,7 +137,7 @@ def test_nobody_asked(attached) -> None:
 
 
 def test_many_measurements_fit_a_screen(attached) -> None:
-    """Of several, only what was found is shown; and never more than a screen of it."""
+    """For several measurements only findings are shown, and never more than a screen of them."""
     record = triaged(attached, Fault(kind="spill", factor=0.4, **ALWAYS))
     lines = triage_lines([record] * 2)
     assert all(line.startswith(("triage of", "  found")) for line in lines)

@@ -95,7 +95,7 @@ def test_a_name_as_long_as_can_be(tmp_path: Path, durable: bool) -> None:
 
 
 def test_half_written_files_are_known_by_the_files_name_alone(tmp_path: Path) -> None:
-    """Not those of files whose names begin alike, however long."""
+    """Half-written files of other files whose names begin alike are not matched, however long the names."""
     long = "n" * 240
     for place in (tmp_path / "main", tmp_path / "main.nightly", tmp_path / long, tmp_path / f"{long}x"):
         with full(most_bytes=1), contextlib.suppress(OSError), pytest.MonkeyPatch.context() as patch:
@@ -150,7 +150,7 @@ class TestWhatIsNoPlainFile:
         assert stat.S_ISFIFO(fifo.lstat().st_mode)
 
     def test_a_fifo_that_nobody_reads(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An error, at once where there is no reader, after a while where there is one that takes nothing."""
+        """An error: at once without a reader, after a while with a reader that takes nothing."""
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
         probe(fifo)  # whoever reads it may come later

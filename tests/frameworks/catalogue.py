@@ -20,7 +20,7 @@ class Environment:
     """Packages of one language that are installed together.
 
     Attributes:
-        name: of its folder.
+        name: the name of its folder.
         packages: as pip or npm take them; the module for Go.
         language: `python`, `node` or `go`.
     """

@@ -44,8 +44,8 @@ class Servers:
     """Two servers.
 
     Attributes:
-        engines: of each.
-        urls: of each.
+        engines: the engine of each server.
+        urls: the address of each server.
         model: its name on both.
     """
 

@@ -28,10 +28,10 @@ class Row:
     """What was measured of one framework.
 
     Attributes:
-        requests: of both agents, plain.
+        requests: number of plain requests of both agents.
         tokens: that the tap and the server counted.
         ttft: whether it is defined, in words.
-        tool_requests: of both agents with a tool; 0 if that was not measured.
+        tool_requests: number of requests of both agents with a tool; 0 if not measured.
     """
 
     requests: int = 0
@@ -41,7 +41,7 @@ class Row:
 
 
 def version_of(framework: Framework) -> str:
-    """Of its package, as installed."""
+    """The version of the framework's installed package."""
     environment = framework.environment
     if environment.language == "node":
         package = environment.folder / "node_modules" / framework.package / "package.json"

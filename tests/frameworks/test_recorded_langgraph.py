@@ -60,7 +60,7 @@ def run(project: Path, *command: str, fails: bool = False) -> str:
 
 
 def record(project: Path, *revisions: int) -> Recording:
-    """A run of two agents on the embedded engine, each with so many revisions."""
+    """Records a run of two agents on the embedded engine, each with its number of revisions."""
     first, second = ((*AGENT, text, str(times)) for text, times in zip(("A river.", "A town."), revisions, strict=True))
     command = (*RECORD, "--backend=embedded", "-o", "team.jsonl", "--", *first, "--and", *second)
     run(project, *command)

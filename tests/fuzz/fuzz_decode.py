@@ -31,7 +31,7 @@ from tests.fuzz.reference import Answer, Malformed, reference
 STEP_NS = 10
 HANG_S = 30.0
 SLOW_TIMES, SLOW_S = 50, 0.25
-"""A stream is slow above so many times the median for its size, and above so many seconds of CPU."""
+"""A stream is slow if it takes more than SLOW_TIMES the median for its size, and more than SLOW_S seconds of CPU."""
 
 
 class Disagreement(Exception):
@@ -82,7 +82,7 @@ def check(
     """Decodes twice and compares: `answer` or `error`, and the decoder's CPU time, s.
 
     Raises:
-        Disagreement: the two differ, or differ from the truth where there is one.
+        Disagreement: the two results differ from each other, or from the true answer if it is known.
     """
     begun_s = time.process_time()
     decoded = found_by(decoder, pieces)
@@ -99,7 +99,7 @@ def check(
 
 
 def stream_of(seed: int, index: int) -> tuple[str, list[bytes], Answer | None]:
-    """The stream of this number: what was done to it, its pieces, and the truth where it is whole."""
+    """The stream of this number: how it was mutated, its pieces, and the true answer if the stream is whole."""
     rng = Random(f"{seed}:{index}")
     way = rng.choice(("valid", "valid", "body", "body", "value", "value", "raw", "raw", "both", "noise"))
     if way == "noise":
@@ -116,7 +116,7 @@ def stream_of(seed: int, index: int) -> tuple[str, list[bytes], Answer | None]:
 
 
 def again_s(seed: int, index: int, decoder: Callable[[Exchange], object]) -> float:
-    """The decoder's CPU time for this stream, s: another time, since a machine that stalls is charged to who runs."""
+    """The decoder's CPU time for this stream, s, measured again: a stalled machine inflates the first time."""
     _, pieces, truth = stream_of(seed, index)
     return check(pieces, truth, decoder)[1]
 
@@ -124,7 +124,7 @@ def again_s(seed: int, index: int, decoder: Callable[[Exchange], object]) -> flo
 def run(
     total_bytes: int, seed: int, decoder: Callable[[Exchange], object] = decode, say: Callable[[str], None] = print
 ) -> int:
-    """The own mutator, until so many bytes have been decoded; the number of faults."""
+    """Runs the built-in mutator until `most_bytes` bytes have been decoded; returns the number of faults."""
     results: Counter[str] = Counter()
     costs: list[tuple[float, float, int]] = []  # s for a byte or so, s, index
     done_bytes = index = faults = 0

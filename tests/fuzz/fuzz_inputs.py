@@ -105,7 +105,7 @@ class Inputs:
     """Random inputs for each parser.
 
     Args:
-        seed: of them.
+        seed: seed of the inputs.
         folder: for files.
     """
 
@@ -186,7 +186,7 @@ def said(condition: object, words: str) -> None:
 
 
 def fuzz(count: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """So many inputs: what became of them, and what broke."""
+    """Tries `count` inputs; returns their outcomes and the faults."""
     counts: Counter[str] = Counter()
     broken: list[str] = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -281,7 +281,7 @@ def _json(data: bytes) -> Any:
 
 
 def _named(data: bytes) -> dict[str, Any] | None:
-    """The chunk in an event of somebody's own name; None where it is none."""
+    """The chunk in an event with a custom name; None if there is none."""
     try:
         value = _json(data)
     except Malformed:

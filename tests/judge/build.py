@@ -82,7 +82,7 @@ def gate(metric: str = "efficiency_pct", limit: float = 95.0, bound: Bound = Bou
 
 
 def sample(at_s: float, *, index: int = 0, busy_s: float = 0.0, client_s: float = 0.0, **others) -> Sample:
-    """A sample of a machine on which `servers_s` (by instance) and the client took so much."""
+    """A sample of a machine with the CPU time that the servers (by instance) and the client have used."""
     servers = {name: Used(cpu_s=cpu_s, rss_mib=100.0) for name, cpu_s in others.pop("servers_s", {}).items()}
     return Sample(
         at_ns=int(at_s * 1e9),
@@ -96,7 +96,7 @@ def sample(at_s: float, *, index: int = 0, busy_s: float = 0.0, client_s: float 
 
 
 def observed(*samples: Sample, rounds: int = 1, **others) -> Measurement:
-    """A measurement of so many rounds with these samples."""
+    """A measurement of `rounds` rounds with these samples."""
     gpus = tuple("RTX" for _ in samples[0].gpus) if samples else ()
     telemetry = Telemetry(every_s=1.0, cores=2, samples=samples, **{"complete": True, "gpus": gpus, **others})
     measured = measurement_of(*(round_of([100, 100], [100, 100], index=index) for index in range(rounds)))
@@ -144,7 +144,7 @@ TEAM = Scenario(
 
 
 def graph_round(queue_ms: float = 0, *, index: int = 0, decode_ms: float = 180) -> Round:
-    """A round of TEAM: the third worker waits so long for a slot, together; all other times are the same alone.
+    """A round of TEAM: together, the third worker waits `queue_ms` for a slot; all other times are as alone.
 
     Together the planner is sent after 1 ms and takes 100, the workers are sent 2 ms later and take 200, the critic 5 ms
     after the last of them, 4 of which it thinks, and takes 60.

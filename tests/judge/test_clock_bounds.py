@@ -37,7 +37,7 @@ def off_by(run: AgentRun, error_ns: int) -> AgentRun:
 
 @pytest.mark.parametrize("metric", MOVED)
 def test_the_error_covers_every_offset_within_the_bound(metric: str) -> None:
-    """Clocks that are wrong by up to the bound move no value by more than is charged; some move it by half of that."""
+    """Clocks that are off by up to the bound move a value by no more than the stated error; some by half of that."""
     draw, truth, largest = random.Random(20), measured((2000, 4000)), 0.0
     (round_,) = truth.rounds
     allowed = clock_error(truth, metric)
@@ -51,7 +51,7 @@ def test_the_error_covers_every_offset_within_the_bound(metric: str) -> None:
 
 @pytest.mark.parametrize("metric", EXACT)
 def test_times_of_one_host_are_exact(metric: str) -> None:
-    """Nothing is charged to what a single host measured, nor to anything if all agents ran on one."""
+    """A figure measured by one host has no clock error, nor has any figure if all agents ran on one host."""
     assert clock_error(measured((2000, 2400)), metric) == 0
     assert clock_error(measured((2000, 2400), bound_ns=None), "makespan_s") == 0
     assert clock_error(measured((2000, 2400)), "makespan_s") == BOUND_NS / 1e9
@@ -81,7 +81,7 @@ def test_a_limit_within_the_bound_is_undecided(bound: Bound, outcome: Outcome) -
 
 
 def test_a_balance_is_never_above_its_ceiling() -> None:
-    """However uncertain the clocks are, 100 % is the most; the value is that which was measured."""
+    """However uncertain the clocks are, 100 % is the maximum; the value is the measured value."""
     verdict = judge(gate(), measured(*[(2000, 2000)] * 5), looks=1)
     assert (verdict.outcome, verdict.value, verdict.high) == (Outcome.PASS, 100, 100)
     assert 97.5 < verdict.low < 98

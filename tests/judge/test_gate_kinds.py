@@ -49,7 +49,7 @@ def test_every_way_of_judging_has_a_resolver() -> None:
 
 
 def test_reports_name_the_metric_unless_the_gate_says_it() -> None:
-    """The first limit's usual metric is what the name stands for; kinds of several metrics always name theirs."""
+    """The gate's name implies the first limit's usual metric; kinds with several metrics always name theirs."""
     assert {name: usual_metric(name) for name in (*GATE_KINDS, "against")} == {
         "efficiency": "efficiency_pct",
         "scaling": "scaling_efficiency_pct",

@@ -124,7 +124,7 @@ def test_a_list_of_metrics_becomes_a_tuple() -> None:
 
 
 def test_gates_are_counted_by_what_markers_ask_for() -> None:
-    """Two of a TTFT with both limits, one a metric of a regression; `--llmperf-compare` adds where none is marked."""
+    """A marker `ttft` with both limits counts two, `regression` one a metric; `--llmperf-compare` adds its metrics."""
     assert count_gates((), compare=False) == 0
     assert count_gates((), compare=True) == len(build("regression")["metrics"]) == 4
     plain = (build("efficiency"), build("contention"), build("ttft"))

@@ -53,7 +53,7 @@ def test_a_window_that_breaks_a_level() -> None:
     (alarm,) = watched(rounds, EFFICIENCY)
     assert alarm.window_s == 300
     assert alarm.rounds == 5
-    # Of five rounds of 99.5 and 80 the mean is below 90 from the third of the latter on.
+    # The mean of five rounds of 99.5 and 80 is below 90 from the third round of 80 on.
     assert alarm.at_s == pytest.approx(12 * 60 + 0.1)
     assert alarm.value == pytest.approx((2 * 99.5 + 3 * 80) / 5)
 
@@ -79,7 +79,7 @@ def test_a_short_run_has_shorter_windows() -> None:
 
 
 def test_the_levels_of_the_report() -> None:
-    """H.2's, from the decision card; of tok/s and ms only on its machine, and it is said when not."""
+    """The levels of H.2, from the decision card; tok/s and ms only on its machine, else a note says so."""
     watched, notes = levels_for(CARD, CARD, CARD.manifest)
     assert {(level.metric, level.level): level.limit for level in watched} == {
         ("efficiency_pct", "warning"): 93.0,
@@ -156,14 +156,14 @@ def test_heat_ends_a_run() -> None:
     ids=["fine", "warning", "critical"],
 )
 def test_levels_that_a_short_run_crosses(celsius: list[float], words: list[str]) -> None:
-    """Are said, the worst one of each metric; where a gate judges the metric, the gate says it."""
+    """The worst level of each metric is reported; if a gate judges the metric, only the gate reports it."""
     levels, _ = levels_for(CARD, CARD, {})
     assert list(exceeded_levels(heated(celsius), levels, ())) == words
     assert exceeded_levels(heated(celsius), levels, (gate("gpu_temperature_c", 85.0, Bound.MAX),)) == ()
 
 
 def test_drift_is_found() -> None:
-    """A machine that gets slower: by how much, between which levels; nothing of one that only scatters."""
+    """A machine that gets slower: by how much, and between which levels; constant noise is no drift."""
     rng = random.Random(1)
     healthy = [even(n, max(0, rng.gauss(2, 1))) for n in range(200)]
     assert drifts(measurement_of(*healthy)) == ()

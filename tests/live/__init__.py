@@ -9,7 +9,7 @@ from pytest_llmperf.model import Settings
 from pytest_llmperf.servers.emulator.model_files import assemble_packaged
 
 PATIENCE_S = 900.0
-"""Nothing here is a matter of speed: so long is waited on a machine that does other work, too, before a test fails."""
+"""How long a test waits before it fails, s: no test here is about speed, and the machine may do other work."""
 
 KEEPS_UP = ("-p", "tests.keeps_up")
 """For runs in processes of their own: no round is set aside."""
@@ -19,7 +19,7 @@ IMPORTED = "gemma3-270m:packaged"
 
 
 def live_settings() -> Settings:
-    """Settings that start the `ollama` on PATH; skips, and says why, where there is none."""
+    """Settings that start the `ollama` on PATH; skips with the reason if there is none."""
     if shutil.which("ollama") is None:
         pytest.skip("no real Ollama: no `ollama` on PATH")
     if model := os.environ.get("LLMPERF_LIVE_MODEL"):

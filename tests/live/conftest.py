@@ -28,7 +28,7 @@ def settings() -> Settings:
 
 
 def ours(words: str = "") -> list[psutil.Process]:
-    """Living processes whose HOME lies in this run's folder for temporary files; with words, servers with these."""
+    """Living processes whose HOME is in this run's temporary folder; with `words`, only servers with these words."""
     processes, folder = [], tempfile.gettempdir()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -41,7 +41,7 @@ def ours(words: str = "") -> list[psutil.Process]:
 
 
 def until(condition, problem: str) -> None:
-    """Polls until it holds; fails with these words when it never does."""
+    """Polls until the condition is true; fails with `problem` if it never is."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline_s, problem

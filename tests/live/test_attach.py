@@ -56,7 +56,7 @@ def test_two_servers_are_measured_and_left_as_they_were(servers, tmp_path):
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_slots_are_seen(settings, tmp_path, slots):
-    """One where it has one, though a slot each was asked for; and two where it has two."""
+    """One slot is seen if the server has one, although each agent requested a slot; two are seen if it has two."""
     kind = TopologyKind.SINGLE if slots == 1 else TopologyKind.SINGLE_PARALLEL
     longer = Scenario(
         name="longer",

@@ -217,7 +217,7 @@ def test_a_model_that_is_not_there(settings):
 
 
 def test_a_server_that_cannot_start_says_why(settings, monkeypatch):
-    """The last lines of its log stand in the error."""
+    """The error has the last lines of its log."""
     monkeypatch.setenv("OLLAMA_MODELS", "/proc/no-such-folder")
     with pytest.raises(ServerError, match=r"instance a \(ollama\) died while it started") as caught:
         choose(replace(settings, gguf="")).open(TopologyKind.SINGLE, 1)

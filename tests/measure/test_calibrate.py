@@ -67,7 +67,7 @@ def paced() -> Iterator[str]:
 
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
 def test_the_paced_server_answers_as_ollama_does(paced: str, path: str) -> None:
-    """So many tokens as were stated, or asked for, in an answer that our decoder reads; and it says who was when."""
+    """Answers have the stated or the requested number of tokens; the server reports the true times."""
     body = json.dumps({"model": "m", "options": {"num_predict": 4}}).encode()
     clients = [[prepare(paced, path, b'{"model": "m"}', label="a"), prepare(paced, path, body, label="b")]]
     first, second = runtime_of("threads").run(clients, timeout_s=30).exchanges[0]

@@ -54,7 +54,7 @@ def test_in_a_finalizer() -> None:
 
 
 def test_in_a_callback() -> None:
-    """As the one that every deleted thread object runs."""
+    """A weak reference's callback, such as threading registers for every thread object."""
 
     def work() -> None:
         thread = threading.Thread()

@@ -1,4 +1,4 @@
-"""The bodies that are sent again, and what is said of those that cannot be."""
+"""The bodies of replayed requests, and the errors for requests that cannot be replayed."""
 
 import json
 

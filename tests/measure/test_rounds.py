@@ -43,7 +43,7 @@ class Network:
     Args:
         fail_on: host that does not answer.
         own: ticks that the client takes before it begins a connection, and again before it sends on it.
-        sources: of arrival times, by host; else the kernel.
+        sources: source of arrival times, by host; else the kernel.
     """
 
     name = "scripted"

@@ -215,7 +215,7 @@ def connection(port: int, host: str = "127.0.0.1", status: str = "LISTEN") -> Si
     ],
 )
 def test_systems_without_tables(tmp_path, monkeypatch, ours, others, owner):
-    """Own processes tell their sockets; those of others only root may see on some systems."""
+    """A user's own processes list their sockets; on some systems only root can list other users' sockets."""
 
     def all_of(_):
         if isinstance(others, Exception):

@@ -91,11 +91,11 @@ def simulated(
 
 
 class Aftermath:
-    """Knows everything that an inner run has started or left, by a mark in its environment and a folder of its own.
+    """Finds everything that an inner run has started or left, by a mark in its environment and its own folder.
 
     Args:
-        mark: stands in the environment of every process that descends from the test.
-        temp: where the inner runs put temporary files and the machine's lock.
+        mark: a value in the environment of every process that descends from the test.
+        temp: the folder for temporary files and the machine's lock.
         root: the inner project.
     """
 

@@ -1,4 +1,4 @@
-"""A terminal of a size: runs pytest in it and says what stands on its screen."""
+"""A terminal of a given size: runs pytest in it and returns its screen."""
 
 import contextlib
 import fcntl
@@ -29,7 +29,7 @@ class Terminal:
 
     Args:
         folder: the inner project.
-        options: of the inner pytest.
+        options: options of the inner pytest.
         columns, rows: its size.
         colour: whether pytest is to use colours.
     """
@@ -69,7 +69,7 @@ class Terminal:
                 self.seen += data
 
     def screen(self) -> list[str]:
-        """The lines as they stand at the end, as a terminal would draw them."""
+        """The final lines, as a terminal would draw them."""
         rows, row, column = [""], 0, 0
         for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.seen.decode()):
             if piece == "\r":

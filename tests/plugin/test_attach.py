@@ -51,7 +51,7 @@ def inner(pytester: pytest.Pytester, servers):
 def test_logins_tls_and_a_proxy(
     inner, servers, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
-    """Every request, timed ones too, goes through the proxy's tunnel and logs in; the secret stands nowhere."""
+    """Every request, even a timed one, goes through the proxy's tunnel with its login; the secret is never printed."""
     login = f"me:{PASSWORD}"
     monkeypatch.setenv("MY_TOKEN", TOKEN)
     monkeypatch.setenv("MY_LOGIN", login)
@@ -198,7 +198,7 @@ def deaf(server: str, *, more: int = 0) -> type[Handler]:
 
 @pytest.mark.parametrize("more", [0, 500])
 def test_what_cannot_be_put_back_fails_nothing(inner, servers, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
-    """The tests passed: what a server keeps loaded, or says that it had, is told in a few lines at the end."""
+    """The tests pass; a few lines at the end list the models that could not be restored."""
     monkeypatch.setattr(restore, "RESTORE_S", 1.0)
     with http_server(deaf(servers[0], more=more)) as url:
         result = inner(f"--llmperf-urls={url},{servers[1]}")
@@ -210,7 +210,7 @@ def test_what_cannot_be_put_back_fails_nothing(inner, servers, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_a_worker_tells_what_it_could_not_put_back(inner, servers) -> None:
-    """Under xdist it is told once, by the controller."""
+    """Under xdist the controller prints it once."""
     with http_server(deaf(servers[0])) as url:
         result = inner(f"--llmperf-urls={url},{servers[1]}", "-n1", own_process=True)
     result.assert_outcomes(passed=1)
@@ -231,7 +231,7 @@ def test_one_server_under_two_addresses_is_no_dual(inner, servers) -> None:
 
 
 def test_another_client_marks_the_round(inner, servers, pytester: pytest.Pytester) -> None:
-    """It is said in the summary and stored; the round counts."""
+    """The summary reports it and the record stores it; the round counts."""
     ended = threading.Event()
 
     def disturb() -> None:

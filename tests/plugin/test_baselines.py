@@ -26,7 +26,7 @@ PLAIN = """
 
 TWO = ("--llmperf-rounds=2", "--llmperf-max-rounds=2")
 FIVE = ("--llmperf-max-rounds=5", "-W", "default")
-"""Where it does not matter whether a regression gate is decided: undecided ones warn while their baseline is young."""
+"""For tests that do not depend on a decision: undecided regression gates warn while their baseline is young."""
 
 
 def test_save_then_compare(simulated, pytester: pytest.Pytester) -> None:

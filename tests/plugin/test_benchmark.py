@@ -1,4 +1,4 @@
-"""Beside pytest-benchmark: our figures stand in its JSON; absent, nothing breaks."""
+"""Together with pytest-benchmark: its JSON has the plugin's figures; without pytest-benchmark nothing breaks."""
 
 import json
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_figures_stand_in_its_json(simulated, pytester: pytest.Pytester) -> None:
-    """Its JSON is asked for: each measured test is an entry, the figures are its extra_info."""
+    """With `--benchmark-json` each measured test is an entry; the figures are its extra_info."""
     pytester.makepyfile(GATED.format(fixture="dual_ollama"))
     result = simulated("--benchmark-json=bench.json", "-W", "default")
     result.assert_outcomes(passed=1)

@@ -19,7 +19,7 @@ TWO = ("--llmperf-rounds=2", "--llmperf-max-rounds=2")
 
 
 def test_the_summary_says_what_the_client_cost(pytester, simulated) -> None:
-    """Runtime, source of the arrival times, cost and calibration stand below the table, in JUnit and in the JSON."""
+    """Runtime, source of arrival times, cost and calibration are below the table, in JUnit and in the JSON."""
     pytester.makepyfile(test_it=GATED.format(fixture="dual_ollama"))
     result = simulated("-v", "--llmperf-calibrate=on", "--llmperf-json=run.json", "--junitxml=junit.xml")
     result.assert_outcomes(passed=1)
@@ -48,7 +48,7 @@ def test_the_calibration_can_be_left_out(pytester, simulated) -> None:
 
 
 def test_a_calibration_that_fails_costs_no_measurement(pytester, simulated, monkeypatch) -> None:
-    """It is said, and the servers are measured all the same."""
+    """The plugin reports the failure and still measures the servers."""
 
     def calibrate(*_: object, **__: object) -> None:
         raise MeasurementError("the calibration server did not start")
@@ -148,7 +148,7 @@ def test_rounds_that_do_not_count_are_made_up_for(pytester, simulated, monkeypat
 
 @pytest.mark.parametrize("how", [(), ("-q",), ("--llmperf-duration=1s",)], ids=["plain", "quiet", "soak"])
 def test_a_measurement_of_which_nothing_is_left_does_not_pass(pytester, simulated, monkeypatch, how) -> None:
-    """Without a gate, too, and in a soak; why is said at `-q`, too."""
+    """Even without a gate, and in a soak; the reason is printed even with `-q`."""
     monkeypatch.setattr(round_loop, "saturated", lambda _: "it was busy")
     monkeypatch.setattr(soak_loop, "saturated", lambda _: "it was busy")
     monkeypatch.setattr(client_saturation, "saturated", lambda _: "it was busy")
@@ -167,7 +167,7 @@ def test_a_measurement_of_which_nothing_is_left_does_not_pass(pytester, simulate
 
 @pytest.mark.usefixtures("judged_client")
 def test_rounds_that_are_too_short_for_the_client_are_invalid(pytester, simulated, monkeypatch) -> None:
-    """However little the client takes: where it is too much of the round, no gate passes or fails by it."""
+    """However little time the client takes: if it is too large a share of the round, no gate passes or fails."""
     monkeypatch.setattr(client_saturation, "MOST_COST_PP", 1e-6)
     announced = []
     monkeypatch.setattr(ProgressLine, "round_done", lambda _, __, verdicts, **___: announced.extend(verdicts))
@@ -215,7 +215,7 @@ def starved(pytester, aftermath):
 
 
 def assert_invalid(result: pytest.RunResult) -> None:
-    """The gate, which the servers would keep, is `invalid`: no verdict on them."""
+    """The gate, which would pass, is `invalid`: it does not judge the servers."""
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [

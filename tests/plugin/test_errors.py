@@ -1,4 +1,4 @@
-"""What goes wrong is said in one screen: subject, where, next step; the right exit code, and nothing is left."""
+"""Every error fits one screen: subject, place, next step; the exit code is right, and nothing is left behind."""
 
 import json
 import socket
@@ -80,7 +80,7 @@ def test_auto_finds_nothing_at_all(inner, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_ollama_is_not_installed(inner) -> None:
-    """The backend was asked for, the binary is not on PATH."""
+    """The option selects the backend, but the binary is not on PATH."""
     assert_clear(inner("--llmperf-backend=ollama"), USAGE, "*backend ollama: no binary 'ollama' on PATH*")
 
 
@@ -161,7 +161,7 @@ def test_a_port_in_use(inner) -> None:
 
 
 def test_an_absent_model(inner, pytester: pytest.Pytester) -> None:
-    """The model that was asked for and the one that is there are named."""
+    """The error names the requested model and the available one."""
     pytester.makepyfile(test_it=PLAIN.format(fixture="single_ollama"))
     with simulated_server() as url:
         result = inner(f"--llmperf-urls={url}", "--llmperf-model=nonsense")
@@ -182,7 +182,7 @@ def test_an_absent_model_file(inner) -> None:
 
 
 def test_the_embedded_engine_has_no_other_model(inner) -> None:
-    """A model's name alone cannot be served: the one that is there is named."""
+    """A model's name alone cannot be served: the error names the packaged model."""
     result = inner("--llmperf-backend=embedded", "--llmperf-model=llama3.1:8b")
     assert_clear(
         result, USAGE, "*the embedded engine does not have model 'llama3.1:8b'; it has gemma3:270m and smollm2:135m"

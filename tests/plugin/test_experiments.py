@@ -115,7 +115,7 @@ def test_a_kill_in_the_middle_of_a_sweep(project: Path, aftermath: Aftermath) ->
 
 
 def test_ctrl_c_in_the_middle_of_a_sweep(project: Path) -> None:
-    """It is said where it was, and that the same command goes on."""
+    """The output names the interrupted cell, and says that the same command continues."""
     (project / "mine.toml").write_text(MATRIX.replace("rounds = 2", "rounds = 50"))
     # A Ctrl-C may leave a socket to the garbage collection: no error of the session, as `filterwarnings` would have it.
     with Inner(project, *FAST, "--llmperf-max-rounds=50", "-W", "default") as inner:
@@ -173,7 +173,7 @@ def test_a_cell_that_cannot_be_measured(pytester: pytest.Pytester, project: Path
 
 
 def test_a_journal_of_other_conditions(pytester: pytest.Pytester, project: Path) -> None:
-    """What does not count is said before anything is measured, and again in the summary."""
+    """The cells that do not count are listed before anything is measured, and again in the summary."""
     (project / "mine.toml").write_text(MATRIX.replace("[512, 1024, 2048]", "[512, 2]"))
     pytester.runpytest_inprocess(*FAST)
     result = pytester.runpytest_inprocess(*FAST, "--llmperf-warmups=2")

@@ -59,6 +59,10 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     assert record["measurement"]["manifest"]["facts"]["runtime"] == "tap"
     runs = [run for round_ in record["measurement"]["rounds"] for run in (*round_["solo"], *round_["together"])]
     assert {request["eval_count"] for run in runs for request in run["requests"]} == {48}
+    used = {(run["agent"], run["process"] and tuple(run["process"]["agents"])) for run in runs}
+    assert used == {("writer", None), ("critic", ("critic",))}
+    assert [row["agent"] for row in record["external_agents"]] == ["writer"] * 2 + ["critic"] * 2
+    result.stdout.fnmatch_lines(["note: *agent critic: start-up *; boundary: barrier to last answer"])
     assert len(baseline_files.load(suite.path / "baselines" / "mine.toml").stored) == 1
 
 

@@ -99,7 +99,7 @@ BROKEN = {
 
 
 def verdicts_of(pytester: pytest.Pytester) -> dict[str, str]:
-    """The outcome of each gate, as JUnit has it; of a gate with several metrics the one that is no pass."""
+    """The outcome of each gate from JUnit; for a gate with several metrics, the outcome that is not a pass."""
     case = ElementTree.parse(pytester.path / "junit.xml").getroot().find(".//testcase")
     assert case is not None
     entries = [(entry.get("name", "").split(".verdict."), entry.get("value", "")) for entry in case.iter("property")]
@@ -118,7 +118,7 @@ def test_every_gate_passes_and_fails(
     options: tuple[str, ...],
     failing: tuple[str, ...],
 ) -> None:
-    """All hold where nothing is broken; each fails, and names itself, where what it watches is broken."""
+    """All gates pass if nothing is broken; each fails, and names itself, if its metric is broken."""
     assert set(EVERY_GATE) == set(GATE_KINDS) == {name for _, names in BROKEN.values() for name in names}
     gates = failing or tuple(EVERY_GATE)
     scripted = Gpu(used_mib=11_500.0, temperature_c=91) if "thermal" in failing else Gpu()

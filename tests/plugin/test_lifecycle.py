@@ -81,7 +81,7 @@ class Inner:
 
     Args:
         folder: the inner project.
-        options: of the inner pytest.
+        options: options of the inner pytest.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -375,7 +375,7 @@ def left_of_the_live_line(terminal: Terminal) -> list[str]:
     ids=["plain", "verbose"],
 )
 def test_a_live_line_on_a_terminal(project: Path, aftermath: Aftermath, options: tuple[str, ...], line: str) -> None:
-    """It tells what goes on and how far, never wraps, and is gone at the end; pytest's own line stands as ever."""
+    """It shows the current step and the progress, never wraps, and is erased at the end; pytest's own line stays."""
     terminal = in_a_terminal(project, *FAST, "--llmperf-rounds=2", "--llmperf-max-rounds=2", *options)
     assert terminal.run() == pytest.ExitCode.OK, terminal.seen
     for words in ("starting dual (simulated)", "loading simulated:scripted on instance b", "warming up", "round 2: "):
@@ -396,7 +396,7 @@ def test_ctrl_c_on_a_terminal(project: Path, aftermath: Aftermath) -> None:
 
 
 def test_ctrl_c_takes_the_live_line_away(project: Path, aftermath: Aftermath) -> None:
-    """The terminal echoes ^C where the cursor stands; the line is erased all the same."""
+    """The terminal echoes ^C at the cursor; the line is still erased."""
     terminal = in_a_terminal(project, *FAST, ENDLESS)
     terminal.run(ctrl_c_at="round 2: ")
     assert not left_of_the_live_line(terminal)

@@ -57,7 +57,7 @@ def test_the_next_step_of_a_marker_names_its_test_and_is_last() -> None:
 
 
 def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.Pytester, monkeypatch) -> None:
-    """Workers cannot end the run; tests of ours error with their own faults, the list stands once, other tests run."""
+    """Workers cannot end the run: tests with the plugin's markers error, the list is printed once, other tests run."""
     monkeypatch.delenv("CI", raising=False)  # there, pytest's own summary repeats every text
     pytester.makepyfile(FAULTS + "\n    def test_other(): pass\n")
     result = simulated("-n", "2", own_process=True)
@@ -69,7 +69,7 @@ def test_in_xdist_workers_the_faults_fail_the_tests(simulated, pytester: pytest.
 
 
 def test_a_gate_that_stands_twice_is_a_fault(simulated, pytester: pytest.Pytester) -> None:
-    """Of two markers of a name on one test, one would go unheeded; the farther ones are validated too."""
+    """If a test had two markers of one name, one would be ignored; the farther ones are validated, too."""
     pytester.makepyfile(
         """
         import pytest

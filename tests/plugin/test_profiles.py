@@ -18,7 +18,7 @@ SUITE = """
 
 
 def test_a_profile_is_used_and_said(simulated, pytester: pytest.Pytester, aftermath: Aftermath) -> None:
-    """Every agent's options hold the profile's; its words stand in the summary once."""
+    """Every agent has the profile's options; the summary names the profile once."""
     pytester.makepyfile(SUITE.format(profile="'multi_agent'"))
     result = simulated("--llmperf-rounds=1", "--llmperf-json=run.json")
     result.assert_outcomes(passed=1)

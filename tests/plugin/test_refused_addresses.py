@@ -117,7 +117,7 @@ def test_no_error_repeats_it(address: str) -> None:
 
 
 def test_what_may_be_shown_is() -> None:
-    """Enough to tell which address was meant."""
+    """Enough to recognize the address."""
     assert refused("http://gpu1.internal:99999") == "http://gpu1.internal:99999"
     assert refused("http://[::1]:8") == "http://[::1]:8"
     assert clean("next: curl http://h:1; then http://[::1]:8, http://host:port") == (

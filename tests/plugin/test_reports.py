@@ -17,7 +17,7 @@ SHORT = ("--llmperf-rounds=2", "--llmperf-max-rounds=2", "-W", "default")
 
 @pytest.mark.parametrize("options", [(), pytest.param(("-n1",), marks=pytest.mark.slow)], ids=["alone", "xdist"])
 def test_a_session_s_document(simulated, pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
-    """It validates, states its version, where each test stands, and every timing: the records can be had back."""
+    """It validates, has its version, each test's place and every timing; records can be restored from it."""
     test = pytester.makepyfile(GATED.format(fixture="dual_ollama"))
     simulated("--llmperf-json=run.json", *SHORT, *options)
     document = json.loads((pytester.path / "run.json").read_text())
@@ -157,7 +157,7 @@ YESTERDAY = {
 
 
 def test_failures_alone_are_reported(simulated, pytester: pytest.Pytester) -> None:
-    """Where nothing was measured, reports say why, in place of those of an earlier run."""
+    """If nothing was measured, the reports say why, and replace the reports of an earlier run."""
     pytester.makepyfile(MIXED)
     for name in FILES:
         (pytester.path / f"run.{name}").write_text(YESTERDAY[name])

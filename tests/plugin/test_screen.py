@@ -36,7 +36,7 @@ def screen(project: pytest.Pytester, scripted_time: tuple[str, ...]) -> Callable
 
 
 def test_a_failing_gate_fits_one_screen(screen: Callable[..., list[str]]) -> None:
-    """All that a run with one failing gate prints stands on a terminal of 100 x 40, and the gate stands there once."""
+    """The whole output of a run with one failing gate fits a terminal of 100 x 40, and shows the gate once."""
     shown = screen("--llmperf-topology=single", columns=100, rows=40)
     text = "\n".join(shown)
     assert len(shown) <= 40, text
@@ -47,7 +47,7 @@ def test_a_failing_gate_fits_one_screen(screen: Callable[..., list[str]]) -> Non
 
 
 def test_eighty_columns_without_colour(screen: Callable[..., list[str]]) -> None:
-    """Only what is to be copied is longer; what continues a line stands further in; the table is whole."""
+    """Only commands to copy are longer; continuation lines are indented further; the table is complete."""
     shown = screen("--llmperf-topology=single", columns=80)
     start = next(index for index, line in enumerate(shown) if line.startswith("llmperf:"))
     assert not [
@@ -121,14 +121,14 @@ def test_quiet_runs_show_what_was_asked_for(simulated, project: pytest.Pytester)
 
 
 def test_without_failure_texts_the_summary_says_it(simulated, project: pytest.Pytester) -> None:
-    """With --tb=no the failing gate and its next step stand below the table, or they would stand nowhere."""
+    """With --tb=no the failing gate and its next step are printed below the table, since no failure text has them."""
     text = simulated(QUICK, "--llmperf-topology=single", "--tb=no").stdout.str()
     assert text.count("\npair on single: gate contention: 100 % (") == 1
     assert "next: run one instance per agent" in text
 
 
 def test_two_tests_of_one_scenario_are_told_apart(simulated, project: pytest.Pytester) -> None:
-    """Each test's name stands above its lines."""
+    """Each test's name is printed above its lines."""
     project.makepyfile(
         """
         import pytest
@@ -155,7 +155,7 @@ def test_warnings_that_are_errors(simulated, project: pytest.Pytester) -> None:
 
 
 def test_interrupted(project: pytest.Pytester, simulated) -> None:
-    """Ctrl-C while an agent hangs: exit code 2, and what was going on is said."""
+    """Ctrl-C while an agent hangs: exit code 2, and pytest prints what was running."""
     project.makepyfile(
         """
         from pytest_llmperf import Agent, Scenario

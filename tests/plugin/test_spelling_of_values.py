@@ -1,4 +1,4 @@
-"""Values of options, markers and files that are nearly right: the error names what was meant."""
+"""Misspelled values of options, markers and files: the error names the nearest valid value."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def test_every_option_with_choices_guesses(option) -> None:
     ],
 )
 def test_other_values_are_guessed(make: Callable[[], object], near: str) -> None:
-    """Of limits, scripts, switches, metrics, markers' keywords, deployments."""
+    """For limits, scripts, switches, metrics, markers' keywords, and deployments."""
     with pytest.raises((ValueError, UsageError)) as raised:
         make()
     assert f"did you mean {near!r}?" in str(raised.value)

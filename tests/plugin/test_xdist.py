@@ -96,7 +96,7 @@ def test_what_typed_options_name_is_not_there(project, name: str, case: tuple[st
     ids=["ini", "addopts", "wrong value"],
 )
 def test_what_the_ini_file_names_is_not_there(project, ini: str, words: str) -> None:
-    """Only workers know that a test uses us: those fail shortly, the reason stands once, the exit code is the same."""
+    """Only workers know that a test uses the plugin: they fail briefly, the reason is printed once, same exit code."""
     result = project(ini=ini)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.assert_outcomes(errors=2, passed=1)

@@ -1,4 +1,4 @@
-"""The format of recordings: what is written is read back, and what is wrong is said with its line and a next step."""
+"""The format of recordings: written recordings are read back; errors name the line and the next step."""
 
 import json
 import os
@@ -106,7 +106,7 @@ def test_a_torn_recording_is_an_error(recording: Recording, data: st.DataObject)
 @settings(max_examples=50)
 @given(recordings(), st.data())
 def test_a_changed_character_is_read_or_an_error(recording: Recording, data: st.DataObject) -> None:
-    """Whatever a hand does to a line, nothing but a UsageError with its place comes of it."""
+    """Any manual change of a line is accepted or raises a UsageError with its place."""
     written = text(recording)
     at = data.draw(st.integers(0, len(written) - 1))
     changed = written[:at] + data.draw(st.text(max_size=3)) + written[at + data.draw(st.integers(0, 3)) :]

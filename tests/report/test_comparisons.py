@@ -18,7 +18,7 @@ SLOWER = [(100, 88 + 0.1 * index) for index in range(5)]
 
 
 def stored(metric: str, value: float, bound: Bound, delta: float):
-    """A gate on what four sessions had, which hardly scattered."""
+    """A gate against four stored sessions with little variance."""
     sessions = tuple(tuple(value * (1 + 0.001 * step) for step in range(-2, 3)) for _ in range(4))
     return gate(metric, value, bound, marker="regression", delta=delta, reference=sessions, source=SOURCE)
 
@@ -39,7 +39,7 @@ def content() -> dict:
 
 
 def tables(page: str) -> list[list[list[str]]]:
-    """Of each table its rows of cells, the header first."""
+    """The rows of cells of each table, the header first."""
     blocks = re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE)
     return [[line.strip("| \n").split(" | ") for line in block.splitlines() if "---" not in line] for block in blocks]
 
@@ -103,7 +103,7 @@ def test_comparisons_with_several_baselines_have_a_table_each() -> None:
 
 
 def test_what_is_not_comparable_has_no_change() -> None:
-    """Another machine: both values, no change, no verdict."""
+    """Another machine: both values, but neither a change nor a verdict."""
     asked = gate("ttft_ms", 6.0, Bound.MAX, delta=20.0, reference=((6.0, 6.1, 6.2),), not_comparable="another machine")
     page = markdown.page(json.loads(as_text(document(run_of(gates=(asked,))))))
     (row,) = tables(page)[0][1:]

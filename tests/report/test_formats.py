@@ -42,7 +42,7 @@ def hostile() -> dict:
 
 class TestMarkdown:
     def cells(self, content: dict) -> list[list[str]]:
-        """Of every row of every table."""
+        """The cells of every row of every table."""
         lines = re.findall(r"^\| (.*) \|$", markdown.page(content), re.MULTILINE)
         return [re.split(r"(?<!\\) \| ", line) for line in lines]
 
@@ -116,7 +116,7 @@ class TestOpenMetrics:
                 assert samples["llmperf_gate_passed", of_gate] == (verdict["outcome"] == "pass")
 
     def test_every_figure_that_is_a_number_is_there(self) -> None:
-        """Of an incumbent, a soak, the telemetry and rounds set aside, too; truths are 0 and 1, texts stay labels."""
+        """Also of an incumbent, a soak, telemetry and discarded rounds; booleans are 0 and 1, texts are labels."""
         run = run_of()
         (record,) = run.records
         own = record.measurement
@@ -208,7 +208,7 @@ class TestOnGitHub:
 
 
 def test_one_file_that_fails_costs_no_other(tmp_path: Path) -> None:
-    """The others are written, the baseline is saved; one line names the one that was not, and what to do."""
+    """The other files and the baseline are written; one line names the failed file and the next step."""
     (tmp_path / "folder").mkdir()
     settings = Settings(html="folder", json="run.json", markdown="run.md", openmetrics="run.txt", save="main")
     run = run_of()
@@ -229,7 +229,7 @@ class TestRemarks:
     """What is to be said besides verdicts reaches every format: here a soak that ended on a critical level."""
 
     def test_among_the_risks(self, soaked) -> None:
-        """Of a decision: what ended the soak, and that it failed though no gate was asked; a warning, too."""
+        """The risks of a decision: what ended the soak, its failure without a gate, and warnings."""
         text = appendix_s.decision(soaked, load_named("decision_card", ()))
         assert "| 1. pair on dual, simulated m | soak fail |" in text
         assert "- pair on dual, simulated m: soak: efficiency\\_pct critical: 80.0 % over 5 min" in text

@@ -26,7 +26,7 @@ class TestInside:
         assert inside(top / "link", {}) == "perf"
 
     def test_by_the_ci_system(self, top: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """GitLab names the project's folder, also of a submodule; GitHub's is asked only where there is no `.git`."""
+        """GitLab's variable names the project's folder, also of a submodule; GitHub's is used only without a `.git`."""
         copy = tmp_path_factory.mktemp("copy")
         (copy / "perf").mkdir()
         assert inside(copy / "perf", {}) == ""
@@ -39,7 +39,7 @@ class TestInside:
 
     @pytest.mark.parametrize("ending", [Ending.FAILED, Ending.PASSED])
     def test_annotations_and_code_quality(self, top: Path, ending: Ending) -> None:
-        """Of gates and of other failures, of tests below pytest's root and beside it."""
+        """For gates and for other failures, in tests below pytest's root and beside it."""
         run = run_of(together_ms=((195, 100),) * 5)
         tests = [
             *(replace(test, ending=ending) for test in run.tests),

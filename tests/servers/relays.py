@@ -76,11 +76,10 @@ def relay(
     heard: list[bytes] | None = None,
     needs: str = "",
 ) -> Iterator[str]:
-    """An address that leads to these servers by turns; with TLS where asked for; notes what clients say.
+    """An address that leads to these servers in turn, with TLS if `tls` is set; records what clients send.
 
-    A function gives each connection a context of its own.
-
-    Without the line that it needs, a request is answered with 401.
+    If `tls` is a function, it returns the TLS context of each connection. A request without the line `needs` is
+    answered with 401.
     """
     turns = itertools.cycle(urls)
 

@@ -119,7 +119,7 @@ def test_through_a_proxy(server, tmp_path):
 
 
 def test_a_proxy_that_asks_for_a_login(server, token, tmp_path):
-    """Told with each plain request and before a tunnel, and to nobody else; without it, what to do is said."""
+    """Plain requests and requests for a tunnel send the login, no others do; without it the error says what to do."""
     cert, context = certificate(tmp_path)
     needs = f"Proxy-Authorization: Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"
     heard: list[bytes] = []
@@ -207,7 +207,7 @@ def test_a_proxy_s_address(server):
     ],
 )
 def test_addresses(url, words):
-    """What is wrong with one is said without what it may hold of a secret."""
+    """The fault is named without any part that may be secret."""
     fault = url_fault(url)
     assert (words in fault) if words else not fault
     assert TOKEN not in fault

@@ -106,7 +106,7 @@ IMPORT = [("HEAD", "/api/blobs/sha256"), ("POST", "/api/blobs/sha256"), ("POST",
 
 @pytest.mark.parametrize("rewrites", [True, False])
 def test_a_file_is_imported_once_and_stored_once(toy_file, tmp_path, rewrites):
-    """What the server made of it is remembered; what was sent does not stay beside it; the room is said once."""
+    """The server's result is remembered; the uploaded file is not kept beside it; the needed space is reported once."""
     server, said = Store(tmp_path / "store", rewrites=rewrites), []
     for _ in range(3):  # as at three starts
         with OllamaClient("http://h1:1", transport=httpx.MockTransport(server)) as control:
@@ -210,7 +210,7 @@ def test_a_pull_does_not_flood_who_is_told():
     ],
 )
 def test_a_pull_that_fails(lines, words):
-    """An error line, an end without success, or no Ollama: an error that says what was said last, and what to do."""
+    """An error line, an end without success, or no Ollama: the error has the last message and the next step."""
     with (
         registry_of(*lines) as (url, _),
         OllamaClient(url) as control,

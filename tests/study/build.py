@@ -17,7 +17,7 @@ def matrix(**tables: Any) -> Matrix:
 
 
 def record(*together_ms: Sequence[float], solo_ms: Sequence[float] = (100, 100), **measured) -> Record:
-    """A record of rounds in which the agents took so long together."""
+    """A record of rounds with these durations of the agents together."""
     rounds = [
         round_of(solo_ms[: len(durations)], durations, index=index) for index, durations in enumerate(together_ms)
     ]

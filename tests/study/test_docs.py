@@ -1,4 +1,4 @@
-"""docs/experiments.md says what there is: its matrix is one, and its tables name every key and column."""
+"""docs/experiments.md is complete: its example is a valid matrix, and its tables name every key and column."""
 
 import re
 import tomllib

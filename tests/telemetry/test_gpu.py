@@ -49,7 +49,7 @@ def test_idleness_and_settings_slow_nothing() -> None:
 
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No driver, no GPU, no package: it is said why, with what to install only where a GPU is known to be here."""
+    """No driver, no GPU, no package: a note says why, and what to install only if a GPU is known to be present."""
     assert gpu.find(seen=False, nvml=Nvml(driver=False)) == (None, gpu.NONE)
     assert gpu.find(seen=True, nvml=Nvml(driver=False)) == (None, "the GPU cannot be read: Driver Not Loaded")
     empty = Nvml()

@@ -36,7 +36,7 @@ def child(code: str):
 
 
 def spend_s(process: psutil.Process, s: float) -> None:
-    """Waits until a process has used most of so much: times are counted in steps of 10 ms."""
+    """Waits until a process has used almost `s` seconds of CPU time, which is counted in steps of 10 ms."""
     until(lambda: sum(process.cpu_times()[:2]) > s - 0.05, lambda: f"{process.cpu_times()}")
 
 
@@ -95,7 +95,7 @@ def test_a_process_that_is_found_later_brings_no_time_of_before() -> None:
 
 
 class Scripted:
-    """A process that has taken so much itself, and its children that have ended so much."""
+    """A process with its own CPU time and the CPU time of its ended children."""
 
     def __init__(self, own_s: float, children_s: float = 0.0) -> None:
         self.own_s, self.children_s = own_s, children_s
@@ -144,7 +144,7 @@ def test_processes_that_are_gone() -> None:
 
 
 def test_whose_child_it_is() -> None:
-    """Of processes all of which we started, those that one of them started; others are not among them."""
+    """Among processes that all descend from the test, the descendants of one of them; others are excluded."""
     deeper = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'input()'], stdin=0)"
     with child(deeper) as root, child(deeper) as stranger:
         for process in (root, stranger):

@@ -61,7 +61,7 @@ def test_a_round_that_fails() -> None:
 
 
 def test_samples_of_a_long_run_become_seldom() -> None:
-    """After so many the distance doubles, up to 30 s; then not every round has samples."""
+    """After a number of samples the interval doubles, up to 30 s; then some rounds have no samples."""
     now = [0]
     machine = Scripted()
     sampler = Sampler(machine, every_s=1.0, clock=lambda: now[0])
@@ -80,7 +80,7 @@ def test_samples_of_a_long_run_become_seldom() -> None:
 
 @pytest.mark.parametrize("breaks_at", [0, 1])
 def test_a_machine_that_does_not_tell(breaks_at: int) -> None:
-    """Costs no measurement: it is said, once, and nobody asks again."""
+    """The measurement goes on; one note says so, and the sampler does not try again."""
     machine = Scripted(breaks_at=breaks_at)
     sampler = Sampler(machine, every_s=0.02, notes=("no GPU",))
     for index in range(3):

@@ -42,7 +42,7 @@ class QuickLook(ProgressLine):
         clock: monotonic seconds.
 
     Attributes:
-        measurement: with the rounds so far; None: none has ended.
+        measurement: the measurement with the rounds so far; None: no round has ended.
     """
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -27,18 +27,18 @@ _RESTORE = "restore the file from version control, or move it away and save anew
 
 
 def builtin_dir() -> Path:
-    """The folder of the baselines that come with us: in the installed package, else in the repository."""
+    """The folder of the packaged baselines: in the installed package, else in the repository."""
     packaged = Path(__file__).parent / "packaged"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "baselines"
 
 
 def builtin_names() -> tuple[str, ...]:
-    """Names of the baselines that come with us."""
+    """Names of the packaged baselines."""
     return tuple(sorted(path.stem for path in builtin_dir().glob("*.toml")))
 
 
 def to_save(name: str) -> str:
-    """The command that saves a session to a baseline; a name that comes with us would be refused."""
+    """The command that saves a session to a baseline; the name of a packaged baseline would be refused."""
     return f"pytest --llmperf-save {'NAME' if name in builtin_names() else name}"
 
 
@@ -46,7 +46,7 @@ def load(path: Path) -> Baseline:
     """Read a baseline file.
 
     Args:
-        path: of the TOML file; its stem becomes the baseline's name.
+        path: the path of the TOML file; its stem becomes the baseline's name.
 
     Raises:
         BaselineError: missing or unreadable, torn, of another schema, or with a key or value that does not belong;
@@ -59,7 +59,7 @@ def load_named(name: str, dirs: Sequence[Path]) -> Baseline:
     """Find and read a baseline.
 
     Args:
-        name: a path that ends in `.toml`, or a name looked up in `dirs`, then among the baselines that come with us.
+        name: a path that ends in `.toml`, or a name looked up in `dirs`, then among the packaged baselines.
         dirs: folders of the user's baselines, first match wins; missing folders are passed over.
 
     Raises:
@@ -83,7 +83,7 @@ def load_named(name: str, dirs: Sequence[Path]) -> Baseline:
 
 @lru_cache
 def _load_ours(path: Path) -> Baseline:
-    """Read once: it comes with us and does not change."""
+    """Read only once, because a packaged baseline does not change."""
     return load(path)
 
 

@@ -1,4 +1,4 @@
-"""What git does with our files: how it merges baselines, what it leaves out, and where the repository is."""
+"""How git handles the plugin's files: merging baselines, ignored files, and the repository's top folder."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def keep_out(folder: Path, patterns: Sequence[str] = TEMPORARY) -> Path | None:
     A lock file is never removed: a process that waits for it would wait for a file that is gone.
 
     Args:
-        folder: that holds such files.
-        patterns: of their names.
+        folder: the folder with such files.
+        patterns: patterns of their names.
 
     Returns:
         The `.gitignore` that was written there; None: there is one, there is no repository, or git is configured.

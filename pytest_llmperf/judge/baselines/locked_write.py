@@ -30,7 +30,7 @@ def rewrite(path: Path, change: Callable[[], str]) -> None:
     """Put what `change` returns in a file's place.
 
     Args:
-        path: of the file, which need not exist, nor its folder.
+        path: the path of the file, which need not exist, nor its folder.
         change: reads the file and gives its new text; called while the lock is held.
 
     Raises:

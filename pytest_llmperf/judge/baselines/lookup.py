@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What must be equal for a measurement and a stored one to be of the same thing.
+    """The key that a measurement must share with a stored measurement to be compared with it.
 
     Attributes:
-        test: node id.
-        scenario: its name.
-        topology: its kind.
+        test: the test's node id.
+        scenario: the scenario's name.
+        topology: the topology's kind.
         workload: fingerprint of the scenario as it runs, see `baselines.fingerprint`.
-        recording: what is replayed, in words, for messages; it is part of the workload.
+        recording: the replayed recording in words, for messages; it is part of the workload.
     """
 
     test: str
@@ -61,9 +61,9 @@ class Key:
 def fingerprint(scenario: Scenario) -> str:
     """A short SHA-256 (16 hex digits) of what the agents do, in their order.
 
-    Of our own agents that is name, prompts, options and, if it is set, `think`; of recorded ones name and the hash of
-    their requests; of others name and command, or the callable's qualified name; of all, if they are set, the agents
-    before them, loops and pauses.
+    It covers, for built-in agents: name, prompts, options and, if set, `think`; for recorded agents: name and the hash
+    of their requests; for external agents: name and command, or the callable's qualified name; for all, if set: the
+    agents before them, loops and pauses.
     """
     work = list(map(_work, scenario.agents))
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]
@@ -89,7 +89,7 @@ def key_of(test: str, measurement: Measurement) -> Key:
 
     Args:
         test: node id, or a script's own name for it.
-        measurement: as it ran.
+        measurement: the measurement as it ran.
     """
     return Key(
         test=test,

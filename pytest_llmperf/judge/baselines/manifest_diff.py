@@ -22,15 +22,15 @@ _READABLE, _AROUND = 100, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One fact that is not the same.
+    """One fact that differs.
 
     Attributes:
-        baseline: name of the baseline.
-        key: of the manifest.
-        old: what the baseline states.
-        new: what is the case here.
-        machine_bound: tok/s and ms are not compared because of it.
-        voids: the condition of the baseline that it breaks, in the baseline's words; empty: none.
+        baseline: the name of the baseline.
+        key: the fact's key in the manifest.
+        old: the fact in the baseline.
+        new: the fact here.
+        machine_bound: whether the difference makes tok/s and ms not comparable.
+        voids: the baseline's condition that the difference breaks, in the baseline's words; empty: none.
     """
 
     baseline: str

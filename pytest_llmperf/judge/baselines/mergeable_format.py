@@ -65,7 +65,7 @@ def grouped(tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
     """Tables of version 3 as tables of version 1 (except for the rounds, which stay texts).
 
     Args:
-        tables: as `tomllib` gives them; what version 2 knows is read as well.
+        tables: the tables as `tomllib` returns them; tables of version 2 are read as well.
 
     Returns:
         The tables; what is wrong with them; for each stored measurement the names of its sessions, for faults that
@@ -136,7 +136,7 @@ def tables_in(text: str) -> dict[str, Any]:
 
 
 def _tidied(text: str) -> str:
-    """Lines that are there twice once, our own before all tables."""
+    """The lines without duplicates, the plugin's own lines before all tables."""
     lines = text.splitlines(keepends=True)
     ours = dict.fromkeys(line for line in lines if _OURS.match(line))
     return "".join((*ours, *(line for line in lines if line not in ours)))

@@ -45,7 +45,7 @@ def save(name: str, directory: Path, saved: Sequence[Saved], *, description: str
         directory: the user's folder of baselines.
         saved: sessions, each under its measurement's key, after those that are stored of it already. Their `rounds`
             are what `metrics.series.all_series` returns; entries of one key are one session.
-        description: of a new file.
+        description: the description of a new file.
 
     Returns:
         The file's path.
@@ -102,9 +102,9 @@ def target_of(name: str, directory: Path) -> Path:
     """The path that a run can be saved to.
 
     Raises:
-        UsageError: a name that is no file name, or that of a packaged baseline: a file of measurements without its
-            thresholds would be found in its place. In our own repository, whose folder is that of the packaged ones, it
-            is the file itself.
+        UsageError: the name is not a file name, or it is the name of a packaged baseline, which the new file without
+            its thresholds would hide. (In the plugin's own repository the folder is the packaged one: there the path is
+            the packaged file.)
     """
     packaged = builtin_names()
     if name in packaged and place_of(directory) != place_of(builtin_dir()):
@@ -119,8 +119,8 @@ def edit(path: Path, change: Callable[[Baseline], Baseline], *, new: Baseline | 
     """Change a baseline file, whole or not at all; it is written in the newest layout.
 
     Args:
-        path: of the file.
-        change: from the old value to the new one.
+        path: the path of the file.
+        change: returns the new value for the old one.
         new: what to start from if there is no file; None: there must be one.
 
     Returns:

@@ -50,8 +50,8 @@ def structure(tables: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Ba
     """Tables as a baseline, or what is wrong with them.
 
     Args:
-        tables: as `tomllib` gives them.
-        name: of the baseline.
+        tables: the tables as `tomllib` returns them.
+        name: the name of the baseline.
 
     Returns:
         Faults, each naming its key, and the baseline, which is None when there is a fault.
@@ -133,7 +133,7 @@ _Numbers = tuple[float, ...]
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    """Finite numbers: a list, or a text of them; by the thousand, so the good case takes no loop of ours."""
+    """Finite numbers: a list, or a text of them; there are thousands, so valid lists need no loop."""
     if isinstance(value, str):
         value = value.split()
         with suppress(ValueError):

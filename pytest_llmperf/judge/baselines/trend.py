@@ -25,8 +25,8 @@ class Point:
     """A metric in one session.
 
     Attributes:
-        saved_at: ISO 8601.
-        commit: of git, empty if not known; with a star if files were changed.
+        saved_at: when the session was saved, ISO 8601.
+        commit: git commit, with a star if files were changed; empty if unknown.
         value: the session's centre, in the metric's unit.
     """
 
@@ -74,7 +74,7 @@ def trends(baseline: Baseline, metrics: Sequence[str] = (), delta: float | None 
     """Every metric of every measurement that a baseline holds sessions of.
 
     Args:
-        baseline: whose sessions.
+        baseline: the baseline with the sessions.
         metrics: names in the catalogue; none: those that are compared.
         delta: the smallest loss that counts, in points of percentages, else percent; None: each metric's own.
     """

@@ -71,15 +71,15 @@ class Diagnosis:
     """Why efficiency was lost.
 
     Attributes:
-        cause: in a few words: a fact's, else the largest share's name (of a graph: phase and agents, e.g. `queue of
-            w1`), else `throttling`, `saturated client` or `uncertain clocks`.
-        facts: what is known of the servers and bears on the figures, as it was noted.
-        sentence: what the figures say; empty if they say nothing.
+        cause: the cause in a few words: a fact's cause, else the name of the largest share (for a graph: phase and
+            agents, e.g. `queue of w1`), else `throttling`, `saturated client` or `uncertain clocks`.
+        facts: notes on the servers that explain the figures.
+        sentence: the explanation by the figures; empty if they explain nothing.
         next_step: what to do; empty if it depends on the gate.
         of: the efficiency that lost more, `scaling` or `balance`, or `graph`; empty if none is defined.
-        loss_pp: what it lost by durations, mean over rounds, points.
-        shares_pp: of the loss, points, by `PART alone` (one agent is slower, even alone) and `PART together` (slower in
-            company); they add up to it; negative: gained.
+        loss_pp: the loss of this efficiency by durations, mean over rounds, points.
+        shares_pp: the shares of the loss, points, by `PART alone` (one agent is slower, even alone) and `PART together`
+            (slower when agents run together); they add up to the loss; a negative share is a gain.
     """
 
     cause: str

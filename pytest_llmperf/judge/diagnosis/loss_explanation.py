@@ -61,7 +61,7 @@ _PRIVATE_QUEUE = "have each agent send its requests one after the other, or end 
 
 
 def client_advice(measurement: Measurement) -> str:
-    """What to do about a client that could not keep up: no runtime of ours drives agents that we did not write."""
+    """What to do about a client that could not keep up: the plugin's runtimes do not drive external agents."""
     if clocks_too_uncertain(measurement):
         return _LONGER
     return TAP_CORE if measurement.scenario.external else CORE
@@ -150,7 +150,7 @@ def advice_on(measurement: Measurement, loss: EfficiencyLoss, cause: str) -> str
         return client_advice(measurement)
     if cause in _NEXT:
         return _NEXT[cause]
-    if cause.endswith("alone") and topology.backend == "attach":  # servers of our own have ended by then
+    if cause.endswith("alone") and topology.backend == "attach":  # servers that the plugin started have ended by then
         urls = [instance.url for instance in topology.instances if instance.name == loss.instance]
         return "".join(f"check instance {loss.instance}: curl {url}/api/ps" for url in urls)
     return ""

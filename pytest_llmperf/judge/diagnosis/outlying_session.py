@@ -48,7 +48,7 @@ class Outlying:
     Attributes:
         test: node id.
         saved_at: the session's time, by which `remove --session` finds it.
-        metric: in the catalogue.
+        metric: the metric's name in the catalogue.
         value: the session's centre, in the metric's unit.
         others: the mean of the other sessions' centres.
         count: how many others there are.
@@ -97,7 +97,7 @@ def outlying_index(centres: Array, error: float, least: float) -> Array:
     """The index of the outlying centre in each row, shape (..., sessions); -1: none.
 
     Args:
-        centres: on a scale on which differences count, FEWEST or more in each row.
+        centres: centres on a scale of differences, FEWEST or more in each row.
         error: how often a row of like centres names one, at most.
         least: a smaller distance from the others is not named.
     """

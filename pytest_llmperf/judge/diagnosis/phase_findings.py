@@ -49,19 +49,20 @@ TO_LOOK_AT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseRegression:
-    """A part of an agent's work that takes longer than it did.
+    """A part of an agent's work that takes longer than before.
 
     Attributes:
         part: one of PARTS.
-        where: `alone`; or `together`, without what is longer alone, too.
-        agent, instance: whose.
-        before_ms: what it took, for as many tokens as now, ms: median of stored sessions, or of the incumbent's rounds.
-        now_ms: what it takes, ms: median of the rounds.
-        baseline: whose sessions it is compared with; empty: none.
-        incumbent: or which incumbent.
-        count: of sessions, or of pairs of rounds.
-        since: the session after which it was so, by commit and day; empty: not known, or the commit is this one.
-        commit: of that session; empty if not known, or if files were changed.
+        where: `alone`, or `together` without the increase that also occurs alone.
+        agent, instance: the agent and its instance.
+        before_ms: the former time for the present number of tokens, ms: median of stored sessions, or of the
+            incumbent's rounds.
+        now_ms: the present time, ms: median of the rounds.
+        baseline: name of the baseline with the stored sessions; empty: none.
+        incumbent: name of the incumbent; empty: none.
+        count: number of sessions, or of pairs of rounds.
+        since: the last session without the regression, by commit and day; empty: unknown, or of the present commit.
+        commit: the commit of that session; empty if unknown, or if files were changed.
     """
 
     part: str

@@ -164,11 +164,11 @@ def _each(measurement: Measurement) -> Iterable[_Which]:
 
 
 def _moved(values: Sequence[float], sessions: Sequence[StoredSession]) -> tuple[float, StoredSession | None]:
-    """Its value before, and the session after which it grew; None if it did not.
+    """The former value, and the session after which the value grew; None if it did not grow.
 
     Args:
-        values: of the sessions, and last that of now.
-        sessions: oldest first.
+        values: the values of the sessions, followed by the present value.
+        sessions: the sessions, oldest first.
     """
     if risen := [change for change in breaks(values, _ERROR) if change.after > change.before]:
         largest = max(risen, key=lambda change: change.after - change.before)

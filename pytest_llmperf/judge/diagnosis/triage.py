@@ -61,7 +61,7 @@ def of_measurement(measurement: Measurement, slower: Sequence[PhaseRegression], 
     """What the rounds say.
 
     Args:
-        measurement: with its rounds.
+        measurement: the measurement with its rounds.
         slower: see Record.
         held: what it was compared with, in words; empty: nothing.
     """

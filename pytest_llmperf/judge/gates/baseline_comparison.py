@@ -25,7 +25,7 @@ class Compared:
     """A measurement that both baselines hold.
 
     Attributes:
-        key: of the measurement.
+        key: the key of the measurement.
         old: what the standard holds.
         new: what is judged by it.
         verdicts: one a metric that both hold.
@@ -55,8 +55,8 @@ def compare_stored(
     Args:
         standard: what to hold to.
         candidate: what is judged.
-        settings: with the limit of `regression`, if any; None: the usual ones.
-        metrics: to compare, none: the usual ones; those that some session of the standard lacks are left out.
+        settings: the settings, with the limit of `regression` if there is one; None: the defaults.
+        metrics: the metrics to compare; empty: the defaults. Metrics that a session of the standard lacks are left out.
 
     Returns:
         One for each measurement (test, scenario, topology, work) that both hold, in the standard's order.

@@ -68,9 +68,9 @@ def judge_sessions(verdict: Verdict, sessions: Sequence[Sequence[float]], gates:
     """The verdict on several sessions, by the means of sessions; the given one if there are too few for that.
 
     Args:
-        verdict: by all rounds of these sessions, as if they were one.
+        verdict: the verdict on all rounds of these sessions as one session.
         sessions: the values of the metric, one sequence a session.
-        gates: that share the error of `fail`.
+        gates: number of gates that share the error of `fail`.
     """
     gate, delta, metric = verdict.gate, verdict.gate.delta, metric_of(verdict.gate.metric)
     rounds = common_rounds(gate.reference, sessions)

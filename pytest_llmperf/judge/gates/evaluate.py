@@ -49,7 +49,7 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
         measurement: one or more rounds.
         looks: how often the session may look at this gate, e.g. `max_rounds - min_rounds + 1`.
         last: whether no further look follows.
-        gates: of the run, which share the error of `fail`.
+        gates: the number of gates of the run, which share the error of `fail`.
 
     Returns:
         A verdict; `invalid` if the metric of some round is undefined.

@@ -34,8 +34,8 @@ def decision_grade(
     """What a run lacks to be decision-grade; empty when it is (report, D, P.1).
 
     Args:
-        rounds: of the primary metric.
-        cv_pct: of the primary metric; None when not known.
+        rounds: the rounds of the primary metric.
+        cv_pct: the CV of the primary metric; None when not known.
         boundaries: the measurement boundaries that are stated.
         alternatives: configurations that were tried besides this one.
         manifest: must hold every identity key (GPU keys only if there is a GPU), `os_build` and `git_commit`.

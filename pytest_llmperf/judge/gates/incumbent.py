@@ -37,8 +37,8 @@ def against_gates(
 
     Args:
         specs: the test's markers.
-        name: of the incumbent.
-        settings: with the limit of `regression`, if any.
+        name: the name of the incumbent.
+        settings: the settings, with the limit of `regression` if there is one.
         compared: the default metrics, see `compared_metrics`.
 
     Returns:
@@ -80,12 +80,12 @@ def judge_against(
     """Judges one of `against_gates` by the pairs of rounds so far; see `judge.gates.evaluate.judge`.
 
     Args:
-        gate: of the incumbent.
+        gate: the gate of the incumbent.
         measurement: the candidate's.
-        incumbent: with as many rounds, each run beside the candidate's of the same place.
+        incumbent: a measurement of equal length; each round was run next to the candidate's round of the same index.
         looks: how often the session may look at this gate.
         last: whether no further look follows.
-        gates: of the run, which share the error of `fail`.
+        gates: the number of gates of the run, which share the error of `fail`.
 
     Returns:
         A verdict whose gate has the incumbent's centre for its limit; `invalid` where the metric is undefined in some

@@ -37,8 +37,8 @@ class Baselines:
     """The baselines that limits may come from.
 
     Attributes:
-        in_force: with the thresholds.
-        compared: with the sessions that `regression` compares with (`--llmperf-compare`); None: those in force.
+        in_force: the baseline with the thresholds.
+        compared: the baseline whose sessions `regression` uses (`--llmperf-compare`); None: the baseline in force.
     """
 
     in_force: Baseline
@@ -46,10 +46,10 @@ class Baselines:
 
 
 def resolve(marker: Marker, target: Target, baselines: Baselines) -> tuple[Gate, ...]:
-    """The gates that a marker asks for, each with its limit.
+    """The gates that a marker requires, each with its limit.
 
     Args:
-        marker: validated.
+        marker: a validated marker.
         target: the measurement that will be judged.
         baselines: where limits may come from.
 
@@ -57,7 +57,7 @@ def resolve(marker: Marker, target: Target, baselines: Baselines) -> tuple[Gate,
         One gate for each limit, or metric compared; for `quality` also one for the answers.
 
     Raises:
-        UsageError: no limit anywhere, or a setting that the marker would refuse.
+        UsageError: there is no limit, or the marker would refuse a setting.
         BaselineError: thresholds that contradict each other, or nothing stored to compare with.
     """
     return _RESOLVERS[marker.kind.judged](marker, target, baselines)

@@ -63,7 +63,7 @@ def strength(gate: Gate, values: Sequence[float], known: Interval) -> tuple[floa
     for the observed value says nothing that the interval does not (Hoenig and Heisey 2001).
 
     Args:
-        gate: with a limit.
+        gate: a gate with a limit.
         values: two or more.
         known: the interval that must be on the bad side for a `fail`.
 

@@ -33,7 +33,7 @@ def answer_gates(marker: Marker, bare: float | None) -> tuple[Gate, ...]:
     """The gates that the marker asks for: same answers (unless it says otherwise), and the drop of the score.
 
     Args:
-        marker: of the kind `quality`.
+        marker: a marker of the kind `quality`.
         bare: the limit that the command line or ini gives for it, if any.
     """
     by_default = DEFAULT_MAX_DROP_PP, f"marker {marker}, default"
@@ -48,7 +48,7 @@ def judge_answers(quality: Quality, gates: tuple[Gate, ...], *, run_gates: int =
 
     Args:
         quality: scored.
-        gates: of `answer_gates`.
+        gates: the number of gates of `answer_gates`.
         run_gates: gates of the run, which share the error of `fail`.
     """
     verdicts = []
@@ -82,7 +82,7 @@ def scorer_raised(scorer: str, error: Exception) -> UsageError:
     """The error for a scorer that raises instead of scoring.
 
     Args:
-        scorer: in words.
+        scorer: the scorer in words.
         error: what it raised.
     """
     frames = traceback.extract_tb(error.__traceback__)

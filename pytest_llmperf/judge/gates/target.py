@@ -17,9 +17,9 @@ class Target:
     """A measurement that is to be judged.
 
     Attributes:
-        key: of the measurement.
-        facts: of its manifest.
-        settings: of the session.
+        key: the key of the measurement.
+        facts: the facts of its manifest.
+        settings: the settings of the session.
         compared: the metrics that are compared unless a marker names others, see `compared_metrics`.
     """
 

@@ -14,9 +14,9 @@ def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) ->
     another machine and another gate of the test compares something; if none does, it follows the settings.
 
     Args:
-        verdict: to act on.
+        verdict: the verdict to act on.
         verdicts: all of its measurement.
-        settings: of the session.
+        settings: the settings of the session.
     """
     if verdict.outcome is Outcome.PASS:
         return "pass"

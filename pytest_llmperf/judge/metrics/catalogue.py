@@ -45,8 +45,8 @@ class Metric:
     """One line of the catalogue.
 
     Attributes:
-        name: with its unit as suffix.
-        unit: as baselines spell it: `%`, `ratio`, `ms`, `tok/s`, `x`, ...
+        name: the name, with its unit as suffix.
+        unit: the unit as spelled in baselines: `%`, `ratio`, `ms`, `tok/s`, `x`, ...
         good: `min`: more is better, a limit is a minimum; `max`: less is better.
         kind: what it may be compared with.
         aggregate: over rounds.

@@ -1,18 +1,19 @@
-"""Figures of a server that our own arrivals contradict: its word is believed only as far as our clock allows.
+"""Figures of a server that the client's arrival times contradict: these figures are not used.
 
 | a server's figure | contradicted when |
 |---|---|
-| total, decode duration | it is longer than the request took here |
-| load + prefill | it is longer than the first chunk took here |
+| total, decode duration | it is longer than the client's time for the request |
+| load + prefill | it is longer than the client's time to the first chunk |
 | total | it is shorter than its parts |
 | total, decode duration | tokens kept arriving for more than AT_MOST times as long |
 | tokens | they would be faster than FASTEST_TOK_S over the whole request |
-| tokens | they are more than the text received can hold, and than the time can at the pace of that text |
+| tokens | they are too many for the received text, and for the time at the pace of that text |
 
-Thoughts that a server counts and does not show take their time: such counts are believed if the pace of the text shown
-has room for them. Whether tokens kept arriving, the usual gap between arrivals tells, not the whole: one long gap is
-the network's. Chunks that arrive together, through a proxy that buffers, say nothing of the pace, and contradict no
-rate. Clocks may be coarse, and a server's may begin a little earlier than ours: SLACK_MS and SLACK_SHARE are allowed.
+Thoughts that a server counts but does not send take time, too: such counts are accepted if the pace of the visible text
+leaves room for them. The typical gap between arrivals shows whether tokens kept arriving; the total time does not,
+because one long gap may be caused by the network. Chunks that arrive together, through a buffering proxy, say nothing
+about the pace and contradict no rate. Clocks may be coarse, and a server's may start slightly earlier than the
+client's: SLACK_MS and SLACK_SHARE are allowed.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ DURATIONS = frozenset({"total_duration", "load_duration", "prompt_eval_duration"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contradiction:
-    """A figure of the server's and what our clock says.
+    """A contradiction between a server's figure and the client's clock.
 
     Attributes:
-        figures: of the server's that are not to be believed.
-        theirs: what the server says, in words.
-        ours: what was seen here, in words.
+        figures: the server's figures that cannot be true.
+        theirs: the server's statement, in words.
+        ours: the client's observation, in words.
     """
 
     figures: frozenset[str]
@@ -87,7 +88,7 @@ def in_words(rounds: Iterable[Round]) -> str:
 
 
 def believable(request: RequestTiming) -> bool:
-    """Whether our clock contradicts nothing that the server says of a request."""
+    """Whether the client's clock agrees with all figures that the server reports of a request."""
     return not contradictions(request)
 
 
@@ -95,7 +96,7 @@ def check_figures(runs: Iterable[AgentRun], figures: frozenset[str]) -> None:
     """Whether these figures of the server's may be so, in each request of some runs.
 
     Raises:
-        MeasurementError: our clock contradicts one; names the agent, the server's figure and ours.
+        MeasurementError: the client's clock contradicts a figure; the message names the agent and both figures.
     """
     for run in runs:
         for number, request in enumerate(run.requests, 1):
@@ -139,7 +140,7 @@ def _below_its_parts(request: RequestTiming) -> Iterator[Contradiction]:
 
 
 def _too_short(request: RequestTiming) -> Iterator[Contradiction]:
-    """Durations in which the tokens cannot have been written that we saw arriving."""
+    """Durations that are too short for the tokens that arrived."""
     writing_ns = _writing_ns(request)
     for name in ("eval_duration", "total_duration"):
         theirs_ns, least_ns = getattr(request, f"{name}_ns"), 0 if name == "eval_duration" else 1

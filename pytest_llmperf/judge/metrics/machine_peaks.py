@@ -46,9 +46,9 @@ def unobservable_reason(gate: Gate, sample: Sample | None, telemetry: Telemetry 
     """Why a gate's metric cannot be observed here, in words; empty if it can, or needs no observing.
 
     Args:
-        gate: whose metric.
-        sample: of this machine; None: it is not looked at.
-        telemetry: with what cannot be observed.
+        gate: the gate.
+        sample: a sample of this machine; None: telemetry is off.
+        telemetry: the telemetry, which lists what cannot be observed.
     """
     if gate.metric not in VALUES or (sample is not None and VALUES[gate.metric](sample) is not None):
         return ""
@@ -59,7 +59,7 @@ def memory_mib(telemetry: Telemetry, every_s: float) -> list[dict[str, float]]:
     """Resident memory of the harness and of each instance that is known, MiB, at equal distances in time.
 
     Args:
-        telemetry: with samples.
+        telemetry: telemetry with samples.
         every_s: the distance, s.
     """
     memory: list[dict[str, float]] = []

@@ -28,7 +28,7 @@ def ttft_ms(request: RequestTiming) -> float:
     """Time to the first chunk of content (text or a tool call), on the client's clock, ms; thoughts are none.
 
     Args:
-        request: with at least one arrival.
+        request: a request with at least one arrival.
 
     Raises:
         MeasurementError: the answer was not streamed, no content chunk arrived, or it arrived before the request was

@@ -43,8 +43,8 @@ class Step(NamedTuple):
 
     Attributes:
         where: round and agent, for errors.
-        together: with the other agents.
-        alone: in each round.
+        together: the request with the other agents.
+        alone: the same request alone, in each round.
     """
 
     where: str

@@ -89,9 +89,9 @@ def decide(null: NullDistribution, shift: Array, scale: Scale, delta: float, loo
     Args:
         null: distribution of the difference if nothing has changed.
         shift: the difference of centres on the loss scale, shape (...).
-        scale: of the shift.
+        scale: the scale of the shift.
         delta: the smallest change that matters, in the scale's unit.
-        look: which look this is.
+        look: the current look.
     """
     floor = scale.change(shift) >= HARD_FLOOR_DELTAS * delta
     clear = null.may_exceed(shift, look.fail_error) | null.may_exceed(scale.shift(delta) - shift, look.delta_error)
@@ -126,9 +126,9 @@ class ChangeEstimate:
 
     Attributes:
         outcome: pass, fail or inconclusive.
-        estimate: in `unit`.
-        low: in `unit`; above 0 if no change is excluded.
-        high: in `unit`; below delta if delta is excluded.
+        estimate: the estimate in `unit`.
+        low: lower end in `unit`; above 0 if no change is excluded.
+        high: upper end in `unit`; below delta if delta is excluded.
         unit: `pp`, or `%` of the baseline's centre.
         error_of_fail: probability that no change at all looks as bad.
         error_of_pass: probability that a change of delta looks as good.
@@ -169,9 +169,9 @@ def estimate_change(
         null_after: the null distribution after a number of rounds.
         rounds: so far.
         shift: the difference on the loss scale; positive is worse.
-        scale: of the shift.
+        scale: the scale of the shift.
         delta: the smallest change that matters, in the scale's unit.
-        look: which look this is.
+        look: the current look.
         round_sd: standard deviation of one round on the loss scale.
     """
     null, final, at_delta = null_after(rounds), replace(look, last=True), scale.shift(delta)

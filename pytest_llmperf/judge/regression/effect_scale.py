@@ -27,7 +27,7 @@ class Scale:
 
     Attributes:
         bound: which side is good.
-        unit: of changes: `pp`, or `%`.
+        unit: the unit of changes: `pp`, or `%`.
         logs: whether the loss is a logarithm.
         factor: turns the metric's unit into that of changes, if no logarithm is taken.
     """

@@ -32,7 +32,7 @@ class NullDistribution:
     """The distribution of the difference of two centres if nothing has changed. Shapes have any leading batch axes.
 
     Attributes:
-        weights: of the normal distributions in the mixture, shape (nodes,).
+        weights: the weights of the normal distributions in the mixture, shape (nodes,).
         variances: their variances, shape (..., nodes).
         third: the third cumulant, positive if the long tail is on the worse side, shape (...).
         typical: the variance by plain estimates, for power and the like, shape (...).

@@ -46,7 +46,7 @@ class PairsModel:
         pairs: how many.
         shift: the mean difference, candidate less incumbent; positive is worse.
         difference_variance: sample variance of the differences.
-        autocorrelation: of neighbouring pairs, as far as it counts.
+        autocorrelation: the autocorrelation of neighbouring pairs, as far as it counts.
         rounding: variance of the mean difference because values are rounded.
     """
 
@@ -61,7 +61,7 @@ class PairsModel:
         """From the values of two or more pairs, each side of shape (..., pairs), in the metric's unit.
 
         Args:
-            scale: of the losses.
+            scale: the scale of the losses.
             incumbent: one value a pair.
             candidate: the same.
             last: whether the session ends with these pairs.
@@ -112,7 +112,7 @@ def change_between_pairs(
         delta: the smallest change that matters.
         incumbent: one value a pair.
         candidate: one value a pair, in the same order.
-        look: which look this is.
+        look: the current look.
 
     Returns:
         None for fewer than two pairs.

@@ -136,7 +136,7 @@ def rounding_variance(aggregate: Aggregate, scale: Scale, groups: Sequence[Array
 
     Args:
         aggregate: what a session's centre is.
-        scale: of the losses.
+        scale: the scale of the losses.
         groups: values in the metric's unit, each of shape (..., sessions, rounds).
     """
     pooled = np.concatenate([group.reshape(*group.shape[:-2], -1) for group in groups], axis=-1)

@@ -49,7 +49,7 @@ class _Side:
     Attributes:
         count: the number of sessions.
         centre: the mean of their centres.
-        variance: of `centre`, estimated from the scatter of the centres.
+        variance: the variance of `centre`, estimated from the scatter of the centres.
         third: the third cumulant of `centre` that comes from rounds, which are skewed.
         rounding: the variance of `centre` because values are rounded.
     """

@@ -32,9 +32,9 @@ class Slopes:
     """Sums of a regression of losses on the number of the round, each session about its own mean.
 
     Attributes:
-        products: of losses and numbers.
-        squares: of losses.
-        spread: squares of numbers.
+        products: sums of products of losses and round numbers.
+        squares: sums of squares of losses.
+        spread: sum of squares of round numbers.
         freedom: degrees of freedom of `squares`.
     """
 
@@ -61,8 +61,8 @@ def share_drift(stored: Slopes, losses: Array) -> NDArray[np.bool_]:
     """Whether the stored sessions and this one drift alike.
 
     Args:
-        stored: of the stored sessions.
-        losses: of this session, shape (..., rounds), three rounds or more.
+        stored: the slopes of the stored sessions.
+        losses: the losses of this session, shape (..., rounds), three rounds or more.
     """
     new = Slopes.of([losses[..., None, :]])
     spread, freedom = stored.spread + new.spread, stored.freedom + new.freedom - 1

@@ -64,7 +64,7 @@ def change_from_sessions(
         delta: the smallest change that matters.
         sessions: the stored rounds' values, one sequence a session.
         values: the new rounds' values.
-        look: which look this is.
+        look: the current look.
 
     Returns:
         None if no variance can be estimated: one new round, or stored sessions of one round each.

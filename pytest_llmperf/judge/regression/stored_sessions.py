@@ -113,12 +113,12 @@ class HistoryModel:
 
     Attributes:
         stored: see StoredRounds.
-        sampling: of all rounds, stored and new.
-        shift: this session's centre less the stored sessions'; positive is worse.
-        assumed: standard deviation between sessions that is assumed if they are few.
-        excess: variance of a new round above that of any round, if the new ones are significantly noisier.
-        inflation: of the variance of the new rounds' centre by autocorrelation; applied if the spread is assumed.
-        rounding: variance of the shift because values are rounded.
+        sampling: the sampling variance of all rounds, stored and new.
+        shift: this session's centre minus the stored sessions' centre; positive is worse.
+        assumed: the standard deviation between sessions that is assumed if there are few sessions.
+        excess: excess variance of a new round over any round, if the new rounds are significantly noisier.
+        inflation: variance inflation of the new rounds' centre by autocorrelation; applied if the spread is assumed.
+        rounding: variance of the shift that is caused by the rounding of values.
     """
 
     stored: StoredRounds

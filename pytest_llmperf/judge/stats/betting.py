@@ -45,7 +45,7 @@ def mean_interval(values: Sequence[float], ceiling: float, *, gates: int = 1) ->
     Args:
         values: one or more, from 0 to the ceiling.
         ceiling: the largest value that the definition allows.
-        gates: that share the error.
+        gates: number of gates that share the error.
     """
     known = np.asarray(values, float)
     return Interval(
@@ -72,7 +72,7 @@ def rounds_to_refute(values: Sequence[float], mean: float, *, gates: int = 1, mo
     Args:
         values: one or more, from 0.
         mean: above 0.
-        gates: that share the error.
+        gates: number of gates that share the error.
         most: the largest number that is tried.
     """
     growth = _log_growth(np.asarray(values, float), mean) / len(values)

@@ -52,10 +52,10 @@ class Break:
     """A change of level.
 
     Attributes:
-        how: at once or little by little.
-        start: index of the last session before a step, or the first of a creep.
-        end: index of the first session after a step, or the last of a creep.
-        before, after: levels at either end, in the series' unit.
+        how: whether the level changed at once or gradually.
+        start: index of the last session before a step, or of the first session of a gradual change.
+        end: index of the first session after a step, or of the last session of a gradual change.
+        before, after: the levels at both ends, in the series' unit.
         error: probability that a series without a change looks like this.
     """
 

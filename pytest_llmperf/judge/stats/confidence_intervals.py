@@ -61,7 +61,7 @@ class Interval:
     """A confidence interval of the rounds' centre.
 
     Attributes:
-        low, high: in the metric's unit; may be infinite.
+        low, high: the ends in the metric's unit; may be infinite.
         method: how it was computed, in words.
     """
 
@@ -112,7 +112,7 @@ def interval(
         aggregate: mean, median, rate, CV or maximum.
         values: one a round, finite; 0 or 1 for a rate.
         looks: how often the session looks, 1 or more.
-        gates: that share the error, 1 or more.
+        gates: number of gates that share the error, 1 or more.
         last: whether this is the session's last look.
         shape: what is known of the rounds of a mean.
 
@@ -263,11 +263,11 @@ def rounds_to_decide(
     """About how many rounds would put the limit outside the interval, if centre, spread and resolution stayed.
 
     Args:
-        aggregate: of the metric.
-        values: of the rounds so far.
-        limit: of the gate.
-        looks: at the data, at most.
-        gates: that share the error.
+        aggregate: the aggregate of the metric.
+        values: the values of the rounds so far.
+        limit: the limit of the gate.
+        looks: maximum number of looks at the data.
+        gates: number of gates that share the error.
         known: the interval of these values; as far as it is wider than Student's, it stays so with more rounds.
 
     Returns:

@@ -34,9 +34,9 @@ def error_of_look(looks: int, *, last: bool, gates: int = 1) -> float:
     """The one-sided error that this look may make.
 
     Args:
-        looks: of a session, 1 or more.
+        looks: the number of looks of a session, 1 or more.
         last: whether this is the last.
-        gates: of the run, 1 or more.
+        gates: the number of gates of the run, 1 or more.
 
     Raises:
         ValueError: fewer than one look or gate.

@@ -52,7 +52,7 @@ class Summary:
     Attributes:
         values: one a round.
         n: the number of values.
-        mean, median, min, max: in the metric's unit.
+        mean, median, min, max: these statistics in the metric's unit.
         sd: sample standard deviation (ddof = 1); None for one value.
         cv_pct: sd / mean * 100; None for one value or a mean that is not positive.
         p50, p95, p99: percentiles by linear interpolation, or the maximum if n cannot support them.
@@ -129,7 +129,7 @@ def reference_centre(aggregate: Aggregate, sessions: Sequence[Sequence[float]]) 
     """The stored sessions' centre: the mean of each session's own, so that long sessions do not outweigh short ones.
 
     Args:
-        aggregate: of the metric.
+        aggregate: the aggregate of the metric.
         sessions: one or more, each with one value a round.
 
     Raises:

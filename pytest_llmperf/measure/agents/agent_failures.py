@@ -16,7 +16,7 @@ class Member:
 
     Attributes:
         label: for error messages.
-        url: of its server.
+        url: the base address of its server.
         run: what does its work.
         start_up_ns: how long it takes from its start to its first request, as far as is known.
         after: the members that must have ended before it is started, by index.
@@ -36,6 +36,11 @@ class Member:
     def name(self) -> str:
         """The label without the instance."""
         return self.label.partition(",")[0]
+
+    @property
+    def agent(self) -> str:
+        """The agent's name in its scenario."""
+        return self.name.removeprefix("agent ")
 
 
 class AgentFailures:

@@ -26,10 +26,10 @@ class SentRequest:
     """A request, without what differs from run to run.
 
     Attributes:
-        method, path: of the request.
+        method, path: method and path of the request.
         body: parsed, its prompt without the unique prefix; None if there is none, the text if it is not JSON.
         streamed: whether the answer was streamed.
-        connection: which connection of the agent it used, from 0.
+        connection: index of the agent's connection that it used, from 0.
         answer: the text of the answer; not compared.
     """
 
@@ -68,8 +68,8 @@ def sent_requests(capture: Capture, index: int, *, label: str) -> tuple[SentRequ
     """The timed requests of an agent, in the order in which they were sent.
 
     Args:
-        capture: of a part.
-        index: of the agent.
+        capture: the capture of a part.
+        index: the index of the agent.
         label: for error messages.
 
     Raises:

@@ -19,7 +19,7 @@ class Variable:
     """A variable that a command gets.
 
     Attributes:
-        name: of the variable.
+        name: the name of the variable.
         value: with `{url}` for the agent's base address at the tap, and `{model}` for the model's name.
         readers: the clients and frameworks that read it.
         spared: whether a value that the variable already has is kept.

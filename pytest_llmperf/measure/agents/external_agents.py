@@ -11,13 +11,14 @@ from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents.agent_failures import Member
 from pytest_llmperf.measure.agents.marked_workflow import workflow_of
 from pytest_llmperf.measure.agents.member_agents import Agents
+from pytest_llmperf.measure.agents.running_command import CommandUse
 from pytest_llmperf.measure.tap.http_exchanges import HttpExchange, abandoned_of, exchanges_of, timing
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.tap.recording import Capture, CapturedConnection
 from pytest_llmperf.measure.wire.answer_end import Ending
 from pytest_llmperf.measure.wire.exchange import Exchange
 from pytest_llmperf.measure.wire.prepared_request import Request
-from pytest_llmperf.model import LAST, UNTIMED, AsyncAgent, Place, RequestTiming, Step, Untimed, Workflow
+from pytest_llmperf.model import LAST, UNTIMED, AsyncAgent, Place, ProcessUse, RequestTiming, Step, Untimed, Workflow
 from pytest_llmperf.model.endpoints import is_control
 
 LOADS = ("load", "unload")
@@ -29,13 +30,13 @@ class AgentRecording:
     """The requests of one agent in a part.
 
     Attributes:
-        requests: those that are timed, in the order sent.
-        exchanges: of these requests.
+        requests: the timed requests, in the order sent.
+        exchanges: the exchanges of these requests.
         sent: their HTTP requests, as the agent sent them.
-        first_ns: when its first bytes left the tap, of any request.
-        start_up_ns: from its start to the first bytes that it sent.
+        first_ns: when the agent's first bytes, of any request, left the tap.
+        start_up_ns: time from the agent's start to the first bytes that it sent.
         untimed: its requests that are in no figure.
-        workflow, marks_fault: as of AgentRun.
+        workflow, marks_fault, process: as of AgentRun.
     """
 
     requests: tuple[RequestTiming, ...]
@@ -46,6 +47,7 @@ class AgentRecording:
     untimed: tuple[Untimed, ...] = ()
     workflow: Workflow | None = None
     marks_fault: str = ""
+    process: ProcessUse | None = None
 
     def check_count(self, label: str, wanted: int) -> None:
         """Raises MeasurementError if another number of requests than wanted is timed; others may wait for each."""
@@ -63,7 +65,7 @@ class TapResult:
 
     Attributes:
         start_ns: when the barrier opened.
-        recordings: of each member.
+        recordings: one recording for each member.
         cpu_ns: CPU time of the tap from the barrier to the last answer.
         lag_ns: the tap's scheduling lag in that time.
     """
@@ -92,7 +94,13 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
     capture, failure = part.run_or_kill()
     try:
         recordings = tuple(
-            _recording(member, connections, capture, started_ns=part.failures.started_ns.get(member, 0))
+            _recording(
+                member,
+                connections,
+                capture,
+                started_ns=part.failures.started_ns.get(member, 0),
+                use=part.uses.get(member),
+            )
             for member, connections in zip(members, capture.agents, strict=True)
         )
     except MeasurementError as error:
@@ -112,7 +120,7 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
 
 
 class Progress:
-    """How far our own agents of a part have come, for those that wait for them."""
+    """The progress of a part's built-in agents, for agents that wait for them."""
 
     def __init__(self) -> None:
         self._ends: defaultdict[Place, asyncio.Event] = defaultdict(asyncio.Event)
@@ -133,13 +141,13 @@ class Progress:
 def own_work(
     requests_to: Callable[[str], Sequence[Request]], agent: int, progress: Progress, *, in_turn: bool = True
 ) -> AsyncAgent:
-    """One of our own agents, or a recorded one, as a callable: it sends its requests; the tap captures the times.
+    """A built-in or a recorded agent as a callable: it sends its requests; the tap captures the times.
 
     Args:
         requests_to: its requests for a base address.
         agent: its index in the part.
-        progress: of the part.
-        in_turn: whether each request waits for the one before it; else only for what its step says.
+        progress: the progress of the part.
+        in_turn: whether each request waits for the previous one; otherwise only for the requests that its step names.
     """
 
     async def send(position: int, request: Request) -> None:
@@ -165,7 +173,12 @@ def own_work(
 
 
 def _recording(
-    member: Member, connections: Sequence[CapturedConnection], capture: Capture, *, started_ns: int
+    member: Member,
+    connections: Sequence[CapturedConnection],
+    capture: Capture,
+    *,
+    started_ns: int,
+    use: CommandUse | None,
 ) -> AgentRecording:
     """The requests on all connections of an agent.
 
@@ -203,6 +216,23 @@ def _recording(
         ),
         workflow=workflow,
         marks_fault=marks_fault,
+        process=_process_use(member, connections, use),
+    )
+
+
+def _process_use(
+    member: Member, connections: Sequence[CapturedConnection], use: CommandUse | None
+) -> ProcessUse | None:
+    """What the program of a command used; None if the agent is no command, or sent nothing."""
+    firsts = [connection.first_ns for connection in connections if connection.first_ns]
+    firsts += [mark.read_ns for connection in connections for mark in connection.marks]
+    if use is None or not firsts:
+        return None
+    return ProcessUse(
+        start_up_ns=max(0, min(firsts) - use.begun_ns),
+        cpu_ns=use.cpu_ns,
+        peak_rss_bytes=use.peak_rss_bytes,
+        agents=(member.agent,),
     )
 
 

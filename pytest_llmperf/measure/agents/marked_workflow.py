@@ -16,7 +16,7 @@ def workflow_of(
     """The work between the marks of an agent, and what is wrong with its marks.
 
     Args:
-        connections: of the agent.
+        connections: the connections of the agent.
         capture: the part that they belong to.
         requests: its timed requests.
 

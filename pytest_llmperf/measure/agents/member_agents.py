@@ -15,7 +15,7 @@ from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.masking import known, masked_words, secrets_of
 from pytest_llmperf.measure.agents.agent_failures import AgentFailures, Member
 from pytest_llmperf.measure.agents.command_environment import command_environment
-from pytest_llmperf.measure.agents.running_command import RunningCommand, tail_of, without_proxy
+from pytest_llmperf.measure.agents.running_command import CommandUse, RunningCommand, tail_of, without_proxy
 from pytest_llmperf.measure.agents.start_order import Starting, in_order, may_start
 from pytest_llmperf.measure.tap.proxy_client import Tap
 from pytest_llmperf.measure.tap.recording import Capture
@@ -44,6 +44,7 @@ class Agents:
 
     Attributes:
         failures: makes the errors; knows when each agent was started.
+        uses: what each command that has ended by itself used.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Agents:
         self._commands: list[RunningCommand] = []
         self._failed: Member | None = None
         self.failures = AgentFailures(members, timeout_s=timeout_s)
+        self.uses: dict[Member, CommandUse] = {}
 
     @classmethod
     def opened(
@@ -203,6 +205,8 @@ class Agents:
                 self._commands.append(running)
                 try:
                     code = await running.exit_code()
+                    if running.use is not None:
+                        self.uses[member] = running.use
                 finally:
                     await running.end()
                     self.failures.outputs[member] = tail_of(output, (*secrets_of(command), *known()))

@@ -10,6 +10,7 @@ It imports only the standard library, so that it starts at once.
 import contextlib
 import ctypes
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -17,7 +18,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-_POLL_S = 1.0  # only for a parent whose forked children still hold the pipe
+_LINUX = sys.platform == "linux"
+_POLL_S = 0.05 if _LINUX else 1.0  # to look at the memory, and for a parent whose forked children still hold the pipe
 _KILL_S = 5.0  # a process that a SIGKILL does not end in this time is in the kernel's hands
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -26,7 +28,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 def main() -> None:
     """Arguments: parent's pid, seconds of grace, descriptor to report to, the command.
 
-    Reports the command's exit code (negative: a signal), nothing if it was given up, or why it could not be started.
+    Reports lines: `begun` with the time of its start and the CPU time, ns, that its process had used before it became
+    the command; then `exit` with the exit code (negative: a signal), and, on Linux, the CPU time and the peak memory
+    of all its processes, ns and bytes. No `exit` if it was given up; if it could not be started, the reason.
     """
     parent, grace_s, report, words = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     wake_read, wake_write = os.pipe()
@@ -40,20 +44,77 @@ def main() -> None:
             words,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_reaper,  # noqa: PLW1509 - safe: this process has one thread
+            preexec_fn=lambda: _begin(report),  # noqa: PLW1509 - safe: this process has one thread
         )
     except OSError as error:
         os.write(report, str(error).encode())
         return
-    code = _exit_code(command.pid, parent, wake_read)
+    memory = Memory()
+    code = _exit_code(command.pid, parent, wake_read, memory)
     end_below(command.pid, grace_s)
     if code is not None:
-        os.write(report, b"%d" % code)
+        list(_reaped())
+        used = b" %d %d" % (_cpu_ns(), memory.peak_bytes()) if _LINUX else b""
+        os.write(report, b"exit %d%s\n" % (code, used))
 
 
-def _exit_code(command: int, parent: int, wake_read: int) -> int | None:
+class Memory:
+    """The peak memory of the processes below this one: the highest sum of their `VmHWM` at any look.
+
+    A process may grow after the last look and end. What `getrusage` says of those that have ended has no such gap, but
+    it counts what they shared with this process before they became the command: it is used if it is above that.
+
+    Args:
+        proc: where the system shows its processes.
+    """
+
+    def __init__(self, proc: str = "/proc") -> None:
+        self._proc = proc
+        self._highest = 0
+        self._own = self._vm_hwm(os.getpid())
+
+    def look(self) -> None:
+        """Looks at the processes that live now."""
+        family, total = [os.getpid()], 0
+        for pid in family:
+            with contextlib.suppress(OSError):
+                for task in os.listdir(f"{self._proc}/{pid}/task"):  # noqa: PTH208 - as below
+                    family += map(int, self._read(f"{pid}/task/{task}/children").split())
+            total += self._vm_hwm(pid) if pid != family[0] else 0
+        self._highest = max(self._highest, total)
+
+    def peak_bytes(self, ended_bytes: int | None = None) -> int:
+        """The peak; 0 if it was never seen.
+
+        Args:
+            ended_bytes: the largest resident set of a process that has ended; None: as the system says.
+        """
+        if ended_bytes is None:
+            ended_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        return max(self._highest, ended_bytes if ended_bytes > self._own else 0)
+
+    def _vm_hwm(self, pid: int) -> int:
+        with contextlib.suppress(OSError):
+            _, _, rest = self._read(f"{pid}/status").partition(b"VmHWM:")
+            return int(rest.split()[0]) * 1024 if rest else 0
+        return 0
+
+    def _read(self, name: str) -> bytes:
+        with open(f"{self._proc}/{name}", "rb") as file:  # noqa: PTH123 - as below
+            return file.read()
+
+
+def _cpu_ns() -> int:
+    """CPU time of the processes that have ended below this one, each waited for by its parent."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round((used.ru_utime + used.ru_stime) * 1e9)
+
+
+def _exit_code(command: int, parent: int, wake_read: int, memory: Memory) -> int | None:
     """Waits until the command has ended; None if the parent is gone, closed the pipe or sent a signal before that."""
     while True:
+        if _LINUX:
+            memory.look()
         for pid, code in _reaped():
             if pid == command:
                 return code
@@ -116,11 +177,12 @@ def _processes() -> Iterator[tuple[int, int, int, str]]:
                 yield int(pid), int(parent), int(group), state
 
 
-def _die_with_reaper() -> None:
-    """In the child: back to the usual signals, and on Linux the end of the reaper is its own."""
+def _begin(report: int) -> None:
+    """In the child: back to the usual signals, and on Linux the end of the reaper is its own; reports its begin."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.write(report, b"begun %d %d\n" % (time.monotonic_ns(), time.process_time_ns()))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -18,14 +18,14 @@ from pytest_llmperf.model.endpoints import is_control
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRun:
-    """What the agents asked.
+    """The requests of the agents in a recorded run.
 
     Attributes:
-        asked: of each member, its requests that were answered.
+        asked: the answered requests of each member.
         start_ns: when the barrier opened.
-        end: how it ended, one of `recorded_requests.ENDS`.
-        failure: of an agent or a server; None if there was none.
-        unknown: method and path of requests that may generate something, but are to no endpoint that is known.
+        end: how the run ended, one of `recorded_requests.ENDS`.
+        failure: the failure of an agent or a server; None if there was none.
+        unknown: method and path of requests to unknown endpoints that may generate something.
     """
 
     asked: tuple[tuple[Asked, ...], ...]
@@ -82,8 +82,8 @@ def _answered(
     """The requests of an agent that were answered, and the first failure of a server.
 
     Args:
-        capture: of the part.
-        index: of the agent.
+        capture: the capture of the part.
+        index: the index of the agent.
         member: the agent.
         unknown: takes the requests to unknown endpoints.
         to_the_end: whether all agents ended by themselves; else answers that were under way are left out.

@@ -28,10 +28,10 @@ class Recorder:
     Args:
         redaction: takes secrets and chosen fields out of bodies.
         bodies: whether bodies are kept.
-        model: its name on the servers.
-        source: where the servers come from, in words.
-        after: of each agent, the names of those that it waits for as its scenario says; others' requests are not
-            waited for, since two that were sent one after the other may have nothing to do with each other.
+        model: the model's name on the servers.
+        source: the source of the servers, in words.
+        after: for each agent, the names of the agents that its scenario has it wait for. It waits for no other agent's
+            requests: two requests that were sent one after the other may be independent.
     """
 
     redaction: Redaction = field(default_factory=Redaction)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from pytest_llmperf.masking import masked
 from pytest_llmperf.secret_values import SEALED, Hidden
@@ -30,6 +30,24 @@ _ERROR = r"^Exception in thread|^((Uncaught|Unhandled|Caused by:?) )?[\w.]*(Erro
 _TELLING = re.compile(f"{_PANIC.pattern}|{_ERROR}")
 _BACKTRACE = re.compile(r"^\s*$|^stack backtrace:|^goroutine |^\s+at ")
 _REASON_LINES = 5
+_REPORT = re.compile(
+    r"(begun (?P<begun>\d+) (?P<before>\d+)\n(exit (?P<code>-?\d+)( (?P<cpu>\d+) (?P<peak>\d+))?\n)?)?"
+)
+"""What the reaper reports, unless the command could not be started."""
+
+
+class CommandUse(NamedTuple):
+    """What a command used, with all processes that it started.
+
+    Attributes:
+        begun_ns: when its process became the command, monotonic.
+        cpu_ns: CPU time; None if the system does not tell.
+        peak_rss_bytes: peak resident memory, see `process_reaper.Memory`; None if the system does not tell.
+    """
+
+    begun_ns: int
+    cpu_ns: int | None = None
+    peak_rss_bytes: int | None = None
 
 
 class RunningCommand:
@@ -39,9 +57,13 @@ class RunningCommand:
         words: program and arguments.
         env: its environment.
         output: where its output goes.
+
+    Attributes:
+        use: what it used; None before `exit_code` has returned, and if its reaper was ended by somebody else.
     """
 
     def __init__(self, words: Sequence[str], *, env: Mapping[str, str], output: IO[bytes]) -> None:
+        self.use: CommandUse | None = None
         self._report, theirs = os.pipe()
         reaper = [sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), str(GRACE_S), str(theirs)]
         try:
@@ -53,7 +75,7 @@ class RunningCommand:
                     stderr=subprocess.STDOUT,
                     env=Hidden(env),
                     pass_fds=(theirs,),
-                    start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+                    start_new_session=True,  # only this process handles a Ctrl-C in the terminal
                 )
         except BaseException:
             os.close(self._report)
@@ -70,11 +92,16 @@ class RunningCommand:
         while self._process.poll() is None:  # noqa: ASYNC110 - a process has no event that works on every loop
             await asyncio.sleep(_POLL_S)
         said = os.read(self._report, 4096).decode("utf-8", "replace")
-        if said.lstrip("-").isdigit():
-            return int(said)
-        if said:
-            raise OSError(said)
-        return self._process.returncode  # its reaper was ended by somebody else
+        match = _REPORT.fullmatch(said)
+        if match is None:
+            raise OSError(said.rpartition("\n")[2])
+        if match["code"] is None:
+            return self._process.returncode  # its reaper was ended by somebody else
+        begun_ns, before_ns, code = (int(match[name]) for name in ("begun", "before", "code"))
+        self.use = CommandUse(begun_ns)
+        if match["cpu"] is not None:
+            self.use = CommandUse(begun_ns, max(0, int(match["cpu"]) - before_ns), int(match["peak"]) or None)
+        return code
 
     def ask_to_end(self) -> None:
         """Has everything of it begin to end, without waiting; idempotent."""
@@ -121,7 +148,7 @@ def tail_of(output: IO[bytes], secrets: Iterable[str] | None = None) -> str:
     A panic's reason comes before its backtrace, which may be longer than any tail.
 
     Args:
-        output: of the command.
+        output: the output of the command.
         secrets: see `masked`.
     """
     output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))

@@ -94,7 +94,7 @@ class _Answer:
     """The answer that its parts add up to.
 
     Attributes:
-        texts: of its content chunks.
+        texts: the texts of its content chunks.
         done: offset after its end; 0 before.
     """
 

@@ -11,7 +11,7 @@ def answer_connection(method: str = "POST", *, closing: bool = False) -> h11.Con
     """An h11 connection that waits for the answer to a request.
 
     Args:
-        method: of the request.
+        method: the method of the request.
         closing: whether the request has asked the server to close the connection after the answer.
     """
     connection = h11.Connection(h11.CLIENT)

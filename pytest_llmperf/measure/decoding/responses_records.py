@@ -90,7 +90,7 @@ def _whole(answer: Object, status: str = "") -> Part:
 
     Args:
         answer: the response.
-        status: as the event says; empty: as the answer says.
+        status: the event's status; empty: the answer's status counts.
     """
     status = status or string_of(answer, "status") or "completed"
     if status in _FAILURES:

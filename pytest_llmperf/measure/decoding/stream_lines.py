@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
-_IGNORED = (b"id", b"retry", b"")  # fields that say nothing to us; a comment is a field without a name
+_IGNORED = (b"id", b"retry", b"")  # fields that are not used; a comment is a field without a name
 _ERROR = b"error"
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
 _EVENT_START = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry|error)?:|(?:data|event|id|retry)[\r\n])")
@@ -19,7 +19,7 @@ class Line(NamedTuple):
     """One line, or the data of one event.
 
     Attributes:
-        number: of its first line in the body, from 1.
+        number: the number of its first line in the body, from 1.
         start: offset of its first byte in the body.
         end: offset after its last byte, with the line end (for an event, with the blank line).
         data: the bytes without the line end.

@@ -1,10 +1,10 @@
-"""How far another host's monotonic clock is ahead of ours: estimates with a bound that holds, no sockets.
+"""How far another host's monotonic clock is ahead of this host's: estimates with a guaranteed bound, no sockets.
 
-A probe leaves at `sent_ns` (our clock), is there at `received_ns` (theirs), its answer leaves at `answered_ns` (theirs)
-and is here at `arrived_ns` (ours). Nothing arrives before it left, so that the offset, theirs minus ours, is at most
-`received_ns - sent_ns` and at least `answered_ns - arrived_ns`, however unequal the two ways are. The estimate is the
-middle of the two (RFC 5905, section 8), its bound half the round trip. Of several probes the one with the least round
-trip counts: it waited least.
+A probe leaves this host at `sent_ns` and arrives at the other at `received_ns`; its answer leaves there at
+`answered_ns` and arrives here at `arrived_ns`, each by the host's own clock. Nothing arrives before it is sent, so the
+offset (the other clock minus this one) is at most `received_ns - sent_ns` and at least `answered_ns - arrived_ns`,
+however unequal the two directions are. The estimate is the middle of the two (RFC 5905, section 8), its bound half the
+round trip. The probe with the shortest round trip counts, because it waited least.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class ClockOffset:
     """An estimate.
 
     Attributes:
-        at_ns: when it is right, on our clock.
-        offset_ns: their clock minus ours.
+        at_ns: the moment of the estimate, on this host's clock.
+        offset_ns: the other clock minus this host's clock.
         bound_ns: the true offset is at most this far from `offset_ns`.
     """
 
@@ -82,7 +82,7 @@ class ClockLine:
         return max(self.before.bound_ns, self.after.bound_ns) + _parts(half_ns, WANDER_PPM)
 
     def offset_ns(self, at_ns: int) -> int:
-        """Their clock minus ours at a moment of ours, ns."""
+        """The other clock minus this host's clock at a moment of this clock, ns."""
         return self.before.offset_ns + self._drift_ns(at_ns - self.before.at_ns, self._elapsed_ns)
 
     def theirs_ns(self, ours_ns: int) -> int:
@@ -90,7 +90,7 @@ class ClockLine:
         return ours_ns + self.offset_ns(ours_ns)
 
     def ours_ns(self, theirs_ns: int) -> int:
-        """A moment of their clock on ours."""
+        """A moment of the other clock on this host's clock."""
         since_ns = theirs_ns - self.before.at_ns - self.before.offset_ns
         return theirs_ns - self.before.offset_ns - self._drift_ns(since_ns, self._elapsed_ns + self._change_ns)
 
@@ -110,7 +110,7 @@ def estimate(probes: Sequence[Probe]) -> ClockOffset:
     """The estimate of the probe with the least round trip.
 
     Args:
-        probes: of one burst, in the order sent; at least one.
+        probes: the probes of one burst, in the order sent; at least one.
 
     Raises:
         MeasurementError: they contradict each other or themselves: a clock was stepped meanwhile.
@@ -137,11 +137,11 @@ def line(estimates: Sequence[ClockOffset]) -> ClockLine:
     """The clock between the last two estimates.
 
     Args:
-        estimates: of one host, in the order made; at least two. Those before the last two tell the clock's rate.
+        estimates: at least two estimates of one host, in the order made; all but the last two give the clock's rate.
 
     Raises:
-        MeasurementError: the clock was stepped between the last two: it moved further than clocks drift, or than it did
-            before.
+        MeasurementError: the clock was stepped between the last two estimates: it moved further than clocks drift, or
+            further than it did before.
     """
     *earlier, before, after = estimates
     elapsed_ns, moved_ns = after.at_ns - before.at_ns, after.offset_ns - before.offset_ns

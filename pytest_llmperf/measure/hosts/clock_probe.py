@@ -36,7 +36,7 @@ class Clocks(NamedTuple):
 
     Attributes:
         monotonic: the clock of its moments.
-        wall: on which its kernel stamps packets.
+        wall: the clock with which its kernel stamps packets.
         stamp: the kernel's stamp of a packet, on `wall`, from what `recvmsg` gave; None if it has none.
     """
 
@@ -53,7 +53,7 @@ class PacketTimes:
     """When packets came to a socket, on the monotonic clock; never before they came.
 
     Args:
-        clocks: of this host.
+        clocks: the clocks of this host.
     """
 
     def __init__(self, clocks: Clocks) -> None:
@@ -84,7 +84,7 @@ class ClockServer:
     Args:
         host: the address of this host on which it listens.
         key: see KEY_BYTES.
-        clocks: of this host.
+        clocks: the clocks of this host.
 
     Attributes:
         address: its host and port.
@@ -133,9 +133,9 @@ class ClockProber:
     """Asks one host's ClockServer.
 
     Args:
-        address: of the server.
+        address: the address of the server.
         key: see KEY_BYTES.
-        clocks: of this host.
+        clocks: the clocks of this host.
     """
 
     def __init__(self, address: tuple[str, int], key: bytes, *, clocks: Clocks = HERE) -> None:
@@ -149,11 +149,11 @@ class ClockProber:
         """The probes that were answered.
 
         Args:
-            count: of answers that are wanted.
-            timeout_s: in which each may come; what is lost is sent again, up to `count` times in all.
+            count: the wanted number of answers.
+            timeout_s: time limit for each answer; lost probes are sent again, up to `count` times in total.
 
         Raises:
-            MeasurementError: none was.
+            MeasurementError: no probe was answered.
         """
         probes, lost = list[Probe](), 0
         while len(probes) < count and lost < count:

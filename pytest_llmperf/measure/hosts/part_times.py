@@ -1,4 +1,4 @@
-"""Moves the times of another host to our clock."""
+"""Moves the times of another host to this host's clock."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def on_our_clock(part: Part, clock: ClockLine) -> Part:
     a request remain what that host measured.
 
     Args:
-        part: in moments of that host's clock.
-        clock: of that host, from estimates before and after the part.
+        part: a part in moments of that host's clock.
+        clock: the clock of that host, from estimates before and after the part.
     """
     return replace(
         part,

@@ -77,7 +77,7 @@ def lead_ns(workers: int) -> int:
 
 
 class _Worker:
-    """One process of `worker`, and our end of the channel to it."""
+    """One process of `worker`, and the parent's end of the channel to it."""
 
     def __init__(self) -> None:
         self.channel, theirs = Pipe()
@@ -85,7 +85,7 @@ class _Worker:
             [sys.executable, "-P", "-m", "pytest_llmperf.measure.runtimes.client_worker", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
-            start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+            start_new_session=True,  # only this process handles a Ctrl-C in the terminal
         )
         theirs.close()
 

@@ -26,7 +26,7 @@ class Part:
 
     Attributes:
         start_ns: the moment the barrier opened.
-        exchanges: of each client, in the order sent.
+        exchanges: the exchanges of each client, in the order sent.
         cpu_ns: CPU time of each process that did it, while it did.
         lag_ns: how late each client would have acted (see `scheduling_lag`).
     """
@@ -41,7 +41,7 @@ class Runtime(Protocol):
     """A way to run several clients at once.
 
     Attributes:
-        name: as in `--llmperf-runtime`.
+        name: the name, as in `--llmperf-runtime`.
     """
 
     name: str
@@ -72,13 +72,13 @@ class Start:
     Args:
         clients: see Clients.
         timeout_s: time limit for a request, s.
-        turns: of these clients; None makes them, for clients in threads.
+        turns: the turns of these clients; None makes them, for clients in threads.
         clock: monotonic nanoseconds.
 
     Attributes:
-        connections: of each client.
-        turns: as given.
-        pulse: to be beaten in the thread of the clients.
+        connections: the connections of each client.
+        turns: the given turns.
+        pulse: the pulse, to be beaten in the thread of the clients.
         start_ns: when the barrier opened.
     """
 

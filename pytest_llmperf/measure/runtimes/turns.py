@@ -22,7 +22,7 @@ class Turns:
         places: requests that others wait for; the ends of others are not kept.
 
     Attributes:
-        places: as given.
+        places: the given places.
     """
 
     def __init__(self, places: Collection[Place]) -> None:
@@ -72,7 +72,7 @@ class RelayedTurns(Turns):
 
     Args:
         places: as for Turns, with the client's index in this process.
-        channel: to the parent.
+        channel: the channel to the parent.
     """
 
     def __init__(self, places: Collection[Place], channel: Channel) -> None:

@@ -30,7 +30,7 @@ class HttpExchange:
     """One request and its answer.
 
     Attributes:
-        method, path: of the request; the path without a query.
+        method, path: method and path of the request; the path without a query.
         sent: the request's body, without its framing.
         exchange: when the request was sent, and the answer's bytes with their times.
         whole: whether the answer is complete.
@@ -59,7 +59,7 @@ def exchanges_of(connection: CapturedConnection, capture: Capture, *, label: str
     """The requests of one connection, in order, each with its answer.
 
     Args:
-        connection: as captured.
+        connection: the captured connection.
         capture: the part that it belongs to.
         label: for error messages.
 

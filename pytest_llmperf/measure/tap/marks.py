@@ -23,7 +23,7 @@ class Mark(NamedTuple):
 
     Attributes:
         kind: BEGIN or END.
-        read_ns, ancillary: of the read that completed it, as in `recording.Chunk`.
+        read_ns, ancillary: time and ancillary data of the read that completed it, as in `recording.Chunk`.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class MarkReader:
         """The bytes that are no mark, as far as that is clear.
 
         Args:
-            data: as read; empty: the agent has ended, and what is held is no mark.
+            data: the bytes read; empty: the agent has ended, and the held bytes are no mark.
             read_ns: the moment after the read.
             ancillary: the kernel's arrival stamp.
         """

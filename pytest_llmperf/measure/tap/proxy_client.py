@@ -54,7 +54,7 @@ class Tap:
 
         Args:
             urls: the server of each agent.
-            labels: of each agent, for error messages.
+            labels: the labels of each agent, for error messages.
             accesses: how each server is reached; none = all of them without login, by the system's authorities.
             limit_bytes: maximum memory for the captured bytes of one agent, with their bookkeeping.
             barrier: whether all agents are held until each has sent something; else their bytes are passed on at once.
@@ -124,7 +124,7 @@ class Tap:
                 [sys.executable, "-P", "-m", "pytest_llmperf.measure.tap", str(theirs.fileno()), str(self._realtime)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+                start_new_session=True,  # only this process handles a Ctrl-C in the terminal
             )
         finally:
             theirs.close()

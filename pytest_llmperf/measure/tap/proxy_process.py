@@ -46,7 +46,7 @@ class Agent:
         later: whether the barrier opens without waiting for this agent.
 
     Attributes:
-        later: as given.
+        later: the given value.
         connections: the connections that the agent made, in order, without `given_up`.
         given_up: the connections that the agent closed before the barrier opened.
         arrived: whether the parent knows that the agent has sent something.
@@ -85,7 +85,7 @@ class Forwarder:
     and `("full", agent)` when an agent's notes exceed the limit.
 
     Args:
-        channel: to the parent.
+        channel: the channel to the parent.
         clock: monotonic nanoseconds.
         cpu: CPU time of this process, nanoseconds.
     """

@@ -35,7 +35,7 @@ class Stream(NamedTuple):
     """One direction of a connection.
 
     Attributes:
-        chunks: in order.
+        chunks: the chunks in order.
         ended_ns: when its sender closed or reset it; 0 if it was still open.
     """
 
@@ -71,8 +71,8 @@ class CapturedConnection(NamedTuple):
     """One connection of an agent.
 
     Attributes:
-        up: from the agent to the server.
-        down: from the server to the agent.
+        up: the stream from the agent to the server.
+        down: the stream from the server to the agent.
         connect_ns, connected_ns: when the tap began to connect to the server, and when it was connected; 0 if it did
             not or was not.
         first_ns: when the agent's first bytes arrived; 0 if none did.
@@ -80,7 +80,7 @@ class CapturedConnection(NamedTuple):
             nothing of such a connection, and its bytes are not kept.
         given_up: method and path of the request that it closed the connection for; empty if it had sent none.
         fault: why the tap could not connect to the server; empty if it could, or did not try.
-        marks: that the agent sent on it; they are not in `up`, nor their answers in `down`.
+        marks: the marks that the agent sent on it; they are not in `up`, nor their answers in `down`.
     """
 
     up: Stream
@@ -110,7 +110,7 @@ class Capture(NamedTuple):
         before_ns, after_ns: `arrival.wall_offset_ns` at the beginning and end of the part.
         agents: the connections of each agent, in the order they were made.
         used: CPU time of the tap's process, at the barrier, with every beat, and at the end.
-        beats: of the tap's pulse.
+        beats: the beats of the tap's pulse.
     """
 
     start_ns: int

@@ -34,14 +34,14 @@ class Connection:
     came.
 
     Args:
-        client: as accepted.
+        client: the accepted socket.
         upstream: the server.
         selector: watches the sockets; this connection is their data.
-        tally: of its agent.
+        tally: the tally of its agent.
         clock: monotonic nanoseconds.
 
     Attributes:
-        tally: of its agent.
+        tally: the tally of its agent.
         alive: False once both sockets are closed.
         connecting: whether the server has not yet accepted it.
         first_ns: when the client's first bytes arrived; 0 if none did.

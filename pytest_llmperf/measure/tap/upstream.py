@@ -17,8 +17,8 @@ class Upstream(NamedTuple):
     """A server as the tap's process reaches it; without secrets, so that it may be sent to that process.
 
     Attributes:
-        family, address: of its socket.
-        host: of its address, as the header `Host` has it.
+        family, address: address family and address of its socket.
+        host: the host of its address, as in the header `Host`.
         tls_name: the name that its certificate must have; empty = no TLS.
         access: its login and its authorities; None if it has neither TLS nor a login.
     """

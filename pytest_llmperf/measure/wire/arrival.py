@@ -104,8 +104,8 @@ def settle(raw: Sequence[Raw], before_ns: int, after_ns: int) -> tuple[tuple[Pie
 
     Args:
         raw: the reads of one answer, in order.
-        before_ns: `wall_offset_ns` from before them.
-        after_ns: and from after them.
+        before_ns: `wall_offset_ns` before the reads.
+        after_ns: `wall_offset_ns` after the reads.
 
     Returns:
         The pieces (without the empty end) and their source: KERNEL, or READ if a read has no stamp or the wall clock

@@ -15,7 +15,7 @@ class Exchange:
         sent_ns: when the request's last bytes were handed to the system.
         pieces: the answer's bytes as they arrived.
         source: `kernel` or `read`, see `arrival`.
-        label: of the request.
+        label: the label of the request.
         connect_ns, connected_ns: the moments before the client began to connect and after it was connected.
         ended_ns: when the end of the answer, or of the connection, was read.
     """

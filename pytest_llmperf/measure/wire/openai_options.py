@@ -1,4 +1,4 @@
-"""The body of our agents' requests to an OpenAI-compatible server."""
+"""The body of a built-in agent's request to an OpenAI-compatible server."""
 
 from __future__ import annotations
 

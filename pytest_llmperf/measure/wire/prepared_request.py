@@ -72,9 +72,9 @@ class Target(NamedTuple):
 
     Attributes:
         tls: whether it is https.
-        host: as a resolver and TLS want it: ASCII, an IPv6 address without brackets.
-        port: with the scheme's default.
-        path: without a `/` at its end.
+        host: the host in the form for resolvers and TLS: ASCII, an IPv6 address without brackets.
+        port: the port; by default the scheme's.
+        path: the path without a trailing `/`.
     """
 
     tls: bool

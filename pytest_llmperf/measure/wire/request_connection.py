@@ -91,7 +91,7 @@ class Connection:
         """Connects, with a TLS handshake for https; waits at most CONNECT_S, or the request's time limit.
 
         Args:
-            address: of the host, if it is already known.
+            address: the address of the host, if it is already known.
 
         Returns:
             The address.

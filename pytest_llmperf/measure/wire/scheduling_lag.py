@@ -70,7 +70,7 @@ def lag_ns(beats: Sequence[Beat], *, until_ns: int | None = None) -> int:
     again and again would show only one late beat for each stop.
 
     Args:
-        beats: of a part.
+        beats: the beats of a part.
         until_ns: only moments up to this one count; None counts all.
     """
     moments = sorted(

@@ -10,11 +10,11 @@ class Answered:
     """One prompt of one agent, answered three times; not timed.
 
     Attributes:
-        agent: its name.
-        prompt: without the unique prefix, which is the same in all three requests.
-        alone, again: the answers while all others were idle.
+        agent: name of the agent.
+        prompt: the prompt without the unique prefix, which is the same in all three requests.
+        alone, again: the two answers while all other agents were idle.
         together: the answer while all agents worked.
-        alone_score, again_score, together_score: 0 (bad) to 1; None without a score.
+        alone_score, again_score, together_score: the answers' scores, 0 (bad) to 1; None without a score.
     """
 
     agent: str
@@ -32,8 +32,8 @@ class Quality:
     """All answers of a quality pass.
 
     Attributes:
-        answered: one entry a prompt of an agent.
-        scorer: who scored, in words.
+        answered: one entry for each prompt of each agent.
+        scorer: the scorer, in words.
     """
 
     answered: tuple[Answered, ...]

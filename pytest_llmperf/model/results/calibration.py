@@ -10,10 +10,10 @@ class Calibration:
     """The client's own cost and error at one load.
 
     Attributes:
-        runtime: that ran the clients.
-        timing_source: `kernel` or `read`.
-        agents: clients at once.
-        tok_s: tokens a second of each.
+        runtime: the runtime that ran the clients.
+        timing_source: source of the arrival times, `kernel` or `read`.
+        agents: number of clients at once.
+        tok_s: tokens per second of each client.
         tokens: timed tokens of each client.
         cpu_us_per_token: CPU time of the client for one token, us.
         arrival_p99_ms: 99th percentile of the time from sending to arrival of a token, through the system, ms.

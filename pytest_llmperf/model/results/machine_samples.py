@@ -24,11 +24,11 @@ class GpuSample:
     """A GPU at one moment; None: not reported.
 
     Attributes:
-        memory_used_mib, memory_total_mib: used by all processes, and total, MiB.
+        memory_used_mib, memory_total_mib: memory used by all processes, and total memory, MiB.
         utilisation_pct: share of the last moments in which it computed, %.
-        sm_clock_mhz: of its processors, MHz.
-        temperature_c: C.
-        power_w: W.
+        sm_clock_mhz: clock of its processors, MHz.
+        temperature_c: temperature, C.
+        power_w: power, W.
         slowed_by: slowdowns by heat or hardware, in words; without idleness, settings and the usual power cap.
     """
 
@@ -47,17 +47,17 @@ class Sample:
 
     Attributes:
         at_ns: the moment, on the clock of the requests.
-        round: the round's index; its first and last samples are taken just outside of its clock.
+        round: the round's index; the first and last samples of a round are taken just outside its timed part.
         busy_s: CPU time of all processes of the machine, s.
         stolen_s: time stolen by a hypervisor, s.
-        client: this process with its descendants, without the servers.
-        servers: by name, each instance whose processes are known.
-        memory_used_mib, memory_available_mib: of the machine, MiB.
-        swap_used_mib: MiB; None: not known.
-        swapped_mib: amount moved between memory and swap, both ways, MiB; None: not known.
-        cpu_c: of the processor, C; None: no sensor.
-        cpu_mhz: mean clock of its cores, MHz; None: not known.
-        gpus: in the order of Telemetry.gpus.
+        client: resources of this process with its descendants, without the servers.
+        servers: resources by name of each instance whose processes are known.
+        memory_used_mib, memory_available_mib: used and available memory of the machine, MiB.
+        swap_used_mib: used swap, MiB; None: unknown.
+        swapped_mib: amount moved between memory and swap, both ways, MiB; None: unknown.
+        cpu_c: temperature of the processor, C; None: no sensor.
+        cpu_mhz: mean clock of its cores, MHz; None: unknown.
+        gpus: the GPUs in the order of Telemetry.gpus.
     """
 
     at_ns: int
@@ -81,8 +81,8 @@ class Telemetry:
 
     Attributes:
         every_s: time between two samples of a round, s; it grows in a long run.
-        cores: of the machine.
-        samples: in the order of time.
+        cores: number of cores of the machine.
+        samples: the samples in the order of time.
         gpus: names of the GPUs.
         complete: whether the processes of every instance are among `servers`, so that the rest belongs to others.
         cost_s: CPU time that sampling took, s.

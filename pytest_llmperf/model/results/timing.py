@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pytest_llmperf.model.manifest import Manifest
 from pytest_llmperf.model.results.answer_quality import Quality
 from pytest_llmperf.model.results.calibration import Calibration
-from pytest_llmperf.model.results.external_work import Workflow
+from pytest_llmperf.model.results.external_work import ProcessUse, Workflow
 from pytest_llmperf.model.results.machine_samples import Telemetry
 from pytest_llmperf.model.workload.scenario import Scenario
 from pytest_llmperf.model.workload.topology import Topology
@@ -28,7 +28,7 @@ class RequestTiming:
         first_merged: whether the first chunk is merged, so that TTFT is an upper bound.
         eval_count: tokens generated, as the server counts; 0 if it gives no count.
         prompt_eval_count: prompt tokens, including cached ones.
-        total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: the server's; 0 if absent.
+        total_duration_ns, load_duration_ns, prompt_eval_duration_ns, eval_duration_ns: reported by the server; else 0.
         done_reason: `stop`, `length` or another reason of the server; `cancelled` if an agent did not wait for the end
             (then there is no count).
         text: the model's text, without thoughts and tool calls.
@@ -37,7 +37,7 @@ class RequestTiming:
         wordless_bytes: the bytes that tokens without text may account for: the JSON of tool calls, and two bytes for
             each token of thoughts that a /v1 server counts.
         embedding: whether the answer is an embedding, which has no tokens and no TTFT.
-        endpoint: path of `model.endpoints.ENDPOINTS` that the tap saw it ask; empty without a tap.
+        endpoint: the requested path, one of `model.endpoints.ENDPOINTS`, as the tap saw it; empty without a tap.
     """
 
     sent_ns: int
@@ -98,8 +98,8 @@ class Untimed:
 
     Attributes:
         request: method and path, e.g. `POST /v1/rerank`.
-        reason: why they are not timed, a word of `UNTIMED`.
-        count: how many there were.
+        reason: why they are not timed, a key of `UNTIMED`.
+        count: number of requests.
     """
 
     request: str
@@ -120,21 +120,22 @@ class AgentRun:
     """One agent's work in one part of a round, alone or together with the others.
 
     Attributes:
-        agent: its name.
+        agent: name of the agent.
         instance: name of the instance that served it.
         start_ns: when the barrier opened (t0).
-        requests: in the order sent.
+        requests: its requests in the order sent.
         client_ns: time in which the client had to act, not the server: from the barrier to the first send; from the
             end of each connection to the start of the next; and from when that is connected to the next send. For an
             external agent only the first, from the barrier to the moment its first bytes left the tap: between an
             answer and the next request it does its own work.
-        paused_ns: time in which its scenario had it wait: for agents that it comes after, for tools, in thought.
+        paused_ns: time for which its scenario had it wait: for agents that it comes after, for tools, to think.
         lag_ns: the 90th percentile of how late the client would have acted, measured by a heartbeat in its thread. For
-            an agent behind a tap, the tap's.
-        untimed: its requests that are in no figure; those to control endpoints (/api/tags, ...) are not listed.
+            an agent behind a tap, the tap's lag.
+        untimed: its requests that are in no figure; requests to control endpoints (/api/tags, ...) are not listed.
         workflow: its work between its own marks; None: it sent none, or they are wrong, and the boundary of its times
             is the barrier and its last answer, without its work before and after.
         marks_fault: what is wrong with its marks, in words; empty: nothing, or it sent none.
+        process: what its program used; None: it is no command.
     """
 
     agent: str
@@ -147,6 +148,7 @@ class AgentRun:
     untimed: tuple[Untimed, ...] = ()
     workflow: Workflow | None = None
     marks_fault: str = ""
+    process: ProcessUse | None = None
 
     @property
     def duration_ns(self) -> int:
@@ -169,14 +171,14 @@ class Round:
     """One timed run of a scenario: each agent alone, and all together.
 
     Attributes:
-        index: 0-based.
+        index: the round's index, from 0.
         order: the parts in the order they ran: agent names and `together`.
-        solo: one run an agent, in the scenario's order; empty in a search for the capacity.
-        together: one run an agent, in the scenario's order, all with the same start_ns.
+        solo: one run for each agent, in the scenario's order; empty in a search for the capacity.
+        together: one run for each agent, in the scenario's order, all with the same start_ns.
         timing_source: `kernel` if every arrival is the kernel's receive time, else `read`.
-        client_cpu_ns: CPU time of each client process in the together part; for agents behind a tap, the tap's.
-        clock_bound_ns: how far the together part's times on different hosts, and from the barrier on, may be off at
-            most, because the hosts have clocks of their own; None if all its agents ran on one host.
+        client_cpu_ns: CPU time of each client process in the together part; for agents behind a tap, of the tap.
+        clock_bound_ns: the maximum error of times of the together part, from the barrier on, because hosts have
+            different clocks; None if all its agents ran on one host.
     """
 
     index: int
@@ -198,8 +200,8 @@ class Incident:
     """A problem with the servers while a measurement ran, and how it was handled.
 
     Attributes:
-        when: in words: `round 3` (counted from 1) or `the warm-up`.
-        problem: in words.
+        when: the part of the measurement: `round 3` (counted from 1) or `the warm-up`.
+        problem: the problem in words.
         handling: how it was handled, in words: `it was repeated`, `the model was loaded again`.
     """
 
@@ -216,14 +218,14 @@ class Measurement:
     """Rounds of one scenario on one topology: everything that the verdicts are based on.
 
     Attributes:
-        scenario: as it ran (scaled if a baseline scaled it).
-        topology: as it ran.
+        scenario: the scenario as it ran (scaled if a baseline scaled it).
+        topology: the topology as it ran.
         rounds: the rounds that are judged, without the warm-up.
         manifest: facts that must match to compare.
         warmups: requests sent to each instance and discarded.
-        started_at: ISO 8601 with the zone.
+        started_at: start of the measurement, ISO 8601 with the zone.
         notes: observations for the reader, e.g. a scaled workload.
-        discarded: rounds in which the client was saturated, or the hosts' clocks too uncertain: kept, never judged.
+        discarded: rounds in which the client was saturated or the hosts' clocks too uncertain: stored, never judged.
         calibration: the harness's own cost at this load; None if it was not measured.
         incidents: problems with the servers that did not end the measurement.
         quality: answers alone and together; None if they were not requested.

@@ -110,10 +110,10 @@ class NamedScenario:
 
     Attributes:
         agents: one or more, with distinct names.
-        source: where its parameters come from; shown.
+        source: the source of its parameters, which reports show.
 
     Raises:
-        ValueError: no agents, two of one name, or edges that make no sense.
+        ValueError: there are no agents, two agents of one name, or invalid edges.
     """
 
     agents: tuple[Agent, ...]

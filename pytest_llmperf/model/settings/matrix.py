@@ -33,29 +33,30 @@ class Played:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a report says of the cells, as a comparison that can fail.
+    """A report's claim about the cells, as a comparison that can fail.
 
     Attributes:
-        id: short and unique in the matrix.
-        claim: in words.
+        id: a short id that is unique in the matrix.
+        claim: the claim in words.
         source: report and section.
-        reference: `report`, `metric`, `statistic`, and as many of `source` and `context` (parts of them will do) as are
-            needed to name one row of the decision card; empty where the report gives an order or a direction only.
-        figure: what is computed from our rows: one of FIGURES.
+        reference: the keys that select one row of the decision card: `report`, `metric`, `statistic`, and, if needed,
+            parts of `source` and `context`; empty if the report states only an order or a direction.
+        figure: the figure to compute from the measured rows: one of FIGURES.
         metric: column of the results.
-        statistic: of the metric over the rows of a selection: one of STATISTICS.
-        of: the cells that it is about; empty: all.
+        statistic: statistic of the metric over the rows of a selection, one of STATISTICS.
+        of: the cells that the claim is about; empty: all.
         against: the cells that they are compared with; for `difference`, `change_pct` and `ratio`.
         over: the axis whose values are the groups; for `spread`, `spread_pct` and `order`.
         order: the groups, the largest figure first; for `order`.
-        holds: how our figure must stand to the report's: `direction` (the same sign, and the interval excludes 0, or 1
-            for a ratio), `near` (within the tolerance), `at least` or `at most` (give or take the tolerance), `order`.
-        limit: in place of a reference: a limit that the claim itself states, in the figure's unit.
-        tolerance: in the figure's unit.
-        needs: `machine` where the figure is one of the report's hardware (played ones count); `gpu` where a real GPU
-            must do it; else empty.
-        saturated: whether it is about rounds in which the client was saturated, which else do not count.
-        untestable: why it cannot be tested by us at all; else empty.
+        holds: the required relation of the figure to the report's: `direction` (the same sign, and the interval
+            excludes 0, or 1 for a ratio), `near` (within the tolerance), `at least` or `at most` (give or take the
+            tolerance), `order`.
+        limit: a limit that the claim itself states, in the figure's unit; used instead of a reference.
+        tolerance: the tolerance in the figure's unit.
+        needs: `machine` if the figure depends on the report's hardware (simulated figures count); `gpu` if it needs a
+            real GPU; else empty.
+        saturated: whether the claim is about rounds in which the client was saturated, which otherwise do not count.
+        untestable: why the claim cannot be tested; empty if it can.
     """
 
     id: str

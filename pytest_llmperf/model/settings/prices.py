@@ -11,15 +11,15 @@ class Prices:
     """The section `[prices]` of `llmperf.toml`.
 
     Attributes:
-        usd_per_hour: of the machine that serves all agents: hardware written off, electricity, cooling; USD an hour.
+        usd_per_hour: cost of the machine that serves all agents: depreciation, electricity, cooling; USD per hour.
         requests_per_month: demand; 0: not stated, then there is no monthly cost.
         tokens_per_request: length of an answer, tokens; 0: as measured.
-        migration_usd: what changing to a deployment costs once, USD.
-        years: of ownership.
-        max_usd_per_1m_tokens: limit of the gate `cost` where its marker gives none; 0: not stated.
+        migration_usd: one-time cost of changing to a deployment, USD.
+        years: years of ownership.
+        max_usd_per_1m_tokens: limit of the gate `cost` if its marker sets none; 0: not stated.
 
     Raises:
-        ValueError: values that make no sense; lists every one.
+        ValueError: values are invalid; the message lists all of them.
     """
 
     usd_per_hour: float

@@ -1,4 +1,4 @@
-"""Agents: ours, which send prompts, and external ones, which are a callable or a command."""
+"""Agents: built-in agents, which send prompts, and external agents, which are callables or commands."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Pauses = float | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """Work that is repeated: after the agent with the loop, it starts again at an agent before it.
+    """A loop: after the agent that has it, work starts again at an earlier agent.
 
     Every round runs all repetitions, so that every round does the same work.
 
     Attributes:
         back_to: the agent to start again at; the agents on the paths from it to the agent with the loop are repeated.
-        times: how often they run in total; 1 to 1000.
+        times: total number of runs of these agents; 1 to 1000.
     """
 
     back_to: str
@@ -51,16 +51,16 @@ class Agent:
     carrying the turns and answers before it.
 
     Attributes:
-        name: unique within the scenario.
+        name: a name that is unique within the scenario.
         prompts: one or more user turns.
-        options: sent with every request.
+        options: generation options, sent with every request.
         think: whether a model thinks before it answers, or how much; sent with every request. None leaves it to the
-            server: an Ollama lets every model think that can.
+            server: Ollama lets every model think that can.
         after: names of the agents that must have ended before this one starts; empty: it starts at the barrier.
-        loop: what is repeated after it; None: nothing.
+        loop: the work to repeat after it; None: none.
         think_s: how long it pauses before it sends a request, s: one number, or a number for each prompt.
-        tool_s: how long its tools take after an answer, s: one number for every answer that another of its requests
-            follows, or a number for each prompt; agents that come after this one wait for its last tool.
+        tool_s: how long its tools take after an answer, s: one number for every answer that is followed by another of
+            its requests, or a number for each prompt; agents that come after this one wait for its last tool.
     """
 
     name: str
@@ -100,10 +100,10 @@ AsyncAgent = Callable[[str], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalAgent:
-    """An external agent: it is given a base address, and measured on the wire.
+    """An external agent: the plugin gives it a base address and measures it on the wire.
 
     Attributes:
-        name: unique within the scenario.
+        name: a name that is unique within the scenario.
         run: an async callable that takes the base address, or a command (a list becomes a tuple). A command finds the
             address in `{url}` of an argument and in the environment's OLLAMA_HOST, LLMPERF_BASE_URL and (with `/v1`)
             OPENAI_BASE_URL, and the model's name in LLMPERF_MODEL. In a record that was read back, the qualified name

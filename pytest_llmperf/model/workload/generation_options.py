@@ -13,10 +13,10 @@ class GenerationOptions:
 
     Attributes:
         num_ctx: context window, tokens.
-        num_predict: most tokens to generate.
-        seed: of the sampler.
-        temperature: of the sampler; 0 is greedy.
-        top_k: candidates kept.
+        num_predict: maximum number of tokens to generate.
+        seed: seed of the sampler.
+        temperature: temperature of the sampler; 0 is greedy.
+        top_k: number of candidates kept.
         top_p: probability mass kept.
         stop: texts that end the answer.
         num_thread: CPU threads of the engine.

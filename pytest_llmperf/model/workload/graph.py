@@ -22,7 +22,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One request of one of our own agents, or of a recorded one.
+    """One request of a built-in or a recorded agent.
 
     Attributes:
         waits_for: requests of other agents whose ends it waits for; it always waits for the agent's own one before it.
@@ -68,7 +68,7 @@ def steps_of(agents: Sequence[AnyAgent]) -> tuple[tuple[Step, ...], ...]:
     """The requests of each agent, in the order sent; of an external agent, whose requests are not known, the first.
 
     Args:
-        agents: without `graph_fault`.
+        agents: agents without a `graph_fault`.
     """
     passages, recorded = _Passages(agents), _recorded_places(agents)
     return tuple(
@@ -107,7 +107,7 @@ class _Passages:
     """How often each agent does its work, and where each time ends.
 
     Args:
-        agents: of a scenario.
+        agents: the agents of a scenario.
     """
 
     def __init__(self, agents: Sequence[AnyAgent]) -> None:

@@ -26,12 +26,12 @@ class Profile:
 
     Attributes:
         mode: one of Mode.
-        options: replace every agent's own options if they are set.
-        think: like an agent's; None leaves the agents' own.
-        source: where they come from.
+        options: options that replace every agent's own options if they are set.
+        think: as for an agent; None leaves the agents' own value.
+        source: the source of these options.
 
     Raises:
-        ValueError: no such mode, or nothing is set.
+        ValueError: there is no such mode, or nothing is set.
     """
 
     mode: str
@@ -56,7 +56,7 @@ class Profile:
         return {**self.options.as_request(), **({} if self.think is None else {"think": self.think})}
 
     def over(self, scenario: Scenario, name: str) -> Scenario:
-        """The scenario with these options for each of our own agents, and with a note in its source."""
+        """The scenario with these options for each built-in agent, and with a note in its source."""
         agents = tuple(
             agent.with_options(self._laid) if isinstance(agent, Agent) else agent for agent in scenario.agents
         )

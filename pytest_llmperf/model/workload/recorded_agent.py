@@ -15,9 +15,9 @@ class RecordedStep:
     """One recorded request: when it is sent.
 
     Attributes:
-        id: in the recording.
-        after: ids of the requests whose ends it waits for, of any agent.
-        pause_ms: pause after these ends; without any, after the barrier.
+        id: the request's id in the recording.
+        after: ids of the requests, of any agent, that must have ended before.
+        pause_ms: pause after the last of these ends; after the barrier if there is none.
     """
 
     id: int
@@ -27,15 +27,15 @@ class RecordedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedAgent:
-    """An agent that sends recorded requests again, each after those that it waited for, with the recorded pauses.
+    """An agent that sends recorded requests again, in the recorded order of dependence and with the recorded pauses.
 
     Attributes:
-        name: unique within the scenario.
+        name: a name that is unique within the scenario.
         recording: hash of the recording, 16 hex digits.
         work: hash of this agent's requests as they are replayed, 16 hex digits.
         steps: when each of its requests is sent, in their order.
         model: the model's name in the recording; requests for it are sent to the model of the deployment.
-        requests: what is sent; empty in a record that was read back.
+        requests: the recorded requests; empty in a record that was read back.
     """
 
     name: str
@@ -77,7 +77,7 @@ def recorded_agents(recording: Recording, *, max_pause_ms: float | None = None) 
     """The agents of a recording.
 
     Args:
-        recording: as read.
+        recording: the recording as read from the file.
         max_pause_ms: longer pauses are cut to this; None leaves them as they are.
     """
     after = _with_own(recording)

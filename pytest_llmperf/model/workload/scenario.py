@@ -42,9 +42,9 @@ class Scenario:
     """What N agents do together: at once, or as a graph if some come after others.
 
     Attributes:
-        name: unique; results and baselines are stored under it.
-        agents: one or more, with distinct names.
-        source: where its parameters come from.
+        name: a unique name, under which results and baselines are stored.
+        agents: one or more agents with distinct names.
+        source: the source of its parameters.
         scaled_by: the options that a baseline's workload changed, in words; empty if none.
         fixed: options that no baseline's workload changes, because an experiment varies them.
     """
@@ -81,9 +81,9 @@ class Scenario:
         """A scenario of equal agents, `NAME_1` to `NAME_COUNT`.
 
         Args:
-            agent: to replicate; built-in agents get unique prefixes for their prompts as always.
+            agent: the agent to replicate; as always, prompts of built-in agents get unique prefixes.
             count: the number of agents, 1 or more.
-            name: of the scenario; empty: the agent's name and the number, `writer_x4`.
+            name: the name of the scenario; empty: the agent's name and the number, `writer_x4`.
 
         Raises:
             ValueError: count is not a number of 1 or more.
@@ -99,7 +99,7 @@ class Scenario:
 
         Args:
             file: a recording (docs/recordings.md), or an export of OpenTelemetry traces (OTLP, JSON).
-            name: of the scenario; empty: the file's, without its suffix.
+            name: the name of the scenario; empty: the file's name without its suffix.
             max_pause_s: longer pauses are cut to this, s; 0: no pauses; None: as recorded.
 
         Raises:
@@ -127,7 +127,7 @@ class Scenario:
 
     @property
     def ours(self) -> bool:
-        """Whether all agents are our own, with prompts; none is external or recorded."""
+        """Whether all agents are built in, with prompts; none is external or recorded."""
         return all(isinstance(agent, Agent) for agent in self.agents)
 
     @property

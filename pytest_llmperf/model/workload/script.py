@@ -23,21 +23,21 @@ class Script:
     """How the scripted engine of the simulated backend behaves.
 
     The default rate is the report's. Its TTFTs are no defaults: 1437 ms (TR109, 5.2.2) and 603 ms (TR111_v2, 5.4.2)
-    are cold starts (I.2), which our warm-up leaves out, and it states no warm one: 40 ms is a choice of ours.
+    are cold starts (I.2), which the warm-up excludes. The report states no warm TTFT: 40 ms is this project's choice.
 
     Attributes:
-        ttft_ms: time to the first token besides prefill; 0 to a day.
-        prefill_tok_s: prompt tokens a second; 0.001 to 1e9.
-        decode_tok_s: generated tokens a second and slot; 0.001 to 1e9.
+        ttft_ms: time to the first token without prefill; 0 to a day.
+        prefill_tok_s: prompt tokens per second; 0.001 to 1e9.
+        decode_tok_s: generated tokens per second and slot; 0.001 to 1e9.
         jitter_pct: standard deviation of each duration, percent of it; 0 to 100.
-        seed: of the jitter.
+        seed: seed of the jitter.
         load_ms: time to load the model; 0 to a day.
         imbalance_pct: how much slower each further instance decodes than the one before it; 0 to 99.
         tool_calls: how often the model calls a tool before it answers a user in words, if a request offers tools; it
             calls them in turn. 0 to 100.
 
     Raises:
-        ValueError: a figure that is out of its range, or none; lists every one.
+        ValueError: values are out of range or no numbers; the message lists all of them.
     """
 
     ttft_ms: float = 40.0

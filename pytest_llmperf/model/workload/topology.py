@@ -27,12 +27,12 @@ class Instance:
     """One running server.
 
     Attributes:
-        name: `a`, `b`, ...: short, unique in its topology.
+        name: a short name that is unique in its topology: `a`, `b`, ...
         url: base address without a trailing slash, e.g. `http://127.0.0.1:11434`.
-        version: as `/api/version` reports it.
+        version: the version that `/api/version` reports.
         slots: configured number of requests at once; 0 if unknown.
-        slots_seen: observed number of requests at once, if each agent was to have a slot; 0 if unknown.
-        access: how it is reached.
+        slots_seen: observed number of requests at once, if each agent should have a slot; 0 if unknown.
+        access: how to reach it.
         api: the API that it speaks, `ollama` or `openai`.
         environment: variables that decide where and how a started server computes, as `NAME=value`.
     """
@@ -53,8 +53,8 @@ class Topology:
 
     Attributes:
         kind: see TopologyKind.
-        instances: in the order of the agents; one for the shared kinds.
-        model: name as the servers know it.
+        instances: the instances in the order of the agents; one instance for the shared kinds.
+        model: the model's name on the servers.
         backend: `attach`, `ollama`, `embedded` or `simulated`.
         reason: why this backend was chosen, in words.
     """

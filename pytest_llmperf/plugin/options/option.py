@@ -24,14 +24,14 @@ class Option(NamedTuple):
     """One option. Its command line form, its ini twin, its help and its row in the docs are derived from it.
 
     Attributes:
-        field: of Settings.
-        name: on the command line, behind `--llmperf-`.
+        field: the field of Settings.
+        name: the name on the command line after `--llmperf-`.
         metavar: placeholder of the value; an option without one is a flag, which means `on`.
-        parse: returns the value of a text; raises ValueError.
+        parse: converts a text to the value; raises ValueError.
         help: what it does; `see docs/x.md` becomes a link in the docs.
         default: the text of the default value; empty if there is none.
-        unset: in words, what happens without the option, if there is no default value.
-        is_path: which values are paths.
+        unset: the behavior without the option, in words, if there is no default value.
+        is_path: returns whether a value is a path.
         error_shows: `value` (with the secrets in it masked), `mask` (all of it is one), or `nothing` (the parser's own
             error shows what may be shown).
     """

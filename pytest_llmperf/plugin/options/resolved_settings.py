@@ -109,7 +109,7 @@ class _Given:
 
 
 def _unknown(config: pytest.Config) -> list[str]:
-    """What is wrong with ini names that begin like ours and that no plugin declares (pytest only warns)."""
+    """The faults of ini names that begin with the plugin's prefix but that no plugin declares (pytest only warns)."""
     known = {option.ini for option in OPTIONS}
     overridden = [text.partition("=")[0] for text in config.option.override_ini or ()]
     faults = []

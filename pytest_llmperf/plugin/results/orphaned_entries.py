@@ -62,7 +62,7 @@ class Collected:
         """Entries of the session's stored baselines whose test no longer exists.
 
         Args:
-            settings: whose `compare`, `save` and `update` name baselines.
+            settings: the settings whose `compare`, `save` and `update` name baselines.
 
         Returns:
             The entries with the commands that correct them, and whether the run was full, so that they fail it.

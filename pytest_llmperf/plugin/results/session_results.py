@@ -35,7 +35,7 @@ class Results:
     def __init__(self, config: pytest.Config, collected: Collected | None) -> None:
         self._config = config
         self._records: list[Record] = []
-        self._tests: dict[str, Tested] = {}  # of ours, as they ended
+        self._tests: dict[str, Tested] = {}  # that use the plugin, as they ended
         self._accepted: dict[str, list[Record]] = {}  # by test: from its last attempt, if all phases passed
         self._lines: list[str] = []  # what tests have to say, besides their records
         self._said: dict[str, None] = {}  # headers of xdist workers: each line once
@@ -118,7 +118,7 @@ class Results:
         accepted = [record for records in self._accepted.values() for record in records]
         settings, root = self._settings(), self._config.rootpath
         if not (self._records or option_table.types_save(self._config)):
-            settings = replace(settings, save="", update="")  # of the ini file or `addopts`, which also run without us
+            settings = replace(settings, save="", update="")  # from the ini file or `addopts`, for all runs
         if session.exitstatus == pytest.ExitCode.INTERRUPTED and not accepted:
             settings = replace(settings, save="", update="")  # the interruption says that nothing was saved
         tests = tuple(self._tests.values())

@@ -24,6 +24,7 @@ from pytest_llmperf.report.severity_order import merged
 from pytest_llmperf.report.wording.amounts import amount, digits_in
 from pytest_llmperf.report.wording.contention_text import detector_of
 from pytest_llmperf.report.wording.critical_path_text import PATH
+from pytest_llmperf.report.wording.program_text import AGENT
 
 _SHOWN = (
     ("balance", "efficiency_pct"),
@@ -90,9 +91,9 @@ def _lines(content: Document) -> Iterator[str]:
         names = [name or _judged_contention(record) for _, name in columns]
         values = (amount(figures[name], name) if name in figures else "-" for name in names)
         yield row(_name(record), f"{figures['rounds']} ({figures['grade']})", *values)
-    paths = [(record, note) for record in records for note in record["notes"] if note.startswith(PATH)]
-    if paths:
-        yield from ("", *(f"- {_name(record)}: {escaped(note)}" for record, note in paths))
+    said = [(record, note) for record in records for note in record["notes"] if note.startswith((PATH, AGENT))]
+    if said:
+        yield from ("", *(f"- {_name(record)}: {escaped(note)}" for record, note in said))
     facts = records[0]["measurement"]["manifest"]["facts"]
     shown = ", ".join(f"{key} {facts[key]}" for key in ("backend", "model", "gpu", "cpu") if key in facts)
     yield from ("", f"pytest-llmperf {content['plugin_version']}, {content['written_at']}: {escaped(shown)}")

@@ -177,7 +177,7 @@ def save_baseline(
     With `--llmperf-update`, it replaces the stored sessions.
 
     Args:
-        records: of the whole run.
+        records: the records of the whole run.
         settings: name the baseline.
         root: folder that a relative path starts from.
         accepted: the records whose test passed.

@@ -80,7 +80,7 @@ def _tried(work: Callable[[], _T], name: str, messages: list[Message]) -> _T | N
 
     Args:
         work: writes or makes something.
-        name: of the output, for the message about an internal error.
+        name: the name of the output, for the message about an internal error.
         messages: receives the message.
     """
     try:

@@ -29,7 +29,7 @@ def machine_charts(telemetry: Plain | None) -> Iterator[Chart]:
     """A chart per unit that was observed.
 
     Args:
-        telemetry: of a measurement, from the document; None: nothing was observed.
+        telemetry: the telemetry of a measurement, from the document; None: nothing was observed.
     """
     if telemetry is None or not telemetry["samples"]:
         return
@@ -92,8 +92,8 @@ def _lines_chart(title: str, unit: str, series: Mapping[str, Sequence[tuple[floa
     """Values over time, a line for each name.
 
     Args:
-        title: of the chart.
-        unit: of the values.
+        title: the title of the chart.
+        unit: the unit of the values.
         series: seconds and value, by name; one or more each, in the order of time.
         note: how to read it.
     """

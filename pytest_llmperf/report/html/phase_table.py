@@ -19,7 +19,7 @@ def phases_ms(runs: Iterable[Plain]) -> dict[str, float]:
     is not streamed, decode has the server's duration.
 
     Args:
-        runs: of an agent and part, from the document; at least one.
+        runs: the runs of an agent and part, from the document; at least one.
     """
     phases = [_of_run(run) for run in runs]
     return {phase: fmean(durations[phase] for durations in phases) / 1e6 for phase in PHASES}
@@ -29,7 +29,7 @@ def by_agent(rounds: Sequence[Plain]) -> dict[tuple[str, str], dict[str, float]]
     """The phases of each agent by name and part (`alone` or `together`), ms.
 
     Args:
-        rounds: of a measurement; at least one.
+        rounds: the rounds of a measurement; at least one.
     """
     runs: dict[tuple[str, str], list[Plain]] = {}
     for round_ in rounds:

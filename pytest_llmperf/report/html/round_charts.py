@@ -32,11 +32,11 @@ def rounds_chart(
     """A metric per round, beside the stored rounds that it was compared with.
 
     Args:
-        title: of the chart.
-        unit: of the values.
-        values: by the number of the round, from 1.
+        title: the title of the chart.
+        unit: the unit of the values.
+        values: the values by the number of the round, from 1.
         levels: limits and stored aggregates, drawn as lines.
-        interval: of the aggregate.
+        interval: the interval of the aggregate.
         stored: values of stored sessions, if any.
     """
     y = {"field": "value", "type": "quantitative", "title": unit, "scale": {"zero": False, "nice": True, "padding": 8}}
@@ -114,8 +114,8 @@ def history_chart(title: str, unit: str, points: Sequence[tuple[str, str, float,
     """A metric over the sessions of a baseline with its levels, and this run's value.
 
     Args:
-        title: of the chart.
-        unit: of the values.
+        title: the title of the chart.
+        unit: the unit of the values.
         points: date, commit, value and level of each session, oldest first.
         now: the value of this run; None: undefined.
     """

@@ -17,8 +17,8 @@ def distribution_chart(title: str, unit: str, series: Mapping[tuple[str, str], S
     """Cumulative distributions, a line per agent and part.
 
     Args:
-        title: of the chart.
-        unit: of the values.
+        title: the title of the chart.
+        unit: the unit of the values.
         series: values by agent and part (`alone`, `together`).
         note: how to read it.
     """
@@ -61,7 +61,7 @@ def phases_chart(title: str, phases: Mapping[tuple[str, str], Mapping[str, float
     """Stacked bars of each agent's phases, alone and together.
 
     Args:
-        title: of the chart.
+        title: the title of the chart.
         phases: ms by phase, by agent and part; the phases in one order.
         note: how to read it.
     """
@@ -110,8 +110,8 @@ def loss_chart(title: str, shares_pp: Mapping[str, float], note: str) -> Chart:
     """Bars of the shares of a loss, the largest first; the table has the small ones, too.
 
     Args:
-        title: of the chart.
-        shares_pp: by name, percentage points; negative: a gain.
+        title: the title of the chart.
+        shares_pp: the shares by name, percentage points; negative: a gain.
         note: how to read it.
     """
     ordered = sorted(shares_pp.items(), key=lambda item: -item[1])

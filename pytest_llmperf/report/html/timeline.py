@@ -18,8 +18,8 @@ def timeline(measurement: Plain, traced: Sequence[Plain] = ()) -> dict[str, Any]
     """The rounds of a measurement: parts, agents, requests, and the edges between them.
 
     Args:
-        measurement: from the document.
-        traced: of its critical path, a round each; empty: nothing waits for another agent.
+        measurement: the measurement from the document.
+        traced: the rounds of its critical path; empty: no agent waits for another.
 
     Returns:
         `rounds`, each with `number`, `together` and `alone`: a list of agents with `agent`, `instance` and `requests`;

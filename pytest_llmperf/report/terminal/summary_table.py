@@ -46,8 +46,8 @@ class SummaryStyle:
     """How the summary is written.
 
     Attributes:
-        settings: of the session.
-        columns: that a line may fill.
+        settings: the settings of the session.
+        columns: the number of columns that a line may fill.
         verbosity: pytest's; below 0 only the table and verdicts other than a pass, above 0 evidence and policy as well.
         explained: tests whose failing gates are already in their failure text.
     """

@@ -16,7 +16,7 @@ def triage_lines(records: Sequence[Record], *, verbosity: int = 0) -> list[str]:
     """The results of the triage, a line per check; empty if there was none.
 
     Args:
-        records: of the run.
+        records: the records of the run.
         verbosity: pytest's; above 0 every check of a single measurement gets its own line.
     """
     triaged = [record for record in records if record.triage]

@@ -19,8 +19,8 @@ def amount(value: float | None, metric: str, more: int = 0) -> str:
     """A value with its unit, e.g. `81.2 %`; rates of rounds are shown in percent, a missing value as `no value`.
 
     Args:
-        value: in the metric's unit.
-        metric: in the catalogue.
+        value: the value in the metric's unit.
+        metric: the metric's name in the catalogue.
         more: extra digits, see `digits_apart`.
     """
     return "no value" if value is None else f"{figure(value, metric, more)} {_unit(metric)}"
@@ -35,8 +35,8 @@ def digits_apart(metric: str, limit: float, values: Sequence[float | None]) -> i
     """Extra digits needed so that rounding never moves a value across its limit.
 
     Args:
-        metric: in the catalogue.
-        limit: as `limit_amount` shows it.
+        metric: the metric's name in the catalogue.
+        limit: the limit as `limit_amount` shows it.
         values: the values shown beside the limit; None: no value.
 
     Returns:

@@ -43,9 +43,9 @@ def history_of(record: Record, baseline: str, trends: Sequence[Trend]) -> dict[s
     """The history of a measurement in a baseline's sessions; None if the baseline has no session of it.
 
     Args:
-        record: of the measurement.
+        record: the record of the measurement.
         baseline: the baseline's name.
-        trends: of that baseline.
+        trends: the trends of that baseline.
     """
     key = key_of(record.test, record.measurement)
     own = [trend for trend in trends if trend.key == key]
@@ -62,7 +62,7 @@ def past_of(settings: Settings, root: Path) -> Baseline | None:
     """The baseline that a run is compared with or saved to, as it is before the run; None: there is none yet.
 
     Args:
-        settings: of the run.
+        settings: the settings of the run.
         root: folder that relative paths start from.
     """
     name = settings.compare or settings.save or settings.update

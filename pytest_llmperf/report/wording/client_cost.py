@@ -20,7 +20,7 @@ def client_lines(records: Sequence[Record], *, calibrated: bool = True) -> list[
     """One line per runtime and timestamp source, with the highest overhead of any round.
 
     Args:
-        records: of the run.
+        records: the records of the run.
         calibrated: add the results of the calibrations.
     """
     groups: dict[tuple[str, str], list[Measurement]] = {}

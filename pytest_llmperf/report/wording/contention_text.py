@@ -19,7 +19,7 @@ def detector_of(metrics: Iterable[str]) -> str:
     """The detector whose rate a gate judged; `ttft` if no gate did, or gates judged both.
 
     Args:
-        metrics: of the gates.
+        metrics: the metrics of the gates.
     """
     gated = set(metrics)
     return next((name for name in DETECTORS if _RATE + name in gated), DETECTORS[0])

@@ -18,6 +18,7 @@ from pytest_llmperf.judge.metrics import contradictions
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.report.wording.contention_text import detector_notes
 from pytest_llmperf.report.wording.critical_path_text import path_words, traced_path
+from pytest_llmperf.report.wording.program_text import program_lines
 from pytest_llmperf.report.wording.verdict_text import name_of
 
 _FULL_GRADE = "publishable"
@@ -31,7 +32,7 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
     """The notes below the table, each once, with the measurements it is about.
 
     Args:
-        records: of the run.
+        records: the records of the run.
         verbosity: pytest's; above 0 adds what each measurement lacks to be decision-grade, losses, rules.
         explained: tests whose failure text has the diagnosis.
     """
@@ -155,8 +156,8 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
     """The notes on one measurement, without its incidents.
 
     Args:
-        record: of the measurement.
-        diagnosis: of the measurement; None: there is none, or the failure text has it.
+        record: the record of the measurement.
+        diagnosis: the diagnosis of the measurement; None: there is none, or the failure text has it.
     """
     measurement = record.measurement
     notes = []
@@ -164,6 +165,7 @@ def notes_of(record: Record, diagnosis: Diagnosis | None) -> list[str]:
         notes.append(diagnosis.sentence)
     if (path := traced_path(measurement)) is not None:
         notes.append(path_words(path))
+    notes += program_lines(measurement)
     mismatched = sum(round_.work_mismatch for round_ in measurement.rounds)
     if mismatched:
         notes.append(

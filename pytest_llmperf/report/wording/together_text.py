@@ -19,7 +19,7 @@ def together_text(record: Record) -> tuple[str, str]:
     """A sentence about the rounds of a record, with its cause if much is lost; and the next step.
 
     Args:
-        record: with at least one round, of at least two agents.
+        record: a record with at least one round of at least two agents.
     """
     diagnosis = diagnose(record.measurement)
     lost = diagnosis is not None and diagnosis.loss_pp >= LARGE_PP

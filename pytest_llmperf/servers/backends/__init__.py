@@ -1,7 +1,7 @@
 """Where instances come from: `choose` picks a backend, the backend opens topologies.
 
-The order of `auto`: servers that are running (`attach`), an Ollama to start (`ollama`), our own server over a real
-engine (`embedded`). The simulated server is never chosen, only asked for.
+`auto` tries, in this order: running servers (`attach`), starting Ollama (`ollama`), and the emulator with a real engine
+(`embedded`). It never chooses the simulated server, which must be requested.
 """
 
 from pytest_llmperf.servers.backends.backend import Backend

@@ -9,7 +9,7 @@ from pytest_llmperf.model import TopologyKind
 from pytest_llmperf.servers.backends.opened_topology import OpenedTopology
 
 Say = Callable[[str], None]
-"""Is called with what takes time, in words."""
+"""Called with a message before each step that takes time."""
 
 
 class Backend(Protocol):
@@ -19,9 +19,9 @@ class Backend(Protocol):
         kind: `attach`, `ollama`, `embedded` or `simulated`.
         reason: why it was chosen, in words.
         where: where its instances are or will be, in words.
-        model: what they serve, in words.
-        urls: addresses of running servers; none where it starts its own.
-        passed_over: which running servers were found and are not measured, in words; else empty.
+        model: the model that they serve, in words.
+        urls: addresses of running servers; empty if the backend starts its own.
+        passed_over: running servers that are not measured, in words; else empty.
     """
 
     kind: str
@@ -32,11 +32,11 @@ class Backend(Protocol):
     passed_over: str
 
     def check(self) -> None:
-        """Looks for what the settings name, without starting or loading anything.
+        """Checks that everything in the settings exists, without starting or loading anything.
 
         Raises:
-            ServerError: a server does not answer, or a model file is missing or none.
-            UsageError: an address is none.
+            ServerError: a server does not answer, or a model file is missing or is no model file.
+            UsageError: an address is malformed.
         """
         ...
 

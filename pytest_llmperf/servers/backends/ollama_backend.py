@@ -1,6 +1,6 @@
-"""The ollama backend: `ollama serve` processes of our own, sharing the user's models.
+"""The ollama backend: `ollama serve` processes that the plugin starts and that share the user's models.
 
-A GGUF file that the user names goes into a store of its own in our cache folder: the user's store stays as it was.
+A GGUF file that the user names goes into a separate store in the plugin's cache folder; the user's store is unchanged.
 """
 
 from __future__ import annotations

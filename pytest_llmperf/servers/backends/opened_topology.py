@@ -22,16 +22,16 @@ class OpenedTopology:
 
     Attributes:
         topology: its running instances.
-        pids: of the first process of each instance that was started, by its name.
-        fired: returns which faults of a fault plan have fired since it was opened, in words; nothing without a plan.
+        pids: id of the first process of each started instance, by the instance's name.
+        fired: returns the faults of the fault plan that have fired since it was opened, in words; empty without a plan.
 
     Args:
         topology: its running instances.
         stack: stops what was started.
         checks: one for each instance.
-        pids: as above.
-        found_servers: the servers, if they were running before: others may use them, and two may be the same one.
-        fired: as above.
+        pids: see the attribute.
+        found_servers: the servers, if they were running before: others may use them, and two may be the same server.
+        fired: see the attribute.
         notes: returns the notes for every measurement on it, once the model is loaded.
     """
 
@@ -96,11 +96,11 @@ class OpenedTopology:
         notes += consistency.check(self.topology.model, seats)
         if self._traffic is not None:
             self._traffic.begin({seat.instance.name: seat.loaded.expires_at for seat in seats if seat.loaded})
-        # instances of our own server are known to be on this machine
+        # emulator instances are known to be on this machine
         return (*notes, *consistency.shared(seats)) if self.topology.backend in ("attach", "ollama") else notes
 
     def _told_apart(self) -> tuple[str, ...]:
-        """Notes about whether the instances are different servers (running before), or ours (started)."""
+        """Notes on whether running instances are different servers, and whether started ones are the plugin's."""
         if self._traffic is None:
             return self.check_ours()
         return distinctness.check(self.topology, self._at_load)

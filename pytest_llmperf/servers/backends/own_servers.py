@@ -1,4 +1,4 @@
-"""The embedded and the simulated backend: our own server processes, with a real engine or a scripted one."""
+"""The embedded and the simulated backend: emulator processes with a real or a scripted engine."""
 
 from __future__ import annotations
 

@@ -49,10 +49,10 @@ def environment(home: Path, port: int, slots: int, *, gpu: str = "", store: Path
 
     Args:
         home: an own folder; `serve` writes a key there.
-        port: on loopback.
+        port: the port on loopback.
         slots: requests that it serves at once.
         gpu: the only one that it sees, by number or UUID; -1 = none, empty = as the environment says.
-        store: of its models; None = the user's.
+        store: the folder of its models; None = the user's.
     """
     clean = {name: value for name, value in os.environ.items() if _kept(name)}
     user_home = Path(os.environ.get("HOME") or Path.home())
@@ -74,7 +74,7 @@ def recorded(env: Mapping[str, str], *, ollama: bool) -> tuple[str, ...]:
 
     Args:
         env: the server's environment.
-        ollama: whether it is an Ollama; our own server does not read Ollama's settings.
+        ollama: whether it is an Ollama; the emulator does not read Ollama's settings.
     """
     names = _DEVICES + (_COMPUTING if ollama else ())
     return tuple(

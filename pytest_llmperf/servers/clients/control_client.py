@@ -35,7 +35,7 @@ class ControlClient(ABC):
         until_s: no request lasts longer, whatever it is; monotonic, s.
         access: how it is reached.
         transport: for tests.
-        sleep: between polls.
+        sleep: waits between polls.
     """
 
     KIND: ClassVar[str]
@@ -100,8 +100,8 @@ class ControlClient(ABC):
         """Any other request; failures become ServerError, the caller checks the status.
 
         Args:
-            method: of the request.
-            path: of the request.
+            method: the method of the request.
+            path: the path of the request.
             within_s: to the last byte of the answer, s; None = 10 s.
             **more: `json` or `content`.
         """
@@ -152,10 +152,10 @@ class ControlClient(ABC):
         """The lines of a streamed answer, as they come.
 
         Args:
-            method: of the request.
-            path: of the request.
-            quiet_s: to the next line, s.
-            within_s: to the end, s.
+            method: the method of the request.
+            path: the path of the request.
+            quiet_s: time limit to the next line, s.
+            within_s: time limit to the end, s.
             **more: `json` or `content`.
 
         Raises:

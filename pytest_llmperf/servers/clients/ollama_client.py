@@ -1,4 +1,4 @@
-"""A client of an Ollama server, or of our own, for requests that are not timed."""
+"""A client of an Ollama server, or of the emulator, for requests that are not timed."""
 
 from __future__ import annotations
 

@@ -32,16 +32,16 @@ class ModelCard:
     """What `/api/tags`, `/api/ps` and `/api/show` report about the model.
 
     Attributes:
-        name: as clients ask for it, with a tag.
-        digest: sha256 of the file, hexadecimal; of the name if there is no file.
-        size_bytes: of the file.
-        size_vram_bytes: of the part on a GPU when it is loaded.
-        modified_at: RFC 3339.
+        name: the name that clients use, with a tag.
+        digest: SHA-256 of the file, hexadecimal; of the name if there is no file.
+        size_bytes: size of the file.
+        size_vram_bytes: size of the part on a GPU when it is loaded.
+        modified_at: time of the last change, RFC 3339.
         format, family, parameter_size, quantization: the `details`.
         context_length: the model's maximum context, tokens.
         template: the model's own chat template; empty = none.
         info: further `model_info` for `/api/show`.
-        capabilities: as `/api/show` lists them: `completion`, `tools`, `embedding`.
+        capabilities: the capabilities that `/api/show` lists: `completion`, `tools`, `embedding`.
     """
 
     name: str
@@ -65,10 +65,10 @@ class LoadOptions:
 
     Attributes:
         num_ctx: context window of each slot, tokens; None = the server's default.
-        num_batch: tokens a prefill step; None = the server's default.
+        num_batch: tokens per prefill step; None = the server's default.
         num_gpu: layers on the GPU; negative = automatic.
-        main_gpu: which GPU.
-        use_mmap: None = automatic.
+        main_gpu: index of the main GPU.
+        use_mmap: whether to map the file into memory; None = automatic.
         num_thread: CPU threads; 0 = the server's default.
     """
 
@@ -126,7 +126,7 @@ class Tool:
     """A tool that a request offers.
 
     Attributes:
-        name: of the tool.
+        name: the name of the tool.
         parameters: JSON Schema of its arguments.
     """
 

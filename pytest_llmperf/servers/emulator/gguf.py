@@ -38,11 +38,11 @@ _FILE_TYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The part of the header that we use.
+    """The part of the header that the emulator uses.
 
     Attributes:
         architecture: e.g. `gemma3`.
-        name: as its makers call it, or empty.
+        name: the name given by its makers, or empty.
         quantization: e.g. `Q4_K_M`; `unknown` for types newer than this table.
         context_length: tokens; 0 when the file does not say.
         parameters: number of weights.

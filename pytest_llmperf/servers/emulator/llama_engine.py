@@ -68,7 +68,7 @@ class LlamaEngine:
 
     @property
     def card(self) -> ModelCard:
-        """As given, with our own settings among its `model_info`."""
+        """As given, with the engine's settings added to `model_info`."""
         return self._card
 
     @property
@@ -139,7 +139,7 @@ class LlamaEngine:
             parameters.load_mode = modes.LLAMA_LOAD_MODE_MMAP if options.use_mmap else modes.LLAMA_LOAD_MODE_NONE
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads
-        parameters.cache_ram_mib = 0  # no second cache that grows and copies while we time
+        parameters.cache_ram_mib = 0  # no second cache that grows and copies during timed requests
         parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
         parameters.verbosity = -1
         parameters.ui = False

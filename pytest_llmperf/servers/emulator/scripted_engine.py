@@ -71,7 +71,7 @@ class ScriptedEngine:
         instance: its name in the plan.
 
     Attributes:
-        script, plan, instance: as given.
+        script, plan, instance: the given values.
         version: says that it is simulated; a fault may change it.
     """
 
@@ -259,7 +259,7 @@ def scripted_call(job: Job, most: int) -> ToolCall | None:
     """The call that is the answer to a job; None if the answer is text.
 
     Args:
-        job: with the tools that are offered.
+        job: the job with the offered tools.
         most: calls before the answer to a user is text.
     """
     roles = [message.role for message in job.messages]

@@ -1,4 +1,4 @@
-"""`python -m pytest_llmperf.servers.emulator.serve`: one instance of our own API server, in this process, on loopback.
+"""`python -m pytest_llmperf.servers.emulator.serve`: one emulator instance, in this process, on loopback.
 
 It announces `{"port": ...}` or `{"error": ...}` as one JSON line on a file descriptor that its parent gave it, or
 prints the address when there is none.
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     try:
         engine = _engine(options)
-    except (ImportError, LlmperfError) as error:  # one line of log, which becomes our parent's message
+    except (ImportError, LlmperfError) as error:  # one line of log, which becomes the parent's message
         sys.exit(f"engine {options.engine} is not available: {error}")
     port = listener.getsockname()[1]
     here = UvicornHost(partial(_listen, port))
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     _announce(options.announce_fd, {"port": port})
     server.run(sockets=[listener])
-    # an engine thread may still compute; there is nothing of ours to unwind, and waiting for it would hold the port
+    # an engine thread may still compute; there is nothing to unwind, and waiting for it would hold the port
     logging.shutdown()
     os._exit(0)
 

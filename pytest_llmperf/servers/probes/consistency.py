@@ -22,7 +22,7 @@ class Seat:
 
     Attributes:
         instance: the instance.
-        digest: of the model there; empty if the server does not report it.
+        digest: the digest of the model there; empty if the server does not report it.
         loaded: its entry among the loaded models; None if it is missing.
         asked_ctx: the context that its agents ask for, tokens; None = the server's default.
         others: names of the other models that are loaded there.
@@ -46,7 +46,7 @@ def look(topology: Topology, asked_ctx: Mapping[str, int | None]) -> tuple[Seat,
     """Asks every instance how it serves the model.
 
     Args:
-        topology: with the model loaded.
+        topology: the topology with the model loaded.
         asked_ctx: by instance, the context that its agents ask for; see Seat.
 
     Raises:
@@ -145,7 +145,7 @@ def shared(seats: Sequence[Seat], *, gpus: Callable[[], int] | None = None) -> t
     """Notes about what instances on one machine share.
 
     Args:
-        seats: of the instances.
+        seats: the seats of the instances.
         gpus: counts the GPUs of this machine; for tests.
     """
     notes = []

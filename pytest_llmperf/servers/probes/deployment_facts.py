@@ -41,10 +41,10 @@ def manifest(
     is on another machine, that machine's hardware is unknown, and the manifest says so.
 
     Args:
-        topology: with running servers, which are asked about the model.
+        topology: a topology with running servers, which are asked about the model.
         runtime: what drove the agents, e.g. `asyncio`.
         timing_source: how arrivals were stamped.
-        folder: of the tests, for the commit; None: the working directory.
+        folder: the folder of the tests, for the commit; None: the working directory.
         more: facts that the caller knows.
     """
     facts: Facts = {
@@ -78,7 +78,7 @@ def gpu_here() -> bool:
 
 
 def _engine(topology: Topology) -> str:
-    """The engine, from the versions, in which our own servers name themselves."""
+    """The engine, from the version, in which the plugin's own servers name themselves."""
     names = set()
     for instance in topology.instances:
         if instance.version.endswith("-simulated"):

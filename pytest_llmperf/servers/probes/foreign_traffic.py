@@ -15,7 +15,7 @@ from pytest_llmperf.servers.clients.client_factory import ollama_client_of
 from pytest_llmperf.servers.clients.server_client import some_of
 
 TOLERANCE_S = 1.0
-"""Allowed distance of the time at which a model will be unloaded from the time that our last request set."""
+"""Allowed distance of the time at which a model will be unloaded from the time that the session's last request set."""
 
 
 _LONG_AGO_S = 86400.0
@@ -25,11 +25,11 @@ _LONG_AGO_S = 86400.0
 class Traffic:
     """Looks for signs of another client.
 
-    The signs are a model that will be unloaded at another time than our last request set, and a new model. (The
-    session sees in the round itself if an agent waits although it is alone.)
+    The signs are a model that will be unloaded at another time than the session's last request set, and a new model.
+    (The session sees in the round itself if an agent waits although it is alone.)
 
     Args:
-        topology: in use.
+        topology: the topology in use.
         wall: seconds since the epoch; for tests.
         monotonic_ns: the clock of the rounds; for tests.
     """
@@ -51,7 +51,7 @@ class Traffic:
     def begin(self, told: Mapping[str, str]) -> None:
         """Notes when each instance will unload its model, as reported before the rounds.
 
-        A value that our own rounds do not move, a constant, shows nothing about others, either.
+        A value that the session's own rounds do not move is a constant and shows nothing about others.
         """
         self._told |= told
 
@@ -60,7 +60,7 @@ class Traffic:
 
         Args:
             round_: the round.
-            keep_alive_s: the `keep_alive` of all our requests.
+            keep_alive_s: the `keep_alive` of all requests of the session.
         """
         signs: list[str] = []
         for instance in self._topology.instances:
@@ -95,7 +95,7 @@ class Traffic:
         return signs
 
     def _leaves_s(self, instance: Instance, told: str) -> float | None:
-        """When the model will be unloaded, seconds since the epoch; None if that does not follow our requests."""
+        """When the model will be unloaded, seconds since the epoch; None if this does not follow session requests."""
         moved = told != self._told.get(instance.name)
         self._told[instance.name] = told
         leaves_s = _seconds(told) if moved else None

@@ -106,13 +106,13 @@ class Found:
             self._before = control.ps()
 
     def put_back(self, effort: Effort, *, unloaded: bool = False) -> None:
-        """Unloads our model if it was not loaded before, and loads again what had to be unloaded for it.
+        """Unloads the measured model if it was not loaded before, and reloads models that were unloaded for it.
 
         A dead server needs nothing. What cannot be restored is noted; the measurements are valid nevertheless.
 
         Args:
             effort: the time and loads that are left.
-            unloaded: our model has been unloaded by us.
+            unloaded: whether the session has unloaded the measured model.
         """
         try:
             with self._control(effort) as control:
@@ -127,7 +127,7 @@ class Found:
         if ours is None:
             self._unload(effort)
         elif unloaded or any(same_model(entry.name, self._model) for entry in now):
-            self._load_again(control, ours, effort)  # our requests kept it, with contexts of their own
+            self._load_again(control, ours, effort)  # the session's requests kept it, with other contexts
         there = {entry.name for entry in now}
         gone = [entry for entry in self._before if entry is not ours and entry.name not in there]
         gone = [entry for entry in gone if not _has_left(entry)]

@@ -35,7 +35,7 @@ class ServerProcess:
 
     Attributes:
         label: for messages, e.g. `instance a (embedded)`.
-        pid: of the supervisor, which leads the session and the group.
+        pid: the process id of the supervisor, which leads the session and the group.
         log_path: where its output goes; removed by `stop`.
     """
 
@@ -54,7 +54,7 @@ class ServerProcess:
         Args:
             command: what to run.
             label: for messages.
-            env: its environment; None = ours.
+            env: its environment; None = this process's.
             pass_fds: descriptors that it inherits.
             grace_s: seconds between asking it to end and ending it.
             folder: the server's own folder; the supervisor removes it if pytest is killed, else the caller does.
@@ -184,7 +184,7 @@ class OwnServer(ServerProcess):
     """Our own API server as a process; see ServerProcess. `port` waits until it listens.
 
     Args:
-        arguments: of `pytest_llmperf.servers.emulator.serve`.
+        arguments: the arguments of `pytest_llmperf.servers.emulator.serve`.
         label: for messages.
 
     Raises:
@@ -277,7 +277,7 @@ def _group_exists(group: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return False  # macOS says so of a group of dead processes only; all of it is ours
+        return False  # macOS says so of a group of dead processes only; all of it is the plugin's
     if sys.platform != "linux":
         return True
     # in a container without an init, orphans stay zombies for ever

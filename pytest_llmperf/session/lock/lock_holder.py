@@ -25,11 +25,11 @@ class Holder:
     """Who holds the lock, by the file; any user of the machine may have written it.
 
     Attributes:
-        pid: of the process, in its own container.
+        pid: the process id, in the process's own container.
         user: its name there.
         host: name of the machine or container.
         since: when it took the lock, ISO 8601 with zone.
-        command: that was run, shortened and without secrets.
+        command: the command line, shortened and without secrets.
     """
 
     pid: int

@@ -154,7 +154,7 @@ class MachineLock:
 
 
 def _bound(name: str) -> tuple[bool, socket.socket | None]:
-    """Whether the abstract name is ours now (or there are no such names), and its socket."""
+    """Whether this process now has the abstract name (or there are no such names), and its socket."""
     held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         held.bind(name)

@@ -27,14 +27,14 @@ class Arm:
 
     Args:
         lease: its servers, open.
-        rounds: of the scenario on them.
-        measurement: without rounds and manifest.
+        rounds: runs the rounds of the scenario on these servers.
+        measurement: the measurement without rounds and manifest.
         describe: returns the manifest, which says where the loaded model is; called once the model is loaded.
         name: for messages; empty for the deployment that is judged.
         sampler: samples the machine while rounds run; None: the telemetry is off.
 
     Attributes:
-        name: as given.
+        name: the given name.
     """
 
     def __init__(

@@ -14,10 +14,10 @@ class MeasurementBuilder:
     """Builds a frozen Measurement step by step.
 
     Args:
-        measurement: without rounds.
+        measurement: the measurement without rounds.
 
     Attributes:
-        measurement: as built so far.
+        measurement: the measurement built so far.
     """
 
     def __init__(self, measurement: Measurement) -> None:

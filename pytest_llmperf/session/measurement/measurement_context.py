@@ -30,7 +30,7 @@ class MeasurementContext:
     """What the measurements of a session share.
 
     Attributes:
-        settings: of the session.
+        settings: the settings of the session.
         root: folder that relative paths start from.
         listener: receives the progress.
         notes: for the reader of every measurement.

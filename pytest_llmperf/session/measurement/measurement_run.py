@@ -127,7 +127,7 @@ class MeasurementRun:
 
         Args:
             lease: its servers.
-            name: of the incumbent; empty for the candidate.
+            name: the name of the incumbent; empty for the candidate.
         """
         context, plan = self._context, self._plan
         scenario = context.baselines.scaled(plan.scenario)

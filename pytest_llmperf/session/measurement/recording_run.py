@@ -21,7 +21,7 @@ class Recorded:
     Attributes:
         notes: what was written, in words.
         end: how the run ended, one of `recorded_requests.ENDS`.
-        failure: of an agent or a server; None if there was none.
+        failure: the failure of an agent or a server; None if there was none.
     """
 
     notes: tuple[str, ...]

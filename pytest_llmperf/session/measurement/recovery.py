@@ -37,7 +37,7 @@ Ollama reports about 100 ms for a model that is loaded."""
 CROWD_MS, CROWD_SHARE = 100.0, 0.2
 """An agent that ran alone and waited longer than both, in ms and as a share of its time, met another client.
 
-A round in which our own client was saturated says nothing about that."""
+A round in which the client was saturated says nothing about that."""
 
 _T = TypeVar("_T")
 
@@ -120,7 +120,7 @@ class RecoveringRounds:
         return self._answered(partial(self._rounds.answers, times), "the comparison of answers")
 
     def _disturbed(self, round_: Round) -> tuple[str, ...]:
-        """What the servers report about other clients; only our own agents ask for the keep-alive that we know."""
+        """What the servers report about other clients; only built-in agents request a known keep-alive."""
         if not self._ours:
             return ()
         return self._servers.disturbed(round_, keep_alive_s=keep_alive_s(self._servers.settings.timeout_s))

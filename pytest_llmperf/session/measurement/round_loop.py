@@ -36,7 +36,7 @@ class RoundLoop:
         listener: receives the progress.
 
     Attributes:
-        candidate: as given.
+        candidate: the given candidate.
         incumbent: the other arm; None until it is added.
     """
 
@@ -74,7 +74,7 @@ class RoundLoop:
         if the client's own time is too large a share of all rounds, no gate is judged.
 
         Args:
-            gates: with their limits; the limit of a gate against the incumbent is computed here.
+            gates: the gates with their limits; limits of gates against the incumbent are computed here.
             settings: min_rounds and max_rounds are used.
             run_gates: number of gates of the run, which share the error probability of `fail`.
             as_it_is: judge the present rounds, and run no others.

@@ -30,7 +30,7 @@ def triage(
     """Answer every question of the triage, as far as possible.
 
     Args:
-        measurement: with its rounds; its servers still open.
+        measurement: the measurement with its rounds; its servers are still open.
         slower: see Record.
         held: what the measurement was compared with, in words; empty: nothing.
         taking_turns: with an incumbent on the same GPU: its own model may have been unloaded by now.

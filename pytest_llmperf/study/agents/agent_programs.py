@@ -27,7 +27,7 @@ class AgentProgram:
     """An implementation, one table `[agents.NAME]`.
 
     Attributes:
-        language, runtime: in words, for reports.
+        language, runtime: language and runtime in words, for reports.
         run: the command.
         build: the command that builds it; empty if nothing is built.
         requires: programs that must be on PATH.
@@ -87,7 +87,7 @@ class AgentBuilds:
     """Builds implementations, each command once in a run; between runs the language's own tool decides what is stale.
 
     Args:
-        timeout_s: of one build, s.
+        timeout_s: the time limit of one build, s.
     """
 
     def __init__(self, *, timeout_s: float = 1200.0) -> None:

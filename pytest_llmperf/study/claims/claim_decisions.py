@@ -18,8 +18,8 @@ class Decided:
 
     Attributes:
         id: e.g. `C2`; its findings have ids such as `C2.contention`.
-        claim: in words.
-        findings: at least one.
+        claim: the claim in words.
+        findings: at least one finding.
     """
 
     id: str
@@ -63,7 +63,7 @@ def decide(findings: Sequence[Finding], claims: Mapping[str, str]) -> tuple[Deci
     """All claims with their findings, in the order of the claims.
 
     Args:
-        findings: of any experiments; the part of an id before the dot names the claim.
+        findings: the findings of any experiments; the part of an id before the dot names the claim.
         claims: words by id.
 
     Raises:

@@ -39,7 +39,7 @@ class Finding:
         value: the measured figure; None: there is none.
         low, high: its 95 % CI, from resampled rounds; None: too few rounds.
         reported: the report's figure; None: the claim is an order or a direction.
-        unit: of both figures.
+        unit: the unit of both figures.
         rounds: number of rounds used.
         simulated: whether some of them were measured on a scripted server.
     """
@@ -68,7 +68,7 @@ def compare(
     """Checks every claim of a matrix against the rows.
 
     Args:
-        matrix: with valid claims (see `faults_of`).
+        matrix: a matrix with valid claims (see `faults_of`).
         rows: the measured rows.
         card: the decision card with the report's figures.
         same_machine: whether figures of the report's hardware can be compared (also true on the simulated server, which

@@ -29,8 +29,8 @@ def compared(
     """The economies of all records, the savings of all but the first over the first, and lines for the terminal.
 
     Args:
-        records: at least one; the others are compared with the first.
-        prices: from llmperf.toml; None: capacity only.
+        records: at least one record; the others are compared with the first.
+        prices: the prices of llmperf.toml; None: capacity only.
 
     Raises:
         MeasurementError: a figure is undefined, or answers differ in length.

@@ -34,13 +34,13 @@ class Economy:
         agents: number of concurrent agents.
         tokens_per_request: length of an answer for the capacity, tokens.
         system_tok_s: all tokens over the wall time, tok/s, mean over rounds.
-        report_tok_s: by the report's formula (G.2), tok/s; None for a single agent.
-        requests_per_hour: of all agents together.
-        usd_per_1m_tokens: of the measured work; None without a price, like all below.
+        report_tok_s: throughput by the report's formula (G.2), tok/s; None for a single agent.
+        requests_per_hour: capacity of all agents together.
+        usd_per_1m_tokens: cost of the measured work; None without a price, like all below.
         hours_per_month: machine hours for the given demand; None without a demand, like all below.
-        machines: the minimum number for these hours, running all year.
-        monthly_usd: for these hours.
-        tco_usd: for the given years, without a migration.
+        machines: the minimum number of machines for these hours, running all year.
+        monthly_usd: cost of these hours.
+        tco_usd: total cost for the given years, without a migration.
     """
 
     agents: int

@@ -37,7 +37,7 @@ def cells_of(matrix: Matrix, *, without: tuple[str, ...] = ()) -> tuple[Cell, ..
     """All cells, in the order in which they run.
 
     Args:
-        matrix: as read.
+        matrix: the matrix as read from the file.
         without: axes that are not swept here; single cells that name them are dropped.
     """
     axes = {axis: values for axis, values in matrix.axes.items() if axis not in without}
@@ -103,12 +103,12 @@ def scenario_of_cell(
     """The scenario of a cell.
 
     Args:
-        matrix: of the cell.
+        matrix: the matrix of the cell.
         cell: its options override each agent's, and no baseline's workload changes them.
-        made: by the user's function, instead of the matrix's own agents.
-        profile: of the matrix; overrides the agents' options, and is overridden by all others.
+        made: agents made by the user's function, instead of the matrix's own agents.
+        profile: the profile of the matrix; overrides the agents' options, and is overridden by all others.
         simulated: whether the server is simulated.
-        scenarios: that the matrix may name.
+        scenarios: the scenarios that the matrix may name.
 
     Raises:
         UsageError: the matrix has neither a scenario nor prompts, and there is no function.
@@ -141,9 +141,9 @@ def script_of(matrix: Matrix, cell: Cell, given: Script) -> Script:
     """The simulated server's script in a cell: the matrix's, overridden by the user's.
 
     Args:
-        matrix: its matching `played` tables apply, later ones over earlier ones.
-        cell: to match.
-        given: of the settings; values other than the defaults win.
+        matrix: its matching `played` tables apply, later tables override earlier ones.
+        cell: the cell to match.
+        given: the script of the settings; values other than the defaults win.
     """
     default = asdict(Script())
     typed = {key: value for key, value in asdict(given).items() if value != default[key]}

@@ -42,8 +42,8 @@ def load(path: Path, *, name: str = "", scenarios: Collection[str] = tuple(SCENA
     """Reads a matrix file.
 
     Args:
-        path: of the TOML file.
-        name: of the experiment; empty: the file's stem.
+        path: the path of the TOML file.
+        name: the name of the experiment; empty: the file's stem.
         scenarios: the names that it may give.
 
     Raises:

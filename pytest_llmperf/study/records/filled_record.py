@@ -20,8 +20,8 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *
 
     Args:
         kind: one of RECORDS.
-        records: at least one; those whose gates all pass count as passed.
-        settings: of the session.
+        records: at least one record; a record whose gates all pass counts as passed.
+        settings: the settings of the session.
         root: folder that the paths of results and baselines start from.
         also: Markdown to append.
 
@@ -29,7 +29,7 @@ def fill(kind: str, records: Sequence[Record], settings: Settings, root: Path, *
         The file.
 
     Raises:
-        UsageError: unknown kind, or no records.
+        UsageError: the kind is unknown, or there are no records.
         LlmperfError: the file cannot be written.
     """
     if kind not in RECORDS:

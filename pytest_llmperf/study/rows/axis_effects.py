@@ -17,10 +17,10 @@ class Effect:
     """The effect of an axis on a metric.
 
     Attributes:
-        axis: its name; `residual` for what no single axis explains: noise and interactions.
-        share_pct: of the metric's variance over all rounds, %.
+        axis: the name of the axis; `residual` for noise and interactions, which no single axis explains.
+        share_pct: share of the metric's variance over all rounds, %.
         best, worst: the values of the axis with the largest and the smallest mean; None for the residual.
-        spread_pct: between these means, percent of the overall mean; None for the residual.
+        spread_pct: difference of these means, percent of the overall mean; None for the residual.
     """
 
     axis: str
@@ -50,8 +50,8 @@ class Group:
     """A metric over the rounds of one value of an axis.
 
     Attributes:
-        value: of the axis.
-        mean, sd, min: of the metric; sd is None for a single round.
+        value: the value of the axis.
+        mean, sd, min: mean, standard deviation and minimum of the metric; sd is None for a single round.
     """
 
     value: Value
@@ -118,7 +118,7 @@ def effects(rows: Sequence[Row], metric: str) -> tuple[Effect, ...]:
     residual is floored at 0.
 
     Args:
-        rows: at least one.
+        rows: at least one row.
         metric: a column.
 
     Raises:

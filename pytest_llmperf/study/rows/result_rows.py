@@ -21,39 +21,39 @@ class Row:
     """A round of a cell; the fields are the columns of the CSV, in their order.
 
     Attributes:
-        run_id: unique: experiment, cell, start, round.
-        config_name: e.g. `gpu80_ctx1024_temp0p6`.
-        model: name on the server.
-        language: of the agents; built-in agents are Python.
-        runtime: of the clients.
+        run_id: a unique id: experiment, cell, start, round.
+        config_name: name of the configuration, e.g. `gpu80_ctx1024_temp0p6`.
+        model: the model's name on the server.
+        language: language of the agents; built-in agents are Python.
+        runtime: runtime of the clients.
         throughput_tok_s: decode rate of the slowest agent, tok/s.
         ttft_ms: client's time to first token, worst request, ms.
-        total_tokens: of all agents.
-        total_time_s: from the barrier to the last answer, s.
+        total_tokens: output tokens of all agents.
+        total_time_s: time from the barrier to the last answer, s.
         parallel_efficiency_pct: balance efficiency, %; None for a single agent.
         concurrency_speedup: sum of the agents' times over the wall time, x; None for a single agent.
         contention_detected: a TTFT above 3 times the TTFT alone; None for a single agent.
-        num_gpu, num_ctx, temperature: as sent; None: the server's default, or agents differ.
+        num_gpu, num_ctx, temperature: the values sent; None: the server's default, or agents differ.
         vram_mb: peak VRAM, MB; None if not measured.
         timestamp: ISO 8601: when the cell's measurement began, plus the time from its first round to this one.
-        cv_throughput: of the configuration's rounds, % (R.2).
-        efficiency_spread_pp: largest minus smallest of the configuration, points (R.2).
-        cost_per_1M_tokens: at the rate of all agents over the wall time, USD (R.2); None without a price.
-        memory_efficiency: tok/s a GiB of VRAM (R.2); None without VRAM.
+        cv_throughput: CV of the throughput over the configuration's rounds, % (R.2).
+        efficiency_spread_pp: largest minus smallest efficiency of the configuration, points (R.2).
+        cost_per_1M_tokens: cost at the rate of all agents over the wall time, USD (R.2); None without a price.
+        memory_efficiency: tok/s per GiB of VRAM (R.2); None without VRAM.
         experiment, scenario, topology, backend: what was measured; `simulated` is not a real engine.
-        round: from 1, in its cell.
+        round: number of the round in its cell, from 1.
         agents: number of concurrent agents.
-        num_thread, num_predict: as sent; None as above.
+        num_thread, num_predict: the values sent; None as above.
         server_ttft_ms: load and prefill by the server's clock, worst request, ms.
         load_ms, prefill_ms, decode_ms, queue_ms: server's durations, mean over requests, ms; queue: waiting for a slot.
         own_ms: the agents' time outside their requests, mean over agents, ms.
         scaling_efficiency_pct: against each agent alone, %.
         system_tok_s: all tokens over the wall time, tok/s.
-        requests: of all agents.
+        requests: requests of all agents.
         model_mb: size of the model as reported by the server, MB.
         client_saturated: the client limited the round, so it does not count.
-        throughput_gap_tok_s: decode rate of the fastest agent minus that of the slowest, tok/s.
-        cell: value by axis.
+        throughput_gap_tok_s: decode rate of the fastest agent minus the rate of the slowest, tok/s.
+        cell: the value of each axis.
     """
 
     run_id: str

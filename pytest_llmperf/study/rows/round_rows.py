@@ -156,7 +156,7 @@ def derived(rows: Sequence[Row], *, usd_per_hour: float | None = None) -> tuple[
     """The rows with the derived columns of R.2.
 
     Args:
-        rows: of the whole experiment.
+        rows: the rows of the whole experiment.
         usd_per_hour: price of the machine that serves all agents; None: no cost.
     """
     groups: dict[str, list[Row]] = {}

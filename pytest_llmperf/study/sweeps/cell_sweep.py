@@ -28,7 +28,7 @@ class Sweep:
         matrix: its cells are measured.
         session: the session to derive variants from.
         progress: receives the progress.
-        options: of every cell.
+        options: the options of every cell.
 
     Attributes:
         skipped: models and runtimes that are not available here, with the reason.

@@ -35,8 +35,8 @@ def conditions(matrix: Matrix, session: Session, options: SweepOptions) -> Mappi
 
     Args:
         matrix: what is measured; most of it concerns single cells (see `asked`).
-        session: with its settings.
-        options: of every cell.
+        session: the session with its settings.
+        options: the options of every cell.
     """
     settings, baseline = session.settings, session.baseline
     files = [Path(getattr(settings, name)) for name in _FILES if getattr(settings, name)]

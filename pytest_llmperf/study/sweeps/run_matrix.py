@@ -45,7 +45,7 @@ def run(
     Args:
         matrix: what to measure.
         session: its settings apply unless a cell changes them; it is closed.
-        options: of every cell.
+        options: the options of every cell.
         folder: where the journal and the results go.
         make: what the agents of a cell do, in place of what the matrix says.
         resume: whether the finished cells of an interrupted run count.

@@ -40,16 +40,16 @@ class Results:
     """The results of a matrix.
 
     Attributes:
-        matrix: as read.
+        matrix: the matrix as read from the file.
         rows: one per round, in the order of the cells.
         records: one per cell, with every raw timing.
         skipped: cells or axes that cannot be measured here, with the reason.
         failed: cells whose measurement failed, with the reason; the same command tries them again.
         untried: number of cells left because the servers had failed.
-        notes: on finished cells of an earlier run that do not count.
+        notes: notes on finished cells of an earlier run that do not count.
         findings: one per claim.
         resumed: number of cells that an earlier run had finished.
-        profile: of the matrix, in words; empty: none.
+        profile: the profile of the matrix, in words; empty: none.
         transfers: warnings that the profile is for another mode than some cells' agents.
     """
 

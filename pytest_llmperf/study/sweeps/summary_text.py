@@ -22,8 +22,8 @@ def summary(results: Results, folder: Path) -> tuple[str, ...]:
     """The file of the rows, cells that were left out, rankings, effects of axes, and every finding.
 
     Args:
-        results: of the experiment.
-        folder: that they were written to.
+        results: the results of the experiment.
+        folder: the folder that they were written to.
     """
     return tuple(_lines(results, folder))
 

@@ -39,8 +39,8 @@ class Journal:
     """The journal of one experiment; use it in a `with`.
 
     Args:
-        folder: of the results.
-        name: of the experiment.
+        folder: the folder of the results.
+        name: the name of the experiment.
         conditions: digests, by readable names, that must be equal for finished cells to count.
         asked: a digest per cell, by `key_of`; a finished cell with another digest does not count.
         resume: whether finished cells count at all.

@@ -15,7 +15,7 @@ class SweepOptions:
     Attributes:
         test: the name under which cells are recorded.
         specs: gate markers that judge every cell.
-        runtime: of the clients, unless an axis sets it; empty: that of the settings.
+        runtime: the runtime of the clients, unless an axis sets it; empty: the runtime of the settings.
     """
 
     test: str

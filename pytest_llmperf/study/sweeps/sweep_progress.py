@@ -11,14 +11,14 @@ from pytest_llmperf.session.progress_listener import ProgressListener
 
 
 class Progress:
-    """A listener that puts before everything which cell it is of, and the time left.
+    """A listener that prefixes every message with the cell and the time left.
 
     Args:
         inner: receives the progress.
-        name: of the experiment.
-        total: cells in all.
-        took_s: of the cells that an earlier run has finished.
-        clock: seconds.
+        name: the name of the experiment.
+        total: the total number of cells.
+        took_s: the durations of the cells that an earlier run has finished.
+        clock: time in seconds.
     """
 
     def __init__(

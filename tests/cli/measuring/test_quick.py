@@ -151,7 +151,7 @@ def test_ctrl_c_prints_what_was_measured(capsys: pytest.CaptureFixture[str], mon
 def test_ctrl_c_before_the_first_round(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Nothing was measured, which is said in one line."""
+    """Nothing was measured; one line of output says so."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

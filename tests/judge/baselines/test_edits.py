@@ -1,4 +1,4 @@
-"""How stored sessions change: values in, values out, and nothing but what was meant."""
+"""Edits of stored sessions: values in, values out, and only the intended change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -92,7 +92,7 @@ def test_a_renaming_loses_nothing_and_leaves_others_alone(keys: list[Key], old: 
 
 
 def test_a_file_name_moves_its_tests_only() -> None:
-    """Not those of a file that begins alike, nor a script's own name."""
+    """Tests of a file whose name begins alike stay, and so does the name of a script."""
     after = renamed(stored([key(test) for test in TESTS]), "a.py", "perf/b.py")
     assert [entry.test for entry in after.stored] == [
         "perf/b.py::test_x", "perf/b.py::test_x[1]", "perf/b.py::TestC::test_x", "ab.py::test_x", "nightly",
@@ -147,7 +147,7 @@ def test_an_update_of_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_regression_is_not_judged_by_what_it_makes() -> None:
-    """With --llmperf-update never; with --llmperf-save where there is nothing to compare with; else always."""
+    """Never with --llmperf-update; with --llmperf-save only if there is a baseline to compare with; else always."""
     specs, full = (build("efficiency", kwargs={"min_pct": 95}), build("regression")), stored([key()])
     for settings, baseline, compared, judged in (
         (Settings(), EMPTY, None, True),

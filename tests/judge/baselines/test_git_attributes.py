@@ -12,7 +12,7 @@ from tests.judge.baselines.test_store import KEY, SESSION
 
 
 class TestAttributes:
-    """Written once, beside a saved baseline, where nobody has said what git should do."""
+    """Git attributes are written once, next to a saved baseline, unless the user has configured git already."""
 
     def test_written_once(self, top: Path) -> None:
         baseline = top / "perf" / "baselines" / "main.toml"
@@ -72,7 +72,7 @@ class TestLeftOut:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def test_a_save(self, top: Path) -> None:
-        """Only the baseline and what git is told are to be committed."""
+        """Only the baseline and the git attributes are new."""
         store.save("main", top / "new", [(KEY, SESSION)])
         (top / "new" / ".main.toml.0123.tmp").touch()
         assert (top / "new" / ".main.lock").exists()

@@ -55,7 +55,7 @@ def voided(**changes: str) -> Mapping[str, str]:
 
 
 def test_the_decision_card_is_voided_by_its_own_list() -> None:
-    """Its `Invalidates this report` rows, in its words; what it does not name changes nothing but the machine."""
+    """Its `Invalidates this report` rows void it, in its words; all other keys but the machine's have no effect."""
     assert voided() == {}
     assert voided(gpu="NVIDIA A100") == {"gpu": "GPU changed: other VRAM, other architecture"}
     assert voided(engine_version="0.5.0")["engine_version"].startswith("Ollama major version upgraded")
@@ -76,7 +76,7 @@ def stored(*manifests: Mapping[str, str]) -> Baseline:
 
 
 def test_only_baselines_that_gave_a_limit_are_compared() -> None:
-    """A test whose markers carry their own values is told nothing of a card that it does not use."""
+    """A test whose markers have their own values gets no note about a card that it does not use."""
     boundary = Boundary(text="CPU changed", source="card", keys=("cpu",))
     card = Baseline(schema=1, name="card", manifest={"cpu": "i9"}, invalidated_by=(boundary,))
     here = {"cpu": "i7"}
@@ -111,6 +111,6 @@ def test_long_facts_are_shown_where_they_differ() -> None:
     ],
 )
 def test_of_settings_those_that_differ_are_shown(old: str, new: str, words: str) -> None:
-    """By name, and by instance where it is not all of them; a text that is no list of settings is shown as it is."""
+    """Settings are listed by name, and by instance if instances differ; other text is shown unchanged."""
     (difference,) = differences_of("main", {"server_settings": old}, {"server_settings": new}, whole=True)
     assert str(difference) == f"server_settings: {words}"

@@ -154,7 +154,7 @@ class TestMerges:
 
 
 def test_branches_that_saved_other_tests_are_merged_without_a_setting(tmp_path: Path) -> None:
-    """Their sessions stand in other places: a test's with those of the same test."""
+    """Sessions of different tests are at different places in the file, grouped by test."""
     sides = Sides(tmp_path)
     assert sides.merge(save(A, keys=(KEY, OTHER)), save(B, keys=(KEY,)), save(C, keys=(OTHER,))) == 0
     assert held(sides.path) == wanted("xA yA xB yC")

@@ -238,7 +238,7 @@ def test_an_unknown_name_lists_those_that_exist(tmp_path: Path, name: str) -> No
 
 
 def test_the_packaged_folder_comes_before_the_repositorys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a wheel the baselines lie in the package; in the repository beside it."""
+    """A wheel has the baselines inside the package, the repository next to it."""
     package = tmp_path / "site" / "pytest_llmperf" / "judge" / "baselines"
     package.mkdir(parents=True)
     monkeypatch.setattr(baseline_files, "__file__", str(package / "baseline_files.py"))
@@ -308,7 +308,7 @@ def test_what_is_saved_is_read_back(
 
 
 def test_thresholds_of_a_file_survive_a_save(tmp_path: Path) -> None:
-    """What the file held is what it holds, with one session more; None is never written."""
+    """The file keeps its content and gains one session; None is never written."""
     before = baseline_files.load(written(tmp_path, WHOLE))
     after = baseline_files.load(store.save("mine", tmp_path, [(KEY, SESSION)]))
     assert after == replace(before, schema=SCHEMA, stored=after.stored)

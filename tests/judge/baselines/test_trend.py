@@ -1,4 +1,4 @@
-"""The history of a baseline: what is found, and what counts."""
+"""The history of a baseline: the changes that are reported, and the changes that count."""
 
 import random
 
@@ -82,7 +82,7 @@ def test_small_steps_add_up() -> None:
 
 
 def test_a_gain_is_no_loss() -> None:
-    """Better is told, and is no fault; a loss that is too small to matter is none."""
+    """An improvement is reported and is no fault; neither is a loss that is too small to matter."""
     (better,) = trends(baseline_of([90] * 6 + [98] * 6))
     assert better.breaks
     assert better.lost == 0
@@ -94,7 +94,7 @@ def test_a_gain_is_no_loss() -> None:
 
 
 def test_sessions_of_another_machine_are_left_out() -> None:
-    """Of tok/s only those count that are of the newest's machine; of ratios all but simulated ones."""
+    """For tok/s only sessions of the newest session's machine count; for ratios all but simulated sessions."""
     levels = [60] * 6 + [100] * 6
     (trend,) = trends(baseline_of(levels, metric="system_tok_s", facts=lambda n: {"cpu": "i5" if n < 6 else "i9"}))
     assert (len(trend.points), trend.left_out, trend.breaks) == (6, 6, ())

@@ -1,4 +1,4 @@
-"""What a reader is told of the answers: thoughts, missing counts, answers that were not streamed."""
+"""Notes on the answers: thoughts, missing counts, answers that were not streamed."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_missing_counts_are_told() -> None:
 
 
 def test_answers_that_were_not_streamed_are_told() -> None:
-    """With how contention is told."""
+    """The note also says how contention is determined."""
     (note,) = notes_of_answers(rounds_of([unstreamed(500)], [unstreamed(500)], count=1))
     assert note.startswith("2 of 2 answers were not streamed: they have no TTFT")
 

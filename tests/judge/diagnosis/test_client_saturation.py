@@ -1,4 +1,4 @@
-"""When a round is no verdict on the servers, and what is said then."""
+"""When a round says nothing about the servers, and how the report explains that."""
 
 import re
 from dataclasses import replace
@@ -128,7 +128,7 @@ def test_clocks_that_are_known_too_badly() -> None:
 
 
 def test_times_to_first_token_that_are_upper_bounds_are_counted() -> None:
-    """One of the eight requests of two rounds; those of the solo parts are the base of the ratio, and count as well."""
+    """One of the eight requests of two rounds; solo requests, the base of the ratio, count as well."""
     first, second = CALM.together
     late = replace(CALM, together=(replace(first, requests=(replace(first.requests[0], first_merged=True),)), second))
     assert merged_firsts(measurement_of(CALM, late)) == (1, 8)

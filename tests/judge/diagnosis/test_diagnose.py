@@ -11,7 +11,7 @@ from pytest_llmperf.model import AgentRun, ExternalAgent, Incident, Measurement,
 from tests.judge.build import MS, gpus, measurement_of, observed, sample
 
 PARTS_MS = {"client": 0, "queue": 0, "load": 10, "prefill": 40, "decode": 200, "rest": 3}
-"""Of a usual run; 20 tokens read, 50 written."""
+"""The parts of a usual run, which reads 20 tokens and writes 50."""
 
 
 def work(agent: str, *, read: int = 20, written: int = 50, durations: bool = True, **parts) -> AgentRun:
@@ -133,7 +133,7 @@ def test_who_waits_for_what() -> None:
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("busy_s", [0.2, 1.9])
 def test_a_shared_slot_is_named_if_the_server_reports_no_durations(streamed: bool, busy_s: float) -> None:
-    """Of agents of one slot who are slower together than alone, sharing is the cause, whatever else runs here."""
+    """If agents of one slot are slower together than alone, sharing is the cause, whatever else runs on the machine."""
     waited = rounds(both={"queue": 253}, durations=False)
     requests = tuple(
         replace(
@@ -197,7 +197,7 @@ def test_idle_agents_are_a_loss_of_balance() -> None:
 
 @pytest.mark.parametrize("cause", NOTED)
 def test_what_was_noted_comes_first(cause: str) -> None:
-    """A fact that the servers' check noted is the cause, whatever the shares are; these are said all the same."""
+    """A fact noted by the servers' check is the cause, whatever the shares are; the report lists the shares, too."""
     diagnosis = diagnose(measured(rounds(y={"decode": 500}), notes=("another note", NOTED[cause])))
     assert diagnosis is not None
     assert diagnosis.cause == cause
@@ -275,7 +275,7 @@ def test_nothing_is_made_up(taken: tuple[Round, ...]) -> None:
 
 
 def test_one_agent_has_no_shares() -> None:
-    """Scaling is not defined for one agent, or without solo runs: only what is noted is said."""
+    """Scaling is undefined for one agent, or without solo runs: only notes are reported."""
     alone = tuple(replace(round_, solo=()) for round_ in rounds(y={"decode": 500}))
     assert diagnose(measured(alone)) is None
     diagnosis = diagnose(measured(alone, notes=tuple(NOTED.values())))
@@ -284,7 +284,7 @@ def test_one_agent_has_no_shares() -> None:
 
 
 def test_the_slower_instance_is_to_be_looked_at() -> None:
-    """Of servers that still run, the next step is the address of the one that is slower alone; of others it is open."""
+    """If the servers keep running, the next step names the address of the slower one; otherwise it is left open."""
     own = measured(rounds(x={"decode": 500}))
     attached = replace(own, topology=replace(own.topology, backend="attach"))
     assert [diagnosis.next_step for diagnosis in map(diagnose, (own, attached)) if diagnosis] == [

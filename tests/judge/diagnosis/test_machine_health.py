@@ -57,7 +57,7 @@ def test_swapping() -> None:
 
 
 def test_a_gpu_that_says_why_it_is_slow() -> None:
-    """Where it says so often enough."""
+    """The reason counts if enough samples report it."""
     slow = gpus(slowed_by=("hardware thermal slowdown",), temperature_c=91.0)
     fine = gpus(temperature_c=80.0)
     often = observed(*(sample(at, gpus=slow if at < 2 else fine) for at in range(20)))
@@ -81,7 +81,7 @@ def test_a_gpu_that_says_why_it_is_slow() -> None:
     ids=["sinks and warms", "only warms", "only sinks", "idle", "too few"],
 )
 def test_a_gpu_whose_clock_sinks_as_it_warms(clocks, temperatures, utilisation: float, words: str) -> None:
-    """It is throttled, whatever it says; not where it has nothing to do."""
+    """It counts as throttled, whatever reason it reports; an idle GPU does not."""
     states = zip(clocks, temperatures, strict=True)
     measurement = observed(
         *(
@@ -94,7 +94,7 @@ def test_a_gpu_whose_clock_sinks_as_it_warms(clocks, temperatures, utilisation: 
 
 
 def test_a_processor_whose_clock_sinks_as_it_warms() -> None:
-    """As of a GPU; without a sensor nothing is said."""
+    """The rule for GPUs applies; without a sensor nothing is reported."""
     sunk = [sample(at, cpu_mhz=4000.0 - 300 * at, cpu_c=60.0 + 5 * at) for at in range(6)]
     assert facts.throttled(observed(*sunk)) == (
         "the clock of the processor fell from 3850 to 2650 MHz as it went from 62 to 82 C"

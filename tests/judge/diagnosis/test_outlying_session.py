@@ -25,7 +25,7 @@ def test_a_bad_session_is_named_with_the_command() -> None:
 
 
 def test_nothing_to_name() -> None:
-    """A healthy history, one of few sessions, equal ones, two levels, and a distance that changes no verdict."""
+    """A healthy history, a short one, equal sessions, two levels, and a distance too small to change a verdict."""
     for levels in (HEALTHY, [98, 98, 98, 88], [98.0] * 8, [98] * 4 + [90] * 4):
         (entry,) = baseline_of(levels).stored
         assert outlying_session(entry) is None
@@ -34,7 +34,7 @@ def test_nothing_to_name() -> None:
 
 
 def test_sessions_of_another_machine_are_no_outliers() -> None:
-    """tok/s are compared with those of the newest session's machine only."""
+    """tok/s are compared only with sessions of the newest session's machine."""
     facts = {"facts": lambda number: {"cpu": "i5" if number == 0 else "i9"}}
     (entry,) = baseline_of([50] + [100] * 7, metric="system_tok_s", **facts).stored
     assert outlying_session(entry) is None

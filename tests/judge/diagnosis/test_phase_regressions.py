@@ -14,7 +14,7 @@ from tests.judge.diagnosis.test_diagnose import measured, rounds
 KEY = Key(test="t", scenario="pair", topology="dual", workload="w")
 USUAL = rounds()
 JITTERS = (0, 1, -1, 2)
-"""Of a part over the sessions, ms."""
+"""Variation of a part over the sessions, ms."""
 
 
 def session(number: int, taken, **facts: str) -> StoredSession:
@@ -77,7 +77,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("taken", "says", "figures"), CHANGES.values(), ids=CHANGES)
 def test_the_part_that_has_grown_most_comes_first(taken, says: str, figures: str) -> None:
-    """Of four sessions; the newest of them is the last that was not so."""
+    """Compared with four sessions; the newest of them is the last session without the regression."""
     slower = than_stored(now(taken), KEY, four())
     same = [phase for phase in slower if (phase.part, phase.where) == (slower[0].part, slower[0].where)]
     words = in_words(same)
@@ -93,7 +93,7 @@ def test_the_part_that_has_grown_most_comes_first(taken, says: str, figures: str
     ids=["as before", "within the sessions' scatter", "faster", "less than a tenth", "next to nothing", "no rounds"],
 )
 def test_nothing_is_made_up(taken) -> None:
-    """Where nothing has grown by more than the sessions lie apart, nothing is said."""
+    """If no part has grown by more than the variation between sessions, nothing is reported."""
     assert than_stored(replace(now(USUAL), rounds=taken), KEY, four()) == ()
 
 

@@ -301,7 +301,7 @@ def test_limit_gates_say_what_their_evidence_was_worth() -> None:
 
 
 def test_outliers_are_named_and_count() -> None:
-    """The third round stands out; the value is the mean of all."""
+    """The third round is an outlier; the value is still the mean of all rounds."""
     verdict = judge_values(gate(), (98.0, 98.2, 80.0, 98.1, 98.3), looks=16)
     assert verdict.outliers == (3,)
     assert verdict.value == pytest.approx(94.52)

@@ -12,7 +12,7 @@ def test_grades_of_the_decision_card() -> None:
 
 
 def test_decision_grade_names_what_is_missing() -> None:
-    """Five requirements (P.1); the keys of a GPU are wanted only where there is one."""
+    """Five requirements (P.1); the keys of a GPU are required only on a machine with a GPU."""
     gpu = {"gpu", "gpu_driver", "cuda"}
     facts = {key: "known" for key in (*IDENTITY, "os_build", "git_commit") if key not in gpu}
     whole = {"rounds": 3, "cv_pct": 9.9, "boundaries": ("inference only",), "alternatives": ("single",)}

@@ -197,7 +197,7 @@ def test_machine_bound_limits_of_a_baseline_hold_on_its_machine_only() -> None:
 
 
 def test_ratios_and_typed_limits_hold_everywhere() -> None:
-    """A ratio travels; a limit somebody typed is meant for where it was typed."""
+    """A ratio is valid on every machine; a limit given by the user applies to the machine that it is given on."""
     for gate in (
         *gates("efficiency", facts={}),
         *gates("contention", facts={}),
@@ -258,7 +258,7 @@ def test_regression_without_compare_uses_the_baseline_in_force() -> None:
     ],
 )
 def test_nothing_stored_of_this_measurement_is_an_error(changes: dict[str, str], held: str) -> None:
-    """The test, scenario, topology and workload must all match; the text says what there is and how to save."""
+    """Test, scenario, topology and workload must all match; the error lists what is stored and how to save."""
     for work in (
         lambda stored: gates("regression", stored=stored),
         lambda stored: compare_gates(stored, HERE),

@@ -52,7 +52,7 @@ def test_another_answer_of_an_engine_that_repeats_itself_fails() -> None:
 
 
 def test_an_engine_that_draws_lots_is_judged_by_scores_only() -> None:
-    """And that is said."""
+    """A note says so."""
     quality = scored(0.9, 0.9, 0.9, again="other", together="b")
     assert outcomes(quality) == {"quality_drop_pp": "pass"}
     assert in_words(quality).startswith("quality: 0 of 3 answers repeat alone; only scores were compared")
@@ -69,7 +69,7 @@ def test_an_engine_that_draws_lots_is_judged_by_scores_only() -> None:
     ],
 )
 def test_scores_need_an_interval(together: tuple[float, ...], outcome: Outcome) -> None:
-    """5 points by default: kept, missed beyond doubt, too noisy or too few to say, and better than alone."""
+    """5 points by default: kept, clearly missed, too noisy or too few to decide, and better than alone."""
     assert outcomes(scored(*together), same=False) == {"quality_drop_pp": outcome}
 
 

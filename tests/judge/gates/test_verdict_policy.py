@@ -10,7 +10,7 @@ from tests.judge.build import gate
 
 
 def verdict(outcome: Outcome, *, sessions: int = 0, demanded: bool = True) -> Verdict:
-    """Of a limit gate, or with sessions of a regression gate."""
+    """The verdict of a limit gate; with `sessions`, of a regression gate."""
     reference = tuple((95.0, 96.0) for _ in range(sessions))
     return Verdict(
         gate=gate(delta=5.0 if sessions else None, reference=reference, demanded=demanded),
@@ -52,7 +52,7 @@ def test_an_inconclusive_limit_gate_fails_unless_told_to_warn() -> None:
 
 @pytest.mark.parametrize("demanded", [True, False])
 def test_an_inconclusive_regression_gate_warns_while_its_baseline_is_young(*, demanded: bool) -> None:
-    """With fewer than four sessions, or as many as the settings want; the setting for limit gates does not touch it."""
+    """Fewer sessions than four, or than the setting; the setting for limit gates has no effect on it."""
     young, old = (verdict(Outcome.INCONCLUSIVE, sessions=count, demanded=demanded) for count in (3, 4))
     assert (act(young), act(old)) == ("warn", "fail")
     assert (act(young, min_sessions=3), act(old, min_sessions=5)) == ("fail", "warn")

@@ -38,7 +38,7 @@ def test_a_failure_by_upper_bounds_says_so(metric: str, limit: float) -> None:
 
 
 def test_a_comparison_says_so_once() -> None:
-    """Its reason stands in the line of its gate."""
+    """The reason is in the gate's line."""
     compared = replace(gate("ttft_ms", 10, Bound.MAX), delta=20.0, reference=((10.0, 10.5, 9.5),))
     measurement = measurement_of(*(late(40 + number) for number in range(5)))
     verdict = judge(compared, measurement, looks=1)
@@ -65,7 +65,7 @@ def test_other_gates_do_not_speak_of_it() -> None:
 
 
 def test_an_upper_bound_alone_is_no_part_of_the_ratios_base() -> None:
-    """It would make the ratio too small, and hide contention; where there is nothing else, it has to do."""
+    """It would make the ratio too small and hide contention; it is used only if there is no other value."""
     calm, slow = round_of((100, 100), (100, 100)), late(40, alone=True)
     assert ttft_ratios(measurement_of(calm, slow, slow))[0] == ((1,), (1,))
     assert ttft_ratios(measurement_of(slow, slow))[0] == ((0.25,), (1,))

@@ -49,7 +49,7 @@ def test_a_path_by_hand() -> None:
 
 
 def test_the_worker_that_waits_for_a_slot_is_critical() -> None:
-    """Of two rounds one has it wait 200 ms: its queue is on the path, with nothing of it alone."""
+    """In one of two rounds it waits 200 ms: its queue time is on the path, and has no counterpart alone."""
     measurement = graph_measurement(graph_round(200), graph_round(300, index=1), graph_round(index=2))
     measured = path(measurement)
     assert (measured.agents, measured.count, measured.rounds) == (("planner", "w3", "critic"), 2, 3)
@@ -63,7 +63,7 @@ def test_the_worker_that_waits_for_a_slot_is_critical() -> None:
 
 
 def test_graph_efficiency_is_the_path_alone_over_the_makespan() -> None:
-    """100 + 200 + 4 + 60 ms alone; what ran beside the path alone counts, too, where it is longer."""
+    """100 + 200 + 4 + 60 ms alone; an agent that ran beside the path counts, too, if it takes longer alone."""
     measurement = graph_measurement(graph_round(), graph_round(200, index=1))
     assert series(measurement, "graph_efficiency_pct") == (pytest.approx(36400 / 368), pytest.approx(36400 / 568))
     quick = graph_measurement(graph_round(decode_ms=80))  # the workers' answers take 100 ms less than alone
@@ -149,7 +149,7 @@ def test_a_loop_passes_each_agent_several_times() -> None:
 
 
 def test_edges_of_external_agents_are_inferred() -> None:
-    """Each request waits for the one that ended last before it; a call during another's work waits for the barrier."""
+    """Each request waits for the last one ended before it; a call during another agent's work waits for the barrier."""
     scenario = Scenario(name="crew", agents=tuple(ExternalAgent(name=name, run=("x",)) for name in ("lead", "hand")))
     both = (run("lead", served(2), served(160)), run("hand", served(30), served(90)))
     measurement = graph_measurement(replace(graph_round(), together=both, solo=both), scenario=scenario)

@@ -59,7 +59,7 @@ def test_what_was_not_observed_is_an_error(measured: Measurement, why: str) -> N
 
 
 def test_memory_at_equal_distances() -> None:
-    """Of the harness and each instance, as it was last seen; what is not known is absent."""
+    """The memory of the harness and of each instance at its last observation; unknown values are absent."""
 
     def held(at_s: float, rss_mib: float) -> Sample:
         servers = {"a": Used(cpu_s=0.0, rss_mib=rss_mib)}

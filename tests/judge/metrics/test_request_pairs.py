@@ -112,7 +112,7 @@ def kept_back(total_ms: float, *, queue_ms: float | None = None) -> RequestTimin
         (in_one_chunk(500, tokens=2), in_one_chunk(1000, tokens=2), Outcome.PASS),  # "yes", and the end of the turn
         (kept_back(500, queue_ms=0), kept_back(1000, queue_ms=500), Outcome.FAIL),
         (kept_back(500, queue_ms=0), kept_back(500, queue_ms=1), Outcome.PASS),
-        (kept_back(500), kept_back(700), Outcome.PASS),  # nothing but a short decode time tells of it
+        (kept_back(500), kept_back(700), Outcome.PASS),  # only a short decode time reveals it
         (request(ttft_ms=500, total_ms=600), request(ttft_ms=1000, total_ms=1100), Outcome.PASS),
     ],
 )
@@ -155,7 +155,7 @@ def test_an_answer_that_is_not_streamed_has_no_ttft(metric: str) -> None:
 
 
 def embedding(total_ms: float, **server: int) -> RequestTiming:
-    """An embedding that came after so long."""
+    """An embedding that arrived after `total_ms`."""
     whole = request(total_ms=total_ms, tokens=0, decode_ms=0, **server)
     return replace(whole, arrivals_ns=(), streamed=False, embedding=True)
 
@@ -238,7 +238,7 @@ def test_requests_are_a_group_if_they_overlap_in_any_run() -> None:
 
 
 def thinking(first_ms: float, text_ms: float | None) -> RequestTiming:
-    """A request whose first thought and first text come so long after it."""
+    """A request whose first thought and first text arrive after `first_ms` and `text_ms`."""
     whole = request(ttft_ms=text_ms or 0, total_ms=2000, tokens=32)
     thought = (int(first_ms * MS),)
     return replace(whole, reasoning_ns=thought, arrivals_ns=whole.arrivals_ns[:1] if text_ms is not None else ())

@@ -1,4 +1,4 @@
-"""How many slots a shared instance has, by its answers; and what is said where a slot each was asked for."""
+"""How many slots a shared instance has by its answers, and the notes if each agent should have had a slot."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ WITHOUT_DURATIONS = [
     ],
 )
 def test_slots_that_were_seen(parts, wanted, count) -> None:
-    """As many as were worked on at once; unknown where nothing shows that one waited for another."""
+    """The number of requests processed at once; unknown if no request visibly waited for another."""
     assert seen(parts, wanted) == count
 
 
@@ -103,7 +103,7 @@ def test_what_was_asked_and_seen_is_in_the_manifest() -> None:
 
 @pytest.mark.parametrize("kind", [TopologyKind.SINGLE, TopologyKind.DUAL])
 def test_where_no_slot_each_was_asked_for(kind) -> None:
-    """Nothing is looked for, and nothing said: agents that are to share a slot wait for each other."""
+    """Nothing is checked and nothing reported: agents that share a slot on purpose wait for each other."""
     queued = measurement(IN_TURN, kind=kind)
     assert looked_at(queued, IN_TURN) is queued
     assert fewer_slots(queued) == []
@@ -123,7 +123,7 @@ def test_the_cause_is_named_with_what_to_do(backend, step) -> None:
 
 
 def test_the_log_of_a_server_of_ours_tells() -> None:
-    """It is the only place where Ollama says so; once for each architecture, and only where more were asked for."""
+    """Only the log of Ollama says so: one note per architecture, and only if more slots were requested."""
     line = (
         'time=2026-11-30T20:00:00.000Z level=WARN source=sched.go:509 msg="model architecture does not currently '
         'support parallel requests" architecture=qwen3vl\n'

@@ -28,7 +28,7 @@ def null_of(weights: tuple[float, ...], variances: tuple[float, ...], *, third: 
 
 @given(st.integers(2, 100), st.integers(1, 50))
 def test_errors_of_looks(looks: int, gates: int) -> None:
-    """Most waits for the last look; more gates leave less; a family shares out at most 1.7 times what there is."""
+    """Most of the error is spent at the last look; more gates get less; a family spends at most 1.7 times the total."""
     early, late = (error_of_look(looks, last=last, gates=gates) for last in (False, True))
     assert 0 < early < late < ALPHA / gates
     assert error_of_look(looks, last=True, gates=gates + 1) < late
@@ -60,7 +60,7 @@ def test_nodes_need_freedom() -> None:
 
 
 def test_a_long_tail_is_charged_and_a_short_one_not_believed() -> None:
-    """Of a gamma with skewness 1, by its distribution; towards the other side the normal's tail."""
+    """Compared with a gamma distribution of skewness 1; towards the other side with the normal tail."""
     distances = np.array([2.0, 3.0, 4.0])
     variances, thirds = np.array([[1.0], [1.0], [4.0]]), np.array([[1.0], [-1.0], [8.0]])
     long, short, wide = skewed_tail(distances, variances, thirds)

@@ -1,4 +1,4 @@
-"""Two sets of sessions compared by the means of sessions: what is found, what is not, and what it refuses."""
+"""Two sets of sessions compared by the means of sessions: detected changes, undetected ones, and refused input."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_drift_within_sessions_cancels() -> None:
     [(3, 8, 5, None), (8, 3, 5, None), (9, 4, 5, None), (8, 4, 5, 5), (4, 4, 2, None)],
 )
 def test_where_the_means_of_sessions_are_compared(first: int, second: int, rounds: int, common: int | None) -> None:
-    """Four sessions on each side, the candidate with half as many as the standard, three rounds in each."""
+    """Each side needs four sessions of three rounds; the candidate needs at least half the standard's number."""
     standard, candidate = ([[1.0] * (rounds + day) for day in range(count)] for count in (first, second))
     assert common_rounds(standard, candidate) == common
 

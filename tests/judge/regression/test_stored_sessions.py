@@ -66,7 +66,7 @@ def test_more_rounds_help_where_sessions_are_alike_and_not_where_they_differ() -
 
 
 def test_like_is_compared_with_like() -> None:
-    """Of longer stored sessions the first rounds count: what came later changes nothing."""
+    """Only the first rounds of longer stored sessions count: later rounds change nothing."""
     rng = random.Random(6)
     sessions = sessions_of(rng, 6, rounds=12)
     changed = [[*plain[:5], *(value - 10 for value in plain[5:])] for plain in sessions]

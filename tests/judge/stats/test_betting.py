@@ -20,7 +20,7 @@ from pytest_llmperf.judge.stats.betting import (
 RUNS, LOOKS = 1000, (*range(1, 21), *range(30, 301, 30))
 ERROR = 0.025
 MOST = ERROR + 4 * math.sqrt(ERROR * (1 - ERROR) / RUNS)
-"""What chance may make of the promised error in so many runs; seeds are fixed."""
+"""The promised error plus what chance may add in RUNS runs; seeds are fixed."""
 
 CELLS: dict[str, tuple[float, Callable]] = {
     "one in ten is 8 points low": (98.2, lambda rng, shape: 99 - 8 * (rng.random(shape) < 0.1)),
@@ -66,7 +66,7 @@ def test_a_rare_bad_round_costs_student_his_promise() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["continuous", "two values", "heavy tail", "rounded"])
 def test_the_true_median_is_rarely_excluded(kind: str) -> None:
-    """Of continuous values, of ties at the median, of values without a variance."""
+    """For continuous values, for ties at the median, and for values without a variance."""
     rng = np.random.default_rng(zlib.crc32(kind.encode()))
     runs, most = 500, 60
     values, median = {

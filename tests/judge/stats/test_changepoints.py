@@ -15,7 +15,7 @@ def noisy(levels_of, seed: int = 1, sd: float = 0.5) -> list[float]:
 
 
 def test_a_step_is_dated() -> None:
-    """It lies between two sessions; the levels on both sides are the means there."""
+    """The step is between two sessions; the levels on both sides are the means there."""
     values = noisy([98.0] * 7 + [94.0] * 5)
     (change,) = breaks(values, ERROR)
     assert (change.how, change.start, change.end) == (How.STEP, 6, 7)
@@ -52,12 +52,12 @@ def test_several_changes() -> None:
     ids=["none", "one", "too few", "equal", "one outlier", "zeros"],
 )
 def test_nothing_to_see(values: list[float]) -> None:
-    """Too few sessions, equal ones, and one that stands out alone."""
+    """Too few sessions, equal sessions, and a single outlier."""
     assert breaks(values, ERROR) == ()
 
 
 def test_equal_values_that_step() -> None:
-    """No scatter at all: beyond doubt."""
+    """Without any variance the step is certain."""
     (change,) = breaks([1.0] * 4 + [2.0] * 4, ERROR)
     assert (change.how, change.end, change.error) == (How.STEP, 4, 0.0)
 
@@ -66,7 +66,7 @@ def test_equal_values_that_step() -> None:
 @pytest.mark.parametrize("tail", ["normal", "skewed"])
 @pytest.mark.slow
 def test_how_often_it_cries_wolf(count: int, tail: str) -> None:
-    """Of 300 series in which nothing changes about 5 % are said to change where 5 % are allowed; 26 are 3 sd more."""
+    """About 5 % of 300 series without a change give a false alarm if 5 % are allowed; 26 are 3 sd more."""
     rng = random.Random(7)
     draw = {"normal": lambda: rng.gauss(95, 1), "skewed": lambda: 100 - rng.gammavariate(2, 1)}[tail]
     alarms = sum(bool(breaks([draw() for _ in range(count)], 0.05)) for _ in range(300))
@@ -74,7 +74,7 @@ def test_how_often_it_cries_wolf(count: int, tail: str) -> None:
 
 
 def test_bad_sessions_here_and_there_are_no_change_of_level() -> None:
-    """Of 100 histories of 12 sessions, each session ten standard deviations low with 1 in 10, hardly any changes."""
+    """Hardly any of 100 histories of 12 sessions has a change if 1 session in 10 is low by ten standard deviations."""
     rng = random.Random(16)
 
     def level() -> float:

@@ -67,7 +67,7 @@ def test_a_step_of_the_last_decimal_is_no_loss(old: tuple, new: tuple) -> None:
 
 @pytest.mark.parametrize(("sd", "step"), [(0.0, 0.1), (0.03, 0.1), (1.2, 0.1), (0.3, 1.0)])
 def test_rounded_values_raise_no_false_alarm(sd: float, step: float) -> None:
-    """Of 60 healthy runs none fails, of 60 that lost 1.5 delta none passes, whatever the rounding."""
+    """None of 60 healthy runs fails, and none of 60 runs that lost 1.5 delta passes, whatever the rounding."""
     rng = random.Random(f"{sd} {step}")
 
     def rounds(level: float, count: int = 5) -> tuple[float, ...]:
@@ -175,7 +175,7 @@ def test_a_step_of_the_last_decimal_is_no_change_of_level() -> None:
 
 
 def test_noise_across_the_edge_of_a_step_is_no_change_of_level() -> None:
-    """Of 300 series that read one of two neighbouring tenths by chance hardly any changes its level."""
+    """Hardly any of 300 series that randomly read one of two neighbouring tenths has a change of level."""
     rng = random.Random(4)
     count = sum(bool(breaks([rng.choice((98.6, 98.7)) for _ in range(6)], 0.01, step=0.1)) for _ in range(300))
     assert count <= 6

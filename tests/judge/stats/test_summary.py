@@ -204,7 +204,7 @@ def test_the_cv_of_a_mean_near_zero_has_no_upper_end() -> None:
 
 
 def test_one_round_has_no_interval() -> None:
-    """Of a mean, a median and a CV; a rate has one, nearly everything."""
+    """A mean, a median and a CV have none; a rate has an interval that covers nearly everything."""
     for aggregate in (Aggregate.MEAN, Aggregate.MEDIAN, Aggregate.CV):
         assert confidence_intervals.interval(aggregate, (1.0,), looks=1) is None
 
@@ -244,7 +244,7 @@ def test_rounds_to_decide_is_the_first_number_that_decides() -> None:
     assert half_width(2.0, first, alpha) < 1 <= half_width(2.0, first - 1, alpha)
     assert needed(Aggregate.MEAN, 96.0) is None
     assert needed(Aggregate.MEDIAN, limit) > first
-    times = 16.0 / half_width(2.0, 3, alpha)  # the low end is so much further away than Student's would be
+    times = 16.0 / half_width(2.0, 3, alpha)  # the low end is further away than Student's would be
     slow = needed(Aggregate.MEAN, limit, wide)
     assert times * half_width(2.0, slow, alpha) < 1 <= times * half_width(2.0, slow - 1, alpha)
     assert needed(Aggregate.MEAN, 97.0, wide) == needed(Aggregate.MEAN, 97.0)  # the other side is as it was

@@ -86,7 +86,7 @@ def rounds_of(agents: list, topology: Topology, tap: Tap, *, timeout_s: float = 
 
 
 def asking(model: str, *, times: int = 1, at_once: int = 1, **options: int):
-    """An agent: so many requests one after the other on one kept connection, or several at once."""
+    """An agent that sends `times` requests one after the other on one connection, or several at once."""
 
     async def writer(url: str) -> None:
         body = {"model": model, "prompt": "p", "options": {"num_predict": TOKENS, **options}}
@@ -395,7 +395,7 @@ SLEEPER = (sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '1
 
 
 def test_a_callable_that_raises(dual: Topology, tap: Tap) -> None:
-    """Its error, where it was raised, with the agent's name; the other agent is given up with all its processes."""
+    """The error names the agent, the exception and its place; all processes of the other agent are ended."""
 
     async def broken(url: str) -> None:
         await asyncio.sleep(0.3)
@@ -460,7 +460,7 @@ def test_an_agent_that_asks_no_model(dual: Topology, tap: Tap, program: list[str
 
 
 def test_the_time_is_limited(dual: Topology, tap: Tap) -> None:
-    """Of an agent that never asks, and of one that is never done; with what it printed, and nothing left of it."""
+    """For an agent that sends no request, and for one that never ends; the error has its output; nothing is left."""
     url = dual.instances[0].url
     talker = (sys.executable, "-c", "import time; print('thinking', flush=True); time.sleep(1000)")
     error = failing(tap, member(url, talker, "talker"), timeout_s=1.5)
@@ -521,7 +521,7 @@ def test_a_server_that_fails_is_the_error(tap: Tap, case: str, tolerant: bool) -
 
 
 def test_an_agent_out_of_a_record_cannot_run(dual: Topology, tap: Tap) -> None:
-    """Of a callable, a stored record holds the name only."""
+    """A stored record has only the name of a callable."""
     with pytest.raises(UsageError, match=r"comes from a stored record.*tests\.writer"):
         rounds_of([ExternalAgent(name="x", run="tests.writer")], dual, tap).run(0)
 

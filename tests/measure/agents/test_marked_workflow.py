@@ -71,7 +71,7 @@ def test_without_marks() -> None:
     ],
 )
 def test_marks_that_do_not_bound_the_work(marks: list[tuple[str, int]], fault: str) -> None:
-    """They are not used, not even the one that is right."""
+    """None of the marks is used, not even the correct one."""
     assert of(*ASKED, marking(*marks)) == (None, fault)
 
 

@@ -1,4 +1,4 @@
-"""A command and all that it starts, in whatever session: nothing of it is left; what it is told and what is shown."""
+"""A command and all its descendants, in any session: none is left; its environment and the output that is shown."""
 
 import asyncio
 import contextlib
@@ -233,7 +233,7 @@ PYTHON_TRACE = ["Traceback (most recent call last):", *['  File "a.py", line 1']
     ids=["rust", "rust twice", "go", "java", "node", "python", "no reason", "short"],
 )
 def test_the_reason_is_shown_though_its_backtrace_is_long(lines: list[str], first: str, last: str) -> None:
-    """A panic says why before where; the last lines alone are those of the backtrace."""
+    """A panic prints its reason before the backtrace; the last lines have only the backtrace."""
     shown = tail_of(io.BytesIO("\n".join(lines).encode())).splitlines()[1:]
     assert shown[0] == f"  | {first}"
     assert shown[-1].startswith(f"  | {last}")

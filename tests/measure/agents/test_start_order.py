@@ -1,4 +1,4 @@
-"""Who is started when, and what is said of an agent that gave up at the barrier: by a scripted tap and a set clock."""
+"""The order of starts, and the error for an agent that gave up at the barrier, with a scripted tap and a set clock."""
 
 import asyncio
 import os
@@ -120,7 +120,7 @@ def test_the_slow_one_is_started_first_and_the_quick_one_when_it_is_there() -> N
 
 
 def test_nobody_waits_for_a_slow_agent_that_has_ended() -> None:
-    """Without a barrier it may end without a request, which is told by its name when all have ended."""
+    """Without a barrier an agent may end without a request; it is reported by name only when all have ended."""
     tap, order = ScriptedTap(part((), ())), []
 
     async def quick(url: str) -> None:

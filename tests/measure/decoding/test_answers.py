@@ -24,7 +24,7 @@ def error_of(raw: bytes) -> MeasurementError:
 @pytest.mark.parametrize("size", [1, 64, 16384])
 @pytest.mark.parametrize("raw", WHOLE.values(), ids=WHOLE.keys())
 def test_whole_answers_are_read(raw: bytes, size: int) -> None:
-    """Whatever the label, the end and the events between: text, chunks, counts and reason are those of the answer."""
+    """Text, chunks, counts and reason are correct, whatever the label, the end and the events in between."""
     timing = timing_of(raw, size)
     assert (timing.text, len(timing.arrivals_ns), timing.done_reason) == ("ab", 2, "stop")
     assert (timing.eval_count, timing.prompt_eval_count) == (2, 9)

@@ -22,7 +22,7 @@ KEY = b"sixteen bytes 16"
 
 
 def drifting(ppm: int, since_ns: int) -> Callable[[], int]:
-    """This host's monotonic clock, but running fast by so much since a moment; stepped by `step` when told."""
+    """This host's monotonic clock, but fast by `ppm` since `since_ns`, plus the steps in STEP_NS."""
 
     def read_ns() -> int:
         now_ns = time.monotonic_ns()

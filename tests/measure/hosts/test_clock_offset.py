@@ -104,7 +104,7 @@ def test_a_line_follows_drift_exactly(ppm: int, ahead_ns: int, share: float) -> 
 
 @given(st.integers(-WANDER_PPM, WANDER_PPM), st.floats(0, 1), st.floats(0.001, 1_000))
 def test_a_rate_that_wanders_stays_within_the_bound(ppm: int, share: float, long_s: float) -> None:
-    """The clock runs fast by so much until a moment, then slow: it is furthest from the line there."""
+    """The clock runs fast by `ppm` up to a moment, then slow: at that moment it is furthest from the line."""
     long_ns = round(long_s * SECOND_NS)
     turn_ns = long_ns // 2
 

@@ -28,7 +28,7 @@ def exchange(sent_ns: int) -> Exchange:
 
 @given(st.integers(-500, 500), st.integers(0, LONG_NS))
 def test_a_part_is_moved_to_our_clock(ppm: int, sent_ns: int) -> None:
-    """Its moments are those of our clock, but each request's own times are exactly what the host measured."""
+    """Its moments are on this host's clock, but each request's own times are exactly as measured by the other host."""
     drift_ns = LONG_NS * ppm // 1_000_000
     clock = ClockLine(
         before=ClockOffset(at_ns=0, offset_ns=AHEAD_NS, bound_ns=0),

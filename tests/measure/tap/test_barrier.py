@@ -73,7 +73,7 @@ class Stage:
         return self._sockets[-1]
 
     def asks(self, agent: int) -> socket.socket:
-        """Its request lies at the tap."""
+        """Connects and sends the agent's request; returns when the tap has it."""
         sock, before = self.connect(agent), self.noted(agent)
         sock.sendall(REQUEST)
         self.until(lambda: self.noted(agent) > before)
@@ -224,7 +224,7 @@ def test_a_connection_without_a_request_is_nobody(stage: Stage) -> None:
 
 
 def test_without_a_barrier_all_pass_at_once() -> None:
-    """A run that is not timed: nobody waits for the other one, and when each has come is told all the same."""
+    """In a run that is not timed, no agent waits for another; the tap still reports when each has connected."""
     with contextlib.closing(Stage(barrier=False)) as stage:
         stage.turn()
         assert stage.released

@@ -322,7 +322,7 @@ CUT = {
 
 @pytest.mark.parametrize(("path", "parts"), CUT.items(), ids=CUT)
 def test_an_answer_that_its_agent_left_is_timed_until_then(path: str, parts: list[Timed]) -> None:
-    """Of every dialect; there is no count."""
+    """In every dialect; there is no token count."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     writes = [(1, head), *((at_ms, b"%x\r\n%b\r\n" % (len(part), part)) for at_ms, part in parts)]  # type: ignore[arg-type]
     down = Stream(tuple(Chunk((SENT_MS + at_ms) * MS, (), data, 0) for at_ms, data in writes), 0)

@@ -87,7 +87,7 @@ def noted(flow: Stream) -> bytes:
 
 
 def last_of(tap: Tap) -> CapturedConnection:
-    """What the tap noted of the connection after the one that opened the barrier."""
+    """The tap's record of the connection after the connection that opened the barrier."""
     return tap.take().agents[0][-1]
 
 
@@ -140,7 +140,7 @@ def test_a_reset_is_passed_on_at_once(
                 for data in answered:
                     stayer.sendall(data)
             except (ConnectionResetError, BrokenPipeError):
-                ends.reset[stayer] = True  # told once: to this thread, or to the one that receives
+                ends.reset[stayer] = True  # the error is raised once: in this thread or in the receiving thread
 
         ends.run((quit_early,), (answer,), (ends.receive, stayer))
         assert ends.reset[stayer]

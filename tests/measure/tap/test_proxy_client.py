@@ -230,7 +230,7 @@ def test_close_is_idempotent(tap: Tap) -> None:
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="Linux's scheduler")
 def test_promptness_takes_what_it_is_given() -> None:
-    """The real-time class where it is allowed; else short turns where the kernel knows them; else nothing, quietly."""
+    """The real-time class if allowed; else short time slices if the kernel supports them; else silently no change."""
     code = (
         "import os, platform; from pytest_llmperf.measure.tap.scheduling_priority import be_prompt\n"
         "print(be_prompt(realtime=False), os.sched_getscheduler(0) == os.SCHED_OTHER)\n"

@@ -40,7 +40,7 @@ def server() -> Iterator[tuple[str, str]]:
 
 
 def run(tap: Tap, url: str, model: str, access: Access, *, times: int = 2) -> TapResult:
-    """One agent with so many requests on one connection, each with a dummy key."""
+    """One agent with `times` requests on one connection, each with a dummy key."""
 
     async def agent(at_tap: str) -> None:
         assert at_tap.startswith("http://127.0.0.1:")
@@ -57,7 +57,7 @@ def run(tap: Tap, url: str, model: str, access: Access, *, times: int = 2) -> Ta
 
 
 def test_a_tls_server_is_timed_by_reads(tap: Tap, server: tuple[str, str], tmp_path: Path) -> None:
-    """The requests are measured as others are; without kernel stamps, and that is said."""
+    """The requests are measured like others, but without kernel timestamps; a note says so."""
     cert, context = certificate(tmp_path)
     with relay(server[0], tls=context) as url:
         (recording,) = run(tap, url, server[1], Access(ca_file=str(cert))).recordings

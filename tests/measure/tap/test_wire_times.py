@@ -1,4 +1,4 @@
-"""Every endpoint through the tap, on real sockets: each figure lies between the server's write and the agent's read."""
+"""Every endpoint through the tap, on real sockets: each time is between the server's write and the agent's read."""
 
 import asyncio
 import contextlib

@@ -21,7 +21,7 @@ MANY = settings(max_examples=50, suppress_health_check=[HealthCheck.large_base_e
 
 
 def ended_at(pieces: list[bytes]) -> int | None:
-    """The piece with which the answer is said to be complete; None for never."""
+    """The index of the piece that completes the answer; None if no piece does."""
     ending = Ending()
     return next((index for index, piece in enumerate(pieces) if piece and ending.add(piece)), None)
 

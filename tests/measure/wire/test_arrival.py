@@ -1,4 +1,4 @@
-"""The kernel's receive time on the monotonic clock, and what happens where there is none."""
+"""The kernel's receive time on the monotonic clock, and the fallback without it."""
 
 import select
 import socket
@@ -87,7 +87,7 @@ def test_the_offset_is_that_of_the_quickest_sample() -> None:
 
 
 def test_elsewhere_there_is_no_kernel_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without the option, or a socket that refuses it, is told and not an error."""
+    """A system without the option, or a socket that refuses it, is detected; it is no error."""
     with socket.socket() as sock:
         monkeypatch.setattr(arrival, "_SO_TIMESTAMPNS", 9999)
         assert not ask_for_kernel_time(sock)

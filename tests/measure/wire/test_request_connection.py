@@ -64,7 +64,7 @@ def test_other_alphabets_are_spelt_for_the_network() -> None:
 
 
 class Line:
-    """Stands for a socket: what a script says happens at each call."""
+    """Replaces a socket; a script states the result of each call."""
 
     def __init__(self, *answers: object) -> None:
         self._answers = list(answers)
@@ -97,7 +97,7 @@ def connection_on(
 
 
 def use(connection: Connection, reads: int = 1) -> None:
-    """Sends, and takes so many reads."""
+    """Sends the request, then takes `reads` reads."""
     connection.send()
     for _ in range(reads):
         connection.receive()
@@ -176,7 +176,7 @@ def test_a_connection_that_does_not_come_about(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Dripping:
-    """Stands for the socket to a proxy that sends a byte now and then, and never the end of its head."""
+    """Replaces the socket to a proxy that sends a byte now and then, and never the end of its head."""
 
     def __init__(self, *_: object) -> None:
         self.received = 0
@@ -229,7 +229,7 @@ def test_a_host_without_an_address_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_of_several_addresses_the_first_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that stands for a dead address and for a living one; the living one is told for the next turn."""
+    """The name resolves to a dead address and a living one; the living one is returned for the next turn."""
     with socket.create_server(("127.0.0.1", 0)) as living, socket.socket() as dead:
         dead.bind(("127.0.0.1", 0))
         names = [(socket.AF_INET, 0, 0, "", sock.getsockname()) for sock in (dead, living)]
@@ -286,7 +286,7 @@ def serve_tls(certificate: tuple[Path, Path], answer: bytes) -> tuple[int, threa
 
 
 def test_tls_is_spoken_and_timed_by_reads(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer arrives whole, also beyond one TLS record, and its times are those of the reads."""
+    """The answer arrives whole, even if it is longer than a TLS record; its times are read times."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     access._context.cache_clear()
     answer = b"x" * 50_000

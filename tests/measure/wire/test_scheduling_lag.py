@@ -8,7 +8,7 @@ MS = 1_000_000
 
 
 def lag_ms(*late_ms: float) -> float:
-    """Of a pulse whose beats were so late, by a clock of its own."""
+    """The lag of a pulse whose beats were late by `late_ms`, on a clock of its own."""
     moments = [0]
     for delay_ms in late_ms:
         moments.append(moments[-1] + BEAT_NS + round(delay_ms * MS))
@@ -32,7 +32,7 @@ def lag_ms(*late_ms: float) -> float:
     ],
 )
 def test_the_lag_is_that_of_a_tenth_of_the_time(late_ms: list[float], lag: float) -> None:
-    """A late beat stands for all that should have come meanwhile."""
+    """A late beat counts for all beats that were due meanwhile."""
     assert lag_ms(*late_ms) == lag
 
 

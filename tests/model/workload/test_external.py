@@ -119,7 +119,7 @@ def test_a_scenario_is_made_of_agents_functions_and_commands() -> None:
     ids=str,
 )
 def test_a_command_is_named_after_its_script(command: list[str], name: str) -> None:
-    """Wherever it stands among the words; two of a kind are numbered, and no secret is a name."""
+    """The script may be anywhere among the words; equal names are numbered, and a secret is never a name."""
     made = scenario_of([command, command], name="team")
     assert [agent.name for agent in made.agents] == [name, f"{name}_2"]
 
@@ -142,7 +142,7 @@ def test_what_makes_no_scenario(agents: list) -> None:
 
 
 def test_a_workload_is_laid_over_our_own_agents_only() -> None:
-    """Others send what they send; where there are no others to scale, nothing is said to be scaled."""
+    """External agents are not scaled; if there are no other agents, the scenario is not marked as scaled."""
     own, external = Agent(name="own", prompts=("p",)), ExternalAgent(name="external", run=writer)
     workload = Workload(reason="small", num_predict=8)
     mixed = Scenario(name="x", agents=(own, external)).scaled(workload)
@@ -154,7 +154,7 @@ def test_a_workload_is_laid_over_our_own_agents_only() -> None:
 
 
 def test_an_agents_time_ends_with_its_last_answer() -> None:
-    """Of several requests at once, the last one sent need not be the last one served."""
+    """If several requests run at once, the last request sent need not be the last one answered."""
     requests = tuple(
         RequestTiming(sent_ns=sent, done_ns=done, arrivals_ns=(), eval_count=1) for sent, done in ((10, 90), (20, 50))
     )

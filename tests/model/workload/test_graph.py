@@ -50,7 +50,7 @@ def test_a_loop_is_unrolled() -> None:
 
 
 def test_an_agent_alone_may_repeat_itself() -> None:
-    """It needs to wait for nothing but its own answers."""
+    """It waits only for its own answers."""
     assert waits(agent("a", loop=Loop(back_to="a", times=3))) == {"a": [(), (), ()]}
 
 

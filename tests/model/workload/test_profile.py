@@ -55,7 +55,7 @@ def test_options_are_laid_over_those_of_our_agents() -> None:
 
 
 def test_thinking_is_laid_over_that_of_our_agents() -> None:
-    """It alone makes a profile; where it is not set, the agents' own stays."""
+    """`think` alone makes a profile; if it is not set, the agents keep their own value."""
     thinker = replace(ONCE, think="high")
     scenario = Scenario(name="s", agents=(thinker,))
     made = Profile(mode="single_inference", think=False).over(scenario, "quick")
@@ -69,7 +69,7 @@ def test_thinking_is_laid_over_that_of_our_agents() -> None:
 
 @pytest.mark.parametrize("think", ["much", 1, ""])
 def test_a_value_of_think_that_is_none(think: object) -> None:
-    """Of an agent and of a profile."""
+    """For an agent and for a profile."""
     with pytest.raises(ValueError, match=r"think is .*, wanted true, false, low, medium, high or max"):
         replace(ONCE, think=think)
     with pytest.raises(ValueError, match=r"think is .*, wanted true, false"):

@@ -36,7 +36,7 @@ def test_an_agent_needs_a_tuple_of_prompts(prompts: object) -> None:
 
 
 def test_agents_need_names_of_their_own() -> None:
-    """Results are told apart by them."""
+    """The names identify the results."""
     with pytest.raises(ValueError, match="needs a name"):
         Agent(name="", prompts=("p",))
     agent = Agent(name="a", prompts=("p",))

@@ -166,7 +166,7 @@ def test_a_table_for_the_script(pytester: pytest.Pytester) -> None:
 
 
 def test_addresses_of_an_incumbent_as_a_list(pytester: pytest.Pytester) -> None:
-    """As those of what is measured."""
+    """The same forms as for the measured servers' addresses."""
     settings = settings_of(pytester, "native TOML", llmperf_against='["http://a:1", "http://b:2"]')
     assert settings.incumbent is not None
     assert settings.incumbent.urls == ("http://a:1", "http://b:2")
@@ -249,7 +249,7 @@ def test_a_comment_behind_a_value(pytester: pytest.Pytester, name: str, value: s
 
 @pytest.mark.parametrize("option", ["--llmperf-limit=efficiency", "--llmperf-script=ttft_ms"])
 def test_a_refused_value_is_shown_once(pytester: pytest.Pytester, option: str) -> None:
-    """Not in front and behind; of several pairs, the one that is wrong."""
+    """It is not repeated in the message; for several pairs, only the wrong one is shown."""
     value = option.partition("=")[2]
     with pytest.raises(pytest.UsageError) as caught:
         resolve(pytester.parseconfigure(option))

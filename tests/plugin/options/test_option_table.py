@@ -113,7 +113,7 @@ URLS = "--llmperf-urls=http://127.0.0.1:9"
     ids=["typed", "beside the ini file's backend", "both in the ini file", "beside a deployment", "xdist"],
 )
 def test_addresses_that_would_not_be_used_are_refused(pytester: pytest.Pytester, ini: str, options: tuple) -> None:
-    """Whoever gives an address has it measured, or is told; never something else instead."""
+    """A given address is measured or refused; the plugin never measures anything else instead."""
     pytester.makeini(f"[pytest]\n{ini}\n")
     pytester.makefile(".toml", llmperf='[deployments.mine]\nbackend = "simulated"\n')
     pytester.makepyfile(USES_US)
@@ -164,7 +164,7 @@ PATHS = {
 
 @pytest.mark.parametrize(("field", "value"), PATHS.items())
 def test_relative_paths_start_where_they_were_written(pytester: pytest.Pytester, field: str, value: str) -> None:
-    """As pytest's own: on the command line where it was started, in the ini file where that lies."""
+    """As in pytest: on the command line from the current folder, in the ini file from the ini file's folder."""
     name = field.replace("_", "-")
     below = pytester.mkdir("below")
     pytester.makeini(f"[pytest]\nllmperf_{field} = {value}\n")

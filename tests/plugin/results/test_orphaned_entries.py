@@ -61,7 +61,7 @@ def test_so_does_a_run_that_saves(run, option: str) -> None:
 
 
 def test_so_does_a_baseline_named_in_the_ini_file(run, pytester: pytest.Pytester) -> None:
-    """Even where no test that is left uses us; nothing else is said then."""
+    """Even if no remaining test uses the plugin; the plugin prints only that line then."""
     pytester.makeini("[pytest]\nllmperf_compare = main\n")
     result = run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED

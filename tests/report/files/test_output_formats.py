@@ -70,7 +70,7 @@ class TestEveryFile:
 
 
 def test_what_has_no_round_is_not_saved(tmp_path: Path) -> None:
-    """A client that could not keep up in any round leaves nothing to store: that is said, and the others are saved."""
+    """If the client was saturated in every round, nothing is stored, and a line says so; other tests are saved."""
     run = run_of(tests=("test_pair", "test_busy"), gates=())
     (pair, busy) = run.records
     busy = replace(busy, measurement=replace(busy.measurement, rounds=()))
@@ -213,7 +213,7 @@ class TestWhatIsReplaced:
 
     @pytest.mark.parametrize("passes", [True, False])
     def test_yesterdays_report(self, output, passes: bool, tmp_path: Path) -> None:
-        """Of a run that passed or failed, as it was written, with a byte order mark, or cut off at the end."""
+        """A report of a passed or failed run: as written, with a byte order mark, or truncated."""
         slow = {} if passes else {"together_ms": ((100, 60),) * 5}
         settings = Settings(**{output.field: "report"})
         content = json.loads(as_text(document(run_of(**slow))))

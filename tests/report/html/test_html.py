@@ -35,7 +35,7 @@ def read_back(run: Run) -> dict:
 
 
 def failing() -> dict:
-    """Of uneven agents, beside stored sessions of even ones."""
+    """The document of uneven agents, compared with stored sessions of even agents."""
     stored = gate(
         marker="regression",
         limit=98.0,
@@ -126,7 +126,7 @@ def test_the_verdicts_come_first(show) -> None:
     texts = [by_name[name] for name in names if name in by_name]  # the worst first
     shown = [block.inner_text() for block in page.query_selector_all("pre")]
     assert [text[: len(pre)] for text, pre in zip(texts, shown, strict=True)] == shown
-    assert [pre.count("next:") for pre in shown] == [0, 1]  # what they have in common is said once
+    assert [pre.count("next:") for pre in shown] == [0, 1]  # the common part is printed once
     assert shown[-1] == texts[-1]
     assert [note for note in record["notes"] if note.capitalize() not in page.inner_text("body").capitalize()] == []
 
@@ -186,7 +186,7 @@ def test_many_passes_are_folded(show) -> None:
 
 
 def test_a_session_of_hundreds_of_tests_has_a_page_of_bounded_size(show) -> None:
-    """Twenty measurements are drawn, those of failed tests first; each of the others has its figures."""
+    """Twenty measurements have charts, failed tests first; each other measurement has its figures."""
     run = run_of(together_ms=UNEVEN, tests=tuple(f"t.py::test_{number}" for number in range(60)))
     content = read_back(run)
     for number, record in enumerate(content["records"]):
@@ -275,7 +275,7 @@ def test_what_together_costs_adds_up(show) -> None:
 
 
 def test_the_shares_of_the_loss(show) -> None:
-    """Each is that of the JSON, and the last row is the whole loss; the largest stands first."""
+    """The shares equal the JSON's, largest first; the last row is the whole loss."""
     content = failing()
     page = show(content)
     (record,) = content["records"]
@@ -418,7 +418,7 @@ def test_colours_follow_the_system_or_the_button(show) -> None:
 
 
 def test_what_a_screen_reader_needs(show) -> None:
-    """A language, one first heading, drawings with a name, tables with headers; nothing is said by colour alone."""
+    """A language, one first heading, named drawings, tables with headers; no information by color alone."""
     page = show(failing())
     assert page.get_attribute("html", "lang") == "en"
     assert page.locator("h1").count() == 1
@@ -456,7 +456,7 @@ def test_text_can_be_read_on_its_ground(theme: int) -> None:
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is said before anything is measured, with what to type."""
+    """The error comes before any measurement, and names the command to type."""
     monkeypatch.setattr(util, "find_spec", lambda _: None)
     monkeypatch.setattr(html, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"needs jinja2, vl-convert-python, .*\n.*pytest-llmperf\[report\]"):

@@ -1,4 +1,4 @@
-"""What is said of the machine."""
+"""The report's lines about the machine."""
 
 from dataclasses import replace
 

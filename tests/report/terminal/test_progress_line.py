@@ -15,7 +15,7 @@ TOGETHER_MS = ((100, 97), (100, 82), (100, 97), (100, 99), (100, 88))
 
 
 def line_of(pytester: pytest.Pytester, columns: int, rounds: int = 5, wanted: int | None = 2, of: str = "") -> str:
-    """What stands on the line behind a file's name after so many rounds, two gates judged."""
+    """The text behind a file's name after `rounds` rounds, with two gates judged."""
     shown = io.StringIO()
     reporter = TerminalReporter(pytester.parseconfig(), shown)
     reporter._tw.fullwidth = columns
@@ -91,7 +91,7 @@ def test_a_measurement_that_no_gate_judges(pytester: pytest.Pytester, wanted: in
 
 
 def test_an_experiment_comes_first(pytester: pytest.Pytester) -> None:
-    """How far it is and how long it takes stand at the beginning, and give way to nothing."""
+    """Progress and remaining time come first, and are never cut."""
     where = "mine 2/12, about 4 min left: ctx1024"
     assert line_of(pytester, 110, of=where).startswith(f"{where}: round 5: balance 96.3 % (")
     assert line_of(pytester, 60, of=where) == f"{where}: round 5"
@@ -108,7 +108,7 @@ def test_an_experiment_comes_first(pytester: pytest.Pytester) -> None:
 def test_what_takes_long_is_a_line_without_a_terminal(
     capsys: pytest.CaptureFixture[str], plain: bool, steps: bool, lines: list[str]
 ) -> None:
-    """A step at once; what else goes on where nothing was written for a while."""
+    """A step is printed at once; other progress only after some time without output."""
     now = [0.0]
     live = ProgressLine(None, None, plain=plain, steps=steps, clock=lambda: now[0])
     now[0] = 100.0
@@ -122,7 +122,7 @@ def test_what_takes_long_is_a_line_without_a_terminal(
 
 
 def test_on_a_terminal_a_step_is_no_line_of_its_own(pytester: pytest.Pytester, capsys) -> None:
-    """It stands where the next one will."""
+    """Each step is drawn in place of the last one."""
     shown = io.StringIO()
     reporter = TerminalReporter(pytester.parseconfig(), shown)
     reporter._tw.fullwidth = 80

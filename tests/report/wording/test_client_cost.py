@@ -8,7 +8,7 @@ from tests.judge.build import measurement_of, round_of
 
 
 def test_clocks_of_several_hosts_are_named_with_the_worst_bound() -> None:
-    """Of all rounds; if all agents ran on one host, there is no word of clocks."""
+    """The worst bound of all rounds; if all agents ran on one host, clocks are not mentioned."""
     rounds = [
         replace(round_of((100, 100), (100, 100)), timing_source="kernel", clock_bound_ns=bound_ns)
         for bound_ns in (None, 7_000, 12_300)

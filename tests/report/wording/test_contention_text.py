@@ -1,4 +1,4 @@
-"""The contended rounds of a table are those of the gate's detector; what the other one found is a note."""
+"""A table counts contended rounds by the gate's detector; a note reports the other detector's count."""
 
 import json
 from dataclasses import replace

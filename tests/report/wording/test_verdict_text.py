@@ -1,4 +1,4 @@
-"""Words of the report: what a failing gate's text says of the cause, and what is said where none fails."""
+"""Wording of the report: the cause in a failing gate's text, and the line if no gate fails."""
 
 import json
 import re
@@ -132,7 +132,7 @@ def test_rules_are_named_at_v() -> None:
 
 
 def test_a_shorter_comparison_says_so() -> None:
-    """Of stored sessions that are longer, the first rounds are compared: the limit is their centre, and named so."""
+    """If stored sessions are longer, only their first rounds are compared: the text names their centre as the limit."""
     measurement = measurement_of(*(round_of((100, 100), (100, 90), index=index) for index in range(5)))
     stored = ((97.0,) * 5 + (87.0,) * 5,) * 4
     verdict = judge(gate(limit=92.0, delta=2.0, reference=stored), measurement, looks=1)

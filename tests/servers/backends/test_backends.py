@@ -281,7 +281,7 @@ def test_a_backend_that_is_not_there(no_servers, settings, words):
     ],
 )
 def test_topologies(kind, agents, instances, slots):
-    """So many instances with so many slots, each answering at its own address, and all gone after closing."""
+    """The stated number of instances and slots; each instance answers at its own address, and closing ends all."""
     with choose(SIMULATED).open(kind, agents) as opened:
         topology = opened.topology
         opened.alive()
@@ -401,7 +401,7 @@ def _kill_server_at(url):
 
 
 def test_cores_are_divided_among_instances():
-    """At least one thread each, or as many as were asked for."""
+    """At least one thread each, or the requested number."""
     cores = len(os.sched_getaffinity(0))
     assert instance_layout.threads_each(0, 1) == cores
     assert instance_layout.threads_each(0, 1000) == 1
@@ -414,7 +414,7 @@ def test_names_of_instances_never_repeat():
 
 
 def test_a_scripted_imbalance_slows_each_further_instance():
-    """By so many percent of the one before; the first keeps the stated rate."""
+    """Each instance is slower than the previous one by the percentage; the first keeps the stated rate."""
     settings = Settings(backend="simulated", script=Script(decode_tok_s=100, imbalance_pct=20))
     backend = own_servers.OwnBackend("simulated", settings, "")
     assert [_rate(backend, index) for index in range(3)] == [100, 80, 64]
@@ -450,7 +450,7 @@ def test_embedded_with_the_user_s_file_passes_it_on(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("keep_alive", "years"), [(600, 0), (-1, 200)])
 def test_attach_leaves_servers_as_they_were_found(two_servers, keep_alive, years):
-    """The model that was loaded stays, with its context and no longer than before; the one that we loaded goes."""
+    """A model that was loaded stays, with its context and no longer than before; a model loaded by the plugin goes."""
     with OllamaClient(two_servers[0]) as control:
         control.preload(MODEL, {"num_ctx": 1024}, keep_alive=keep_alive)
         before = control.loaded(MODEL)
@@ -494,7 +494,7 @@ def test_a_found_server_that_restarts_is_given_a_moment(refusals):
 
 
 def test_attach_takes_the_only_common_model():
-    """Without a name: the one that all have; several or none is an error that lists them."""
+    """Without a name the only common model is used; several or none is an error that lists them."""
     with serving(HandEngine()) as first, serving(HandEngine()) as second:
         urls = (str(first.base_url), str(second.base_url))
         with choose(Settings(urls=urls)).open(TopologyKind.DUAL, 2) as opened:
@@ -704,7 +704,7 @@ def test_what_the_environment_sets_is_in_the_manifest_or_in_a_note(fake_ollama, 
     ("gpus", "seen"), [((), [None, None]), (("-1",), ["-1", "-1"]), (("0", "GPU-ab"), ["0", "GPU-ab"])]
 )
 def test_each_ollama_sees_the_gpu_that_it_was_given(gpus, seen, fake_ollama, tmp_path, monkeypatch):
-    """One for each instance, or one for all; where none is given, the environment's own stays."""
+    """One for each instance, or one for all; if none is given, the environment's variable stays."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     devices = []
     process = ollama_backend.ServerProcess

@@ -1,4 +1,4 @@
-"""What an `ollama serve` of ours gets of the user's environment, what is recorded, and what is said of the rest."""
+"""The environment of the plugin's `ollama serve`: what is passed on, what is recorded, and the notes on the rest."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_what_is_ours(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", COMPUTING + DEVICES)
 def test_what_decides_how_it_computes_is_kept_and_recorded(tmp_path, monkeypatch, name):
-    """Each one; a server of our own reads those of the devices only. An empty one says nothing."""
+    """Each variable; the embedded server reads only the variables for devices. An empty variable is ignored."""
     monkeypatch.setenv(name, "7")
     env = environment(tmp_path, 1, 1)
     assert env[name] == "7"

@@ -189,7 +189,7 @@ def test_a_model_that_generates_nothing_asks_for_another(status):
 
 
 def test_an_answer_in_lines_is_one_object():
-    """Some proxies stream what was asked for at once."""
+    """Some proxies stream an answer that was requested as one object."""
     text = '{"model": "m", "done": false}\n\n{"done": true, "done_reason": "load"}\n'
     control, _ = control_of({"/api/generate": httpx.Response(200, text=text)})
     with control:

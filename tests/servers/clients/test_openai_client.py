@@ -67,7 +67,7 @@ def test_how_much_to_think(think, effort):
 
 @pytest.mark.parametrize("timings", [False, True])
 def test_a_measurement(tmp_path, timings):
-    """What the API can give is measured, what it cannot is undefined, and the reader is told."""
+    """Everything that the API reports is measured; the rest is undefined, and a note says so."""
     with ExitStack() as stack:
         (first, asked), (second, _) = (stack.enter_context(serving("m:1", timings=timings)) for _ in "ab")
         settings = Settings(

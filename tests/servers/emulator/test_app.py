@@ -39,7 +39,7 @@ def test_the_root_says_that_it_runs(client, method):
     ],
 )
 def test_unknown_paths_and_methods(client, method, path, status, words):
-    """404 and 405 in the words of Ollama's router, with the path and what there is instead."""
+    """404 and 405 in the words of Ollama's router, with the requested path and the existing ones."""
     answer = client.request(method, path)
     assert answer.status_code == status
     assert answer.json()["error"].startswith(words)
@@ -123,7 +123,7 @@ def test_a_prompt_with_keep_alive_0_leaves_nothing_loaded(client, hand):
 
 
 def test_an_unknown_model(client):
-    """404 with the name as it was asked for, at every endpoint that takes one."""
+    """404 with the requested name, at every endpoint that takes a model."""
     for path in ("/api/generate", "/api/chat", "/api/show"):
         response = client.post(path, json={"model": "llama9"})
         assert response.status_code == 404
@@ -199,7 +199,7 @@ def test_one_slot_is_first_come_first_served(client, hand):
 
 
 def wait_for_users(client, count):
-    """Until so many requests hold the model or wait for its slot."""
+    """Waits until `count` requests have the model or wait for its slot."""
     for _ in range(2000):
         if client.app_users() == count:
             return
@@ -239,7 +239,7 @@ def test_a_client_that_leaves_the_queue_is_not_served(client, hand):
 
 
 def test_two_slots_run_two_at_once():
-    """As many as there are slots."""
+    """Two requests run at once on two slots."""
     engine = HandEngine(slots=2)
     with serving(engine) as client:
         engine.let_end.clear()

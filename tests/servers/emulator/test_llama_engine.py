@@ -1,4 +1,4 @@
-"""The real engine, below HTTP: what llama.cpp is told, and how soon it lets go."""
+"""The real engine, below HTTP: the parameters for llama.cpp, and how soon a cancelled generation ends."""
 
 import math
 import threading
@@ -80,7 +80,7 @@ def test_what_a_load_leaves_out_is_ours(engine):
 
 
 def test_a_cancelled_generation_ends_within_a_few_tokens(loaded):
-    """Counted, not timed: of 900 tokens that were asked for, hardly any is made after the client has gone."""
+    """Tokens are counted, not timed: of 900 requested tokens hardly any is generated after the client has left."""
     cancelled, after = threading.Event(), []
 
     def emit(text: str) -> None:

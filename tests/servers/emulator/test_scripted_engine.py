@@ -132,7 +132,7 @@ def test_the_context_window_limits_prompt_and_answer():
 
 @pytest.mark.parametrize("length", [1, 3])
 def test_a_stop_text_ends_the_answer_and_is_not_in_it(length):
-    """Also when it lies across several tokens."""
+    """Also if it spans several tokens."""
     time = Time()
     whole = "".join(piece for _, piece in generate(engine_at(time), time, num_predict=12)[0])
     words = whole.split(" ")
@@ -192,7 +192,7 @@ def test_it_never_looks_real():
 
 
 def test_slots_that_a_fault_takes_away_are_not_told():
-    """As of a real server that gives a model fewer: what it says of itself is what was asked for."""
+    """Like a real server that gives a model fewer slots, it reports the requested number."""
     plan = FaultPlan(faults=(Fault(kind="few_slots", slots=1),))
     engine = ScriptedEngine(STEADY, slots=3, plan=plan)
     assert engine.slots == 1

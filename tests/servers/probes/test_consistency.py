@@ -55,7 +55,7 @@ def test_what_differs_is_said(seats, words):
 
 
 def test_agents_that_ask_for_different_contexts_get_them():
-    """No difference that was asked for is a finding; nor is what a server does not say."""
+    """A requested difference is no finding; neither is a value that a server does not report."""
     assert check("m", [seat("a"), seat("b", replace(ON_GPU, context_length=512), asked_ctx=512)]) == ()
     assert check("m", [seat("a"), seat("b", replace(ON_GPU, context_length=0, size_vram_bytes=None))]) == ()
 
@@ -73,7 +73,7 @@ def test_agents_that_ask_for_different_contexts_get_them():
     ],
 )
 def test_what_instances_of_one_machine_share(seats, gpus, words):
-    """Two servers on one GPU or CPU are accepted, and it is said."""
+    """Two servers on one GPU or CPU are accepted with a note."""
     notes = shared(seats, gpus=lambda: gpus)
     assert len(notes) == bool(words)
     assert all(words in note for note in notes)
@@ -99,7 +99,7 @@ def test_no_driver_no_gpu(tmp_path, monkeypatch):
 
 
 def test_running_instances_are_asked():
-    """Two real servers with the model loaded: they agree; a context below what is asked for is seen."""
+    """Two real servers with the model loaded agree; a context below the requested one is found."""
     settings = Settings(backend="simulated", script=Script(load_ms=0))
     with choose(settings).open(TopologyKind.DUAL, 2) as opened:
         for instance in opened.topology.instances:

@@ -59,7 +59,7 @@ def test_of_servers_that_are_gone():
 
 
 def test_of_another_machine(monkeypatch):
-    """The hardware here is not the hardware there: it is said to be unknown, with the host."""
+    """The hardware here is not the hardware there: the facts are unknown, with the name of the host."""
     monkeypatch.setattr(deployment_facts, "_model", lambda _: {})
     facts = manifest(topology_of("http://gpu-box:11434", "http://127.0.0.1:11435"))
     assert "gpu-box" in facts["cpu"]
@@ -103,7 +103,7 @@ def test_a_source_that_breaks_costs_its_facts_only(monkeypatch):
 
 
 def test_the_commit_and_whether_it_was_changed(tmp_path, monkeypatch, fresh):
-    """Of the folder that the tests run in."""
+    """The facts describe the folder that the tests run in."""
 
     def git(*command):
         identity = ("-c", "user.name=n", "-c", "user.email=e@x")

@@ -39,7 +39,7 @@ def loaded(url: str) -> bool:
 
 
 def test_two_servers_are_two(servers):
-    """Nothing is said of them."""
+    """There is no note on them."""
     assert settled(*servers[:2]) == ()
 
 
@@ -72,7 +72,7 @@ def test_one_balancer_under_two_names_is_refused(servers):
 
 
 def test_a_balancer_is_no_instance(servers):
-    """Nor where it is the only address."""
+    """It is refused even if it is the only address."""
     with relay(*servers) as balancer, pytest.raises(UsageError, match=r"leads to several servers") as caught:
         settled(balancer, kind=TopologyKind.SINGLE)
     assert "not the address of the load balancer" in caught.value.next_step
@@ -80,7 +80,7 @@ def test_a_balancer_is_no_instance(servers):
 
 
 def test_a_server_that_does_not_say_is_noted(servers):
-    """Where nothing is loaded, or an old server tells nothing, it cannot be determined; that is said."""
+    """If nothing is loaded, or an old server reports nothing, it cannot be determined; a note says so."""
     for url in servers:  # a balancer may have left one loaded
         with OllamaClient(url) as control:
             control.unload(MODEL)
@@ -139,7 +139,7 @@ def test_a_fine_constant_is_none_either(monkeypatch):
 
 @pytest.mark.parametrize("at_load", [{"a": FINE, "b": LATER}, {"a": FINE}, {}])
 def test_what_moved_with_the_other_s_load_is_one_server(monkeypatch, at_load):
-    """Or, where that is not known, a fine moment that is soon."""
+    """Or, if the load is unknown, an expiry with a fraction of a second that is soon."""
     topology = says({"a": [LATER], "b": [LATER]}, monkeypatch)
     with pytest.raises(UsageError, match="lead to one server"):
         distinctness.check(topology, at_load, now=lambda: NOW)

@@ -101,7 +101,7 @@ def test_whole_seconds_are_no_sign_by_themselves(served, monkeypatch, extra_s, s
 
 
 def test_a_moment_long_ago_is_no_sign(served, monkeypatch):
-    """Also where nothing is known from before the rounds."""
+    """Also if nothing is known from before the rounds."""
     _, topology, loaded_s = served
     entries = OllamaClient.ps
     told = "0001-01-01T00:00:00Z"

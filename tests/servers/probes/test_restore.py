@@ -16,7 +16,7 @@ MINE, OTHER = "mine:1", "other:1"
 
 
 class Server:
-    """What an Ollama keeps loaded, with room for one model; notes what it is told."""
+    """The loaded models of an Ollama with room for one model; records its requests."""
 
     def __init__(self, *loaded: str, refuses: tuple[str, ...] = ()) -> None:
         self.loaded = list(loaded)
@@ -147,7 +147,7 @@ def test_what_cannot_be_loaded_again_is_reported(served):
 
 
 def test_what_we_unloaded_ourselves_is_loaded_again(served):
-    """With its own context; where it was not there before, it stays away."""
+    """With its own context; a model that was not loaded before stays unloaded."""
     server = served(MINE)
     before = Found(INSTANCE, MINE)
     server.loaded = []
@@ -157,7 +157,7 @@ def test_what_we_unloaded_ourselves_is_loaded_again(served):
 
 
 def test_a_server_that_lies_about_what_it_had_costs_little(served):
-    """So many models are loaded again and no more; the rest is told in a few words."""
+    """Only MOST_LOADS models are loaded again; a short note reports the rest."""
     server = served(*(f"m{number}:1" for number in range(10_000)))
     before = Found(INSTANCE, MINE)
     server.loaded = []
@@ -169,7 +169,7 @@ def test_a_server_that_lies_about_what_it_had_costs_little(served):
 
 
 def test_all_servers_share_one_effort(served):
-    """Its time passes for all; what is left undone on each is told."""
+    """The time limit covers all servers; a note lists the undone work on each."""
     server = served(OTHER)
     before = [Found(INSTANCE, MINE) for _ in "ab"]
     server.loaded = []
@@ -209,7 +209,7 @@ def dropped(_):
     ],
 )
 def test_a_server_that_is_gone_needs_nothing(served, monkeypatch, answer, told):
-    """One that answers oddly is told of; none is a failure."""
+    """A note reports a server with an odd answer; neither case is a failure."""
     served(OTHER)
     before = Found(INSTANCE, MINE)
     behind_every_control(monkeypatch, httpx.MockTransport(answer))

@@ -111,7 +111,7 @@ def test_a_start_that_takes_too_long_is_an_error(monkeypatch):
 
 
 def test_a_command_that_does_not_exist_dies_at_start():
-    """A missing binary is told by the log."""
+    """The log names the missing binary."""
     process = ServerProcess(["no-such-binary-of-ours"], label="instance a")
     with pytest.raises(ServerError, match="no-such-binary-of-ours"):
         wait_until(lambda: False, process, timeout_s=PATIENCE_S)

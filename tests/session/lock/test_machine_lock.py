@@ -110,7 +110,7 @@ def test_a_second_session_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 class Told(SilentListener):
-    """Keeps what it is told."""
+    """Keeps the messages."""
 
     def __init__(self, said: list[str], *, only_steps: bool) -> None:
         self._said = said
@@ -143,7 +143,7 @@ def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 class Busy:
-    """A lock that somebody else holds for so many tries."""
+    """A lock that another process has for a number of tries."""
 
     def __init__(self, tries: int) -> None:
         self.asked: list[float] = []
@@ -228,7 +228,7 @@ class TestPlace:
         assert shared_folder(tuple(str(tmp_path / name) for name in modes)) == tmp_path / "sticky"
 
     def test_no_folder_that_can_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A container whose disk is read-only: whoever takes the lock is told, and what to do."""
+        """In a container with a read-only disk, a message for the user says what to do."""
 
         def none() -> str:
             raise FileNotFoundError

@@ -1,4 +1,4 @@
-"""What is said of an agent that had to wait for a slot although it was alone."""
+"""The note on an agent that had to wait for a slot although it ran alone."""
 
 from dataclasses import replace
 

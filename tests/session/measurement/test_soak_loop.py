@@ -66,7 +66,7 @@ def test_a_critical_level_ends_it() -> None:
 
 
 def test_a_warning_does_not() -> None:
-    """It is told, and the run goes on."""
+    """It is reported, and the run continues."""
     outcome, _ = soaked(lambda index: even(index, ttft_ms=50))
     assert [alarm.level for alarm in outcome.alarms] == [CONTENTION]
     assert outcome.lasted_s >= 3600
@@ -107,7 +107,7 @@ def test_rounds_that_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_telemetry() -> None:
-    """It is said what is not watched."""
+    """A note lists what is not watched."""
     outcome, _ = soaked(even, asked_s=60, memory=None)
     (note,) = outcome.notes
     assert "memory, VRAM and temperature are not watched" in note

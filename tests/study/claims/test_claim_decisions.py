@@ -27,7 +27,7 @@ def finding(id_: str, status: Status, rounds: int = 5, why: str = "1 here") -> F
     ],
 )
 def test_a_claim_is_as_good_as_its_parts(statuses: tuple[Status, ...], verdict: str, grade: str) -> None:
-    """One part that is not reproduced decides; what cannot be tested is said, and decides nothing."""
+    """One part that is not reproduced decides; an untestable part is listed and decides nothing."""
     findings = [finding(f"C1.{number}", status) for number, status in enumerate(statuses)]
     (claim,) = decide(findings, {"C1": "all is well"})
     assert (claim.verdict, claim.grade) == (verdict, grade)

@@ -88,7 +88,7 @@ def test_a_direction_must_be_beyond_doubt() -> None:
 
 
 def test_the_interval_knows_blocks() -> None:
-    """Rounds are drawn anew within their cell, so that differences between cells are no doubt."""
+    """Rounds are resampled within their cell, so that differences between cells do not widen the interval."""
     figures = {
         (("model", model), ("prompt", prompt)): [base + prompt * 50 + jitter for jitter in (0, 0.1, 0.2)]
         for model, base in (("q4", 101.0), ("q8", 100.0))

@@ -60,7 +60,7 @@ def test_prompts_are_blocks_of_one_configuration() -> None:
 
 
 def test_agents_that_do_the_same() -> None:
-    """As many as the matrix says."""
+    """The matrix states the number of agents."""
     made = matrix(scenario="", prompts=["a"], agents=2, axes={})
     assert [agent.name for agent in scenario_of_cell(made, {}).agents] == ["agent_1", "agent_2"]
 
@@ -77,7 +77,7 @@ def test_a_cells_options_win_over_everything() -> None:
 
 
 def test_a_profiles_options_are_defaults() -> None:
-    """Over those of the agents, below the matrix's and those of axes; texts to stop at come with it."""
+    """They override the agents' options; the matrix's options and axes override them; stop texts are included."""
     options = GenerationOptions(num_ctx=1, num_predict=2, temperature=0.5, stop=("END",))
     made = matrix(profile="ours", options={"num_predict": 7})
     scenario = scenario_of_cell(made, {"num_ctx": 512}, profile=Profile(mode="multi_agent", options=options))
@@ -194,7 +194,7 @@ def test_a_name_that_is_no_file_name() -> None:
     ("text", "fault"), [(None, "cannot be read"), ("a = ", "is not TOML"), ("\xff", "is not TOML")]
 )
 def test_files_that_are_none(tmp_path: Path, text: str | None, fault: str) -> None:
-    """A missing file and one that is no TOML are said to be."""
+    """The error says that the file is missing or is not TOML."""
     path = tmp_path / "m.toml"
     if text is not None:
         path.write_bytes(text.encode("latin-1"))

@@ -66,7 +66,7 @@ def test_every_setting_is_known_to_bear_or_not() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
 def test_another_value(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the setting bears, cells do not count; where it does not, they do."""
+    """If the setting affects results, earlier cells do not count; otherwise they do."""
     monkeypatch.setenv("TOKEN", "secret")
     default = getattr(Settings(urls=("http://127.0.0.1:1",)), name)
     value = OTHER[name] if name in OTHER else other_than(default)

@@ -62,7 +62,7 @@ def url() -> Iterator[str]:
 
 
 class Told(SilentListener):
-    """Keeps what it is told."""
+    """Keeps the messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -263,7 +263,7 @@ def test_only_cells_of_the_same_experiment_count(sweep, tables: dict, more: dict
 
 
 def test_a_cell_that_cannot_be_measured_keeps_no_other_from_it(sweep, tmp_path: Path) -> None:
-    """It is told with its reason, the others are measured and written; without it, the rest counts."""
+    """It is reported with its reason, and the others are measured and written; the rest counts without it."""
     made = matrix(**{**TWO, "axes": {"num_ctx": [512, 4, 1024]}}, claim=[SPREAD])
     for resumed in (0, 2):  # the same command tries it again, and only it
         results = sweep(made)
@@ -287,7 +287,7 @@ def test_cells_count_one_by_one(sweep) -> None:
 
 
 def test_servers_that_fail_twice_in_a_row_end_a_sweep(sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest is left for the next run, in which what failed comes last, so that it cannot stand in the way again."""
+    """The rest is left for the next run, which tries failed cells last, so that they cannot block the others again."""
     tried: list[int] = []
     measure = Session.measure
 
@@ -306,7 +306,7 @@ def test_servers_that_fail_twice_in_a_row_end_a_sweep(sweep, monkeypatch: pytest
 
 
 def test_a_journal_of_other_conditions_is_kept(sweep, tmp_path: Path) -> None:
-    """It is said at once how many cells do not count and why; under the former conditions they count again."""
+    """A message says at once how many cells do not count and why; under the former conditions they count again."""
     made, noted = matrix(**TWO), Noted()
     with pytest.raises(KeyboardInterrupt):
         sweep(made, listener=Stops())
@@ -325,7 +325,7 @@ def test_a_journal_of_other_conditions_is_kept(sweep, tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_version_is_kept(sweep, tmp_path: Path) -> None:
-    """Whatever stands there, with cells that somebody has measured."""
+    """Whatever its content, its cells were measured by somebody."""
     folder, noted = tmp_path / "results", Noted()
     folder.mkdir()
     (folder / "m.partial.jsonl").write_text('{"conditions": "0123"}\n{"cell": {}, "record": {}}\n')
@@ -335,7 +335,7 @@ def test_a_journal_of_another_version_is_kept(sweep, tmp_path: Path) -> None:
 
 
 def test_agents_that_have_changed(sweep) -> None:
-    """Cells in which they do something else are measured again, and that is said; the others count."""
+    """Cells in which agents do something else are measured again, with a message; the others count."""
 
     def agents_of(tokens: int):
         def make(cell):
@@ -461,7 +461,7 @@ def test_a_runtime_that_serialises_is_found_out(sweep, monkeypatch: pytest.Monke
 
 
 def test_cells_beside_the_product(sweep) -> None:
-    """They are shown on their own; what each axis matters is told of the product alone."""
+    """They are listed separately; how much each axis matters is computed from the product alone."""
     made = matrix(
         axes={"num_ctx": [512, 1024]},
         cell=[{"num_thread": 1}],

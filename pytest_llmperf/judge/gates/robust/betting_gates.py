@@ -108,7 +108,7 @@ def _sides(
     """What is bet on for `pass` and for `fail`: values from 0, and the mean that they must refute.
 
     Args:
-        gate: that bets.
+        gate: a gate that bets.
         values: one or more.
         half: the step of values that repeat.
     """

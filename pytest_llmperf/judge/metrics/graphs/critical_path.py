@@ -40,15 +40,15 @@ class Hop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathPart:
-    """What one phase of one agent takes of the makespan.
+    """The part of the makespan that one phase of one agent takes.
 
     Attributes:
-        agent, instance: whose.
+        agent, instance: the agent and its instance.
         phase: `queue`, `load`, `prefill`, `decode`, `rest` (in neither the client's nor the server's times), `client`,
             `think` or `tool`.
-        ms: on the critical path, mean over rounds.
-        alone_ms: what the same requests take when their agent runs alone.
-        share: of the makespan, 0 to 1.
+        ms: time on the critical path, mean over rounds.
+        alone_ms: the time of the same requests if their agent runs alone.
+        share: share of the makespan, 0 to 1.
     """
 
     agent: str
@@ -64,8 +64,8 @@ class TracedRound:
     """The edges of one round, for drawing.
 
     Attributes:
-        index: of the round.
-        edges: between agents: agent and request that is waited for, agent and request that waits, by index.
+        index: the round's index.
+        edges: edges between agents: agent and request that ends, agent and request that waits for it, by index.
         critical: the requests of the critical path, in order: agent and request, by index.
     """
 
@@ -79,13 +79,13 @@ class CriticalPath:
     """The critical path of a measurement.
 
     Attributes:
-        makespan_ms: from the barrier to the last answer, mean over rounds.
+        makespan_ms: time from the barrier to the last answer, mean over rounds.
         agents: the chain of agents that was critical in most rounds.
-        count: in how many rounds it was.
-        rounds: how many rounds there are.
-        parts: of all rounds, the largest first; they add up to the makespan.
+        count: number of rounds in which this chain was critical.
+        rounds: number of rounds.
+        parts: the parts of the path over all rounds, the largest first; they add up to the makespan.
         inferred: whether edges were inferred from times, because agents are external.
-        traced: every round.
+        traced: the edges of every round.
     """
 
     makespan_ms: float

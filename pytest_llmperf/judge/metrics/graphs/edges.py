@@ -19,9 +19,9 @@ class Edges:
 
     Attributes:
         start_ns: when the barrier opened.
-        requests: by place.
+        requests: the requests by place.
         before: the places of the requests that each waits for; none: it waits for the barrier.
-        steps: with the pauses of each.
+        steps: the steps, with the pauses of each request.
     """
 
     start_ns: int

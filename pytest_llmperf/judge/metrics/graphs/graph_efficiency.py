@@ -19,7 +19,7 @@ def graph_efficiency_pct(scenario: Scenario, round_: Round) -> float:
     A step that generated another number of tokens alone counts per token.
 
     Args:
-        scenario: with edges between its agents.
+        scenario: a scenario with edges between its agents.
         round_: alone and together.
 
     Raises:

@@ -66,7 +66,7 @@ class OllamaForm:
     """JSON lines; see Form.
 
     Args:
-        model: as the client wrote it.
+        model: the model's name as the client wrote it.
         chat: whether it is `/api/chat` and not `/api/generate`.
     """
 

@@ -18,7 +18,7 @@ class EmbeddingRequest:
     """What is asked.
 
     Attributes:
-        texts: to embed.
+        texts: the texts to embed.
         load: options of the loaded model; None = as it is loaded.
         keep_alive_s: seconds to keep the model loaded afterwards; None = as before.
         answer: writes the vectors; gets the total and the load duration, ns.

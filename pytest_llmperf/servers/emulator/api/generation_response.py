@@ -24,7 +24,7 @@ class GenerationResponse:
 
     Args:
         request: what is asked.
-        scheduler: of the model.
+        scheduler: the scheduler of the model.
         clock: monotonic nanoseconds.
         started_ns: when the request's handler began, on that clock.
     """
@@ -45,7 +45,7 @@ class GenerationResponse:
             for task in (answer, gone):
                 task.cancel()
             results = await asyncio.gather(answer, gone, return_exceptions=True)
-        # a write to a client that has just gone is no fault of ours
+        # a write to a client that has just gone is no fault of the server
         if isinstance(results[0], Exception) and not isinstance(results[0], OSError):
             raise results[0]
 

@@ -27,7 +27,7 @@ class MessagesForm:
     """Named events; see Form.
 
     Args:
-        model: as the client wrote it.
+        model: the model's name as the client wrote it.
     """
 
     stream_type = "text/event-stream"

@@ -45,7 +45,7 @@ class V1Form:
     """Events, `[DONE]` at the end; see Form.
 
     Args:
-        model: as the client wrote it.
+        model: the model's name as the client wrote it.
         chat: whether it is a chat.
         usage: whether a stream reports the token counts.
     """

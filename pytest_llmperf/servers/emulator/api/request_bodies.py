@@ -22,7 +22,7 @@ class GenerationRequest:
     """One request for text, of any endpoint.
 
     Attributes:
-        model: as the client wrote it.
+        model: the model's name as the client wrote it.
         job: what to generate; None asks only to load (or, with `keep_alive_s` 0, to unload).
         load: options of the loaded model.
         keep_alive_s: seconds to keep it loaded afterwards; None = as before.

@@ -26,7 +26,7 @@ class RequestError(Exception):
     """The client's request is wrong.
 
     Attributes:
-        status: of the answer.
+        status: the HTTP status of the answer.
     """
 
     def __init__(self, message: str, *, status: int = 400) -> None:

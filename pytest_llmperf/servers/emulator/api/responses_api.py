@@ -28,7 +28,7 @@ class ResponsesForm:
     """Named events, each with its number; see Form.
 
     Args:
-        model: as the client wrote it.
+        model: the model's name as the client wrote it.
     """
 
     stream_type = "text/event-stream"

@@ -16,9 +16,9 @@ def tools_of(body: Mapping[str, object], card: ModelCard, *, schema: str = "para
     """The tools of a body, each with its schema: in a `function`, as Ollama and OpenAI have it, or beside its name.
 
     Args:
-        body: of the request.
-        card: of the model.
-        schema: what the schema is called.
+        body: the body of the request.
+        card: the model's card.
+        schema: the schema's key.
 
     Raises:
         RequestError: the model has no use for tools, or one is not of this form.

@@ -39,16 +39,16 @@ class Fault:
         kind: one of KINDS.
         instance: name of the instance, `a`, `b`, ...; empty = every instance.
         first, last: the requests that it may hit (loads, for a kind that counts loads); inf = no end.
-        probability: that it hits one of them.
+        probability: probability that it hits one of them.
         after_tokens: number of tokens before it.
-        seconds: duration; 0 = for good.
-        factor: of a rate, or of the model's size.
-        tokens: number that another client asks for, or that an answer has.
+        seconds: duration; 0 = permanent.
+        factor: factor for a rate, or for the model's size.
+        tokens: number of tokens that another client requests, or that an answer has.
         num_ctx: context that another client loads with, or the maximum, tokens.
         slots: number of slots, whatever was configured.
-        status: of HTTP.
+        status: HTTP status.
         message: text of the error.
-        version: of the server, from the start or from then on.
+        version: version of the server, from the start or from then on.
         number: its place in the plan, from 1; 0 = not in a plan.
     """
 
@@ -82,7 +82,7 @@ class FaultPlan:
 
     Attributes:
         faults: the entries, in the file's order.
-        seed: of the probabilities; the same seed hits the same requests.
+        seed: the seed of the probabilities; the same seed hits the same requests.
     """
 
     faults: tuple[Fault, ...] = ()

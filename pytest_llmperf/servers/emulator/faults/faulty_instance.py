@@ -49,7 +49,7 @@ class FaultyInstance:
 
         Args:
             request: the request.
-            scheduler: of the model.
+            scheduler: the scheduler of the model.
             usual: returns the answer of a working server.
         """
         self._count += 1
@@ -92,7 +92,7 @@ class FaultyInstance:
                 self._engine.version = fault.version
 
     async def _traffic(self, fault: Fault, scheduler: Scheduler) -> None:
-        """Another client's request takes its place before ours."""
+        """Another client's request takes its place before this request."""
         begun = asyncio.Event()
 
         async def another() -> None:

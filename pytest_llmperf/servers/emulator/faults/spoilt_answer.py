@@ -31,8 +31,8 @@ class SpoiltAnswer:
         form: how it is written.
         fault: one of plan.OF_ANSWERS, `status` excepted.
         host: the process.
-        number: of the request.
-        pause_s: between tokens that this class makes.
+        number: the number of the request.
+        pause_s: pause between tokens that this class makes.
         crashed: is called when the model's runner dies.
     """
 

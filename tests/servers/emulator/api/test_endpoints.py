@@ -161,7 +161,7 @@ def test_a_script_that_calls_tools(path: str, stream: bool) -> None:
 
 
 def test_calls_go_through_the_tools_in_turn() -> None:
-    """As many as the script says, then text."""
+    """The number of calls in the script, then text."""
     client = client_of(tool_calls=2)
     tools = [*NESTED, {"type": "function", "function": {"name": "final_answer", "parameters": {"type": "object"}}}]
     called = []
@@ -268,5 +268,5 @@ def test_a_model_that_cannot_do_it_says_so(path: str) -> None:
     ],
 )
 def test_a_value_fits_its_schema(schema: dict[str, object], value: object) -> None:
-    """Of each kind, the same every time."""
+    """A value of each kind, the same every time."""
     assert sample(schema) == value

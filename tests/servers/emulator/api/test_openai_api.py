@@ -66,7 +66,7 @@ def test_a_chat_in_one_object(client) -> None:
 
 @pytest.mark.parametrize("usage", [True, False])
 def test_a_streamed_chat(client, usage) -> None:
-    """The role once, a chunk a piece, a chunk with the reason, the usage if it was asked for, and `[DONE]`."""
+    """The role once, a chunk per piece, a chunk with the reason, the usage if requested, and `[DONE]`."""
     body = {**CHAT, "stream": True, "stream_options": {"include_usage": usage}}
     *chunks, done = events(client.post(CHAT_PATH, json=body))
     assert done == "[DONE]"
@@ -198,7 +198,7 @@ def test_errors_of_the_engine(client, hand) -> None:
 
 
 def test_a_client_that_goes_away_ends_its_generation(hand) -> None:
-    """As at Ollama's endpoints: the engine is told, and the slot is free for the next."""
+    """As at Ollama's endpoints: the engine stops, and the slot is free for the next request."""
     hand.let_end.clear()
     with serving(hand) as client:
         with client.stream("POST", CHAT_PATH, json={**CHAT, "stream": True}) as answer:

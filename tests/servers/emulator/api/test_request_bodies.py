@@ -29,7 +29,7 @@ def test_a_prompt_becomes_a_chat_where_the_model_has_a_template():
 
 
 def test_raw_wins_over_the_template():
-    """`raw` sends the prompt as it stands, whatever the model brings."""
+    """`raw` sends the prompt unchanged, whatever template the model has."""
     assert parse_generate({"model": "m", "prompt": "Hi", "raw": True}, TEMPLATED).job.prompt == "Hi"
 
 

@@ -10,7 +10,7 @@ from pytest_llmperf.servers.emulator.engine import LoadOptions, Sampling
 
 
 def test_sorts_load_options_from_sampling():
-    """Options that shape the loaded model are told from those of one generation."""
+    """Options of the loaded model are separated from options of one generation."""
     load, sampling = parse_options({"num_ctx": 512, "num_thread": 2, "seed": 7, "stop": ["a", "b"], "temperature": 0})
     assert load == LoadOptions(num_ctx=512, num_thread=2)
     assert sampling == Sampling(seed=7, stop=("a", "b"), temperature=0.0)

@@ -217,7 +217,7 @@ def test_a_load_that_fails_and_one_that_takes_long(server):
     refused = ask(client)
     assert (refused.status_code, refused.json()["error"]) == (500, OUT_OF_MEMORY)
     assert loaded_ms(ask(client)) >= 300
-    while loaded_ms(ask(client)) >= 300:  # only a machine that stands still takes so long without a load
+    while loaded_ms(ask(client)) >= 300:  # without a load, only a stalled machine takes this time
         pass
 
 
@@ -314,7 +314,7 @@ def test_a_plan_is_read(tmp_path):
 
 
 def test_what_strikes_and_what_does_not_is_known(server):
-    """Told by the log, which outlives the instance: from the start, of loads, of answers where it was really done."""
+    """The log, which outlives the instance, lists them: from the start, on loads, and on answers really changed."""
     entries = [
         entry("slow_load", seconds=0),
         entry("no_done", 1, after_tokens=9),  # which an answer of four tokens never reaches

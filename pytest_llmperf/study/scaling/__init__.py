@@ -1,0 +1,1 @@
+"""How throughput grows with the number of agents: a scaling law, its intervals, and departures from it."""
