@@ -133,6 +133,7 @@ INSIDE = {
         "session_header": {"session"},
     },
     "report": {
+        "capacity_text": set(),
         "severity_order": set(),
         "session_outcomes": set(),
         "figures": set(),

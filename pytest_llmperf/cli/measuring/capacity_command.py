@@ -14,10 +14,10 @@ from pytest_llmperf.errors import LlmperfError, UsageError, clean
 from pytest_llmperf.judge.capacity.capacity_answer import CapacityAnswer, TriedAgents
 from pytest_llmperf.judge.capacity.request_limits import LIMITS, RequestLimits
 from pytest_llmperf.model import TopologyKind
+from pytest_llmperf.report.capacity_text import capacity_table, capacity_text
 from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.report.terminal.wrapping import width, wrapped
 from pytest_llmperf.report.wording.baseline_text import aligned
-from pytest_llmperf.report.wording.capacity_text import capacity_table, capacity_text
 from pytest_llmperf.session.capacity_run import CapacityPlan, CapacityRun
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.session.session_header import header
