@@ -18,8 +18,8 @@
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
-# make hosts    the clocks of several hosts in network and time namespaces of this machine: 1,000 estimates of each network (a few
-#               minutes; Linux, as root)
+# make hosts    several hosts in network and time namespaces of this machine: 1,000 estimates of each network's clocks, and the runtime
+#               ray on three of them (some minutes; Linux, as root; installs Ray)
 # make verdicts how often verdicts are wrong, simulated, against limits, and some cells of the envelope (some minutes on two cores)
 # make verdicts-wide the whole envelope, 20,000 runs a cell, and its page (hours; goes on where it was interrupted;
 #               ARGS="--shard 1/4" runs a quarter, ARGS="--runs 2000" fewer); make verdicts-independent simulates cells anew, without our code
@@ -69,8 +69,10 @@ flaky: .venv/dev
 	@$(BIN)/python -m pytest -q -p tests.flaky $(ARGS)
 
 hosts: .venv/dev
-	@echo "== 1,000 estimates of the clocks of two and of four hosts, directly and through a relay (a few minutes, as root)"
-	@LLMPERF_ESTIMATES=1000 $(BIN)/python -m pytest tests/measure/hosts -m "slow or not slow" -s $(ARGS)
+	@echo "== installing Ray (240 MB)"
+	@$(PIP) --editable '.[ray]'
+	@echo "== 1,000 estimates of the clocks of two and of four hosts, directly and through a relay; Ray on three hosts (some minutes, as root)"
+	@LLMPERF_ESTIMATES=1000 $(BIN)/python -m pytest tests/measure/hosts tests/plugin/test_ray.py -m "slow or not slow" -s $(ARGS)
 
 lint: .venv/dev
 	@echo "== ruff"

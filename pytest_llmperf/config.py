@@ -102,6 +102,7 @@ def incumbent_of(settings: Settings) -> Settings | None:
     if settings.incumbent is None:
         return None
     stated = settings.incumbent.stated()
+    stated.pop("ray_address", None)  # the agents are the candidate's, and so are their hosts
     usual = {name: getattr(Settings(), name) for name in _OF_SERVERS}
     if stated["backend"] in ("attach", "ollama", "openai") and not settings.gguf:
         del usual["model"]

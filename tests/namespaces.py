@@ -81,13 +81,14 @@ class Hosts:
     Args:
         module: the program of all.
         count: number of hosts.
+        routed: whether the hosts reach each other, by way of the coordinator.
 
     Attributes:
         coordinator: its monotonic clock is the machine's.
         hosts: the first one's clock is ahead by AHEAD_S, the second one's by twice that.
     """
 
-    def __init__(self, module: str, count: int) -> None:
+    def __init__(self, module: str, count: int, *, routed: bool = False) -> None:
         self._module = module
         self._stack = ExitStack()
         try:
@@ -98,6 +99,10 @@ class Hosts:
                 for program, name, last in ((self.coordinator, f"h{number}", 1), (host, "link0", 2)):
                     _ip(program, f"address add 10.77.{number}.{last}/24 dev {name}")
                     _ip(program, f"link set {name} up")
+                if routed:
+                    _ip(host, f"route add default via 10.77.{number}.1")
+            if routed:
+                _in_network(self.coordinator, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         except BaseException:
             self._stack.close()
             raise
@@ -123,4 +128,8 @@ class Hosts:
 
 
 def _ip(program: Program, words: str) -> None:
-    subprocess.run(["nsenter", "--target", str(program.pid), "--net", "ip", *words.split()], check=True)
+    _in_network(program, "ip", *words.split())
+
+
+def _in_network(program: Program, *command: str) -> None:
+    subprocess.run(["nsenter", "--target", str(program.pid), "--net", *command], check=True)

@@ -88,6 +88,12 @@ FAULTS = {
     "both": ('[deployments.a]\nbackend = "embedded"\nurls = ["http://a"]', "urls belong to running servers", ""),
     "address": ('[deployments.a]\nurls = ["ftp://a"]', "urls: 'ftp://a' is not an address, wanted http://", ""),
     "ports": ('[deployments.a]\nbackend = "ollama"\nports = [0, 1]', "ports hold 0, wanted ports from 1", ""),
+    "ray": (
+        '[deployments.a]\nbackend = "attach"\nray_address = "ray://a:10001"',
+        "ray_address: 'ray://a:10001', wanted auto, or HOST:PORT",
+        "",
+    ),
+    "label": ('[hosts]\na = "edge"', "hosts.a = 'edge', wanted a label KEY=VALUE of a Ray node", ""),
     "threads": ('[deployments.a]\nbackend = "ollama"\nthreads = -1', "threads = -1, wanted 0 or more", ""),
     "topology": (
         '[deployments.a]\nbackend = "ollama"\ntopology = "ring"',

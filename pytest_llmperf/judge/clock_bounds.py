@@ -1,4 +1,4 @@
-"""What the clocks of several hosts leave open in a metric, and the verdicts that allow for it.
+"""The error of a metric because of several hosts' clocks, and the verdicts that allow for it.
 
 Times of one host are exact. Times between hosts, and from the barrier on, may be off by the bound of the clocks'
 offset (`Round.clock_bound_ns`), in every round in the same direction: more rounds do not average it away. Verdicts are
@@ -35,7 +35,7 @@ def bound_share(round_: Round) -> float:
 
 
 def clock_error(measurement: Measurement, metric: str) -> float:
-    """How far the value of any round may be off because of the hosts' clocks, in the metric's unit.
+    """The maximum error of a round's value because of the hosts' clocks, in the metric's unit.
 
     Args:
         measurement: one or more rounds, for which the metric is defined.

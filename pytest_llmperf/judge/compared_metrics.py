@@ -14,13 +14,13 @@ _OF_STEPS = "graph_efficiency_pct"
 
 
 def compared_of(scenario: Scenario) -> tuple[str, ...]:
-    """Those of a scenario."""
+    """The compared metrics of a scenario."""
     of_graph = tuple(name for name in COMPARED_OF_GRAPHS if not (scenario.external and name == _OF_STEPS))
     return of_graph if scenario.graph else COMPARED_METRICS
 
 
 def compared_in(entry: Stored) -> tuple[str, ...]:
-    """Those of a stored measurement, by what its sessions have."""
+    """The compared metrics of a stored measurement that its sessions have."""
     if not entry.session or not all(map(_is_of_graph, entry.session)):
         return COMPARED_METRICS
     has_steps = all(_OF_STEPS in session.rounds for session in entry.session)

@@ -75,7 +75,7 @@ _CONVERTER = cattrs.Converter()
 _CONVERTER.register_unstructure_hook(StrEnum, lambda member: member.value)
 _CONVERTER.register_unstructure_hook(
     ExternalAgent,
-    lambda agent: {"name": agent.name, "run": agent.stored, "after": list(agent.after)},
+    lambda agent: {"name": agent.name, "run": agent.stored, "after": list(agent.after), "team": agent.team},
 )
 _CONVERTER.register_unstructure_hook(
     RecordedAgent,
@@ -91,6 +91,7 @@ _CONVERTER.register_structure_hook(
         name=data["name"],
         run=data["run"] if isinstance(data["run"], str) else tuple(data["run"]),
         after=tuple(data.get("after", ())),
+        team=data.get("team", ""),
     ),
 )
 

@@ -72,7 +72,7 @@ class Alarm:
 
 
 MEMORY = "memory of "
-"""What a drift of memory begins with, before the name of the process."""
+"""The prefix of a memory drift's name, before the name of the process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What changed for the worse during a long run: metrics that drift, memory that leaks."""
+"""Changes for the worse during a long run: metrics that drift, memory that leaks."""
 
 from __future__ import annotations
 

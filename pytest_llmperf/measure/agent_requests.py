@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
 from pytest_llmperf.measure.replayed_requests import Body, ReplayedBodies, recorded
 from pytest_llmperf.measure.wire.openai_options import v1_options
@@ -36,9 +37,11 @@ class AgentRequests:
     Args:
         model: its name on the servers.
         keep_alive_s: how long a server keeps the model after a request, s.
+        seats: number of each agent in the scenario, by name.
     """
 
-    def __init__(self, *, model: str, keep_alive_s: int) -> None:
+    def __init__(self, *, model: str, keep_alive_s: int, seats: Mapping[str, int] = MappingProxyType({})) -> None:
+        self._seats = seats
         self._model = model
         self._keep_alive_s = keep_alive_s
         self._prefixes: Iterator[str] = prefixes()
@@ -57,8 +60,13 @@ class AgentRequests:
             bodies = self._bodies(agent, instance)
         label = label_of(agent, instance)
         return tuple(
-            prepare(url, path, json.dumps(body).encode(), label=label, access=instance.access) for path, body in bodies
+            self._of_agent(agent, prepare(url, path, json.dumps(body).encode(), label=label, access=instance.access))
+            for path, body in bodies
         )
+
+    def _of_agent(self, agent: AnyAgent, request: Request) -> Request:
+        """The request, with the agent that sends it."""
+        return replace(request, agent=agent.name, seat=self._seats.get(agent.name))
 
     def _bodies(self, agent: Agent, instance: Instance) -> list[tuple[str, Body]]:
         """Path and body of each request of a built-in agent."""
@@ -89,7 +97,8 @@ class AgentRequests:
         """A small request for each path of which a body was not kept; `learn` takes what the server counts in it."""
         for path in dict.fromkeys(request.path for request in agent.requests if request.body is None):
             body = json.dumps(self._replayed.probe(path)).encode()
-            yield path, prepare(instance.url, path, body, label=label_of(agent, instance), access=instance.access)
+            probe = prepare(instance.url, path, body, label=label_of(agent, instance), access=instance.access)
+            yield path, self._of_agent(agent, probe)
 
     def learn(self, path: str, counted: int) -> None:
         """Notes the tokens that a server counted in a probe: fillers are made smaller by what it adds."""

@@ -29,7 +29,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientWork:
-    """What an agent's clients did.
+    """The work of an agent's clients.
 
     Attributes:
         exchanges: the exchanges in the order of the agent's requests.
@@ -82,7 +82,7 @@ def clients_of(lanes: Sequence[Lane], requests: Sequence[Sequence[Request]]) -> 
 
 
 def work_of(agents: int, lanes: Sequence[Lane], part: Part) -> tuple[ClientWork, ...]:
-    """What the clients of each of that many agents did."""
+    """The work of each agent's clients."""
     times = client_times(part.start_ns, [lane.steps for lane in lanes], part.exchanges)
     works = []
     for agent in range(agents):

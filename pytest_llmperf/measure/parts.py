@@ -24,7 +24,9 @@ from pytest_llmperf.model import (
     Scenario,
     Step,
     alone,
+    mates_of,
     steps_of,
+    team_of,
 )
 
 if TYPE_CHECKING:
@@ -39,11 +41,19 @@ Placed = tuple[AnyAgent, Instance]
 
 
 class PartRuns(NamedTuple):
-    """One part of a round: what each of its agents did, the sources of arrival times, the CPU time of each process."""
+    """One part of a round.
+
+    Attributes:
+        runs: what each of its agents did.
+        sources: of arrival times.
+        cpu_ns: CPU time of each process.
+        clock_bound_ns: see `Part`.
+    """
 
     runs: tuple[AgentRun, ...]
     sources: frozenset[str]
     cpu_ns: tuple[int, ...]
+    clock_bound_ns: int | None = None
 
 
 class Parts:
@@ -123,7 +133,7 @@ class Parts:
             for (agent, instance), work in zip(members, work_of(len(members), lanes, part), strict=True)
         ]
         sources = frozenset(exchange.source for client in part.exchanges for exchange in client)
-        return PartRuns(tuple(runs), sources, part.cpu_ns)
+        return PartRuns(tuple(runs), sources, part.cpu_ns, part.clock_bound_ns)
 
     def _tapped(self, members: Sequence[Placed], tap: Tap, *, barrier: bool) -> PartRuns:
         """Runs these agents at once through the tap; before the first barrier, once unmeasured: see `start_up`."""
@@ -143,6 +153,8 @@ class Parts:
                     access=instance.access,
                     after=_after(agent, own, members),
                     at_barrier=not own[0].waits_for,
+                    team=team_of(agent),
+                    team_agents=mates_of(agent, self._scenario.agents),
                 )
                 for index, ((agent, instance), own) in enumerate(zip(members, steps, strict=True))
             ],
@@ -171,7 +183,7 @@ class Parts:
                 requests=recording.requests,
                 client_ns=own.client_ns
                 if isinstance(agent, Agent)
-                else (0 if first.waits_for else recording.first_ns - part.start_ns),
+                else (0 if first.waits_for else recording.forward_ns),
                 paused_ns=idle_ns(part.start_ns, recording.exchanges)
                 if isinstance(agent, RecordedAgent)
                 else own.paused_ns,

@@ -100,7 +100,11 @@ class Rounds:
                 if isinstance(pauses_first[0], Agent)
                 else "replay it without pauses: Scenario.from_recording(..., max_pause_s=0)",
             )
-        self._requests = AgentRequests(model=topology.model, keep_alive_s=keep_alive_s(timeout_s))
+        self._requests = AgentRequests(
+            model=topology.model,
+            keep_alive_s=keep_alive_s(timeout_s),
+            seats={agent.name: index for index, agent in enumerate(scenario.agents)},
+        )
         self._parts = Parts(
             scenario,
             self._requests,
@@ -152,6 +156,7 @@ class Rounds:
             together=parts[TOGETHER].runs,
             timing_source=KERNEL if sources == {KERNEL} else READ,
             client_cpu_ns=parts[TOGETHER].cpu_ns,
+            clock_bound_ns=parts[TOGETHER].clock_bound_ns,
         )
 
     def answers(self, times: int) -> tuple[Answered, ...]:

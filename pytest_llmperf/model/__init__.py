@@ -20,7 +20,7 @@ from pytest_llmperf.model.results.timing import UNTIMED, AgentRun, Incident, Mea
 from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Configuration, NamedDeployment, NamedScenario
 from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS, Cell, Claim, Matrix, Played, Value
 from pytest_llmperf.model.settings.prices import Prices
-from pytest_llmperf.model.settings.session_settings import RUNTIMES, SERIAL, Settings
+from pytest_llmperf.model.settings.session_settings import CLIENT_RUNTIMES, RAY, RUNTIMES, SERIAL, Settings
 from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
 from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, Loop, Pauses
 from pytest_llmperf.model.workload.generation_options import OLLAMA_ONLY, GenerationOptions, Think
@@ -36,6 +36,7 @@ from pytest_llmperf.model.workload.report_scenarios import (
 )
 from pytest_llmperf.model.workload.scenario import Scenario, Workload, scenario_of
 from pytest_llmperf.model.workload.script import Script
+from pytest_llmperf.model.workload.team import ExternalTeam, mates_of, team_of
 from pytest_llmperf.model.workload.topology import Instance, Topology, TopologyKind
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "BASELINE_VS_CHIMERA",
     "CHIMERA_HETERO",
     "CHIMERA_HOMO",
+    "CLIENT_RUNTIMES",
     "CONVERSATION",
     "DIRECT",
     "ENDPOINTS",
@@ -54,6 +56,7 @@ __all__ = [
     "NOTED",
     "OLLAMA_ONLY",
     "PROFILES",
+    "RAY",
     "RELATIONS",
     "RUNTIMES",
     "SCENARIOS",
@@ -79,6 +82,7 @@ __all__ = [
     "Dialect",
     "Endpoint",
     "ExternalAgent",
+    "ExternalTeam",
     "Gate",
     "GenerationOptions",
     "GpuSample",
@@ -122,7 +126,9 @@ __all__ = [
     "Workflow",
     "Workload",
     "alone",
+    "mates_of",
     "mode_of",
     "scenario_of",
     "steps_of",
+    "team_of",
 ]

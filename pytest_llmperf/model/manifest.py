@@ -50,6 +50,7 @@ NOTED = (
     "server_settings",
     "recording",
     "runtime",
+    "hosts",
     "timing_source",
     "python",
     "plugin_version",

@@ -17,7 +17,7 @@ class Outcome(StrEnum):
 
 
 class Bound(StrEnum):
-    """Which side of the limit is good."""
+    """The good side of a limit."""
 
     MIN = "min"  # the value must not be below the limit
     MAX = "max"  # the value must not be above the limit

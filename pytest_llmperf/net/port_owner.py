@@ -1,4 +1,4 @@
-"""Which process listens on a port of this machine: an answer alone does not prove which process gave it."""
+"""Finds the process that listens on a port of this machine: an answer alone does not prove which process gave it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROC = Path("/proc")
 
 
 class Owner(Enum):
-    """Whose the listening sockets of a port are."""
+    """The owner of the listening sockets of a port."""
 
     OURS = "ours"
     STRANGER = "a stranger's"
@@ -116,7 +116,7 @@ def _row(line: str) -> tuple[str, str, int]:
 
 
 def _hex_of(address: bytes) -> str:
-    """As the kernel prints an address: in words of its own byte order."""
+    """An address as the kernel prints it: in words of its own byte order."""
     words = [address[at : at + 4] for at in range(0, len(address), 4)]
     return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
 

@@ -1,4 +1,4 @@
-"""What the markers of a test ask for, and whether they are valid."""
+"""The requirements of a test's markers, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -77,14 +77,16 @@ def specs(item: pytest.Item, faults: list[str]) -> tuple[Marker, ...]:
 def runtime(item: pytest.Item, faults: list[str]) -> str:
     """The runtime that the test's closest marker names; empty if none does."""
     from pytest_llmperf.errors import one_of
-    from pytest_llmperf.model import RUNTIMES
+    from pytest_llmperf.model import CLIENT_RUNTIMES
 
     mark = item.get_closest_marker(RUNTIME_MARKER)
     if mark is None or not (mark.args or mark.kwargs):
         return ""  # a bare marker only selects
     names = [*mark.args, *mark.kwargs.values()]
-    if len(names) != 1 or set(mark.kwargs) - {"name"} or names[0] not in RUNTIMES:
-        faults.append(f"{item.nodeid}: marker {RUNTIME_MARKER}({_given(mark)}): wanted {one_of(names[0], RUNTIMES)}")
+    if len(names) != 1 or set(mark.kwargs) - {"name"} or names[0] not in CLIENT_RUNTIMES:
+        faults.append(
+            f"{item.nodeid}: marker {RUNTIME_MARKER}({_given(mark)}): wanted {one_of(names[0], CLIENT_RUNTIMES)}"
+        )
         return ""
     return str(names[0])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.model import AnyAgent, AsyncAgent, Cell, Scenario
+from pytest_llmperf.model import AnyAgent, AsyncAgent, Cell, ExternalTeam, Scenario
 from pytest_llmperf.plugin.deployment import Deployment
 from pytest_llmperf.recordings.recording_file import RecordingTarget
 from pytest_llmperf.study.claims.claim_decisions import Decided
@@ -15,13 +15,16 @@ from pytest_llmperf.study.claims.claim_findings import Finding
 from pytest_llmperf.study.economics.deployment_cost import Economy
 from pytest_llmperf.study.sweeps.study_results import Results
 
+ManyAgents = Sequence[AnyAgent | ExternalTeam | AsyncAgent | Sequence[str]]
+"""Agents in place of a scenario."""
+
 
 class RunAgents(Protocol):
     """Runs a scenario and judges it by the test's gates."""
 
     def __call__(
         self,
-        scenario: Scenario | str | Sequence[AnyAgent | AsyncAgent | Sequence[str]],
+        scenario: Scenario | str | ManyAgents,
         *,
         on: Deployment,
         name: str = "",
@@ -50,7 +53,8 @@ class RunMatrix(Protocol):
         self,
         matrix: str | Path | Mapping[str, Any],
         *,
-        agents: Callable[[Cell], Scenario | Sequence[AnyAgent | AsyncAgent | Sequence[str]]] | None = None,
+        agents: Callable[[Cell], Scenario | Sequence[AnyAgent | ExternalTeam | AsyncAgent | Sequence[str]]]
+        | None = None,
         name: str = "",
     ) -> Results:
         """Run the matrix of a TOML file (a path relative to the test's file), write its rows, and check its claims.

@@ -1,4 +1,4 @@
-"""Which requests waited for which, as far as their times tell."""
+"""The dependence of requests, inferred from their times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Interval(NamedTuple):
 def inferred_edges(
     intervals: Sequence[Interval], may_wait: Callable[[int, int], bool]
 ) -> list[tuple[tuple[int, ...], float]]:
-    """What each request waited for, and the pause after that, ms; without any, since the first request was sent.
+    """The requests that each request waited for, and the pause after them, ms; without any, since the first request.
 
     A request waits for all that had ended when it was sent, among those that it may wait for. Those that they waited
     for in turn are left out.

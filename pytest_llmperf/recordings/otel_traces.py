@@ -20,7 +20,7 @@ _HEAD = 65_536
 _NEXT = "export the traces in OTLP's JSON, e.g. by the file exporter of the collector"
 _VALUES = {"stringValue": str, "boolValue": bool, "intValue": int, "doubleValue": float}
 _WRONG = (ValueError, TypeError, OverflowError, RecursionError)
-"""What the conversion of a value that is none raises: an infinite count, a list nested too deeply."""
+"""The errors of converting an invalid value: an infinite count, a list nested too deeply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,13 @@ from pytest_llmperf.judge.markers import Marker
 from pytest_llmperf.judge.record import Record
 from pytest_llmperf.measure.agent_requests import keep_alive_s
 from pytest_llmperf.measure.client_pool import Clients
+from pytest_llmperf.measure.hosts.ray_plan import RayPlan
 from pytest_llmperf.measure.interrupts import no_interrupt_lost
-from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.model import Baseline, Scenario, Settings, Topology, TopologyKind
 from pytest_llmperf.recordings.recording_file import RecordingTarget
 from pytest_llmperf.servers.backends import Backend, unused
 from pytest_llmperf.servers.probes.deployment_facts import gpu_here
+from pytest_llmperf.servers.processes.local_ray import LocalRay
 from pytest_llmperf.session.baselines_in_force import BaselinesInForce
 from pytest_llmperf.session.capacity_run import CapacityPlan, CapacityRun
 from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
@@ -65,7 +66,13 @@ class Session:
             run_gates=run_gates,
             pool=pool,
             baselines=BaselinesInForce(settings, root, backend_kind=lambda: pool.backend.kind),
-            clients=Clients(),
+            clients=Clients(
+                RayPlan(
+                    address=settings.ray_address,
+                    labels=settings.configuration.hosts,
+                    start=partial(LocalRay, timeout_s=settings.start_timeout_s),
+                )
+            ),
             samplers=SamplerFactory(settings.telemetry_s),
         )
 
@@ -149,7 +156,7 @@ class Session:
         """
         _ = self.backend, self.baseline, self.stored
         for name in dict.fromkeys((self.settings.runtime, *runtimes)):
-            runtime_of(name).close()  # raises if its package is not installed
+            self._context.clients.check(name)
         self._context.pool.check()
         self._context.baselines.check_save()
 

@@ -110,7 +110,7 @@ def test_the_runtime_is_chosen_by_marker(pytester, simulated) -> None:
 @pytest.mark.parametrize(
     ("marker", "words"),
     [
-        ("runtime('rust')", "marker runtime('rust'): wanted one of threads, asyncio, uvloop, processes"),
+        ("runtime('rust')", "marker runtime('rust'): wanted one of threads, asyncio, uvloop, processes, ray"),
         ("runtime(kind='threads')", "marker runtime(kind='threads'): wanted one of *"),
         ("runtime('threads', 'asyncio')", "marker runtime('threads', 'asyncio'): wanted one of *"),
     ],

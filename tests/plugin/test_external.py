@@ -53,7 +53,7 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     assert "a server's prompt cache may speed up later rounds" in result.stdout.str()
     (record,) = json.loads((suite.path / "run.json").read_text())["records"]
     agents = record["measurement"]["scenario"]["agents"]
-    assert agents[0] == {"name": "writer", "run": "test_team.writer", "after": []}
+    assert agents[0] == {"name": "writer", "run": "test_team.writer", "after": [], "team": ""}
     assert agents[1]["name"] == "critic"
     assert agents[1]["run"][1:] == ["critic.py"]
     assert record["measurement"]["manifest"]["facts"]["runtime"] == "tap"
@@ -64,6 +64,45 @@ def test_a_function_and_a_command(simulated, suite: pytest.Pytester, aftermath, 
     assert [row["agent"] for row in record["external_agents"]] == ["writer"] * 2 + ["critic"] * 2
     result.stdout.fnmatch_lines(["note: *agent critic: start-up *; boundary: barrier to last answer"])
     assert len(baseline_files.load(suite.path / "baselines" / "mine.toml").stored) == 1
+
+
+TEAM = """
+import json, os, threading, urllib.request
+def ask(name):
+    url = os.environ["LLMPERF_BASE_URL_" + name.upper()]
+    body = {"model": os.environ["LLMPERF_MODEL"], "prompt": name, "options": {"num_predict": 48}}
+    urllib.request.urlopen(url + "/api/generate", json.dumps(body).encode()).read()
+for name in os.environ["LLMPERF_AGENTS"].split(","):
+    threading.Thread(target=ask, args=[name]).start()
+"""
+
+
+def test_one_program_that_is_two_agents(simulated, pytester: pytest.Pytester, aftermath) -> None:
+    """It is gated, recorded for replay and written to every report like two agents."""
+    pytester.makepyfile(
+        test_team="""
+        import sys
+        import pytest
+        from pytest_llmperf import ExternalTeam, Scenario
+
+        @pytest.mark.efficiency(min_pct=30)
+        def test_duo(dual_ollama, run_agents):
+            team = ExternalTeam(name="duo", run=[sys.executable, "team.py"], agents=("collector", "insight"))
+            run_agents([team], on=dual_ollama, record="duo.jsonl")
+            replayed = Scenario.from_recording("duo.jsonl")
+            assert [agent.name for agent in replayed.agents] == ["collector", "insight"]
+        """
+    )
+    (pytester.path / "team.py").write_text(TEAM)
+    result = simulated("--llmperf-json=run.json", "--llmperf-html=run.html")
+    result.assert_outcomes(passed=1)
+    (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
+    agents = record["measurement"]["scenario"]["agents"]
+    assert [(agent["name"], agent["team"]) for agent in agents] == [("collector", "duo"), ("insight", "duo")]
+    programs = {row["part"]: row["program"] for row in record["external_agents"] if row["agent"] == "insight"}
+    assert programs == {"alone": ["insight"], "together": ["collector", "insight"]}
+    assert "one program: collector, insight" in (pytester.path / "run.html").read_text("utf-8")
+    result.stdout.fnmatch_lines(["note: *agent collector: start-up * (one program with insight); boundary: *"])
 
 
 def test_a_warm_up_of_its_own(simulated, pytester: pytest.Pytester, aftermath) -> None:

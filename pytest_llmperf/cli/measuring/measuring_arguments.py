@@ -6,7 +6,7 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from contextlib import suppress
 
-from pytest_llmperf.model import BACKENDS, RUNTIMES
+from pytest_llmperf.model import BACKENDS, CLIENT_RUNTIMES, RUNTIMES
 
 QUICK = (
     "quick",
@@ -112,7 +112,7 @@ def _add_servers(command: ArgumentParser, urls: str) -> None:
     command.add_argument(
         "--runtime",
         "--llmperf-runtime",
-        choices=RUNTIMES,
+        choices=CLIENT_RUNTIMES,
         default=RUNTIMES[0],
         help="how the agents' clients run concurrently (default: %(default)s)",
     )

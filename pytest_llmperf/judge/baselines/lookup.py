@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError
 from pytest_llmperf.judge.baselines.baseline_files import to_save
-from pytest_llmperf.model import Agent, RecordedAgent
+from pytest_llmperf.model import Agent, RecordedAgent, team_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,7 @@ class Key:
 
     @classmethod
     def of(cls, entry: Stored) -> Key:
-        """That of a stored measurement."""
+        """The key of a stored measurement."""
         return cls(
             test=entry.test,
             scenario=entry.scenario,
@@ -70,7 +70,7 @@ def fingerprint(scenario: Scenario) -> str:
 
 
 def _work(agent: AnyAgent) -> list[object]:
-    """What an agent does, and what it waits for, if there is anything."""
+    """The work of an agent, and the agents and pauses that it waits for, if any."""
     waits: dict[str, object] = {"after": agent.after}
     if isinstance(agent, Agent):
         work: list[object] = [agent.name, list(agent.prompts), agent.options.as_request()]
@@ -80,12 +80,13 @@ def _work(agent: AnyAgent) -> list[object]:
     else:
         kind = "recorded" if isinstance(agent, RecordedAgent) else "external"
         work = [agent.name, kind, agent.stored]
+        waits["team"] = team_of(agent)
     given = {name: value for name, value in waits.items() if value}
     return [*work, given] if given else work
 
 
 def key_of(test: str, measurement: Measurement) -> Key:
-    """What a measurement is stored under.
+    """The key under which a measurement is stored.
 
     Args:
         test: node id, or a script's own name for it.

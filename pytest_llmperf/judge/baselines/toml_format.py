@@ -85,7 +85,7 @@ def as_text(baseline: Baseline) -> str:
 
 
 def _threshold_faults(index: int, threshold: Threshold) -> list[str]:
-    """What a validation threshold gets wrong: gates would take it at its word."""
+    """The faults of a validation threshold, which gates use without further checks."""
     where, metric = f"threshold[{index}]", threshold.metric
     if threshold.level != LEVEL or metric in UNGATED:
         return []
@@ -104,7 +104,7 @@ def _threshold_faults(index: int, threshold: Threshold) -> list[str]:
 
 
 def _stored_faults(index: int, stored: Stored) -> list[str]:
-    """What a stored measurement gets wrong."""
+    """The faults of a stored measurement."""
     if not stored.session:
         return [f"stored[{index}].session: empty, wanted at least one session"]
     faults = []

@@ -11,7 +11,7 @@ from pytest_llmperf.judge.metrics import request_formulas
 from pytest_llmperf.judge.metrics.request_pairs import came_at_once
 from pytest_llmperf.judge.metrics.round_checks import COUNTS_NEXT
 from pytest_llmperf.judge.metrics.series import series
-from pytest_llmperf.model import UNTIMED
+from pytest_llmperf.model import UNTIMED, team_of
 from pytest_llmperf.model.texts import counted
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def notes_of_answers(measurement: Measurement) -> tuple[str, ...]:
             f"{at_once} of {every} answers arrived at once, in one chunk or buffered by a proxy: their TTFT is the "
             "time of the whole answer, and contention is determined as for answers that are not streamed"
         )
-    return (*notes, *_of_untimed(runs), *_of_marks(runs))
+    return (*notes, *_of_untimed(runs), *_of_marks(runs), *_of_serial_teams(measurement))
 
 
 def undefined_next(measurement: Measurement, metric: str) -> str:
@@ -95,6 +95,32 @@ def _of_marks(runs: list[AgentRun]) -> list[str]:
         "before its first request and after its last answer is unknown there"
         for (agent, fault), count in sorted(faults.items())
     ]
+
+
+def _of_serial_teams(measurement: Measurement) -> list[str]:
+    """Notes on teams whose program never has requests of two of its agents under way."""
+    teams: dict[str, list[int]] = {}
+    for index, agent in enumerate(measurement.scenario.agents):
+        if team := team_of(agent):
+            teams.setdefault(team, []).append(index)
+    return [
+        f"team {team} runs its agents one after the other: in no round were requests of two of them under way at the "
+        "same time; their loss is the program's, not the servers'"
+        for team, places in teams.items()
+        if measurement.rounds
+        and not any(_overlap([round_.together[place] for place in places]) for round_ in measurement.rounds)
+    ]
+
+
+def _overlap(runs: list[AgentRun]) -> bool:
+    """Whether requests of two agents are under way at the same time."""
+    spans = sorted((request.sent_ns, request.done_ns, run.agent) for run in runs for request in run.requests)
+    ends: dict[str, int] = {}
+    for sent_ns, done_ns, agent in spans:
+        if any(end_ns > sent_ns for name, end_ns in ends.items() if name != agent):
+            return True
+        ends[agent] = max(done_ns, ends.get(agent, 0))
+    return False
 
 
 def _of_thoughts(thinking: list[RequestTiming], every: int) -> list[str]:

@@ -99,36 +99,36 @@ def explain_discard(measurement: Measurement) -> str:
 
 
 def why_discarded(measurement: Measurement) -> str:
-    """What was wrong with the newest of the discarded rounds, in a few words."""
+    """The fault of the newest discarded round, in a few words."""
     return "the hosts' clocks were too uncertain" if clocks_too_uncertain(measurement) else "the client was saturated"
 
 
 def clocks_too_uncertain(measurement: Measurement) -> bool:
-    """Whether it was the clocks that set the newest of the discarded rounds aside."""
+    """Whether the newest discarded round was discarded because of the clocks."""
     return any(_uncertain(round_) == saturated(round_) != "" for round_ in measurement.discarded[-1:])
 
 
 def nothing_left(measurement: Measurement) -> str:
-    """Why not one round of a measurement counts, in words; empty if one does, or none was run."""
+    """Why no round of a measurement counts, in words; empty if a round counts, or none was run."""
     if measurement.rounds or not measurement.discarded:
         return ""
     return f"nothing is left of the measurement: {explain_discard(measurement)}"
 
 
 def discarded_of_total(measurement: Measurement) -> str:
-    """How many of all the rounds that ran were discarded, in words."""
+    """The number of discarded rounds out of all rounds, in words."""
     ran = len(measurement.rounds) + len(measurement.discarded)
     return f"{len(measurement.discarded)} of {ran} rounds"
 
 
 def last_saturation(measurement: Measurement) -> str:
-    """Why the newest of the discarded rounds do not count; of a pair, the other one may be why."""
+    """Why the newest discarded round does not count; for a pair of rounds, the other round may be the reason."""
     reasons = filter(None, map(saturated, reversed(measurement.discarded)))
     return next(reasons, "the client of the other deployment's round was busy")
 
 
 def _part(run: AgentRun, round_: Round) -> str:
-    """Which client, in which part."""
+    """The client and the part."""
     return f"the client of {run.agent} {'alone' if run in round_.solo else 'in the together part'}"
 
 

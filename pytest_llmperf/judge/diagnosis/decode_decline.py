@@ -22,7 +22,7 @@ _FEWEST = 5
 
 
 def declining(measurement: Measurement) -> str:
-    """Whose decode rate alone fell over the rounds, in words; empty if none did."""
+    """The agents whose decode rate alone fell over the rounds, in words; empty if none did."""
     for agent, rates in _declining(measurement):
         return (
             f"the decode rate of {agent} alone fell over the rounds from {rates[0]:.1f} to {rates[-1]:.1f} tok/s: "

@@ -62,7 +62,7 @@ def swapping(measurement: Measurement) -> str:
 
 
 def throttled(measurement: Measurement) -> str:
-    """Which parts of the machine throttled while the rounds ran, in words; empty if none did, or if unknown.
+    """The parts of the machine that throttled during the rounds, in words; empty if none did, or if unknown.
 
     By the reasons that a GPU gives, else by a clock that sank while it got warmer.
     """
@@ -108,7 +108,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def _gpu_throttled(telemetry: Telemetry, index: int) -> str:
-    """What one GPU says of itself, else what its clock says."""
+    """The throttling that one GPU reports, else the throttling that its clock shows."""
     name = f"GPU {index} ({telemetry.gpus[index]})"
     samples = [sample.gpus[index] for sample in telemetry.samples]
     slowed = [sample for sample in samples if sample.slowed_by]

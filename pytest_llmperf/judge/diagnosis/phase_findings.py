@@ -44,7 +44,7 @@ TO_LOOK_AT = {
     "tokens": "num_predict and the prompts",
     "rest": "the network, the server's version",
 }
-"""What makes a part longer."""
+"""The places to look at if a part takes longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class PhaseRegression:
 
 
 def explaining(phases: Sequence[PhaseRegression], verdicts: Iterable[Verdict]) -> tuple[PhaseRegression, ...]:
-    """What explains failing comparisons: the largest that their metrics are made of, of every agent that has it."""
+    """The regressions that explain the first failing comparison: its largest part, for every agent with that part."""
     for verdict in verdicts:
         gate = verdict.gate
         if verdict.outcome is not Outcome.FAIL or gate.delta is None:

@@ -1,4 +1,4 @@
-"""Which part of which agent's work takes longer than in stored sessions, or than on the incumbent; and since when."""
+"""The parts of an agent's work that take longer than in stored sessions, or than on the incumbent, and since when."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parts_of(measurement: Measurement) -> dict[str, tuple[float, ...]]:
 
 
 def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple[PhaseRegression, ...]:
-    """What takes longer than in a baseline's sessions of this measurement, the largest first; empty: none has parts.
+    """The parts that take longer than in a baseline's sessions, the largest first; empty if no session has parts.
 
     A part counts that is further above all sessions than they lie apart, or that has changed its level among them.
     """
@@ -77,13 +77,13 @@ def than_stored(measurement: Measurement, key: Key, baseline: Baseline) -> tuple
 
 
 def held_in_words(measurement: Measurement, key: Key, baseline: Baseline) -> str:
-    """What `than_stored` compares with, in words; empty if there is nothing."""
+    """The sessions that `than_stored` compares with, in words; empty if there are none."""
     count = len(_comparable(_columns(measurement), measurement.manifest.facts, key, baseline))
     return _sessions(baseline.name, count) if count else ""
 
 
 def than_incumbent(measurement: Measurement, incumbent: Measurement, name: str) -> tuple[PhaseRegression, ...]:
-    """What takes longer than on the incumbent that took turns, the largest first."""
+    """The parts that take longer than on the incumbent that took turns, the largest first."""
     columns, others = _columns(measurement), _columns(incumbent)
     if not columns or len(columns) != len(others):
         return ()
@@ -134,7 +134,7 @@ class _Which:
         since: str = "",
         commit: str = "",
     ) -> PhaseRegression:
-        """As a value."""
+        """The finding as a value."""
         takes_ms = self._takes_ms(now)
         return PhaseRegression(
             part=self.part,
@@ -197,7 +197,7 @@ def _typical(column: Sequence[Times]) -> Times:
 
 
 def _stored(session: StoredSession, at: int) -> Times:
-    """What a session has stored of one of its runs."""
+    """The stored parts of one of a session's runs."""
     return {key: session.parts[name][at] for name, key in zip(STORED_PARTS, _KEYS, strict=True)}
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """What became of a question."""
+    """The state of a question."""
 
     OK = "ok"
     FOUND = "found"
@@ -58,7 +58,7 @@ def unknown(question: str, why: str) -> Answer:
 
 
 def of_measurement(measurement: Measurement, slower: Sequence[PhaseRegression], held: str) -> Iterator[Answer]:
-    """What the rounds say.
+    """The answers that the rounds give.
 
     Args:
         measurement: the measurement with its rounds.

@@ -124,7 +124,7 @@ def _base(gate: Gate, metric: Metric) -> float | None:
 
 
 def _zero_words(metric: Metric, base: float) -> str:
-    """What a change is a percentage of, if that is not the base."""
+    """The reference of a percentage change in words, if it is not the base."""
     if metric.in_points or base:
         return ""
     return f"; the reference is 0: percent of {PERCENT_OF_ZERO:g} {metric.unit}"

@@ -31,7 +31,7 @@ def grade(rounds: int, *, simulated: bool = False) -> str:
 def decision_grade(
     *, rounds: int, cv_pct: float | None, boundaries: Sequence[str], alternatives: Sequence[str], manifest: Manifest
 ) -> tuple[str, ...]:
-    """What a run lacks to be decision-grade; empty when it is (report, D, P.1).
+    """The unmet requirements of decision-grade evidence; empty if there are none (report, D, P.1).
 
     Args:
         rounds: the rounds of the primary metric.

@@ -1,4 +1,4 @@
-"""What gates are resolved for: a measurement, the machine that it is of, and the limits that options give."""
+"""The target of gates: a measurement, its machine, and the limits from options."""
 
 from __future__ import annotations
 

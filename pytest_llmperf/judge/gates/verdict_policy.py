@@ -1,4 +1,4 @@
-"""What a verdict does to its test, by the settings; and the settings in words, for every summary."""
+"""The effect of a verdict on its test by the settings, and the settings in words for every summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytest_llmperf.model import Outcome, Settings, Verdict
 
 
 def action(verdict: Verdict, verdicts: Sequence[Verdict], settings: Settings) -> str:
-    """What a verdict does to its test: `pass`, `fail`, `warn` or `skip`.
+    """The effect of a verdict on its test: `pass`, `fail`, `warn` or `skip`.
 
     The settings override what a marker demands. A gate that `--llmperf-compare` adds only warns if its baseline is of
     another machine and another gate of the test compares something; if none does, it follows the settings.
@@ -49,7 +49,7 @@ def in_words(settings: Settings) -> tuple[str, ...]:
 
 
 def _undecided(verdict: Verdict, settings: Settings) -> str:
-    """What an inconclusive gate does: a regression gate is given time until its baseline has enough sessions."""
+    """The effect of an inconclusive gate: a regression gate only warns until its baseline has enough sessions."""
     if verdict.gate.delta is None:
         return settings.on_inconclusive
     if settings.on_inconclusive_regression != "young":

@@ -71,7 +71,7 @@ class Metric:
 
     @property
     def shape(self) -> Shape:
-        """What is known of the rounds: a bad share or multiple of the ideal is farther off than a good one."""
+        """The shape of the distribution: a bad ratio may be much farther from the ideal than a good one."""
         has_tail = self.aggregate is Aggregate.MEAN and self.kind is MetricClass.RATIO
         tail_below = has_tail and self.good is Bound.MIN
         tail_above = has_tail and self.good is Bound.MAX and self.ceiling is not None
@@ -79,7 +79,7 @@ class Metric:
 
     @property
     def change_unit(self) -> str:
-        """What changes are stated in: `pp` or `%`."""
+        """The unit of changes: `pp` or `%`."""
         return "pp" if self.in_points else "%"
 
     @property

@@ -42,7 +42,7 @@ def upper_bound_words(verdict: Verdict, measurement: Measurement) -> str:
 
 
 def _decided(metric: str, measurement: Measurement) -> int:
-    """In how many rounds the worst TTFT, or all that is contention, is an upper bound."""
+    """The number of rounds in which the worst TTFT, or every sign of contention, is an upper bound."""
     count = 0
     for round_ in _rounds(metric, measurement):
         values = {True: [0.0], False: [0.0]}

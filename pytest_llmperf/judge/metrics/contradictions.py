@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import AgentRun, RequestTiming, Round
 
 SLACK_MS, SLACK_SHARE = 50.0, 0.1
-"""What a duration may be too long by: coarse clocks, and moments that are not quite the same."""
+"""The tolerance of durations: clocks may be coarse, and the two moments are not exactly the same."""
 
 AT_MOST = 3.0
 """A slow network delays some chunks; it does not make every gap this many times as long."""
@@ -71,13 +71,13 @@ class Contradiction:
 
 @lru_cache(maxsize=4096)
 def contradictions(request: RequestTiming) -> tuple[Contradiction, ...]:
-    """What the server says of a request that cannot be so."""
+    """The server's figures of a request that cannot be true."""
     rules = (_too_long, _below_its_parts, _too_short, _too_many)
     return tuple(contradiction for rule in rules for contradiction in rule(request))
 
 
 def in_words(rounds: Iterable[Round]) -> str:
-    """What of the servers' figures is not to be believed, in how many requests; empty: nothing."""
+    """The contradicted figures of the servers and the number of requests, in words; empty if there are none."""
     runs = [run for round_ in rounds for run in (*round_.together, *round_.solo)]
     requests = [request for run in runs for request in run.requests]
     contradicted = [request for request in requests if not believable(request)]

@@ -107,7 +107,7 @@ def observed_series(measurement: Measurement) -> dict[str, tuple[float, ...]]:
 
 
 def _defined(measurement: Measurement, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Those of these metrics that are defined in each round, by name."""
+    """The metrics among `names` that are defined in each round, by name."""
     defined = {}
     for name in names:
         with suppress(MeasurementError):
@@ -261,11 +261,11 @@ _SERVERS_WORD = {
     **{f"critical_{phase}_share": DURATIONS for phase in PHASES if phase not in critical_path.CLIENT_PHASES},
     **dict.fromkeys(_BY_WORK, COUNT),
 }
-"""Which figures of the server's a metric is computed from."""
+"""The server's figures that a metric is computed from."""
 
 
 def _check_figures(round_: Round, figures: frozenset[str]) -> None:
-    """Our clock does not contradict these figures of the servers', or a MeasurementError says where."""
+    """Raises MeasurementError with the round if the client's clock contradicts one of these figures."""
     try:
         check_figures((*round_.together, *round_.solo), figures)
     except MeasurementError as error:

@@ -56,7 +56,7 @@ class EfficiencyLoss:
 
 
 def losses(rounds: Sequence[Round]) -> tuple[EfficiencyLoss, EfficiencyLoss]:
-    """What scaling and balance lost.
+    """The losses of scaling and balance efficiency.
 
     Args:
         rounds: one or more, each with the same two agents or more, alone and together.

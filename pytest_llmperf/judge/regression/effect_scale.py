@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 PERCENT_OF_ZERO = 1.0
-"""In the metric's unit: the base of percentages if the stored value is 0. Queue time from 0 to 5 ms is 500 % worse."""
+"""The base of percentages if the stored value is 0, in the metric's unit: queue time from 0 to 5 ms is 500 % worse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

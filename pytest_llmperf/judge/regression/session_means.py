@@ -74,7 +74,7 @@ class _Side:
         )
 
     def extended(self, count: int) -> _Side:
-        """With more sessions like these; as it is if it has as many."""
+        """This side with `count` sessions of the same variance; unchanged if it already has them."""
         if count <= self.count:
             return self
         share = self.count / count

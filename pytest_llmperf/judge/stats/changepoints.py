@@ -203,7 +203,7 @@ def _shorter(stretch: _Stretch) -> Iterator[_Stretch]:
 
 
 def _bic(stretch: _Stretch, changes: Sequence[Break]) -> float:
-    """What an explanation leaves over, and what it costs in parameters; less is better."""
+    """The Bayesian information criterion of an explanation: residual squares and a penalty for parameters."""
     moved = [replace(change, start=change.start - stretch.start, end=change.end - stretch.start) for change in changes]
     left = stretch.residual_squares(np.array(levels(stretch.values.tolist(), moved)))
     count = stretch.count

@@ -29,7 +29,7 @@ class Aggregate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What is known of the distribution of rounds beforehand.
+    """Prior knowledge of the distribution of rounds.
 
     Attributes:
         ceiling: the largest value that the metric's definition allows; None: there is none.

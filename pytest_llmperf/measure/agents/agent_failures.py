@@ -22,6 +22,8 @@ class Member:
         after: the members that must have ended before it is started, by index.
         at_barrier: whether the barrier waits for its first request.
         access: how its server is reached.
+        team: the name of the team whose program it is part of; empty: its program is its own.
+        team_agents: the names of all agents of the team.
     """
 
     label: str
@@ -31,6 +33,8 @@ class Member:
     after: tuple[int, ...] = ()
     at_barrier: bool = True
     access: Access = DIRECT
+    team: str = ""
+    team_agents: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -64,6 +68,13 @@ class AgentFailures:
     def silence(self, member: Member, asked: Sequence[str]) -> MeasurementError:
         """The error for an agent that ended without a generation request."""
         instead = f" (only {', '.join(sorted(set(asked)))})" if asked else ""
+        if member.team:
+            return MeasurementError(
+                f"{member.label}: team {member.team!r} ended without a generation request of this agent through its "
+                f"address{instead}" + self.outputs.get(member, ""),
+                next_step=f"make the program run the agents that LLMPERF_AGENTS names, this one with the address in "
+                f"LLMPERF_BASE_URL_{member.agent.upper()} or {{url:{member.agent}}}",
+            )
         return MeasurementError(
             f"{member.label}: the agent ended without a generation request through its address{instead}"
             + self.outputs.get(member, ""),

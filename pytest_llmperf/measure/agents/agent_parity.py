@@ -58,10 +58,18 @@ def run_for_parity(member: Member, *, tap: Tap, model: str, timeout_s: float) ->
     Raises:
         LlmperfError: the implementation or the server failed.
     """
-    capture, failure = Agents.opened([member], tap=tap, model=model, timeout_s=timeout_s).run_or_kill()
+    (sent,) = run_team_for_parity([member], tap=tap, model=model, timeout_s=timeout_s)
+    return sent
+
+
+def run_team_for_parity(
+    members: Sequence[Member], *, tap: Tap, model: str, timeout_s: float
+) -> tuple[tuple[SentRequest, ...], ...]:
+    """Runs the agents of a team together and returns the timed requests of each; otherwise as `run_for_parity`."""
+    capture, failure = Agents.opened(members, tap=tap, model=model, timeout_s=timeout_s).run_or_kill()
     if failure:
         raise failure
-    return sent_requests(capture, 0, label=member.label)
+    return tuple(sent_requests(capture, index, label=member.label) for index, member in enumerate(members))
 
 
 def sent_requests(capture: Capture, index: int, *, label: str) -> tuple[SentRequest, ...]:

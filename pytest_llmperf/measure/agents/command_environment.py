@@ -5,7 +5,7 @@ The table of the docs (docs/tap.md) is made from VARIABLES.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.measure.agents.running_command import without_proxy
@@ -74,6 +74,19 @@ VARIABLES = (
     Variable(name="DO_NOT_TRACK", value="1", readers="many tools, by convention"),
 )
 """Every variable that a command gets in addition to the caller's environment, NO_PROXY and no_proxy."""
+
+
+def team_environment(urls: Mapping[str, str], agents: Sequence[str]) -> dict[str, str | None]:
+    """The variables of a team's program, in addition to `command_environment`; None: remove the variable.
+
+    Args:
+        urls: the addresses of the agents that run, by name.
+        agents: the names of all its agents.
+    """
+    return {
+        "LLMPERF_AGENTS": ",".join(urls),
+        **{f"LLMPERF_BASE_URL_{agent.upper()}": urls.get(agent) for agent in agents},
+    }
 
 
 def command_environment(caller: Mapping[str, str], *, url: str, model: str) -> dict[str, str]:

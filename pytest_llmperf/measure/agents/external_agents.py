@@ -33,7 +33,7 @@ class AgentRecording:
         requests: the timed requests, in the order sent.
         exchanges: the exchanges of these requests.
         sent: their HTTP requests, as the agent sent them.
-        first_ns: when the agent's first bytes, of any request, left the tap.
+        forward_ns: how long the tap kept its first bytes after the barrier.
         start_up_ns: time from the agent's start to the first bytes that it sent.
         untimed: its requests that are in no figure.
         workflow, marks_fault, process: as of AgentRun.
@@ -42,7 +42,7 @@ class AgentRecording:
     requests: tuple[RequestTiming, ...]
     exchanges: tuple[Exchange, ...]
     sent: tuple[HttpExchange, ...]
-    first_ns: int
+    forward_ns: int
     start_up_ns: int
     untimed: tuple[Untimed, ...] = ()
     workflow: Workflow | None = None
@@ -99,6 +99,7 @@ def run_tapped(members: Sequence[Member], *, tap: Tap, model: str, timeout_s: fl
                 connections,
                 capture,
                 started_ns=part.failures.started_ns.get(member, 0),
+                program=part.program_of(member),
                 use=part.uses.get(member),
             )
             for member, connections in zip(members, capture.agents, strict=True)
@@ -178,6 +179,7 @@ def _recording(
     capture: Capture,
     *,
     started_ns: int,
+    program: Sequence[Member],
     use: CommandUse | None,
 ) -> AgentRecording:
     """The requests on all connections of an agent.
@@ -209,19 +211,19 @@ def _recording(
         requests=requests,
         exchanges=tuple(sent.exchange for _, sent in timed),
         sent=tuple(sent for _, sent in timed),
-        first_ns=min(handed, default=capture.start_ns),
+        forward_ns=max(0, min(handed, default=0) - max(capture.start_ns, min(arrived, default=0))),
         start_up_ns=max(0, min(arrived, default=capture.end_ns) - started_ns),
         untimed=tuple(
             Untimed(request=request, reason=reason, count=count) for (request, reason), count in sorted(untimed.items())
         ),
         workflow=workflow,
         marks_fault=marks_fault,
-        process=_process_use(member, connections, use),
+        process=_process_use(program, connections, use),
     )
 
 
 def _process_use(
-    member: Member, connections: Sequence[CapturedConnection], use: CommandUse | None
+    program: Sequence[Member], connections: Sequence[CapturedConnection], use: CommandUse | None
 ) -> ProcessUse | None:
     """What the program of a command used; None if the agent is no command, or sent nothing."""
     firsts = [connection.first_ns for connection in connections if connection.first_ns]
@@ -232,7 +234,7 @@ def _process_use(
         start_up_ns=max(0, min(firsts) - use.begun_ns),
         cpu_ns=use.cpu_ns,
         peak_rss_bytes=use.peak_rss_bytes,
-        agents=(member.agent,),
+        agents=tuple(member.agent for member in program),
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pytest_llmperf.errors import LlmperfError, MeasurementError
 from pytest_llmperf.masking import known, masked_words, secrets_of
 from pytest_llmperf.measure.agents.agent_failures import AgentFailures, Member
-from pytest_llmperf.measure.agents.command_environment import command_environment
+from pytest_llmperf.measure.agents.command_environment import command_environment, team_environment
 from pytest_llmperf.measure.agents.running_command import CommandUse, RunningCommand, tail_of, without_proxy
 from pytest_llmperf.measure.agents.start_order import Starting, in_order, may_start
 from pytest_llmperf.measure.tap.proxy_client import Tap
@@ -22,6 +22,7 @@ from pytest_llmperf.measure.tap.recording import Capture
 from pytest_llmperf.measure.waiting import end, run_on_loop
 from pytest_llmperf.measure.wire.arrival import Clock
 from pytest_llmperf.model import Command
+from pytest_llmperf.model.workload.team import team_words
 from pytest_llmperf.secret_values import Hidden
 
 _POLL_S = 0.02
@@ -79,7 +80,7 @@ class Agents:
                 [member.label for member in members],
                 accesses=[member.access for member in members],
                 barrier=barrier,
-                later=[index for index, member in enumerate(members) if not member.at_barrier],
+                awaited=[_awaited(index, members) for index in range(len(members))],
             )
         except KeyboardInterrupt:
             tap.close()  # it may just have begun
@@ -115,15 +116,17 @@ class Agents:
     async def _until_all_ended(self) -> None:
         """Raises MeasurementError if an agent fails or takes too long; stops the others."""
         loop = asyncio.get_running_loop()
-        tasks: dict[asyncio.Task[None], Member] = {}
+        tasks: dict[asyncio.Task[None], tuple[Member, ...]] = {}
         waiting, until_s = in_order(self._members), loop.time() + self._limit_s
         try:
             while (rest_s := until_s - loop.time()) > 0:
-                ended = {member for task, member in tasks.items() if task.done()}
+                ended = {member for task, program in tasks.items() if task.done() for member in program}
                 while (member := self._next(waiting, ended)) is not None:
-                    waiting.remove(member)
-                    self.failures.started_ns[member] = self._clock()
-                    tasks[loop.create_task(self._run(member))] = member
+                    program = self.program_of(member)
+                    for each in program:
+                        waiting.remove(each)
+                        self.failures.started_ns[each] = self._clock()
+                    tasks[loop.create_task(self._run(program))] = program
                 pending = [task for task in tasks if not task.done()]
                 if not pending and not waiting:
                     return
@@ -131,12 +134,12 @@ class Agents:
                 done, _ = await asyncio.wait(pending, timeout=min(rest_s, look_s), return_when=asyncio.FIRST_COMPLETED)
                 released = self._tap.released()
                 for task in filter(done.__contains__, tasks):
-                    self._failed = tasks[task]
+                    self._failed = tasks[task][0]
                     task.result()
                     if not released:
-                        raise self.failures.silence(tasks[task], [])
+                        raise self.failures.silence(tasks[task][0], [])
                     self._failed = None
-            late = [member for task, member in tasks.items() if not task.done()]
+            late = [program[0] for task, program in tasks.items() if not task.done()]
         finally:
             await end(tasks)
         raise self.failures.late(late, released=self._tap.released())
@@ -177,10 +180,15 @@ class Agents:
         for command in self._commands:
             command.close()
 
-    async def _run(self, member: Member) -> None:
+    def program_of(self, member: Member) -> tuple[Member, ...]:
+        """The agents of this part that its program runs: of a team, all that are there."""
+        return tuple(each for each in self._members if member.team and each.team == member.team) or (member,)
+
+    async def _run(self, program: Sequence[Member]) -> None:
+        member = program[0]
         url = self._work[member]
         if isinstance(member.run, tuple):
-            await self._command(member, member.run, url)
+            await self._command(program, member.run)
             return
         try:
             awaitable = member.run(url)
@@ -197,19 +205,26 @@ class Agents:
                 next_step="run the callable by itself against the server's address",
             ) from error
 
-    async def _command(self, member: Member, command: Command, url: str) -> None:
-        words = [word.replace("{url}", url) for word in command]
+    async def _command(self, program: Sequence[Member], command: Command) -> None:
+        member, urls = program[0], {each.agent: self._work[each] for each in program}
+        words = [word.replace("{url}", self._work[member]) for word in command]
+        environment = command_environment(os.environ, url=self._work[member], model=self._model)
+        if member.team:
+            words = team_words(command, urls)
+            ours = environment | team_environment(urls, member.team_agents)
+            environment = {name: value for name, value in ours.items() if value is not None}
         with tempfile.TemporaryFile() as output:
             try:
-                running = RunningCommand(words, env=self._environment(url), output=output)
+                running = RunningCommand(words, env=Hidden(environment), output=output)
                 self._commands.append(running)
                 try:
                     code = await running.exit_code()
                     if running.use is not None:
-                        self.uses[member] = running.use
+                        self.uses |= dict.fromkeys(program, running.use)
                 finally:
                     await running.end()
-                    self.failures.outputs[member] = tail_of(output, (*secrets_of(command), *known()))
+                    tail = tail_of(output, (*secrets_of(command), *known()))
+                    self.failures.outputs |= dict.fromkeys(program, tail)
             except OSError as error:
                 raise MeasurementError(
                     f"{member.label}: {masked_words(words)[0]!r} cannot be started ({error})",
@@ -223,9 +238,13 @@ class Agents:
                 next_step="run it by hand with OLLAMA_HOST set to the server's address",
             )
 
-    def _environment(self, url: str) -> Hidden:
-        """The caller's, with what points to the tap."""
-        return Hidden(command_environment(os.environ, url=url, model=self._model))
+
+def _awaited(index: int, members: Sequence[Member]) -> int | None:
+    """For `Tap.open`: of a team, whose program starts its agents by itself, the barrier waits for one."""
+    member = members[index]
+    if not member.at_barrier:
+        return None
+    return next((place for place, each in enumerate(members) if member.team and each.team == member.team), index)
 
 
 def _is_ended_by_us() -> bool:

@@ -33,11 +33,11 @@ _REASON_LINES = 5
 _REPORT = re.compile(
     r"(begun (?P<begun>\d+) (?P<before>\d+)\n(exit (?P<code>-?\d+)( (?P<cpu>\d+) (?P<peak>\d+))?\n)?)?"
 )
-"""What the reaper reports, unless the command could not be started."""
+"""The reaper's report; empty if the command could not be started."""
 
 
 class CommandUse(NamedTuple):
-    """What a command used, with all processes that it started.
+    """The resources used by a command and all processes that it started.
 
     Attributes:
         begun_ns: when its process became the command, monotonic.

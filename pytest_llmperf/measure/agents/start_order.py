@@ -1,4 +1,4 @@
-"""In what order agents are started, so that none waits long at the barrier for another one to start up."""
+"""The order in which agents start, so that none waits long at the barrier for another to start up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _S = TypeVar("_S", bound=_Starts)
 
 
 def in_order(agents: Sequence[_S]) -> list[_S]:
-    """Those that start up slowest first."""
+    """The agents, the slowest to start up first."""
     return sorted(agents, key=lambda agent: -agent.start_up_ns)
 
 

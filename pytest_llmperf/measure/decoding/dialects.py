@@ -20,7 +20,7 @@ ENDINGS = {
     Dialect.MESSAGES: messages_records.ending(),
     Dialect.EMBEDDINGS: embedding_records.ending(),
 }
-"""What ends an answer that its server did not end, because its agent had left."""
+"""By dialect, the bytes that complete an answer that its server did not end because its agent had left."""
 
 
 _ALIVE = ("ping", "keepalive")

@@ -77,7 +77,7 @@ class ClockLine:
 
     @property
     def bound_ns(self) -> int:
-        """How far any moment between the estimates may be off, ns: half the least round trip plus drift."""
+        """The maximum error of any moment between the estimates, ns: half the shortest round trip plus drift."""
         half_ns = (self.after.at_ns - self.before.at_ns + 1) // 2
         return max(self.before.bound_ns, self.after.bound_ns) + _parts(half_ns, WANDER_PPM)
 
@@ -161,7 +161,7 @@ def line(estimates: Sequence[ClockOffset]) -> ClockLine:
 
 
 def _parts(duration_ns: int, ppm: int) -> int:
-    """That many millionths of a duration, rounded up."""
+    """`ppm` millionths of a duration, rounded up."""
     return -(-duration_ns * ppm // 1_000_000)
 
 

@@ -52,7 +52,7 @@ class ProcessesRuntime:
             for worker in workers:
                 worker.tell(start_ns)
             parts: Sequence[Part] = _answers(
-                workers, _limit_s(clients, timeout_s), relay=partial(_relay, workers, clients)
+                workers, limit_s(clients, timeout_s), relay=partial(_relay, workers, clients)
             )
         except BaseException:
             self.close()  # a worker in the middle of a request can only be ended
@@ -72,7 +72,7 @@ class ProcessesRuntime:
 
 
 def lead_ns(workers: int) -> int:
-    """How far ahead of the telling the barrier's moment is, for this number of workers."""
+    """How far in advance the barrier is announced to this number of workers."""
     return LEAD_NS * workers
 
 
@@ -101,7 +101,7 @@ class _Worker:
         self._process.wait()
 
 
-def _limit_s(clients: Clients, timeout_s: float) -> float:
+def limit_s(clients: Clients, timeout_s: float) -> float:
     """The longest time that a part can take: in a graph, one request after the other."""
     steps = [request.step for requests in clients for request in requests]
     count = len(steps) if awaited(clients) else max(map(len, clients))
@@ -143,7 +143,7 @@ def _answers(
 
 
 def _ready(channels: Sequence[Channel], until_s: float) -> list[Channel]:
-    """Those that have something to say, once one has.
+    """Waits until a channel has a message, and returns all channels that have one.
 
     Raises:
         MeasurementError: none had until that moment.

@@ -29,12 +29,14 @@ class Part:
         exchanges: the exchanges of each client, in the order sent.
         cpu_ns: CPU time of each process that did it, while it did.
         lag_ns: how late each client would have acted (see `scheduling_lag`).
+        clock_bound_ns: how far times of different hosts may be off at most; None: all clients ran on one host.
     """
 
     start_ns: int
     exchanges: tuple[tuple[Exchange, ...], ...]
     cpu_ns: tuple[int, ...]
     lag_ns: tuple[int, ...]
+    clock_bound_ns: int | None = None
 
 
 class Runtime(Protocol):

@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Pipe
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ class Tap:
         accesses: Sequence[Access] = (),
         limit_bytes: int = MAX_ANSWER_BYTES,
         barrier: bool = True,
-        later: Collection[int] = (),
+        awaited: Sequence[int | None] = (),
     ) -> tuple[str, ...]:
         """Begins a part.
 
@@ -58,7 +58,8 @@ class Tap:
             accesses: how each server is reached; none = all of them without login, by the system's authorities.
             limit_bytes: maximum memory for the captured bytes of one agent, with their bookkeeping.
             barrier: whether all agents are held until each has sent something; else their bytes are passed on at once.
-            later: the agents, by index, for which the barrier does not wait, because they come after others.
+            awaited: for each agent a number: the barrier waits for one agent of each number. None: it does not wait for
+                the agent, because it comes after others. Empty: it waits for every agent.
 
         Returns:
             The tap's address for each agent.
@@ -76,7 +77,7 @@ class Tap:
             self._start()
         self._released, self._labels = False, tuple(labels)
         self._arrived.clear()
-        self._order("open", servers, limit_bytes, PIECE_BYTES, barrier, tuple(later))
+        self._order("open", servers, limit_bytes, PIECE_BYTES, barrier, tuple(awaited) or tuple(range(len(servers))))
         ports = self._answer(list)
         return tuple(
             f"http://127.0.0.1:{port}{urlsplit(url).path.rstrip('/')}" for port, url in zip(ports, urls, strict=True)

@@ -12,7 +12,7 @@ import select
 import selectors
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection as Channel
 from typing import Any
 
@@ -43,18 +43,18 @@ class Agent:
     Args:
         upstream: the agent's server.
         piece: see Tally.
-        later: whether the barrier opens without waiting for this agent.
+        awaited: the barrier waits for one agent of each number; None: not for this one.
 
     Attributes:
-        later: the given value.
+        awaited: the given value.
         connections: the connections that the agent made, in order, without `given_up`.
         given_up: the connections that the agent closed before the barrier opened.
         arrived: whether the parent knows that the agent has sent something.
     """
 
-    def __init__(self, upstream: Upstream, piece: int, *, later: bool) -> None:
+    def __init__(self, upstream: Upstream, piece: int, *, awaited: int | None) -> None:
         self.upstream = upstream
-        self.later = later
+        self.awaited = awaited
         self.tally = Tally(piece)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.listener.setblocking(False)
@@ -79,10 +79,10 @@ class Agent:
 class Forwarder:
     """Does what the parent orders over the channel.
 
-    `("open", servers, limit, piece, barrier, later)` begins a part, with or without a barrier, which does not wait for
-    the later agents, and answers with the ports; `("take",)` ends the part and answers with a Capture. By itself it
-    tells `("arrived", agent)` when an agent has sent its first bytes, `("released", 0)` when the barrier has opened,
-    and `("full", agent)` when an agent's notes exceed the limit.
+    `("open", servers, limit, piece, barrier, awaited)` begins a part, with or without a barrier, which waits for one
+    agent of each number in `awaited`, and answers with the ports; `("take",)` ends the part and answers with a
+    Capture. By itself it tells `("arrived", agent)` when an agent has sent its first bytes, `("released", 0)` when the
+    barrier has opened, and `("full", agent)` when an agent's notes exceed the limit.
 
     Args:
         channel: the channel to the parent.
@@ -187,8 +187,11 @@ class Forwarder:
         An agent that gives up meanwhile has sent nothing, as if it had never been there: all wait for it again.
         """
         connections = [connection for agent in self._agents for connection in agent.connections]
-        waiting = [agent.waits() for agent in self._agents if not agent.later]
-        if not waiting or not all(waiting):
+        waiting: dict[int, bool] = {}
+        for agent in self._agents:
+            if agent.awaited is not None:
+                waiting[agent.awaited] = agent.waits() or waiting.get(agent.awaited, False)
+        if not waiting or not all(waiting.values()):
             if self._release_ns:
                 self._release_ns = 0
                 for connection in connections:
@@ -221,14 +224,14 @@ class Forwarder:
             self._channel.send(self._take())
 
     def _open(
-        self, servers: Sequence[tuple[Any, ...]], limit: int, piece: int, barrier: bool, later: Collection[int]
+        self, servers: Sequence[tuple[Any, ...]], limit: int, piece: int, barrier: bool, awaited: Sequence[int | None]
     ) -> None:
         self._end()
         self._limit, self._awaited = limit, len(servers)
         self._start_ns = self._release_ns = self._cpu_ns = 0
         self._before_ns = wall_offset_ns()
-        for index, server in enumerate(servers):
-            self._agents.append(Agent(Upstream(*server), piece, later=index in later))
+        for server, number in zip(servers, awaited, strict=True):
+            self._agents.append(Agent(Upstream(*server), piece, awaited=number))
             self._selector.register(self._agents[-1].listener, selectors.EVENT_READ, self._agents[-1])
         if not barrier:
             self._start()

@@ -51,7 +51,7 @@ class TlsSocket(ssl.SSLSocket):
     """A TLS connection with the few methods of a plain one that the tap needs; its bytes have no kernel stamp."""
 
     def recvmsg(self, size: int, *_: int) -> tuple[bytes, list[Any], int, Any]:  # type: ignore[override]
-        """As a plain socket's; what is available of one record."""
+        """Like a plain socket's `recvmsg`; returns the available bytes of one record."""
         return self.recv(size), [], 0, None
 
     def shutdown(self, how: int) -> None:

@@ -26,6 +26,8 @@ class Request:
         label: for error messages, e.g. `agent insight, instance b (http://127.0.0.1:11435)`.
         access: how the server is reached.
         step: what it waits for before it is sent, and the pauses before and after.
+        agent: name of the agent that sends it; empty: none does.
+        seat: number of that agent in its scenario; None: not known.
     """
 
     host: str
@@ -35,6 +37,8 @@ class Request:
     label: str
     access: Access = DIRECT
     step: Step = AT_ONCE
+    agent: str = ""
+    seat: int | None = None
 
     @property
     def at_barrier(self) -> bool:

@@ -1,1 +1,1 @@
-"""What was measured."""
+"""The results of measurements."""

@@ -1,4 +1,4 @@
-"""What the harness costs what it times, measured against a server whose truth is known."""
+"""The cost that the harness adds to its timings, measured against a server with known times."""
 
 from __future__ import annotations
 

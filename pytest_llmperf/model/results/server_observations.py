@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Observed(StrEnum):
-    """What was observed of the servers, as the phrase that its note or incident contains."""
+    """Observations of the servers, each as the phrase that its note or incident contains."""
 
     ANOTHER_CLIENT = "another client uses it"
     LOADED_BY_OTHERS = "somebody else loaded"

@@ -1,1 +1,1 @@
-"""What a session was asked to do."""
+"""The settings of a session."""

@@ -1,4 +1,4 @@
-"""What `llmperf.toml` may say: a field of Configuration a section, a frozen dataclass an entry.
+"""The content of `llmperf.toml`: each field of Configuration is a section, each frozen dataclass an entry.
 
 To add a section, write a frozen dataclass of its entries whose `__post_init__` raises ValueError for values that make
 no sense (`key = got, wanted ...`, several of them joined by `; `), add a field with a default to Configuration and a
@@ -27,6 +27,18 @@ STARTED = ("ollama", "embedded", "simulated")
 """Backends that start their servers, and can have no addresses of running ones."""
 
 
+def ray_address_fault(address: str) -> str:
+    """What is wrong with the address of a Ray cluster, in words; empty if nothing is.
+
+    >>> ray_address_fault("auto"), ray_address_fault("10.0.0.1:6379")
+    ('', '')
+    """
+    host, _, port = address.rpartition(":")
+    if address == "auto" or (host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536):
+        return ""
+    return f"{refused(address)!r}, wanted auto, or HOST:PORT of the cluster's head (6379 unless started otherwise)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedDeployment:
     """One `[deployments.NAME]` section: servers selected by a name. Options apply to whatever it does not state.
@@ -45,6 +57,7 @@ class NamedDeployment:
         topology: a topology kind for every test on this deployment.
         script: the script of the simulated backend.
         faults: the fault plan of the simulated backend; a relative path starts at the file's folder.
+        ray_address: of the Ray cluster on whose hosts the agents run, with the runtime `ray`.
 
     Raises:
         ValueError: neither `urls` nor `backend` is set, or values are invalid; the message lists every fault.
@@ -63,6 +76,7 @@ class NamedDeployment:
     topology: str = ""
     script: Script | None = None
     faults: str = ""
+    ray_address: str = ""
 
     def __post_init__(self) -> None:
         faults = []
@@ -79,10 +93,11 @@ class NamedDeployment:
             faults.append(f"urls: {'; '.join(bad)}")
         if unfit := [fault for auth in self.auth if (fault := auth_fault(auth))]:
             faults.append(f"auth: {unfit[0]}")
-        if self.proxy and (fault := url_fault(self.proxy)):
-            faults.append(f"proxy: {fault}")
-        if self.proxy_auth and (fault := auth_fault(self.proxy_auth)):
-            faults.append(f"proxy_auth: {fault}")
+        faults += [
+            f"{key}: {fault}"
+            for key, fault_of in (("proxy", url_fault), ("proxy_auth", auth_fault), ("ray_address", ray_address_fault))
+            if (value := getattr(self, key)) and (fault := fault_of(value))
+        ]
         if bad_ports := [port for port in self.ports if not 0 < port < 65536]:
             faults.append(f"ports hold {', '.join(map(str, bad_ports))}, wanted ports from 1 to 65535")
         if len(set(self.ports)) < len(self.ports):
@@ -96,7 +111,7 @@ class NamedDeployment:
         object.__setattr__(self, "urls", tuple(url.rstrip("/") for url in self.urls))
 
     def stated(self) -> dict[str, object]:
-        """What it states, by the names of the fields of Settings."""
+        """The stated values by the names of the fields of Settings."""
         values = {field_.name: value for field_ in fields(self) if (value := getattr(self, field_.name))}
         values["backend"] = self.backend or "attach"
         if "topology" in values:
@@ -142,9 +157,17 @@ class Configuration:
         profiles: generation options by deployment mode, for the marker `profile`; added to the report's profiles.
         scenarios: scenarios by name, for `run_agents` and for matrices; added to the report's scenarios.
         prices: the costs of machines and changes; None: not stated, and no price is assumed.
+        hosts: with the runtime `ray`, the label `KEY=VALUE` of the hosts that an agent runs on, by the agent's name.
     """
 
     deployments: Mapping[str, NamedDeployment] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     scenarios: Mapping[str, NamedScenario] = field(default_factory=dict)
     prices: Prices | None = None
+    hosts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for agent, label in self.hosts.items():
+            key, equals, value = label.partition("=")
+            if not (key and equals and value):
+                raise ValueError(f"hosts.{agent} = {refused(label)!r}, wanted a label KEY=VALUE of a Ray node")

@@ -1,4 +1,4 @@
-"""What a session was asked to do: options, ini values and defaults, resolved once."""
+"""The settings of a session: options, ini values and defaults, resolved once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from pytest_llmperf.model.settings.configuration import Configuration, NamedDepl
 from pytest_llmperf.model.workload.script import Script
 
 RUNTIMES = ("threads", "asyncio", "uvloop", "processes")
-"""How clients run at once; the first is the default."""
+"""How clients run at once on this machine; the first is the default."""
+
+RAY = "ray"
+"""Clients on the hosts of a Ray cluster."""
+
+CLIENT_RUNTIMES = (*RUNTIMES, RAY)
+"""Every runtime that a user may choose."""
 
 SERIAL = "serial"
 """One client after the other, where all should run at once: a bad runtime, for experiments that must find it out."""
@@ -42,6 +48,7 @@ class Settings:
     gpus: tuple[str, ...] = ()
     pull: bool = False
     runtime: str = RUNTIMES[0]
+    ray_address: str = ""
     calibrate: bool = True
     min_rounds: int = 5
     telemetry_s: float = 1.0

@@ -109,16 +109,18 @@ class ExternalAgent:
             OPENAI_BASE_URL, and the model's name in LLMPERF_MODEL. In a record that was read back, the qualified name
             of the callable.
         after: as for Agent: it is started when these agents have ended.
+        team: the ExternalTeam whose program it is part of; empty: its program is its own.
     """
 
     name: str
     run: AsyncAgent | Command | str
     after: tuple[str, ...] = ()
+    team: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("an agent needs a name")
-        check_texts("an agent's name", (self.name,))
+        check_texts("an agent's name", (self.name, self.team))
         object.__setattr__(self, "after", _names(self.name, self.after))
         if isinstance(self.run, list):
             object.__setattr__(self, "run", tuple(self.run))  # natural to write; the value stays frozen
@@ -135,6 +137,7 @@ class ExternalAgent:
 
     def __repr__(self) -> str:
         after = f", after={self.after!r}" if self.after else ""
+        after += f", team={self.team!r}" if self.team else ""
         return f"ExternalAgent(name={self.name!r}, run={self.stored!r}{after})"
 
     @property

@@ -53,6 +53,13 @@ def graph_fault(agents: Sequence[AnyAgent]) -> str:
                     f"agent {agent.name!r} comes after {name!r}, which is no agent of the scenario"
                     f"{did_you_mean(name, wanted)}; wanted one of {', '.join(wanted) or 'none: it is the only agent'}"
                 )
+    teams = {agent.name: agent.team for agent in agents if isinstance(agent, ExternalAgent) and agent.team}
+    for agent in agents:
+        if name := next((name for name in (agent.name, *agent.after) if agent.after and name in teams), ""):
+            return (
+                f"agent {agent.name!r} comes after {', '.join(agent.after)}, but {name!r} is part of team "
+                f"{teams[name]!r}, whose agents start and end together; take the team out of `after`"
+            )
     try:
         tuple(graphlib.TopologicalSorter({agent.name: agent.after for agent in agents}).static_order())
     except graphlib.CycleError as error:

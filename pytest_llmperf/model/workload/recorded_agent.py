@@ -55,7 +55,7 @@ class RecordedAgent:
 
     @property
     def stored(self) -> str:
-        """What it is in fingerprints: the hash of its work."""
+        """The agent's value in fingerprints: the hash of its work."""
         return self.work
 
     @property

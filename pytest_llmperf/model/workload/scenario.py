@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.masking import masked_words
 from pytest_llmperf.model.texts import check_texts
 from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, kind_of, qualified_name
 from pytest_llmperf.model.workload.graph import AnyAgent, graph_fault, steps_of
 from pytest_llmperf.model.workload.recorded_agent import RecordedAgent, in_words, recorded_agents
+from pytest_llmperf.model.workload.team import ExternalTeam, without_teams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Scenario:
 
     Attributes:
         name: a unique name, under which results and baselines are stored.
-        agents: one or more agents with distinct names.
+        agents: one or more agents with distinct names; an ExternalTeam that is given becomes its agents.
         source: the source of its parameters.
         scaled_by: the options that a baseline's workload changed, in words; empty if none.
         fixed: options that no baseline's workload changes, because an experiment varies them.
@@ -55,7 +57,20 @@ class Scenario:
     scaled_by: str = ""
     fixed: tuple[str, ...] = ()
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str,
+            agents: tuple[AnyAgent | ExternalTeam, ...],
+            source: str = "",
+            scaled_by: str = "",
+            fixed: tuple[str, ...] = (),
+        ) -> None: ...
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "agents", without_teams(self.agents))
         check_texts("a scenario's name", (self.name,))
         check_texts(f"scenario {self.name!r}: its source", (self.source,))
         if not self.agents:
@@ -88,6 +103,11 @@ class Scenario:
         Raises:
             ValueError: count is not a number of 1 or more.
         """
+        if isinstance(agent, ExternalTeam):
+            raise ValueError(
+                f"team {agent.name!r} cannot be replicated, because its program knows its agents by name; give several "
+                "teams with agents of different names"
+            )
         if type(count) is not int or count < 1:
             raise ValueError(f"count is {count!r}, wanted a number of agents, 1 or more")
         agents = tuple(replace(agent, name=f"{agent.name}_{number}") for number in range(1, count + 1))
@@ -156,8 +176,8 @@ class Scenario:
         return replace(self, agents=agents, scaled_by=scaled_by)
 
 
-def scenario_of(agents: Sequence[AnyAgent | AsyncAgent | Sequence[str]], *, name: str) -> Scenario:
-    """A scenario of agents, async callables and commands, each named after its function, script or program.
+def scenario_of(agents: Sequence[AnyAgent | ExternalTeam | AsyncAgent | Sequence[str]], *, name: str) -> Scenario:
+    """A scenario of agents, teams, async callables and commands, each named after its function, script or program.
 
     >>> [agent.name for agent in scenario_of([["node", "critic.mjs"], ["curl", "-s"], ["curl"]], name="x").agents]
     ['critic', 'curl', 'curl_2']
@@ -169,17 +189,17 @@ def scenario_of(agents: Sequence[AnyAgent | AsyncAgent | Sequence[str]], *, name
     """
     if isinstance(agents, str) or not isinstance(agents, Sequence):
         raise ValueError(f"wanted a scenario or a list of agents, got {kind_of(agents)}")
-    made: list[AnyAgent] = []
+    made: list[AnyAgent | ExternalTeam] = []
     taken = {"together"}  # the name of the part with all of them
     for agent in agents:
-        if isinstance(agent, AnyAgent):
+        if isinstance(agent, AnyAgent | ExternalTeam):
             made.append(agent)
         else:
             if isinstance(agent, str):
                 raise ValueError("a command is a list of words of its own, got a text")
             run = tuple(agent) if isinstance(agent, Sequence) else agent
             made.append(ExternalAgent(name=_unique(_short_name(run), taken), run=run))
-        taken.add(made[-1].name)
+        taken |= {each.name for each in without_teams(made[-1:])}
     return Scenario(name=name, agents=tuple(made))
 
 

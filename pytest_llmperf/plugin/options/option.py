@@ -1,4 +1,4 @@
-"""What an option is: one row of the table of options."""
+"""The definition of an option: one row of the table of options."""
 
 from collections.abc import Callable
 from pathlib import Path

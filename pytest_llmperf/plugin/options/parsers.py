@@ -217,6 +217,15 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def ray_address(raw: str) -> str:
+    """`auto`, or host and port of a Ray cluster's head."""
+    from pytest_llmperf.model.settings.configuration import ray_address_fault
+
+    if fault := ray_address_fault(address := raw.strip()):
+        raise ValueError(fault.partition(", ")[2])  # the error has the value
+    return address
+
+
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 

@@ -29,10 +29,18 @@ ROUND_OPTIONS = (
         "runtime",
         "runtime",
         "NAME",
-        parsers.one_of("threads", "asyncio", "uvloop", "processes"),
+        parsers.one_of("threads", "asyncio", "uvloop", "processes", "ray"),
         "how the agents' clients run concurrently: threads (least CPU time per token, see docs/stopwatch.md), asyncio, "
-        "uvloop, processes (an interpreter per agent)",
+        "uvloop, processes (an interpreter per agent), ray (on several hosts, see docs/hosts.md)",
         default="threads",
+    ),
+    Option(
+        "ray_address",
+        "ray-address",
+        "ADDRESS",
+        parsers.ray_address,
+        "Ray cluster for --llmperf-runtime=ray: HOST:PORT of its head, or auto, with which Ray looks for it",
+        unset="a cluster on this machine, for the run",
     ),
     Option(
         "calibrate",

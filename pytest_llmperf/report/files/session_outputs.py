@@ -27,7 +27,7 @@ Message = tuple[str, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What came of it.
+    """The result of writing the outputs.
 
     Attributes:
         messages: for the reader, each with whether it tells of a failure.

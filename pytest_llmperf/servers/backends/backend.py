@@ -1,4 +1,4 @@
-"""What every backend offers."""
+"""The interface of a backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which options about servers a backend does not use: a reader who gave one must know that it had no effect."""
+"""Server options that a backend does not use: the user must know that they had no effect."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _USED: Mapping[str, frozenset[str]] = {
 
 
 def unused(settings: Settings, kind: str) -> str:
-    """Which options were given that the backend in force does not use, in words; empty if there are none.
+    """The given options that the backend in force does not use, in words; empty if there are none.
 
     >>> unused(Settings(gguf="/x.gguf", threads=2), "attach")
     'backend attach does not use --llmperf-gguf'

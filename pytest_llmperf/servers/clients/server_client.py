@@ -1,4 +1,4 @@
-"""What the rest of the package asks of a server, whichever API it speaks."""
+"""The interface of a server's client, whichever API the server speaks."""
 
 from __future__ import annotations
 

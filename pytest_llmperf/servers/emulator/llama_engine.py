@@ -68,7 +68,7 @@ class LlamaEngine:
 
     @property
     def card(self) -> ModelCard:
-        """As given, with the engine's settings added to `model_info`."""
+        """The given card with the engine's settings added to `model_info`."""
         return self._card
 
     @property
@@ -78,7 +78,7 @@ class LlamaEngine:
 
     @property
     def slots(self) -> int:
-        """As given."""
+        """The given number of slots."""
         return self._slots
 
     def load(self, options: LoadOptions) -> None:

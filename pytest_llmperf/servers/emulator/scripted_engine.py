@@ -128,7 +128,7 @@ class ScriptedEngine:
 
     @property
     def slots(self) -> int:
-        """As given, unless a fault removes some; the server does not report that."""
+        """The given number of slots, unless a fault removes some; the server does not report that."""
         return self._slots
 
     def load(self, options: LoadOptions) -> None:

@@ -150,6 +150,9 @@ class ServerProcess:
         while _group_exists(self.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+            for pid in _session(self.pid):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
             self._supervisor.poll()  # reaps it; a dead child would keep the group in being
             if time.monotonic() > deadline_s:
                 raise ServerError(f"{self.label}: processes of group {self.pid} cannot be killed")
@@ -271,22 +274,29 @@ def port_in_use(port: int) -> bool:
 
 
 def _group_exists(group: int) -> bool:
-    """Whether a process of the group still runs; zombies do not count."""
+    """Whether a process of the group still runs, or on Linux of its session; zombies do not count."""
+    if sys.platform == "linux":
+        return bool(_session(group))
     try:
         os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return False  # macOS says so of a group of dead processes only; all of it is the plugin's
+    except (ProcessLookupError, PermissionError):
+        return False  # macOS refuses permission for a group of dead processes only; all of it is the plugin's
+    return True
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session that still run, on Linux; also if they have groups of their own.
+
+    In a container without an init, orphans stay zombies for ever: they are not counted.
+    """
     if sys.platform != "linux":
-        return True
-    # in a container without an init, orphans stay zombies for ever
-    return any(_runs_in(group, entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return []
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _runs_in(leader, entry)]
 
 
-def _runs_in(group: int, entry: Path) -> bool:
+def _runs_in(leader: int, entry: Path) -> bool:
     try:
-        state, _, member_of, *_ = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        state, _, _, session, *_ = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except (OSError, ValueError):
         return False  # gone meanwhile
-    return int(member_of) == group and state not in "ZX"
+    return int(session) == leader and state not in "ZX"

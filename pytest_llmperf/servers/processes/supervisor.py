@@ -48,7 +48,19 @@ def main() -> None:
         import shutil  # noqa: PLC0415 - it costs start-up time, and only this rare end needs it
 
         shutil.rmtree(folder, ignore_errors=True)
+    _end_session()
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _end_session() -> None:
+    """Kills the processes of this session that have groups of their own, on Linux."""
+    if sys.platform != "linux":
+        return
+    own = os.getpid()
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+        with contextlib.suppress(OSError, ValueError):
+            if name.isdigit() and int(name) != own and os.getsid(int(name)) == own:
+                os.kill(int(name), signal.SIGKILL)
 
 
 def _parent_let_go(child: "subprocess.Popen[bytes]", parent: int, wake_read: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the measurements of a session share, and what is asked of a single one."""
+"""The objects that the measurements of a session share, and the arguments of a single measurement."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pytest_llmperf.session.server_pool import ServerPool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementContext:
-    """What the measurements of a session share.
+    """The objects that the measurements of a session share.
 
     Attributes:
         settings: the settings of the session.
@@ -64,7 +64,7 @@ class MeasurementContext:
             runtime=runtime,
             timing_source=", ".join(sorted(sources)),
             folder=folder,
-            more={"recording": recording},
+            more={"recording": recording, "hosts": self.clients.hosts(runtime)},
         )
 
     def rounds(
@@ -90,7 +90,7 @@ class MeasurementContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementPlan:
-    """What is asked of one measurement.
+    """The arguments of one measurement.
 
     Attributes:
         scenario: what to run, not scaled yet.

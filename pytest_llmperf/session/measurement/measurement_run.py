@@ -132,10 +132,12 @@ class MeasurementRun:
         context, plan = self._context, self._plan
         scenario = context.baselines.scaled(plan.scenario)
         clients = context.clients.runtime(plan.runtime or self._settings.runtime)
+        if scenario.external or plan.record:
+            context.clients.check_external(clients.name)
         with naming(name):
             topology = lease.open(plan.kind, len(scenario.agents))
         sampler = context.samplers.sampler(topology, lease.pids)
-        notes = [*lease.degradation, lease.backend.passed_over]
+        notes = [*lease.degradation, *context.clients.lost, lease.backend.passed_over]
         if not name:
             notes += [*context.notes, EXTERNAL_NOTE if scenario.external else "", *context.samplers.missing]
             notes.append(REPLAY_NOTE if scenario.recording else "")

@@ -8,7 +8,7 @@ from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.measure.agent_requests import keep_alive_s, label_of
 from pytest_llmperf.measure.agents.agent_failures import Member
 from pytest_llmperf.measure.agents.recorded_run import run_recorded
-from pytest_llmperf.model import ExternalAgent, Scenario, Topology, TopologyKind
+from pytest_llmperf.model import ExternalAgent, Scenario, Topology, TopologyKind, mates_of
 from pytest_llmperf.recordings.recording_file import RecordingTarget
 from pytest_llmperf.session.measurement.agent_recording import AgentRecording
 from pytest_llmperf.session.measurement.measurement_context import MeasurementContext
@@ -16,7 +16,7 @@ from pytest_llmperf.session.measurement.measurement_context import MeasurementCo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What came of it.
+    """The result of recording agents.
 
     Attributes:
         notes: what was written, in words.
@@ -79,6 +79,8 @@ def _members(scenario: Scenario, topology: Topology) -> list[Member]:
                 access=instance.access,
                 after=tuple(places[name] for name in agent.after),
                 at_barrier=not agent.after,
+                team=agent.team,
+                team_agents=mates_of(agent, scenario.agents),
             )
         )
     return members

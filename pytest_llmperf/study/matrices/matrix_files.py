@@ -14,7 +14,7 @@ from pytest_llmperf.files.atomic_write import read_text
 from pytest_llmperf.files.toml_text import DEEPEST, is_deeper, tables_of
 from pytest_llmperf.files.toml_values import faults_of, strict_converter
 from pytest_llmperf.model import (
-    RUNTIMES,
+    CLIENT_RUNTIMES,
     SCENARIOS,
     SERIAL,
     Cell,
@@ -178,7 +178,7 @@ def _settings_of(matrix: Matrix) -> Iterator[tuple[str, Cell]]:
 
 
 def _wrong_values(where: str, cell: Cell, scenarios: Collection[str]) -> Iterator[str]:
-    choices = {"topology": tuple(TopologyKind), "scenario": tuple(scenarios), "runtime": (*RUNTIMES, SERIAL)}
+    choices = {"topology": tuple(TopologyKind), "scenario": tuple(scenarios), "runtime": (*CLIENT_RUNTIMES, SERIAL)}
     for key, value in cell.items():
         if key == THINK:
             yield from (f"{where}{fault}" for fault in filter(None, (think_fault(value),)))

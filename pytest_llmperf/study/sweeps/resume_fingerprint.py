@@ -1,4 +1,4 @@
-"""What must be equal in two runs for a finished cell of the first to count in the second."""
+"""The conditions that must be equal for a finished cell of an earlier run to count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.model import Agent, Cell, Matrix, Scenario
+from pytest_llmperf.model import Agent, AnyAgent, Cell, Matrix, Scenario, team_of
 from pytest_llmperf.model.model_names import full_name
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.study.matrices.matrix_cells import script_of
@@ -16,7 +16,7 @@ from pytest_llmperf.study.sweeps.sweep_options import SweepOptions
 
 BEARING = (
     *("backend", "urls", "proxy", "model", "gguf", "threads", "ollama_bin", "gpus", "force_topology", "script"),
-    *("faults", "runtime", "calibrate", "min_rounds", "max_rounds", "warmups"),
+    *("faults", "runtime", "ray_address", "calibrate", "min_rounds", "max_rounds", "warmups"),
     *("against", "incumbent", "baseline", "baselines_dir", "compare", "update", "limits"),
     "robust",
 )
@@ -64,10 +64,16 @@ def asked(matrix: Matrix, cell: Cell, scenario: Scenario, session: Session) -> s
 
     An external agent counts by its name and command.
     """
-    agents = [asdict(agent) if isinstance(agent, Agent) else (agent.name, agent.stored) for agent in scenario.agents]
+    agents = [asdict(agent) if isinstance(agent, Agent) else _work(agent) for agent in scenario.agents]
     topology = str(cell.get("topology", matrix.topology))
     played = script_of(matrix, cell, session.settings.script)
     return _digest((sorted(cell.items(), key=str), agents, scenario.fixed, topology, played))
+
+
+def _work(agent: AnyAgent) -> tuple[object, ...]:
+    """The name and the command of an external agent, and its team if it is part of one."""
+    assert not isinstance(agent, Agent)
+    return (agent.name, agent.stored, *filter(None, [team_of(agent)]))
 
 
 def _digest(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What holds for every cell of a sweep."""
+"""The options for every cell of a sweep."""
 
 from __future__ import annotations
 

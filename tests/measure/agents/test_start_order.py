@@ -59,7 +59,7 @@ class ScriptedTap:
     events: list[object] = field(default_factory=list)
 
     def open(
-        self, urls, labels, *, accesses: Sequence[Access] = (), barrier: bool = True, later: Sequence[int] = ()
+        self, urls, labels, *, accesses: Sequence[Access] = (), barrier: bool = True, awaited: Sequence[int | None] = ()
     ) -> tuple[str, ...]:
         self.events.append(("open", tuple(labels), barrier))
         return tuple(urls)
@@ -296,7 +296,7 @@ def test_start_ups_are_learnt_before_the_first_barrier(monkeypatch: pytest.Monke
         names = tuple(member_.name.removeprefix("agent ") for member_ in members)
         calls.append((names, tuple(member_.start_up_ns // MS for member_ in members), barrier))
         heard = [
-            external_agents.AgentRecording(requests=(), exchanges=(), sent=(), first_ns=0, start_up_ns=start_up_ns)
+            external_agents.AgentRecording(requests=(), exchanges=(), sent=(), forward_ns=0, start_up_ns=start_up_ns)
             for start_up_ns in (QUICK_NS if name == "a" else 5 * MS for name in names)
         ]
         return external_agents.TapResult(start_ns=0, recordings=tuple(heard), cpu_ns=0, lag_ns=0)

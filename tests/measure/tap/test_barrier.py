@@ -32,7 +32,7 @@ class Stage:
         told: what it told its parent, orders' answers apart.
     """
 
-    def __init__(self, *, agents: int = 2, barrier: bool = True, later: tuple[int, ...] = ()) -> None:
+    def __init__(self, *, agents: int = 2, barrier: bool = True, awaited: tuple[int | None, ...] = (0, 1)) -> None:
         self.now_ns, self.cpu_ns = 100 * SECOND_NS, 0
         self.told: list[tuple[str, int]] = []
         self._sockets = [socket.create_server(("127.0.0.1", 0))]
@@ -40,7 +40,7 @@ class Stage:
         self._parent, child = Pipe()
         self._forwarder = Forwarder(child, clock=lambda: self.now_ns, cpu=lambda: self.cpu_ns)
         server = (socket.AF_INET, self._sockets[0].getsockname())
-        self.ports: list[int] = self.ask("open", [server] * agents, 1_000_000, 100, barrier, later)
+        self.ports: list[int] = self.ask("open", [server] * agents, 1_000_000, 100, barrier, awaited[:agents])
 
     def ask(self, *order: object) -> Any:
         """The answer to an order."""
@@ -131,12 +131,27 @@ LEAVING = pytest.mark.parametrize("leave", [closed, reset, half_closed])
 
 def test_the_barrier_does_not_wait_for_those_that_come_later() -> None:
     """They connect when it is open, and are forwarded at once."""
-    with contextlib.closing(Stage(later=(1,))) as stage:
+    with contextlib.closing(Stage(awaited=(0, None))) as stage:
         stage.asks(0)
         stage.turn(1)
         assert stage.released
         stage.accepted()
         stage.asks(1)
+        (server,) = stage.accepted()
+        assert server.recv(len(REQUEST)) == REQUEST
+
+
+def test_the_barrier_waits_for_one_agent_of_a_program() -> None:
+    """Which of them asks first is up to the program; the agents of other programs are waited for as always."""
+    with contextlib.closing(Stage(agents=3, awaited=(0, 0, 2))) as stage:
+        stage.asks(1)
+        stage.turn(60)
+        assert not stage.released
+        stage.asks(2)
+        stage.turn(1)
+        assert stage.released
+        assert len(stage.accepted()) == 2
+        stage.asks(0)
         (server,) = stage.accepted()
         assert server.recv(len(REQUEST)) == REQUEST
 

@@ -12,9 +12,11 @@ import pytest
 
 from pytest_llmperf.errors import MeasurementError
 from pytest_llmperf.measure.agents.agent_failures import Member
-from pytest_llmperf.measure.agents.agent_parity import SentRequest, check_parity, run_for_parity
+from pytest_llmperf.measure.agents.agent_parity import SentRequest, check_parity, run_for_parity, run_team_for_parity
+from pytest_llmperf.measure.rounds import Rounds
+from pytest_llmperf.measure.runtimes import runtime_of
 from pytest_llmperf.measure.tap.proxy_client import Tap
-from pytest_llmperf.model import Script, Settings, TopologyKind
+from pytest_llmperf.model import ExternalTeam, Scenario, Script, Settings, TopologyKind
 from pytest_llmperf.servers.backends import choose
 from pytest_llmperf.study.agents.agent_programs import AgentBuilds, AgentProgram, read_agents
 
@@ -109,6 +111,35 @@ def test_the_small_agents_do_the_same(run: Run, builds: AgentBuilds, folder: Pat
 def test_all_agents_do_the_same(run: Run, builds: AgentBuilds, folder: Path, tmp_path: Path) -> None:
     """With every runtime of Rust, whose first build takes minutes."""
     check_all(None, run, builds, folder, tmp_path / "reports")
+
+
+@pytest.mark.slow
+def test_a_shipped_agent_as_a_team(builds: AgentBuilds, tmp_path: Path) -> None:
+    """Both agents in one program, with their marks; each alone and together sends the same requests."""
+    program = read_agents(TABLE)["python-httpx"]
+    builds.build("python-httpx", program)
+    names = ("collector", "insight")
+    team = ExternalTeam(name="duo", run=(*program.run, "plain", str(tmp_path)), agents=names)
+    script = Script(ttft_ms=1, prefill_tok_s=100_000, decode_tok_s=5_000, load_ms=0)
+    with (
+        choose(Settings(backend="simulated", script=script)).open(TopologyKind.DUAL, 2) as opened,
+        contextlib.closing(Tap()) as tap,
+    ):
+        scenario = Scenario(name="team", agents=(team,))
+        rounds = Rounds(scenario, opened.topology, runtime=runtime_of("threads"), timeout_s=120, tap=tap)
+        result = rounds.run(0)
+        members = [
+            Member(label=f"agent {name}", url=instance.url, run=team.run, team="duo", team_agents=names)
+            for name, instance in zip(names, opened.topology.instances, strict=True)
+        ]
+        sent = run_team_for_parity(members, tap=tap, model=opened.topology.model, timeout_s=120)
+    check_parity(dict(zip(names, sent, strict=True)), {})
+    for run in (*result.solo, *result.together):
+        assert len(run.requests) == 2
+        assert run.workflow is not None
+        assert run.process is not None
+        assert run.process.agents == (names if run in result.together else (run.agent,))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["collector.md", "insight.md"]
 
 
 AGENT = """

@@ -1,4 +1,4 @@
-"""What betting will cost, before any server starts: rounds until a gate passes, from stored or assumed values."""
+"""The cost of betting before any server starts: rounds until a gate passes, from stored or assumed values."""
 
 from __future__ import annotations
 

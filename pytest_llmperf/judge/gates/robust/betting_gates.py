@@ -105,7 +105,7 @@ def rounds_to_pass(gate: Gate, values: Sequence[float], most: int) -> int | None
 def _sides(
     gate: Gate, values: Sequence[float], half: float
 ) -> tuple[tuple[Sequence[float], float], tuple[Sequence[float], float]]:
-    """What is bet on for `pass` and for `fail`: values from 0, and the mean that they must refute.
+    """The bets for `pass` and for `fail`: values from 0, and the mean that they must refute.
 
     Args:
         gate: a gate that bets.

@@ -1,4 +1,4 @@
-"""Which requests of a round wait for which: as the scenario says; of external agents, as their times suggest."""
+"""The dependence of a round's requests: as the scenario states; for external agents, as inferred from their times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a graph of agents could do at best: its critical path when each step runs alone."""
+"""The best that a graph of agents could reach: its critical path if each step runs alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _length_alone_ns(scenario: Scenario, round_: Round) -> float:
 
 
 def _alone_ns(round_: Round, place: Place) -> float:
-    """What a step takes alone, for as many tokens as together."""
+    """The time of a step alone, for the number of tokens that it generated together."""
     agent, position = place
     solo, both = round_.solo[agent], round_.together[agent]
     if len(solo.requests) != len(both.requests):

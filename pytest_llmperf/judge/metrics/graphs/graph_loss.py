@@ -1,4 +1,4 @@
-"""What a graph of agents loses: how much longer its critical path takes than the same requests alone."""
+"""The loss of a graph of agents: how much longer its critical path takes than the same requests alone."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pytest_llmperf.servers.emulator.engine import Embeddings, LoadOptions, Mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest:
-    """What is asked.
+    """The requested embeddings.
 
     Attributes:
         texts: the texts to embed.
