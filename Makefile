@@ -15,6 +15,8 @@
 # make frameworks two agents of each framework (LangGraph, CrewAI, OpenAI Agents, ...) through the tap, each in an environment of its own
 #               (.frameworks, some 3 GB); writes docs/frameworks.md
 # make languages build the agents of perf_suites/agents in all languages, and check that they send the same requests (the first build takes minutes)
+# make languages-page build all agents, measure them by turns on the scripted server at 115 and 1000 tok/s, and write
+#               docs/languages.md (half an hour or more after the build; ARGS="--agents null,go,node --rounds 6" measures some)
 # make proofs   what takes long: savers of a baseline and whole runs killed at random moments, a simulated day, 2,000 real rounds
 #               (an hour; LLMPERF_KILLS, LLMPERF_SOAK_HOURS, LLMPERF_SOAK_ROUNDS make it shorter), how fast huge baselines load
 # make proofs-engine verdicts on the real engine: 30 comparisons of the same thing, 30 injected regressions (half an hour; quiet machine)
@@ -37,7 +39,7 @@ BYTES ?= 10_000_000
 INPUTS ?= 1_000_000
 
 unexport PYTHONDONTWRITEBYTECODE # our processes are many: they compile our modules once, as python does
-.PHONY: languages perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent scaling bench clean
+.PHONY: languages languages-page perf test coverage slow flaky hosts lint schema docs prose pictures fuzz frameworks proofs proofs-engine verdicts verdicts-wide verdicts-independent scaling bench clean
 
 perf: .venv/perf
 	@echo "== running: pytest perf_suites -m multiagent $(ARGS)"
@@ -63,6 +65,10 @@ slow: .venv/dev
 languages: .venv/dev
 	@echo "== building the agents and comparing what they send (the first build takes some minutes)"
 	@LLMPERF_AGENTS_BUILD=$(CURDIR)/perf_suites/agents/build $(BIN)/python -m pytest -m "slow or long" tests/study/agents $(ARGS)
+
+languages-page: .venv/dev
+	@echo "== building the agents and measuring them by turns (half an hour or more after the build)"
+	@$(RUN) -m benchmarks.languages --build $(ARGS)
 
 flaky: .venv/dev
 	@echo "== repeating tests beside busy neighbours (hours; what is done is in .flaky.jsonl)"

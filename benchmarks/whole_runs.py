@@ -12,6 +12,7 @@ from pytest_llmperf.judge.regression.decision_rule import Look, decide
 from pytest_llmperf.judge.regression.effect_scale import Scale
 from pytest_llmperf.judge.regression.paired_rounds import PairsModel
 from pytest_llmperf.judge.regression.session_means import SessionMeansModel
+from pytest_llmperf.judge.regression.session_spread import SessionSpread
 from pytest_llmperf.judge.regression.stored_sessions import ASSUMED_SPREAD_PP, HistoryModel, StoredRounds
 from pytest_llmperf.judge.stats.betting import log_capital, log_target
 from pytest_llmperf.judge.stats.confidence_intervals import alpha_of_look, mean_ends, student_ends
@@ -74,8 +75,15 @@ def judge_session_means(scale: Scale, standard, candidate, *, delta: float):
     return np.concatenate(outcomes)
 
 
-def judge_limit(values, limit: float, shape: Shape):
-    """Whole runs of a limit gate, a minimum of the mean, values of shape (runs, rounds): outcomes and rounds."""
+def judge_limit(values, limit: float, shape: Shape, sessions=None):
+    """Whole runs of a limit gate, a minimum of the mean, values of shape (runs, rounds): outcomes and rounds.
+
+    With stored sessions (runs, sessions, rounds), the intervals include their spread.
+    """
+
+    @functools.cache
+    def spread(length: int) -> SessionSpread | None:
+        return SessionSpread.of(Aggregate.MEAN, [sessions[..., :length]])
 
     def look_at(rows, n: int, looks: int):
         alpha = alpha_of_look(looks, last=n == values.shape[-1])
@@ -83,6 +91,12 @@ def judge_limit(values, limit: float, shape: Shape):
         # All else makes an interval only wider: one that is open without needs no closer look.
         (closer,) = np.nonzero((low >= limit) | (high < limit))
         low[closer], high[closer] = mean_ends(values[rows[closer], :n], alpha, shape)
+        if sessions is not None and (known := spread(min(n, sessions.shape[-1]))) is not None:
+            (closer,) = np.nonzero((low >= limit) | (high < limit))
+            if len(closer):
+                middle, own = values[rows[closer], :n].mean(axis=-1), rows_of(known, rows[closer])
+                low[closer] = middle - own.widened(middle - low[closer], alpha)
+                high[closer] = middle + own.widened(high[closer] - middle, alpha)
         half = row_steps(values[rows, :n]) / 2
         return low - half >= limit, high + half < limit
 

@@ -41,7 +41,8 @@ class Gate:
         source: where the limit came from, in words, e.g. `baseline decision_card, E.1 #6`.
         delta: regression gates: the smallest change for the worse that counts (pp for percentages of ratio
             class, else percent of the limit). None for limit gates.
-        reference: regression gates: the values of the stored rounds, one tuple for each session.
+        reference: the values of the stored rounds, one tuple for each session. Regression gates compare with them;
+            limit gates take the spread between sessions from them.
         not_comparable: why it cannot be judged here (keys that differ), or empty.
         demanded: whether a marker requires it (False: added by `--llmperf-compare`).
         baseline: name of the baseline that the limit comes from; empty: the user gave it.
@@ -90,7 +91,7 @@ class Verdict:
         sessions_needed: total number of stored sessions that would decide; None: more sessions do not help.
         autocorrelation: autocorrelation of neighbouring rounds; None for few rounds or equal values.
         outliers: numbers (from 1) of the outlying rounds; all of them count.
-        rule: name and version of the rule that judged (`stored 3`, `interval 1`); empty: not judged.
+        rule: name and version of the rule that judged (`stored 3`, `interval 2`); empty: not judged.
     """
 
     gate: Gate

@@ -120,7 +120,7 @@ class BaselinesInForce:
 
     def _outlying(self, key: Key, gates: Sequence[Gate]) -> tuple[str, ...]:
         """A note on an outlying stored session, if gates compare with the stored sessions."""
-        compared = {gate.metric: None for gate in gates if gate.reference}
+        compared = {gate.metric: None for gate in gates if gate.reference and gate.delta is not None}
         if self.stored is None or not compared:
             return ()
         outlying = outlying_session(lookup.entry_of(self.stored, key), tuple(compared))

@@ -30,7 +30,7 @@ def test_the_option(simulated, pytester: pytest.Pytester) -> None:
     (record,) = json.loads((pytester.path / "out.json").read_text())["records"]
     verdicts = {verdict["gate"]["marker"]: verdict for verdict in record["verdicts"]}
     assert verdicts["efficiency"]["rule"] == "betting 1"
-    assert verdicts["throughput"]["rule"] == "interval 1"
+    assert verdicts["throughput"]["rule"] == "interval 2"
 
 
 def test_one_gate(simulated, pytester: pytest.Pytester) -> None:

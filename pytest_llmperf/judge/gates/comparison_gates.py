@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import BaselineError, MeasurementError, UsageError
-from pytest_llmperf.judge.baselines.comparability import unlike
+from pytest_llmperf.judge.baselines.comparability import is_like, unlike
 from pytest_llmperf.judge.baselines.lookup import entry_of
 from pytest_llmperf.judge.gates.target import named_metrics
 from pytest_llmperf.judge.metrics.catalogue import MetricClass, metric_of
@@ -71,6 +71,21 @@ def comparison_gate(
         not_comparable=why,
         demanded=demanded,
         baseline=stored.name,
+    )
+
+
+def sessions_like(metric_name: str, stored: Baseline, target: Target) -> tuple[tuple[float, ...], ...]:
+    """A metric's values in the stored sessions that are comparable with a measurement; empty if there are none."""
+    if not stored.stored:
+        return ()
+    try:
+        entry = entry_of(stored, target.key)
+    except BaselineError:
+        return ()  # nothing is stored of this measurement, which a limit gate does not need
+    return tuple(
+        tuple(session.rounds[metric_name])
+        for session in entry.session
+        if metric_name in session.rounds and is_like(session, target.facts, metric_name)
     )
 
 

@@ -136,7 +136,8 @@ def rounds_may_decide(verdict: Verdict) -> bool:
 
     Stopping there costs no error: the verdict stays inconclusive.
     """
-    few = 0 < len(verdict.gate.reference) < SESSIONS_FOR_SPREAD and verdict.rounds >= MIN_ROUNDS
+    compared = verdict.gate.delta is not None
+    few = compared and 0 < len(verdict.gate.reference) < SESSIONS_FOR_SPREAD and verdict.rounds >= MIN_ROUNDS
     return verdict.outcome is Outcome.INCONCLUSIVE and not (few and verdict.rounds_needed is None)
 
 

@@ -8,7 +8,7 @@ agrees; a limit that somebody typed applies where they typed it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from pytest_llmperf.errors import BaselineError, UsageError
 from pytest_llmperf.judge.baselines.comparability import other_machine
 from pytest_llmperf.judge.baselines.toml_format import CRITICAL, LEVEL
 from pytest_llmperf.judge.gate_kinds import Judged
-from pytest_llmperf.judge.gates.comparison_gates import marked_comparisons
+from pytest_llmperf.judge.gates.comparison_gates import marked_comparisons, sessions_like
 from pytest_llmperf.judge.gates.quality_gate import answer_gates
 from pytest_llmperf.judge.metrics.catalogue import OBSERVED, MetricClass, metric_of
 from pytest_llmperf.judge.metrics.formulas import cost_per_1m_usd
@@ -64,10 +64,17 @@ def resolve(marker: Marker, target: Target, baselines: Baselines) -> tuple[Gate,
 
 
 def _limit_gates(marker: Marker, target: Target, baselines: Baselines) -> tuple[Gate, ...]:
-    return tuple(_limit_gate(marker, limit, target, baselines.in_force) for limit in marker.limits)
+    gates = (_limit_gate(marker, limit, target, baselines.in_force) for limit in marker.limits)
+    return tuple(_with_sessions(gate, target, baselines) for gate in gates)
 
 
-def _cost_gates(marker: Marker, target: Target, _: Baselines) -> tuple[Gate, ...]:
+def _with_sessions(gate: Gate, target: Target, baselines: Baselines) -> Gate:
+    """The limit gate with the stored sessions that tell how much sessions differ; as it is if there are none."""
+    sessions = sessions_like(gate.metric, baselines.compared or baselines.in_force, target)
+    return replace(gate, reference=sessions)
+
+
+def _cost_gates(marker: Marker, target: Target, baselines: Baselines) -> tuple[Gate, ...]:
     """A limit on cost is a limit on the rate of all agents, whose rounds have an interval."""
     prices = target.settings.configuration.prices
     stated = marker.stated(marker.limits[0], target.option_limit(marker.name))
@@ -89,7 +96,7 @@ def _cost_gates(marker: Marker, target: Target, _: Baselines) -> tuple[Gate, ...
         limit=cost_per_1m_usd(tok_s=limit_usd, usd_per_hour=prices.usd_per_hour),  # the formula is its own inverse
         source=f"{limit_usd:g} USD for a million tokens, {source}, at {prices.usd_per_hour:g} USD an hour",
     )
-    return (gate,)
+    return (_with_sessions(gate, target, baselines),)
 
 
 def _answer_gates(marker: Marker, target: Target, _: Baselines) -> tuple[Gate, ...]:

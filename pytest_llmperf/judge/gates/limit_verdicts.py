@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.judge.gates.reasons import figure_words, limit_words, more_words, needed_words, rounds_words
 from pytest_llmperf.judge.gates.robust.betting_gates import bets, betting_interval, rounds_of
 from pytest_llmperf.judge.metrics.catalogue import metric_of
+from pytest_llmperf.judge.regression.session_spread import SessionSpread, spread_of
+from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
 from pytest_llmperf.judge.stats.autocorrelation import variance_inflation
 from pytest_llmperf.judge.stats.betting import BETTING_RULE
 from pytest_llmperf.judge.stats.confidence_intervals import (
@@ -21,6 +23,7 @@ from pytest_llmperf.judge.stats.confidence_intervals import (
     rounds_to_decide,
 )
 from pytest_llmperf.judge.stats.distributions import beta_quantile, normal_tail
+from pytest_llmperf.judge.stats.numpy_on_demand import np
 from pytest_llmperf.judge.stats.resolution import above, nearly, step_of, varies
 from pytest_llmperf.judge.stats.roots import first_rounds
 from pytest_llmperf.judge.stats.summary import Aggregate, aggregate_values, mean, sample_sd
@@ -32,8 +35,39 @@ if TYPE_CHECKING:
     from pytest_llmperf.model import Gate
 
 
+def charged_spread(gate: Gate, values: Sequence[float]) -> SessionSpread | None:
+    """The spread between the stored sessions of a limit gate, at the level of these values; None if it does not apply.
+
+    That is so if too few sessions are stored (see `session_spread`), for metrics that are no mean or median, and for
+    gates that bet. For tok/s and ms, sessions are taken to differ by the same percentage at any level.
+    """
+    metric = metric_of(gate.metric)
+    if gate.delta is not None or bets(gate) or metric.aggregate not in (Aggregate.MEAN, Aggregate.MEDIAN):
+        return None
+    spread = spread_of(metric.aggregate, gate.reference, len(values))
+    if spread is None or metric.in_points or not float(spread.centre) > 0:
+        return spread
+    return spread.scaled(abs(aggregate_values(metric.aggregate, values)) / float(spread.centre))
+
+
+def _charged(gate: Gate, values: Sequence[float], look: Look, known: Interval) -> Interval:
+    """The interval of a session, widened by the spread between stored sessions if that is known."""
+    spread = charged_spread(gate, values)
+    if spread is None:
+        return known
+    metric, alpha = metric_of(gate.metric), alpha_of_look(look.looks, look.gates, last=look.last)
+    middle = aggregate_values(metric.aggregate, values)
+    low, high = (float(spread.widened(np.asarray(end), alpha)) for end in (middle - known.low, known.high - middle))
+    sd = float(spread.spread())
+    about = f"{sd:.1f} pp" if metric.in_points else f"{figure_words(sd)} {metric.unit}"
+    method = f"{known.method}; includes the spread between {spread.count} stored sessions, about {about}"
+    return Interval(low=middle - low, high=middle + high, method=method)
+
+
 def interval_of(gate: Gate, values: Sequence[float], look: Look) -> Interval | None:
     """The interval of the metric's aggregate, without what the definition excludes: below 0, balance above 100 %.
+
+    For a limit gate with stored sessions, it includes the spread between sessions: the limit is for the deployment.
 
     Values that repeat are known to half a step only (see `judge.stats.resolution`), even if all are equal: rounds that
     all read as the limit may be on either side of it. They meet it at the end of what the metric can be (100 %, no time
@@ -45,10 +79,11 @@ def interval_of(gate: Gate, values: Sequence[float], look: Look) -> Interval | N
     known = interval(metric.aggregate, values, looks=look.looks, gates=look.gates, last=look.last, shape=metric.shape)
     if known is None or metric.aggregate is Aggregate.RATE:
         return known and _within(metric, known.low, known.high, known.method)
+    known = _charged(gate, values, look, known)
     half = step_of(values) / 2
     if metric.aggregate is Aggregate.CV:
         half *= 100 / mean(values)
-    elif all(nearly(value, gate.limit) for value in values) and (
+    elif all(nearly(value, gate.limit) for value in (*values, known.low, known.high)) and (
         gate.limit in (0.0, metric.ceiling) or nearly(gate.limit + half, gate.limit)
     ):
         return replace(known, low=gate.limit, high=gate.limit)
@@ -81,6 +116,8 @@ def strength(gate: Gate, values: Sequence[float], known: Interval) -> tuple[floa
     matter = metric.delta if metric.in_points else metric.delta / 100 * abs(gate.limit)
     wider = MEDIAN_FACTOR if metric.aggregate is Aggregate.MEDIAN else 1.0
     error = wider * sd * math.sqrt(variance_inflation(values) / len(values))
+    if (spread := charged_spread(gate, values)) is not None:
+        error = math.hypot(error, float(spread.spread()))
     return sign * (middle - gate.limit) / sd, 100 * float(normal_tail((margin - matter) / error))
 
 
@@ -112,14 +149,31 @@ def _interval_verdict(undecided: Verdict, values: Sequence[float], look: Look, k
         needed = rounds_of(gate, values, look.gates)
         words = more_words(needed, len(values))
     else:
-        needed = rounds_to_decide(
-            metric.aggregate, values, gate.limit, looks=look.looks, gates=look.gates, known=shared
-        )
+        needed = _rounds_needed(gate, values, look, shared)
         words = needed_words(needed)
+        if needed is None and charged_spread(gate, values) is not None:
+            words = "more rounds cannot decide this: sessions differ by too much for a value this near the limit"
     beyond = known.high < gate.limit if least else known.low > gate.limit
     correction = f"but not significant after correcting for {look.gates} gates"
     against = f"is {below} {limit}, {correction}" if beyond else f"contains {limit}"
     return replace(verdict, reason=f"{text} {against}; {words}", rounds_needed=needed)
+
+
+def _rounds_needed(gate: Gate, values: Sequence[float], look: Look, known: Interval) -> int | None:
+    """About how many rounds would decide; None if none would, since the value is too near the limit."""
+    aggregate, spread = metric_of(gate.metric).aggregate, charged_spread(gate, values)
+    if spread is None:
+        charge = None
+    else:
+        alpha = alpha_of_look(look.looks, look.gates)
+        known = interval_of(replace(gate, reference=()), values, look) or known
+
+        def charge(half: float) -> float:
+            return float(spread.widened(np.asarray(half), alpha))
+
+    return rounds_to_decide(
+        aggregate, values, gate.limit, looks=look.looks, gates=look.gates, known=known, charge=charge
+    )
 
 
 def _share_verdict(undecided: Verdict, values: Sequence[float], look: Look, _: Interval | None) -> Verdict:
@@ -155,7 +209,7 @@ def _peak_verdict(undecided: Verdict, values: Sequence[float], _: Look, __: Inte
     return replace(undecided, outcome=Outcome.PASS, reason=reason)
 
 
-INTERVAL_RULE, SHARE_RULE, PEAK_RULE = "interval 1", "share 1", "maximum 1"
+INTERVAL_RULE, SHARE_RULE, PEAK_RULE = "interval 2", "share 1", "maximum 1"
 """Names and versions of the rules of limit gates, see `judge.regression.stored_sessions.RULE`."""
 
 LIMIT_RULES: Mapping[Aggregate, tuple[str, Callable[[Verdict, Sequence[float], Look, Interval | None], Verdict]]] = {
@@ -178,3 +232,9 @@ def limit_verdict(undecided: Verdict, values: Sequence[float], look: Look, known
     if bets(undecided.gate):
         return _interval_verdict(undecided, values, look, known)
     return LIMIT_RULES[metric_of(undecided.gate.metric).aggregate][1](undecided, values, look, known)
+
+
+def about_session(verdict: Verdict) -> bool:
+    """Whether the verdict on a limit holds for this session only, because too few stored sessions are comparable."""
+    decided = verdict.outcome in (Outcome.PASS, Outcome.FAIL) and verdict.rule == INTERVAL_RULE
+    return decided and len(verdict.gate.reference) < SESSIONS_FOR_SPREAD

@@ -35,7 +35,7 @@ from pytest_llmperf.judge.stats.summary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_llmperf.judge.stats.row_statistics import Array
 
@@ -258,7 +258,14 @@ def t_half_width(sd: float, n: int, alpha: float) -> float:
 
 
 def rounds_to_decide(
-    aggregate: Aggregate, values: Sequence[float], limit: float, *, looks: int, gates: int = 1, known: Interval
+    aggregate: Aggregate,
+    values: Sequence[float],
+    limit: float,
+    *,
+    looks: int,
+    gates: int = 1,
+    known: Interval,
+    charge: Callable[[float], float] | None = None,
 ) -> int | None:
     """About how many rounds would put the limit outside the interval, if centre, spread and resolution stayed.
 
@@ -269,6 +276,7 @@ def rounds_to_decide(
         looks: maximum number of looks at the data.
         gates: number of gates that share the error.
         known: the interval of these values; as far as it is wider than Student's, it stays so with more rounds.
+        charge: function from half the width to half the width with what more rounds cannot reduce; None: nothing.
 
     Returns:
         The number, or None if it is above MOST_ROUNDS (the centre is too near the limit).
@@ -293,6 +301,7 @@ def rounds_to_decide(
             wider = max(wider, side / plain)
 
         def decided(rounds: int) -> bool:
-            return wider * t_half_width(sd, rounds, alpha) < gap
+            half = wider * t_half_width(sd, rounds, alpha)
+            return half < gap and (charge is None or charge(half) < gap)
 
     return first_rounds(decided, n + 1)

@@ -14,8 +14,10 @@ from pytest_llmperf.judge.diagnosis.client_saturation import (
 from pytest_llmperf.judge.diagnosis.diagnose import LARGE_PP, Diagnosis, diagnose, loss_of
 from pytest_llmperf.judge.evidence import evidence_of
 from pytest_llmperf.judge.gates.evidence_grade import grade
+from pytest_llmperf.judge.gates.limit_verdicts import about_session
 from pytest_llmperf.judge.metrics import contradictions
 from pytest_llmperf.judge.record import Record
+from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
 from pytest_llmperf.report.wording.contention_text import detector_notes
 from pytest_llmperf.report.wording.critical_path_text import path_words, traced_path
 from pytest_llmperf.report.wording.program_text import program_lines
@@ -37,7 +39,8 @@ def notes(records: Sequence[Record], *, verbosity: int = 0, explained: Collectio
         explained: tests whose failure text has the diagnosis.
     """
     lines = [*_graded(records, verbosity), *_scaled(records), *_differing(records, verbosity)]
-    lines += [*_lost(records), *_grouped("rules", records, _rules)] if verbosity > 0 else []
+    if verbosity > 0:
+        lines += [*_lost(records), *_grouped("rules", records, _rules), *_about_sessions(records)]
     names_by_note: dict[str, list[str]] = {}
     for record in records:
         own = notes_of(record, None if record.test in explained else diagnose(record.measurement))
@@ -66,6 +69,17 @@ def _lost(records: Sequence[Record]) -> list[str]:
 def _rules(record: Record) -> str:
     """The rules that judged the gates, with their versions; empty if there was none."""
     return ", ".join(dict.fromkeys(verdict.rule for verdict in record.verdicts if verdict.rule))
+
+
+def _about_sessions(records: Sequence[Record]) -> list[str]:
+    """One line for the whole run if the verdict on some limit does not include how much sessions differ."""
+    if not any(about_session(verdict) for record in records for verdict in record.verdicts):
+        return []
+    return [
+        "limits: a verdict on a limit is about this session only if fewer than "
+        f"{SESSIONS_FOR_SPREAD} comparable sessions are stored: days may differ. Save sessions on other days "
+        "(--llmperf-save NAME) and name them (--llmperf-compare NAME)"
+    ]
 
 
 def _graded(records: Sequence[Record], verbosity: int) -> list[str]:

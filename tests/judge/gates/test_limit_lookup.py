@@ -208,6 +208,18 @@ def test_ratios_and_typed_limits_hold_everywhere() -> None:
         assert gate.not_comparable == ""
 
 
+def test_limits_take_the_sessions_that_are_comparable() -> None:
+    """They show the spread between sessions; a gate needs none, and sessions of other machines serve ratios only."""
+    stored = saved(
+        *(session(facts=facts, efficiency_pct=(97.0, 98.0), decode_tok_s=(9.0, 8.0)) for facts in (FACTS, {}))
+    )
+    (ratio,) = gates("efficiency", stored=stored, min_pct=90)
+    (rate,) = gates("throughput", stored=stored, min_tok_s=5)
+    assert (len(ratio.reference), len(rate.reference)) == (2, 1)
+    (unknown,) = gates("efficiency", stored=stored, key=replace(KEY, test="another"), min_pct=90)
+    assert unknown.reference == ()
+
+
 def test_differences_look_at_identity_only() -> None:
     """In the order of IDENTITY; keys that are only noted void nothing."""
     stated = {"os": "Linux", "gpu": "RTX", "git_commit": "abc"}

@@ -6,6 +6,7 @@ It prints one line of JSON when it is ready, or when it is done, and ends with i
 import asyncio
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.measure.calibrate import arrivals_of, paced_server, truths
 from pytest_llmperf.measure.hosts.ray_plan import RayPlan
@@ -26,6 +29,7 @@ from pytest_llmperf.measure.wire.prepared_request import prepare
 from pytest_llmperf.model import Step
 
 TOKENS = 20
+MANY_TOKENS = 40
 
 
 def say(words: Any) -> None:
@@ -118,7 +122,11 @@ def drive(address: str, here: str, ahead_ns: dict[str, int]) -> None:
     ):
         say("ready")
         for told in sys.stdin:
-            say(_part(runtime, told.strip(), f"http://{here}:{port}", url, ahead_ns))
+            kind, _, count = told.strip().partition(" ")
+            if kind == "many":
+                say(_many(runtime, int(count), here))
+            else:
+                say(_part(runtime, kind, f"http://{here}:{port}", url, ahead_ns))
     runtime.close()
     assert hold is not None
     hold.close()
@@ -165,6 +173,43 @@ def _part(runtime: RayRuntime, kind: str, url: str, server: str, ahead_ns: dict[
         "took_s": time.monotonic() - began_s,
         "facts": runtime.facts(),
         "cpu_ns": part.cpu_ns,
+    }
+
+
+def _many(runtime: RayRuntime, count: int, here: str) -> Any:
+    """A part of this many agents at 20 tokens a second each, and what it cost."""
+    body = json.dumps({"model": "paced", "options": {"num_predict": MANY_TOKENS}}).encode()
+    with (
+        paced_server(ttft_ms=50, tok_s=20, tokens=MANY_TOKENS) as url,
+        _relayed(here, [int(url.rpartition(":")[2])]) as (port,),
+    ):
+        clients = [
+            [
+                replace(
+                    prepare(f"http://{here}:{port}", "/api/generate", body, label=f"m{seat}"),
+                    agent=f"m{seat}",
+                    seat=seat,
+                )
+            ]
+            for seat in range(count)
+        ]
+        runtime.run(clients, timeout_s=60)  # starts the actors
+        began_s, began_cpu_s = time.monotonic(), time.process_time()
+        part = runtime.run(clients, timeout_s=60)
+    sent_ns = [exchange.sent_ns - part.start_ns for (exchange,) in part.exchanges]
+    return {
+        "labels": [exchange.label for (exchange,) in part.exchanges],
+        "chunks": [len(arrivals_of(exchange)[0]) for (exchange,) in part.exchanges],
+        "took_s": time.monotonic() - began_s,
+        "coordinator_cpu_s": time.process_time() - began_cpu_s,
+        "client_us_per_token": sum(part.cpu_ns) / 1e3 / MANY_TOKENS / count,
+        "answer_bytes": len(pickle.dumps(part)) / count,
+        "coordinator_mib": psutil.Process().memory_info().rss / 2**20,
+        "bound_us": (part.clock_bound_ns or 0) / 1e3,
+        "first_sent_us": min(sent_ns) / 1e3,
+        "last_sent_us": max(sent_ns) / 1e3,
+        "lag_ms": max(part.lag_ns) / 1e6,
+        "actors": len(part.cpu_ns),
     }
 
 

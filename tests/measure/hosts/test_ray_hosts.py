@@ -19,18 +19,22 @@ WHY_NOT = why_not() or ("" if importlib.util.find_spec("ray") else "Ray is not i
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
+HOSTS = int(os.environ.get("LLMPERF_RAY_HOSTS", "2"))
+"""Beside the coordinator's."""
+
+LABELS = ("one", "two", "three", "four")
 HEAD, HEAD_ADDRESS = "10.77.0.1", "10.77.0.1:6379"
-AHEAD_NS = {f"10.77.{number}.2": AHEAD_S * (number + 1) * 1_000_000_000 for number in range(2)} | {HEAD: 0}
+AHEAD_NS = {f"10.77.{number}.2": AHEAD_S * (number + 1) * 1_000_000_000 for number in range(HOSTS)} | {HEAD: 0}
 
 
 class Cluster:
     """Ray on the coordinator and two hosts with the labels `role=one` and `role=two`."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.network = stack.enter_context(Hosts("tests.measure.hosts.ray_program", 2, routed=True))
+        self.network = stack.enter_context(Hosts("tests.measure.hosts.ray_program", HOSTS, routed=True))
         self.nodes = [self.network.beside(), *self.network.hosts]
         self._start(self.nodes[0], HEAD, "", "head")
-        for host, address, label in zip(self.network.hosts, self.network.addresses(), ("one", "two"), strict=True):
+        for host, address, label in zip(self.network.hosts, self.network.addresses(), LABELS, strict=False):
             self._start(host, address, HEAD_ADDRESS, label)
         self.driver: Program | None = None
 
@@ -71,7 +75,7 @@ def test_times_are_on_one_clock(cluster: Cluster) -> None:
         for estimates in said["clocks"].values():
             assert all(abs(error_ns) <= own_bound_ns for error_ns, own_bound_ns in estimates)
     print(f"\na part on two hosts: {json.dumps(said)}")
-    assert said["facts"].startswith("3 x CPython ")
+    assert said["facts"].startswith(f"{HOSTS + 1} x CPython ")
     assert len(said["cpu_ns"]) == 2
 
 
@@ -81,6 +85,16 @@ def test_an_agent_waits_for_one_of_another_host(cluster: Cluster) -> None:
     first, second = said["rows"]
     print(f"\nfrom host to host: {(second['sent_ns'] - first['ended_ns']) / 1e6:.2f} ms")
     assert second["sent_ns"] >= first["ended_ns"] - 2 * said["bound_ns"]
+
+
+@pytest.mark.parametrize("count", [16, 64])
+def test_many_agents(cluster: Cluster, count: int) -> None:
+    """On all hosts at once: each gets its whole answer, in its own place of the part."""
+    said = cluster.part(f"many {count}")
+    assert said.pop("labels") == [f"m{seat}" for seat in range(count)]
+    assert said.pop("chunks") == [40 + 1] * count  # the last line has the counts
+    assert said["actors"] == HOSTS + 1
+    print(f"\n{count} agents on {HOSTS + 1} hosts: {json.dumps(said)}")
 
 
 def test_a_whole_run(cluster: Cluster, tmp_path: Path) -> None:
@@ -101,7 +115,7 @@ def test_a_whole_run(cluster: Cluster, tmp_path: Path) -> None:
     assert said["status"] == 0, said["output"]
     (record,) = json.loads((tmp_path / "out.json").read_text("utf-8"))["records"]
     measurement = record["measurement"]
-    assert measurement["manifest"]["facts"]["hosts"].startswith("3 x CPython ")
+    assert measurement["manifest"]["facts"]["hosts"].startswith(f"{HOSTS + 1} x CPython ")
     rounds = measurement["rounds"] + measurement["discarded"]
     assert len(rounds) >= 3
     for round_ in rounds:

@@ -126,9 +126,9 @@ def test_rules_are_named_at_v() -> None:
     verdict = judge(gate(limit=90), measurement, looks=1)
     verdicts = (verdict, *[replace(verdict, rule="stored 7")] * 2)
     record = Record(test="test", measurement=measurement, verdicts=verdicts)
-    named = f"rules: interval 1, stored 7: {measurement.scenario.name} on {measurement.topology.kind}"
+    named = f"rules: interval 2, stored 7: {measurement.scenario.name} on {measurement.topology.kind}"
     assert notes([record], verbosity=1).count(named) == 1
-    assert "interval 1" not in " ".join(notes([record]))
+    assert "interval 2" not in " ".join(notes([record]))
 
 
 def test_a_shorter_comparison_says_so() -> None:
@@ -202,3 +202,13 @@ def test_a_comparison_lists_all_findings_the_strongest_first_and_every_step_last
     page = markdown.page(json.loads(as_text(document(Run(records=[record], settings=Settings())))))
     _, *fence = page.split("```")[1].strip().splitlines()
     assert fence == lines
+
+
+def test_limits_of_one_session_are_named_once_at_v() -> None:
+    """One line for all gates; not if the stored sessions tell how much sessions differ."""
+    measurement = measurement_of(*(round_of((100, 100), (100, 99), index=index) for index in range(5)))
+    verdict = judge(gate(limit=90), measurement, looks=1)
+    record = Record(test="test", measurement=measurement, verdicts=(verdict, verdict))
+    assert sum("about this session only" in line for line in notes([record, record], verbosity=1)) == 1
+    charged = replace(verdict, gate=replace(verdict.gate, reference=((97.0, 98.0),) * 4))
+    assert not any("this session only" in line for line in notes([replace(record, verdicts=(charged,))], verbosity=1))
