@@ -38,7 +38,7 @@ def url() -> Iterator[str]:
 
 
 def test_a_table_a_sentence_and_a_step(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The answer, its interval, what gives first; how long it takes is said before."""
+    """The answer, its interval, what gives first; stderr first says how long it takes."""
     assert main(["capacity", url, *THREE]) == 0
     out, err = capsys.readouterr()
     *_, sentence, step = out.splitlines()

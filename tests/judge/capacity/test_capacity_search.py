@@ -12,7 +12,7 @@ from pytest_llmperf.judge.capacity.round_counts import Kept
 
 
 def searched(law: Callable[[int], int], most_agents: int, *, share: float = 0.9, stop: int = 100_000) -> CapacitySearch:
-    """A search in which so many requests of a round keep every limit; ended after `stop` rounds."""
+    """A search with this number of requests that keep every limit, by agents; ended after `stop` rounds."""
     search = CapacitySearch(share, most_agents, correlation=0.3)
     rounds = search.rounds()
     agents = next(rounds)
