@@ -148,6 +148,8 @@ verdicts-wide: .venv/dev
 	@$(BIN)/python benchmarks/envelope.py --page docs/envelope.md $(ARGS)
 	@echo "== how often a search for the capacity promises too much or too little (an hour)"
 	@$(BIN)/python benchmarks/capacity_errors.py
+	@echo "== percentiles and goodput, requests of one round alike (half an hour)"
+	@$(BIN)/python benchmarks/request_shares.py --page docs/verdicts-appendix.md
 
 verdicts-independent: .venv/dev
 	@echo "== verdicts simulated again, with rules and noise that share no code with the package (some minutes)"

@@ -14,6 +14,8 @@ import math
 import sys
 import time
 import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import Pool
 from pathlib import Path
@@ -524,6 +526,19 @@ def _figures_of_wide_spreads(table: Table) -> None:
             table.figure(f"8. {where}: passes at 1.5 delta", beyond, 1, most=True)
 
 
+def announced(
+    results: Iterable[tuple[Cell, Result]], tasks: Sequence[tuple[Cell, int]]
+) -> Iterator[tuple[Cell, Result]]:
+    """The results in the order in which they arrive; a line on stderr when the last cell of a rule has ended."""
+    started, left = time.monotonic(), Counter(cell.rule for cell, _ in tasks)
+    for done, (cell, result) in enumerate(results, start=1):
+        left[cell.rule] -= 1
+        if not left[cell.rule]:
+            elapsed_s = time.monotonic() - started
+            print(f"{cell.rule} ended: {done} of {len(tasks)} cells in {elapsed_s:.0f} s", file=sys.stderr, flush=True)
+        yield cell, result
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Simulates, prints, and says whether every figure holds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -537,9 +552,9 @@ def main(arguments: list[str] | None = None) -> int:
     tasks = [(cell, runs) for cell in cells() if not given.only_chart or verdict_chart.charted(cell)]
     if given.processes > 1:
         with Pool(given.processes) as pool:
-            results = dict(pool.imap_unordered(simulate, tasks))
+            results = dict(announced(pool.imap_unordered(simulate, tasks), tasks))
     else:
-        results = dict(map(simulate, tasks))
+        results = dict(announced(map(simulate, tasks), tasks))
     if given.chart:
         conditions = f"rounds with sd {SD:g} points, delta {DELTA:g} points, 5 to {MOST} rounds; {runs} runs a point"
         verdict_chart.draw(results, given.chart, conditions)

@@ -98,7 +98,7 @@ INSIDE = {
         "markers": {"gate_kinds", "marker_keywords"},
         "compared_metrics": {"gate_kinds"},
         "stats": set(),
-        "metrics": {"stats"},
+        "metrics": {"gate_kinds", "stats"},
         "regression": {"stats"},
         "baselines": {"compared_metrics", "gate_kinds", "metrics", "regression", "stats"},
         "capacity": {"metrics", "stats"},
@@ -154,10 +154,10 @@ INSIDE = {
         "economics": set(),
         "records": set(),
         "matrices": set(),
-        "scaling": set(),
         "rows": {"matrices"},
+        "scaling": {"matrices", "rows"},
         "claims": {"matrices", "rows"},
-        "sweeps": {"claims", "matrices", "rows", "scaling"},
+        "sweeps": {"claims", "matrices", "rows"},
     },
 }
 """The same inside the large rooms."""

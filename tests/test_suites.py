@@ -143,6 +143,23 @@ def test_the_ordering_is_really_asserted(suite, forced: str, monkeypatch: pytest
     result.stdout.fnmatch_lines(["E *assert *"])
 
 
+@pytest.mark.usefixtures("judged_client")
+def test_how_throughput_grows(suite, pytester: pytest.Pytester) -> None:
+    """A table for each topology, files, and no law of two numbers of agents."""
+    result = suite("-m", "scale", "--llmperf-max-agents=2", "--llmperf-calibrate=off", QUICKER)
+    assert outcomes(result) == {"passed": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "  not measured: agents 3: --llmperf-max-agents is 2",
+            "scaling of single:",
+            "  no scaling law: *2 numbers of agents, a law needs 4",
+            "scaling of fleet:",
+            "  wrote llmperf-results/scale.scaling.csv, llmperf-results/scale.scaling.svg, *",
+        ]
+    )
+    assert pytester.path.joinpath("llmperf-results", "scale.scaling.html").exists()
+
+
 EXPERIMENTS = {
     "single": ("decode_tok_s=50", {"ranking", "q4_over_q8", "gemma_over_llama", "gemma_rate", "small_gemma_rate"}),
     "workflow": ("load_ms=0,decode_tok_s=50", {"transfer", "transfer_size", "reload", "rate", "ttft"}),

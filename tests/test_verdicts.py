@@ -45,6 +45,7 @@ def test_a_batch_is_judged_as_each_run_alone() -> None:
         "medians": whole_runs.judge_sessions(PERCENT, ttft, slower, median=True, delta=20.0),
         "pairs": whole_runs.judge_pairs(PERCENT, incumbent, slower, delta=20.0),
         "limit": whole_runs.judge_limit(values[:8], 96.5, metric_of("efficiency_pct").shape),
+        "deployment": whole_runs.judge_limit(values[:8], 96.5, metric_of("efficiency_pct").shape, stored[:8]),
     }
     seen = set()
     for index in range(12):
@@ -56,6 +57,9 @@ def test_a_batch_is_judged_as_each_run_alone() -> None:
                 gate("ttft_ms", bound=Bound.MAX, limit=50.0, delta=20.0), slower[index], incumbent=incumbent[index]
             ),
             "limit": alone(gate(limit=96.5), values[index]) if index < 8 else None,
+            "deployment": (
+                alone(gate(limit=96.5, reference=as_tuples(stored[index])), values[index]) if index < 8 else None
+            ),
         }
         for name, run in runs.items():
             assert run is None or run == (batches[name][0][index], batches[name][1][index]), name

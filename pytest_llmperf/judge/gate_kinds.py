@@ -6,12 +6,29 @@ pytest imports this module at every start, even in projects that never use the p
 library.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from pytest_llmperf.judge.marker_keywords import Keyword, choice, flag, metrics, number, whole_number
+from pytest_llmperf.judge.marker_keywords import (
+    Keyword,
+    choice,
+    flag,
+    metrics,
+    number,
+    of_each_request,
+    percentile,
+    whole_number,
+)
 
 ROBUST = flag("robust", default=False)
 """Decide the limit by betting (`--llmperf-robust` for one gate): metrics with bounds, and medians."""
+
+PERCENTILES = (50, 90, 95, 99)
+"""The percentiles over requests that a limit can be about."""
+
+PERCENTILE = percentile("percentile", PERCENTILES)
+"""Judge the percentile over all requests, instead of the worst request of each round."""
 
 DETECTORS = ("ttft", "throughput")
 """The ways to tell that a round is contended."""
@@ -61,6 +78,9 @@ class GateKind(NamedTuple):
         names_metric: whether reports name the metric although it is the usual one.
         checks_placement: whether a failure may mean that requests did not reach the intended instance.
         page: the page of the docs, for the README.
+        common_word: whether other projects use the name to select tests: without keywords, it is a gate only on tests
+            that use the plugin's fixtures.
+        lacks: keywords that one might expect and that it does not have, with the reason.
     """
 
     name: str
@@ -70,11 +90,13 @@ class GateKind(NamedTuple):
     names_metric: bool = False
     checks_placement: bool = False
     page: str = ""
+    common_word: bool = False
+    lacks: Mapping[str, str] = MappingProxyType({})
 
     @property
     def limits(self) -> tuple[Keyword, ...]:
         """The keywords that are limits; `--llmperf-limit NAME=VALUE` sets the first keyword."""
-        return tuple(keyword for keyword in self.keywords if keyword.default is None)
+        return tuple(keyword for keyword in self.keywords if keyword.is_limit)
 
     @property
     def marker_line(self) -> str:
@@ -152,13 +174,53 @@ _KINDS = (
     ),
     GateKind(
         "ttft",
-        "the worst time to first token of a round is above the limit, in ms or as a multiple of that alone",
+        "the worst time to first token of a round is above the limit, in ms or as a multiple of that alone; with "
+        "percentile: that percentile of all requests",
         (
-            number("max_ms", metric="ttft_ms", also={"ttft_ms": "ttft_ratio"}),
+            number("max_ms", metric="ttft{percentile}_ms", also={"ttft_ms": "ttft_ratio"}),
             number("max_ratio", metric="ttft_ratio"),
+            PERCENTILE,
             ROBUST,
         ),
         checks_placement=True,
+    ),
+    GateKind(
+        "itl",
+        "the median gap between chunks in the worst answer of a round is above the limit, ms; with percentile: that "
+        "percentile of all gaps",
+        (number("max_ms", metric="itl{percentile}_ms"), PERCENTILE, ROBUST),
+        page="docs/percentiles.md",
+    ),
+    GateKind(
+        "tpot",
+        "the mean time per token in the worst answer of a round is above the limit, ms; with percentile: that "
+        "percentile of all requests",
+        (number("max_ms", metric="tpot{percentile}_ms"), PERCENTILE, ROBUST),
+        page="docs/percentiles.md",
+    ),
+    GateKind(
+        "e2e",
+        "the time to the end of the slowest answer of a round is above the limit, s; with percentile: that "
+        "percentile of all requests",
+        (number("max_s", metric="e2e{percentile}_s"), PERCENTILE, ROBUST),
+        page="docs/percentiles.md",
+        common_word=True,
+    ),
+    GateKind(
+        "goodput",
+        "the share of requests that keep every stated limit is below the minimum",
+        (
+            number("min_share", metric="goodput_share", most=1),
+            *map(of_each_request, ("ttft_ms", "tpot_ms", "e2e_s")),
+            ROBUST,
+        ),
+        page="docs/percentiles.md",
+        lacks=MappingProxyType(
+            {
+                "min_score": "timed answers are not kept, and scores are of answers to extra requests; use "
+                "the gate quality"
+            }
+        ),
     ),
     GateKind(
         "speedup",

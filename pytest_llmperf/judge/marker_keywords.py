@@ -19,11 +19,13 @@ class Keyword(NamedTuple):
         name: the name as written on a test.
         valid: the valid values, in words.
         check: returns the value to keep; raises TypeError, or ValueError with a hint for the end of the message.
-        default: the value if the keyword is omitted. None: the keyword is a limit, whose default comes from elsewhere.
+        default: the value if the keyword is omitted. For a limit None: the value then comes from elsewhere.
         metric: the metric that it limits; `{name}` is replaced with the value of the keyword `name`.
         means: the part of the metric's name for each value, unless the value itself is that part.
         also: by metric, another threshold of a baseline that is used if the metric has no threshold of its own.
-        choices: the valid values, if they are words.
+        choices: the valid values, if they are few.
+        is_limit: whether it is a limit, which makes a gate.
+        of_requests: whether it is what each request has to keep, by the metric of requests that it is named after.
     """
 
     name: str
@@ -33,7 +35,9 @@ class Keyword(NamedTuple):
     metric: str = ""
     means: Mapping[str, str] = _NONE
     also: Mapping[str, str] = _NONE
-    choices: Sequence[str] = ()
+    choices: Sequence[object] = ()
+    is_limit: bool = False
+    of_requests: bool = False
 
 
 def number(
@@ -51,7 +55,29 @@ def number(
         return value
 
     valid = f"a number in {'[' if zero else '('}0, {most:g}]" if most < math.inf else "a number above 0"
-    return Keyword(name, valid, check, metric=metric, also=also)
+    return Keyword(name, valid, check, metric=metric, also=also, is_limit=True)
+
+
+def of_each_request(name: str) -> Keyword:
+    """What each request has to keep: a number above 0, or None; no gate of its own."""
+    return number(name)._replace(is_limit=False, of_requests=True)
+
+
+def percentile(name: str, known: Sequence[int]) -> Keyword:
+    """The percentile over requests that a limit is about, or None; in names of metrics `{name}` is then `_p95`."""
+
+    def check(value: object) -> object:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError
+        if value not in known:
+            raise ValueError
+        return int(value)
+
+    valid = f"one of {', '.join(map(str, known))}"
+    means = {"None": "", **{str(number_): f"_p{number_}" for number_ in known}}
+    return Keyword(name, valid, check, means=means, choices=(None, *known))
 
 
 def choice(name: str, choices: Sequence[str], default: str, *, means: Mapping[str, str] = _NONE) -> Keyword:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, ROBUST, GateKind
+from pytest_llmperf.judge.gate_kinds import COMPARED_METRICS, GATE_KINDS, PERCENTILE, ROBUST, GateKind
 from pytest_llmperf.judge.marker_keywords import Keyword
 
 
@@ -30,7 +30,7 @@ class Marker:
 
     def __repr__(self) -> str:  # resumable runs of a matrix remember it: keep the form
         rows = zip(self.kind.keywords, self.values, strict=True)
-        given = (f"{row.name}={value!r}" for row, value in rows if row is not ROBUST or value)
+        given = (f"{row.name}={value!r}" for row, value in rows if row not in (ROBUST, PERCENTILE) or value)
         return f"{self.name.capitalize()}({', '.join(given)})"
 
     def __str__(self) -> str:
@@ -53,6 +53,12 @@ class Marker:
     def robust(self) -> bool:
         """Whether its limits are to be decided by betting."""
         return ROBUST in self.kind.keywords and bool(self[ROBUST.name])
+
+    @property
+    def request_limits(self) -> tuple[tuple[str, float], ...]:
+        """What each request has to keep: metrics of requests with the largest values."""
+        rows = zip(self.kind.keywords, self.values, strict=True)
+        return tuple((row.name, float(str(value))) for row, value in rows if row.of_requests and value is not None)
 
     @property
     def limits(self) -> tuple[Keyword, ...]:
@@ -99,8 +105,20 @@ def build(name: str, args: Sequence[object] = (), kwargs: Mapping[str, object] |
         if keyword not in known:
             able = ", ".join(row.name for row in GATE_KINDS.values() if ROBUST in row.keywords)
             why = f" (only {able} do: their metrics have bounds, or medians)" if keyword == ROBUST.name else ""
+            why = f": {kind.lacks[keyword]}" if keyword in kind.lacks else why
             raise TypeError(f"{name} has no keyword {keyword!r}{why}; {kind.usage()}")
-    return Marker(kind, tuple(kind.checked(row, kwargs.get(row.name, row.default)) for row in kind.keywords))
+    marker = Marker(kind, tuple(kind.checked(row, kwargs.get(row.name, row.default)) for row in kind.keywords))
+    return _agreeing(marker)
+
+
+def _agreeing(marker: Marker) -> Marker:
+    """The marker, if its keywords can be used together, or a ValueError."""
+    kind = marker.kind
+    if PERCENTILE in kind.keywords and marker[PERCENTILE.name] is not None:
+        for row in kind.limits:
+            if marker[row.name] is not None and "{percentile}" not in row.metric:
+                raise ValueError(f"{kind.name}: {row.name} has no percentile; {kind.usage()}")
+    return marker
 
 
 def usual_metric(name: str) -> str:

@@ -21,7 +21,7 @@ from pytest_llmperf.model.settings.configuration import BACKENDS, STARTED, Confi
 from pytest_llmperf.model.settings.matrix import FIGURES, RELATIONS, STATISTICS, Cell, Claim, Matrix, Played, Value
 from pytest_llmperf.model.settings.prices import Prices
 from pytest_llmperf.model.settings.session_settings import CLIENT_RUNTIMES, RAY, RUNTIMES, SERIAL, Settings
-from pytest_llmperf.model.verdict import Bound, Gate, Outcome, Verdict
+from pytest_llmperf.model.verdict import Bound, Gate, Outcome, RequestLimit, Verdict
 from pytest_llmperf.model.workload.agent import Agent, AsyncAgent, Command, ExternalAgent, Loop, Pauses
 from pytest_llmperf.model.workload.generation_options import OLLAMA_ONLY, GenerationOptions, Think
 from pytest_llmperf.model.workload.graph import AT_ONCE, LAST, AnyAgent, Place, Step, alone, steps_of
@@ -105,6 +105,7 @@ __all__ = [
     "Quality",
     "RecordedAgent",
     "Reference",
+    "RequestLimit",
     "RequestTiming",
     "Round",
     "Sample",

@@ -29,6 +29,19 @@ class Bound(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimit:
+    """What each request has to keep for goodput.
+
+    Attributes:
+        metric: of requests: `ttft_ms`, `tpot_ms` or `e2e_s`.
+        most: the largest good value.
+    """
+
+    metric: str
+    most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """A limit on one metric of one measurement, with the value of the limit and its source.
 
@@ -48,6 +61,7 @@ class Gate:
         baseline: name of the baseline that the limit comes from; empty: the user gave it.
         incumbent: regression gates: name of the deployment that took turns with this one; empty: stored sessions.
         robust: whether betting decides it, without assumptions on the distribution of rounds.
+        request_limits: goodput: what each request has to keep.
     """
 
     marker: str
@@ -62,6 +76,7 @@ class Gate:
     baseline: str = ""
     incumbent: str = ""
     robust: bool = False
+    request_limits: tuple[RequestLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ SELECTIONS = {
     "models": "several models, each with several agents at once (TR116)",
     "multiagent": "several agents at once (TR110, TR114)",
     "soak": "rounds for --llmperf-duration, watched for drift (H.2); skipped without it",
+    "scale": "system throughput with 1, 2, 4, 8 agents, and the law of its growth",
     "topology": "one instance, one with two slots, two instances (TR113, TR114)",
 }
 """Markers that select tests, and what these measure."""

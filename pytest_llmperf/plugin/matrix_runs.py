@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,8 @@ from pytest_llmperf.model import Scenario, scenario_of
 from pytest_llmperf.plugin.options.output_files import shown
 from pytest_llmperf.plugin.stash import LINES, MATRIX, PROFILE, RECORDS, RUNTIME, SPECS, WARNINGS
 from pytest_llmperf.study.matrices import matrix_files
+from pytest_llmperf.study.scaling.curve_files import write_curves
+from pytest_llmperf.study.scaling.scaling_curve import curve_lines, curves_of
 from pytest_llmperf.study.sweeps import run_matrix, summary_text
 from pytest_llmperf.study.sweeps.sweep_options import SweepOptions
 
@@ -60,6 +62,9 @@ class MatrixRuns:
         item.stash.setdefault(RECORDS, []).extend(results.records)
         item.stash[MATRIX] = True
         item.stash[LINES].extend(summary_text.summary(results, shown(folder, self._config)))
+        if curves := curves_of(results.counted):
+            paths = write_curves(curves, folder, results.matrix.name, results.matrix.description or results.matrix.name)
+            item.stash[LINES].extend((*curve_lines(curves), _written(paths, self._config)))
         item.stash[WARNINGS].extend(text for text in results.transfers if text not in item.stash[WARNINGS])
         if results.failed:
             raise summary_text.failed_cells_error(
@@ -95,3 +100,9 @@ class MatrixRuns:
                 next_step="return a Scenario, or a list of agents, async functions and commands",
             ) from error
         return scenario
+
+
+def _written(paths: Sequence[Path], config: pytest.Config) -> str:
+    """The files of the curves; and how to get a chart, if there is none."""
+    chart = "" if len(paths) > 1 else "; for a chart: pip install 'pytest-llmperf[report]'"
+    return f"  wrote {', '.join(str(shown(path, config)) for path in paths)}{chart}"

@@ -47,4 +47,6 @@ def test_a_gate_that_cannot(simulated, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST.format(robust=")\n    @pytest.mark.speedup(robust=True").replace("min_tok_s=1", ""))
     result = simulated()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*speedup has no keyword 'robust' (only efficiency, contention, ttft do: *"])
+    result.stderr.fnmatch_lines(
+        ["*speedup has no keyword 'robust' (only efficiency, contention, ttft, itl, tpot, e2e, goodput do: *"]
+    )

@@ -98,7 +98,7 @@ def _threshold_faults(index: int, threshold: Threshold) -> list[str]:
         faults.append(f"{where}.unit: {threshold.unit!r}, wanted {line.unit!r} for {metric}")
     if threshold.bound is not line.good:
         faults.append(f"{where}.bound: {threshold.bound.value!r}, wanted {line.good.value!r} for {metric}")
-    if threshold.value < 0 or (line.aggregate is Aggregate.RATE and threshold.value > 1):
+    if threshold.value < 0 or (line.aggregate in (Aggregate.RATE, Aggregate.REQUESTS) and threshold.value > 1):
         faults.append(f"{where}.value: {threshold.value:g} is out of range for {metric} in {line.unit}")
     return faults
 

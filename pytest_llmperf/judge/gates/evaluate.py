@@ -6,6 +6,8 @@
   E.1 #7: with 5 rounds and 1 % that means none; if there were some, only at the last look), and fails if the rate is
   significantly above the limit.
 - A gate on the largest round (memory, temperature) passes if no round was beyond the limit, and fails if one was.
+- A gate on a percentile over requests, or on goodput, does the same as a limit gate with the share of bad requests
+  (see `judge.gates.requests.request_gates`).
 - A regression gate fails if no change at all is excluded, and passes if a change of `delta` is (see
   `judge.regression.decision_rule`); between none and delta either answer is right.
 
@@ -24,6 +26,7 @@ from pytest_llmperf.judge.gates.change_verdicts import as_compared, judge_change
 from pytest_llmperf.judge.gates.evidence_grade import grade
 from pytest_llmperf.judge.gates.limit_verdicts import interval_of, limit_rule, limit_verdict
 from pytest_llmperf.judge.gates.reasons import rounds_words
+from pytest_llmperf.judge.gates.requests.request_gates import judge_requests
 from pytest_llmperf.judge.gates.robust.betting_gates import reason_of
 from pytest_llmperf.judge.metrics.censored_ttft import upper_bound_words
 from pytest_llmperf.judge.metrics.series import Aggregate, Metric, metric_of, series
@@ -32,7 +35,7 @@ from pytest_llmperf.judge.regression.stored_sessions import SESSIONS_FOR_SPREAD
 from pytest_llmperf.judge.stats.autocorrelation import autocorrelation, outliers
 from pytest_llmperf.judge.stats.confidence_intervals import CONFIDENCE_PCT
 from pytest_llmperf.judge.stats.error_spending import check_counts
-from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, aggregate_values, check_finite
+from pytest_llmperf.judge.stats.summary import MIN_ROUNDS, OVER_REQUESTS, aggregate_values, check_finite
 from pytest_llmperf.model import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -62,6 +65,9 @@ def judge(gate: Gate, measurement: Measurement, *, looks: int, last: bool = True
     """
     metric = _check_gate(gate)
     try:
+        if metric.aggregate in OVER_REQUESTS:
+            check_counts(looks, gates)
+            return judge_requests(gate, measurement, Look(looks=looks, last=last, gates=gates))
         values = series(measurement, gate.metric)
     except MeasurementError as error:
         verdict = invalid(gate, len(measurement.rounds), str(error.args[0]))

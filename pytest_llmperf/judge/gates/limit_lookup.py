@@ -20,7 +20,7 @@ from pytest_llmperf.judge.gates.comparison_gates import marked_comparisons, sess
 from pytest_llmperf.judge.gates.quality_gate import answer_gates
 from pytest_llmperf.judge.metrics.catalogue import OBSERVED, MetricClass, metric_of
 from pytest_llmperf.judge.metrics.formulas import cost_per_1m_usd
-from pytest_llmperf.model import Gate
+from pytest_llmperf.model import Gate, RequestLimit
 
 if TYPE_CHECKING:
     from pytest_llmperf.judge.baselines.lookup import Key
@@ -118,6 +118,12 @@ _RESOLVERS: Mapping[Judged, Callable[[Marker, Target, Baselines], tuple[Gate, ..
 def _limit_gate(marker: Marker, limit: Keyword, target: Target, baseline: Baseline) -> Gate:
     """A limit gate by precedence."""
     metric, not_comparable, stated_by = marker.metric(limit), "", ""
+    bounds = [row.name for row in marker.kind.keywords if row.of_requests]
+    if bounds and not marker.request_limits:
+        raise UsageError(
+            f"marker {marker} on {target.key.test} states nothing that each request has to keep",
+            next_step=f"add one or more of {', '.join(f'{name}=' for name in bounds)}",
+        )
     if stated := marker.stated(limit, target.option_limit(marker.name)):
         value, source = stated
     else:
@@ -140,6 +146,7 @@ def _limit_gate(marker: Marker, limit: Keyword, target: Target, baseline: Baseli
         not_comparable=not_comparable,
         baseline=stated_by,
         robust=marker.robust,
+        request_limits=tuple(RequestLimit(metric=name, most=most) for name, most in marker.request_limits),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError, one_of
+from pytest_llmperf.judge.gate_kinds import PERCENTILES
 from pytest_llmperf.judge.stats.summary import Aggregate, Shape
 from pytest_llmperf.model import Bound
 
@@ -53,6 +54,7 @@ class Metric:
         source: report and section, or pytest-llmperf if it defines the metric itself.
         definition: one line.
         ceiling: the largest value that the definition allows, or None.
+        percentile: over requests, or None.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Metric:
     source: str
     definition: str
     ceiling: float | None = None
+    percentile: int | None = None
 
     @property
     def in_points(self) -> bool:
@@ -94,7 +97,7 @@ def _metric(name: str, unit: str, how: tuple[Bound, Aggregate], source: str, def
     good, aggregate = how
     # Only the balance index cannot exceed 100 %: scaling can, when running together is faster than alone.
     # No share of a whole exceeds 1.
-    share = aggregate is Aggregate.RATE or name.endswith("_share")
+    share = aggregate in (Aggregate.RATE, Aggregate.REQUESTS) or name.endswith("_share")
     ceiling = 100.0 if name == "efficiency_pct" else 1.0 if share else None
     return Metric(
         name=name,
@@ -113,6 +116,7 @@ _LESS = (Bound.MAX, Aggregate.MEAN)
 _LESS_MEDIAN = (Bound.MAX, Aggregate.MEDIAN)
 _LESS_RATE = (Bound.MAX, Aggregate.RATE)
 _LESS_CV = (Bound.MAX, Aggregate.CV)
+_LESS_PERCENTILE = (Bound.MAX, Aggregate.PERCENTILE)
 _LESS_MAX = (Bound.MAX, Aggregate.MAX)
 _TTFT_CONTENDED = f"rounds with a request whose ttft_ratio is above {TTFT_RATIO_LIMIT:g}"
 _RATE_CONTENDED = f"rounds with an agent whose decode_tok_s is more than {RATE_DROP_PCT:g} % below its solo median"
@@ -171,6 +175,23 @@ _PER_REQUEST = (
     _metric("itl_ms", "ms", _LESS_MEDIAN, "pytest-llmperf", "median gap between chunks, worst request"),
     _metric("tpot_ms", "ms", _LESS, "pytest-llmperf", "(last - first arrival) / (n - 1), worst request"),
 )
+_E2E_S = _metric("e2e_s", "s", _LESS_MEDIAN, "pytest-llmperf", "e2e_ms / 1000")
+_PERCENTILES = tuple(
+    replace(
+        _metric(f"{name}_p{percentile}_{unit}", unit, _LESS_PERCENTILE, source, f"P{percentile} {over}"),
+        percentile=percentile,
+    )
+    for name, unit, source, over in (
+        ("ttft", "ms", "A.6", "of TTFT over the requests of all rounds"),
+        ("itl", "ms", "pytest-llmperf", "of the gaps between chunks over all rounds"),
+        ("tpot", "ms", "pytest-llmperf", "of TPOT over the requests of all rounds"),
+        ("e2e", "s", "pytest-llmperf", "of the time to the end of the answer over the requests of all rounds"),
+    )
+    for percentile in PERCENTILES
+)
+_GOODPUT = _metric(
+    "goodput_share", "ratio", (Bound.MIN, Aggregate.REQUESTS), "pytest-llmperf", "requests that keep every stated limit"
+)
 _DERIVED = (
     _metric("cost_per_1m_usd", "USD", _LESS, "A.7", "1e6 / tok_s / 3600 * usd_per_hour"),
     _metric("memory_efficiency", "tok/s/GiB", _MORE, "A.8", "tok_s / vram_gib"),
@@ -202,7 +223,19 @@ _CVS = tuple(
 
 CATALOGUE: Mapping[str, Metric] = {
     metric.name: metric
-    for metric in (*_OVER_ROUNDS, *_PATH, *_RATES, *_PER_REQUEST, *_DERIVED, *_QUALITY, *_OBSERVED, *_CVS)
+    for metric in (
+        *_OVER_ROUNDS,
+        *_PATH,
+        *_RATES,
+        *_PER_REQUEST,
+        _E2E_S,
+        *_PERCENTILES,
+        _GOODPUT,
+        *_DERIVED,
+        *_QUALITY,
+        *_OBSERVED,
+        *_CVS,
+    )
 }
 """Every metric by name."""
 

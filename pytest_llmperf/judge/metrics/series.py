@@ -231,6 +231,7 @@ _SERIES: Mapping[str, Callable[[Measurement], tuple[float, ...]]] = {
     "ttft_reasoning_ms": _each(worst_requests.worst_ttft_reasoning_ms),
     "server_ttft_ms": _each(worst_requests.worst_server_ttft_ms),
     "e2e_ms": _each(worst_requests.worst_e2e_ms),
+    "e2e_s": _each(lambda round_: worst_requests.worst_e2e_ms(round_) / 1000),
     "ttft_ratio": _worst_ttft_ratios,
     "slowdown": _each(lambda round_: max(slowdowns(round_))),
     "queue_ms": _each(worst_requests.worst_queue_ms),

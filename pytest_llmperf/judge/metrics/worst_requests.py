@@ -80,7 +80,7 @@ def _worst_of_server(round_: Round, wait_ms_of: Callable[[RequestTiming], float 
     return max(known_ms)
 
 
-def _arriving(round_: Round, metric: str) -> list[RequestTiming]:
+def arriving(round_: Round, metric: str) -> list[RequestTiming]:
     """The requests together, whose chunks must have arrived one after the other.
 
     Raises:
@@ -102,17 +102,17 @@ def _arriving(round_: Round, metric: str) -> list[RequestTiming]:
 
 def slowest_client_decode_tok_s(round_: Round) -> float:
     """Decode rate by arrivals, tok/s; raises MeasurementError as all metrics of tokens do."""
-    rates = map(request_formulas.client_decode_tok_s, _arriving(round_, "client_decode_tok_s"))
+    rates = map(request_formulas.client_decode_tok_s, arriving(round_, "client_decode_tok_s"))
     return min(rate for rate in rates if rate is not None)
 
 
 def worst_itl_ms(round_: Round) -> float:
     """Median gap between chunks, ms; raises MeasurementError as all metrics of tokens do."""
-    gaps_ms = map(request_formulas.itl_ms, _arriving(round_, "itl_ms"))
+    gaps_ms = map(request_formulas.itl_ms, arriving(round_, "itl_ms"))
     return max(map(statistics.median, gaps_ms))
 
 
 def worst_tpot_ms(round_: Round) -> float:
     """Mean time per token after the first, ms; raises MeasurementError as all metrics of tokens do."""
-    times_ms = map(request_formulas.tpot_ms, _arriving(round_, "tpot_ms"))
+    times_ms = map(request_formulas.tpot_ms, arriving(round_, "tpot_ms"))
     return max(time_ms for time_ms in times_ms if time_ms is not None)

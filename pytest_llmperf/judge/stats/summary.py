@@ -25,6 +25,12 @@ class Aggregate(StrEnum):
     RATE = "rate"  # share of rounds whose value is 1
     CV = "cv"  # sample standard deviation over the mean, percent
     MAX = "max"  # of the largest round
+    PERCENTILE = "percentile"  # over the requests of all rounds
+    REQUESTS = "share of requests"  # of all rounds, that keep every limit
+
+
+OVER_REQUESTS = (Aggregate.PERCENTILE, Aggregate.REQUESTS)
+"""Aggregates of single requests: a round has no value of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,7 @@ class Settings:
     github: bool = True
     results: str = "llmperf-results"
     resume: bool = True
+    max_agents: int = 0
     force_topology: str = ""
     script: Script = field(default_factory=Script)
     config_file: str = ""

@@ -20,6 +20,7 @@ _TYPES: dict[Callable[[str], Any], tuple[type, ...]] = {
     parsers.switch: (bool,),
     parsers.count: (int,),
     parsers.rounds: (int,),
+    parsers.agents: (int,),
     parsers.seconds: _NUMBER,
     parsers.seconds_or_off: (*_NUMBER, bool),
     parsers.duration: _NUMBER,

@@ -62,6 +62,14 @@ def rounds(raw: str) -> int:
     return value
 
 
+def agents(raw: str) -> int:
+    """A number of agents."""
+    value = whole(raw)
+    if value < 1:
+        raise ValueError("wanted 1 or more")
+    return value
+
+
 def seconds(raw: str) -> float:
     """A time above 0, s."""
     value = number(raw)

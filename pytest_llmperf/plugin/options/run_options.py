@@ -202,4 +202,12 @@ RESULT_OPTIONS = (
         "reuse the finished cells of an interrupted experiment",
         default="on",
     ),
+    Option(
+        "max_agents",
+        "max-agents",
+        "N",
+        parsers.agents,
+        "the largest number of agents that an experiment over numbers of agents (pytest perf_suites -m scale) measures",
+        unset="no limit; 4 for the embedded engine",
+    ),
 )

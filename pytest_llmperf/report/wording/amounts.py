@@ -11,12 +11,15 @@ from pytest_llmperf.model import Verdict
 
 _DECIMALS = {"%": 1, "pp": 1, "ms": 0, "s": 3, "tok/s": 1, "x": 2, "ratio": 3, "C": 0}
 
+_SHARES = (Aggregate.RATE, Aggregate.REQUESTS)
+"""Shares of rounds or requests, shown in percent."""
+
 _MOST_DIGITS = 7
 """Upper limit on extra digits."""
 
 
 def amount(value: float | None, metric: str, more: int = 0) -> str:
-    """A value with its unit, e.g. `81.2 %`; rates of rounds are shown in percent, a missing value as `no value`.
+    """A value with its unit, e.g. `81.2 %`; shares are shown in percent, a missing value as `no value`.
 
     Args:
         value: the value in the metric's unit.
@@ -68,19 +71,19 @@ def digits_in(verdict: Mapping[str, Any]) -> int:
 
 
 def _unit(metric: str) -> str:
-    return "%" if CATALOGUE[metric].aggregate is Aggregate.RATE else CATALOGUE[metric].unit
+    return "%" if CATALOGUE[metric].aggregate in _SHARES else CATALOGUE[metric].unit
 
 
 def figure(value: float, metric: str, more: int = 0) -> str:
     """A value without its unit."""
-    if CATALOGUE[metric].aggregate is Aggregate.RATE:
+    if CATALOGUE[metric].aggregate in _SHARES:
         return f"{100 * value:.{3 + more}g}"
     return f"{value:.{_DECIMALS.get(CATALOGUE[metric].unit, 2) + more}f}"
 
 
 def _limit_figure(limit: float, metric: str, more: int) -> str:
     """A limit without its unit; a typed limit keeps all its digits."""
-    given = 100 * limit if CATALOGUE[metric].aggregate is Aggregate.RATE else limit
+    given = 100 * limit if CATALOGUE[metric].aggregate in _SHARES else limit
     usual, exact = figure(limit, metric), typed(given)
     if not exact:
         return figure(limit, metric, more)

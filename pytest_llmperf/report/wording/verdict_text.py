@@ -69,7 +69,7 @@ def name_of(record: Record) -> str:
 def headline(verdict: Verdict) -> str:
     """A verdict in one line: gate, value, interval, limit and its source."""
     gate = verdict.gate
-    if verdict.outcome is not Outcome.FAIL:
+    if verdict.outcome is not Outcome.FAIL or verdict.value is None:
         against = f"{_interval(verdict)} against {limit_words(verdict)}{_because(verdict)}"
         return f"gate {gate_name(verdict)} {_VERBS[verdict.outcome]}: {against}"
     relation = "is worse than" if gate.delta is not None else ("is below" if gate.bound is Bound.MIN else "is above")

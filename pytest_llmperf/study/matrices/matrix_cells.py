@@ -29,6 +29,9 @@ THINK = "think"
 PROMPT = "prompt"
 """The axis that several prompts create; its values are 1, 2, ..."""
 
+AGENTS = "agents"
+"""The axis for the number of agents with the same prompt."""
+
 _PLACES = ("model", "topology", "scenario", "runtime")
 _SHORT = {"num_gpu": "gpu", "num_ctx": "ctx", "temperature": "temp", "num_thread": "threads", "num_predict": "predict"}
 
@@ -83,7 +86,8 @@ def cell_name(matrix: Matrix, cell: Cell) -> str:
 
 def foreign_axes(matrix: Matrix) -> tuple[str, ...]:
     """Axes that only a user's function can give a meaning."""
-    return tuple(axis for axis in named_axes(matrix) if axis not in (*OPTIONS, *_PLACES, THINK))
+    known = (*OPTIONS, *_PLACES, THINK, *((AGENTS,) if matrix.prompts else ()))
+    return tuple(axis for axis in named_axes(matrix) if axis not in known)
 
 
 def named_axes(matrix: Matrix) -> tuple[str, ...]:
@@ -133,7 +137,8 @@ def _named_scenario(matrix: Matrix, cell: Cell, scenarios: Mapping[str, Scenario
             next_step='add `scenario = "chimera_homo"`, `prompts = [...]`, or run_matrix(..., agents=FUNCTION)',
         )
     prompt = matrix.prompts[int(cell.get(PROMPT, 1)) - 1]
-    names = ("agent",) if matrix.agents == 1 else tuple(f"agent_{number + 1}" for number in range(matrix.agents))
+    count = int(cell.get(AGENTS, matrix.agents))
+    names = ("agent",) if count == 1 else tuple(f"agent_{number + 1}" for number in range(count))
     return Scenario(name=matrix.name, agents=tuple(Agent(name=name, prompts=(prompt,)) for name in names))
 
 

@@ -27,7 +27,7 @@ from pytest_llmperf.model import (
 )
 from pytest_llmperf.model.texts import text_fault
 from pytest_llmperf.model.workload.generation_options import think_fault
-from pytest_llmperf.study.matrices.matrix_cells import OPTIONS, PROMPT, THINK, named_axes
+from pytest_llmperf.study.matrices.matrix_cells import AGENTS, OPTIONS, PROMPT, THINK, named_axes
 
 SCHEMA = 1
 
@@ -131,6 +131,9 @@ def _faults(matrix: Matrix, scenarios: Collection[str]) -> Iterator[str]:
     yield from (f"axes.{axis}: a value is listed twice" for axis, values in matrix.axes.items() if _twice(values))
     for where, cell in _settings_of(matrix):
         yield from _wrong_values(where, cell, scenarios)
+        count = cell.get(AGENTS, 1) if matrix.prompts else 1
+        if type(count) is not int or count < 1:
+            yield f"{where}{AGENTS}: got {count!r}, wanted a number of agents, 1 or more"
     axes = dict.fromkeys((*named_axes(matrix), *((PROMPT,) if len(matrix.prompts) > 1 else ())))
     for where, keys in _uses_of_axes(matrix):
         yield from (

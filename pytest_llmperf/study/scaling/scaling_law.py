@@ -94,7 +94,7 @@ class ScalingLaw:
         peak: the number of agents of most throughput by the law; infinite if it grows for ever.
         peak_interval: of it; the upper end may be infinite.
         misfit: where rounds depart from the law; None: they do not, as far as can be told.
-        curve: for a chart.
+        curve: for a chart; has a point for each measured number of agents.
         region: the joint 95 % region.
     """
 
@@ -210,7 +210,7 @@ def _curve(means: Means, grid: Grid) -> tuple[Point, ...]:
     gammas = means.gamma_log(grid.contention, grid.coherency)
     a, b = (np.asarray(value) for value in grid.best)
     points = []
-    for agents in np.geomspace(means.sizes[0], means.sizes[-1], 60):
+    for agents in np.union1d(np.linspace(means.sizes[0], means.sizes[-1], 50), means.sizes):
         logs = gammas - log_loss(grid.contention, grid.coherency, agents) + math.log(agents)
         fitted = float(means.gamma_log(a, b) - log_loss(a, b, agents)) + math.log(agents)
         points.append(

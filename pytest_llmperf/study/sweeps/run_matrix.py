@@ -14,7 +14,14 @@ from pytest_llmperf.model import OLLAMA_ONLY, Baseline, Cell, Matrix, Profile, S
 from pytest_llmperf.session.session import Session
 from pytest_llmperf.study.claims.claim_faults import faults_of
 from pytest_llmperf.study.claims.claim_findings import compare
-from pytest_llmperf.study.matrices.matrix_cells import cells_of, config_name, foreign_axes, scenario_of_cell, unplayed
+from pytest_llmperf.study.matrices.matrix_cells import (
+    AGENTS,
+    cells_of,
+    config_name,
+    foreign_axes,
+    scenario_of_cell,
+    unplayed,
+)
 from pytest_llmperf.study.rows.round_rows import derived, rows_of
 from pytest_llmperf.study.sweeps.cell_sweep import Sweep
 from pytest_llmperf.study.sweeps.resume_fingerprint import asked, conditions
@@ -28,6 +35,9 @@ Make = Callable[[Cell], Scenario]
 """A user's function: what the agents of a cell do."""
 
 NO_GPU = "no GPU on this machine"
+EMBEDDED_AGENTS = 4
+"""The most agents of an axis on the embedded engine, which shares a machine with its clients, unless an option says."""
+
 NEVER_SENT = "an OpenAI-compatible API has no such option"
 
 
@@ -185,14 +195,28 @@ def _measurable(matrix: Matrix, session: Session) -> tuple[list[Cell], dict[str,
         without |= dict.fromkeys(OLLAMA_ONLY, NEVER_SENT)
     skipped = {f"axis {axis}": reason for axis, reason in without.items() if _names(matrix, axis)}
     cells = []
+    most, why = _most_agents(session)
     for cell in cells_of(matrix, without=tuple(without)):
         if simulated and (model := unplayed(matrix, cell)):
             skipped[f"model {model}"] = "the matrix has no script for it"
         elif forced and cell.get("topology", forced) != forced:
             skipped[f"topology {cell['topology']}"] = f"--llmperf-topology or the deployment sets {forced}"
+        elif matrix.prompts and most and int(cell.get(AGENTS, 1)) > most:
+            skipped[f"agents {cell[AGENTS]}"] = why
         else:
             cells.append(cell)
     return cells, skipped
+
+
+def _most_agents(session: Session) -> tuple[int, str]:
+    """The largest number of agents that is measured, and the reason; 0: any."""
+    most = session.settings.max_agents
+    if most or session.backend.kind != "embedded":
+        return most, f"--llmperf-max-agents is {most}"
+    return (
+        EMBEDDED_AGENTS,
+        f"the embedded engine is measured with up to {EMBEDDED_AGENTS}; --llmperf-max-agents sets more",
+    )
 
 
 def _transfers(matrix: Matrix, profile: Profile | None, scenarios: Iterable[Scenario]) -> tuple[str, ...]:

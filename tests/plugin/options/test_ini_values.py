@@ -23,6 +23,7 @@ _SWITCH = (("true", True), ("false", False), ('"on"', True), ('"off"', False), (
 
 TYPED: dict[object, tuple[tuple[str, object], ...]] = {
     parsers.switch: _SWITCH,
+    parsers.agents: (("1", 1), ("64", 64), ('"8"', 8)),
     parsers.count: (("0", 0), ("3", 3), ('"3"', 3)),
     parsers.rounds: (("7", 7), ('"7"', 7)),
     parsers.seconds: (("2", 2.0), ("0.5", 0.5), ('"0.5"', 0.5)),
@@ -42,6 +43,7 @@ TYPED: dict[object, tuple[tuple[str, object], ...]] = {
         ('"efficiency=95,ttft=9"', {"efficiency": 95, "ttft": 9}),
     ),
     parsers.proxy: (('"http://p:1"', "http://p:1"),),
+    parsers.ray_address: (('"auto"', "auto"), ('"10.0.0.1:6379"', "10.0.0.1:6379")),
     parsers.one_auth: (('"basic:B"', "basic:B"),),
     parsers.stem: (('"main"', "main"),),
     parsers.text: (('"word"', "word"), ('"/word"', "/word")),

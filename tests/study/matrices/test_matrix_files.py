@@ -65,6 +65,14 @@ def test_agents_that_do_the_same() -> None:
     assert [agent.name for agent in scenario_of_cell(made, {}).agents] == ["agent_1", "agent_2"]
 
 
+def test_an_axis_over_numbers_of_agents() -> None:
+    """It overrides the matrix's number; without prompts, only the user's function can give it a meaning."""
+    made = matrix(scenario="", prompts=["a"], agents=2, axes={"agents": [1, 3]})
+    assert [len(scenario_of_cell(made, cell).agents) for cell in cells_of(made)] == [1, 3]
+    assert foreign_axes(made) == ()
+    assert foreign_axes(matrix(axes={"agents": [1, 3]})) == ("agents",)
+
+
 def test_a_cells_options_win_over_everything() -> None:
     """Over the matrix's, which win over the scenario's; and no baseline's workload changes what is varied."""
     made = matrix(options={"num_predict": 7, "num_ctx": 1})
@@ -172,6 +180,10 @@ def test_what_is_played_on_the_simulated_server_only() -> None:
         ({"prompts": ["a"]}, "scenario and prompts: wanted one of them"),
         ({"mode": "solo"}, "mode: got 'solo', wanted one of single_inference"),
         ({"agents": 0}, "wanted 1 or more agents"),
+        (
+            {"scenario": "", "prompts": ["a"], "axes": {"agents": [0]}},
+            "axes.agents: got 0, wanted a number of agents, 1 or more",
+        ),
         ({"played": [{"script": {"speed": 1}}]}, r"played\[0\].script.speed: unknown"),
         ({"played": [{"options": {"num_cpu": 1}}]}, "options.num_cpu: unknown option"),
         ({"played": [{"script": {"decode_tok_s": 0}}]}, r"played\[0\].script: decode_tok_s = 0, wanted 0.001"),

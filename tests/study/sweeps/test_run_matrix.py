@@ -172,6 +172,14 @@ def test_a_topology_that_is_forced(sweep) -> None:
     assert results.skipped == {"topology single_parallel": "--llmperf-topology or the deployment sets single"}
 
 
+def test_the_most_agents(sweep) -> None:
+    """An axis over numbers of agents ends at the option's; the rest is listed with the reason."""
+    tables = {"scenario": "", "prompts": ["Tell"], "rounds": 1, "options": {"num_predict": 4}}
+    results = sweep(matrix(**tables, axes={"agents": [1, 2, 4]}), settings={"max_agents": 2})
+    assert [row.agents for row in results.rows] == [1, 2]
+    assert results.skipped["agents 4"] == "--llmperf-max-agents is 2"
+
+
 def test_options_that_the_api_has_no_name_for(sweep) -> None:
     """They are not swept there, nor written as sent."""
     made = matrix(

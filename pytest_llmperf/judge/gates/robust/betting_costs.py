@@ -94,7 +94,8 @@ def _line(gate: Gate, stored: Sequence[float], most: int) -> str:
         sd = min(_ASSUMED_SHARE * metric.ceiling, abs(best - middle))
         supposed, like = (middle - sd, middle + sd), f"if their mean is {middle:g} {metric.unit}, their sd {sd:g}"
     else:
-        best = gate.limit if metric.aggregate is Aggregate.MEDIAN else 0.0
+        # all is well: values at the limit, no round counted as bad, every request good
+        best = {Aggregate.RATE: 0.0, Aggregate.REQUESTS: 1.0}.get(metric.aggregate, gate.limit)
         supposed, like = (best,), "if all of them are good"
     rounds = rounds_to_pass(gate, supposed, _MOST)
     needs = f"needs about {rounds} rounds to pass" if rounds else f"will not pass in {_MOST} rounds"

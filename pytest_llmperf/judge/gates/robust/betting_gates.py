@@ -1,7 +1,7 @@
 """Gates that are decided by betting (`--llmperf-robust`, `robust=True`): which can be, their intervals, their rounds.
 
-Means of metrics that are bounded on both sides can be, shares of rounds, and medians (by the share of rounds below a
-point). See `judge.stats.betting` and docs/verdicts.md.
+Means of metrics that are bounded on both sides can be, shares of rounds and of requests, percentiles over requests, and
+medians (by the share of rounds below a point). See `judge.stats.betting` and docs/verdicts.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def why_not(gate: Gate) -> str:
     metric = metric_of(gate.metric)
     if gate.delta is not None:
         return "it compares, and how sessions or pairs differ has no known bound"
-    if metric.aggregate in (Aggregate.MAX, Aggregate.MEDIAN):
+    if metric.aggregate in (Aggregate.MAX, Aggregate.MEDIAN, Aggregate.PERCENTILE):
         return ""
     if metric.aggregate is Aggregate.CV or metric.ceiling is None:
         return f"{metric.name} has no known upper bound"
@@ -113,6 +113,10 @@ def _sides(
         half: the step of values that repeat.
     """
     metric, least = metric_of(gate.metric), gate.bound is Bound.MIN
+    if metric.percentile is not None:
+        good = [float(value <= gate.limit) for value in values]
+        share = metric.percentile / 100
+        return (good, share), ([1 - value for value in good], 1 - share)
     if metric.aggregate is Aggregate.MEDIAN:
         beyond = [value - gate.limit if least else gate.limit - value for value in values]
         return ([float(by >= half) for by in beyond], 0.5), ([float(by < -half) for by in beyond], 0.5)

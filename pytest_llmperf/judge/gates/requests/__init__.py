@@ -1,0 +1,1 @@
+"""Gates on single requests: percentiles and goodput."""

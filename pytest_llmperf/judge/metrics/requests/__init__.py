@@ -1,0 +1,1 @@
+"""Values of single requests, by round."""
