@@ -146,6 +146,8 @@ verdicts: .venv/dev
 verdicts-wide: .venv/dev
 	@echo "== the envelope of the verdicts: hundreds of cells (hours; goes on where it was interrupted)"
 	@$(BIN)/python benchmarks/envelope.py --page docs/envelope.md $(ARGS)
+	@echo "== how often a search for the capacity promises too much or too little (an hour)"
+	@$(BIN)/python benchmarks/capacity_errors.py
 	@echo "== percentiles and goodput, requests of one round alike (half an hour)"
 	@$(BIN)/python benchmarks/request_shares.py --page docs/verdicts-appendix.md
 

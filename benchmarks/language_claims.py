@@ -49,8 +49,8 @@ def _advantage(
 ) -> tuple[str, str, str]:
     """Rust against Python by the rule for paired rounds.
 
-    Not reproduced: the interval excludes the stated advantage from above. Reproduced: it includes or exceeds the stated
-    advantage, and excludes none.
+    Not reproduced: the whole interval is below the stated advantage. Larger: the whole interval is above it.
+    Reproduced: the interval includes it, and excludes no advantage at all.
     """
     if missing := [name for name in (RUST, PYTHON) if name not in figures]:
         return claim, UNTESTABLE, f"{' and '.join(missing)} was not measured"
@@ -64,13 +64,15 @@ def _advantage(
     if change is None:
         return claim, UNTESTABLE, "a single round"
     low, high = -change.high, -change.low
-    shown = f"{RUST} against {PYTHON}: {-change.estimate:+.1f} % better ({low:+.1f} to {high:+.1f})"
+    shown = f"advantage of {RUST} over {PYTHON}: {-change.estimate:.1f} % ({low:.1f} to {high:.1f})"
     return claim, _status(low, high, stated_pct), shown
 
 
 def _status(low: float, high: float, stated: float) -> str:
     if high < stated:
         return "not reproduced"
+    if low > stated:
+        return "larger than stated"
     return "reproduced" if low > 0 else "inconclusive"
 
 

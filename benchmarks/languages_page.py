@@ -21,7 +21,7 @@ HEAD = """# Agents in several languages
 
 One agent, written in several languages and for several runtimes ([SPEC.md]({agents}/SPEC.md)), measured by turns: in
 each round two copies of each implementation run alone and together on two scripted servers, through the [tap](tap.md).
-Before anything was timed, all implementations had sent the same requests. `null` parses no answer and writes no report,
+Before anything was timed, all programs had sent the same requests. `null` parses no answer and writes no report,
 so it shows what the rest of the path costs. `own-NAME` are the plugin's own runtimes, without a tap. They
 have no process of their own, so memory and start-up are empty.
 """

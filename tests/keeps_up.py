@@ -2,12 +2,13 @@
 
 import pytest
 
+from pytest_llmperf.session import capacity_run
 from pytest_llmperf.session.measurement import recovery, round_loop, soak_loop
 
 
 def keep_up(patch: pytest.MonkeyPatch) -> None:
     """No client is late or dear until the patch is undone."""
-    for module in (round_loop, recovery, soak_loop):
+    for module in (capacity_run, round_loop, recovery, soak_loop):
         patch.setattr(module, "saturated", lambda _: "")
     patch.setattr(round_loop, "client_overhead_problem", lambda _: "")
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pytest_llmperf.cli.measuring.measuring_arguments import CAPACITY, QUICK, add_capacity, add_quick
 from pytest_llmperf.cli.recording_arguments import RECORD_AGENTS, add_record_agents
 from pytest_llmperf.errors import did_you_mean
 from pytest_llmperf.judge.gate_kinds import GATED_METRICS
 from pytest_llmperf.masking import has_login, refused
-from pytest_llmperf.model import BACKENDS, CLIENT_RUNTIMES, RUNTIMES
 
 _NAME = "a baseline's name (looked up in DIR, then among the baselines of the package), or a .toml file"
 _OWN_NAME = "the name of a baseline in DIR, or a .toml file"
@@ -47,9 +45,9 @@ def function_of(name: str) -> Callable[..., Any]:
     """A command's function; its module is imported only now, since some commands need numpy.
 
     Args:
-        name: `module.function`.
+        name: `module.function`, or `package.module.function`.
     """
-    module, _, function = name.partition(".")
+    module, _, function = name.rpartition(".")
     command: Callable[..., Any] = getattr(import_module(f"pytest_llmperf.cli.{module}"), function)
     return command
 
@@ -81,7 +79,8 @@ def parser(*, recording: bool = False) -> ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"pytest-llmperf {version('pytest-llmperf')}")
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    _add_quick(commands)
+    add_quick(_bare(commands, *QUICK))
+    add_capacity(_bare(commands, *CAPACITY))
     _add_init(commands)
     _command(commands, "list", "baseline_commands.list_all", "list every baseline and what it contains")
     show = _command(
@@ -116,71 +115,6 @@ def _command(commands: Any, name: str, run: str, help: str, more: str = "") -> A
         "--dir", type=Path, default=Path("baselines"), help="folder with your baselines (default: %(default)s)"
     )
     return added
-
-
-def _seconds(text: str) -> float:
-    with suppress(ValueError):
-        if 0 < float(text) < 1e6:
-            return float(text)
-    raise ArgumentTypeError("wanted more than 0 seconds")
-
-
-def _agents(text: str) -> int:
-    with suppress(ValueError):
-        if 2 <= int(text) <= 100:
-            return int(text)
-    raise ArgumentTypeError("wanted a number from 2 to 100")
-
-
-def _add_quick(commands: Any) -> None:
-    quick = _bare(
-        commands,
-        "quick",
-        "quick_command.quick",
-        "measure for a minute, without a test, how agents run together here",
-        "Each agent runs alone, then all together, up to 5 times. Ctrl-C prints what was measured so far. "
-        "Exit code: 0 = measured, 2 = interrupted, or nothing could be measured.",
-    )
-    quick.add_argument(
-        "urls",
-        nargs="*",
-        metavar="URL",
-        help="running servers, one per agent; a single one is shared by all agents (default: what --backend finds)",
-    )
-    quick.add_argument("--llmperf-urls", action="append", default=[], help=SUPPRESS)  # errors name it
-    quick.add_argument(
-        "--backend",
-        "--llmperf-backend",
-        choices=BACKENDS,
-        default="auto",
-        help="where the servers come from, see docs/servers.md (default: %(default)s)",
-    )
-    quick.add_argument("--model", "--llmperf-model", default="", metavar="NAME", help="model name on the servers")
-    quick.add_argument(
-        "--auth",
-        "--llmperf-auth",
-        default="",
-        metavar="KIND:NAME",
-        help="how to log in: bearer:NAME or basic:NAME, NAME is the environment variable with the secret",
-    )
-    quick.add_argument(
-        "--runtime",
-        "--llmperf-runtime",
-        choices=CLIENT_RUNTIMES,
-        default=RUNTIMES[0],
-        help="how the agents' clients run concurrently (default: %(default)s)",
-    )
-    quick.add_argument(
-        "--agents",
-        dest="agent_count",
-        type=_agents,
-        metavar="N",
-        help="number of agents (default: 2, or one per URL)",
-    )
-    quick.add_argument(
-        "--seconds", type=_seconds, default=60.0, metavar="N", help="time for all rounds, s (default: %(default)g)"
-    )
-    quick.add_argument("--json", action="store_true", help="print the JSON document that --llmperf-json writes")
 
 
 def _add_init(commands: Any) -> None:

@@ -58,6 +58,7 @@ class Rounds:
         timeout_s: time limit for a request, s; behind the tap, for all requests of an agent.
         tap: forwards for external agents; needed if there are any, or with `record`.
         record: takes what the agents asked in a round, see `Recorder.recording`, and when the barrier opened.
+        alone: whether each agent also runs alone; if not, the rounds have no solo runs.
 
     Raises:
         ValueError: the topology lacks an instance for some agent.
@@ -73,8 +74,10 @@ class Rounds:
         timeout_s: float,
         tap: Tap | None = None,
         record: Record | None = None,
+        alone: bool = True,
     ) -> None:
         self._scenario = scenario
+        self._alone = alone
         self._placement = tuple(topology.instance_of(index) for index in range(len(scenario.agents)))
         self._runtime = runtime
         self._timeout_s = timeout_s
@@ -140,15 +143,16 @@ class Rounds:
         """
         placed = self._placed()
         members_of = {agent.name: [(agent, instance)] for agent, instance in placed} | {TOGETHER: list(placed)}
-        order = order_of(index, tuple(agent.name for agent, _ in placed)) if len(placed) > 1 else (TOGETHER,)
+        several = self._alone and len(placed) > 1
+        order = order_of(index, tuple(agent.name for agent, _ in placed)) if several else (TOGETHER,)
         parts = {name: self._parts.run(members_of[name]) for name in order}
-        if len(placed) == 1:
+        if self._alone and not several:
             parts[placed[0][0].name] = parts[TOGETHER]
         sources = frozenset().union(*(part.sources for part in parts.values()))
         return Round(
             index=index,
             order=order,
-            solo=tuple(parts[agent.name].runs[0] for agent, _ in placed),
+            solo=tuple(parts[agent.name].runs[0] for agent, _ in placed) if self._alone else (),
             together=parts[TOGETHER].runs,
             timing_source=KERNEL if sources == {KERNEL} else READ,
             client_cpu_ns=parts[TOGETHER].cpu_ns,

@@ -19,6 +19,7 @@ from pytest_llmperf.servers.backends import Backend, unused
 from pytest_llmperf.servers.probes.deployment_facts import gpu_here
 from pytest_llmperf.servers.processes.local_ray import LocalRay
 from pytest_llmperf.session.baselines_in_force import BaselinesInForce
+from pytest_llmperf.session.capacity_run import CapacityPlan, CapacityRun
 from pytest_llmperf.session.measurement.answer_scores import DEFAULT_SCORER, Scorer
 from pytest_llmperf.session.measurement.measurement_context import MeasurementContext, MeasurementPlan
 from pytest_llmperf.session.measurement.measurement_run import MeasurementRun
@@ -278,6 +279,10 @@ class Session:
     def run(self, plan: MeasurementPlan) -> Record:
         """Carry out a measurement plan; raises as `measure` does."""
         return MeasurementRun(plan, self._context).run()
+
+    def capacity(self, plan: CapacityPlan) -> CapacityRun:
+        """A search for the number of agents that the servers carry; call its `run`, which raises as `measure` does."""
+        return CapacityRun(plan, self._context)
 
     @no_interrupt_lost()
     def record(self, scenario: Scenario, kind: TopologyKind, target: RecordingTarget) -> Recorded:

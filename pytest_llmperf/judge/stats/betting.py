@@ -61,7 +61,7 @@ def median_interval(values: Sequence[float], *, gates: int = 1) -> Interval:
     The ends are the order statistics that a bet on a share of one half refutes; infinite for too few values.
     """
     ordered, n = sorted(values), len(values)
-    count = first_rounds(lambda below: _log_capital_of_count(below, n) >= log_target(gates), n // 2 + 1, n)
+    count = first_rounds(lambda below: log_capital_of_shares(below, n - below, 0.5) >= log_target(gates), n // 2 + 1, n)
     low, high = (-math.inf, math.inf) if count is None else (ordered[n - count], ordered[count - 1])
     return Interval(low=low, high=high, method="median, by betting")
 
@@ -82,6 +82,21 @@ def rounds_to_refute(values: Sequence[float], mean: float, *, gates: int = 1, mo
 def log_capital(values: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
     """The logarithm of the capital after the values of the last axis, betting against means up to `mean`."""
     return _log_sum(_log_growth(values, mean))
+
+
+def log_capital_of_shares(won: float, lost: float, share: float) -> float:
+    """The logarithm of the capital after bets on events, against a share of won ones up to `share`.
+
+    Args:
+        won: their number; a fraction if events are not independent.
+        lost: the number of the others, likewise.
+        share: above 0 and below 1.
+    """
+    growth = won * np.log1p(_fractions() * (1 / share - 1))
+    if lost:
+        with np.errstate(divide="ignore"):
+            growth = growth + lost * np.log1p(-_fractions())
+    return float(_log_sum(growth))
 
 
 def log_target(gates: int = 1) -> float:
@@ -126,12 +141,3 @@ def _log_sum(growth: NDArray[np.float64]) -> NDArray[np.float64]:
     """The logarithm of the whole capital."""
     most = growth.max(axis=0)
     return np.asarray(most + np.log(np.tensordot(_shares(), np.exp(growth - most), 1)))
-
-
-def _log_capital_of_count(below: int, n: int) -> float:
-    """The logarithm of the capital after `below` of n values below a point, betting against a share of one half."""
-    growth = below * np.log1p(_fractions())
-    if below < n:
-        with np.errstate(divide="ignore"):
-            growth = growth + (n - below) * np.log1p(-_fractions())
-    return float(_log_sum(growth))

@@ -173,7 +173,7 @@ class Round:
     Attributes:
         index: the round's index, from 0.
         order: the parts in the order they ran: agent names and `together`.
-        solo: one run for each agent, in the scenario's order.
+        solo: one run for each agent, in the scenario's order; empty in a search for the capacity.
         together: one run for each agent, in the scenario's order, all with the same start_ns.
         timing_source: `kernel` if every arrival is the kernel's receive time, else `read`.
         client_cpu_ns: CPU time of each client process in the together part; for agents behind a tap, of the tap.

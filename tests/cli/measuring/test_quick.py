@@ -10,9 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_llmperf.cli import main, quick_command
+from pytest_llmperf.cli import main
 from pytest_llmperf.cli.arguments import parser
-from pytest_llmperf.cli.quick_command import QuickLook
+from pytest_llmperf.cli.measuring import quick_command
+from pytest_llmperf.cli.measuring.quick_command import QuickLook
+from pytest_llmperf.cli.measuring.server_choice import settings_of
 from pytest_llmperf.model import Script, TopologyKind
 from pytest_llmperf.report.terminal.progress_line import ProgressLine
 from pytest_llmperf.session.session import Session
@@ -20,7 +22,7 @@ from tests.lent import known
 from tests.report.published_schema import PUBLISHED_SCHEMA
 from tests.started import simulated_server, simulated_servers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = {"ttft_ms": 20, "decode_tok_s": 400, "load_ms": 1}
 
 
@@ -91,7 +93,7 @@ def test_a_server_per_agent(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("words", [["http://a:1", "b:2"], ["a:1,http://b:2"], ["--llmperf-urls", "a:1,b:2"]])
 def test_addresses_in_any_form(words: list[str]) -> None:
     """As words, with commas, without http://, or as the option that errors name."""
-    assert quick_command._settings(parser().parse_args(["quick", *words])).urls == ("http://a:1", "http://b:2")
+    assert settings_of(parser().parse_args(["quick", *words])).urls == ("http://a:1", "http://b:2")
 
 
 def test_json_is_the_document_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +183,8 @@ import sys
 import time
 import pytest
 from pytest_llmperf.cli import main
-from pytest_llmperf.cli.quick_command import QuickLook
+from pytest_llmperf.cli.measuring import quick_command
+from pytest_llmperf.cli.measuring.quick_command import QuickLook
 from tests.keeps_up import keep_up
 
 shown = QuickLook.round_done

@@ -8,11 +8,10 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pytest_llmperf.cli.measuring.server_choice import diarist, settings_of
 from pytest_llmperf.errors import LlmperfError, MeasurementError, UsageError, clean
 from pytest_llmperf.judge.record import Record
-from pytest_llmperf.masking import has_login
-from pytest_llmperf.model import Agent, GenerationOptions, Measurement, Scenario, Settings, TopologyKind, Verdict
-from pytest_llmperf.model.access import addresses, auth_fault
+from pytest_llmperf.model import Measurement, Scenario, Settings, TopologyKind, Verdict
 from pytest_llmperf.report.document import Run, as_text, document
 from pytest_llmperf.report.session_outcomes import Ending, Tested
 from pytest_llmperf.report.terminal.progress_line import ProgressLine
@@ -29,11 +28,6 @@ NAME = "quick"
 
 ROUNDS = 5
 """The minimum number of rounds for a gate."""
-
-_PROMPT = (
-    "You write the diary of a lighthouse. Describe at length the weather, the ships and the visitors of every day. "
-    "The diary begins: On the first of March the wind turned to the north, and before noon the"
-)
 
 
 class _TimeUpError(Exception):
@@ -67,38 +61,10 @@ class QuickLook(ProgressLine):
             raise _TimeUpError
 
 
-def _settings(given: Namespace) -> Settings:
-    """The arguments as options of a session.
-
-    Raises:
-        UsageError: an address or a login is wrong; the text does not repeat it if it may be a secret.
-    """
-    texts = [*given.urls, *given.llmperf_urls]
-    parts = [part for text in texts for part in ((text,) if has_login(text) else text.split(","))]
-    try:
-        urls = addresses(parts)
-    except ValueError as error:
-        raise UsageError(
-            f"URL: {error}", next_step="give http://host:port, or no URL: --backend finds servers"
-        ) from None
-    auth = tuple(given.auth.split(",")) if given.auth else ()
-    if faults := [fault for each in auth if (fault := auth_fault(each))]:
-        raise UsageError(f"--auth: {faults[0]}", next_step="see docs/servers.md")
-    return Settings(
-        backend=given.backend,
-        urls=urls,
-        auth=auth,
-        model=given.model,
-        runtime=given.runtime,
-        min_rounds=ROUNDS,
-        max_rounds=ROUNDS,
-    )
-
-
 def quick(given: Namespace) -> int:
     """Measures, and prints the table, a sentence and the next step; returns 2 if it was interrupted."""
-    settings, look = _settings(given), QuickLook(given.seconds)
-    record, end = None, ""
+    settings = settings_of(given, min_rounds=ROUNDS, max_rounds=ROUNDS)
+    look, record, end = QuickLook(given.seconds), None, ""
     with Session(settings, root=Path.cwd(), listener=look) as session:
         agents = _agents(given.agent_count, session.backend.urls)
         session.check()
@@ -143,13 +109,8 @@ def _kind(urls: Sequence[str], agents: int) -> TopologyKind:
 
 def _scenario(agents: int) -> Scenario:
     """Agents that do the same work at once: a short prompt, an answer of 64 tokens."""
-    options = GenerationOptions(num_predict=64, seed=1, temperature=0)
-    return Scenario(
-        name=NAME,
-        agents=tuple(
-            Agent(name=f"agent{number}", prompts=(_PROMPT,), options=options) for number in range(1, agents + 1)
-        ),
-    )
+    names = [f"agent{number}" for number in range(1, agents + 1)]
+    return Scenario(name=NAME, agents=tuple(map(diarist, names)))
 
 
 def _print(record: Record, settings: Settings, end: str, given: Namespace) -> None:

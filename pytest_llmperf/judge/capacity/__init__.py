@@ -1,0 +1,1 @@
+"""How many agents servers carry: limits of single requests, and the search for the largest number."""
