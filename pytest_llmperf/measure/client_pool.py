@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import MeasurementError, UsageError
 from pytest_llmperf.measure.calibrate import bounded, calibrate
 from pytest_llmperf.measure.runtimes import Runtime, runtime_of
+from pytest_llmperf.measure.runtimes.runtime_factory import check_installed
 from pytest_llmperf.measure.wire.arrival import hold_kernel_time
 from pytest_llmperf.model import RAY, Calibration, RequestTiming
 
@@ -58,11 +59,11 @@ class Clients:
     def check(self, name: str) -> None:
         """Raises MissingExtraError if the runtime of that name is not installed; starts nothing."""
         if name == RAY:
-            from pytest_llmperf.measure.hosts.ray_cluster import check_installed  # noqa: PLC0415 - only if it is in use
+            from pytest_llmperf.measure.hosts import ray_cluster  # noqa: PLC0415 - only if it is in use
 
-            check_installed()
+            ray_cluster.check_installed()
         else:
-            runtime_of(name).close()
+            check_installed(name)
 
     def check_external(self, name: str) -> None:
         """Raises UsageError if external agents would not run where this runtime's clients do."""

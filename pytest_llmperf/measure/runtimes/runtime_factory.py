@@ -38,3 +38,8 @@ def runtime_of(name: str) -> Runtime:
             "the runtime uvloop needs uvloop, which is not installed", next_step="pip install uvloop"
         ) from error
     return LoopRuntime("uvloop", uvloop.new_event_loop)
+
+
+def check_installed(name: str) -> None:
+    """Raises MissingExtraError if the runtime of that name is not installed; starts nothing."""
+    runtime_of(name).close()

@@ -8,6 +8,7 @@ heading to `docs/configuration.md`. Types, unknown keys and the report of all fa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
@@ -27,14 +28,18 @@ STARTED = ("ollama", "embedded", "simulated")
 """Backends that start their servers, and can have no addresses of running ones."""
 
 
+_HEAD = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):([0-9]{1,5})", re.ASCII)
+"""Host and port of a Ray cluster's head."""
+
+
 def ray_address_fault(address: str) -> str:
     """What is wrong with the address of a Ray cluster, in words; empty if nothing is.
 
     >>> ray_address_fault("auto"), ray_address_fault("10.0.0.1:6379")
     ('', '')
     """
-    host, _, port = address.rpartition(":")
-    if address == "auto" or (host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536):
+    match = _HEAD.fullmatch(address)
+    if address == "auto" or (match and 0 < int(match[1]) < 65536):
         return ""
     return f"{refused(address)!r}, wanted auto, or HOST:PORT of the cluster's head (6379 unless started otherwise)"
 

@@ -30,6 +30,7 @@ HARMLESS = {
     "against_itself": "whether a comparison is refused",
     "require_gates": "whether a test without gates fails, whatever its cells are",
     "duration_s": "no experiment is a soak",
+    "max_agents": "which cells run, not how",
 }
 
 OTHER: dict[str, Any] = {
